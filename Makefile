@@ -1,0 +1,62 @@
+# make demo: the whole story on this machine. make test: every test. Both set up all they need in .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+LOCKED := $(VENV)/.locked
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(LOCKED): requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "wisp needs Python 3.11 or later; name one: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "no venv module: apt-get install python3-venv"; exit 1; }
+	@echo "installing the locked dependencies into $(VENV) ..."
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(READY): $(LOCKED) pyproject.toml
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Byte code is compiled ahead, as an installer would: start-up is measured, and some machines forbid writing it later.
+.PHONY: ready
+ready: $(READY)
+	@$(BIN)/python -m compileall -q src
+
+.PHONY: demo
+demo: ready ## run the walk-through on this machine
+	@$(BIN)/wisp demo
+
+.PHONY: test
+test: ready ## run every test; those that need root, nft or namespaces say why when they cannot
+	@$(BIN)/python -m pytest -m "not interop"
+
+.PHONY: interop
+interop: ready ## run the SDKs of five languages and az against the sidecar; builds them once (needs go, node, mvn, cargo)
+	@$(BIN)/python -m pytest -m interop
+
+.PHONY: check
+check: ready ## lint, types, layers and the fast tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m pytest -q -m "not system and not interop"
+
+.PHONY: bench
+bench: ready ## measure the sidecar against a bare server (REFERENCE_PROXY=path adds a third column)
+	@$(BIN)/python -m bench
+
+.PHONY: lock
+lock: ready ## pin the dependencies anew
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet uv
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --universal --python-version 3.11 --no-header --quiet --upgrade -o requirements/dev.txt
+	@$(BIN)/uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --quiet --upgrade -o requirements/proxy.txt
+
+.PHONY: clean
+clean: ## remove what the targets made
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,26 @@
+"""The `wisp` command: the sidecar goes straight to its own package, everything else through the command line library.
+
+The split is what keeps the sidecar small: a command line library costs it more memory than the whole proxy does.
+"""
+
+import sys
+
+
+def main() -> None:
+    """Run `wisp` with the arguments of this process and exit with the command's status."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["proxy"]:
+        from wisp.proxy.__main__ import main as proxy  # noqa: PLC0415 -- the other branch must not be loaded with it
+
+        sys.exit(proxy(arguments[1:]))
+    try:
+        from wisp.cli import main as command_line  # noqa: PLC0415 -- likewise
+    except ModuleNotFoundError as missing:
+        sys.exit(
+            f"wisp: {missing.name} is not installed: only `wisp proxy` does without; pip install 'wisp-proxy[cli]'"
+        )
+    sys.exit(command_line(arguments))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""The errors that end a command, and only those.
+
+Every one says what happened, to what, and what to do. What a workload hears over HTTP is a value (`wisp.imds.answer`),
+not an exception, because nothing goes wrong in the proxy when a client asks for something it cannot have.
+
+    WispError            exit status 1
+    ├── SettingError     exit status 2   an environment variable, flag or file named in one is missing or unusable
+    ├── PrivilegeError   exit status 3   the kernel refused: a capability or a namespace is missing
+    └── ToolError        exit status 1   a system tool (nft, ip, unshare ...) is missing or failed
+"""
+
+
+class WispError(Exception):
+    """Something went wrong; `problem` says what and to what, `remedy` what to do about it.
+
+    Neither may hold a token, an assertion or a secret: the text is printed as it is.
+    """
+
+    exit_status = 1
+
+    def __init__(self, problem: str, *, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem}: {self.remedy}"
+
+
+class SettingError(WispError):
+    """A setting is missing or cannot be used; the program refuses to start."""
+
+    exit_status = 2
+
+
+class PrivilegeError(WispError):
+    """The kernel refused an operation that needs a capability this process does not hold."""
+
+    exit_status = 3
+
+
+class ToolError(WispError):
+    """A system tool is missing or reported a failure."""
