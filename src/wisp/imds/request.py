@@ -1,0 +1,100 @@
+"""Decides what a request to the metadata service asks for. Knows no socket, no clock and no settings.
+
+Source: Azure, "How to use managed identities on an Azure VM to acquire an access token", and what the SDKs were seen to
+send.
+"""
+
+from wisp.http.head import Request
+from wisp.imds.decision import Decision, PassOn, Refuse, Selector, TokenRequest, invalid
+from wisp.imds.dialects import UNAUTHORIZED, Dialect, dialect_of, shows
+from wisp.imds.target import parse_form, parse_target
+from wisp.secret import Secret
+
+TOKEN_PATH = "/metadata/identity/oauth2/token"  # noqa: S105 -- a path
+
+LONGEST_RESOURCE = 1024
+"""Characters; Azure's own identifiers end at 255. It bounds what the store and the log have to hold."""
+
+_LONGEST_CAPABILITIES = 64
+_CAPABILITY_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-,")
+_FORM = b"application/x-www-form-urlencoded"
+
+Parameters = tuple[tuple[str, str], ...]
+
+
+def decide(request: Request, identity_header: Secret | None = None, *, header_required: bool = False) -> Decision:
+    """Say what `request` asks for; `identity_header` is what App Service's clients must show, where the pod has it.
+
+    With `header_required` every client must.
+    """
+    target = parse_target(request.target)
+    if target is None:
+        return invalid("The request target must be a path, or an http URL, in UTF-8")
+    path = canonical(target.path)
+    if path != TOKEN_PATH:
+        return PassOn(path)
+    if request.method not in (b"GET", b"POST"):
+        return Refuse(405, "method_not_allowed", "The token endpoint takes GET and POST only", "GET, POST")
+    if header_required and not shows(request, identity_header):
+        return UNAUTHORIZED
+    dialect = dialect_of(request, dict(target.parameters).get("api-version"), identity_header)
+    if isinstance(dialect, Refuse):
+        return dialect
+    parameters = target.parameters if request.method == b"GET" else _body_parameters(request)
+    return parameters if isinstance(parameters, Refuse) else _token_request(dialect, parameters)
+
+
+def canonical(path: str) -> str:
+    """Return `path` in the spelling that routes are compared in.
+
+    SDKs put slashes before and after, and Azure does not mind the case. Nothing is decoded: a path with an escape in it
+    is not one of ours, and stays so.
+    """
+    return "/" + path.strip("/").lower()
+
+
+def _body_parameters(request: Request) -> Parameters | Refuse:
+    """Return the form in the body; a body that says it is something else is refused rather than guessed at."""
+    kind = (request.header(b"content-type") or _FORM).partition(b";")[0].strip().lower()
+    try:
+        return parse_form(request.body) if kind == _FORM else invalid("The body must be a form: " + _FORM.decode())
+    except UnicodeDecodeError:
+        return invalid("The form in the body must be in UTF-8")
+
+
+def _token_request(dialect: Dialect, parameters: Parameters) -> TokenRequest | Refuse:
+    names = [name for name, _ in parameters]
+    values = dict(parameters)
+    selectors = [Selector(kind, values[name]) for name, kind in dialect.selectors.items() if values.get(name)]
+    complaint = _about_version(dialect, values.get("api-version")) or _about_resource(values.get("resource"))
+    repeated = [name for name in ("resource", *dialect.selectors) if names.count(name) > 1]
+    if complaint is not None:
+        return invalid(complaint)
+    if repeated:
+        return invalid(f"The parameter {repeated[0]} is given more than once")
+    if len(selectors) > 1:
+        return invalid("More than one of client_id, object_id and msi_res_id is given: name the identity once")
+    capabilities = values.get("xms_cc", "")
+    if len(capabilities) > _LONGEST_CAPABILITIES or not _CAPABILITY_CHARACTERS.issuperset(capabilities):
+        return invalid("The xms_cc parameter must be names of capabilities, separated by commas")
+    renew = values.get("bypass_cache", "").lower() == "true" or bool(values.get("claims"))
+    return TokenRequest(values["resource"], selectors[0] if selectors else None, capabilities, renew)
+
+
+def _about_version(dialect: Dialect, version: str | None) -> str | None:
+    """Say what is wrong with the api-version, if anything."""
+    if dialect.versions is None or version in dialect.versions:
+        return None
+    said = "is not specified" if version is None else "is not supported"
+    return f"The api-version {said}. Versions served: {', '.join(sorted(dialect.versions))}"
+
+
+def _about_resource(resource: str | None) -> str | None:
+    """Say what is wrong with the resource, if anything."""
+    if not resource:
+        return "Required audience parameter not specified"
+    if not resource.isprintable():
+        return "The resource holds characters that no resource has"
+    if len(resource) > LONGEST_RESOURCE:
+        return f"The resource is longer than {LONGEST_RESOURCE} characters"
+    return None
