@@ -1,0 +1,110 @@
+"""Decides how good a token still is, when to renew it, and how long to leave a failing Entra alone. Knows no clock.
+
+Times are seconds on one steady clock unless they are called Unix seconds; `spread` is a random number in [0, 1).
+"""
+
+from typing import NamedTuple
+
+from wisp.entra.messages import Granted, Refused
+from wisp.secret import Secret
+
+MARGIN = 300.0
+"""Seconds: clients do not cache a token that lives shorter, so none is handed out while a newer one can be had."""
+
+EVENTUAL_CODES = frozenset({70021, 700211, 700213})
+"""AADSTS codes that also come from a credential that is in place: federated credentials are eventually consistent."""
+
+EVENTUAL_DELAYS = (0.2, 0.6, 1.2)
+"""Seconds before each further try of an exchange refused with one of `EVENTUAL_CODES`."""
+
+EVENTUAL_WINDOW = 2.75
+"""Seconds from the first try within which the last one begins: with the 9 s that it may take, nobody waits over 12."""
+
+_REFUSAL_HOLD = 5.0
+_LONGEST_HOLD = 30.0
+_LONGEST_PATIENCE = 300.0
+_SHORTEST_REFRESH = 0.1
+_LONGEST_RETRY_AFTER = 3600.0
+
+
+class Token(NamedTuple):
+    """A token in the store. `expires_on` and `not_before` are Unix seconds; the other times are the steady clock's."""
+
+    access_token: Secret
+    renew_at: float
+    """From here on a renewal is due, in the background."""
+    spare_at: float
+    """From here on the token is handed out only when no newer one can be had."""
+    expires_at: float
+    lifetime: float
+    """Seconds it had to live when it arrived."""
+    expires_on: int
+    not_before: int
+    object_id: str | None = None
+    resource_id: str | None = None
+
+
+def token_of(granted: Granted, *, now: float, unix: float, spread: float) -> Token:
+    """Return the token that arrived at `now`, which is `unix` in Unix seconds.
+
+    It is renewed at half-life (just before it, by up to a tenth, so that pods started together do not ask together:
+    clients refresh long-lived tokens at half-life and must find a newer one), or MARGIN before its expiry if that comes
+    first. A token too short-lived for the margin is renewed at half-life and is spare in its last fifth.
+    """
+    lifetime = float(granted.expires_in)
+    half = lifetime * (0.5 - 0.05 * spread)
+    margin = MARGIN if lifetime >= 2 * MARGIN else lifetime / 5
+    renew_in = min(half, lifetime - margin)
+    if granted.refresh_in:  # not so soon that renewing becomes all we do
+        renew_in = min(renew_in, max(float(granted.refresh_in), _SHORTEST_REFRESH * lifetime))
+    return Token(
+        granted.access_token,
+        now + renew_in,
+        now + lifetime - margin,
+        now + lifetime,
+        lifetime,
+        int(unix) + granted.expires_in,
+        int(unix) if granted.not_before is None else granted.not_before,
+        granted.object_id,
+        granted.resource_id,
+    )
+
+
+def hold_off(refused: Refused, *, failures: int, spread: float) -> float:
+    """Return for how many seconds nothing is asked again after `failures` (1, 2, ...) failures in a row.
+
+    Entra's own Retry-After is kept. A refusal is remembered a few seconds: it changes only when somebody mends the
+    federation. A passing fault backs off exponentially, from one second, with full jitter on the upper half.
+    """
+    if refused.retry_after is not None:
+        return min(max(refused.retry_after, 1.0), _LONGEST_RETRY_AFTER)
+    if not refused.passing:
+        return _REFUSAL_HOLD * (0.9 + 0.2 * spread)
+    return _doubled(1.0, failures, most=_LONGEST_HOLD, spread=spread)
+
+
+def patience(*, failures: int, spread: float) -> float:
+    """Return for how many seconds a renewal that failed `failures` times can wait while the token is not yet spare.
+
+    Nobody lacks anything meanwhile, so this backs off further than `hold_off` does, whatever the fault.
+    """
+    return _doubled(_REFUSAL_HOLD, failures, most=_LONGEST_PATIENCE, spread=spread)
+
+
+def _doubled(first: float, failures: int, *, most: float, spread: float) -> float:
+    doubled: float = first * 2 ** min(failures, 16)
+    return min(most, doubled) * (0.5 + 0.5 * spread)
+
+
+def retry_delay(refused: Refused, *, known: Refused | None, tries: int, since_first: float) -> float | None:
+    """Return after how many seconds an exchange refused for the `tries`-th time is tried again unasked, or None.
+
+    Only codes that pass by themselves are, within `EVENTUAL_WINDOW` of the first try, which was `since_first` seconds
+    ago; and not where `known`, what the exchange before was refused with, says the same: then it does not pass.
+    """
+    if refused.aadsts not in EVENTUAL_CODES or tries > len(EVENTUAL_DELAYS):
+        return None
+    if known is not None and known.aadsts == refused.aadsts:
+        return None
+    delay = EVENTUAL_DELAYS[tries - 1]
+    return delay if since_first + delay <= EVENTUAL_WINDOW else None

@@ -1,0 +1,142 @@
+"""Reads what a token endpoint answered (RFC 6749 §5; Azure, AADSTS error codes). Knows no socket and no clock.
+
+Whatever comes back, garbage included, becomes a `Granted` or a `Refused`; no text kept from it can hold a token.
+"""
+
+import base64
+import binascii
+import email.utils
+import json
+import re
+from typing import Any
+
+from wisp.entra.messages import Granted, Refused, Result, unavailable
+from wisp.secret import Secret
+
+_AADSTS = re.compile(r"AADSTS(\d{4,9})\b", re.ASCII)
+_JWT = re.compile(r"(?:eyJ|eyA|ew[0ok])[\w-]+(?:\.[\w-]*)+")
+"""What the base64 of a JSON object begins with, and at least one more part: a JWS of three parts, a JWE of five."""
+
+_TEXT_LIMIT = 4096
+_ERROR_LIMIT = 128
+_TOKEN_LIMIT = 64 * 1024
+_NAME_LIMIT = 1024
+_PASSING_ERRORS = ("temporarily_unavailable", "server_error")
+"""RFC 6749 §4.1.2.1's names for faults that pass; Entra was seen to send them with status 400 too (AADSTS90033)."""
+_LONGEST_LIFETIME = 10 * 366 * 86400
+
+
+def interpret(status: int, retry_after: str | None, body: bytes, now: float) -> Result:
+    """Return what an HTTP answer means. `now` is in Unix seconds, for a Retry-After that is a date."""
+    wait = seconds_of(retry_after, now)
+    document = _object(body)
+    if status == 200:
+        return _granted(document)
+    if status == 429:
+        text = _description(document) or "Entra asks for fewer token requests (HTTP 429)"
+        return Refused(429, "too_many_requests", text, "throttled", _code(document), wait)
+    if 400 <= status < 500 and (error := _text(document.get("error"))) and error not in _PASSING_ERRORS:
+        text = _description(document) or f"Entra refused with HTTP {status} and no description"
+        return Refused(_kept(status, text), _masked(error)[:_ERROR_LIMIT], text, "refused", _code(document))
+    detail = _description(document)
+    said = f"Entra answered HTTP {status}" + (f": {detail}" if detail else "")
+    if status < 500 and not detail:
+        said += "; that is not how a token endpoint answers: check AZURE_AUTHORITY_HOST and any proxy in between"
+    return unavailable(said, retry_after=wait)._replace(aadsts=_code(document))
+
+
+def claims_of_capabilities(capabilities: str) -> str:
+    """Return the claims request (OpenID Connect Core §5.5) that tells Entra what the client can do, such as CP1."""
+    values = [name for name in capabilities.split(",") if name]
+    return json.dumps({"access_token": {"xms_cc": {"values": values}}})
+
+
+def seconds_of(retry_after: str | None, now: float) -> float | None:
+    """Return a Retry-After header (RFC 9110 §10.2.3: seconds, or an HTTP-date) in seconds from `now`, or None."""
+    if retry_after is None:
+        return None
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, TypeError, IndexError, OverflowError):  # what that function was seen to raise over the years
+        return None
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    """Return the claims of a JWT without verifying it; an empty dict for whatever is not one."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        return _object(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError):
+        return {}
+
+
+def _kept(status: int, text: str) -> int:
+    """Return the status that the client hears: a 403 that says "unreachable" makes SDKs give managed identity up."""
+    return status if status == 401 or (status == 403 and "unreachable" not in text.lower()) else 400
+
+
+def _granted(document: dict[str, Any]) -> Result:
+    token, lifetime = _text(document.get("access_token")), _whole(document.get("expires_in"))
+    if not token or not _is_token(token) or not lifetime:
+        return unavailable("Entra answered HTTP 200 without a usable access_token and expires_in")
+    claims = claims_of(token)
+    return Granted(
+        Secret(token),
+        min(lifetime, _LONGEST_LIFETIME),
+        _whole(document.get("refresh_in")),
+        _whole(claims.get("nbf")),
+        _name(claims.get("oid")),
+        _name(claims.get("xms_mirid")),
+    )
+
+
+def _is_token(text: str) -> bool:
+    """Say whether `text` is what an access token is made of (RFC 6749 appendix A.12), and of a size we can pass on."""
+    return text.isascii() and text.isprintable() and len(text) <= _TOKEN_LIMIT
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _whole(value: object) -> int | None:
+    """Return a whole number that came as a number or as a string of digits."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+        return int(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15:
+        return int(value)
+    return None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _name(value: object) -> str | None:
+    return value if isinstance(value, str) and len(value) <= _NAME_LIMIT else None
+
+
+def _description(document: dict[str, Any]) -> str:
+    return _masked(_text(document.get("error_description")) or "")
+
+
+def _masked(text: str) -> str:
+    """Return `text` with whatever looks like a token struck out, and no longer than we care to pass on."""
+    return _JWT.sub("***", text)[:_TEXT_LIMIT]
+
+
+def _code(document: dict[str, Any]) -> int | None:
+    codes = document.get("error_codes")
+    if isinstance(codes, list) and codes and type(codes[0]) is int and 0 < codes[0] < 10**9:
+        return codes[0]
+    match = _AADSTS.search(_description(document))
+    return int(match[1]) if match else None

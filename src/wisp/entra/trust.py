@@ -1,0 +1,86 @@
+"""Whom the exchange process trusts: the system's authorities and the operator's, or one file's; read anew on change."""
+
+import ssl
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from wisp.settings import ExchangeSettings
+
+_Stamp: TypeAlias = tuple[int, int, int] | None
+
+
+class TrustError(Exception):
+    """A CA file cannot be used; the text names it, says why and what to do, for workloads to hear."""
+
+
+class Anchors(NamedTuple):
+    """Authorities to trust: those of a PEM file and of a PEM text, besides the system's or `alone`."""
+
+    file: str | None
+    name: str = "--authority-ca"
+    """The flag or variable that names the file."""
+    data: str | None = None
+    alone: bool = False
+
+
+def anchors_of(settings: ExchangeSettings) -> Anchors:
+    """Return what to trust of whoever is asked for tokens: an identity binding's own authorities are the only ones."""
+    token_proxy = settings.token_proxy
+    if token_proxy is None or not (token_proxy.ca_file or token_proxy.ca_data):
+        return Anchors(settings.authority_ca)
+    return Anchors(token_proxy.ca_file, "AZURE_KUBERNETES_CA_FILE", token_proxy.ca_data, alone=True)
+
+
+class Trust:
+    """A TLS context that trusts `anchors`; the system's are at SSL_CERT_FILE and SSL_CERT_DIR, or in its own places."""
+
+    def __init__(self, anchors: Anchors) -> None:
+        self._anchors = anchors
+        self._context: ssl.SSLContext | None = None
+        self._read: tuple[_Stamp, ...] = ()
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context: the same one until a file changes. Raise TrustError where the anchors' file fails.
+
+        While that is gone or empty, as in the middle of a rotation, the last good one stays, as in the Azure SDKs.
+        """
+        stamps = self._stamps()
+        if self._context is not None and (stamps == self._read or self._is_between(stamps)):
+            return self._context
+        self._context = None
+        self._context = self._loaded()
+        self._read = stamps
+        return self._context
+
+    def _is_between(self, stamps: tuple[_Stamp, ...]) -> bool:
+        return self._anchors.file is not None and stamps[0] is None
+
+    def _loaded(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if self._anchors.alone else ssl.create_default_context()
+        if self._anchors.file is not None or self._anchors.data is not None:
+            try:
+                context.load_verify_locations(self._anchors.file, cadata=self._anchors.data)
+            except (ssl.SSLError, ValueError):
+                raise self._unusable("it holds no certificate in PEM form") from None
+            except OSError as error:
+                raise self._unusable((error.strerror or "it cannot be read").lower()) from None
+        return context
+
+    def _unusable(self, why: str) -> TrustError:
+        if self._anchors.file is None:
+            return TrustError(f"AZURE_KUBERNETES_CA_DATA cannot be used: {why}; mend it")
+        return TrustError(f"The file {self._anchors.file} ({self._anchors.name}) cannot be used: {why}; mend it")
+
+    def _stamps(self) -> tuple[_Stamp, ...]:
+        """Return what changes when one of the files does."""
+        places = ssl.get_default_verify_paths()
+        return tuple(_stamp(path) for path in (self._anchors.file, places.cafile, places.capath))
+
+
+def _stamp(path: str | None) -> _Stamp:
+    """Return what identifies a version of a file, None for one that is gone or empty."""
+    try:
+        status = None if path is None else Path(path).stat()
+    except OSError:
+        return None
+    return None if status is None or not status.st_size else (status.st_mtime_ns, status.st_ino, status.st_size)
