@@ -1,0 +1,252 @@
+"""The token service: answers the metadata service's requests from the token store. Does no I/O itself."""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias, TypeVar
+
+from wisp.entra.freshness import Token
+from wisp.entra.messages import Ask, Refused
+from wisp.entra.tokens import TokenStore
+from wisp.http.head import Reject, Request
+from wisp.http.peer import Source
+from wisp.http.response import Response
+from wisp.imds.answer import Grant, app_service_error_body, error_body, token_frame
+from wisp.imds.decision import Decision, PassOn, Refuse, TokenRequest
+from wisp.imds.identities import Identities
+from wisp.imds.passthrough import Forward, judge
+from wisp.imds.request import decide
+from wisp.proxy.log import Log
+from wisp.proxy.metrics import CONTENT_TYPE, Metrics
+
+_MOST_REMEMBERED = 64
+_LONGEST_REMEMBERED = 2048
+"""Bytes of a request's target and headers: with the number above, what is remembered of requests stays under 0.3 MB."""
+_MOST_RENDERED = 8
+_LONGEST_RENDERED = 16 * 1024
+"""Bytes of an answer; a token has 2,000 as a rule."""
+_REQUEST_ID = b"x-ms-client-request-id"
+_DECIDING = (b"metadata", b"x-forwarded-for", b"x-identity-header", b"secret")
+"""The headers that `decide` looks at in a request without a body: two that differ in others mean the same."""
+_LONGEST_REQUEST_ID = 128
+_REQUEST_ID_BYTES = frozenset(range(0x21, 0x7F))
+_NOT_STORED = b"Cache-Control: no-store\r\n"  # RFC 6749 §5.1
+_NOT_FOUND = Refuse(400, "invalid_request", "Identity not found")
+_NOT_THE_PODS = frozenset({700016, 70021, 700211, 700212, 700213, 7002138})
+"""AADSTS codes of an identity that is not in the tenant, or not federated with the pod's service account."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+Reply: TypeAlias = Callable[[Response], None]
+
+
+class Beside(NamedTuple):
+    """What there is to be had besides tokens."""
+
+    pages: Callable[[str], Response | None]
+    """Gives the page about the sidecar at a path, None where there is none; /metrics is the token service's own."""
+    passed: tuple[str, ...]
+    """What of the node's metadata service is passed on: some of `wisp.imds.passthrough.SEGMENTS`."""
+    pass_on: Callable[[Forward, Request], Response | Source]
+    """Sends a request on; returns where its answer will come from, or why there will be none."""
+
+
+class Page(NamedTuple):
+    """The request is for a page about the sidecar itself; `path` is in the spelling of `canonical`."""
+
+    path: str
+
+
+class Renewal(NamedTuple):
+    """The client wants a token newer than the one there is (bypass_cache, or a claims challenge)."""
+
+    ask: Ask
+
+
+Route: TypeAlias = Ask | Renewal | Refuse | Page | PassOn
+
+
+class _Rendered(NamedTuple):
+    """A token's answer, good for one second of the steady clock."""
+
+    token: Token
+    second: int
+    frame: tuple[bytes, bytes, bytes]
+    response: Response
+
+
+class TokenService:
+    """Answer requests from `store` for the pod's `identities`; what is `beside` that is answered elsewhere."""
+
+    def __init__(self, store: TokenStore, identities: Identities, metrics: Metrics, log: Log, beside: Beside) -> None:
+        self._store = store
+        self._identities = identities
+        self._metrics = metrics
+        self._log = log
+        self._beside = beside
+        self._routes: dict[Request, Route] = {}
+        self._decided: dict[tuple[bytes | None, ...], Route] = {}
+        self._rendered: dict[Ask, _Rendered] = {}
+
+    def answer(self, request: Request, reply: Reply) -> Response | Source | None:
+        """Return the response to `request`, or its source; or None and call `reply` with it later."""
+        route = self._routes.get(request) or self._route(request)
+        if isinstance(route, Ask):
+            token = self._store.fresh(route)
+            if token is None:
+                return self._ask(route, request, reply)
+            self._metrics.cache_hits += 1
+            return self._granted(route, token, request)
+        if isinstance(route, Renewal):
+            return self._ask(route.ask, request, reply, renew=True)
+        if isinstance(route, Refuse):
+            return self._refuse(route, request)
+        if isinstance(route, PassOn):
+            return self._pass_on(request)
+        return self._page(route, request)
+
+    def rejected(self, reject: Reject) -> Response:
+        """Return the response to bytes that are no request we serve."""
+        self._metrics.requests["rejected"] += 1
+        self._log.info("request rejected", status=reject.status, reason=reject.reason)
+        headers = b"Allow: GET, POST\r\n" if reject.status == 405 else b""
+        return Response(reject.status, error_body("invalid_request", reject.reason), headers=headers)
+
+    def _route(self, request: Request) -> Route:
+        """Decide once what a request means; a workload repeats itself, so the decision is remembered.
+
+        Some SDKs give every request an id of its own: those are known again by the parts that decide.
+        """
+        if request.body or _size(request) > _LONGEST_REMEMBERED:
+            return self._decide(request)
+        parts = (request.method, request.target, *(request.header(name) for name in _DECIDING))
+        route = self._decided.get(parts)
+        if route is None:
+            route = self._decide(request)
+            _remember(self._decided, parts, route)
+        if request.header(_REQUEST_ID) is None:
+            _remember(self._routes, request, route)
+        return route
+
+    def _decide(self, request: Request) -> Route:
+        identities = self._identities
+        return self._resolved(decide(request, identities.header, header_required=identities.header_required))
+
+    def _resolved(self, decision: Decision) -> Route:
+        if isinstance(decision, TokenRequest):
+            client_id = self._identities.client_id_of(decision.selector)
+            if client_id is None:
+                return _NOT_FOUND
+            ask = Ask(client_id, decision.resource, decision.capabilities)
+            return Renewal(ask) if decision.renew else ask
+        if isinstance(decision, PassOn) and (
+            decision.path == "/metrics" or self._beside.pages(decision.path) is not None
+        ):
+            return Page(decision.path)
+        return decision
+
+    def _pass_on(self, request: Request) -> Response | Source:
+        """Judge every request anew: more of its headers count, and those of one are not to go with another."""
+        judged = judge(request, self._beside.passed)
+        return self._refuse(judged, request) if isinstance(judged, Refuse) else self._beside.pass_on(judged, request)
+
+    def _ask(self, ask: Ask, request: Request, reply: Reply, *, renew: bool = False) -> Response | None:
+        outcome = self._store.ask(ask, lambda outcome: reply(self._outcome(ask, outcome, request)), renew=renew)
+        if outcome is None:
+            return None
+        self._metrics.cache_hits += 1
+        return self._outcome(ask, outcome, request)
+
+    def _outcome(self, ask: Ask, outcome: Token | Refused, request: Request) -> Response:
+        if isinstance(outcome, Refused):
+            return self._refused(self._of_another(ask, outcome), request)
+        return self._granted(ask, outcome, request)
+
+    def _granted(self, ask: Ask, token: Token, request: Request) -> Response:
+        self._metrics.requests["token"] += 1
+        if self._log.debugs:
+            self._log.debug("token answered", client_id=ask.client_id, resource=ask.resource)
+        second = self._store.second()
+        known = self._rendered.get(ask)
+        if known is None or known.token is not token or known.second != second:
+            known = self._render(ask, token, second)
+        return echoing(known.response, request)
+
+    def _render(self, ask: Ask, token: Token, second: int) -> _Rendered:
+        """Render the answer for this second."""
+        known = self._rendered.get(ask)
+        if known is None or known.token is not token:
+            grant = Grant(ask.client_id, ask.resource, token.expires_on, token.not_before)
+            frame = token_frame(token.access_token.reveal(), grant)
+            if self._identities.learn(ask.client_id, token.object_id, token.resource_id):
+                self._routes.clear()  # what was not found may be now
+                self._decided.clear()
+        else:
+            frame = known.frame
+        lifetime = b"%d" % max(0, int(token.expires_at) - second)
+        rendered = _Rendered(token, second, frame, Response(200, lifetime.join(frame), headers=_NOT_STORED))
+        if len(rendered.response.body) <= _LONGEST_RENDERED:
+            _remember(self._rendered, ask, rendered, most=_MOST_RENDERED)
+        return rendered
+
+    def _of_another(self, ask: Ask, refused: Refused) -> Refused:
+        """Say that an identity which the client named, and the pod has no right to, is not found, with Entra's reason.
+
+        SDKs know the words: they go on to the next credential of their chain.
+        """
+        if ask.client_id == self._identities.default or refused.aadsts not in _NOT_THE_PODS:
+            return refused
+        return refused._replace(
+            status=400, error="invalid_request", description=f"Identity not found: {refused.description}"
+        )
+
+    def _refused(self, refused: Refused, request: Request) -> Response:
+        """Tell the client what Entra said; when to ask again is part of it."""
+        self._metrics.requests["failed" if refused.passing else "refused"] += 1
+        headers = b""
+        if refused.passing:
+            headers = b"Retry-After: %d\r\n" % max(1, -int(-(refused.retry_after or 1) // 1))  # rounded up
+        body = _error(request, refused.status, refused.error, refused.description)
+        return echoing(Response(refused.status, body, headers=headers), request)
+
+    def _refuse(self, refuse: Refuse, request: Request) -> Response:
+        self._metrics.requests["refused"] += 1
+        self._log.info("request refused", status=refuse.status, reason=refuse.description)
+        headers = b"" if refuse.allow is None else f"Allow: {refuse.allow}\r\n".encode()
+        body = _error(request, refuse.status, refuse.error, refuse.description)
+        return echoing(Response(refuse.status, body, headers=headers), request)
+
+    def _page(self, page: Page, request: Request) -> Response:
+        if request.method not in (b"GET", b"HEAD"):
+            return self._refuse(Refuse(405, "method_not_allowed", "This page takes GET only", "GET, HEAD"), request)
+        known = self._beside.pages(page.path)
+        if known is not None:
+            return known
+        self._metrics.requests["other"] += 1
+        expiry = self._store.earliest_expiry()
+        return Response(200, self._metrics.render(tokens=len(self._store), earliest_expiry=expiry), CONTENT_TYPE)
+
+
+def _remember(known: dict[K, V], key: K, value: V, *, most: int = _MOST_REMEMBERED) -> None:
+    """Keep `value`, and at most so many: what is asked for again comes back by itself."""
+    if len(known) >= most and key not in known:
+        known.clear()
+    known[key] = value
+
+
+def _error(request: Request, status: int, error: str, description: str) -> bytes:
+    """Return an error's body in the dialect of `request`."""
+    if any(name in (b"x-identity-header", b"secret") for name, _ in request.headers):
+        return app_service_error_body(status, error, description)
+    return error_body(error, description)
+
+
+def _size(request: Request) -> int:
+    return len(request.target) + sum(len(name) + len(value) for name, value in request.headers)
+
+
+def echoing(response: Response, request: Request) -> Response:
+    """Give the client its request id back, as Azure's services do; what is not shaped like one is not repeated."""
+    identifier = request.header(_REQUEST_ID)
+    if identifier is None or len(identifier) > _LONGEST_REQUEST_ID or not _REQUEST_ID_BYTES.issuperset(identifier):
+        return response
+    headers = response.headers + b"x-ms-client-request-id: " + identifier + b"\r\n"
+    return Response(response.status, response.body, response.content_type, headers)

@@ -1,0 +1,89 @@
+"""docs/sidecar.md says what is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import token_request, token_target
+from wisp.azure import CLOUDS
+from wisp.entra import freshness, process
+from wisp.http.head import Request
+from wisp.imds.decision import Refuse
+from wisp.imds.request import LONGEST_RESOURCE, decide
+from wisp.proxy import log
+from wisp.proxy.flags import USAGE
+from wisp.proxy.metrics import Metrics
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs/sidecar.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Return the cells of the first table under a heading."""
+    section = DOCUMENT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = re.findall(r"^\| (.+) \|$", section, re.MULTILINE)
+    return [[cell.strip() for cell in line.split(" | ")] for line in lines[1:]]
+
+
+def test_the_usage() -> None:
+    """It is the program's own."""
+    assert f"```\n{USAGE}```\n" in DOCUMENT
+
+
+def test_the_clouds() -> None:
+    """Those that the program knows, as it knows them."""
+    known = [
+        [each.name, *(", ".join(f"`{url}`" for url in urls) for urls in (each.authorities, (each.resource_manager,)))]
+        for each in CLOUDS
+    ]
+    assert rows("Clouds") == known
+
+
+def test_the_metrics() -> None:
+    """Each is there, and no other."""
+    page = Metrics().render(tokens=1, earliest_expiry=1).decode()
+    assert {re.findall(r"wisp_\w+", row[0])[0] for row in rows("Metrics")} == set(re.findall(r"TYPE (\w+)", page))
+
+
+def test_the_log() -> None:
+    """Each event is there with its level, and no other."""
+    sources = "".join(path.read_text() for path in (ROOT / "src/wisp/proxy").glob("*.py"))
+    written = {(event, level) for level, event in re.findall(r'log\.(debug|info|warning)\("([^"]+)"', sources)}
+    assert written == {(event, row[1]) for row in rows("Log") for event in re.findall(r"`([^`]+)`", row[0])}
+
+
+@pytest.mark.parametrize(
+    "condition, request_",
+    [
+        ("no `Metadata: true`", token_request(metadata="")),
+        ("`X-Forwarded-For` is there", token_request(x_forwarded_for="10.0.0.1")),
+        ("no `api-version`, or an unknown one", token_request(token_target(**{"api-version": "1"}))),
+        ("no `resource`, one over", token_request(token_target("x" * (LONGEST_RESOURCE + 1)))),
+        ("`resource` or a selector given twice", token_request(token_target(client_id="a", object_id="b"))),
+        ("another method", token_request(method=b"PUT")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_errors(condition: str, request_: Request) -> None:
+    """The table's status and error are what the request hears."""
+    (row,) = (row for row in rows("What a client hears") if row[0].startswith(condition))
+    refuse = decide(request_)
+    assert isinstance(refuse, Refuse)
+    assert (row[1][:3], row[2]) == (str(refuse.status), f"`{refuse.error}`")
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        f"one over {LONGEST_RESOURCE:,} characters",
+        f"at most {log.MOST} times a minute",
+        "made again after {}, {} and {} seconds".format(*freshness.EVENTUAL_DELAYS),
+        f"an exchange has {process.DEADLINE:g}, and the last of several begins within {freshness.EVENTUAL_WINDOW:g} of",
+        f"less than {freshness.MARGIN / 60:g} minutes left",
+        "AADSTS{}, {} or {}".format(*sorted(freshness.EVENTUAL_CODES)),
+    ],
+)
+def test_the_numbers(sentence: str) -> None:
+    """They are the program's."""
+    assert sentence in DOCUMENT

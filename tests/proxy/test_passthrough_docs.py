@@ -1,0 +1,66 @@
+"""docs/passthrough.md says what is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import token_request
+from wisp.http.head import Request
+from wisp.imds.decision import Refuse
+from wisp.imds.passthrough import MARK, SEGMENTS, judge, response_headers
+from wisp.proxy import passing, relay
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs/passthrough.md").read_text(encoding="utf-8")
+
+
+def test_the_paths() -> None:
+    """Each is there, in the sidecar's order, with the methods that it takes."""
+    rows = re.findall(r"^\| `/metadata/(\w+)`.* \| (.+) \|$", DOCUMENT, re.MULTILINE)
+    assert tuple(name for name, _ in rows) == SEGMENTS
+    for name, methods in rows:
+        taken = [method for method in ("GET", "HEAD", "POST", "PUT") if _passes(f"/metadata/{name}", method)]
+        assert methods == ", ".join(f"`{method}`" for method in taken)
+
+
+def _passes(target: str, method: str) -> bool:
+    request: Request = token_request(target, method=method.encode())
+    return not isinstance(judge(request, SEGMENTS), Refuse)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        f"no connection within {relay.CONNECT_LIMIT:g} s",
+        f"no byte within {relay.READ_LIMIT:g} s",
+        f"at most {passing.MOST} requests at a time",
+        f"for {passing.ABSENCE:g} s everybody hears so at once",
+        f"carries `{MARK.decode()}`",
+    ],
+)
+def test_the_numbers(sentence: str) -> None:
+    """They are the program's."""
+    assert sentence in DOCUMENT
+
+
+def test_the_causes() -> None:
+    """Those that the log may name, and no other."""
+    sources = "".join(Path(str(module.__file__)).read_text() for module in (relay, passing))
+    written = set(re.findall(r'Failure\("(\w+)"', sources)) | set(re.findall(r'cause="(\w+)"', sources))
+    (documented,) = re.findall(r"`cause` \(([^)]+)\)", DOCUMENT)
+    assert set(re.findall(r"`(\w+)`", documented)) == written
+
+
+def test_the_headers() -> None:
+    """Those that come back, and those that go."""
+    sent = token_request("/metadata/instance", accept="a", content_type="b", user_agent="c", x_ms_client_request_id="d")
+    forward = judge(sent, SEGMENTS)
+    assert not isinstance(forward, Refuse)
+    gone = set(re.findall(r"^([\w-]+):", forward.headers.decode(), re.MULTILINE)) - {"metadata", MARK.decode()}
+    (to_the_node,) = re.findall(r"of the client's headers\n(.+)\. Of the answer's headers", DOCUMENT)
+    assert {name.lower() for name in re.findall(r"`([\w-]+)`", to_the_node)} == gone
+    (to_the_client,) = re.findall(r"Of the answer's headers the client gets (.+?)\.\n", DOCUMENT, re.DOTALL)
+    names = [name.lower() for name in re.findall(r"`([\w*-]+)`", to_the_client)]
+    lines = response_headers([(name.replace("*", "x").encode(), b"y") for name in names])
+    assert lines.count(b"\r\n") == len(names) == 6
