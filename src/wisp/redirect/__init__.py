@@ -1,0 +1,4 @@
+"""The redirect: a pod's TCP traffic to the instance metadata service goes to the sidecar instead.
+
+`rule`, `present` and `plan` decide and touch nothing; `host` runs commands, `apply` does what the plan says.
+"""
