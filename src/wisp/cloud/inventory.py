@@ -1,0 +1,190 @@
+"""The resources of the local Azure: tenant, subscription, groups, identities and their federated credentials.
+
+Every method is one transaction; what it returned is on disk. Names are found in any case and keep the one they had.
+"""
+
+import json
+import uuid
+from collections.abc import Callable
+
+from wisp.cloud import names
+from wisp.cloud.database import Database, Row
+from wisp.cloud.directory import (
+    DEFAULT_AUDIENCE,
+    MAXIMUM_FEDERATED_CREDENTIALS,
+    FederatedCredential,
+    ManagedIdentity,
+    ResourceGroup,
+    Subscription,
+    Tenant,
+)
+from wisp.cloud.errors import ConflictError, NotFoundError, RequestError
+
+
+class Inventory:
+    """What `database` says there is; `clock` gives Unix seconds."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self.clock = clock
+
+    def tenant(self) -> Tenant:
+        """Return the one tenant, made on first use."""
+        return Tenant(*self._first_or_new("SELECT * FROM tenant", self._new_tenant))
+
+    def subscription(self) -> Subscription:
+        """Return the one subscription, made on first use."""
+        self.tenant()
+        return Subscription(*self._first_or_new("SELECT * FROM subscription", self._new_subscription))
+
+    def _first_or_new(self, query: str, new: Callable[[], Row]) -> Row:
+        row = self._database.row(query)
+        if row is None:
+            with self._database.transaction():
+                row = self._database.row(query) or new()
+        return row
+
+    def _new_tenant(self) -> Row:
+        row = (_guid(), "wisp local", int(self.clock()))
+        self._database.rows("INSERT INTO tenant VALUES (?, ?, ?)", *row)
+        return row
+
+    def _new_subscription(self) -> Row:
+        row = (_guid(), self.tenant().id, "wisp local")
+        self._database.rows("INSERT INTO subscription VALUES (?, ?, ?)", *row)
+        return row
+
+    def put_resource_group(self, name: str, location: str) -> ResourceGroup:
+        """Make the group, or return the one of that name; raises `ConflictError` if that one is elsewhere."""
+        names.check_group(name, location)
+        subscription = self.subscription()
+        with self._database.transaction():
+            statement = "INSERT INTO resource_group VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+            self._database.rows(statement, subscription.id, name, location)
+            group = self.resource_group(name)
+        _must_be_at(group.location, location, f"resource group {group.name}")
+        return group
+
+    def resource_group(self, name: str) -> ResourceGroup:
+        """Return the group called `name`; raises `NotFoundError`."""
+        row = self._database.row("SELECT * FROM resource_group WHERE name = ?", name)
+        if row is None:
+            raise NotFoundError(f"there is no resource group {name}", remedy="make it first")
+        return ResourceGroup(*row)
+
+    def resource_groups(self) -> list[ResourceGroup]:
+        """Return every group, by name."""
+        return [ResourceGroup(*row) for row in self._database.rows("SELECT * FROM resource_group ORDER BY name")]
+
+    def delete_resource_group(self, name: str) -> None:
+        """Delete the group and all that is in it; nothing happens when there is none."""
+        with self._database.transaction():
+            self._database.rows("DELETE FROM resource_group WHERE name = ?", name)
+
+    def put_identity(self, group_name: str, name: str, location: str) -> ManagedIdentity:
+        """Make the identity, or return the one of that resource id, which keeps its client and principal ids."""
+        names.check_identity(name, location)
+        tenant = self.tenant()
+        with self._database.transaction():
+            group = self.resource_group(group_name)
+            new = (group.subscription_id, group.name, name, location, _guid(), _guid(), tenant.id)
+            statement = "INSERT INTO identity VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+            self._database.rows(statement, *new)
+            identity = self.identity(group.name, name)
+        _must_be_at(identity.location, location, f"identity {identity.name}")
+        return identity
+
+    def identity(self, group_name: str, name: str) -> ManagedIdentity:
+        """Return the identity of that group and name; raises `NotFoundError`."""
+        row = self._database.row("SELECT * FROM identity WHERE resource_group = ? AND name = ?", group_name, name)
+        if row is None:
+            raise NotFoundError(f"there is no identity {name} in resource group {group_name}", remedy="make it first")
+        return ManagedIdentity(*row)
+
+    def identity_of_client(self, client_id: str) -> ManagedIdentity | None:
+        """Return the identity whose client id this is."""
+        row = self._database.row("SELECT * FROM identity WHERE client_id = ?", client_id.lower())
+        return None if row is None else ManagedIdentity(*row)
+
+    def identities(self) -> list[ManagedIdentity]:
+        """Return every identity, by group and name."""
+        rows = self._database.rows("SELECT * FROM identity ORDER BY resource_group, name")
+        return [ManagedIdentity(*each) for each in rows]
+
+    def delete_identity(self, identity: ManagedIdentity) -> None:
+        """Delete the identity and its federated credentials; nothing happens when it is gone already."""
+        with self._database.transaction():
+            self._database.rows("DELETE FROM identity WHERE client_id = ?", identity.client_id)
+
+    def put_federated_credential(
+        self,
+        identity: ManagedIdentity,
+        name: str,
+        *,
+        issuer: str,
+        subject: str,
+        audiences: tuple[str, ...] = (DEFAULT_AUDIENCE,),
+    ) -> FederatedCredential:
+        """Make or replace the credential called `name`.
+
+        Raises `RequestError` for what Azure does not allow and for the twenty-first, `ConflictError` when another has
+        the same issuer and subject, `NotFoundError` when the identity is gone.
+        """
+        names.check_credential(name, issuer, subject, audiences)
+        credential = FederatedCredential(name, issuer, subject, tuple(audiences))
+        with self._database.transaction():
+            self.identity(identity.resource_group, identity.name)
+            self._forget(identity, name)
+            _must_fit(credential, self.federated_credentials(identity))
+            row = (identity.client_id, name, issuer, subject, json.dumps(audiences))
+            self._database.rows("INSERT INTO federated_credential VALUES (?, ?, ?, ?, ?)", *row)
+        return credential
+
+    def federated_credentials(self, identity: ManagedIdentity) -> list[FederatedCredential]:
+        """Return the identity's federated credentials, by name."""
+        query = "SELECT name, issuer, subject, audiences FROM federated_credential WHERE client_id = ? ORDER BY name"
+        rows = self._database.rows(query, identity.client_id)
+        return [FederatedCredential(row[0], row[1], row[2], tuple(json.loads(row[3]))) for row in rows]
+
+    def delete_federated_credential(self, identity: ManagedIdentity, name: str) -> None:
+        """Delete the credential called `name`; nothing happens when there is none."""
+        with self._database.transaction():
+            self._forget(identity, name)
+
+    def _forget(self, identity: ManagedIdentity, name: str) -> None:
+        statement = "DELETE FROM federated_credential WHERE client_id = ? AND name = ?"
+        self._database.rows(statement, identity.client_id, name)
+
+    def put_resource(self, uri: str) -> None:
+        """Register a resource of the tenant's own, which tokens can then be asked for."""
+        if not names.is_resource(uri):
+            raise RequestError(f"{uri!a:.80} cannot be a resource", remedy="give a URI such as api://my-api, or a GUID")
+        with self._database.transaction():
+            self._database.rows("INSERT INTO resource VALUES (?) ON CONFLICT DO NOTHING", uri)
+
+    def resources(self) -> list[str]:
+        """Return the resources of the tenant's own."""
+        return [uri for (uri,) in self._database.rows("SELECT uri FROM resource ORDER BY uri")]
+
+
+def _guid() -> str:
+    return str(uuid.uuid4())
+
+
+def _must_be_at(there: str, wanted: str, what: str) -> None:
+    if there.lower() != wanted.lower():
+        raise ConflictError(f"{what} already exists in {there}", remedy=f"use {there} or another name, not {wanted}")
+
+
+def _must_fit(credential: FederatedCredential, others: list[FederatedCredential]) -> None:
+    if len(others) >= MAXIMUM_FEDERATED_CREDENTIALS:
+        raise RequestError(
+            f"the identity has {MAXIMUM_FEDERATED_CREDENTIALS} federated credentials, Azure's limit",
+            remedy="delete one, or use another identity",
+        )
+    for each in others:
+        if (each.issuer, each.subject) == (credential.issuer, credential.subject):
+            raise ConflictError(
+                f"federated credential {each.name} already has this issuer and subject",
+                remedy="they are unique within an identity: change or delete that one",
+            )

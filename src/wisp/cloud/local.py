@@ -1,0 +1,122 @@
+"""A local cloud as a process: from its settings to the last request."""
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from wisp.cloud.claims import DEFAULT_LIFETIME
+from wisp.cloud.fetching import HttpsFetch
+from wisp.cloud.names import is_host, is_issuer_url
+from wisp.cloud.remote import RemoteIssuers
+from wisp.cloud.server import Options, create_app
+from wisp.cloud.serving import base_url, listen, run, tls_context
+from wisp.cloud.store import Store
+from wisp.errors import SettingError
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_ANYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 -- recognised, not bound
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to serve the cloud kept in `state`.
+
+    `port` 0 picks a free one; `advertise` are the names and addresses that clients use, the first of them in URLs;
+    `token_lifetime` is in seconds; `issuer_ca` is trusted for issuers elsewhere, besides the system's authorities;
+    `quiet` leaves out the log line of each request; `issuer_bases` are base URLs that its issuers are known by as well,
+    though nobody need answer there.
+    """
+
+    state: Path
+    host: str = "127.0.0.1"
+    port: int = 8443
+    advertise: tuple[str, ...] = ()
+    token_lifetime: int = DEFAULT_LIFETIME
+    issuer_ca: Path | None = None
+    quiet: bool = False
+    issuer_bases: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name and address the certificate is for, the one of the base URL first."""
+        bound = () if self.host in _ANYWHERE else (self.host,)
+        return tuple(dict.fromkeys((*self.advertise, *bound, *_LOOPBACK)))
+
+    @property
+    def ca_file(self) -> Path:
+        """Where the CA's certificate is written for clients to trust."""
+        return self.state.with_name(f"{self.state.name}.ca.pem").absolute()
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; prints one JSON line when it listens. Raises `WispError` when it cannot."""
+    _check_names(settings.names)
+    _check_bases(settings.issuer_bases)
+    elsewhere = RemoteIssuers(HttpsFetch(settings.issuer_ca), time.monotonic)
+    with Store(settings.state) as store, listen(settings.host, settings.port) as listener:
+        port = listener.getsockname()[1]
+        url, *aliases = [*(base_url(each, port) for each in settings.names), *settings.issuer_bases]
+        store.subscription()  # what a client needs first is there before it can ask
+        store.token_keys()
+        _write_authority(settings.ca_file, store.authority.certificate_pem)
+        log = _no_line if settings.quiet else _error_line
+        app = create_app(store, url, Options(aliases, elsewhere, settings.token_lifetime, log))
+        tls = tls_context(store.authority.server_certificate(settings.names))
+        run(app, listener, tls, ready=lambda: _write_line(sys.stdout, _listening(url, settings)))
+
+
+def _listening(url: str, settings: Settings) -> dict[str, object]:
+    return {"event": "listening", "url": url, "authority_host": f"{url}/", "ca_file": str(settings.ca_file)}
+
+
+def _check_names(names: tuple[str, ...]) -> None:
+    for each in names:
+        if not is_host(each):
+            raise SettingError(f"{each!a} is no host name or IP address", remedy="correct --host or --advertise")
+
+
+def _check_bases(bases: tuple[str, ...]) -> None:
+    for each in bases:
+        if not is_issuer_url(each) or each.endswith("/"):
+            remedy = "give --issuer-base an https URL without a slash at its end"
+            raise SettingError(f"{each!a} is no base URL", remedy=remedy)
+
+
+def _write_authority(path: Path, pem: bytes) -> None:
+    """Write the certificate whole or not at all: clients may be reading it."""
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(pem)
+            Path(name).chmod(0o644)  # a certificate is public, and the pods' processes are other users
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise SettingError(
+            f"the CA's certificate cannot be written to {path} ({error.strerror})", remedy="make its folder writable"
+        ) from error
+
+
+def _error_line(record: Mapping[str, object]) -> None:
+    _write_line(sys.stderr, record)
+
+
+def _no_line(record: Mapping[str, object]) -> None:
+    """Take the record and say nothing."""
+
+
+def _write_line(stream: TextIO, record: Mapping[str, object]) -> None:
+    """Write one JSON line; a reader that has gone away must not take the server with it."""
+    with contextlib.suppress(OSError):
+        stream.write(f"{json.dumps(record)}\n")
+        stream.flush()

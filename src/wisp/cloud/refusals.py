@@ -1,0 +1,187 @@
+"""Every refusal of the token endpoint, in Entra's words; knows neither the request's bytes nor what is stored.
+
+The texts are those that users of Entra have published with their error reports; docs/cloud.md names the source of each.
+Errors are those of RFC 6749 §5.2: `invalid_client` is a 401, everything else a 400.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+_CHECK = "Check your federated identity credential Subject, Audience and Issuer against the presented assertion."
+_FEDERATION = "https://learn.microsoft.com/entra/workload-id/workload-identity-federation"
+_CASE = "https://learn.microsoft.com/en-us/entra/identity-platform/reference-breaking-changes#august-2024"
+_CREDENTIALS = "https://learn.microsoft.com/entra/identity-platform/certificate-credentials"
+_LAST_INSTANT = 253402300799  # 9999-12-31T23:59:59Z, the last that a datetime can say
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why there is no token: `AADSTS{code}: {text}` with the OAuth `error`, answered with HTTP `status`."""
+
+    code: int
+    error: str
+    status: int
+    text: str
+
+
+def _refusal(code: int, error: str, text: str) -> Refused:
+    return Refused(code, error, 401 if error == "invalid_client" else 400, text)
+
+
+def tenant_not_found(tenant: str) -> Refused:
+    """90002: no such tenant."""
+    text = (
+        f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the "
+        "correct cloud. Check with your subscription administrator, this may happen if there are no active "
+        "subscriptions for the tenant."
+    )
+    return _refusal(90002, "invalid_request", text)
+
+
+def application_not_found(client_id: str, directory: str) -> Refused:
+    """700016: the client id belongs to nobody in this tenant."""
+    text = (
+        f"Application with identifier '{client_id}' was not found in the directory '{directory}'. This can happen if "
+        "the application has not been installed by the administrator of the tenant or consented to by any user in "
+        "the tenant. You may have sent your authentication request to the wrong tenant."
+    )
+    return _refusal(700016, "unauthorized_client", text)
+
+
+def resource_not_found(resource: str, directory: str) -> Refused:
+    """500011: the tenant knows no such resource."""
+    text = (
+        f"The resource principal named {resource} was not found in the tenant named {directory}. This can happen if "
+        "the application has not been installed by the administrator of the tenant or consented to by any user in "
+        "the tenant. You might have sent your authentication request to the wrong tenant."
+    )
+    return _refusal(500011, "invalid_resource", text)
+
+
+def issuer_mismatch(issuer: str) -> Refused:
+    """700211: no federated credential has the assertion's issuer."""
+    return _no_match(700211, "issuer", issuer)
+
+
+def audience_mismatch(audience: str) -> Refused:
+    """700212: issuer and subject match a federated credential, the audience does not."""
+    return _no_match(700212, "audience", audience)
+
+
+def subject_mismatch(subject: str) -> Refused:
+    """700213: the issuer matches a federated credential, the subject does not."""
+    return _no_match(700213, "subject", subject)
+
+
+def _no_match(code: int, field: str, value: str) -> Refused:
+    text = f"No matching federated identity record found for presented assertion {field} '{value}'."
+    return _refusal(code, "invalid_client", f"{text} {_CHECK} {_FEDERATION}")
+
+
+def subject_differs_in_case(subject: str) -> Refused:
+    """7002138: the subject would match if case were ignored, which Entra has not done since August 2024."""
+    text = (
+        f"No matching federated identity record found for presented assertion subject '{subject}'. The subject matches "
+        f"with case-insensitive comparison, but not with case-sensitive comparison. {_CHECK} See documentation at: "
+        f"{_FEDERATION}. See breaking change notification and remediation at: {_CASE}."
+    )
+    return _refusal(7002138, "invalid_client", text)
+
+
+def not_within_valid_time(now: float, not_before: float, expires: float) -> Refused:
+    """700024: the assertion has expired or is not valid yet; all three are Unix seconds."""
+    text = (
+        f"Client assertion is not within its valid time range. Current time: {_instant(now)}, assertion valid from "
+        f"{_instant(not_before)}, expiry time of assertion {_instant(expires)}. Review the documentation at "
+        f"{_CREDENTIALS} ."
+    )
+    return _refusal(700024, "invalid_client", text)
+
+
+def _instant(seconds: float) -> str:
+    moment = datetime.fromtimestamp(min(max(seconds, 0), _LAST_INSTANT), UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06}0Z"  # .NET writes seven decimals
+
+
+def malformed_assertion() -> Refused:
+    """50027: not a JWT, a claim that is missing or of the wrong type, or a signature that does not verify."""
+    return _refusal(50027, "invalid_client", "JWT token is invalid or malformed.")
+
+
+def header_type_not_allowed() -> Refused:
+    """5002727: the header's `typ` is given and is not JWT."""
+    text = "Invalid JWT header type specified. Allowed types: 'JWT','http://openid.net/specs/jwt/1.0'."
+    return _refusal(5002727, "invalid_request", text)
+
+
+def key_not_usable() -> Refused:
+    """5002730: the key cannot be used with the algorithm that the header names, or that is not RS256."""
+    return _refusal(5002730, "invalid_request", "Invalid JWT token. Unsupported key for the signing algorithm.")
+
+
+def key_not_published(key_id: str, issuer: str) -> Refused:
+    """7000272: the issuer publishes no key of this `kid`."""
+    text = (
+        f"The certificate with identifier {key_id} used to sign the federated credential could not be found in the "
+        f"metadata of identity provider {issuer}. Please validate that your Identity Provider's metadata exposes the "
+        "key used to sign the incoming token."
+    )
+    return _refusal(7000272, "invalid_client", text)
+
+
+def issuer_unreachable() -> Refused:
+    """50166: the issuer's discovery document or keys could not be fetched."""
+    return _refusal(50166, "invalid_request", "Request to External OIDC endpoint failed.")
+
+
+def scope_malformed(scope: str) -> Refused:
+    """70011: the scope names no resource."""
+    text = (
+        "The provided request must include a 'scope' input parameter. The provided value for the input parameter "
+        f"'scope' is not valid. The scope {scope} is not valid. The scope format is invalid. Scope must be in a valid "
+        "URI form <https://example/scope> or a valid Guid <guid/scope>."
+    )
+    return _refusal(70011, "invalid_scope", text)
+
+
+def parameter_missing(names: Iterable[str]) -> Refused:
+    """900144: a parameter that the grant needs is absent or empty."""
+    wanted = "' or '".join(names)
+    return _refusal(900144, "invalid_request", f"The request body must contain the following parameter: '{wanted}'.")
+
+
+def credential_missing() -> Refused:
+    """7000218: the client did not say who it is."""
+    text = "The request body must contain the following parameter: 'client_assertion' or 'client_secret'."
+    return _refusal(7000218, "invalid_client", text)
+
+
+def secret_invalid(client_id: str) -> Refused:
+    """7000215: a client secret was presented; a managed identity has none."""
+    text = (
+        "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not "
+        f"the client secret ID, for a secret added to app '{client_id}'."
+    )
+    return _refusal(7000215, "invalid_client", text)
+
+
+def grant_not_supported(grant: str) -> Refused:
+    """70003: a grant other than client_credentials."""
+    return _refusal(70003, "unsupported_grant_type", f"The app requested an unsupported grant type '{grant}'.")
+
+
+def request_malformed() -> Refused:
+    """9002313: the request's own form is wrong: its encoding, a parameter given twice, an unknown assertion type."""
+    return _refusal(9002313, "invalid_request", "Invalid request. Request is malformed or invalid.")
+
+
+def request_too_large() -> Refused:
+    """9002313 with 413: the body is longer than the endpoint reads."""
+    return Refused(9002313, "invalid_request", 413, request_malformed().text)
+
+
+def method_not_allowed(method: str) -> Refused:
+    """900561 with 405: the token endpoint takes POST only."""
+    text = f"The endpoint only accepts POST requests. Received a {method} request."
+    return Refused(900561, "invalid_request", 405, text)

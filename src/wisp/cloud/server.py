@@ -1,0 +1,93 @@
+"""The HTTP application: puts the routes of Entra and of the issuers together, and answers what none of them takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from wisp.cloud.claims import DEFAULT_LIFETIME
+from wisp.cloud.endpoints import Endpoints
+from wisp.cloud.exchange import Exchange
+from wisp.cloud.issuer import KEYS_PATH, Issuer, discovery, key_set
+from wisp.cloud.keysource import KeySource, NoOthers, OwnIssuers
+from wisp.cloud.store import Store
+from wisp.cloud.web import Log, RequestLog, Site, json_answer, note
+from wisp.errors import WispError
+
+_PUBLIC = {"Cache-Control": "public, max-age=3600"}  # as the API server says
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a cloud may be told besides its store and URL.
+
+    `aliases` are further base URLs; `elsewhere` finds the keys of issuers that are not this cloud's own;
+    `lifetime` is that of access tokens in seconds; `log` takes one record a request.
+    """
+
+    aliases: Sequence[str] = ()
+    elsewhere: KeySource = field(default_factory=NoOthers)
+    lifetime: int = DEFAULT_LIFETIME
+    log: Log = lambda record: None  # noqa: ARG005 -- a default that says nothing
+
+
+def create_app(store: Store, base_url: str, options: Options | None = None) -> Starlette:
+    """Return the ASGI application of the cloud in `store`, reached at `base_url` (`https://HOST:PORT`)."""
+    options = options or Options()
+    site = Site(store, base_url.rstrip("/"), tuple(options.aliases))
+    keys = OwnIssuers(store, site.base_urls, options.elsewhere)
+    issuers = _Issuers(site)
+    routes = [
+        Route("/healthz", _healthy),
+        Route("/oidc/{issuer}/.well-known/openid-configuration", issuers.discovery),
+        Route(f"/oidc/{{issuer}}/{KEYS_PATH}", issuers.keys),
+        *Endpoints(site, Exchange(store, keys, options.lifetime)).routes(),
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(RequestLog, log=options.log)],
+        exception_handlers={HTTPException: _http_error, WispError: _state_error},
+    )
+
+
+@dataclass(frozen=True)
+class _Issuers:
+    """The published documents of the clusters' issuers; neither needs to be asked for by name, only by id."""
+
+    site: Site
+
+    async def discovery(self, request: Request) -> Response:
+        """Answer the discovery document, under the base URL that the client used."""
+        issuer = self._issuer(request)
+        return json_answer(discovery(self.site.base_of(request) + issuer.path), headers=_PUBLIC)
+
+    async def keys(self, request: Request) -> Response:
+        """Answer the key set."""
+        return json_answer(key_set(self._issuer(request)), headers=_PUBLIC)
+
+    def _issuer(self, request: Request) -> Issuer:
+        issuer = self.site.store.issuer(request.path_params["issuer"])
+        if issuer is None:
+            raise HTTPException(404)
+        return issuer
+
+
+async def _healthy(request: Request) -> Response:  # noqa: ARG001 -- a handler's signature
+    return json_answer({"status": "ok"})
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 -- what it is registered for
+    problem = {"error": error.detail, "path": request.url.path}
+    return json_answer(problem, error.status_code, error.headers)
+
+
+async def _state_error(request: Request, error: Exception) -> Response:
+    """Answer for a state file that became unusable under a running server; clients do not learn why."""
+    note(request, problem=str(error))
+    return json_answer({"error": "temporarily_unavailable"}, 503, {"Retry-After": "1"})

@@ -1,0 +1,221 @@
+"""Every refusal of the token endpoint, over HTTP."""
+
+import base64
+import hmac
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+from joserfc import jws
+from joserfc.jwk import ECKey
+
+from tests.cloud.asgi import Answer
+from tests.cloud.world import ARM, NOW, World
+from wisp.cloud.signing import SigningKey, new_rsa_key
+
+GUID = "11111111-2222-4333-8444-555555555555"
+
+
+def _elsewhere(world: World, claims: dict[str, object]) -> Answer:
+    """Present a credential of an issuer that cannot be reached."""
+    url = "https://elsewhere.test/"
+    world.store.put_federated_credential(world.identity, "elsewhere", issuer=url, subject="me")
+    return world.present(iss=url, sub="me", **claims)
+
+
+def _signed(world: World, algorithm: str, key: ECKey) -> str:
+    header = {"alg": algorithm, "kid": world.issuer.keys[-1].key_id}
+    payload = world.assertion().split(".")[1]
+    return jws.serialize_compact(header, _decoded(payload), key, algorithms=[algorithm])
+
+
+def _decoded(segment: str) -> bytes:
+    return base64.urlsafe_b64decode(segment + "==")
+
+
+def _with_public_key_as_secret(world: World) -> str:
+    """Sign with HS256 and the public key's PEM, the classic confusion; by hand, as joserfc refuses to."""
+    key = world.issuer.keys[-1]
+    header = _encoded(json.dumps({"alg": "HS256", "kid": key.key_id}).encode())
+    signed = f"{header}.{world.assertion().split('.')[1]}"
+    return f"{signed}.{_encoded(hmac.digest(key.public.as_pem(private=False), signed.encode(), 'sha256'))}"
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _unsigned(world: World) -> str:
+    _, payload, _ = world.assertion().split(".")
+    return f"eyJhbGciOiJub25lIn0.{payload}."
+
+
+def _forged(world: World) -> str:
+    """Sign the right claims with somebody else's key under the right kid."""
+    return SigningKey(world.issuer.keys[-1].key_id, new_rsa_key(), {}).sign({}, world.claims()).reveal()
+
+
+def _tampered(world: World) -> str:
+    head, _, signature = world.assertion(sub="system:serviceaccount:kube-system:other").split(".")
+    return f"{head}.{world.assertion().split('.')[1]}.{signature}"
+
+
+def _of_unknown_key(world: World) -> str:
+    return SigningKey("nobody-knows", world.issuer.keys[-1].private, {}).sign({}, world.claims()).reveal()
+
+
+def _without_kid(world: World) -> str:
+    key = world.issuer.keys[-1]
+    return jws.serialize_compact({"alg": "RS256"}, b"{}", key.public.import_key(key.private), algorithms=["RS256"])
+
+
+def _of_type(world: World) -> str:
+    return world.issuer.keys[-1].sign({"typ": "at+jwt"}, world.claims()).reveal()
+
+
+CASES: list[tuple[str, Callable[[World], Answer], int, str, int]] = [
+    ("tenant unknown", lambda w: w.ask(tenant=GUID), 90002, "invalid_request", 400),
+    ("tenant no guid", lambda w: w.ask(tenant="contoso"), 90002, "invalid_request", 400),
+    ("client unknown", lambda w: w.ask(client_id=GUID), 700016, "unauthorized_client", 400),
+    ("client no guid", lambda w: w.ask(client_id="me"), 700016, "unauthorized_client", 400),
+    ("issuer other", lambda w: w.present(iss="https://other.test/"), 700211, "invalid_client", 401),
+    ("issuer without its slash", lambda w: w.present(iss=w.issuer_url[:-1]), 700211, "invalid_client", 401),
+    ("issuer in capitals", lambda w: w.present(iss=w.issuer_url.upper()), 700211, "invalid_client", 401),
+    ("audience other", lambda w: w.present(aud=["sts.amazonaws.com"]), 700212, "invalid_client", 401),
+    ("audience in lower case", lambda w: w.present(aud="api://azureadtokenexchange"), 700212, "invalid_client", 401),
+    ("subject other", lambda w: w.present(sub="system:serviceaccount:a:b"), 700213, "invalid_client", 401),
+    (
+        "subject in another case",
+        lambda w: w.present(sub="system:serviceaccount:kube-system:WI-demo-sa"),
+        7002138,
+        "invalid_client",
+        401,
+    ),
+    ("expired", lambda w: w.present(exp=int(NOW) - 1), 700024, "invalid_client", 401),
+    ("expires now", lambda w: w.present(exp=int(NOW)), 700024, "invalid_client", 401),
+    ("not yet valid", lambda w: w.present(nbf=int(NOW) + 60), 700024, "invalid_client", 401),
+    ("absurd times", lambda w: w.present(exp=-1e300, nbf=10**40), 700024, "invalid_client", 401),
+    ("no jwt", lambda w: w.ask(client_assertion="not-a-token"), 50027, "invalid_client", 401),
+    ("unsigned", lambda w: w.ask(client_assertion=_unsigned(w)), 50027, "invalid_client", 401),
+    ("forged", lambda w: w.ask(client_assertion=_forged(w)), 50027, "invalid_client", 401),
+    ("tampered", lambda w: w.ask(client_assertion=_tampered(w)), 50027, "invalid_client", 401),
+    ("without exp", lambda w: w.present(exp=None), 50027, "invalid_client", 401),
+    ("without sub", lambda w: w.present(sub=None), 50027, "invalid_client", 401),
+    ("two audiences", lambda w: w.present(aud=["api://AzureADTokenExchange", "b"]), 50027, "invalid_client", 401),
+    ("exp a text", lambda w: w.present(exp="tomorrow"), 50027, "invalid_client", 401),
+    ("without kid", lambda w: w.ask(client_assertion=_without_kid(w)), 50027, "invalid_client", 401),
+    ("kid unknown", lambda w: w.ask(client_assertion=_of_unknown_key(w)), 7000272, "invalid_client", 401),
+    (
+        "HS256 with the public key",
+        lambda w: w.ask(client_assertion=_with_public_key_as_secret(w)),
+        5002730,
+        "invalid_request",
+        400,
+    ),
+    (
+        "ES256",
+        lambda w: w.ask(client_assertion=_signed(w, "ES256", ECKey.generate_key("P-256"))),
+        5002730,
+        "invalid_request",
+        400,
+    ),
+    ("typ other", lambda w: w.ask(client_assertion=_of_type(w)), 5002727, "invalid_request", 400),
+    ("issuer unreachable", lambda w: _elsewhere(w, {}), 50166, "invalid_request", 400),
+    ("resource unknown", lambda w: w.ask(scope="api://nobody/.default"), 500011, "invalid_resource", 400),
+    ("scope without .default", lambda w: w.ask(scope=ARM), 70011, "invalid_scope", 400),
+    ("scope no uri", lambda w: w.ask(scope="arm/.default"), 70011, "invalid_scope", 400),
+    (
+        "scope of two",
+        lambda w: w.ask(scope=f"{ARM}/.default https://vault.azure.net/.default"),
+        70011,
+        "invalid_scope",
+        400,
+    ),
+    ("no grant type", lambda w: w.ask(grant_type=None), 900144, "invalid_request", 400),
+    ("no client id", lambda w: w.ask(client_id=None), 900144, "invalid_request", 400),
+    ("no scope", lambda w: w.ask(scope=""), 900144, "invalid_request", 400),
+    ("no assertion type", lambda w: w.ask(client_assertion_type=None), 900144, "invalid_request", 400),
+    ("no assertion", lambda w: w.ask(client_assertion=None), 7000218, "invalid_client", 401),
+    ("a secret", lambda w: w.ask(client_assertion=None, client_secret="s3cret"), 7000215, "invalid_client", 401),
+    ("another grant", lambda w: w.ask(grant_type="password"), 70003, "unsupported_grant_type", 400),
+    ("saml", lambda w: w.ask(client_assertion_type="urn:saml"), 9002313, "invalid_request", 400),
+    ("claims no json", lambda w: w.ask(claims="{"), 9002313, "invalid_request", 400),
+]
+
+
+@pytest.mark.parametrize(
+    "send, code, error, status", [case[1:] for case in CASES], ids=[f"{case[2]} {case[0]}" for case in CASES]
+)
+def test_a_refusal_has_entras_code_error_status_and_shape(
+    world: World, send: Callable[[World], Answer], code: int, error: str, status: int
+) -> None:
+    """Each way to be wrong is answered with the code, OAuth error and status that Entra gives it."""
+    answer = send(world)
+    document = answer.json()
+    assert (answer.code, document["error"], answer.status) == (code, error, status)
+    ending = (
+        f" Trace ID: {document['trace_id']} Correlation ID: {document['correlation_id']} "
+        f"Timestamp: {document['timestamp']}"
+    )
+    assert document["error_description"].startswith(f"AADSTS{code}: ")
+    assert document["error_description"].endswith(ending)
+    assert document["error_uri"].endswith(f"/error?code={code}")
+    assert document["timestamp"] == "2025-10-09 08:53:20Z"
+    assert world.log[-1]["code"] == code
+
+
+def test_a_refusal_shows_neither_assertion_nor_secret(world: World) -> None:
+    """Nothing of the credential comes back in the answer or reaches the log."""
+    for form in ({"client_assertion": _forged(world)}, {"client_assertion": None, "client_secret": "s3cret"}):
+        answer = world.ask(**form)
+        for part in re.split(r"\.", form["client_assertion"] or "s3cret"):
+            assert part not in answer.body.decode()
+            assert part not in str(world.log)
+
+
+NO_SUBJECT = (
+    "AADSTS700213: No matching federated identity record found for presented assertion subject "
+    "'system:serviceaccount:a:b'. Check your federated identity credential Subject, Audience and Issuer against "
+    "the presented assertion. https://learn.microsoft.com/entra/workload-id/workload-identity-federation Trace ID"
+)
+NO_TIME = (
+    "AADSTS700024: Client assertion is not within its valid time range. Current time: 2025-10-09T08:53:20.0000000Z, "
+    "assertion valid from 1970-01-01T00:00:00.0000000Z, expiry time of assertion 2025-10-09T08:23:20.0000000Z. Review "
+    "the documentation at https://learn.microsoft.com/entra/identity-platform/certificate-credentials . Trace ID"
+)
+NO_KEY = (
+    "AADSTS7000272: The certificate with identifier nobody-knows used to sign the federated credential could not be "
+    "found in the metadata of identity provider https://cloud.test:8443/oidc/"
+)
+WORDS: dict[str, tuple[Callable[[World], Answer], str]] = {
+    "subject": (lambda w: w.present(sub="system:serviceaccount:a:b"), NO_SUBJECT),
+    "time": (lambda w: w.present(exp=int(NOW) - 1800, nbf=None), NO_TIME),
+    "key": (lambda w: w.ask(client_assertion=_of_unknown_key(w)), NO_KEY),
+}
+
+
+@pytest.mark.parametrize("send, words", WORDS.values(), ids=WORDS)
+def test_a_refusal_is_in_entras_words(world: World, send: Callable[[World], Answer], words: str) -> None:
+    """People search for these texts, so they are the ones that Entra is known to write."""
+    assert send(world).json()["error_description"].startswith(words)
+
+
+def test_other_credentials_do_not_hide_the_one_that_matches(world: World) -> None:
+    """Every federated credential of the identity is looked at, in whatever order."""
+    for name, subject in (
+        ("aaa", "system:serviceaccount:a:a"),
+        ("zzz", "system:serviceaccount:kube-system:WI-DEMO-SA"),
+    ):
+        world.store.put_federated_credential(world.identity, name, issuer=world.issuer_url, subject=subject)
+    assert world.ask().status == 200
+
+
+def test_a_rotated_key_is_accepted_while_it_is_published(world: World) -> None:
+    """After a rotation old and new tokens both work; once the old key is retired its tokens do not."""
+    old = world.assertion()
+    world.issuer = world.store.rotate_issuer("wilab")
+    assert [world.ask(client_assertion=each).status for each in (old, world.assertion())] == [200, 200]
+    world.store.retire_issuer_keys("wilab")
+    assert world.ask(client_assertion=old).code == 7000272
+    assert world.ask().status == 200
