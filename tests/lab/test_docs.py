@@ -1,0 +1,20 @@
+"""The documentation of the demo names what there is."""
+
+from pathlib import Path
+
+from wisp.lab.modes import Mode
+from wisp.lab.story import STEPS
+
+TEXT = (Path(__file__).parents[2] / "docs" / "demo.md").read_text(encoding="utf-8")
+
+
+def test_every_step_is_in_the_documentation() -> None:
+    """By number and name, in a row of the table."""
+    for number, step in enumerate(STEPS, 1):
+        assert f"\n| {number} `{step.name}` | " in TEXT
+
+
+def test_every_mode_is_in_the_documentation() -> None:
+    """With what it loses."""
+    for mode in Mode:
+        assert f"\n| `{mode.value}` | " in TEXT
