@@ -1,0 +1,52 @@
+"""The local cloud's side of a run: an identity, and an assertion that it accepts.
+
+The issuer goes by a URL that no server has: each run has a cloud of its own, on a port of its own, and to every one of
+them the issuer, and so the federated credential, is the same. That is why any number of runs can share a state file.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from wisp.cloud.directory import ManagedIdentity
+from wisp.cloud.errors import NotFoundError
+from wisp.cloud.issuer import Projection, service_account_token
+from wisp.cloud.store import Store
+from wisp.run.wanted import GROUP, ISSUER_BASE, LOCATION, LocalCloud
+from wisp.secret import Secret
+
+_NAME = "wisp-run"
+_YEAR = 365 * 24 * 60 * 60
+PROJECTION = Projection(_NAME, _NAME, _NAME, lifetime=_YEAR)
+"""Who the command is. No kubelet renews its assertion, which only memory holds: so it outlives any command."""
+
+
+@dataclass(frozen=True)
+class Federated:
+    """An identity, the assertion that is exchanged for its tokens, and the certificate of the cloud's CA (PEM)."""
+
+    identity: ManagedIdentity
+    assertion: Secret
+    ca: bytes
+
+
+def federate(state: Path, wanted: LocalCloud) -> Federated:
+    """Make in `state` what is not there yet; raises WispError for an identity that there cannot be."""
+    with Store(state) as store:
+        identity = _identity(store, wanted)
+        issuer = store.put_issuer(_NAME)
+        url = ISSUER_BASE + issuer.path
+        store.put_federated_credential(identity, _NAME, issuer=url, subject=PROJECTION.subject)
+        assertion = service_account_token(issuer, url, PROJECTION, now=time.time())
+        return Federated(identity, assertion, store.authority.certificate_pem)
+
+
+def _identity(store: Store, wanted: LocalCloud) -> ManagedIdentity:
+    if wanted.client_id is None:
+        store.put_resource_group(GROUP, LOCATION)
+        return store.put_identity(GROUP, wanted.identity, LOCATION)
+    found = store.identity_of_client(wanted.client_id)
+    if found is None:
+        problem = f"no identity in {store.path} has the client id {wanted.client_id}"
+        raise NotFoundError(problem, remedy=f"wisp cloud identity list --state {store.path} lists them")
+    return found
