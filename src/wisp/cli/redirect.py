@@ -1,0 +1,106 @@
+"""`wisp redirect`: put the redirect in force, take it away, show it, or show what would be run."""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import click
+
+from wisp.errors import WispError
+from wisp.redirect import apply
+from wisp.redirect.host import Host
+from wisp.redirect.plan import Choice, Tool, as_shell
+from wisp.redirect.rule import Rule, parse_address
+
+_Function = TypeVar("_Function", bound=Callable[..., None])
+
+
+def _rule_options(function: _Function) -> _Function:
+    for option in reversed(
+        (
+            click.option("--proxy-port", type=int, default=8000, show_default=True, help="Where the sidecar listens."),
+            click.option("--proxy-uid", type=int, default=1501, show_default=True, help="The sidecar's user, let by."),
+            click.option("--metadata-ip", default="169.254.169.254", show_default=True, help="Whose traffic to take."),
+            click.option("--metadata-port", type=int, default=80, show_default=True, help="And on which TCP port."),
+            click.option(
+                "--backend",
+                type=click.Choice([choice.value for choice in Choice]),
+                default=Choice.AUTO.value,
+                show_default=True,
+                help="What to install the rule with; auto takes nft, else iptables.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+@click.group(name="redirect")
+def command() -> None:
+    """Send the pod's metadata traffic to the sidecar.
+
+    Works on the network namespace it runs in; needs CAP_NET_ADMIN there.
+    """
+
+
+@command.command()
+@_rule_options
+def up(backend: str, metadata_ip: str, **numbers: int) -> None:
+    """Put the redirect in force, or change it; again is the same as once."""
+    rule = Rule(metadata_ip=parse_address(metadata_ip), **numbers)
+    done = apply.up(Host(), rule, Choice(backend))
+    _note(done.notes)
+    click.echo(_sentence(done.tools[0], rule))
+
+
+@command.command()
+@_rule_options
+def plan(backend: str, metadata_ip: str, **numbers: int) -> None:
+    """Print, as a shell script, what `up` would run; touch nothing."""
+    rule = Rule(metadata_ip=parse_address(metadata_ip), **numbers)
+    planned = apply.plan(Host(), rule, Choice(backend))
+    _note(planned.notes)
+    click.echo(as_shell(planned.steps), nl=False)
+
+
+@command.command()
+def down() -> None:
+    """Remove the redirect, whatever installed it; nothing there is fine."""
+    done = apply.down(Host())
+    _note(done.notes)
+    held = ", ".join(tool.backend.value for tool in done.tools)
+    click.echo(f"the redirect is removed ({held})" if held else "no redirect was in force")
+
+
+@command.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of a sentence.")
+def show(*, as_json: bool) -> None:
+    """Say what is in force now; exit status 1 when nothing is."""
+    shown = apply.show(Host())
+    _note(shown.notes)
+    if as_json:
+        click.echo(json.dumps({"redirects": [_record(tool, rule) for tool, rule in shown.redirects]}))
+    else:
+        for tool, rule in shown.redirects:
+            click.echo(_sentence(tool, rule))
+    if not shown.redirects:
+        raise WispError("no redirect is in force in this network namespace", remedy="`wisp redirect up` installs one")
+
+
+def _sentence(tool: Tool, rule: Rule) -> str:
+    return f"{rule} ({tool.backend.value})"
+
+
+def _record(tool: Tool, rule: Rule) -> dict[str, str | int]:
+    return {
+        "backend": tool.backend.value,
+        "proxy_port": rule.proxy_port,
+        "proxy_uid": rule.proxy_uid,
+        "metadata_ip": str(rule.metadata_ip),
+        "metadata_port": rule.metadata_port,
+    }
+
+
+def _note(notes: Iterable[str]) -> None:
+    for note in notes:
+        click.echo(f"wisp: note: {note}", err=True)
