@@ -1,0 +1,76 @@
+"""Runs a client once and reads what it says of itself."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.interop.authority import Authority
+from tests.interop.build import Built
+from tests.interop.cells import RESOURCE, Case
+from wisp.lab.processes import Place, run
+
+LIMIT = 240
+"""Seconds after which a client is killed: twice what the most patient one takes."""
+
+NOBODY = "00000000-0000-4000-8000-00000000dead"
+"""A client id that no identity has."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client printed: a token's claims and expiry (Unix seconds), or the text of an error."""
+
+    ok: bool
+    seconds: tuple[float, ...]
+    error: str = ""
+    claims: Mapping[str, str] | None = None
+    expires_on: int = 0
+
+    @property
+    def took(self) -> float:
+        """Seconds from the first question to the last answer."""
+        return sum(self.seconds)
+
+
+def parse_answer(output: str) -> Answer:
+    """Read a client's one line. Raise AssertionError with the output when it is no such line."""
+    lines = output.splitlines()
+    assert len(lines) == 1, f"not one line: {output!r}"
+    said: dict[str, Any] = json.loads(lines[0])
+    seconds = tuple(float(each) for each in said["seconds"] or ())
+    if not said["ok"]:
+        return Answer(ok=False, seconds=seconds, error=said["error"])
+    assert len(said["token_sha256"]) == 64, said
+    claims = {name: said[name] for name in ("appid", "oid", "aud")}
+    return Answer(ok=True, seconds=seconds, claims=claims, expires_on=said["expires_on"])
+
+
+def selector(case: Case, asked: Authority) -> Mapping[str, str]:
+    """Return the variables by which a client is told which identity to ask for."""
+    match case:
+        case Case.CLIENT_ID:
+            return {"WISP_CLIENT_ID": asked.other.client_id}
+        case Case.OBJECT_ID:
+            return {"WISP_OBJECT_ID": asked.default.principal_id}
+        case Case.RESOURCE_ID:
+            return {"WISP_RESOURCE_ID": asked.default.resource_id}
+        case Case.UNKNOWN:
+            return {"WISP_CLIENT_ID": NOBODY}
+        case _:
+            return {}
+
+
+def ask(client: Built, mode: str, place: Place, told: Mapping[str, str], *flags: str) -> Answer:
+    """Run the client at `place`, as any user, with a home of its own; `told` are further variables."""
+    with tempfile.TemporaryDirectory() as home:
+        Path(home).chmod(0o777)
+        environment = {"HOME": home, "TMPDIR": home, **told}
+        done = run(place.having(environment), *client.command, mode, RESOURCE, *flags, timeout=LIMIT)
+    output = done.output.reveal()
+    assert output, f"exit status {done.status}: {done.complaint}"
+    answer = parse_answer(output)
+    assert done.status == (0 if answer.ok else 1), (done.status, answer)
+    return answer

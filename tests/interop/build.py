@@ -1,0 +1,141 @@
+"""Builds the client programs, each once: `python -m tests.interop.build [CLIENT...]`.
+
+What was built lies in `~/.cache/wisp/interop/CLIENT-HASH`, HASH being that of its sources, its lock file and the way it
+is built. A folder appears there whole or not at all, so several runs may build at once; without the cache everything is
+built anew.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.interop.recipes import RECIPES, Recipe
+from wisp.errors import ToolError
+
+_AT_ONCE = 2
+_TIMEOUT = 1200  # seconds for one command; a cold registry is slow
+_ONE_CORE = {"GOMAXPROCS": "1", "MAVEN_OPTS": "-XX:ActiveProcessorCount=1"}
+
+
+class MissingToolError(ToolError):
+    """A program that a client is built or started with is not installed."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A client that can be started: `command` takes the mode and the resource."""
+
+    folder: Path
+    command: tuple[str, ...]
+
+
+def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return where built clients and the last results are kept."""
+    base = environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "wisp" / "interop"
+
+
+def key(recipe: Recipe) -> str:
+    """Return what changes when the sources, the pinned dependencies, the interpreter or the recipe do."""
+    digest = hashlib.sha256(repr((recipe.commands, recipe.keep, sys.version, sys.base_prefix)).encode())
+    for path in recipe.sources:
+        content = path.read_bytes()
+        digest.update(f"\0{path.relative_to(recipe.folder)}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def build(recipe: Recipe, cache: Path) -> Built:
+    """Return the client, built now if it is not in `cache`; raises ToolError with what is missing or what failed."""
+    target = cache / f"{recipe.name}-{key(recipe)}"
+    _check_tools(recipe, (recipe.start[0],) if target.exists() else recipe.tools)
+    if not target.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{recipe.name}-", dir=cache) as draft:
+            made = _make(recipe, Path(draft))
+            with contextlib.suppress(OSError):  # another run was quicker, and made the same
+                made.rename(target)
+    return Built(target, _filled(recipe.start, here=target, folder=recipe.folder))
+
+
+def build_all(names: Iterable[str], cache: Path) -> Mapping[str, Future[Built]]:
+    """Start to build the clients, two at a time; a failure is in its future."""
+    wanted = set(names)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return {name: pool.submit(build, recipe, cache) for name, recipe in RECIPES.items() if name in wanted}
+
+
+def _check_tools(recipe: Recipe, needed: Iterable[str]) -> None:
+    for tool in needed:
+        if tool in recipe.tools and shutil.which(tool) is None:
+            problem = f"the {recipe.name} client cannot be built or started: there is no {tool} on PATH"
+            raise MissingToolError(problem, remedy=f"install {recipe.tools[tool]}")
+
+
+def _make(recipe: Recipe, draft: Path) -> Path:
+    """Run the recipe in `draft` and return the folder of what is kept."""
+    work, kept = draft / "work", draft / "kept"
+    shutil.copytree(recipe.folder, work, ignore=shutil.ignore_patterns("__pycache__"))
+    for command in recipe.commands:
+        _run(recipe.name, _filled(command, here=kept, folder=work), work)
+    kept.mkdir()
+    for path in recipe.keep:
+        (work / path).rename(kept / Path(path).name)
+    return kept
+
+
+def _filled(command: Sequence[str], *, here: Path, folder: Path) -> tuple[str, ...]:
+    """Put interpreter and folders in their places; a bare tool is found now, not on a client's PATH."""
+    first, *rest = (part.format(python=sys.executable, here=here, folder=folder) for part in command)
+    return (shutil.which(first) or first, *rest)
+
+
+def _run(client: str, command: Sequence[str], folder: Path) -> None:
+    environment = {**os.environ, **_ONE_CORE}
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            text=True,
+            timeout=_TIMEOUT,
+        )
+    except subprocess.TimeoutExpired:
+        problem = f"building the {client} client took longer than {_TIMEOUT} s ({' '.join(command[:3])})"
+        raise ToolError(problem, remedy="see whether its package registry can be reached") from None
+    if done.returncode != 0:
+        said = "\n".join(done.stdout.splitlines()[-20:])
+        raise ToolError(f"building the {client} client failed ({' '.join(command)}):\n{said}", remedy="see above")
+
+
+def main(names: Sequence[str]) -> int:
+    """Build the clients named, or all; return the exit status."""
+    unknown = set(names) - set(RECIPES)
+    if unknown:
+        sys.stderr.write(f"there is no client {', '.join(sorted(unknown))}; there are {', '.join(RECIPES)}\n")
+        return 2
+    start, failed = time.monotonic(), False
+    for name, future in build_all(names or RECIPES, cache_folder()).items():
+        try:
+            sys.stdout.write(f"{name}: {future.result().folder}\n")
+        except ToolError as error:
+            failed = True
+            sys.stderr.write(f"{name}: {error}\n")
+    sys.stdout.write(f"{time.monotonic() - start:.1f} s\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

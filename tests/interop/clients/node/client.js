@@ -1,0 +1,65 @@
+// `node client.js mi|dac|msal RESOURCE_OR_SCOPE [--twice]`: a token by @azure/identity or @azure/msal-node, told as one
+// line of JSON.
+"use strict";
+const { createHash } = require("node:crypto");
+
+const { WISP_CLIENT_ID: clientId, WISP_OBJECT_ID: objectId, WISP_RESOURCE_ID: resourceId } = process.env;
+
+/** Return a function that asks once; it resolves to a token and when it expires, in Unix milliseconds. */
+function credential(mode, resource) {
+  if (mode === "msal") {
+    const { ManagedIdentityApplication } = require("@azure/msal-node");
+    const managedIdentityIdParams = {
+      userAssignedClientId: clientId,
+      userAssignedObjectId: objectId,
+      userAssignedResourceId: resourceId,
+    };
+    const application = new ManagedIdentityApplication({ managedIdentityIdParams });
+    return async () => {
+      const { accessToken, expiresOn } = await application.acquireToken({ resource });
+      return [accessToken, expiresOn.getTime()];
+    };
+  }
+  const { DefaultAzureCredential, ManagedIdentityCredential } = require("@azure/identity");
+  const made =
+    mode === "dac"
+      ? new DefaultAzureCredential({ managedIdentityClientId: clientId, managedIdentityResourceId: resourceId })
+      : new ManagedIdentityCredential({ clientId, objectId, resourceId });
+  return async () => {
+    const { token, expiresOnTimestamp } = await made.getToken(`${resource}/.default`);
+    return [token, expiresOnTimestamp];
+  };
+}
+
+/** Return what may be shown of a token. */
+function described([token, expires]) {
+  const { appid, oid, aud } = JSON.parse(Buffer.from(token.split(".")[1], "base64url"));
+  const token_sha256 = createHash("sha256").update(token).digest("hex");
+  return { expires_on: Math.floor(expires / 1000), token_sha256, appid, oid, aud };
+}
+
+async function main([mode, wanted, ...rest]) {
+  const seconds = [];
+  let start = performance.now();
+  try {
+    const ask = credential(mode, wanted.replace(/\/\.default$/, ""));
+    let answer;
+    for (let times = rest.includes("--twice") ? 2 : 1; times > 0; times--) {
+      answer = described(await ask());
+      seconds.push((performance.now() - start) / 1000);
+      start = performance.now();
+    }
+    return { ok: true, ...answer, seconds };
+  } catch (error) {
+    return {
+      ok: false,
+      error: `${error.name}: ${error.message}`,
+      seconds: [...seconds, (performance.now() - start) / 1000],
+    };
+  }
+}
+
+main(process.argv.slice(2)).then((line) => {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+  process.exitCode = line.ok ? 0 : 1;
+});

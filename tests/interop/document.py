@@ -1,0 +1,80 @@
+"""The generated parts of docs/compatibility.md: their names, places and tables."""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.interop.cells import Route, Row
+from tests.interop.recipes import RECIPES
+
+PATH = Path(__file__).parents[2] / "docs" / "compatibility.md"
+TITLES = {Route.INTERCEPTION: "By interception", Route.ENVIRONMENT: "By environment"}
+
+_LANGUAGES = {"python": "Python", "az": "az", "go": "Go", "node": "Node", "java": "Java", "rust": "Rust"}
+_SECONDS = re.compile(r", \d+ s$")
+
+
+def label(row: Row) -> str:
+    """Name a row: language, package with its version, and what is asked of it."""
+    recipe = RECIPES[row.client]
+    sdk = recipe.sdks[row.mode]
+    return f"{_LANGUAGES[row.client]}, {sdk.package} {recipe.version(row.mode)}, `{sdk.entry}`"
+
+
+def line(*texts: str) -> str:
+    """Write a line of a table."""
+    return f"| {' | '.join(texts)} |"
+
+
+def read(text: str) -> Mapping[tuple[str, str, str], str]:
+    """Return what tables say, by title, row and column, without the seconds that a run took."""
+    said: dict[tuple[str, str, str], str] = {}
+    title, columns = "", [""]
+    for each in text.splitlines():
+        parts = [part.strip() for part in each.strip("| ").split(" | ")]
+        if each.startswith("###"):
+            title = each.strip("# ")
+        elif parts[0] == "client":
+            columns = parts
+        elif each.startswith("| ") and not each.startswith("| ---"):
+            texts = zip(columns[1:], parts[1:], strict=True)
+            said |= {(title, parts[0], column): without_seconds(text) for column, text in texts}
+    return said
+
+
+def without_seconds(text: str) -> str:
+    """Return a cell's text without the seconds that the run took."""
+    return _SECONDS.sub("", text)
+
+
+def begin(name: str) -> str:
+    """Return the line before a generated part."""
+    return f"<!-- {name}: written by `python -m tests.interop.{name} --write` -->"
+
+
+def end(name: str) -> str:
+    """Return the line after a generated part."""
+    return f"<!-- end of {name} -->"
+
+
+def part(text: str, name: str) -> str:
+    """Return what stands in a generated part."""
+    return text.split(begin(name), 1)[1].split(end(name), 1)[0].strip()
+
+
+def with_part(text: str, name: str, content: str) -> str:
+    """Return the text with other content in a generated part."""
+    before, rest = text.split(begin(name), 1)
+    after = rest.split(end(name), 1)[1]
+    return f"{before}{begin(name)}\n\n{content.strip()}\n\n{end(name)}{after}"
+
+
+def main(name: str, content: str, arguments: Sequence[str]) -> int:
+    """Write the content into its part of the document, or print it; return the exit status."""
+    if "--write" in arguments:
+        text = PATH.read_text(encoding="utf-8")
+        PATH.write_text(with_part(text, name, content), encoding="utf-8")
+    else:
+        sys.stdout.write(f"{content}\n")
+    return 0

@@ -1,0 +1,146 @@
+"""Which client programs there are, how each is built and started, and which SDKs it shows; touches no machine."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_CLIENTS = Path(__file__).parent / "clients"
+
+
+@dataclass(frozen=True)
+class Sdk:
+    """A library as users know it: `package` in the manifest, and the `entry` point that a mode of the client asks."""
+
+    package: str
+    entry: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the client `name` is made of the sources in `folder`, and started; `manifest` pins its SDKs.
+
+    `tools` are the programs that have to be on PATH, each with what provides it. `commands` run in a copy of the
+    folder; of what they made, `keep` remains, side by side. In `commands` and `start`, `{python}` is this interpreter,
+    `{here}` the folder of what was kept, and `{folder}` that of the sources; what is started from there is `script`,
+    and need not be built.
+    """
+
+    name: str
+    folder: Path
+    manifest: str
+    sdks: Mapping[str, Sdk]
+    tools: Mapping[str, str]
+    commands: tuple[tuple[str, ...], ...]
+    keep: tuple[str, ...]
+    start: tuple[str, ...]
+    script: str = ""
+
+    @property
+    def sources(self) -> list[Path]:
+        """All that it is built of, in order."""
+        files = (p for p in self.folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        return sorted(p for p in files if p.name != self.script)
+
+    def version(self, mode: str) -> str:
+        """Return the version of the mode's SDK that the manifest pins."""
+        package = re.escape(self.sdks[mode].package)
+        separator = r"""(?:</artifactId>\s*<version>|[\s"=:]+(?:\{ version = "=)?)"""
+        found = re.search(rf"(?<![\w-]){package}{separator}v?(\d[\w.]*)", (self.folder / self.manifest).read_text())
+        assert found is not None, f"{self.folder / self.manifest} does not pin {self.sdks[mode].package}"
+        return found[1]
+
+
+# One core each: two clients are built at a time (tests.interop.build).
+_PIP = ("{python}", "-m", "pip", "--python", "venv/bin/python", "--disable-pip-version-check")
+_VENV = (
+    ("{python}", "-m", "venv", "--without-pip", "venv"),
+    (*_PIP, "install", "--quiet", "--root-user-action", "ignore", "--require-hashes", "-r", "requirements.txt"),
+)
+
+PYTHON = Recipe(
+    name="python",
+    folder=_CLIENTS / "python",
+    manifest="requirements.in",
+    sdks={
+        "mi": Sdk("azure-identity", "ManagedIdentityCredential"),
+        "dac": Sdk("azure-identity", "DefaultAzureCredential"),
+        "msal": Sdk("msal", "ManagedIdentityClient"),
+        "msrestazure": Sdk("msrestazure", "MSIAuthentication"),
+    },
+    tools={},
+    commands=_VENV,
+    keep=("venv",),
+    start=("{here}/venv/bin/python", "{folder}/client.py"),
+    script="client.py",
+)
+AZ = Recipe(
+    name="az",
+    folder=_CLIENTS / "az",
+    manifest="requirements.in",
+    sdks={"cli": Sdk("azure-cli", "az login --identity")},
+    tools={},
+    commands=_VENV,
+    keep=("venv",),
+    start=("{here}/venv/bin/python", "{folder}/client.py"),
+    script="client.py",
+)
+GO = Recipe(
+    name="go",
+    folder=_CLIENTS / "go",
+    manifest="go.mod",
+    sdks={
+        "mi": Sdk("azidentity", "ManagedIdentityCredential"),
+        "dac": Sdk("azidentity", "DefaultAzureCredential"),
+        "adal": Sdk("adal", "NewServicePrincipalTokenFromManagedIdentity"),
+    },
+    tools={"go": "Go 1.26 or later"},
+    commands=(("go", "build", "-p", "1", "-trimpath", "-buildvcs=false", "-o", "client", "."),),
+    keep=("client",),
+    start=("{here}/client",),
+)
+NODE = Recipe(
+    name="node",
+    folder=_CLIENTS / "node",
+    manifest="package.json",
+    sdks={
+        "mi": Sdk("@azure/identity", "ManagedIdentityCredential"),
+        "dac": Sdk("@azure/identity", "DefaultAzureCredential"),
+        "msal": Sdk("@azure/msal-node", "ManagedIdentityApplication"),
+    },
+    tools={"node": "Node.js 20 or later", "npm": "npm"},
+    commands=(("npm", "ci", "--silent"),),
+    keep=("node_modules", "client.js"),
+    start=("node", "{here}/client.js"),
+)
+JAVA = Recipe(
+    name="java",
+    folder=_CLIENTS / "java",
+    manifest="pom.xml",
+    sdks={
+        "mi": Sdk("azure-identity", "ManagedIdentityCredential"),
+        "dac": Sdk("azure-identity", "DefaultAzureCredential"),
+        "msal": Sdk("msal4j", "ManagedIdentityApplication"),
+    },
+    tools={"java": "a JDK 17 or later", "javac": "a JDK 17 or later", "mvn": "Maven 3.8 or later"},
+    commands=(
+        ("mvn", "--quiet", "--batch-mode", "dependency:copy-dependencies", "-DoutputDirectory=lib"),
+        ("javac", "--release", "17", "-cp", "lib/*", "-d", "classes", "src/Client.java"),
+    ),
+    keep=("lib", "classes"),
+    # Quick to start, which is all that a program of one second needs.
+    start=("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", "{here}/classes:{here}/lib/*", "Client"),
+)
+RUST = Recipe(
+    name="rust",
+    folder=_CLIENTS / "rust",
+    manifest="Cargo.toml",
+    sdks={"mi": Sdk("azure_identity", "ManagedIdentityCredential")},
+    tools={"cargo": "Rust 1.88 or later"},
+    commands=(("cargo", "build", "--quiet", "-j1", "--target-dir", "target"),),
+    keep=("target/debug/client",),
+    start=("{here}/client",),
+)
+
+RECIPES: Mapping[str, Recipe] = {each.name: each for each in (RUST, AZ, GO, JAVA, NODE, PYTHON)}
+"""By name, those that take longest to build first."""

@@ -1,0 +1,181 @@
+"""The two ways in which a client's request reaches a sidecar, or the recorder in its place."""
+
+import itertools
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.interop import authority
+from tests.interop.authority import Authority
+from tests.interop.cells import Sidecar
+from tests.redirect.pod import confine
+from wisp.lab.netns import NetworkNamespace, new_namespace
+from wisp.lab.processes import Place, beside, run
+from wisp.lab.users import APPLICATION_UID, SIDECAR_UID
+
+_RECORDER = Path(__file__).with_name("recorder.py")
+_NODE = "10.77.255.1"
+_PORT = 8000
+_BARE = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+# There is nothing beyond the node: it says so at once, where silence would cost whoever resolves a name ten seconds.
+_SAY_UNREACHABLE = "cd /proc/sys/net/ipv4 && echo 1 > ip_forward && echo 0 > icmp_ratelimit"
+# The checkout, the cache of clients and pytest's folders may be closed to other users; they may read, and no more.
+_READER = ("dac_read_search",)
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a server can listen, on which port, and where its clients run."""
+
+    server: Place
+    port: int
+    client: Place
+
+
+@dataclass(frozen=True)
+class Site:
+    """An authority, and a way to make spots from which it is reached; logs go to `folder`."""
+
+    authority: Authority
+    folder: Path
+    spot: Callable[[], AbstractContextManager[Spot]]
+
+    @property
+    def trust(self) -> Mapping[str, str]:
+        """What `az` is told besides: a Resource Manager, and whose certificate it has."""
+        return {"WISP_RESOURCE_MANAGER": self.authority.stand_in, "REQUESTS_CA_BUNDLE": str(self.authority.ca_file)}
+
+    @contextmanager
+    def sidecar(self, kind: Sidecar) -> Iterator[Place]:
+        """Run a sidecar until the block is left, ready when it begins; give the place where its clients run."""
+        with self.spot() as spot:
+            place = spot.server.having(self.authority.environment(kind))
+            command = (sys.executable, "-m", "wisp.proxy", "--proxy-port", str(spot.port))
+            trusting = (*command, "--authority-ca", str(self.authority.ca_file))
+            with beside("the sidecar", place, self._log(), *trusting) as component:
+                probe = run(place, *command, "--probe")
+                if probe.status != 0:
+                    raise component.failure("did not become ready", probe.complaint)
+                yield spot.client
+
+    @contextmanager
+    def recorder(self) -> Iterator[tuple[Place, Path]]:
+        """Run a recorder in the sidecar's place; give the place where its clients run, and the file of its records."""
+        log = self._log()
+        with self.spot() as spot:
+            command = (sys.executable, str(_RECORDER), str(spot.port))
+            with beside("the recorder", spot.server, log, *command) as component:
+                component.first_line(30)
+                yield spot.client, log
+
+    def _log(self) -> Path:
+        return self.folder / f"{uuid.uuid4()}.log"
+
+
+@contextmanager
+def by_environment(folder: Path) -> Iterator[Site]:
+    """Reach a server on loopback, by variables that tell the clients of it; needs no privilege."""
+    here = Place((), _BARE)
+
+    @contextmanager
+    def spot() -> Iterator[Spot]:
+        port, header = _free_port(), secrets.token_hex(16)
+        yield Spot(here.having({"IDENTITY_HEADER": header}), port, here.having(variables(port, header)))
+
+    with authority.running(here, "127.0.0.1", folder) as asked:
+        yield Site(asked, folder, spot)
+
+
+def variables(port: int, header: str) -> Mapping[str, str]:
+    """Return what a client is told: App Service's variables, and the older ones for the deprecated clients."""
+    url = f"http://127.0.0.1:{port}/metadata/identity/oauth2/token"
+    return {"IDENTITY_ENDPOINT": url, "IDENTITY_HEADER": header, "MSI_ENDPOINT": url, "MSI_SECRET": header}
+
+
+@contextmanager
+def by_interception(folder: Path) -> Iterator[Site]:
+    """Reach a server in a pod, whose redirect takes the clients to it; needs root."""
+    numbers = itertools.count()
+    with _node() as node:
+
+        @contextmanager
+        def spot() -> Iterator[Spot]:
+            with _pod(node, next(numbers)) as pod:
+                yield Spot(_as_user(pod, SIDECAR_UID), _PORT, _as_user(pod, APPLICATION_UID))
+
+        with authority.running(node, _NODE, folder) as asked:
+            yield Site(asked, folder, spot)
+
+
+@contextmanager
+def _node() -> Iterator[Place]:
+    """Make the namespace of a node, which has an address that every pod finds; needs root."""
+    with _namespace() as made:
+        place = Place(made.prefix, _BARE, (made.descriptor,))
+        _ip(place, f"link set lo up\naddress add {_NODE}/32 dev lo\n")
+        _must(place, "sh", "-c", _SAY_UNREACHABLE)
+        yield place
+
+
+@contextmanager
+def _pod(node: Place, number: int) -> Iterator[Place]:
+    """Make the namespace of a pod with a veth pair and a default route to the node, and redirect it."""
+    with _namespace() as made:
+        inside = Place(made.prefix, _BARE, (made.descriptor,))
+        both = Place(node.prefix, _BARE, (*node.descriptors, made.descriptor))
+        there, gateway = f"10.77.{number}.2", f"10.77.{number}.1"
+        _ip(both, f"link add veth{number} type veth peer name eth0 netns {made.path}\n")
+        _ip(both, f"address add {gateway}/24 dev veth{number}\nlink set veth{number} up\n")
+        _ip(inside, f"link set lo up\naddress add {there}/24 dev eth0\nlink set eth0 up\n")
+        _ip(inside, f"route add default via {gateway}\n")
+        _must(inside, sys.executable, "-m", "wisp", "redirect", "up", "--proxy-port", str(_PORT))
+        yield inside
+
+
+@contextmanager
+def _namespace() -> Iterator[NetworkNamespace]:
+    made = new_namespace()
+    try:
+        yield made
+    finally:
+        os.close(made.descriptor)
+
+
+def _as_user(place: Place, uid: int) -> Place:
+    """Return the same place for a program of that user."""
+    return Place((*place.prefix, *confine(_READER, uid)), place.environment, place.descriptors)
+
+
+def _ip(place: Place, batch: str) -> None:
+    _must(place, "ip", "-batch", "-", text=batch)
+
+
+def _must(place: Place, *command: str, text: str = "") -> None:
+    """Run a command that has to succeed."""
+    done = subprocess.run(
+        [*place.prefix, *command],
+        env=dict(place.environment),
+        pass_fds=place.descriptors,
+        input=text,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout}"
+
+
+def _free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody has, and that no client is given to ask from meanwhile."""
+    while True:
+        port = 10000 + secrets.randbelow(20000)  # Linux gives them ports from 32768
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port

@@ -1,0 +1,112 @@
+"""Clients are built once, whole or not at all, and whoever lacks something is told what."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.interop.build import Built, MissingToolError, build, cache_folder, key, main
+from tests.interop.recipes import Recipe
+from wisp.errors import ToolError
+
+_PROGRAM = """
+import os, pathlib, sys
+pathlib.Path(sys.argv[1], f"build-{os.getpid()}").touch()
+pathlib.Path("made").write_text("made of " + pathlib.Path("source").read_text())
+"""
+
+
+@pytest.fixture(name="recipe")
+def _recipe(tmp_path: Path) -> Recipe:
+    """Give a client of two source files, whose builds can be counted."""
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources" / "source").write_text("this", encoding="utf-8")
+    (tmp_path / "sources" / "build.py").write_text(_PROGRAM, encoding="utf-8")
+    return Recipe(
+        name="fake",
+        folder=tmp_path / "sources",
+        manifest="source",
+        sdks={},
+        tools={"true": "coreutils"},
+        commands=(("{python}", "build.py", str(tmp_path)),),
+        keep=("made",),
+        start=("true", "{here}/made", "{folder}/source"),
+    )
+
+
+def _builds(tmp_path: Path) -> int:
+    return len(list(tmp_path.glob("build-*")))
+
+
+def test_a_client_is_built_once(recipe: Recipe, tmp_path: Path) -> None:
+    """The second time it is there; only what is kept is, and it is started from there."""
+    built = [build(recipe, tmp_path / "cache") for _ in range(2)]
+    assert built[0] == built[1]
+    assert _builds(tmp_path) == 1
+    assert (built[0].folder / "made").read_text(encoding="utf-8") == "made of this"
+    assert [path.name for path in built[0].folder.iterdir()] == ["made"]
+    assert Path(built[0].command[0]).is_absolute()
+    assert built[0].command[1:] == (f"{built[0].folder}/made", f"{recipe.folder}/source")
+
+
+def test_another_source_is_another_build(recipe: Recipe, tmp_path: Path) -> None:
+    """So is another recipe; what is not built is no part of it."""
+    before = build(recipe, tmp_path / "cache")
+    (recipe.folder / "script.py").touch()
+    assert key(recipe) != before.folder.name.removeprefix("fake-")
+    assert key(replace(recipe, script="script.py")) == before.folder.name.removeprefix("fake-")
+    (recipe.folder / "source").write_text("that", encoding="utf-8")
+    after = build(recipe, tmp_path / "cache")
+    assert (after.folder / "made").read_text(encoding="utf-8") == "made of that"
+    assert (before.folder / "made").read_text(encoding="utf-8") == "made of this"
+    assert key(replace(recipe, commands=())) != key(recipe)
+
+
+def test_builds_at_the_same_time_agree(recipe: Recipe, tmp_path: Path) -> None:
+    """Whoever comes second takes what the first one made, and nothing else is left behind."""
+
+    def make(_number: int) -> Built:
+        return build(recipe, tmp_path / "cache")
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(make, range(4)))) == 1
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_a_build_that_fails_leaves_nothing(recipe: Recipe, tmp_path: Path) -> None:
+    """The error has the command and its last words."""
+    failing = replace(recipe, commands=(("{python}", "-c", "import sys; sys.exit('no such package')"),))
+    with pytest.raises(ToolError, match=r"building the fake client failed \(.*-c.*no such package"):
+        build(failing, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_missing_tool_is_named(recipe: Recipe, tmp_path: Path) -> None:
+    """Before anything is built, and with what provides it."""
+    lacking = replace(recipe, tools={"no-such-compiler": "the compiler collection"})
+    with pytest.raises(MissingToolError, match="no no-such-compiler on PATH: install the compiler collection"):
+        build(lacking, tmp_path / "cache")
+    assert _builds(tmp_path) == 0
+
+
+def test_what_is_built_needs_no_compiler(recipe: Recipe, tmp_path: Path) -> None:
+    """Only what it is started with has to be there still."""
+    cache = tmp_path / "cache"
+    built = build(recipe, cache)
+    assert build(replace(recipe, tools={"no-such-compiler": "the compiler collection"}), cache) == built
+    with pytest.raises(MissingToolError, match="no no-such-runtime on PATH"):
+        build(replace(recipe, tools={"no-such-runtime": "it"}, start=("no-such-runtime",)), cache)
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """XDG's folder, else ~/.cache."""
+    assert cache_folder({"XDG_CACHE_HOME": "/there"}) == Path("/there/wisp/interop")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert cache_folder({}) == Path("/home/me/.cache/wisp/interop")
+
+
+def test_an_unknown_client(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command names those that there are."""
+    assert main(["cobol"]) == 2
+    assert "there is no client cobol; there are rust, az" in capsys.readouterr().err
