@@ -1,0 +1,285 @@
+"""`wisp run` in its slower stories: every dialect and identity, what goes wrong, terminals, and what is left."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import CLIENT_ID, jwt
+from tests.lab.traces import eventually
+from tests.run.runner import DIALECTS, SDK, WISP, Runner
+from tests.run.terminal import Terminal, shell
+from wisp.cloud.certificates import new_authority
+from wisp.cloud.store import Store
+
+pytestmark = pytest.mark.system
+
+
+MSAL = """
+import msal, requests
+client = msal.ManagedIdentityClient(msal.SystemAssignedManagedIdentity(), http_client=requests.Session())
+print(client.acquire_token_for_client(resource="https://vault.azure.net")["token_type"])
+"""
+
+
+def test_msal_gets_a_token(runner: Runner) -> None:
+    """Without azure-identity around it, too."""
+    done = runner.run("--", sys.executable, "-c", MSAL)
+    assert (done.stdout, done.stderr) == ("Bearer\n", "")
+
+
+def test_every_dialect(runner: Runner) -> None:
+    """App Service's, today's and yesterday's, the metadata service's and Cloud Shell's; and who may not ask."""
+    done = runner.run("--", "sh", "-c", DIALECTS)
+    assert done.stdout.split() == ["200", "200", "200", "200", "401", "401"]
+
+
+TOKEN = 'curl -s -H Metadata:true "$IDENTITY_ENDPOINT?api-version=2018-02-01&resource=https://vault.azure.net"'
+
+
+def test_identities(runner: Runner) -> None:
+    """A name is another identity, made when new; a client id is one that there is."""
+    named, again = (json.loads(runner.run("--identity", "my-app", "--", "sh", "-c", TOKEN).stdout) for _ in range(2))
+    assert named["client_id"] == again["client_id"]
+    chosen = runner.run("--client-id", named["client_id"], "--token-lifetime", "600", "--", "sh", "-c", TOKEN)
+    assert json.loads(chosen.stdout)["client_id"] == named["client_id"]
+    assert int(json.loads(chosen.stdout)["expires_in"]) <= 600 < int(again["expires_in"])
+    unknown = runner.run("--client-id", CLIENT_ID, "--", "true")
+    assert unknown.returncode == 1
+    assert f"no identity in {runner.state} has the client id {CLIENT_ID}: wisp cloud identity list" in unknown.stderr
+
+
+def test_verbose_says_where_things_are(runner: Runner) -> None:
+    """On standard error, before the command says anything."""
+    done = runner.run("-v", "--", "sh", "-c", "echo $IDENTITY_ENDPOINT")
+    [log] = runner.logs.iterdir()
+    [_, *rest] = done.stderr.splitlines()
+    assert rest == [
+        f"wisp: tokens are at {done.stdout.strip()}",
+        f"wisp: the local cloud's state is {runner.state}",
+        f"wisp: the log is {log}",
+    ]
+
+
+def test_nobody_else_sees_the_header(runner: Runner) -> None:
+    """It is in no command line and in no log."""
+    with runner.start("--", "sh", "-c", "echo $IDENTITY_HEADER; exec sleep 60") as process:
+        assert process.stdout is not None
+        header = process.stdout.readline().strip()
+        serving = runner.serving()
+        assert len(serving) >= 3
+        assert all(header not in Path(f"/proc/{each}/cmdline").read_text(encoding="utf-8") for each in serving)
+        process.kill()
+    assert len(header) > 40
+    assert header not in runner.said()
+
+
+@pytest.mark.parametrize("program, name", [("wisp.proxy", "sidecar"), ("wisp cloud serve", "local cloud")])
+def test_a_part_that_ends_is_told(program: str, name: str, runner: Runner) -> None:
+    """In one line on standard error; the command goes on."""
+    with runner.start("--", "sh", "-c", "echo begun; read line; exit 7", stdin=-1, stderr=-1) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "begun\n"
+        [part] = [each for each in runner.serving() if program in _command(each)]
+        os.kill(part, signal.SIGKILL)
+        [log] = runner.logs.iterdir()
+        warning = f"wisp: warning: the {name} has ended, and the command gets no new tokens; its log is {log}\n"
+        assert process.stderr.readline() == warning
+        assert eventually(lambda: not Path(f"/proc/{part}").exists())  # nor as a zombie
+        process.stdin.write("go on\n")
+        process.stdin.close()
+        assert (process.wait(30), process.stderr.read()) == (7, "")
+
+
+def _command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
+def test_without_a_place_for_state(runner: Runner, tmp_path: Path) -> None:
+    """A note says so; tokens are to be had all the same, and nothing is left."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    done = runner.run(
+        "--", "sh", "-c", f"{TOKEN} -o /dev/null -w '%{{http_code}}'", TMPDIR=str(temporary), XDG_STATE_HOME="/proc"
+    )
+    assert (done.returncode, done.stdout) == (0, "200")
+    assert done.stderr.startswith("wisp: note: the local cloud, and with it the identity, goes with the command (")
+    assert done.stderr.count("\n") == 1
+    assert eventually(lambda: not list(temporary.iterdir()))
+
+
+def test_what_a_failing_part_said_is_shown(runner: Runner, tmp_path: Path) -> None:
+    """The end of its log, then the error."""
+    token, ca = tmp_path / "token", tmp_path / "ca.pem"
+    token.write_text(jwt(), encoding="ascii")
+    ca.touch()
+    real = ("--tenant", "t", "--client-id", CLIENT_ID, "--federated-token-file", str(token), "--authority-ca", str(ca))
+    done = runner.run(*real, "--", "true")
+    assert done.returncode == 1
+    log, error = done.stderr.splitlines()
+    assert log.endswith(f"wisp proxy: --authority-ca '{ca}' holds no certificate: name a file in PEM form")
+    assert error.startswith("wisp: the sidecar did not become ready: ")
+
+
+def test_a_state_file_that_is_none(runner: Runner, tmp_path: Path) -> None:
+    """It is refused, with the status of a wrong setting."""
+    file = tmp_path / "notes.txt"
+    file.write_bytes(new_authority(0).certificate_pem * 9)
+    done = runner.run("--state", str(file), "--", "true")
+    assert done.returncode == 2
+    assert f"the state file {file} cannot be used (" in done.stderr
+
+
+@pytest.fixture(name="terminal")
+def _terminal(runner: Runner) -> Iterator[Terminal]:
+    """Give a terminal with a shell in which `run` stands for ours, and the state is made already."""
+    runner.run("--", "true")
+    with shell(runner.environment) as terminal:
+        terminal.enter(f'run() {{ {" ".join(WISP)} -- "$@"; }}')
+        terminal.prompt()
+        yield terminal
+
+
+@pytest.mark.parametrize(
+    "keys, status", [("\x03", 128 + signal.SIGINT), ("\x1c", 128 + signal.SIGQUIT)], ids=["ctrl-c", "ctrl-backslash"]
+)
+def test_keys_that_end_it(keys: str, status: int, terminal: Terminal) -> None:
+    """They reach the command, and the shell sees the signal that ended it."""
+    terminal.enter("run sh -c 'echo be''gun; exec sleep 60'")
+    terminal.expect("begun\r\n")
+    terminal.press(keys)
+    terminal.prompt()
+    terminal.enter("echo status $?.")
+    terminal.expect(rf"status {status}\.\r\n")
+
+
+def test_job_control(terminal: Terminal, runner: Runner) -> None:
+    """Ctrl-Z stops the command and not what serves it; `fg` goes on with it, and it still gets tokens."""
+    terminal.enter(
+        "run sh -c 'echo be''gun; read line; curl -s -o /dev/null -w \"%{http_code}.\" -H Metadata:true $IDENTITY_ENDPOINT?api-version=2018-02-01\\&resource=https://vault.azure.net'"
+    )
+    terminal.expect("begun\r\n")
+    terminal.press("\x1a")
+    terminal.expect("Stopped")
+    assert len(runner.serving()) >= 3
+    terminal.enter("fg")
+    terminal.enter("a line")
+    terminal.expect(r"200\.")
+
+
+WATCH_THE_WINDOW = """
+import os, signal
+signal.signal(signal.SIGWINCH, lambda *_: None)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH})
+print("group", os.getpgrp() == os.tcgetpgrp(0), flush=True)
+signal.sigwait({signal.SIGWINCH})
+print("now", *os.get_terminal_size())
+"""
+
+
+def test_the_window(terminal: Terminal, tmp_path: Path) -> None:
+    """The command is in the terminal's foreground, and hears of the window's size."""
+    program = tmp_path / "watch.py"
+    program.write_text(WATCH_THE_WINDOW, encoding="ascii")
+    terminal.enter(f"run {sys.executable} {program}")
+    terminal.expect("group True\r\n")
+    terminal.resize(31, 97)
+    terminal.expect("now 97 31\r\n")
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda each: each.name
+)
+def test_a_signal_ends_everything(number: signal.Signals, runner: Runner) -> None:
+    """It ends the command, which is the process that it was sent to, and with it what serves it (the fixture looks)."""
+    with runner.start("--", "sh", "-c", "echo begun; exec sleep 60") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        assert len(runner.serving()) >= 3
+        process.send_signal(number)
+        assert process.wait(30) == -number
+
+
+def test_ended_before_it_began(runner: Runner) -> None:
+    """Whoever is killed while the parts come up leaves nothing either."""
+    with runner.start("--", "sleep", "60") as process:
+        assert eventually(lambda: len(runner.serving()) > 0)
+        process.kill()
+
+
+def test_an_attendant_that_is_killed_leaves_nothing(runner: Runner) -> None:
+    """The kernel ends the parts, and the command goes on."""
+    with runner.start("--", "sh", "-c", "echo begun; read line", stdin=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "begun\n"
+        [attendant] = [each for each in runner.serving() if "-m wisp.run" in _command(each)]
+        os.kill(attendant, signal.SIGKILL)
+        assert eventually(lambda: runner.serving() == [])
+        process.stdin.write("go on\n")
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
+def test_who_reads_to_the_end_does_not_wait(runner: Runner) -> None:
+    """What serves the command does not hold its standard output or error once it has ended."""
+    with runner.start("--", "sh", "-c", "echo $$", stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        process.stdout.read()
+        begun = time.monotonic()
+        process.wait()
+        assert time.monotonic() - begun < 0.5
+
+
+def test_many_at_once(runner: Runner) -> None:
+    """On a state that none of them has made yet: one identity, one key, and a token for each."""
+    asking = ("sh", "-c", f"{TOKEN}")
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(runner.start("--", *asking)) for _ in range(4)]
+        answers = [json.loads(each.communicate(timeout=60)[0]) for each in processes]
+    assert len({each["client_id"] for each in answers}) == 1
+    assert len({each["access_token"] for each in answers}) == 4
+    with Store(runner.state) as store:
+        assert len(store.token_keys()) == len(store.identities()) == 1
+
+
+def test_the_first_token_comes_soon(runner: Runner) -> None:
+    """Two seconds after the start on an idle machine, by azure-identity, the first time ever and later (here: 10)."""
+    for _ in ("first", "later"):
+        begun = time.monotonic()
+        assert runner.run("--", sys.executable, "-c", SDK).returncode == 0
+        assert time.monotonic() - begun < 10
+
+
+def test_closed_streams(runner: Runner) -> None:
+    """They are closed for the command, too, and it gets its tokens."""
+    script = f"{' '.join(WISP)} -- sh -c 'test ! -e /proc/self/fd/0 || echo open; {TOKEN} >&3' 3>&1 <&- 2>&-"
+    done = subprocess.run(
+        ["sh", "-c", script], env=dict(runner.environment), capture_output=True, check=False, text=True
+    )
+    assert "access_token" in json.loads(done.stdout)
+
+
+def test_the_documentations_examples(runner: Runner) -> None:
+    """What docs/run.md shows can be typed; the last example's answer is a token for one's own resource."""
+    text = (Path(__file__).parents[2] / "docs/run.md").read_text(encoding="utf-8")
+    path = f"{Path(sys.executable).parent}:{runner.environment['PATH']}"
+    environment = {"PATH": path, "HOME": runner.environment["HOME"], "PYTHONDONTWRITEBYTECODE": "1"}
+    said = []
+    for script in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
+        command = ["bash", "-euc", script]
+        done = subprocess.run(command, env=environment, capture_output=True, check=False, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        said.append(done.stdout.splitlines())
+    assert int(said[0][0]) > time.time()
+    assert json.loads(said[-1][-1])["resource"] == "api://my-api"

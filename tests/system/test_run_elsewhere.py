@@ -1,0 +1,150 @@
+"""`wisp run` elsewhere: with a real authority, in a network of its own, as an ordinary user without tools."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.traces import eventually, look
+from tests.run.runner import DIALECTS, SDK, Runner
+from wisp.cloud.issuer import service_account_token
+from wisp.cloud.store import Store
+from wisp.run.local import PROJECTION
+
+pytestmark = pytest.mark.system
+
+
+def test_a_real_authority(runner: Runner, tmp_path: Path) -> None:
+    """A cloud that was started by itself stands for Entra: it is asked with the flags' identity, tenant and assertion.
+
+    Then every client must show the header, as these tokens are worth something.
+    """
+    state, token = tmp_path / "entra.db", tmp_path / "assertion"
+    serve = (sys.executable, "-m", "wisp", "cloud", "serve", "--state", str(state), "--port", "0", "--quiet")
+    with subprocess.Popen(serve, stdout=subprocess.PIPE) as cloud, Store(state) as store:
+        assert cloud.stdout is not None
+        said = json.loads(cloud.stdout.readline())
+        store.put_resource_group("ci", "eastus")
+        identity, issuer = store.put_identity("ci", "deployer", "eastus"), store.put_issuer("github")
+        url = said["url"] + issuer.path
+        store.put_federated_credential(identity, "github", issuer=url, subject=PROJECTION.subject)
+        token.write_text(service_account_token(issuer, url, PROJECTION, now=time.time()).reveal(), encoding="ascii")
+        known = ("--tenant", identity.tenant_id, "--client-id", identity.client_id, "--authority-host", said["url"])
+        files = ("--federated-token-file", str(token), "--authority-ca", said["ca_file"])
+        by_sdk = runner.run(*known, *files, "--", sys.executable, "-c", SDK)
+        by_curl = runner.run(*known, *files, "--", "sh", "-c", DIALECTS)
+        cloud.terminate()
+    assert int(by_sdk.stdout) > time.time()
+    assert by_curl.stdout.split() == ["200", "200", "401", "401", "401", "401"]
+    assert not runner.state.exists()
+
+
+INSIDE = """
+import json, os, urllib.request
+url = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net"
+request = urllib.request.Request(url, headers={"Metadata": "true"})
+print(json.dumps({
+    "kind": json.load(urllib.request.urlopen(request, timeout=30))["token_type"],
+    "user": [os.getuid(), os.geteuid(), os.getgid()],
+    "links": sorted(os.listdir("/proc/sys/net/ipv4/conf")),
+    "told": [name for name in os.environ if name.startswith(("IDENTITY_", "MSI_"))],
+    "files": sorted(os.listdir("/proc/self/fd")),
+    "capable": [line.split()[1] for line in open("/proc/self/status") if line.startswith("CapEff")],
+}))
+"""
+NOTHING_LEFT_OF = ("nft", "ip", "unshare", "nsenter", "setpriv")
+
+
+@pytest.fixture(name="machine")
+def _machine() -> Iterator[None]:
+    """Need root and the tools, and have the machine be as it was afterwards."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to make namespaces and other users")
+    for tool in NOTHING_LEFT_OF:
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs {tool}")
+    before = look()
+    yield
+    assert eventually(lambda: look() == before), (before, look())
+
+
+@pytest.mark.usefixtures("machine")
+def test_interception_as_root(runner: Runner) -> None:
+    """The metadata service answers, nothing is told, and there is one link besides loopback."""
+    done = runner.run("--intercept", "--", sys.executable, "-c", INSIDE, IDENTITY_ENDPOINT="another")
+    assert (done.returncode, done.stderr) == (0, "")
+    seen = json.loads(done.stdout)
+    assert (seen["kind"], seen["told"], seen["user"]) == ("Bearer", [], [0, 0, 0])
+    assert seen["files"] == ["0", "1", "2", "3"]
+    assert seen["links"] == ["all", "default", "eth0", "lo"]
+    assert runner.run("--intercept", "--", sys.executable, "-c", SDK).returncode == 0
+    asking = "curl -s -m 5 -o /dev/null -w '%{http_code}' -H Metadata:true 169.254.169.254/metadata/instance"
+    assert runner.run("--intercept", "--", "sh", "-c", asking).stdout == "404"
+
+
+GUEST = 4321
+
+
+@pytest.fixture(name="folder")
+def _folder(machine: None) -> Iterator[Path]:  # noqa: ARG001 -- it is there to be checked
+    """Give a folder that a guest may enter (tests/lab/guest.py); pytest's own are closed again by whoever starts it."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def as_guest(folder: Path, ids: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `wisp run` as an ordinary user, with an environment that would lead everyone astray."""
+    guest = ("unshare", "--mount", sys.executable, "-m", "tests.lab.guest", str(folder), str(GUEST), ids)
+    command = (*guest, "-m", "wisp", "run", *arguments)
+    return subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
+
+
+def test_interception_as_a_user(folder: Path) -> None:
+    """In a user namespace the command is who it was, without any capability, and the metadata service answers."""
+    python = f"{folder}/image/image/python/bin/{Path(os.path.realpath(sys.executable)).name}"
+    done = as_guest(folder, "none", "--intercept", "--", python, "-c", INSIDE)
+    if "unshare failed" in done.stderr:
+        pytest.skip(f"users cannot make user namespaces here ({done.stderr.strip()})")
+    assert (done.returncode, done.stderr) == (0, "")
+    seen = json.loads(done.stdout)
+    assert (seen["kind"], seen["told"], seen["user"]) == ("Bearer", [], [GUEST, GUEST, GUEST])
+    assert seen["capable"] == ["0000000000000000"]
+
+
+def test_interception_that_is_impossible(folder: Path) -> None:
+    """It is refused in one line with the kernel's words and the remedy."""
+    done = as_guest(folder, "forbidden", "--intercept", "--", "true")
+    assert done.returncode == 3
+    assert done.stderr.startswith("wisp: --intercept is not possible here (userns: unshare: unshare failed: ")
+    assert done.stderr.endswith("): do without it; see docs/run.md\n")
+    assert done.stderr.count("\n") == 1
+
+
+WITHOUT_TOOLS = """
+import os, sys
+os.environ["PATH"] = sys.argv[1]
+os.environ["XDG_STATE_HOME"] = ""
+os.execv(sys.executable, [sys.executable, "-m", "wisp", "run", "--", sys.executable, "-c", sys.argv[2]])
+"""
+
+
+def test_an_ordinary_user_without_tools(folder: Path) -> None:
+    """The issue's line prints an expiry for a user with nothing on PATH, and state is private to the user."""
+    guest = ("unshare", "--mount", sys.executable, "-m", "tests.lab.guest", str(folder), str(GUEST), "forbidden")
+    empty = folder / "empty"
+    empty.mkdir()
+    command = (*guest, "-c", WITHOUT_TOOLS, str(empty), SDK)
+    done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > time.time()
+    made = folder / "home/.local/state/wisp"
+    assert [(made.stat().st_uid, made.stat().st_mode & 0o777)] == [(GUEST, 0o700)]
+    assert (made / "run.db").stat().st_mode & 0o777 == 0o600
