@@ -40,6 +40,7 @@ def command() -> None:
 )
 @click.option("--issuer-ca", type=_FILE, help="PEM file of CAs to trust for issuers elsewhere.")
 @click.option("--issuer-base", "issuer_bases", multiple=True, metavar="URL", help="Base URL in its issuers' URLs, too.")
+@click.option("--page/--no-page", default=None, help="Serve the web page at /; by default on a loopback --host only.")
 @click.option("--quiet", is_flag=True, help="Log no line for each request.")
 def serve(**options: object) -> None:
     """Serve until SIGTERM or Ctrl-C; prints one JSON line when it listens, logs one for each request."""

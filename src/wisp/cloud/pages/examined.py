@@ -1,21 +1,21 @@
-"""What an exchange says of itself once taken apart: tokens decoded, and a refusal compared; knows no keys and no store."""
+"""What an exchange says of itself once taken apart: tokens decoded, a refusal compared; knows no keys and no store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wisp.cloud.directory import FederatedCredential, ManagedIdentity
-from wisp.cloud.exchange import Token
 from wisp.cloud.pages.comparison import Compared, compare_with
 from wisp.cloud.pages.decoded import Decoded, decode
 from wisp.cloud.pages.nearest import nearest
 from wisp.cloud.pages.remedy import Remedy, remedies
 from wisp.cloud.pages.verdict import in_short
 from wisp.cloud.refusals import Refused
+from wisp.secret import Secret
 
 
 @dataclass(frozen=True)
 class Examined:
-    """`assertion` and `token` are decoded, when they can be; `meant` is the nearest federated credential of a refusal."""
+    """`assertion` and `token`, decoded when they can be; `meant` is the federated credential nearest to a refusal."""
 
     assertion: Decoded | None
     token: Decoded | None = None
@@ -26,12 +26,15 @@ class Examined:
 
 
 def examine(
-    assertion: str, outcome: Token | Refused, identity: ManagedIdentity | None, credentials: Sequence[FederatedCredential]
+    assertion: str,
+    outcome: Secret | Refused,
+    identity: ManagedIdentity | None,
+    credentials: Sequence[FederatedCredential],
 ) -> Examined:
-    """Take apart what was presented and what was answered."""
+    """Take apart what was presented and what was answered: an access token or a refusal."""
     decoded = decode(assertion)
-    if isinstance(outcome, Token):
-        return Examined(decoded, token=decode(outcome.access_token.reveal()))
+    if isinstance(outcome, Secret):
+        return Examined(decoded, token=decode(outcome.reveal()))
     if decoded is None or identity is None:
         return Examined(decoded, in_short=in_short(outcome, ()))
     meant = nearest(decoded.presented, credentials)

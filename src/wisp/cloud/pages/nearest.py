@@ -22,13 +22,22 @@ class Presented:
 
 def nearest(presented: Presented, credentials: Iterable[FederatedCredential]) -> FederatedCredential | None:
     """Return the credential that was most likely meant, or None when there is none at all."""
-    return min(credentials, key=lambda each: (_misses(presented, each), separation(presented, each), each.name), default=None)
+    return min(
+        credentials, key=lambda each: (_misses(presented, each), separation(presented, each), each.name), default=None
+    )
 
 
 def separation(presented: Presented, credential: FederatedCredential) -> int:
     """Return how many characters are wrong, over all three fields; 0 for a match."""
-    audience = min((distance(presented.audience, each) for each in credential.audiences), default=len(presented.audience))
+    audience = min(
+        (distance(presented.audience, each) for each in credential.audiences), default=len(presented.audience)
+    )
     return distance(presented.issuer, credential.issuer) + distance(presented.subject, credential.subject) + audience
+
+
+def is_match(presented: Presented, credential: FederatedCredential) -> bool:
+    """Tell whether Entra would take the one for the other."""
+    return not any(_misses(presented, credential))
 
 
 def _misses(presented: Presented, credential: FederatedCredential) -> tuple[bool, bool, bool]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from wisp.cloud.directory import FederatedCredential, ManagedIdentity
-from wisp.cloud.errors import StateError
 from wisp.cloud.exchange import Heard, Token
 from wisp.cloud.pages.examined import Examined, examine
 from wisp.cloud.refusals import Refused
@@ -43,14 +42,16 @@ class Entry:
     @cached_property
     def examined(self) -> Examined:
         """What can be said about it from within."""
-        return examine(self.assertion.reveal(), self.outcome, self.identity, self.credentials)
+        answer = self.outcome.access_token if isinstance(self.outcome, Token) else self.outcome
+        return examine(self.assertion.reveal(), answer, self.identity, self.credentials)
 
 
 class Record:
-    """The newest `kept` entries; any thread may add."""
+    """The newest `kept` entries, timed by `store`'s clock; any thread may add."""
 
     def __init__(self, store: Store, kept: int = KEPT) -> None:
         self._store = store
+        self.kept = kept
         self._entries: deque[Entry] = deque(maxlen=kept)
         self._lock = threading.Lock()
 
@@ -70,7 +71,7 @@ class Record:
         return next((each for each in self.newest() if each.trace_id == trace_id), None)
 
     def after(self, trace_id: str) -> tuple[Entry, ...] | None:
-        """Return what came after the entry with that trace id (of none: ""), the newest first; None if it is unknown."""
+        """Return what came after the entry with that trace id ("": all), the newest first; None if it is unknown."""
         entries = self.newest()
         place = next((index for index, each in enumerate(entries) if each.trace_id == trace_id), None)
         if place is None:

@@ -24,7 +24,10 @@ class Remedy:
 
 
 def remedies(
-    presented: Presented, identity: ManagedIdentity, credentials: Sequence[FederatedCredential], meant: FederatedCredential | None
+    presented: Presented,
+    identity: ManagedIdentity,
+    credentials: Sequence[FederatedCredential],
+    meant: FederatedCredential | None,
 ) -> tuple[Remedy, ...]:
     """Return the ways out, the likeliest first; none when Azure would refuse what was presented."""
     if not _is_possible(presented):
@@ -33,7 +36,10 @@ def remedies(
 
 
 def _ways(
-    presented: Presented, identity: ManagedIdentity, credentials: Sequence[FederatedCredential], meant: FederatedCredential | None
+    presented: Presented,
+    identity: ManagedIdentity,
+    credentials: Sequence[FederatedCredential],
+    meant: FederatedCredential | None,
 ) -> Iterator[Remedy]:
     if meant is not None:
         yield _remedy(f"Correct {meant.name}", "update", meant.name, presented, identity)

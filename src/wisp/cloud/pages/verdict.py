@@ -31,7 +31,7 @@ _ADVICE = {
     5002730: "Sign with an RSA key and RS256.",
     50027: "Present the service account token whole and unchanged, signed with a key that its issuer publishes.",
     50166: "See that the issuer's discovery document can be reached from here, and that --issuer-ca trusts its server.",
-    500011: "If the resource is your own, register it: wisp cloud resource --state \"$STATE\" URI.",
+    500011: 'If the resource is your own, register it: wisp cloud resource --state "$STATE" URI.',
     70011: "Ask for the resource followed by /.default.",
     700016: "Use the client id of an identity below, not its principal (object) id, nor one of another cloud.",
     700024: "Read the token file anew for every exchange: kubelet replaces it. If the clock is wrong, set it.",

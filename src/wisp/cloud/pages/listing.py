@@ -1,0 +1,39 @@
+"""One line of the list of exchanges: what is worth seeing before it is opened."""
+
+from dataclasses import dataclass
+
+from wisp.cloud.exchange import Token
+from wisp.cloud.form import audience_of
+from wisp.cloud.pages.record import Entry
+
+
+@dataclass(frozen=True)
+class Line:
+    """An exchange in short; `why` is empty when it was granted, `code` 0."""
+
+    entry: Entry
+    granted: bool
+    who: str
+    subject: str
+    resource: str
+    code: int
+    why: str
+
+
+def line(entry: Entry) -> Line:
+    """Sum up an exchange."""
+    examined, outcome = entry.examined, entry.outcome
+    subject = examined.assertion.presented.subject if examined.assertion else ""
+    granted = isinstance(outcome, Token)
+    code = 0 if isinstance(outcome, Token) else outcome.code
+    resource = audience_of(entry.scope) or entry.scope
+    return Line(entry, granted, identity_name(entry), subject, resource, code, examined.in_short)
+
+
+def identity_name(entry: Entry) -> str:
+    """Return whose token it is or would have been: an identity's name, else the client id that was given."""
+    if entry.identity is not None:
+        return entry.identity.name
+    token = entry.examined.token
+    resource_id = token.payload.get("xms_mirid") if token else None
+    return resource_id.rpartition("/")[2] if isinstance(resource_id, str) else entry.client_id
