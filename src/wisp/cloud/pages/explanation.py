@@ -74,10 +74,10 @@ def _issuer(presented: str, expected: str) -> str:
 def _part_of_url(here: SplitResult, there: SplitResult) -> str:
     differing = [name for name in ("scheme", "hostname", "port", "path") if getattr(here, name) != getattr(there, name)]
     if "path" in differing and len(differing) == 1:
-        return "is on the same host but at another path: another cluster's issuer, perhaps"
+        return "path is another on the same host: another cluster's issuer, perhaps"
     if len(differing) == 1 and here.hostname:
         name = {"hostname": "host"}.get(differing[0], differing[0])
-        return f"differs in its {name}: {getattr(here, differing[0])} / {getattr(there, differing[0])}"
+        return f"{name} is {getattr(here, differing[0])}, not {getattr(there, differing[0])}"
     return ""
 
 
@@ -99,16 +99,14 @@ def _is_service_account(parts: list[str]) -> bool:
 def _service_account(here: list[str], there: list[str]) -> str:
     if here == there[::-1]:
         return "has namespace and service account the wrong way round"
-    namespace, name = (f"{a} / {b}" if a != b else "" for a, b in zip(here, there, strict=True))
-    if namespace and name:
-        return f"namespace and service account differ: {namespace}, {name}"
-    return f"namespace differs: {namespace}" if namespace else f"service account differs: {name}"
+    pairs = zip(("namespace", "service account"), here, there, strict=True)
+    return " and ".join(f"{name} is {given}, not {wanted}" for name, given, wanted in pairs if given != wanted)
 
 
 def _parts(here: list[str], there: list[str]) -> str:
     differing = [(a, b) for a, b in zip(here, there, strict=False) if a != b]
     if len(here) == len(there) > 1 and len(differing) == 1:
-        return f"differs in one part: {differing[0][0]} / {differing[0][1]}"
+        return f"has {differing[0][0]} where {differing[0][1]} is expected"
     return ""
 
 

@@ -9,13 +9,14 @@ from wisp.cloud.pages.record import Entry
 
 @dataclass(frozen=True)
 class Line:
-    """An exchange in short; `why` is empty when it was granted, `code` 0."""
+    """An exchange in short; `who` is the identity when it is `named`, else a client id; granted, `code` is 0."""
 
     entry: Entry
     granted: bool
     who: str
     subject: str
     resource: str
+    named: bool
     code: int
     why: str
 
@@ -27,13 +28,14 @@ def line(entry: Entry) -> Line:
     granted = isinstance(outcome, Token)
     code = 0 if isinstance(outcome, Token) else outcome.code
     resource = audience_of(entry.scope) or entry.scope
-    return Line(entry, granted, identity_name(entry), subject, resource, code, examined.in_short)
+    name = _identity_name(entry)
+    return Line(entry, granted, name or entry.client_id, subject, resource, bool(name), code, examined.in_short)
 
 
-def identity_name(entry: Entry) -> str:
-    """Return whose token it is or would have been: an identity's name, else the client id that was given."""
+def _identity_name(entry: Entry) -> str:
+    """Return the name of the identity whose token it is or would have been, if it is one."""
     if entry.identity is not None:
         return entry.identity.name
     token = entry.examined.token
     resource_id = token.payload.get("xms_mirid") if token else None
-    return resource_id.rpartition("/")[2] if isinstance(resource_id, str) else entry.client_id
+    return resource_id.rpartition("/")[2] if isinstance(resource_id, str) else ""

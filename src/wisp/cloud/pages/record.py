@@ -7,7 +7,7 @@ a request only what the page shows; a client secret is never among it.
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from wisp.cloud.directory import FederatedCredential, ManagedIdentity
@@ -19,6 +19,7 @@ from wisp.secret import Secret
 
 KEPT = 200  # exchanges
 _TEXT = 600  # characters of a tenant, client id or scope
+_REFUSAL = 2000  # characters of Entra's text
 _ASSERTION = 16 * 1024  # characters; kubelet's tokens have about a thousand
 
 
@@ -88,13 +89,18 @@ class Record:
             client_id[:_TEXT],
             scope[:_TEXT],
             Secret(assertion if len(assertion) <= _ASSERTION else ""),
-            heard.outcome,
+            _brief(heard.outcome),
             identity,
             () if identity is None else tuple(self._store.federated_credentials(identity)),
         )
 
     def _identity(self, client_id: str) -> ManagedIdentity | None:
         return self._store.identity_of_client(client_id) if client_id else None
+
+
+def _brief(outcome: Token | Refused) -> Token | Refused:
+    """Keep a refusal short: its text repeats what the client sent."""
+    return outcome if isinstance(outcome, Token) else replace(outcome, text=outcome.text[:_REFUSAL])
 
 
 def _shown(form: Iterable[tuple[str, str]]) -> tuple[str, str, str]:

@@ -1,6 +1,8 @@
 """Templates into HTML: everything that is put in is escaped, and what cannot be seen is spelled out."""
 
+import re
 from collections.abc import Mapping
+from functools import cache
 
 import jinja2
 from markupsafe import Markup, escape
@@ -8,9 +10,12 @@ from markupsafe import Markup, escape
 from wisp.cloud.pages.difference import Piece
 from wisp.cloud.pages.readable import moment, since, visible
 
+_PARTS = re.compile(r"[^:/]*[:/]+|[^:/]+", re.DOTALL)
 
+
+@cache
 def environment() -> jinja2.Environment:
-    """Return the environment of this folder's templates."""
+    """Return the environment of this folder's templates, each compiled once a process."""
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("wisp.cloud.pages"),
         autoescape=True,
@@ -20,7 +25,15 @@ def environment() -> jinja2.Environment:
         finalize=_shown,
     )
     made.filters.update(
-        moment=moment, clock=_clock, iso=_iso, since=since, lines=_lines, piece=_piece, sentence=_sentence
+        moment=moment,
+        clock=_clock,
+        iso=_iso,
+        since=since,
+        lines=_lines,
+        piece=_piece,
+        sentence=_sentence,
+        capital=_capital,
+        breakable=_breakable,
     )
     return made
 
@@ -45,8 +58,19 @@ def _piece(piece: Piece) -> Markup:
     return escape(text.replace(" ", "\N{SYMBOL FOR SPACE}") if piece.differs else text)
 
 
+def _breakable(text: str) -> Markup:
+    """Show a long value that may go on in the next line after a colon or a slash."""
+    return Markup("").join(
+        Markup('<span class="part">{}</span>').format(visible(each)) for each in _PARTS.findall(text)
+    )
+
+
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".") if text else ""
+    return f"{_capital(text)}." if text else ""
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _clock(seconds: float) -> str:

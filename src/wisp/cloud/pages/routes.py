@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from wisp.cloud.exchange import Token
@@ -104,4 +104,4 @@ async def _static(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in _FILES:
         return PlainTextResponse("There is no such file.\n", 404)
-    return FileResponse(_STATIC / name, media_type=_FILES[name])
+    return Response((_STATIC / name).read_bytes(), media_type=_FILES[name])

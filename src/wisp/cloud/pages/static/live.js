@@ -19,7 +19,7 @@
         said.textContent = button.textContent = "Selected";
       }
     });
-    block.before(button);
+    block.parentElement.append(button);
   }
 
   const table = document.querySelector("[data-live]");
