@@ -51,6 +51,10 @@ check: ready ## lint, types, layers and the fast tests
 bench: ready ## measure the sidecar against a bare server (REFERENCE_PROXY=path adds a third column)
 	@$(BIN)/python -m bench
 
+.PHONY: screenshots
+screenshots: ready ## take the pictures of docs/page.md anew (needs chromium; prettiest with fonts-inter and fonts-jetbrains-mono)
+	@$(BIN)/python -m tests.cloud.pages.screenshots docs/images
+
 .PHONY: lock
 lock: ready ## pin the dependencies anew
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet uv
