@@ -41,7 +41,7 @@ def _arguments() -> argparse.Namespace:
     run.add_argument("--endless", action="store_true", help="until the time is up, however many inputs that is")
     run.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="targets at a time")
     run.add_argument("--kept", type=Path, help=f"keep new inputs there and begin with them (say {_KEPT})")
-    run.add_argument("--from-nothing", action="store_true", help="without the committed corpus")
+    run.add_argument("--corpus", type=Path, help="begin there instead of with the committed corpus")
     replay = commands.add_parser("replay", help="try inputs once, without the engine")
     replay.add_argument("target", choices=EVERY)
     replay.add_argument("file", type=Path, nargs="+")
@@ -70,7 +70,7 @@ def _run(arguments: argparse.Namespace) -> int:
     share = max(1, arguments.seconds * jobs // len(names))
     sys.stdout.write(f"fuzz: seed {seed}, {share} s a target at most, {jobs} at a time\n{HEADING}\n")
     sys.stdout.flush()
-    bounds = Bounds(share, seed, endless=arguments.endless, jobs=jobs, from_nothing=arguments.from_nothing)
+    bounds = Bounds(share, seed, endless=arguments.endless, jobs=jobs, corpus=arguments.corpus)
     outcomes = fuzz(names, bounds, kept=arguments.kept)
     sys.stdout.write("".join(f"{outcome}\n" for outcome in outcomes))
     failed = [outcome for outcome in outcomes if outcome.failure]

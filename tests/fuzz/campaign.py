@@ -16,9 +16,10 @@ ROOT = Path(__file__).parents[2]
 FOUND = Path("fuzz-found")
 """Where inputs that break an invariant are left, below the present folder."""
 
-_WORDS = Path(__file__).with_name("words.dict")
+_WORDS = Path(__file__).with_name("words")
 _STATUS = re.compile(r"^#(\d+)\s+(INITED|DONE)\s+cov: (\d+) ft: (\d+) corp: (\d+)/", re.MULTILINE)
 _EXECUTED = re.compile(r"^stat::number_of_executed_units: (\d+)", re.MULTILINE)
+_UNCAUGHT = "=== Uncaught Python exception: ===\n"
 _LONGEST_UNIT = 120
 """Seconds that one input may take: machines are busy, so this finds endless loops and nothing else."""
 
@@ -30,8 +31,8 @@ class Bounds(NamedTuple):
     seed: int
     endless: bool = False
     jobs: int = 1
-    from_nothing: bool = False
-    """Whether to do without the committed corpus."""
+    corpus: Path | None = None
+    """Where to begin, instead of the committed corpus."""
 
 
 class Outcome(NamedTuple):
@@ -73,10 +74,12 @@ def merge(name: str, source: Path) -> int:
 def _fuzz(name: str, bounds: Bounds, kept: Path | None) -> Outcome:
     FOUND.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder) if kept is None else kept / name
+        work = (Path(folder) if kept is None else kept) / name
         work.mkdir(parents=True, exist_ok=True)
+        words = Path(folder, "words")
+        words.write_text("".join((_WORDS / f"{each}.dict").read_text() for each in EVERY[name].words))
         before = _crashes()
-        done = _engine(name, [*_flags(name, bounds), str(work), *([] if bounds.from_nothing else [str(corpus(name))])])
+        done = _engine(name, [*_flags(name, bounds), f"-dict={words}", str(work), str(bounds.corpus or corpus(name))])
         return _outcome(name, done, sorted(_crashes() - before))
 
 
@@ -84,7 +87,7 @@ def _flags(name: str, bounds: Bounds) -> list[str]:
     target = EVERY[name]
     flags = [
         f"-seed={bounds.seed}", f"-max_total_time={bounds.seconds}", f"-max_len={target.longest}",
-        f"-timeout={_LONGEST_UNIT}", f"-dict={_WORDS}", f"-artifact_prefix={FOUND}/{name}-",
+        f"-timeout={_LONGEST_UNIT}", f"-artifact_prefix={FOUND}/{name}-",
         "-reload=0", "-print_final_stats=1",
     ]  # fmt: skip
     return flags if bounds.endless else [*flags, f"-runs={target.runs}"]
@@ -106,7 +109,7 @@ def _outcome(name: str, done: subprocess.CompletedProcess[str], crashes: Sequenc
     first = said.get("INITED", (0, 0, 0))
     last = said.get("DONE", first)
     executed = _EXECUTED.search(done.stderr)
-    failure = "\n".join((done.stdout + done.stderr).splitlines()[-40:]) if done.returncode else ""
+    failure = _failure(done) if done.returncode else ""
     mine = [crash for crash in crashes if crash.name.startswith(f"{name}-")]
     return Outcome(
         name,
@@ -117,3 +120,9 @@ def _outcome(name: str, done: subprocess.CompletedProcess[str], crashes: Sequenc
         failure,
         mine[0] if mine else None,
     )
+
+
+def _failure(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the exception as Python tells it, or else the end of what the engine said."""
+    _, found, uncaught = done.stdout.partition(_UNCAUGHT)
+    return uncaught.strip() if found else "\n".join(done.stderr.splitlines()[-20:])

@@ -9,12 +9,12 @@ from tests.fuzz.target import Target
 CORPUS = Path(__file__).parent / "corpus"
 
 TARGETS = {
-    "connection": Target(connection.check, runs=4_000),
-    "routing": Target(routing.check, runs=10_000),
-    "sidecar": Target(sidecar.check, runs=2_000, longest=2048),
-    "node": Target(node.check, runs=10_000),
-    "authority": Target(authority.check, runs=20_000),
-    "assertion": Target(assertion.check, runs=20_000),
+    "connection": Target(connection.check, runs=4_000, words=("http",)),
+    "routing": Target(routing.check, runs=10_000, words=("paths",)),
+    "sidecar": Target(sidecar.check, runs=2_000, words=("http", "paths"), longest=2048),
+    "node": Target(node.check, runs=10_000, words=("answers",)),
+    "authority": Target(authority.check, runs=20_000, words=("entra",)),
+    "assertion": Target(assertion.check, runs=20_000, words=("assertions",)),
 }
 
 EVERY = {**TARGETS, **BROKEN}

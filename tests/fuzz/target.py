@@ -18,6 +18,8 @@ class Target(NamedTuple):
 
     check: Check
     runs: int
+    words: tuple[str, ...]
+    """Dictionaries, by the names of files in words/, for the engine to put into inputs."""
     longest: int = 4096
     """Bytes of the longest input."""
 

@@ -10,9 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes import token_target
 from tests.fuzz.campaign import ROOT
 
 needs_atheris = pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is not built for this platform")
+
+HONEST = {
+    "routing-without-metadata": b"GET " + token_target().encode() + b"\nMetadata: true\n\n",
+    "connection-without-memory": b"GET / HTTP/1.1\r\nHost: x\r\n",
+}
+"""What each of the broken does as it should."""
 
 
 def _fuzz(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -23,10 +30,14 @@ def _fuzz(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @needs_atheris
 @pytest.mark.system
-@pytest.mark.parametrize("name", ["routing-without-dots", "routing-without-metadata", "authority-without-mask"])
-def test_a_rule_taken_out_is_found(tmp_path: Path, name: str) -> None:
-    """Starting from nothing but a dictionary: the exit status says so, and the line to replay fails in the same way."""
-    done = _fuzz(tmp_path, "run", "--seconds", "240", "--from-nothing", name)
+@pytest.mark.parametrize("name, honest", HONEST.items(), ids=HONEST)
+def test_a_rule_taken_out_is_found(tmp_path: Path, name: str, honest: bytes) -> None:
+    """From one honest input: the exit status says so, and the line to replay fails in the same way."""
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus/honest").write_bytes(honest)
+    whole = name.partition("-without-")[0]
+    assert _fuzz(tmp_path, "replay", name, "corpus/honest").returncode == 0
+    done = _fuzz(tmp_path, "run", "--seconds", "240", "--corpus", "corpus", name)
     assert done.returncode == 1, done.stdout
     assert "AssertionError" in done.stdout
     (found,) = (tmp_path / "fuzz-found").iterdir()
@@ -38,7 +49,6 @@ def test_a_rule_taken_out_is_found(tmp_path: Path, name: str) -> None:
     )
     assert again.returncode == 1
     assert "AssertionError" in again.stderr
-    whole = name.partition("-without-")[0]
     assert _fuzz(tmp_path, "replay", whole, str(found)).returncode == 0
 
 
