@@ -20,7 +20,7 @@ from wisp.entra.tokens import Clocks, TokenStore
 from wisp.http import chunked  # noqa: F401 -- loaded here, so that the engine sees into it
 from wisp.http.head import Reject, Request
 from wisp.http.peer import Application, Host, Times
-from wisp.http.response import Response
+from wisp.http.response import CONTINUE, Response
 from wisp.imds.identities import Identities
 from wisp.imds.passthrough import SEGMENTS, Forward
 from wisp.proxy.front import Front
@@ -142,7 +142,7 @@ def _heard(answered: bytes, requests: list[Request]) -> list[Heard]:
     """Read the answers as a client does that knows what it asked."""
     found: list[Heard] = []
     methods = iter([request.method for request in requests])
-    while answered:
+    while answered := answered.removeprefix(CONTINUE):
         client = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
         method = next(methods, b"GET")
         client.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))
@@ -158,9 +158,6 @@ def _heard(answered: bytes, requests: list[Request]) -> list[Heard]:
 
 def _answer(client: h11.Connection) -> Heard:
     head = client.next_event()
-    while isinstance(head, h11.InformationalResponse):
-        assert head.status_code == 100
-        head = client.next_event()
     assert isinstance(head, h11.Response), "what was sent is no answer"
     body = b""
     while isinstance(event := client.next_event(), h11.Data):
