@@ -1,4 +1,4 @@
-"""The bench's load is what it says it is: every dialect gets its answer, from a real sidecar, and the tables have it."""
+"""The bench asks what it says it asks: every dialect gets its answer, from a real sidecar, and the page has them all."""
 
 import re
 from collections.abc import Iterator
