@@ -3,6 +3,7 @@
 libFuzzer ends the process itself; it is a process of its own for that reason, and `__main__` reads what it says.
 """
 
+import os
 import sys
 from importlib import import_module
 
@@ -12,7 +13,8 @@ def main(name: str, flags: list[str]) -> None:
     atheris = import_module("atheris")  # by name: it has no types, and is there for one platform only
     with atheris.instrument_imports(include=["wisp"]):
         catalogue = import_module("tests.fuzz.catalogue")
-    atheris.Setup(["fuzz", *flags], catalogue.EVERY[name].check)
+    command = os.environ.get("FUZZ_COMMAND", "fuzz")  # which libFuzzer runs again in order to merge
+    atheris.Setup([command, *flags], catalogue.EVERY[name].check)
     atheris.Fuzz()
 
 

@@ -1,4 +1,4 @@
-"""The bench asks what it says it asks: every dialect gets its answer, from a real sidecar, and the page has them all."""
+"""The bench asks what it says it asks: every dialect is answered by a real sidecar, and the page has them all."""
 
 import re
 from collections.abc import Iterator
