@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from wisp.cloud.claims import DEFAULT_LIFETIME
-from wisp.cloud.directory import DEFAULT_AUDIENCE, ManagedIdentity
+from wisp.cloud.directory import DEFAULT_AUDIENCE, Application, ManagedIdentity
 from wisp.cloud.issuer import MINIMUM_LIFETIME, Issuer, Projection, service_account_token
 from wisp.cloud.local import Settings
 from wisp.cloud.local import serve as serve_cloud
@@ -104,6 +104,71 @@ def federate(state: Path, group: str, identity_name: str, **wanted: str) -> None
 
 
 @command.group()
+def principal() -> None:
+    """Make and list applications, whose service principals log in with a secret or an assertion."""
+
+
+@principal.command("add")
+@_state
+@click.option("-n", "--name", required=True, help="Display name of the application.")
+@click.option("--client-id", help="GUID to be known by; one is made up without.")
+@click.option("--secret-file", type=_FILE, help="File with the secret to accept; without, one is made and shown once.")
+@click.option("--no-secret", is_flag=True, help="No secret: it is to log in with an assertion.")
+@_query
+def add_principal(
+    state: Path, name: str, client_id: str | None, secret_file: Path | None, query: str | None, *, no_secret: bool
+) -> None:
+    """Register an application and give it one more secret."""
+    brought = None if secret_file is None else Secret(_read_text(secret_file).strip())
+    with Store(state) as store:
+        made = store.principals.put(name, client_id)
+        shown: dict[str, object] = _registered(made)
+        if not no_secret:
+            secret = store.principals.add_secret(made, brought)
+            shown |= {} if brought else {"password": secret.reveal()}
+    _show(shown, query)
+
+
+@principal.command("federate")
+@_state
+@click.option("-n", "--name", required=True, help="Display name of the application.")
+@click.option("--issuer", required=True, help="Issuer URL, exactly as in the tokens.")
+@click.option("--subject", required=True, help="Whose tokens it accepts.")
+@click.option("--audience", default=DEFAULT_AUDIENCE, show_default=True)
+@click.option("--credential", default="wisp-federated-id", show_default=True, help="Name of the federated credential.")
+def federate_principal(state: Path, name: str, credential: str, **wanted: str) -> None:
+    """Let an issuer's subject log in as an application."""
+    with Store(state) as store:
+        made = store.principals.put_credential(
+            store.principals.named(name),
+            credential,
+            issuer=wanted["issuer"],
+            subject=wanted["subject"],
+            audiences=(wanted["audience"],),
+        )
+    _show(asdict(made))
+
+
+@principal.command("list")
+@_state
+def list_principals(state: Path) -> None:
+    """List the applications with their federated credentials; secrets are never shown again."""
+    with Store(state) as store:
+        for each in store.principals.every():
+            credentials = [asdict(credential) for credential in store.principals.credentials(each)]
+            _show({**_registered(each), "federatedCredentials": credentials})
+
+
+@principal.command("delete")
+@_state
+@click.option("-n", "--name", required=True, help="Display name of the application.")
+def delete_principal(state: Path, name: str) -> None:
+    """Delete an application with its secrets."""
+    with Store(state) as store:
+        store.principals.delete(store.principals.named(name))
+
+
+@command.group()
 def issuer() -> None:
     """Make and list the OIDC issuers of clusters."""
 
@@ -183,6 +248,23 @@ def _write_private(path: Path, secret: Secret) -> None:
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise SettingError(f"cannot write {path} ({error.strerror})", remedy="name another file with --out") from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise SettingError(f"cannot read {path} ({reason})", remedy="name another file") from error
+
+
+def _registered(application: Application) -> dict[str, object]:
+    return {
+        "displayName": application.display_name,
+        "appId": application.client_id,
+        "objectId": application.principal_id,
+        "tenant": application.tenant_id,
+    }
 
 
 def _described(managed: ManagedIdentity) -> dict[str, object]:

@@ -46,7 +46,7 @@ def create_app(store: Store, base_url: str, options: Options | None = None) -> S
         Route("/healthz", _healthy),
         Route("/oidc/{issuer}/.well-known/openid-configuration", issuers.discovery),
         Route(f"/oidc/{{issuer}}/{KEYS_PATH}", issuers.keys),
-        *Endpoints(site, Exchange(store, keys, options.lifetime)).routes(),
+        *Endpoints(site, Exchange(store, keys, options.lifetime, site.base_urls)).routes(),
     ]
     return Starlette(
         routes=routes,
