@@ -59,6 +59,16 @@ def check_credential(name: str, issuer: str, subject: str, audiences: tuple[str,
         raise RequestError(f"the issuer {issuer} cannot be fetched", remedy="give an https URL without query or user")
 
 
+def is_credential_name(name: str) -> bool:
+    """Tell whether a federated credential can be called `name`."""
+    return _CREDENTIAL.fullmatch(name) is not None
+
+
+def is_guid(text: str) -> bool:
+    """Tell whether `text` is a GUID."""
+    return _GUID.fullmatch(text) is not None
+
+
 def is_issuer_url(text: str) -> bool:
     """Tell whether `text` is an https URL as OpenID Connect Discovery §3 wants an issuer: no query, no fragment."""
     try:

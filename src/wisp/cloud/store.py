@@ -9,9 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from wisp.cloud.assignments import Assignments
 from wisp.cloud.authority import Authority
 from wisp.cloud.database import Database
 from wisp.cloud.directory import Application, Client, FederatedCredential
+from wisp.cloud.fleet import Fleet
 from wisp.cloud.inventory import Inventory
 from wisp.cloud.issuer import Issuer
 from wisp.cloud.keyring import Keyring
@@ -27,6 +29,8 @@ class Store(Inventory):
         super().__init__(database, clock)
         self._keyring = Keyring(database, clock, new_key)
         self.authority = Authority(database, clock)
+        self.fleet = Fleet(database, clock, self._keyring)
+        self.assignments = Assignments(database, clock)
         self.principals = Principals(database, clock, lambda: self.tenant().id)
 
     @property
