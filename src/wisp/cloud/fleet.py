@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from wisp.cloud.cluster import ANY, Activity, Backing, ManagedCluster
 from wisp.cloud.database import Database, Row
 from wisp.cloud.directory import ResourceGroup
-from wisp.cloud.errors import NotFoundError
+from wisp.cloud.errors import NotFoundError, RequestError
+from wisp.cloud.issuer import check_key_set
 from wisp.cloud.keyring import Keyring
-from wisp.cloud.names import check_cluster
+from wisp.cloud.names import check_cluster, is_issuer_url
 
 _KEPT = 24 * 3600  # seconds that an operation can be asked for after its end
 
@@ -114,8 +115,7 @@ class Fleet:
 
     def back(self, backing: Backing) -> None:
         """Put an API server behind the cluster of that name, made or still to be made, instead of what was there."""
-        if backing.cluster != ANY:
-            check_cluster(backing.cluster)
+        _check(backing)
         row = (backing.cluster, backing.kubeconfig, backing.issuer_url, backing.key_set)
         with self._database.transaction():
             self._database.rows("INSERT OR REPLACE INTO backing VALUES (?, ?, ?, ?)", *row)
@@ -137,10 +137,21 @@ class Fleet:
         """Return the key set that was given for an issuer: by its whole URL, its path here, or its cluster's name."""
         for row in self._database.rows("SELECT * FROM backing WHERE key_set != ''"):
             each = Backing(*row)
-            own = not each.issuer_url and bool(name) and each.cluster.lower() in (name.lower(), ANY)
+            own = not each.issuer_url and each.cluster.lower() == name.lower()
             if (url and each.issuer_url == url) or (path and each.issuer_url.endswith(path)) or own:
                 return each.key_set
         return None
+
+
+def _check(backing: Backing) -> None:
+    if backing.cluster != ANY:
+        check_cluster(backing.cluster)
+    elif backing.key_set and not backing.issuer_url:
+        raise RequestError("keys for every cluster belong to one issuer", remedy="give the issuer's URL, too")
+    if backing.issuer_url and not is_issuer_url(backing.issuer_url):
+        raise RequestError(f"the issuer {backing.issuer_url} is no https URL", remedy="give one without a query")
+    if backing.key_set:
+        check_key_set(backing.key_set)
 
 
 def _cluster(row: Row) -> ManagedCluster:

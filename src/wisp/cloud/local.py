@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from wisp.cloud.arm.call import OPERATION_SECONDS
 from wisp.cloud.claims import DEFAULT_LIFETIME
 from wisp.cloud.fetching import HttpsFetch
 from wisp.cloud.names import is_host, is_issuer_url
@@ -31,7 +32,7 @@ class Settings:
     `port` 0 picks a free one; `advertise` are the names and addresses that clients use, the first of them in URLs;
     `token_lifetime` is in seconds; `issuer_ca` is trusted for issuers elsewhere, besides the system's authorities;
     `quiet` leaves out the log line of each request; `issuer_bases` are base URLs that its issuers are known by as well,
-    though nobody need answer there.
+    though nobody need answer there; a cluster takes `operation_seconds` to be made, changed or deleted.
     """
 
     state: Path
@@ -42,6 +43,7 @@ class Settings:
     issuer_ca: Path | None = None
     quiet: bool = False
     issuer_bases: tuple[str, ...] = ()
+    operation_seconds: float = OPERATION_SECONDS
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,7 +69,9 @@ def serve(settings: Settings) -> None:
         store.token_keys()
         _write_authority(settings.ca_file, store.authority.certificate_pem)
         log = _no_line if settings.quiet else _error_line
-        app = create_app(store, url, Options(aliases, elsewhere, settings.token_lifetime, log))
+        app = create_app(
+            store, url, Options(aliases, elsewhere, settings.token_lifetime, log, settings.operation_seconds)
+        )
         tls = tls_context(store.authority.server_certificate(settings.names))
         run(app, listener, tls, ready=lambda: _write_line(sys.stdout, _listening(url, settings)))
 
