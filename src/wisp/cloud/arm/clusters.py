@@ -122,8 +122,7 @@ def _credential(call: Call, kind: str) -> Reply:
         )
         raise problem.ResourceError(400, "ClusterWithoutApiServer", message)
     user = f"{kind}_{cluster.resource_group}_{cluster.name}"
-    context = cluster.name if kind == "clusterUser" else f"{cluster.name}-admin"
-    text = named_as_azure_does(backing.kubeconfig, cluster=cluster.name, user=user, context=context)
+    text = named_as_azure_does(backing.kubeconfig, cluster=cluster.name, user=user)
     return Reply(200, {"kubeconfigs": [{"name": kind, "value": base64.b64encode(text.encode()).decode()}]})
 
 

@@ -50,10 +50,13 @@ def whole(text: str, contents: Mapping[str, str]) -> str:
     return _written(cluster, user, cluster_name="cluster", user_name="user", context="cluster")
 
 
-def named_as_azure_does(text: str, *, cluster: str, user: str, context: str) -> str:
-    """Return the current context alone, called by the cluster's name: what `az aks get-credentials` merges."""
+def named_as_azure_does(text: str, *, cluster: str, user: str) -> str:
+    """Return the current context alone, called by the cluster's name: what `az aks get-credentials` merges.
+
+    Administrators' contexts get their `-admin` from `az` itself.
+    """
     found_cluster, found_user = read(text)
-    return _written(found_cluster, found_user, cluster_name=cluster, user_name=user, context=context)
+    return _written(found_cluster, found_user, cluster_name=cluster, user_name=user, context=cluster)
 
 
 def _written(
