@@ -84,7 +84,7 @@ class Endpoints:
         authority = f"{self.site.base_of(request)}/{tenant}"
         document = {
             "token_endpoint": f"{authority}/oauth2/v2.0/token",
-            "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
             "jwks_uri": f"{authority}/discovery/{version}keys",
             "issuer": issuer,
             "authorization_endpoint": f"{authority}/oauth2/v2.0/authorize",

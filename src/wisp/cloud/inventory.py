@@ -5,7 +5,8 @@ Every method is one transaction; what it returned is on disk. Names are found in
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from wisp.cloud import names
 from wisp.cloud.database import Database, Row
@@ -54,62 +55,75 @@ class Inventory:
         self._database.rows("INSERT INTO subscription VALUES (?, ?, ?)", *row)
         return row
 
-    def put_resource_group(self, name: str, location: str) -> ResourceGroup:
-        """Make the group, or return the one of that name; raises `ConflictError` if that one is elsewhere."""
+    def put_resource_group(self, name: str, location: str, *, tags: Mapping[str, str] | None = None) -> ResourceGroup:
+        """Make the group, or return the one of that name; raises `ConflictError` if that one is elsewhere.
+
+        `tags` replace those it had; None leaves them.
+        """
         names.check_group(name, location)
         subscription = self.subscription()
         with self._database.transaction():
-            statement = "INSERT INTO resource_group VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+            statement = "INSERT INTO resource_group VALUES (?, ?, ?, '{}') ON CONFLICT DO NOTHING"
             self._database.rows(statement, subscription.id, name, location)
             group = self.resource_group(name)
-        _must_be_at(group.location, location, f"resource group {group.name}")
-        return group
+            _must_be_at(group.location, location, f"resource group {group.name}")
+            if tags is not None:
+                self._database.rows("UPDATE resource_group SET tags = ? WHERE name = ?", json.dumps(dict(tags)), name)
+            return self.resource_group(name)
 
     def resource_group(self, name: str) -> ResourceGroup:
         """Return the group called `name`; raises `NotFoundError`."""
         row = self._database.row("SELECT * FROM resource_group WHERE name = ?", name)
         if row is None:
             raise NotFoundError(f"there is no resource group {name}", remedy="make it first")
-        return ResourceGroup(*row)
+        return _group(row)
 
     def resource_groups(self) -> list[ResourceGroup]:
         """Return every group, by name."""
-        return [ResourceGroup(*row) for row in self._database.rows("SELECT * FROM resource_group ORDER BY name")]
+        return [_group(row) for row in self._database.rows("SELECT * FROM resource_group ORDER BY name")]
 
     def delete_resource_group(self, name: str) -> None:
         """Delete the group and all that is in it; nothing happens when there is none."""
         with self._database.transaction():
             self._database.rows("DELETE FROM resource_group WHERE name = ?", name)
 
-    def put_identity(self, group_name: str, name: str, location: str) -> ManagedIdentity:
-        """Make the identity, or return the one of that resource id, which keeps its client and principal ids."""
+    def put_identity(
+        self, group_name: str, name: str, location: str, *, tags: Mapping[str, str] | None = None
+    ) -> ManagedIdentity:
+        """Make the identity, or return the one of that resource id, which keeps its client and principal ids.
+
+        `tags` replace those it had; None leaves them.
+        """
         names.check_identity(name, location)
         tenant = self.tenant()
         with self._database.transaction():
             group = self.resource_group(group_name)
             new = (group.subscription_id, group.name, name, location, _guid(), _guid(), tenant.id)
-            statement = "INSERT INTO identity VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+            statement = "INSERT INTO identity VALUES (?, ?, ?, ?, ?, ?, ?, '{}') ON CONFLICT DO NOTHING"
             self._database.rows(statement, *new)
             identity = self.identity(group.name, name)
-        _must_be_at(identity.location, location, f"identity {identity.name}")
-        return identity
+            _must_be_at(identity.location, location, f"identity {identity.name}")
+            if tags is not None:
+                statement = "UPDATE identity SET tags = ? WHERE client_id = ?"
+                self._database.rows(statement, json.dumps(dict(tags)), identity.client_id)
+            return self.identity(group.name, name)
 
     def identity(self, group_name: str, name: str) -> ManagedIdentity:
         """Return the identity of that group and name; raises `NotFoundError`."""
         row = self._database.row("SELECT * FROM identity WHERE resource_group = ? AND name = ?", group_name, name)
         if row is None:
             raise NotFoundError(f"there is no identity {name} in resource group {group_name}", remedy="make it first")
-        return ManagedIdentity(*row)
+        return _identity(row)
 
     def identity_of_client(self, client_id: str) -> ManagedIdentity | None:
         """Return the identity whose client id this is."""
         row = self._database.row("SELECT * FROM identity WHERE client_id = ?", client_id.lower())
-        return None if row is None else ManagedIdentity(*row)
+        return None if row is None else _identity(row)
 
     def identities(self) -> list[ManagedIdentity]:
         """Return every identity, by group and name."""
         rows = self._database.rows("SELECT * FROM identity ORDER BY resource_group, name")
-        return [ManagedIdentity(*each) for each in rows]
+        return [_identity(each) for each in rows]
 
     def delete_identity(self, identity: ManagedIdentity) -> None:
         """Delete the identity and its federated credentials; nothing happens when it is gone already."""
@@ -135,7 +149,7 @@ class Inventory:
         with self._database.transaction():
             self.identity(identity.resource_group, identity.name)
             self._forget(identity, name)
-            _must_fit(credential, self.federated_credentials(identity))
+            must_fit(credential, self.federated_credentials(identity))
             row = (identity.client_id, name, issuer, subject, json.dumps(audiences))
             self._database.rows("INSERT INTO federated_credential VALUES (?, ?, ?, ?, ?)", *row)
         return credential
@@ -176,7 +190,17 @@ def _must_be_at(there: str, wanted: str, what: str) -> None:
         raise ConflictError(f"{what} already exists in {there}", remedy=f"use {there} or another name, not {wanted}")
 
 
-def _must_fit(credential: FederatedCredential, others: list[FederatedCredential]) -> None:
+def _group(row: Row) -> ResourceGroup:
+    subscription_id, name, location, tags = row
+    return ResourceGroup(subscription_id, name, location, json.loads(tags))
+
+
+def _identity(row: Row) -> ManagedIdentity:
+    return replace(ManagedIdentity(*row[:7]), tags=json.loads(row[7]))
+
+
+def must_fit(credential: FederatedCredential, others: list[FederatedCredential]) -> None:
+    """Raise when `credential` is the twenty-first beside `others`, or one of them has its issuer and subject."""
     if len(others) >= MAXIMUM_FEDERATED_CREDENTIALS:
         raise RequestError(
             f"the identity has {MAXIMUM_FEDERATED_CREDENTIALS} federated credentials, Azure's limit",

@@ -7,10 +7,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
+from wisp.cloud.arm.call import OPERATION_SECONDS
 from wisp.cloud.claims import DEFAULT_LIFETIME
 from wisp.cloud.fetching import HttpsFetch
 from wisp.cloud.names import is_host, is_issuer_url
@@ -32,7 +33,8 @@ class Settings:
     `port` 0 picks a free one; `advertise` are the names and addresses that clients use, the first of them in URLs;
     `token_lifetime` is in seconds; `issuer_ca` is trusted for issuers elsewhere, besides the system's authorities;
     `quiet` leaves out the log line of each request; `issuer_bases` are base URLs that its issuers are known by as well,
-    though nobody need answer there; `page` serves the web page, by default on a loopback address only.
+    though nobody need answer there; a cluster takes `operation_seconds` to be made, changed or deleted; `page` serves
+    the web page, by default on a loopback address only.
     """
 
     state: Path
@@ -43,6 +45,7 @@ class Settings:
     issuer_ca: Path | None = None
     quiet: bool = False
     issuer_bases: tuple[str, ...] = ()
+    operation_seconds: float = OPERATION_SECONDS
     page: bool | None = None
 
     @property
@@ -75,7 +78,9 @@ def serve(settings: Settings) -> None:
         store.token_keys()
         _write_authority(settings.ca_file, store.authority.certificate_pem)
         log = _no_line if settings.quiet else _error_line
-        app = create_app(store, url, Options(aliases, elsewhere, settings.token_lifetime, log, settings.has_page))
+        options = Options(aliases, elsewhere, settings.token_lifetime, log)
+        options = replace(options, operation_seconds=settings.operation_seconds, page=settings.has_page)
+        app = create_app(store, url, options)
         tls = tls_context(store.authority.server_certificate(settings.names))
         run(app, listener, tls, ready=lambda: _write_line(sys.stdout, _listening(url, settings)))
 

@@ -158,12 +158,22 @@ def credential_missing() -> Refused:
 
 
 def secret_invalid(client_id: str) -> Refused:
-    """7000215: a client secret was presented; a managed identity has none."""
+    """7000215: the client has no such secret; a managed identity has none at all."""
     text = (
         "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not "
         f"the client secret ID, for a secret added to app '{client_id}'."
     )
     return _refusal(7000215, "invalid_client", text)
+
+
+def secret_expired(client_id: str) -> Refused:
+    """7000222: the secret was right once."""
+    text = (
+        f"The provided client secret keys for app '{client_id}' are expired. Visit the Azure portal to create new keys "
+        "for your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for added security: "
+        "https://aka.ms/certCreds."
+    )
+    return _refusal(7000222, "invalid_client", text)
 
 
 def grant_not_supported(grant: str) -> Refused:

@@ -1,5 +1,6 @@
 """The HTTP application: puts the routes of Entra and of the issuers together, and answers what none of them takes."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from wisp.cloud.arm.call import OPERATION_SECONDS
+from wisp.cloud.arm.server import ResourceManager
 from wisp.cloud.claims import DEFAULT_LIFETIME
 from wisp.cloud.endpoints import Endpoints
 from wisp.cloud.exchange import Exchange, Heard
@@ -27,13 +30,15 @@ class Options:
     """What a cloud may be told besides its store and URL.
 
     `aliases` are further base URLs; `elsewhere` finds the keys of issuers that are not this cloud's own;
-    `lifetime` is that of access tokens in seconds; `log` takes one record a request; `page` serves the web page.
+    `lifetime` is that of access tokens in seconds; `log` takes one record a request; long-running operations of
+    Resource Manager take `operation_seconds`; `page` serves the web page.
     """
 
     aliases: Sequence[str] = ()
     elsewhere: KeySource = field(default_factory=NoOthers)
     lifetime: int = DEFAULT_LIFETIME
     log: Log = lambda record: None  # noqa: ARG005 -- a default that says nothing
+    operation_seconds: float = OPERATION_SECONDS
     page: bool = False
 
 
@@ -48,7 +53,8 @@ def create_app(store: Store, base_url: str, options: Options | None = None) -> S
         Route("/healthz", _healthy),
         Route("/oidc/{issuer}/.well-known/openid-configuration", issuers.discovery),
         Route(f"/oidc/{{issuer}}/{KEYS_PATH}", issuers.keys),
-        *Endpoints(site, Exchange(store, keys, options.lifetime), record).routes(),
+        *ResourceManager(site, options.operation_seconds).routes(),
+        *Endpoints(site, Exchange(store, keys, options.lifetime, site.base_urls), record).routes(),
         *pages,
     ]
     return Starlette(
@@ -80,7 +86,9 @@ class _Issuers:
 
     async def keys(self, request: Request) -> Response:
         """Answer the key set."""
-        return json_answer(key_set(self._issuer(request)), headers=_PUBLIC)
+        issuer = self._issuer(request)
+        given = self.site.store.fleet.given_keys(path=issuer.path, name=issuer.name)
+        return json_answer(key_set(issuer) if given is None else json.loads(given), headers=_PUBLIC)
 
     def _issuer(self, request: Request) -> Issuer:
         issuer = self.site.store.issuer(request.path_params["issuer"])
