@@ -135,7 +135,15 @@ def test_everything_can_be_reached_by_keyboard(browser: Browser, told: Scene) ->
             )
             assert focused[1:] == ["solid", True], focused
             names.append(focused[0])
-        start = ["Skip to the content", "wisp cloud", "Exchanges", "Identities", "Issuers", "Pause", "Token exchanges"]
+        start = [
+            "Skip to the content",
+            "wisp cloud",
+            "Exchanges",
+            "Identities",
+            "Clusters and issuers",
+            "Pause",
+            "Token exchanges",
+        ]
         assert names[:7] == start
         assert [each.partition(",")[2] for each in names[7:]] == [" refused: details", " granted: details"]
         page.keyboard.press("Shift+Tab")

@@ -1,5 +1,6 @@
 """The words beside a difference, and the command that puts it right."""
 
+import json
 import shlex
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wisp.cloud.directory import DEFAULT_AUDIENCE, FederatedCredential, ManagedIdentity
+from wisp.cloud.directory import DEFAULT_AUDIENCE, Application, FederatedCredential, ManagedIdentity
 from wisp.cloud.pages.explanation import Field, explain
 from wisp.cloud.pages.nearest import Presented
 from wisp.cloud.pages.remedy import Remedy, remedies
@@ -112,6 +113,10 @@ def test_what_the_client_sent_is_one_word_of_the_command(subject: str) -> None:
     for each in remedies(replace(PRESENTED, subject=subject), IDENTITY, [MEANT], MEANT):
         words = _read(each.az)
         assert words[words.index("--subject") + 1] == subject
+    application = Application("c", "o", "p", "deployer", "t")
+    for each in remedies(replace(PRESENTED, subject=subject), application, [MEANT], MEANT):
+        words = _read(each.az)
+        assert json.loads(words[words.index("--parameters") + 1])["subject"] == subject
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from tests.cloud.asgi import Answer, Client
 from tests.cloud.pages.conftest import HOST, From
-from tests.cloud.world import ARM, SUBJECT, World
+from tests.cloud.world import ARM, BASE_URL, SUBJECT, World
 from wisp.cloud.pages import guard
 from wisp.cloud.pages.guard import PROTECTION
 from wisp.cloud.pages.record import KEPT
@@ -22,7 +22,8 @@ SCRIPT = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>"
 
 def _text(answer: Answer) -> str:
     """Return what can be read on the page, tags and runs of space taken out."""
-    without_tags = re.sub(r"<[^>]*>", "", answer.body.decode())
+    with_cells = re.sub(r"</t[hd]>", " ", answer.body.decode())
+    without_tags = re.sub(r"<[^>]*>", "", with_cells)
     return " ".join(unescape(without_tags).split())
 
 
@@ -197,6 +198,31 @@ def test_other_refusals_are_in_plain_words_too(paged: World, changes: dict[str, 
     text = _opened(paged)
     assert words in text
     assert "hunter2" not in text
+
+
+def test_an_application_is_compared_like_an_identity(paged: World) -> None:
+    """With the command that Microsoft Entra has for applications."""
+    application = paged.store.principals.put("deployer")
+    subject = "system:serviceaccount:ci:ci"
+    paged.store.principals.put_credential(application, "ci-job", issuer=paged.issuer_url, subject=subject)
+    assert paged.ask(client_id=application.client_id).code == 700213
+    text = _opened(paged)
+    assert "Nearest is ci-job of 1 that deployer had" in text
+    assert (
+        f"az ad app federated-credential update --id {application.client_id} --federated-credential-id ci-job" in text
+    )
+
+
+def test_managed_clusters_are_shown_with_their_issuer(paged: World) -> None:
+    """As `az aks create` makes them; one without an issuer says so."""
+    group = paged.store.resource_group("WorkloadIdentityRG")
+    with_issuer = paged.store.fleet.create(group, "wilab", "eastus", {}, until=paged.clock.now + 9)
+    issuer = paged.store.fleet.give_issuer(with_issuer).issuer
+    paged.store.fleet.create(group, "plain", "eastus", {}, until=0)
+    text = _text(paged.client.get("/"))
+    assert "plain WorkloadIdentityRG, eastus Succeeded not enabled" in text
+    url = paged.store.issuer_called(issuer).path
+    assert f"wilab WorkloadIdentityRG, eastus Creating {BASE_URL}{url}" in text
 
 
 def test_a_token_is_shown_on_demand_only(paged: World) -> None:
@@ -421,8 +447,9 @@ def test_ten_thousand_identities_are_shown_in_pages(paged: World) -> None:
     rows = ",".join(
         f"('s', 'WorkloadIdentityRG', 'many-{n:05}', 'eastus', 'c{n}', 'p{n}', '{paged.tenant}')" for n in range(120)
     )
+    columns = "subscription_id, resource_group, name, location, client_id, principal_id, tenant_id"
     rows = rows.replace("'s'", f"'{paged.identity.subscription_id}'")
-    paged.store._database.rows(f"INSERT INTO identity VALUES {rows}")  # noqa: S608 -- the test's own
+    paged.store._database.rows(f"INSERT INTO identity ({columns}) VALUES {rows}")  # noqa: S608 -- the test's own
     text = _text(paged.client.get("/"))
     assert "Page 1 of 3, 121 identities" in text
     assert text.count("many-000") == 50

@@ -44,7 +44,7 @@ def _granted(site: Site, entry: Entry, token: Token) -> Told:
 
 def _refused(site: Site, entry: Entry, refused: Refused) -> Told:
     matched = bool(entry.examined.compared) and all(each.matches for each in entry.examined.compared)
-    about_the_match = entry.examined.assertion is not None and entry.identity is not None and not matched
+    about_the_match = entry.examined.assertion is not None and entry.client is not None and not matched
     return {
         "advice": "" if about_the_match else advice(refused),
         "mistaken": _with_principal_id(site, entry.client_id),
@@ -54,11 +54,11 @@ def _refused(site: Site, entry: Entry, refused: Refused) -> Told:
 
 def _trusting(site: Site, entry: Entry) -> FederatedCredential | None:
     """Return the federated credential that trusts the assertion as things are now."""
-    identity = site.store.identity_of_client(entry.client_id) if entry.client_id else None
-    if identity is None or entry.examined.assertion is None:
+    client = site.store.client(entry.client_id) if entry.client_id else None
+    if client is None or entry.examined.assertion is None:
         return None
     presented: Presented = entry.examined.assertion.presented
-    return next((each for each in site.store.federated_credentials(identity) if is_match(presented, each)), None)
+    return next((each for each in site.store.credentials_of(client) if is_match(presented, each)), None)
 
 
 def _with_principal_id(site: Site, client_id: str) -> ManagedIdentity | None:

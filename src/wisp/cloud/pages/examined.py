@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wisp.cloud.directory import FederatedCredential, ManagedIdentity
+from wisp.cloud.directory import Client, FederatedCredential
 from wisp.cloud.pages.comparison import Compared, compare_with
 from wisp.cloud.pages.decoded import Decoded, decode
 from wisp.cloud.pages.nearest import nearest
@@ -28,17 +28,17 @@ class Examined:
 def examine(
     assertion: str,
     outcome: Secret | Refused,
-    identity: ManagedIdentity | None,
+    client: Client | None,
     credentials: Sequence[FederatedCredential],
 ) -> Examined:
     """Take apart what was presented and what was answered: an access token or a refusal."""
     decoded = decode(assertion)
     if isinstance(outcome, Secret):
         return Examined(decoded, token=decode(outcome.reveal()))
-    if decoded is None or identity is None:
+    if decoded is None or client is None:
         return Examined(decoded, in_short=in_short(outcome, ()))
     meant = nearest(decoded.presented, credentials)
     compared = () if meant is None else compare_with(decoded.presented, meant)
     mismatched = meant is None or any(not each.matches for each in compared)
-    ways = remedies(decoded.presented, identity, credentials, meant) if mismatched else ()
+    ways = remedies(decoded.presented, client, credentials, meant) if mismatched else ()
     return Examined(decoded, None, meant, compared, ways, in_short(outcome, compared))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from wisp.cloud.directory import Application
 from wisp.cloud.exchange import Token
 from wisp.cloud.form import audience_of
 from wisp.cloud.pages.record import Entry
@@ -34,8 +35,8 @@ def line(entry: Entry) -> Line:
 
 def _identity_name(entry: Entry) -> str:
     """Return the name of the identity whose token it is or would have been, if it is one."""
-    if entry.identity is not None:
-        return entry.identity.name
+    if entry.client is not None:
+        return entry.client.display_name if isinstance(entry.client, Application) else entry.client.name
     token = entry.examined.token
     resource_id = token.payload.get("xms_mirid") if token else None
     return resource_id.rpartition("/")[2] if isinstance(resource_id, str) else ""

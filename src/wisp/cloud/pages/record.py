@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from wisp.cloud.directory import FederatedCredential, ManagedIdentity
+from wisp.cloud.directory import Client, FederatedCredential
 from wisp.cloud.exchange import Heard, Token
 from wisp.cloud.pages.examined import Examined, examine
 from wisp.cloud.refusals import Refused
@@ -27,7 +27,7 @@ _ASSERTION = 16 * 1024  # characters; kubelet's tokens have about a thousand
 class Entry:
     """One token request at `at` (Unix seconds) and its outcome; `trace_id` is the one that the client was told.
 
-    Of a refusal, `identity` and `credentials` are who was asked for and what it trusted then.
+    Of a refusal, `client` and `credentials` are who asked, if anybody, and whom that trusted then.
     """
 
     trace_id: str
@@ -37,14 +37,14 @@ class Entry:
     scope: str
     assertion: Secret
     outcome: Token | Refused
-    identity: ManagedIdentity | None = None
+    client: Client | None = None
     credentials: Sequence[FederatedCredential] = field(default=())
 
     @cached_property
     def examined(self) -> Examined:
         """What can be said about it from within."""
         answer = self.outcome.access_token if isinstance(self.outcome, Token) else self.outcome
-        return examine(self.assertion.reveal(), answer, self.identity, self.credentials)
+        return examine(self.assertion.reveal(), answer, self.client, self.credentials)
 
 
 class Record:
@@ -81,7 +81,7 @@ class Record:
 
     def _entry(self, heard: Heard) -> Entry:
         client_id, scope, assertion = _shown(heard.form)
-        identity = self._identity(client_id) if isinstance(heard.outcome, Refused) else None
+        client = self._client(client_id) if isinstance(heard.outcome, Refused) else None
         return Entry(
             heard.trace_id,
             self._store.clock(),
@@ -90,12 +90,12 @@ class Record:
             scope[:_TEXT],
             Secret(assertion if len(assertion) <= _ASSERTION else ""),
             _brief(heard.outcome),
-            identity,
-            () if identity is None else tuple(self._store.federated_credentials(identity)),
+            client,
+            () if client is None else tuple(self._store.credentials_of(client)),
         )
 
-    def _identity(self, client_id: str) -> ManagedIdentity | None:
-        return self._store.identity_of_client(client_id) if client_id else None
+    def _client(self, client_id: str) -> Client | None:
+        return self._store.client(client_id) if client_id else None
 
 
 def _brief(outcome: Token | Refused) -> Token | Refused:

@@ -4,11 +4,19 @@ Every value is the client's own and ends up in somebody's terminal. What Azure w
 credential, line breaks and control characters among it, gets no command at all; the rest is quoted for POSIX shells.
 """
 
+import json
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from wisp.cloud.directory import DEFAULT_AUDIENCE, MAXIMUM_FEDERATED_CREDENTIALS, FederatedCredential, ManagedIdentity
+from wisp.cloud.directory import (
+    DEFAULT_AUDIENCE,
+    MAXIMUM_FEDERATED_CREDENTIALS,
+    Application,
+    Client,
+    FederatedCredential,
+    ManagedIdentity,
+)
 from wisp.cloud.errors import RequestError
 from wisp.cloud.names import check_credential
 from wisp.cloud.pages.nearest import Presented
@@ -16,7 +24,7 @@ from wisp.cloud.pages.nearest import Presented
 
 @dataclass(frozen=True)
 class Remedy:
-    """What can be done: a heading, the command for `az`, and the same for the local cloud's own command line."""
+    """What can be done: a heading, the command for `az`, and the same for the local cloud's own, if it has one."""
 
     title: str
     az: str
@@ -25,28 +33,28 @@ class Remedy:
 
 def remedies(
     presented: Presented,
-    identity: ManagedIdentity,
+    client: Client,
     credentials: Sequence[FederatedCredential],
     meant: FederatedCredential | None,
 ) -> tuple[Remedy, ...]:
     """Return the ways out, the likeliest first; none when Azure would refuse what was presented."""
     if not _is_possible(presented):
         return ()
-    return tuple(_ways(presented, identity, credentials, meant))
+    return tuple(_ways(presented, client, credentials, meant))
 
 
 def _ways(
     presented: Presented,
-    identity: ManagedIdentity,
+    client: Client,
     credentials: Sequence[FederatedCredential],
     meant: FederatedCredential | None,
 ) -> Iterator[Remedy]:
     if meant is not None:
-        yield _remedy(f"Correct {meant.name}", "update", meant.name, presented, identity)
+        yield _remedy(f"Correct {meant.name}", "update", meant.name, presented, client)
     taken = any((each.issuer, each.subject) == (presented.issuer, presented.subject) for each in credentials)
     if not taken and len(credentials) < MAXIMUM_FEDERATED_CREDENTIALS:
         title = "Trust this subject" if meant is None else f"Or keep {meant.name} and trust this subject as well"
-        yield _remedy(title, "create", _new_name(presented, credentials), presented, identity)
+        yield _remedy(title, "create", _new_name(presented, credentials), presented, client)
 
 
 def _is_possible(presented: Presented) -> bool:
@@ -65,25 +73,32 @@ def _new_name(presented: Presented, credentials: Sequence[FederatedCredential]) 
     return next(each for each in candidates if each.lower() not in names)
 
 
-def _remedy(title: str, verb: str, name: str, presented: Presented, identity: ManagedIdentity) -> Remedy:
-    audience = () if verb == "create" and presented.audience == DEFAULT_AUDIENCE else (presented.audience,)
-    issuer, subject = f"--issuer {_quoted(presented.issuer)}", f"--subject {_quoted(presented.subject)}"
-    group, owner = _quoted(identity.resource_group), _quoted(identity.name)
-    az = (
-        f"az identity federated-credential {verb} --name {_quoted(name)}",
-        f"--identity-name {owner} --resource-group {group}",
-        issuer,
-        subject,
-        *(f"--audiences {_quoted(each)}" for each in audience),
+def _remedy(title: str, verb: str, name: str, presented: Presented, client: Client) -> Remedy:
+    if isinstance(client, Application):
+        return Remedy(title, _lines(_of_application(verb, name, presented, client)), "")
+    return _of_identity(title, f"{verb} --name {_quoted(name)}", presented, client)
+
+
+def _of_identity(title: str, verb: str, presented: Presented, identity: ManagedIdentity) -> Remedy:
+    audience = () if verb.startswith("create") and presented.audience == DEFAULT_AUDIENCE else (presented.audience,)
+    whose = f"--identity-name {_quoted(identity.name)} --resource-group {_quoted(identity.resource_group)}"
+    trusted = f"--issuer {_quoted(presented.issuer)}", f"--subject {_quoted(presented.subject)}"
+    audiences = (f"--audiences {_quoted(each)}" for each in audience)
+    az = _lines((f"az identity federated-credential {verb}", whose, *trusted, *audiences))
+    own = f'wisp cloud federate --state "$STATE" {verb.partition(" ")[2]}'
+    whose = whose.replace("--identity-name", "--identity", 1)
+    return Remedy(title, az, _lines((own, whose, *trusted, f"--audience {_quoted(presented.audience)}")))
+
+
+def _of_application(verb: str, name: str, presented: Presented, application: Application) -> tuple[str, ...]:
+    """Write it as `az ad app` wants it: Microsoft Graph's own document."""
+    audiences = [presented.audience]
+    document = {"name": name, "issuer": presented.issuer, "subject": presented.subject, "audiences": audiences}
+    which = f" --federated-credential-id {_quoted(name)}" if verb == "update" else ""
+    return (
+        f"az ad app federated-credential {verb} --id {_quoted(application.client_id)}{which}",
+        f"--parameters {_quoted(json.dumps(document, ensure_ascii=False))}",
     )
-    wisp = (
-        f'wisp cloud federate --state "$STATE" --name {_quoted(name)}',
-        f"--identity {owner} --resource-group {group}",
-        issuer,
-        subject,
-        *(f"--audience {_quoted(each)}" for each in audience),
-    )
-    return Remedy(title, _lines(az), _lines(wisp))
 
 
 def _lines(parts: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from wisp.cloud.cluster import ManagedCluster
 from wisp.cloud.issuer import KEYS_PATH
 from wisp.cloud.pages.listing import line
 from wisp.cloud.pages.record import Record
@@ -30,6 +31,7 @@ class Views:
             "lines": [line(each) for each in entries[:_RECENT]],
             "total": len(entries),
             "limit": _RECENT,
+            "clusters": [(each, self._issuer_of(each)) for each in self.site.store.fleet.clusters()],
             "issuers": [(each, self.site.base_url + each.path, KEYS_PATH) for each in issuers],
         }
 
@@ -52,6 +54,14 @@ class Views:
             "now": store.clock(),
             "kept": self.record.kept,
         }
+
+    def _issuer_of(self, cluster: ManagedCluster) -> str:
+        """Return the URL of the issuer behind the cluster, else of the one that this cloud runs for it, if any."""
+        store = self.site.store
+        backing = store.fleet.backing(cluster.name)
+        if backing is not None and backing.issuer_url:
+            return backing.issuer_url
+        return self.site.base_url + store.issuer_called(cluster.issuer).path if cluster.issuer else ""
 
     def _identities(self, wanted: str, number: int) -> Told:
         store = self.site.store
