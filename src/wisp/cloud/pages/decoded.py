@@ -20,7 +20,7 @@ _MEANINGS = {
     "nbf": "valid from",
     "exp": "expires",
     "appid": "client id of the identity",
-    "appidacr": "how the client proved itself: 2, by a signed assertion",
+    "appidacr": "how the client proved itself: 1, a secret; 2, an assertion",
     "idtyp": "app: no user is involved",
     "oid": "principal (object) id of the identity",
     "tid": "the tenant",
