@@ -3,18 +3,22 @@
 Prints one line of JSON: what the SDKs made of the answers.
 """
 
+import importlib
 import json
 import sys
 from typing import Any
 
 from azure.core.exceptions import HttpResponseError
 from azure.identity import ClientSecretCredential
-from azure.mgmt.containerservice import ContainerServiceClient
-from azure.mgmt.containerservice import models as aks
-from azure.mgmt.msi import ManagedServiceIdentityClient
-from azure.mgmt.msi.models import FederatedIdentityCredential, Identity, IdentityUpdate
-from azure.mgmt.resource import ResourceManagementClient
 
+# They have no types: what they give is looked at as it is.
+aks: Any = importlib.import_module("azure.mgmt.containerservice.models")
+msi: Any = importlib.import_module("azure.mgmt.msi.models")
+_CLIENTS = (
+    ("azure.mgmt.resource", "ResourceManagementClient"),
+    ("azure.mgmt.msi", "ManagedServiceIdentityClient"),
+    ("azure.mgmt.containerservice", "ContainerServiceClient"),
+)
 GROUP, CLUSTER, IDENTITY = "sdk-RG", "sdk-cluster", "sdk-identity"
 
 
@@ -33,7 +37,7 @@ def clients(told: dict[str, str]) -> tuple[Any, Any, Any]:
         "credential_scopes": ["https://management.azure.com/.default"],
         "connection_verify": told["ca_file"],
     }
-    kinds = (ResourceManagementClient, ManagedServiceIdentityClient, ContainerServiceClient)
+    kinds = [getattr(importlib.import_module(module), name) for module, name in _CLIENTS]
     made = [kind(credential, told["subscription"], **common) for kind in kinds]
     return made[0], made[1], made[2]
 
@@ -67,12 +71,14 @@ def run(told: dict[str, str]) -> dict[str, Any]:
     group = resources.resource_groups.create_or_update(GROUP, {"location": "eastus", "tags": {"a": "b"}})
     cluster = containers.managed_clusters.begin_create_or_update(GROUP, CLUSTER, cluster_wanted()).result()
     issuer = cluster.oidc_issuer_profile.issuer_url
-    identity = identities.user_assigned_identities.create_or_update(GROUP, IDENTITY, Identity(location="eastus"))
-    tagged = identities.user_assigned_identities.update(GROUP, IDENTITY, IdentityUpdate(tags={"c": "d"}))
+    identity = identities.user_assigned_identities.create_or_update(GROUP, IDENTITY, msi.Identity(location="eastus"))
+    tagged = identities.user_assigned_identities.update(GROUP, IDENTITY, msi.IdentityUpdate(tags={"c": "d"}))
     federated = identities.federated_identity_credentials
 
     def federate(name: str, subject: str) -> Any:
-        wanted = FederatedIdentityCredential(issuer=issuer, subject=subject, audiences=["api://AzureADTokenExchange"])
+        wanted = msi.FederatedIdentityCredential(
+            issuer=issuer, subject=subject, audiences=["api://AzureADTokenExchange"]
+        )
         return federated.create_or_update(GROUP, IDENTITY, name, wanted)
 
     for number in range(20):
