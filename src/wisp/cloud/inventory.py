@@ -81,18 +81,37 @@ class Inventory:
         with self._database.transaction():
             self._database.rows("DELETE FROM resource_group WHERE name = ?", name)
 
-    def put_identity(self, group_name: str, name: str, location: str) -> ManagedIdentity:
-        """Make the identity, or return the one of that resource id, which keeps its client and principal ids."""
+    def put_identity(
+        self,
+        group_name: str,
+        name: str,
+        location: str,
+        *,
+        client_id: str | None = None,
+        principal_id: str | None = None,
+    ) -> ManagedIdentity:
+        """Make the identity, or return the one of that resource id, which keeps its client and principal ids.
+
+        A new one has the ids that are given, else random ones; raises `ConflictError` if one of them is another's.
+        """
         names.check_identity(name, location)
         tenant = self.tenant()
         with self._database.transaction():
             group = self.resource_group(group_name)
-            new = (group.subscription_id, group.name, name, location, _guid(), _guid(), tenant.id)
+            ids = (client_id or _guid(), principal_id or _guid())
+            new = (group.subscription_id, group.name, name, location, *ids, tenant.id)
             statement = "INSERT INTO identity VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
             self._database.rows(statement, *new)
-            identity = self.identity(group.name, name)
+            identity = self._identity_or_conflict(group.name, name, ids)
         _must_be_at(identity.location, location, f"identity {identity.name}")
         return identity
+
+    def _identity_or_conflict(self, group: str, name: str, ids: tuple[str, str]) -> ManagedIdentity:
+        try:
+            return self.identity(group, name)
+        except NotFoundError:
+            problem = f"client id {ids[0]} or principal id {ids[1]} is another identity's"
+            raise ConflictError(problem, remedy=f"give {name} ids of its own") from None
 
     def identity(self, group_name: str, name: str) -> ManagedIdentity:
         """Return the identity of that group and name; raises `NotFoundError`."""

@@ -1,0 +1,25 @@
+"""Processes beside a test run: they end with it, and hear nothing of its terminal, its proxies or its settings."""
+
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import wisp
+from wisp.lab.processes import Component, Place, beside
+from wisp.lab.scene import base_environment
+from wisp.lab.tied import tied
+
+START = 30.0
+"""Seconds to come up: a machine that runs tests may be busy."""
+
+
+def here() -> Place:
+    """Return this machine as a place for programs; of the environment they get what finds programs and packages."""
+    own = str(Path(wisp.__file__).parents[1])
+    paths = [each for each in (os.environ.get("PYTHONPATH"), own) if each]
+    return Place((), {**base_environment(os.environ), "PYTHONPATH": os.pathsep.join(paths)})
+
+
+def start(name: str, place: Place, log: Path, *module: str) -> AbstractContextManager[Component]:
+    """Run a Python module with its arguments until the block is left, or this process ends."""
+    return beside(name, place, log, *tied(module[0]), *module[1:])

@@ -1,0 +1,163 @@
+"""The plugin as another team uses it: a project of its own, and a pytest that knows nothing of this one's."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab.traces import eventually
+
+pytest_plugins = ["pytester"]
+
+CONFTEST = 'pytest_plugins = ["wisp.testing"]\n'
+STRICT = ("-W", "error", "-p", "no:cacheprovider")
+
+
+@pytest.fixture(autouse=True)
+def _team(pytester: pytest.Pytester) -> None:
+    """Give the team's project the one line that names the plugin."""
+    pytester.makeconftest(CONFTEST)
+
+
+def _log_of(process: Path) -> Path:
+    try:
+        return (process / "fd/2").readlink()
+    except OSError:  # it has ended, or is another user's
+        return Path()
+
+
+def _serving(folder: Path) -> list[int]:
+    """Return the processes that complain to a log in `folder`: all that the plugin starts do."""
+    return [int(each.name) for each in Path("/proc").glob("[0-9]*") if folder in _log_of(each).parents]
+
+
+DEFAULT_CHAIN = """
+import jwt
+from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+
+def test_the_chain_of_credentials(wisp_environment, wisp_identity):
+    with DefaultAzureCredential() as credential:
+        token = credential.get_token("https://vault.azure.net/.default").token
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims["appid"] == wisp_identity.client_id
+    assert claims["oid"] == wisp_identity.object_id
+    assert claims["xms_mirid"] == wisp_identity.resource_id
+
+def test_by_client_id(wisp_environment, wisp_identity):
+    with ManagedIdentityCredential(client_id=wisp_identity.client_id) as credential:
+        assert credential.get_token("https://vault.azure.net/.default").token
+"""
+
+
+def test_the_default_chain_gets_the_identitys_token(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """azure-identity, unmodified, whatever the developer's own environment says; no warning comes of it."""
+    monkeypatch.setenv("AZURE_CLIENT_SECRET", "wrong")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    pytester.makepyfile(DEFAULT_CHAIN)
+    pytester.runpytest_subprocess(*STRICT).assert_outcomes(passed=2)
+    assert eventually(lambda: _serving(pytester.path) == [])
+
+
+FAULTS = """
+import pytest
+from azure.core.exceptions import ClientAuthenticationError
+from azure.identity import CredentialUnavailableError, ManagedIdentityCredential
+
+SCOPE = "https://vault.azure.net/.default"
+
+@pytest.mark.parametrize("fault, code", [
+    ("misspell_subject", "AADSTS700213"),
+    ("misspell_issuer", "AADSTS700211"),
+    ("forget_credential", "AADSTS700211"),
+    ("delete", "AADSTS700016"),
+])
+def test_entra_refuses(wisp_environment, wisp_identity, fault, code):
+    getattr(wisp_identity, fault)()
+    with ManagedIdentityCredential() as credential, pytest.raises(ClientAuthenticationError, match=code):
+        credential.get_token(SCOPE)
+
+def test_mended(wisp_cloud, wisp_identity, tmp_path):
+    from wisp.testing import serving_imds
+    wisp_identity.delete()
+    wisp_identity.mend()
+    with serving_imds(wisp_cloud, wisp_identity, tmp_path) as imds:
+        pass
+
+def test_identity_not_found(wisp_environment, wisp_cloud):
+    other = wisp_cloud.identity()
+    with ManagedIdentityCredential(client_id=other.client_id) as credential:
+        with pytest.raises((ClientAuthenticationError, CredentialUnavailableError)):
+            credential.get_token(SCOPE)
+"""
+
+
+def test_faults_are_heard_by_the_sdk(pytester: pytest.Pytester) -> None:
+    """Each way in which a federation can be wrong has Entra's own code in the error that the application sees."""
+    pytester.makepyfile(FAULTS)
+    pytester.runpytest_subprocess(*STRICT).assert_outcomes(passed=6)
+
+
+WORKERS = """
+import os, pathlib, pytest
+
+@pytest.mark.parametrize("number", range(6))
+def test_cloud(wisp_cloud, number):
+    with open(os.environ["SEEN"], "a") as seen:
+        seen.write(f"{os.environ['PYTEST_XDIST_WORKER']} {wisp_cloud.url}\\n")
+"""
+
+
+def test_each_worker_has_a_cloud_of_its_own(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """pytest-xdist's workers share nothing, and leave nothing behind."""
+    seen = tmp_path / "seen"
+    monkeypatch.setenv("SEEN", str(seen))
+    pytester.makepyfile(WORKERS)
+    pytester.runpytest_subprocess("-n", "2", *STRICT).assert_outcomes(passed=6)
+    clouds = {tuple(line.split()) for line in seen.read_text().splitlines()}
+    assert len(clouds) == len({worker for worker, _ in clouds}) == len({url for _, url in clouds}) == 2
+    assert eventually(lambda: _serving(pytester.path) == [])
+
+
+def test_a_failing_test_leaves_nothing_behind(pytester: pytest.Pytester) -> None:
+    """Its fixtures are taken down as ever."""
+    pytester.makepyfile("def test_it(wisp_environment):\n    assert False\n")
+    pytester.runpytest_subprocess(*STRICT).assert_outcomes(failed=1)
+    assert eventually(lambda: _serving(pytester.path) == [])
+
+
+HANGING = """
+import pathlib, time
+
+def test_it(wisp_environment, wisp_cloud):
+    pathlib.Path("ready").touch()
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_an_interrupted_run_leaves_no_process(pytester: pytest.Pytester, number: signal.Signals) -> None:
+    """Ctrl-C takes fixtures down; after SIGKILL there is nobody to do it, and the kernel ends what they started."""
+    pytester.makepyfile(HANGING)
+    command = [sys.executable, "-m", "pytest", "-q", *STRICT, "--basetemp", str(pytester.path / "tmp")]
+    with subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        try:
+            assert eventually((pytester.path / "ready").exists)
+            assert len(_serving(pytester.path / "tmp")) >= 2
+            run.send_signal(number)
+            run.wait(30)
+        finally:
+            run.kill()
+    assert eventually(lambda: _serving(pytester.path / "tmp") == [])
+
+
+def test_start_up(pytester: pytest.Pytester) -> None:
+    """Cloud and metadata service are there within seconds even on a machine that is busy; docs/testing.md has figures."""
+    pytester.makepyfile("def test_it(wisp_imds):\n    pass\n")
+    begun = time.monotonic()
+    pytester.runpytest_subprocess(*STRICT, "--durations=0", "-vv").assert_outcomes(passed=1)
+    assert time.monotonic() - begun < 30
