@@ -156,7 +156,7 @@ def test_an_interrupted_run_leaves_no_process(pytester: pytest.Pytester, number:
 
 
 def test_start_up(pytester: pytest.Pytester) -> None:
-    """Cloud and metadata service are there within seconds even on a machine that is busy; docs/testing.md has figures."""
+    """Cloud and metadata service are there in half a second, and in seconds on a machine that is busy."""
     pytester.makepyfile("def test_it(wisp_imds):\n    pass\n")
     begun = time.monotonic()
     pytester.runpytest_subprocess(*STRICT, "--durations=0", "-vv").assert_outcomes(passed=1)

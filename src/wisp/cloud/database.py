@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,19 @@ class Database:
             except sqlite3.Error as error:
                 raise unusable(self.path, str(error)) from error
 
+    def many(self, statement: str, values: Iterable[tuple[str | float | bytes, ...]]) -> None:
+        """Do `statement` for each of `values`; raises `StateError` when the file has become unusable."""
+        with self._lock:
+            try:
+                self._connection.executemany(statement, values)
+            except sqlite3.Error as error:
+                raise unusable(self.path, str(error)) from error
+
+    @property
+    def changes(self) -> int:
+        """How many rows this connection has changed so far."""
+        return self._connection.total_changes
+
     def row(self, query: str, *values: str | float | bytes) -> Row | None:
         """Return the first row of `query`, or None."""
         rows = self.rows(query, *values)
@@ -35,8 +48,15 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Generator[None]:
-        """Make what `rows` does inside one atomic change; it is on disk when the block has ended."""
+        """Make what `rows` does inside one atomic change; it is on disk when the block has ended.
+
+        One within another is part of that. BEGIN IMMEDIATE waits for other writers here, where nothing has been read
+        yet; a transaction that began by reading could not wait, and would fail.
+        """
         with self._lock:
+            if self._connection.in_transaction:
+                yield
+                return
             self.rows("BEGIN IMMEDIATE")
             try:
                 yield

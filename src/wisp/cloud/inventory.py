@@ -5,7 +5,7 @@ Every method is one transaction; what it returned is on disk. Names are found in
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from wisp.cloud import names
 from wisp.cloud.database import Database, Row
@@ -19,6 +19,8 @@ from wisp.cloud.directory import (
     Tenant,
 )
 from wisp.cloud.errors import ConflictError, NotFoundError, RequestError
+
+_FORGET = "DELETE FROM federated_credential WHERE client_id = ? AND name = ?"
 
 
 class Inventory:
@@ -44,15 +46,34 @@ class Inventory:
                 row = self._database.row(query) or new()
         return row
 
-    def _new_tenant(self) -> Row:
-        row = (_guid(), "wisp local", int(self.clock()))
+    def _new_tenant(self, tenant_id: str | None = None) -> Row:
+        row = (tenant_id or _guid(), "wisp local", int(self.clock()))
         self._database.rows("INSERT INTO tenant VALUES (?, ?, ?)", *row)
         return row
 
-    def _new_subscription(self) -> Row:
-        row = (_guid(), self.tenant().id, "wisp local")
+    def _new_subscription(self, subscription_id: str | None = None) -> Row:
+        row = (subscription_id or _guid(), self.tenant().id, "wisp local")
         self._database.rows("INSERT INTO subscription VALUES (?, ?, ?)", *row)
         return row
+
+    def settle_tenant(self, tenant_id: str | None, display_name: str | None) -> None:
+        """Give the tenant this id and name, each if given; raises `ConflictError` when it has another id already."""
+        self._settle("tenant", tenant_id, display_name, self._new_tenant)
+
+    def settle_subscription(self, subscription_id: str | None, display_name: str | None) -> None:
+        """Give the subscription this id and name, each if given; raises `ConflictError` when it has another id."""
+        self.tenant()
+        self._settle("subscription", subscription_id, display_name, self._new_subscription)
+
+    def _settle(self, table: str, wanted: str | None, name: str | None, new: Callable[[str | None], Row]) -> None:
+        with self._database.transaction():
+            row = self._database.row(f"SELECT id FROM {table}") or new(wanted)  # noqa: S608 -- one of two names
+            if wanted not in (None, row[0]):
+                problem = f"the {table} of {self._database.path} is {row[0]}, not {wanted}"
+                raise ConflictError(problem, remedy="ids never change: name another state file")
+            if name is not None:
+                statement = f"UPDATE {table} SET display_name = ? WHERE display_name != ?"  # noqa: S608 -- likewise
+                self._database.rows(statement, name, name)
 
     def put_resource_group(self, name: str, location: str) -> ResourceGroup:
         """Make the group, or return the one of that name; raises `ConflictError` if that one is elsewhere."""
@@ -149,15 +170,23 @@ class Inventory:
         Raises `RequestError` for what Azure does not allow and for the twenty-first, `ConflictError` when another has
         the same issuer and subject, `NotFoundError` when the identity is gone.
         """
-        names.check_credential(name, issuer, subject, audiences)
         credential = FederatedCredential(name, issuer, subject, tuple(audiences))
+        self.put_federated_credentials(identity, [credential])
+        return credential
+
+    def put_federated_credentials(self, identity: ManagedIdentity, wanted: Sequence[FederatedCredential]) -> None:
+        """Make or replace all of `wanted`, or none, raising as for one; those that are there already stay untouched."""
+        for each in wanted:
+            names.check_credential(each.name, each.issuer, each.subject, each.audiences)
         with self._database.transaction():
             self.identity(identity.resource_group, identity.name)
-            self._forget(identity, name)
-            _must_fit(credential, self.federated_credentials(identity))
-            row = (identity.client_id, name, issuer, subject, json.dumps(audiences))
-            self._database.rows("INSERT INTO federated_credential VALUES (?, ?, ?, ?, ?)", *row)
-        return credential
+            there = {each.name.lower(): each for each in self.federated_credentials(identity)}
+            _must_fit({**there, **{each.name.lower(): each for each in wanted}}.values())
+            new = [each for each in wanted if there.get(each.name.lower()) != each]
+            owner = identity.client_id
+            self._database.many(_FORGET, [(owner, each.name) for each in new])
+            rows = [(owner, each.name, each.issuer, each.subject, json.dumps(each.audiences)) for each in new]
+            self._database.many("INSERT INTO federated_credential VALUES (?, ?, ?, ?, ?)", rows)
 
     def federated_credentials(self, identity: ManagedIdentity) -> list[FederatedCredential]:
         """Return the identity's federated credentials, by name."""
@@ -168,11 +197,7 @@ class Inventory:
     def delete_federated_credential(self, identity: ManagedIdentity, name: str) -> None:
         """Delete the credential called `name`; nothing happens when there is none."""
         with self._database.transaction():
-            self._forget(identity, name)
-
-    def _forget(self, identity: ManagedIdentity, name: str) -> None:
-        statement = "DELETE FROM federated_credential WHERE client_id = ? AND name = ?"
-        self._database.rows(statement, identity.client_id, name)
+            self._database.rows(_FORGET, identity.client_id, name)
 
     def put_resource(self, uri: str) -> None:
         """Register a resource of the tenant's own, which tokens can then be asked for."""
@@ -195,15 +220,17 @@ def _must_be_at(there: str, wanted: str, what: str) -> None:
         raise ConflictError(f"{what} already exists in {there}", remedy=f"use {there} or another name, not {wanted}")
 
 
-def _must_fit(credential: FederatedCredential, others: list[FederatedCredential]) -> None:
-    if len(others) >= MAXIMUM_FEDERATED_CREDENTIALS:
+def _must_fit(credentials: Iterable[FederatedCredential]) -> None:
+    seen: dict[tuple[str, str], str] = {}
+    for each in credentials:
+        other = seen.setdefault((each.issuer, each.subject), each.name)
+        if other != each.name:
+            raise ConflictError(
+                f"federated credential {other} already has this issuer and subject",
+                remedy="they are unique within an identity: change or delete that one",
+            )
+    if len(seen) > MAXIMUM_FEDERATED_CREDENTIALS:
         raise RequestError(
             f"the identity has {MAXIMUM_FEDERATED_CREDENTIALS} federated credentials, Azure's limit",
             remedy="delete one, or use another identity",
         )
-    for each in others:
-        if (each.issuer, each.subject) == (credential.issuer, credential.subject):
-            raise ConflictError(
-                f"federated credential {each.name} already has this issuer and subject",
-                remedy="they are unique within an identity: change or delete that one",
-            )

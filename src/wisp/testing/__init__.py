@@ -2,8 +2,8 @@
 
     pytest_plugins = ["wisp.testing"]
 
-gives the fixtures `wisp_cloud`, `wisp_identity`, `wisp_imds` and `wisp_environment`. What they give is made without pytest
-as well: `running_cloud` and `serving_imds` are context managers.
+gives the fixtures `wisp_cloud`, `wisp_identity`, `wisp_imds` and `wisp_environment`. What they give is made without
+pytest as well: `running_cloud` and `serving_imds` are context managers.
 
     cloud, identity   a local cloud in a process of its own; what is made in it, and what can be wrong with it
     imds              the sidecar, beside the test
@@ -14,7 +14,7 @@ as well: `running_cloud` and `serving_imds` are context managers.
 """
 
 from wisp.testing.cloud import Cloud, Cluster, running_cloud
-from wisp.testing.fixtures import wisp_cloud, wisp_environment, wisp_identity, wisp_imds
+from wisp.testing.fixtures import wisp_cloud, wisp_environment, wisp_identity, wisp_imds, wisp_seed
 from wisp.testing.identity import Identity
 from wisp.testing.imds import Imds, serving_imds
 
@@ -29,4 +29,5 @@ __all__ = [
     "wisp_environment",
     "wisp_identity",
     "wisp_imds",
+    "wisp_seed",
 ]

@@ -30,9 +30,7 @@ class Cluster:
     def service_account_token(self, account: Projection) -> Secret:
         """Mint what kubelet would project; raises WispError for a lifetime of less than ten minutes."""
         with Store(self.state) as store:
-            return service_account_token(
-                store.issuer_called(self.name), self.issuer_url, account, now=time.time()
-            )
+            return service_account_token(store.issuer_called(self.name), self.issuer_url, account, now=time.time())
 
 
 @dataclass(frozen=True)
@@ -111,6 +109,6 @@ def running_cloud(folder: Path, *flags: str) -> Iterator[Cloud]:
     with start("the local cloud", here(), folder / "cloud.log", *command) as serving:
         with Store(state) as store:  # while it starts: what takes time is making keys
             store.put_issuer(_CLUSTER)
-            tenant = store.tenant()
-        said = json.loads(serving.first_line(START))
+            said = json.loads(serving.first_line(START))
+            tenant = store.tenant()  # now that the seed has said which one
         yield Cloud(said["url"], Path(said["ca_file"]), tenant.id, state)

@@ -36,7 +36,9 @@ class Imds:
 
 
 @contextlib.contextmanager
-def serving_imds(cloud: Cloud, identity: Identity, folder: Path, *, authority_host: str | None = None) -> Iterator[Imds]:
+def serving_imds(
+    cloud: Cloud, identity: Identity, folder: Path, *, authority_host: str | None = None
+) -> Iterator[Imds]:
     """Run the sidecar for `identity` until the block is left; its log is in `folder`.
 
     `authority_host` is where it looks for Entra if not at `cloud`: `https://127.0.0.1:1/` is an Entra out of reach.
