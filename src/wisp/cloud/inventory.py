@@ -6,6 +6,7 @@ Every method is one transaction; what it returned is on disk. Names are found in
 import json
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from wisp.cloud import names
 from wisp.cloud.database import Database, Row
@@ -192,7 +193,7 @@ class Inventory:
         """Return the identity's federated credentials, by name."""
         query = "SELECT name, issuer, subject, audiences FROM federated_credential WHERE client_id = ? ORDER BY name"
         rows = self._database.rows(query, identity.client_id)
-        return [FederatedCredential(row[0], row[1], row[2], tuple(json.loads(row[3]))) for row in rows]
+        return [FederatedCredential(row[0], row[1], row[2], _audiences(row[3])) for row in rows]
 
     def delete_federated_credential(self, identity: ManagedIdentity, name: str) -> None:
         """Delete the credential called `name`; nothing happens when there is none."""
@@ -209,6 +210,12 @@ class Inventory:
     def resources(self) -> list[str]:
         """Return the resources of the tenant's own."""
         return [uri for (uri,) in self._database.rows("SELECT uri FROM resource ORDER BY uri")]
+
+
+@lru_cache(maxsize=64)
+def _audiences(text: str) -> tuple[str, ...]:
+    """Read a column; nearly all are alike, and reading twenty anew took a sixth of an exchange's time."""
+    return tuple(json.loads(text))
 
 
 def _guid() -> str:
