@@ -75,10 +75,10 @@ class Database:
             self.rows("BEGIN IMMEDIATE")
             try:
                 yield
+                self.rows("COMMIT")
             except BaseException:
                 self._connection.rollback()
                 raise
-            self.rows("COMMIT")
 
     def close(self) -> None:
         """Close the connection; the last one to close folds SQLite's log into the file."""

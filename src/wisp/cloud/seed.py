@@ -104,7 +104,7 @@ def _must_differ(those: Iterable[Fields], *keys: str, exactly: bool = False) -> 
     for each in those:
         mark = tuple(value if exactly else value.lower() for value in map(each.need, keys))
         if mark in seen:
-            problem = f"{' and '.join(keys)} are those of {seen[mark].path}"
+            problem = f"the same {' and '.join(keys)} as in {seen[mark].path}"
             raise each.error(keys[-1], problem, "change or delete one of them")
         seen[mark] = each
 
