@@ -79,12 +79,11 @@ def test_entra_refuses(wisp_environment, wisp_identity, fault, code):
     with ManagedIdentityCredential() as credential, pytest.raises(ClientAuthenticationError, match=code):
         credential.get_token(SCOPE)
 
-def test_mended(wisp_cloud, wisp_identity, tmp_path):
-    from wisp.testing import serving_imds
+def test_mended(wisp_environment, wisp_identity):
     wisp_identity.delete()
     wisp_identity.mend()
-    with serving_imds(wisp_cloud, wisp_identity, tmp_path) as imds:
-        pass
+    with ManagedIdentityCredential() as credential:
+        assert credential.get_token(SCOPE).token
 
 def test_identity_not_found(wisp_environment, wisp_cloud):
     other = wisp_cloud.identity()
@@ -94,10 +93,58 @@ def test_identity_not_found(wisp_environment, wisp_cloud):
 """
 
 
+@pytest.mark.system
 def test_faults_are_heard_by_the_sdk(pytester: pytest.Pytester) -> None:
     """Each way in which a federation can be wrong has Entra's own code in the error that the application sees."""
     pytester.makepyfile(FAULTS)
     pytester.runpytest_subprocess(*STRICT).assert_outcomes(passed=6)
+
+
+SEEDED = """
+import pathlib, pytest
+from azure.core.exceptions import ClientAuthenticationError
+from azure.identity import ManagedIdentityCredential, WorkloadIdentityCredential
+from wisp.testing import serving_imds
+
+@pytest.fixture(scope="session")
+def wisp_seed():
+    return pathlib.Path(__file__).with_name("cloud.yaml")
+
+def test_seeded(wisp_cloud, tmp_path):
+    assert wisp_cloud.tenant_id == "11111111-1111-4111-8111-111111111111"
+    app = wisp_cloud.identity("app", group="demo")
+    assert app.client_id == "33333333-3333-4333-8333-333333333333"
+    token_file = tmp_path / "token"
+    token_file.write_text(wisp_cloud.assertion(app).reveal())
+    with WorkloadIdentityCredential(
+        tenant_id=wisp_cloud.tenant_id, client_id=app.client_id, token_file_path=str(token_file),
+        authority=wisp_cloud.url, disable_instance_discovery=True, connection_verify=str(wisp_cloud.ca_file),
+    ) as credential:
+        assert credential.get_token("api://my-api/.default").token
+
+def test_entra_out_of_reach(wisp_cloud, wisp_identity, tmp_path, monkeypatch):
+    with serving_imds(wisp_cloud, wisp_identity, tmp_path, authority_host="https://127.0.0.1:1/") as imds:
+        for name, value in imds.environment.items():
+            monkeypatch.setenv(name, value)
+        with ManagedIdentityCredential(retry_total=0) as credential, pytest.raises(ClientAuthenticationError) as caught:
+            credential.get_token("https://vault.azure.net/.default")
+    assert "127.0.0.1:1" in str(caught.value)
+    assert "eyJ" not in repr(imds) + repr(wisp_cloud) + repr(wisp_identity)
+"""
+
+
+def test_a_seeded_cloud_and_one_out_of_reach(pytester: pytest.Pytester) -> None:
+    """A project overrides `wisp_seed`; what is made without fixtures is what they give."""
+    pytester.makepyfile(SEEDED)
+    pytester.makefile(
+        ".yaml",
+        cloud="""
+            tenant: {id: 11111111-1111-4111-8111-111111111111}
+            identities: [{name: app, resourceGroup: demo, clientId: 33333333-3333-4333-8333-333333333333}]
+            resources: ["api://my-api"]
+        """,
+    )
+    pytester.runpytest_subprocess(*STRICT).assert_outcomes(passed=2)
 
 
 WORKERS = """
@@ -110,6 +157,7 @@ def test_cloud(wisp_cloud, number):
 """
 
 
+@pytest.mark.system
 def test_each_worker_has_a_cloud_of_its_own(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -139,6 +187,7 @@ def test_it(wisp_environment, wisp_cloud):
 """
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_an_interrupted_run_leaves_no_process(pytester: pytest.Pytester, number: signal.Signals) -> None:
     """Ctrl-C takes fixtures down; after SIGKILL there is nobody to do it, and the kernel ends what they started."""
@@ -155,6 +204,7 @@ def test_an_interrupted_run_leaves_no_process(pytester: pytest.Pytester, number:
     assert eventually(lambda: _serving(pytester.path / "tmp") == [])
 
 
+@pytest.mark.system
 def test_start_up(pytester: pytest.Pytester) -> None:
     """Cloud and metadata service are there in half a second, and in seconds on a machine that is busy."""
     pytester.makepyfile("def test_it(wisp_imds):\n    pass\n")

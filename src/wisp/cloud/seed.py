@@ -137,11 +137,11 @@ def _identity(found: Fields, issuers: dict[str, str | Own]) -> Identity:
     found.check(names.check_group, group, location or DEFAULT_LOCATION)
     found.check(names.check_identity, name, location or DEFAULT_LOCATION)
     credentials = found.many("federatedCredentials")
+    _must_differ(credentials, "name")
+    _must_differ(credentials, "issuer", "subject", exactly=True)
     if len(credentials) > MAXIMUM_FEDERATED_CREDENTIALS:
         problem = f"there are {len(credentials)}, and Azure's limit is {MAXIMUM_FEDERATED_CREDENTIALS}"
         raise found.error("federatedCredentials", problem, "use another identity for the rest")
-    _must_differ(credentials, "name")
-    _must_differ(credentials, "issuer", "subject", exactly=True)
     return Identity(
         group=group,
         name=name,
