@@ -147,6 +147,31 @@ def test_a_seeded_cloud_and_one_out_of_reach(pytester: pytest.Pytester) -> None:
     pytester.runpytest_subprocess(*STRICT).assert_outcomes(passed=2)
 
 
+WRONG_SEED = """
+import pytest
+
+@pytest.fixture(scope="session")
+def wisp_seed(tmp_path_factory):
+    seed = tmp_path_factory.mktemp("seed") / "cloud.yaml"
+    seed.write_text("identitys: []")
+    return seed
+
+def test_it(wisp_cloud):
+    pass
+"""
+
+
+def test_why_the_cloud_did_not_start_is_shown(pytester: pytest.Pytester) -> None:
+    """What it said comes with pytest's report, and nothing is left running."""
+    pytester.makepyfile(WRONG_SEED)
+    result = pytester.runpytest_subprocess(*STRICT)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["*the local cloud did not start*", "*unknown key 'identitys': did you mean 'identities'?*"]
+    )
+    assert eventually(lambda: _serving(pytester.path) == [])
+
+
 WORKERS = """
 import os, pathlib, pytest
 

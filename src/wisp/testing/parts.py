@@ -1,11 +1,12 @@
 """Processes beside a test run: they end with it, and hear nothing of its terminal, its proxies or its settings."""
 
+import contextlib
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 
 import wisp
-from wisp.lab.processes import Component, Place, beside
+from wisp.lab.processes import Component, FailedError, Place, beside
 from wisp.lab.scene import base_environment
 from wisp.lab.tied import tied
 
@@ -20,6 +21,16 @@ def here() -> Place:
     return Place((), {**base_environment(os.environ), "PYTHONPATH": os.pathsep.join(paths)})
 
 
-def start(name: str, place: Place, log: Path, *module: str) -> AbstractContextManager[Component]:
-    """Run a Python module with its arguments until the block is left, or this process ends."""
-    return beside(name, place, log, *tied(module[0]), *module[1:])
+@contextlib.contextmanager
+def start(name: str, place: Place, log: Path, *module: str) -> Iterator[Component]:
+    """Run a Python module with its arguments until the block is left, or this process ends.
+
+    What it said is noted on the error that tells that it failed, for pytest to show.
+    """
+    with beside(name, place, log, *tied(module[0]), *module[1:]) as component:
+        try:
+            yield component
+        except FailedError as error:
+            for line in error.log:
+                error.add_note(line)
+            raise
