@@ -5,7 +5,7 @@ Every method is one transaction; what it returned is on disk. Names are found in
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from wisp.cloud import names
@@ -109,31 +109,31 @@ class Inventory:
         name: str,
         location: str,
         *,
-        client_id: str | None = None,
-        principal_id: str | None = None,
+        ids: tuple[str | None, str | None] = (None, None),
     ) -> ManagedIdentity:
         """Make the identity, or return the one of that resource id, which keeps its client and principal ids.
 
-        A new one has the ids that are given, else random ones; raises `ConflictError` if one of them is another's.
+        `ids` are what those of a new one are to be, random where None; raises `ConflictError` if one is another's.
         """
         names.check_identity(name, location)
         tenant = self.tenant()
         with self._database.transaction():
             group = self.resource_group(group_name)
-            ids = (client_id or _guid(), principal_id or _guid())
-            new = (group.subscription_id, group.name, name, location, *ids, tenant.id)
+            client_id, principal_id = (each or _guid() for each in ids)
+            new = (group.subscription_id, group.name, name, location, client_id, principal_id, tenant.id)
             statement = "INSERT INTO identity VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
             self._database.rows(statement, *new)
-            identity = self._identity_or_conflict(group.name, name, ids)
+            self._must_be_there(group.name, name, new)
+            identity = self.identity(group.name, name)
         _must_be_at(identity.location, location, f"identity {identity.name}")
         return identity
 
-    def _identity_or_conflict(self, group: str, name: str, ids: tuple[str, str]) -> ManagedIdentity:
-        try:
-            return self.identity(group, name)
-        except NotFoundError:
-            problem = f"client id {ids[0]} or principal id {ids[1]} is another identity's"
-            raise ConflictError(problem, remedy=f"give {name} ids of its own") from None
+    def _must_be_there(self, group: str, name: str, wanted: Row) -> None:
+        """Raise for an identity that was not made, since one of its ids is another's."""
+        query = "SELECT 1 FROM identity WHERE resource_group = ? AND name = ?"
+        if self._database.row(query, group, name) is None:
+            problem = f"client id {wanted[4]} or principal id {wanted[5]} is another identity's"
+            raise ConflictError(problem, remedy=f"give {name} ids of its own")
 
     def identity(self, group_name: str, name: str) -> ManagedIdentity:
         """Return the identity of that group and name; raises `NotFoundError`."""
@@ -182,8 +182,10 @@ class Inventory:
         with self._database.transaction():
             self.identity(identity.resource_group, identity.name)
             there = {each.name.lower(): each for each in self.federated_credentials(identity)}
-            _must_fit({**there, **{each.name.lower(): each for each in wanted}}.values())
             new = [each for each in wanted if there.get(each.name.lower()) != each]
+            final = {**there, **{each.name.lower(): each for each in new}}
+            for each in new:
+                must_fit(each, [other for other in final.values() if other is not each])
             owner = identity.client_id
             self._database.many(_FORGET, [(owner, each.name) for each in new])
             rows = [(owner, each.name, each.issuer, each.subject, json.dumps(each.audiences)) for each in new]
@@ -227,17 +229,16 @@ def _must_be_at(there: str, wanted: str, what: str) -> None:
         raise ConflictError(f"{what} already exists in {there}", remedy=f"use {there} or another name, not {wanted}")
 
 
-def _must_fit(credentials: Iterable[FederatedCredential]) -> None:
-    seen: dict[tuple[str, str], str] = {}
-    for each in credentials:
-        other = seen.setdefault((each.issuer, each.subject), each.name)
-        if other != each.name:
-            raise ConflictError(
-                f"federated credential {other} already has this issuer and subject",
-                remedy="they are unique within an identity: change or delete that one",
-            )
-    if len(seen) > MAXIMUM_FEDERATED_CREDENTIALS:
+def must_fit(credential: FederatedCredential, others: list[FederatedCredential]) -> None:
+    """Raise when `credential` is the twenty-first beside `others`, or one of them has its issuer and subject."""
+    if len(others) >= MAXIMUM_FEDERATED_CREDENTIALS:
         raise RequestError(
             f"the identity has {MAXIMUM_FEDERATED_CREDENTIALS} federated credentials, Azure's limit",
             remedy="delete one, or use another identity",
         )
+    for each in others:
+        if (each.issuer, each.subject) == (credential.issuer, credential.subject):
+            raise ConflictError(
+                f"federated credential {each.name} already has this issuer and subject",
+                remedy="they are unique within an identity: change or delete that one",
+            )

@@ -81,8 +81,7 @@ def _put_identity(store: Store, wanted: Identity, urls: Mapping[str, str | None]
             wanted.group,
             wanted.name,
             _place(store, wanted),
-            client_id=wanted.client_id,
-            principal_id=wanted.principal_id,
+            ids=(wanted.client_id, wanted.principal_id),
         )
         for what, asked, there in (
             ("client", wanted.client_id, identity.client_id),

@@ -56,6 +56,4 @@ class Identity:
 
     def _found(self, store: Store) -> ManagedIdentity:
         store.put_resource_group(self.group, LOCATION)
-        return store.put_identity(
-            self.group, self.name, LOCATION, client_id=self.client_id, principal_id=self.object_id
-        )
+        return store.put_identity(self.group, self.name, LOCATION, ids=(self.client_id, self.object_id))
