@@ -57,25 +57,6 @@ class Inventory:
         self._database.rows("INSERT INTO subscription VALUES (?, ?, ?)", *row)
         return row
 
-    def settle_tenant(self, tenant_id: str | None, display_name: str | None) -> None:
-        """Give the tenant this id and name, each if given; raises `ConflictError` when it has another id already."""
-        self._settle("tenant", tenant_id, display_name, self._new_tenant)
-
-    def settle_subscription(self, subscription_id: str | None, display_name: str | None) -> None:
-        """Give the subscription this id and name, each if given; raises `ConflictError` when it has another id."""
-        self.tenant()
-        self._settle("subscription", subscription_id, display_name, self._new_subscription)
-
-    def _settle(self, table: str, wanted: str | None, name: str | None, new: Callable[[str | None], Row]) -> None:
-        with self._database.transaction():
-            row = self._database.row(f"SELECT id FROM {table}") or new(wanted)  # noqa: S608 -- one of two names
-            if wanted not in (None, row[0]):
-                problem = f"the {table} of {self._database.path} is {row[0]}, not {wanted}"
-                raise ConflictError(problem, remedy="ids never change: name another state file")
-            if name is not None:
-                statement = f"UPDATE {table} SET display_name = ? WHERE display_name != ?"  # noqa: S608 -- likewise
-                self._database.rows(statement, name, name)
-
     def put_resource_group(self, name: str, location: str) -> ResourceGroup:
         """Make the group, or return the one of that name; raises `ConflictError` if that one is elsewhere."""
         names.check_group(name, location)
@@ -201,6 +182,25 @@ class Inventory:
         """Delete the credential called `name`; nothing happens when there is none."""
         with self._database.transaction():
             self._database.rows(_FORGET, identity.client_id, name)
+
+    def settle_tenant(self, tenant_id: str | None, display_name: str | None) -> None:
+        """Give the tenant this id and name, each if given; raises `ConflictError` when it has another id already."""
+        self._settle("tenant", tenant_id, display_name, self._new_tenant)
+
+    def settle_subscription(self, subscription_id: str | None, display_name: str | None) -> None:
+        """Give the subscription this id and name, each if given; raises `ConflictError` when it has another id."""
+        self.tenant()
+        self._settle("subscription", subscription_id, display_name, self._new_subscription)
+
+    def _settle(self, table: str, wanted: str | None, name: str | None, new: Callable[[str | None], Row]) -> None:
+        with self._database.transaction():
+            row = self._database.row(f"SELECT id FROM {table}") or new(wanted)  # noqa: S608 -- one of two names
+            if wanted not in (None, row[0]):
+                problem = f"the {table} of {self._database.path} is {row[0]}, not {wanted}"
+                raise ConflictError(problem, remedy="ids never change: name another state file")
+            if name is not None:
+                statement = f"UPDATE {table} SET display_name = ? WHERE display_name != ?"  # noqa: S608 -- likewise
+                self._database.rows(statement, name, name)
 
     def put_resource(self, uri: str) -> None:
         """Register a resource of the tenant's own, which tokens can then be asked for."""
