@@ -66,6 +66,10 @@ fuzz-nightly: ready $(FUZZ_READY) ## fuzz for HOURS (8), with a new seed, beginn
 bench: ready ## measure the sidecar against a bare server (REFERENCE_PROXY=path adds a third column)
 	@$(BIN)/python -m bench
 
+.PHONY: bench-cloud
+bench-cloud: ready ## measure the local Entra
+	@$(BIN)/python -m bench.cloud
+
 .PHONY: lock
 lock: ready ## pin the dependencies anew
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet uv
