@@ -153,7 +153,12 @@ def _of_containers(about: _About) -> Iterator[str]:
     """Warn of what stands where the token should be."""
     for name, container in about.pod.named.items():
         present = container.get("volumeMounts")
-        if present and name not in about.wanted.skipped and any(_is_in_the_way(each) for each in present):
+        if (
+            present
+            and name != names.REDIRECT
+            and name not in about.wanted.skipped
+            and any(_is_in_the_way(each) for each in present)
+        ):
             yield _say(MOUNTED, name, names.MOUNT_PATH)
 
 
@@ -195,7 +200,7 @@ def _of_neighbour(container: Object, about: _About, port: int) -> Iterator[str]:
 
 
 def _of_told(container: Object) -> Iterator[str]:
-    values = {each.get("name"): each.get("value") for each in container.get("env") or ()}
+    values = {str(each.get("name")): each.get("value") for each in container.get("env") or ()}
     if "IDENTITY_ENDPOINT" in values and not str(values["IDENTITY_ENDPOINT"]).startswith("http://127.0.0.1:"):
         yield _say(TOLD_OTHERWISE, container.get("name"))
     exempt = f"{values.get('NO_PROXY')} {values.get('no_proxy')}"
