@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.figures import FirstToken, Growth, StartUp
-from bench.load import ROWS, Rates
+from bench.load import ROWS, Rates, Row
 from bench.processes import Memory
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-_BEGIN, _END = "<!-- begin: written by `python -m bench --write` -->", "<!-- end -->"
+_END = "<!-- end -->"
 
 
 class Findings(NamedTuple):
@@ -20,6 +20,8 @@ class Findings(NamedTuple):
 
     servers: Sequence[str]
     rates: Rates
+    dialects: Sequence[Row]
+    """Measured of bare and wisp only, and so in `rates` too."""
     start_up: StartUp
     first_token: FirstToken
     growth: Growth
@@ -28,21 +30,23 @@ class Findings(NamedTuple):
 
 def render(found: Findings, method: str) -> str:
     """Return the whole section, in Markdown."""
-    paragraphs = [_machine(), method, _throughput(found), _memory(found), _times(found)]
+    paragraphs = [machine(), method, _throughput(found), _dialects(found), _memory(found), _times(found)]
     return "\n\n".join(paragraphs)
 
 
-def write(section: str) -> None:
-    """Put the section into docs/performance.md, between its marks."""
+def write(section: str, program: str = "bench") -> None:
+    """Put the section that `program` wrote into docs/performance.md, between its marks."""
+    begin = f"<!-- begin: written by `python -m {program} --write` -->"
     text = PAGE.read_text()
-    before, found, rest = text.partition(_BEGIN)
+    before, found, rest = text.partition(begin)
     _, ended, after = rest.partition(_END)
     if not (found and ended):
-        raise SystemExit(f"bench: {PAGE} has lost its marks: {_BEGIN} and {_END}")
-    PAGE.write_text(f"{before}{_BEGIN}\n{section}\n{_END}{after}")
+        raise SystemExit(f"bench: {PAGE} has lost its marks: {begin} and {_END}")
+    PAGE.write_text(f"{before}{begin}\n{section}\n{_END}{after}")
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Say when and on what it was measured."""
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     processor = models[0].split(": ", 1)[1] if models else platform.machine()
     kernel = platform.release().split("-")[0]
@@ -58,6 +62,18 @@ def _throughput(found: Findings) -> str:
         medians = [f"{found.rates.median(row, name):,.0f}" for name in ("bare", *others)]
         rows.append([row.name, *medians, *(f"{found.rates.ratio(row, name, 'bare'):.2f}" for name in others)])
     return table(head, rows)
+
+
+def _dialects(found: Findings) -> str:
+    rows = [
+        [
+            row.name,
+            *(f"{found.rates.median(row, name):,.0f}" for name in ("bare", "wisp")),
+            f"{found.rates.ratio(row, 'wisp', 'bare'):.2f}",
+        ]
+        for row in found.dialects
+    ]
+    return table(["answers a second, by dialect, 16 connections", "bare", "wisp", "wisp ÷ bare"], rows)
 
 
 def _memory(found: Findings) -> str:
