@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from tests.fakes import UNIX
 from wisp.cloud.assertion import Assertion, read_assertion
 from wisp.cloud.directory import FederatedCredential, Signature, conclude, match_credential
-from wisp.cloud.form import TokenRequest, read_token_request
+from wisp.cloud.form import ClientSecret, FederatedAssertion, TokenRequest, read_token_request
 from wisp.cloud.refusals import Refused
 
 CREDENTIAL = FederatedCredential("c", "https://i/", "s", ("a",))
@@ -60,12 +60,21 @@ def _check_form(text: str) -> None:
         return
     request = read_token_request(pairs)
     if isinstance(request, TokenRequest):
-        assert dict(pairs)["client_assertion"] == request.assertion.reveal()
+        _check_proof(request.proof, dict(pairs))
         assert request.audience
         assert request.audience in dict(pairs)["scope"]
         assert all(name.isalnum() for name in request.capabilities)
     else:
         _check_refused(request)
+
+
+def _check_proof(proof: FederatedAssertion | ClientSecret, form: dict[str, str]) -> None:
+    match proof:
+        case FederatedAssertion(token):
+            assert form["client_assertion"] == token.reveal()
+        case ClientSecret(value):
+            assert form["client_secret"] == value.reveal()
+            assert not form.get("client_assertion")
 
 
 def _check_refused(refused: Refused) -> None:
