@@ -34,7 +34,7 @@ class Settings:
     `token_lifetime` is in seconds; `issuer_ca` is trusted for issuers elsewhere, besides the system's authorities;
     `quiet` leaves out the log line of each request; `issuer_bases` are base URLs that its issuers are known by as well,
     though nobody need answer there; `seed` is a file of what is to be there first; a cluster takes `operation_seconds`
-    to be made, changed or deleted.
+    to be made, changed or deleted, a federated credential `propagation` seconds until it is heard of.
     """
 
     state: Path
@@ -47,6 +47,7 @@ class Settings:
     issuer_bases: tuple[str, ...] = ()
     seed: Path | None = None
     operation_seconds: float = OPERATION_SECONDS
+    propagation: float = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -75,9 +76,15 @@ def serve(settings: Settings) -> None:
         store.token_keys()
         _write_authority(settings.ca_file, store.authority.certificate_pem)
         log = _no_line if settings.quiet else _error_line
-        app = create_app(
-            store, url, Options(aliases, elsewhere, settings.token_lifetime, log, settings.operation_seconds)
+        options = Options(
+            aliases,
+            elsewhere,
+            settings.token_lifetime,
+            log,
+            operation_seconds=settings.operation_seconds,
+            propagation=settings.propagation,
         )
+        app = create_app(store, url, options)
         tls = tls_context(store.authority.server_certificate(settings.names))
         run(app, listener, tls, ready=lambda: _write_line(sys.stdout, _listening(url, settings)))
 

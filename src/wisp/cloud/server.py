@@ -31,7 +31,7 @@ class Options:
 
     `aliases` are further base URLs; `elsewhere` finds the keys of issuers that are not this cloud's own;
     `lifetime` is that of access tokens in seconds; `log` takes one record a request; long-running operations of
-    Resource Manager take `operation_seconds`.
+    Resource Manager take `operation_seconds`, a new federated credential `propagation` seconds until it is heard of.
     """
 
     aliases: Sequence[str] = ()
@@ -39,6 +39,7 @@ class Options:
     lifetime: int = DEFAULT_LIFETIME
     log: Log = lambda record: None  # noqa: ARG005 -- a default that says nothing
     operation_seconds: float = OPERATION_SECONDS
+    propagation: float = 0
 
 
 def create_app(store: Store, base_url: str, options: Options | None = None) -> Starlette:
@@ -52,7 +53,7 @@ def create_app(store: Store, base_url: str, options: Options | None = None) -> S
         Route("/oidc/{issuer}/.well-known/openid-configuration", issuers.discovery),
         Route(f"/oidc/{{issuer}}/{KEYS_PATH}", issuers.keys),
         *ResourceManager(site, options.operation_seconds).routes(),
-        *Endpoints(site, Exchange(store, keys, options.lifetime, site.base_urls)).routes(),
+        *Endpoints(site, Exchange(store, keys, options.lifetime, site.base_urls, options.propagation)).routes(),
     ]
     return Starlette(
         routes=routes,
