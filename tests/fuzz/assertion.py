@@ -60,21 +60,16 @@ def _check_form(text: str) -> None:
         return
     request = read_token_request(pairs)
     if isinstance(request, TokenRequest):
-        _check_proof(request.proof, dict(pairs))
+        match request.proof:
+            case FederatedAssertion(secret):
+                assert dict(pairs)["client_assertion"] == secret.reveal()
+            case ClientSecret(secret):
+                assert dict(pairs)["client_secret"] == secret.reveal()
         assert request.audience
         assert request.audience in dict(pairs)["scope"]
         assert all(name.isalnum() for name in request.capabilities)
     else:
         _check_refused(request)
-
-
-def _check_proof(proof: FederatedAssertion | ClientSecret, form: dict[str, str]) -> None:
-    match proof:
-        case FederatedAssertion(token):
-            assert form["client_assertion"] == token.reveal()
-        case ClientSecret(value):
-            assert form["client_secret"] == value.reveal()
-            assert not form.get("client_assertion")
 
 
 def _check_refused(refused: Refused) -> None:

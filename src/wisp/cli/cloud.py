@@ -48,6 +48,7 @@ command.add_command(cluster)
 @click.option("--issuer-ca", type=_FILE, help="PEM file of CAs to trust for issuers elsewhere.")
 @click.option("--seed", type=_FILE, help="YAML or JSON file of what is to be there; see `wisp cloud seed`.")
 @click.option("--issuer-base", "issuer_bases", multiple=True, metavar="URL", help="Base URL in its issuers' URLs, too.")
+@click.option("--page/--no-page", default=None, help="Serve the web page at /; by default on a loopback --host only.")
 @click.option(
     "--operation-seconds",
     default=OPERATION_SECONDS,

@@ -1,8 +1,8 @@
 """One token request, from the form to the answer: reads what the decisions need, asks them, signs what they grant."""
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from wisp.cloud import refusals
@@ -41,6 +41,19 @@ class Token:
 
     access_token: Secret
     lifetime: int
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A token request and its answer, for whoever watches; `trace_id` is what the client was told, or could have been.
+
+    The form holds credentials: what is kept of it travels in `Secret`.
+    """
+
+    trace_id: str
+    tenant: str
+    form: Sequence[tuple[str, str]] = field(repr=False)
+    outcome: Token | Refused
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from wisp.cloud.arm.call import OPERATION_SECONDS
 from wisp.cloud.claims import DEFAULT_LIFETIME
 from wisp.cloud.fetching import HttpsFetch
 from wisp.cloud.names import is_host, is_issuer_url
+from wisp.cloud.pages.guard import is_this_machine
 from wisp.cloud.remote import RemoteIssuers
 from wisp.cloud.seeding import load_seed, plant
 from wisp.cloud.server import Options, create_app
@@ -34,7 +35,8 @@ class Settings:
     `token_lifetime` is in seconds; `issuer_ca` is trusted for issuers elsewhere, besides the system's authorities;
     `quiet` leaves out the log line of each request; `issuer_bases` are base URLs that its issuers are known by as well,
     though nobody need answer there; `seed` is a file of what is to be there first; a cluster takes `operation_seconds`
-    to be made, changed or deleted, a federated credential `propagation` seconds until it is heard of.
+    to be made, changed or deleted, a federated credential `propagation` seconds until it is heard of; `page` serves
+    the web page, by default on a loopback address only.
     """
 
     state: Path
@@ -48,6 +50,13 @@ class Settings:
     seed: Path | None = None
     operation_seconds: float = OPERATION_SECONDS
     propagation: float = 0
+    page: bool | None = None
+
+    @property
+    def has_page(self) -> bool:
+        """Whether the web page is served."""
+        on_loopback = self.host == "localhost" or is_this_machine(self.host)
+        return on_loopback if self.page is None else self.page
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -83,6 +92,7 @@ def serve(settings: Settings) -> None:
             log,
             operation_seconds=settings.operation_seconds,
             propagation=settings.propagation,
+            page=settings.has_page,
         )
         app = create_app(store, url, options)
         tls = tls_context(store.authority.server_certificate(settings.names))
@@ -90,7 +100,8 @@ def serve(settings: Settings) -> None:
 
 
 def _listening(url: str, settings: Settings) -> dict[str, object]:
-    return {"event": "listening", "url": url, "authority_host": f"{url}/", "ca_file": str(settings.ca_file)}
+    page = {"page": f"{url}/"} if settings.has_page else {}
+    return {"event": "listening", "url": url, "authority_host": f"{url}/", "ca_file": str(settings.ca_file), **page}
 
 
 def _check_names(names: tuple[str, ...]) -> None:

@@ -1,7 +1,7 @@
 """The HTTP application: puts the routes of Entra and of the issuers together, and answers what none of them takes."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from starlette.applications import Starlette
@@ -15,7 +15,7 @@ from wisp.cloud.arm.call import OPERATION_SECONDS
 from wisp.cloud.arm.server import ResourceManager
 from wisp.cloud.claims import DEFAULT_LIFETIME
 from wisp.cloud.endpoints import Endpoints
-from wisp.cloud.exchange import Exchange
+from wisp.cloud.exchange import Exchange, Heard
 from wisp.cloud.issuer import KEYS_PATH, Issuer, discovery, key_set
 from wisp.cloud.keysource import KeySource, NoOthers, OwnIssuers
 from wisp.cloud.store import Store
@@ -31,7 +31,8 @@ class Options:
 
     `aliases` are further base URLs; `elsewhere` finds the keys of issuers that are not this cloud's own;
     `lifetime` is that of access tokens in seconds; `log` takes one record a request; long-running operations of
-    Resource Manager take `operation_seconds`, a new federated credential `propagation` seconds until it is heard of.
+    Resource Manager take `operation_seconds`, a new federated credential `propagation` seconds until it is heard of;
+    `page` serves the web page.
     """
 
     aliases: Sequence[str] = ()
@@ -40,6 +41,7 @@ class Options:
     log: Log = lambda record: None  # noqa: ARG005 -- a default that says nothing
     operation_seconds: float = OPERATION_SECONDS
     propagation: float = 0
+    page: bool = False
 
 
 def create_app(store: Store, base_url: str, options: Options | None = None) -> Starlette:
@@ -48,18 +50,29 @@ def create_app(store: Store, base_url: str, options: Options | None = None) -> S
     site = Site(store, base_url.rstrip("/"), tuple(options.aliases))
     keys = OwnIssuers(store, site.base_urls, options.elsewhere)
     issuers = _Issuers(site)
+    record, pages = _page(site) if options.page else (None, [])
     routes = [
         Route("/healthz", _healthy),
         Route("/oidc/{issuer}/.well-known/openid-configuration", issuers.discovery),
         Route(f"/oidc/{{issuer}}/{KEYS_PATH}", issuers.keys),
         *ResourceManager(site, options.operation_seconds).routes(),
-        *Endpoints(site, Exchange(store, keys, options.lifetime, site.base_urls, options.propagation)).routes(),
+        *Endpoints(site, Exchange(store, keys, options.lifetime, site.base_urls, options.propagation), record).routes(),
+        *pages,
     ]
     return Starlette(
         routes=routes,
         middleware=[Middleware(RequestLog, log=options.log)],
         exception_handlers={HTTPException: _http_error, WispError: _state_error},
     )
+
+
+def _page(site: Site) -> tuple[Callable[[Heard], None], list[Route]]:
+    """Return the page's routes, and what keeps note of exchanges for it; a cloud without a page loads no templates."""
+    from wisp.cloud.pages.record import Record  # noqa: PLC0415 -- as said
+    from wisp.cloud.pages.routes import Pages  # noqa: PLC0415
+
+    record = Record(site.store)
+    return record, Pages(site, record).routes()
 
 
 @dataclass(frozen=True)
