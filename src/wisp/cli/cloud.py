@@ -56,6 +56,13 @@ command.add_command(cluster)
     type=click.FloatRange(0),
     help="How long a cluster takes to be created, updated or deleted.",
 )
+@click.option(
+    "--propagation",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds until a new federated credential is heard of; until then the answer is AADSTS70021.",
+)
 @click.option("--quiet", is_flag=True, help="Log no line for each request.")
 def serve(**options: object) -> None:
     """Serve until SIGTERM or Ctrl-C; prints one JSON line when it listens, logs one for each request."""

@@ -19,6 +19,7 @@ from wisp.cloud.claims import (
 from wisp.cloud.directory import (
     Application,
     Client,
+    FederatedCredential,
     Granted,
     SecretCheck,
     Signature,
@@ -59,13 +60,15 @@ class Heard:
 class Exchange:
     """Entra's token endpoint over `store`; tokens live `lifetime` seconds, an application's an hour at most.
 
-    `own_resources` can be asked for besides Azure's and the registered ones: this cloud itself.
+    `own_resources` can be asked for besides Azure's and the registered ones: this cloud itself. An identity's new
+    federated credential is heard of after `propagation` seconds, as on Azure.
     """
 
     store: Store
     keys: KeySource
     lifetime: int = DEFAULT_LIFETIME
     own_resources: frozenset[str] = frozenset()
+    propagation: float = 0
 
     def answer(self, tenant_name: str, form: Iterable[tuple[str, str]]) -> Token | Refused:
         """Answer `POST /{tenant_name}/oauth2/v2.0/token` with the given form; may wait for an issuer elsewhere."""
@@ -100,7 +103,14 @@ class Exchange:
         credential = match_credential(assertion, self.store.credentials_of(client), self.store.clock())
         if isinstance(credential, Refused):
             return credential
+        if self._is_on_its_way(client, credential):
+            return refusals.no_match_yet(assertion.issuer, assertion.subject, assertion.audience)
         return conclude(assertion, credential, self._signature(token, assertion))
+
+    def _is_on_its_way(self, client: Client, credential: FederatedCredential) -> bool:
+        if not self.propagation or isinstance(client, Application):
+            return False
+        return credential.name in self.store.federated_since(client, self.store.clock() - self.propagation)
 
     def _decide_secret(self, secret: Secret, client: Client) -> Refused | None:
         check = self.store.principals.check_secret(client.client_id, secret)

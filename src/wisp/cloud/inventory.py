@@ -180,14 +180,20 @@ class Inventory:
                 must_fit(each, [other for other in final.values() if other is not each])
             owner = identity.client_id
             self._database.many(_FORGET, [(owner, each.name) for each in new])
-            rows = [(owner, each.name, each.issuer, each.subject, json.dumps(each.audiences)) for each in new]
-            self._database.many("INSERT INTO federated_credential VALUES (?, ?, ?, ?, ?)", rows)
+            now = self.clock()
+            rows = [(owner, each.name, each.issuer, each.subject, json.dumps(each.audiences), now) for each in new]
+            self._database.many("INSERT INTO federated_credential VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def federated_credentials(self, identity: ManagedIdentity) -> list[FederatedCredential]:
         """Return the identity's federated credentials, by name."""
         query = "SELECT name, issuer, subject, audiences FROM federated_credential WHERE client_id = ? ORDER BY name"
         rows = self._database.rows(query, identity.client_id)
         return [FederatedCredential(row[0], row[1], row[2], _audiences(row[3])) for row in rows]
+
+    def federated_since(self, identity: ManagedIdentity, since: float) -> set[str]:
+        """Return the names of the federated credentials that were made or replaced after `since` (Unix seconds)."""
+        query = "SELECT name FROM federated_credential WHERE client_id = ? AND created > ?"
+        return {name for (name,) in self._database.rows(query, identity.client_id, since)}
 
     def delete_federated_credential(self, identity: ManagedIdentity, name: str) -> None:
         """Delete the credential called `name`; nothing happens when there is none."""

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -35,7 +35,8 @@ class Settings:
     `token_lifetime` is in seconds; `issuer_ca` is trusted for issuers elsewhere, besides the system's authorities;
     `quiet` leaves out the log line of each request; `issuer_bases` are base URLs that its issuers are known by as well,
     though nobody need answer there; `seed` is a file of what is to be there first; a cluster takes `operation_seconds`
-    to be made, changed or deleted; `page` serves the web page, by default on a loopback address only.
+    to be made, changed or deleted, a federated credential `propagation` seconds until it is heard of; `page` serves
+    the web page, by default on a loopback address only.
     """
 
     state: Path
@@ -48,6 +49,7 @@ class Settings:
     issuer_bases: tuple[str, ...] = ()
     seed: Path | None = None
     operation_seconds: float = OPERATION_SECONDS
+    propagation: float = 0
     page: bool | None = None
 
     @property
@@ -83,8 +85,15 @@ def serve(settings: Settings) -> None:
         store.token_keys()
         _write_authority(settings.ca_file, store.authority.certificate_pem)
         log = _no_line if settings.quiet else _error_line
-        options = Options(aliases, elsewhere, settings.token_lifetime, log)
-        options = replace(options, operation_seconds=settings.operation_seconds, page=settings.has_page)
+        options = Options(
+            aliases,
+            elsewhere,
+            settings.token_lifetime,
+            log,
+            operation_seconds=settings.operation_seconds,
+            propagation=settings.propagation,
+            page=settings.has_page,
+        )
         app = create_app(store, url, options)
         tls = tls_context(store.authority.server_certificate(settings.names))
         run(app, listener, tls, ready=lambda: _write_line(sys.stdout, _listening(url, settings)))

@@ -74,6 +74,15 @@ def subject_mismatch(subject: str) -> Refused:
     return _no_match(700213, "subject", subject)
 
 
+def no_match_yet(issuer: str, subject: str, audience: str) -> Refused:
+    """70021: a federated credential matches, and is too new to be known everywhere; Entra's older words."""
+    text = (
+        f"No matching federated identity record found for presented assertion. Assertion Issuer: '{issuer}'. Assertion "
+        f"Subject: '{subject}'. Assertion Audience: '{audience}'. {_FEDERATION}"
+    )
+    return _refusal(70021, "invalid_request", text)
+
+
 def _no_match(code: int, field: str, value: str) -> Refused:
     text = f"No matching federated identity record found for presented assertion {field} '{value}'."
     return _refusal(code, "invalid_client", f"{text} {_CHECK} {_FEDERATION}")

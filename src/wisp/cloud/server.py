@@ -31,7 +31,8 @@ class Options:
 
     `aliases` are further base URLs; `elsewhere` finds the keys of issuers that are not this cloud's own;
     `lifetime` is that of access tokens in seconds; `log` takes one record a request; long-running operations of
-    Resource Manager take `operation_seconds`; `page` serves the web page.
+    Resource Manager take `operation_seconds`, a new federated credential `propagation` seconds until it is heard of;
+    `page` serves the web page.
     """
 
     aliases: Sequence[str] = ()
@@ -39,6 +40,7 @@ class Options:
     lifetime: int = DEFAULT_LIFETIME
     log: Log = lambda record: None  # noqa: ARG005 -- a default that says nothing
     operation_seconds: float = OPERATION_SECONDS
+    propagation: float = 0
     page: bool = False
 
 
@@ -54,7 +56,7 @@ def create_app(store: Store, base_url: str, options: Options | None = None) -> S
         Route("/oidc/{issuer}/.well-known/openid-configuration", issuers.discovery),
         Route(f"/oidc/{{issuer}}/{KEYS_PATH}", issuers.keys),
         *ResourceManager(site, options.operation_seconds).routes(),
-        *Endpoints(site, Exchange(store, keys, options.lifetime, site.base_urls), record).routes(),
+        *Endpoints(site, Exchange(store, keys, options.lifetime, site.base_urls, options.propagation), record).routes(),
         *pages,
     ]
     return Starlette(
