@@ -46,7 +46,7 @@ check: ready ## lint, types, layers and the fast tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m pytest -q -m "not system and not interop"
+	@$(BIN)/python -m pytest -q -n auto -m "not system and not interop"
 
 $(FUZZ_READY): $(READY) requirements/fuzz.txt
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/fuzz.txt

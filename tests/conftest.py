@@ -1,7 +1,8 @@
 """What every test shares: in CI a test that cannot run is a failure, not a skip.
 
-Hypothesis looks modestly far by default, and a hundred times further with `--hypothesis-profile=nightly`. A deadline
-for one example would only measure the machine.
+Hypothesis looks modestly far by default, and a hundred times further with `--hypothesis-profile=nightly`. In CI it looks
+at the same examples every time: a change is judged by what it changes, and new finds are for developers and the night.
+A deadline for one example would only measure the machine.
 """
 
 import os
@@ -11,11 +12,12 @@ import pluggy
 import pytest
 from hypothesis import settings
 
-settings.register_profile("modest", deadline=None)
-settings.register_profile("nightly", max_examples=10_000, deadline=None)
-settings.load_profile("modest")
+IN_CI = os.environ.get("CI") == "true"
 
-NOTHING_IS_SKIPPED = os.environ.get("CI") == "true"
+settings.register_profile("modest", deadline=None)
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("nightly", max_examples=10_000, deadline=None)
+settings.load_profile("repeatable" if IN_CI else "modest")
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -23,6 +25,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pluggy.Resul
     """Turn a skip into a failure where `CI=true`: there, everything a test needs is installed first."""
     outcome = yield
     report = outcome.get_result()
-    if NOTHING_IS_SKIPPED and report.skipped:
+    if IN_CI and report.skipped:
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {item.nodeid}: {report.longrepr}"

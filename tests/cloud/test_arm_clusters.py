@@ -124,6 +124,8 @@ def test_what_cannot_be_created(azure: Azure) -> None:
     assert problem(azure.create_cluster(properties=alone)) == (400, "BadRequest")
     assert problem(azure.create_cluster("-x")) == (400, "BadRequest")
     assert problem(azure.create_cluster(location=None)) == (400, "LocationRequired")
+    for elsewhere in ("\u4e1c\u7f8e", "east/us", "e" * 61):
+        assert problem(azure.create_cluster(location=elsewhere)) == (400, "LocationNotAvailableForResourceType")
     _ready(azure)
     assert problem(azure.create_cluster(location="westus")) == (409, "InvalidResourceLocation")
 

@@ -12,6 +12,7 @@ from wisp.cloud.names import is_issuer_url
 
 _TAGS = 50
 _TAG_NAME, _TAG_VALUE = 512, 256  # characters
+_REGION = 60  # characters; it stands in paths and headers
 _LIMIT = 600  # characters of an issuer, a subject or an audience
 
 
@@ -63,6 +64,9 @@ def location(body: Mapping[str, object], default: str = "") -> str:
     if not found:
         message = "The location property is required for this definition."
         raise problem.ResourceError(400, "LocationRequired", message)
+    if not (found.isascii() and found.isalnum()) or len(found) > _REGION:
+        message = f"The provided location {found!a:.80} is not available: a region's name is letters and digits."
+        raise problem.ResourceError(400, "LocationNotAvailableForResourceType", message)
     return found
 
 
