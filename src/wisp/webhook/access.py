@@ -12,7 +12,8 @@ from wisp.errors import SettingError
 from wisp.secret import Secret
 from wisp.webhook.tls import load_pem
 
-_MOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+MOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a pod finds its own service account."""
 _REMEDY = "give one made by `kubectl config view --flatten --minify`, with a certificate or a token"
 
 
@@ -26,7 +27,7 @@ class Access(NamedTuple):
     token: Callable[[], Secret | None]
 
 
-def in_cluster(place: tuple[str, int], mount: Path = _MOUNT) -> Access:
+def in_cluster(place: tuple[str, int], mount: Path = MOUNT) -> Access:
     """Return the way that every pod has: its service account's token, renewed by the kubelet, and the cluster's CA."""
 
     def token() -> Secret:
@@ -102,4 +103,5 @@ def _content(section: Mapping[str, Any], name: str, folder: Path) -> bytes:
             return base64.b64decode(data, validate=True)
         except binascii.Error as error:
             raise ValueError(f"{name}-data is not base64") from error
-    return (folder / section[name]).read_bytes()
+    path: Path = folder / section[name]
+    return path.read_bytes()

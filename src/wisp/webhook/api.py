@@ -6,7 +6,7 @@ What is here of HTTP is what API servers need: a request with a length, and a ke
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
@@ -100,7 +100,7 @@ class Api:
             raise UnansweredError(_reason(error)) from None
 
     @asynccontextmanager
-    async def lines(self, ask: Ask) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+    async def lines(self, ask: Ask) -> AsyncIterator[tuple[int, AsyncGenerator[bytes, None]]]:
         """Ask for a stream; give its status and its lines as they come. Raise UnansweredError where it breaks."""
         line = None
         try:
@@ -177,7 +177,7 @@ class Api:
         )
 
 
-async def _lines(line: _Line, received: Received, first: bytes) -> AsyncIterator[bytes]:
+async def _lines(line: _Line, received: Received, first: bytes) -> AsyncGenerator[bytes, None]:
     """Give each line of a body, without its end."""
     buffer = bytearray(first)
     while True:
@@ -203,5 +203,4 @@ async def _lines(line: _Line, received: Received, first: bytes) -> AsyncIterator
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
-    strerror = getattr(error, "strerror", None)
-    return str(strerror or error or type(error).__name__).lower()
+    return str(getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from wisp.webhook.certificate import BACKDATE, Authority, Broken, Facts, Kept, Leaf
 from wisp.secret import Secret
+from wisp.webhook.certificate import BACKDATE, Authority, Broken, Facts, Kept, Leaf
 
 _NO_USE = dict.fromkeys(
     (
@@ -53,7 +53,7 @@ def examine(kept: Kept) -> Facts | Broken:
     return Facts(tuple(_authority(each) for each in authorities), _leaf(leaf, _pem(issuer)))
 
 
-def make(  # noqa: PLR0913 -- what a certificate is made of
+def make(
     names: Sequence[str], *, now: float, authority_seconds: float, leaf_seconds: float, trusted: Iterable[bytes] = ()
 ) -> Kept:
     """Make an authority and a certificate for `names`; the authorities in `trusted` (PEM) stay in the bundle."""
@@ -117,9 +117,7 @@ def _key(secret: Secret) -> ec.EllipticCurvePrivateKey:
 
 
 def _secret(key: ec.EllipticCurvePrivateKey) -> Secret:
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return Secret(pem.decode())
 
 
@@ -176,7 +174,9 @@ def _new_authority(now: float, seconds: float) -> tuple[ec.EllipticCurvePrivateK
     builder = builder.add_extension(
         x509.KeyUsage(**{**_NO_USE, "key_cert_sign": True, "crl_sign": True}), critical=True
     )
-    builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+    builder = builder.add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False
+    )
     return key, builder.sign(key, hashes.SHA256())
 
 

@@ -28,25 +28,40 @@ _EMPTY = Kept(b"", Secret(""), b"", Secret(""))
 class Store(Protocol):
     """Where the certificates live; see `wisp.webhook.cluster`."""
 
-    async def stored(self) -> Stored: ...
-    async def store(self, kept: Kept, before: Stored) -> bool: ...
-    async def configuration(self) -> Configuration | None: ...
-    async def put_bundle(self, bundle: bytes, before: Configuration) -> bool: ...
+    async def stored(self) -> Stored:
+        """Read the Secret."""
+
+    async def store(self, kept: Kept, before: Stored) -> bool:
+        """Write it if it is as it was read; say whether it was."""
+
+    async def configuration(self) -> Configuration | None:
+        """Read the configuration; None where there is none."""
+
+    async def put_bundle(self, bundle: bytes, before: Configuration) -> bool:
+        """Put the bundle in if it is as it was read; say whether it was."""
 
 
 class Maker(Protocol):
     """What makes and examines certificates; see `wisp.webhook.certifying`."""
 
-    async def examine(self, kept: Kept) -> Facts | Broken: ...
-    async def make(self, names: Iterable[str], trusted: Iterable[bytes], *, now: float, lives: Lives) -> Kept: ...
-    async def announce(self, kept: Kept, *, now: float, lives: Lives) -> Kept: ...
-    async def renew(self, kept: Kept, names: Iterable[str], *, now: float, lives: Lives) -> Kept: ...
+    async def examine(self, kept: Kept) -> Facts | Broken:
+        """Say what is kept."""
+
+    async def make(self, names: Iterable[str], trusted: Iterable[bytes], *, now: float, lives: Lives) -> Kept:
+        """Make everything anew."""
+
+    async def announce(self, kept: Kept, *, now: float, lives: Lives) -> Kept:
+        """Put a new authority into the bundle."""
+
+    async def renew(self, kept: Kept, names: Iterable[str], *, now: float, lives: Lives) -> Kept:
+        """Issue a new certificate."""
 
 
 class Show(Protocol):
     """What shows a certificate to new connections."""
 
-    def show(self, chain: bytes, key: Secret) -> None: ...
+    def show(self, chain: bytes, key: Secret) -> None:
+        """Show it from now on. Raise ssl.SSLError where it cannot be."""
 
 
 class Subject(NamedTuple):

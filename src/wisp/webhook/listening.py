@@ -38,7 +38,9 @@ def bound(address: str, port: int) -> socket.socket:
 
 def _unusable(address: str, port: int, error: OSError) -> SettingError:
     reason = (error.strerror or str(error)).lower()
-    return SettingError(f"cannot listen on port {port} of {address!r}: {reason}", remedy="choose another address or port")
+    return SettingError(
+        f"cannot listen on port {port} of {address!r}: {reason}", remedy="choose another address or port"
+    )
 
 
 class Listening:

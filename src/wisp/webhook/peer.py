@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from wisp.http.connection import BODY_LIMIT, Connection, Continue, Event, Memo, Reject, Request
 from wisp.http.response import CONTINUE, HttpDate, Response, encode
@@ -100,11 +100,11 @@ class Peer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a place, or hang up (called by the loop)."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 -- a stream's
+        stream = cast("asyncio.Transport", transport)  # a stream's: uvloop's are no subclass of it
         if not self._host.make_room():
-            transport.abort()
+            stream.abort()
             return
-        self._transport = transport
+        self._transport = stream
         self._host.peers[self] = None
         self.deadline = self._host.clock() + self._host.times.message
 

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wisp import __version__
@@ -49,7 +49,7 @@ class Options:
     secret: str = "wisp-webhook-certificate"  # noqa: S105 -- the name of one
     certificate_dir: Path | None = None
     tls_min_version: str = "1.3"
-    lives: Lives = Lives()
+    lives: Lives = field(default=Lives())
     shutdown_delay: float = 5.0
     """How long it goes on after SIGTERM while endpoints forget it."""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from typing import NamedTuple, Protocol, assert_never
 from urllib.parse import urlencode
@@ -91,8 +91,8 @@ class Watcher:
             try:
                 version = version or await self._list()
                 async with aclosing(self._watch(version)) as versions:
-                    async for version in versions:
-                        self._failures = 0
+                    async for latest in versions:
+                        version, self._failures = latest, 0
             except Gone:
                 version = ""
                 self._observer.restarted(self._kind.name, "the watch has expired")
@@ -122,11 +122,9 @@ class Watcher:
                 self._sink.replace(found)
                 return listing.metadata.resource_version
 
-    async def _watch(self, version: str) -> AsyncIterator[str]:
+    async def _watch(self, version: str) -> AsyncGenerator[str, None]:
         """Give the resource version after each event."""
-        query = self._query(
-            watch="1", allowWatchBookmarks="true", resourceVersion=version, timeoutSeconds=str(_LASTS)
-        )
+        query = self._query(watch="1", allowWatchBookmarks="true", resourceVersion=version, timeoutSeconds=str(_LASTS))
         async with self._api.lines(Ask(query, accept=METADATA)) as (status, lines), aclosing(lines):
             if status == 410:
                 raise Gone
