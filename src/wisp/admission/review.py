@@ -4,10 +4,11 @@ Works on plain decoded JSON. A review's way: `read`, `account_wanted`, `decide` 
 Source: admission.k8s.io/v1, AdmissionReview.
 """
 
-import json
 from binascii import b2a_base64
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, assert_never
+
+import msgspec
 
 from wisp.admission.contract import Policy
 from wisp.admission.mutate import mutation
@@ -144,7 +145,7 @@ def answer(review: Review, decision: Decision) -> dict[str, Any]:
             response["allowed"] = True
             if decision.patch:
                 response["patchType"] = "JSONPatch"
-                response["patch"] = b2a_base64(_encode(decision.patch).encode(), newline=False).decode("ascii")
+                response["patch"] = b2a_base64(_encode(decision.patch), newline=False).decode("ascii")
             if decision.warnings:
                 response["warnings"] = list(decision.warnings)
         case Refuse():
@@ -155,4 +156,4 @@ def answer(review: Review, decision: Decision) -> dict[str, Any]:
     return {"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response}
 
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode = msgspec.json.encode
