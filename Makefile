@@ -51,6 +51,10 @@ check: ready ## lint, types, layers and the fast tests
 bench: ready ## measure the sidecar against a bare server (REFERENCE_PROXY=path adds a third column)
 	@$(BIN)/python -m bench
 
+.PHONY: bench-webhook
+bench-webhook: ready ## measure the webhook against a bare TLS server
+	@$(BIN)/python -m bench.webhook
+
 .PHONY: lock
 lock: ready ## pin the dependencies anew
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet uv
