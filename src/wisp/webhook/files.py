@@ -10,7 +10,7 @@ from wisp.webhook.certifying import UncertifiedError
 from wisp.webhook.events import Log
 from wisp.webhook.keeper import Show
 
-_LOOK = 5.0
+_LOOK = 2.0
 """Seconds between looks. The kubelet takes a minute or so to renew a volume."""
 
 

@@ -21,7 +21,7 @@ from wisp.webhook.configuration import Configuration
 from wisp.webhook.events import Log
 from wisp.webhook.watching import pause
 
-_LONGEST_REST = 300.0
+LONGEST_REST = 300.0
 """Seconds after which everything is looked at again, whether or not a watch has said something."""
 _EMPTY = Kept(b"", Secret(""), b"", Secret(""))
 
@@ -116,7 +116,7 @@ class Keeper:
                 rest = 0.0
                 self._log.warning("certificates not kept", reason=str(error))
             if rest:
-                await self._pause(min(rest, _LONGEST_REST))
+                await self._pause(min(rest, LONGEST_REST))
             elif failures > 1:  # the first time round, what was written is read again at once
                 await asyncio.sleep(pause(failures - 1, random.random()))  # noqa: S311 -- to be apart from other replicas
 
