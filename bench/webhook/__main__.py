@@ -18,8 +18,8 @@ _BEGIN, _END = "<!-- begin: written by `python -m bench.webhook --write` -->", "
 _METHOD = (
     "wrk with one thread over TLS 1.3, kept connections, reviews of {size:,} bytes as an API server sends them; "
     "{rounds} rounds of {seconds} s for each server in turn; medians of the rounds and of their ratios. The service "
-    "account is in the cache. Memory from /proc (VmRSS / RssAnon, 1 MB = 1,000,000 bytes), of a webhook with all that it "
-    "has in a cluster: three watches, certificates, cache."
+    "account is in the cache. Memory from /proc (VmRSS / RssAnon, 1 MB = 1,000,000 bytes), of a webhook with all "
+    "that it has in a cluster: three watches, certificates, cache."
 )
 
 

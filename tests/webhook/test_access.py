@@ -73,7 +73,7 @@ def test_a_client_certificate(tmp_path: Path) -> None:
     "cluster, user, words",
     [
         pytest.param({"server": "http://api"}, None, "not an https URL", id="http"),
-        pytest.param({"insecure-skip-tls-verify": True}, None, "insecure-skip-tls-verify is not supported", id="no TLS"),
+        pytest.param({"insecure-skip-tls-verify": True}, None, "tls-verify is not supported", id="no TLS"),
         pytest.param({"certificate-authority-data": "!"}, None, "not base64", id="no base64"),
         pytest.param({"certificate-authority-data": data(b"x")}, None, "not a kubeconfig|usable", id="no certificate"),
         pytest.param({"proxy-url": "http://p"}, None, "proxy-url is not supported", id="a proxy"),

@@ -231,7 +231,7 @@ def test_a_watchers_life(server: ApiServer, access: Access) -> None:
         world.fault = lambda _method, _path: 500
         world.break_watches()
         failures = len(counter.reasons)
-        yield lambda: len(counter.reasons) >= failures + 3
+        yield lambda: len(counter.reasons) >= failures + 2
         assert accounts.get("default", "d") is not None, "what is known stays known"
         world.fault = lambda _method, _path: None
         world.delete("serviceaccounts", "d", "default")
