@@ -178,8 +178,9 @@ class Peer(asyncio.Protocol):
         self._go_on()
 
     def _go_on(self) -> None:
-        if self._task is None and not self._full and self._transport is not None:
-            self._transport.resume_reading()
+        transport = self._transport
+        if self._task is None and not self._full and transport is not None and not transport.is_closing():
+            transport.resume_reading()
             self._take(self._connection.next_event())
 
     def _hold(self) -> None:

@@ -25,6 +25,8 @@ from wisp.webhook.objects import (
 _PAGE = 500
 _LASTS = 300
 """Seconds after which a watch is begun anew, from where it was: API servers are not loaded unevenly for ever."""
+_SHORT = 1.0
+"""Seconds: a watch that ends in less has not done well."""
 _LONGEST_PAUSE = 30.0
 _RELIST = 3
 """Failures in a row after which the place in the watch is given up too."""
@@ -87,12 +89,15 @@ class Watcher:
     async def run(self) -> None:
         """List and watch, for ever."""
         version = ""
+        clock = asyncio.get_running_loop().time
         while True:
+            begun = clock()
             try:
                 version = version or await self._list()
                 async with aclosing(self._watch(version)) as versions:
                     async for latest in versions:
                         version, self._failures = latest, 0
+                self._failures += clock() - begun < _SHORT  # one that ends at once must not become all that we do
             except Gone:
                 version = ""
                 self._observer.restarted(self._kind.name, "the watch has expired")
@@ -100,8 +105,8 @@ class Watcher:
                 self._observer.restarted(self._kind.name, str(error))
                 self._failures += 1
                 version = version if self._failures % _RELIST else ""
-            # A watch that ended well waits a little too: one that ends at once must not become all that we do.
-            await asyncio.sleep(pause(self._failures, self._spread()) if self._failures else 0.05 * self._spread())
+            if self._failures:
+                await asyncio.sleep(pause(self._failures, self._spread()))
 
     async def _list(self) -> str:
         found: list[Metadata] = []
