@@ -70,6 +70,10 @@ bench: ready ## measure the sidecar against a bare server (REFERENCE_PROXY=path 
 bench-webhook: ready ## measure the webhook against a bare TLS server
 	@$(BIN)/python -m bench.webhook
 
+.PHONY: bench-cloud
+bench-cloud: ready ## measure the local Entra
+	@$(BIN)/python -m bench.cloud
+
 .PHONY: lock
 lock: ready ## pin the dependencies anew
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet uv

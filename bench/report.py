@@ -12,7 +12,7 @@ from bench.load import ROWS, Rates, Row
 from bench.processes import Memory
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-MARKS = ("<!-- begin: written by `python -m bench --write` -->", "<!-- end -->")
+_END = "<!-- end -->"
 
 
 class Findings(NamedTuple):
@@ -34,19 +34,19 @@ def render(found: Findings, method: str) -> str:
     return "\n\n".join(paragraphs)
 
 
-def write(section: str, marks: tuple[str, str] = MARKS) -> None:
-    """Put the section into docs/performance.md, between its marks."""
-    begin, end = marks
+def write(section: str, program: str = "bench") -> None:
+    """Put the section that `program` wrote into docs/performance.md, between its marks."""
+    begin = f"<!-- begin: written by `python -m {program} --write` -->"
     text = PAGE.read_text()
     before, found, rest = text.partition(begin)
-    _, ended, after = rest.partition(end)
+    _, ended, after = rest.partition(_END)
     if not (found and ended):
-        raise SystemExit(f"bench: {PAGE} has lost its marks: {begin} and {end}")
-    PAGE.write_text(f"{before}{begin}\n{section}\n{end}{after}")
+        raise SystemExit(f"bench: {PAGE} has lost its marks: {begin} and {_END}")
+    PAGE.write_text(f"{before}{begin}\n{section}\n{_END}{after}")
 
 
 def machine() -> str:
-    """Return the day and the machine."""
+    """Say when and on what it was measured."""
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     processor = models[0].split(": ", 1)[1] if models else platform.machine()
     kernel = platform.release().split("-")[0]

@@ -14,7 +14,6 @@ from bench.webhook.load import ROWS, Findings, measure, run
 from bench.webhook.processes import Server, ask, bare, surroundings, webhook
 from bench.webhook.review import review
 
-_BEGIN, _END = "<!-- begin: written by `python -m bench.webhook --write` -->", "<!-- end of the webhook's -->"
 _METHOD = (
     "wrk with one thread over TLS 1.3, kept connections, reviews of {size:,} bytes as an API server sends them; "
     "{rounds} rounds of {seconds} s for each server in turn; medians of the rounds and of their ratios. The service "
@@ -43,7 +42,7 @@ def main() -> None:
     section = _section(found, memory, arguments)
     print(section)
     if arguments.write:
-        write(section, (_BEGIN, _END))
+        write(section, "bench.webhook")
 
 
 def after_reviews(server: Server, reviews: int) -> tuple[str, Memory]:

@@ -14,6 +14,8 @@ from wisp.cloud.directory import DEFAULT_AUDIENCE, ManagedIdentity
 from wisp.cloud.issuer import MINIMUM_LIFETIME, Issuer, Projection, service_account_token
 from wisp.cloud.local import Settings
 from wisp.cloud.local import serve as serve_cloud
+from wisp.cloud.seedformat import json_schema
+from wisp.cloud.seeding import load_seed, plant
 from wisp.cloud.store import Store
 from wisp.errors import SettingError
 from wisp.secret import Secret
@@ -39,6 +41,7 @@ def command() -> None:
     "--token-lifetime", default=DEFAULT_LIFETIME, show_default=True, type=click.IntRange(1), help="In seconds."
 )
 @click.option("--issuer-ca", type=_FILE, help="PEM file of CAs to trust for issuers elsewhere.")
+@click.option("--seed", type=_FILE, help="YAML or JSON file of what is to be there; see `wisp cloud seed`.")
 @click.option("--issuer-base", "issuer_bases", multiple=True, metavar="URL", help="Base URL in its issuers' URLs, too.")
 @click.option("--quiet", is_flag=True, help="Log no line for each request.")
 def serve(**options: object) -> None:
@@ -52,6 +55,23 @@ def ca(state: Path) -> None:
     """Print the CA's certificate (PEM): what clients must trust."""
     with Store(state) as store:
         click.echo(store.authority.certificate_pem.decode(), nl=False)
+
+
+@command.command("seed")
+@_state
+@click.argument("file", type=_FILE)
+@click.option("--url", help="Base URL of the cloud, where the file federates with issuers of its own.")
+def plant_seed(state: Path, file: Path, url: str | None) -> None:
+    """Put into the state what a YAML or JSON file asks for. Nothing is deleted; a second time changes nothing."""
+    seed = load_seed(file)
+    with Store(state) as store:
+        _show({"event": "seeded", "file": str(file), "changed": plant(seed, store, url and url.rstrip("/"))})
+
+
+@command.command()
+def schema() -> None:
+    """Print the JSON schema of seed files, for editors."""
+    click.echo(json.dumps(json_schema(), indent=2))
 
 
 @command.group()

@@ -1,6 +1,7 @@
 """The errors of the local cloud's state; all are `WispError`, so that the command line prints them in one line.
 
 StateError      the state file cannot be used: unreadable, corrupt, another program's, or made by a newer wisp
+SeedError       a seed file cannot be read, or asks for what there cannot be
 NotFoundError   the named object does not exist (Resource Manager: 404)
 ConflictError   another object stands in the way (409)
 RequestError    what was asked for is not possible, whatever is there (400)
@@ -11,6 +12,10 @@ from wisp.errors import SettingError, WispError
 
 class StateError(SettingError):
     """The state file cannot be used."""
+
+
+class SeedError(SettingError):
+    """A seed file cannot be used."""
 
 
 class NotFoundError(WispError):

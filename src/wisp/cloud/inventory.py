@@ -5,7 +5,8 @@ Every method is one transaction; what it returned is on disk. Names are found in
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from wisp.cloud import names
 from wisp.cloud.database import Database, Row
@@ -19,6 +20,8 @@ from wisp.cloud.directory import (
     Tenant,
 )
 from wisp.cloud.errors import ConflictError, NotFoundError, RequestError
+
+_FORGET = "DELETE FROM federated_credential WHERE client_id = ? AND name = ?"
 
 
 class Inventory:
@@ -44,13 +47,13 @@ class Inventory:
                 row = self._database.row(query) or new()
         return row
 
-    def _new_tenant(self) -> Row:
-        row = (_guid(), "wisp local", int(self.clock()))
+    def _new_tenant(self, tenant_id: str | None = None) -> Row:
+        row = (tenant_id or _guid(), "wisp local", int(self.clock()))
         self._database.rows("INSERT INTO tenant VALUES (?, ?, ?)", *row)
         return row
 
-    def _new_subscription(self) -> Row:
-        row = (_guid(), self.tenant().id, "wisp local")
+    def _new_subscription(self, subscription_id: str | None = None) -> Row:
+        row = (subscription_id or _guid(), self.tenant().id, "wisp local")
         self._database.rows("INSERT INTO subscription VALUES (?, ?, ?)", *row)
         return row
 
@@ -81,18 +84,37 @@ class Inventory:
         with self._database.transaction():
             self._database.rows("DELETE FROM resource_group WHERE name = ?", name)
 
-    def put_identity(self, group_name: str, name: str, location: str) -> ManagedIdentity:
-        """Make the identity, or return the one of that resource id, which keeps its client and principal ids."""
+    def put_identity(
+        self,
+        group_name: str,
+        name: str,
+        location: str,
+        *,
+        ids: tuple[str | None, str | None] = (None, None),
+    ) -> ManagedIdentity:
+        """Make the identity, or return the one of that resource id, which keeps its client and principal ids.
+
+        `ids` are what those of a new one are to be, random where None; raises `ConflictError` if one is another's.
+        """
         names.check_identity(name, location)
         tenant = self.tenant()
         with self._database.transaction():
             group = self.resource_group(group_name)
-            new = (group.subscription_id, group.name, name, location, _guid(), _guid(), tenant.id)
+            client_id, principal_id = (each or _guid() for each in ids)
+            new = (group.subscription_id, group.name, name, location, client_id, principal_id, tenant.id)
             statement = "INSERT INTO identity VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
             self._database.rows(statement, *new)
+            self._must_be_there(group.name, name, new)
             identity = self.identity(group.name, name)
         _must_be_at(identity.location, location, f"identity {identity.name}")
         return identity
+
+    def _must_be_there(self, group: str, name: str, wanted: Row) -> None:
+        """Raise for an identity that was not made, since one of its ids is another's."""
+        query = "SELECT 1 FROM identity WHERE resource_group = ? AND name = ?"
+        if self._database.row(query, group, name) is None:
+            problem = f"client id {wanted[4]} or principal id {wanted[5]} is another identity's"
+            raise ConflictError(problem, remedy=f"give {name} ids of its own")
 
     def identity(self, group_name: str, name: str) -> ManagedIdentity:
         """Return the identity of that group and name; raises `NotFoundError`."""
@@ -130,30 +152,55 @@ class Inventory:
         Raises `RequestError` for what Azure does not allow and for the twenty-first, `ConflictError` when another has
         the same issuer and subject, `NotFoundError` when the identity is gone.
         """
-        names.check_credential(name, issuer, subject, audiences)
         credential = FederatedCredential(name, issuer, subject, tuple(audiences))
+        self.put_federated_credentials(identity, [credential])
+        return credential
+
+    def put_federated_credentials(self, identity: ManagedIdentity, wanted: Sequence[FederatedCredential]) -> None:
+        """Make or replace all of `wanted`, or none, raising as for one; those that are there already stay untouched."""
+        for each in wanted:
+            names.check_credential(each.name, each.issuer, each.subject, each.audiences)
         with self._database.transaction():
             self.identity(identity.resource_group, identity.name)
-            self._forget(identity, name)
-            _must_fit(credential, self.federated_credentials(identity))
-            row = (identity.client_id, name, issuer, subject, json.dumps(audiences))
-            self._database.rows("INSERT INTO federated_credential VALUES (?, ?, ?, ?, ?)", *row)
-        return credential
+            there = {each.name.lower(): each for each in self.federated_credentials(identity)}
+            new = [each for each in wanted if there.get(each.name.lower()) != each]
+            final = {**there, **{each.name.lower(): each for each in new}}
+            for each in new:
+                must_fit(each, [other for other in final.values() if other is not each])
+            owner = identity.client_id
+            self._database.many(_FORGET, [(owner, each.name) for each in new])
+            rows = [(owner, each.name, each.issuer, each.subject, json.dumps(each.audiences)) for each in new]
+            self._database.many("INSERT INTO federated_credential VALUES (?, ?, ?, ?, ?)", rows)
 
     def federated_credentials(self, identity: ManagedIdentity) -> list[FederatedCredential]:
         """Return the identity's federated credentials, by name."""
         query = "SELECT name, issuer, subject, audiences FROM federated_credential WHERE client_id = ? ORDER BY name"
         rows = self._database.rows(query, identity.client_id)
-        return [FederatedCredential(row[0], row[1], row[2], tuple(json.loads(row[3]))) for row in rows]
+        return [FederatedCredential(row[0], row[1], row[2], _audiences(row[3])) for row in rows]
 
     def delete_federated_credential(self, identity: ManagedIdentity, name: str) -> None:
         """Delete the credential called `name`; nothing happens when there is none."""
         with self._database.transaction():
-            self._forget(identity, name)
+            self._database.rows(_FORGET, identity.client_id, name)
 
-    def _forget(self, identity: ManagedIdentity, name: str) -> None:
-        statement = "DELETE FROM federated_credential WHERE client_id = ? AND name = ?"
-        self._database.rows(statement, identity.client_id, name)
+    def settle_tenant(self, tenant_id: str | None, display_name: str | None) -> None:
+        """Give the tenant this id and name, each if given; raises `ConflictError` when it has another id already."""
+        self._settle("tenant", tenant_id, display_name, self._new_tenant)
+
+    def settle_subscription(self, subscription_id: str | None, display_name: str | None) -> None:
+        """Give the subscription this id and name, each if given; raises `ConflictError` when it has another id."""
+        self.tenant()
+        self._settle("subscription", subscription_id, display_name, self._new_subscription)
+
+    def _settle(self, table: str, wanted: str | None, name: str | None, new: Callable[[str | None], Row]) -> None:
+        with self._database.transaction():
+            row = self._database.row(f"SELECT id FROM {table}") or new(wanted)  # noqa: S608 -- one of two names
+            if wanted not in (None, row[0]):
+                problem = f"the {table} of {self._database.path} is {row[0]}, not {wanted}"
+                raise ConflictError(problem, remedy="ids never change: name another state file")
+            if name is not None:
+                statement = f"UPDATE {table} SET display_name = ? WHERE display_name != ?"  # noqa: S608 -- likewise
+                self._database.rows(statement, name, name)
 
     def put_resource(self, uri: str) -> None:
         """Register a resource of the tenant's own, which tokens can then be asked for."""
@@ -167,6 +214,12 @@ class Inventory:
         return [uri for (uri,) in self._database.rows("SELECT uri FROM resource ORDER BY uri")]
 
 
+@lru_cache(maxsize=64)
+def _audiences(text: str) -> tuple[str, ...]:
+    """Read a column; nearly all are alike, and reading twenty anew took a sixth of an exchange's time."""
+    return tuple(json.loads(text))
+
+
 def _guid() -> str:
     return str(uuid.uuid4())
 
@@ -176,7 +229,8 @@ def _must_be_at(there: str, wanted: str, what: str) -> None:
         raise ConflictError(f"{what} already exists in {there}", remedy=f"use {there} or another name, not {wanted}")
 
 
-def _must_fit(credential: FederatedCredential, others: list[FederatedCredential]) -> None:
+def must_fit(credential: FederatedCredential, others: list[FederatedCredential]) -> None:
+    """Raise when `credential` is the twenty-first beside `others`, or one of them has its issuer and subject."""
     if len(others) >= MAXIMUM_FEDERATED_CREDENTIALS:
         raise RequestError(
             f"the identity has {MAXIMUM_FEDERATED_CREDENTIALS} federated credentials, Azure's limit",

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from wisp.cloud.certificates import self_signed
 from wisp.cloud.database import Database
-from wisp.cloud.errors import NotFoundError
+from wisp.cloud.errors import ConflictError, NotFoundError
 from wisp.cloud.issuer import Issuer
 from wisp.cloud.names import check_cluster
 from wisp.cloud.signing import NewKey, SigningKey, kubernetes_key_id, read_pem, write_pem
@@ -40,19 +40,28 @@ class Keyring:
                 self._add(_ENTRA, new)
         return self._keys(_ENTRA)
 
-    def put_issuer(self, name: str) -> Issuer:
-        """Return the issuer called `name`, made now if there is none."""
+    def put_issuer(self, name: str, issuer_id: str | None = None) -> Issuer:
+        """Return the issuer called `name`, made now if there is none; raises `ConflictError` if it has another id."""
         check_cluster(name)
-        found = self._find(_BY_NAME, name)
-        if found is not None:
-            return found
+        issuer = self._find(_BY_NAME, name) or self._new_issuer(name, issuer_id or str(uuid.uuid4()))
+        if issuer_id not in (None, issuer.id):
+            problem = f"issuer {issuer.name} has the id {issuer.id}, not {issuer_id}"
+            raise ConflictError(problem, remedy="ids never change: use that one, or another name")
+        return issuer
+
+    def _new_issuer(self, name: str, issuer_id: str) -> Issuer:
         key = _cluster_key(self._new_key())
         with self._database.transaction():
             if self._find(_BY_NAME, name) is None:
-                issuer_id = str(uuid.uuid4())
+                self._must_be_free(issuer_id)
                 self._database.rows("INSERT INTO issuer VALUES (?, ?)", issuer_id, name)
                 self._add(issuer_id, key)
             return self.issuer_called(name)
+
+    def _must_be_free(self, issuer_id: str) -> None:
+        other = self.issuer(issuer_id)
+        if other is not None:
+            raise ConflictError(f"issuer {other.name} has the id {issuer_id}", remedy="give another id")
 
     def issuer(self, issuer_id: str) -> Issuer | None:
         """Return the issuer with this id."""

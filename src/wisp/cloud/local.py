@@ -15,6 +15,7 @@ from wisp.cloud.claims import DEFAULT_LIFETIME
 from wisp.cloud.fetching import HttpsFetch
 from wisp.cloud.names import is_host, is_issuer_url
 from wisp.cloud.remote import RemoteIssuers
+from wisp.cloud.seeding import load_seed, plant
 from wisp.cloud.server import Options, create_app
 from wisp.cloud.serving import base_url, listen, run, tls_context
 from wisp.cloud.store import Store
@@ -31,7 +32,7 @@ class Settings:
     `port` 0 picks a free one; `advertise` are the names and addresses that clients use, the first of them in URLs;
     `token_lifetime` is in seconds; `issuer_ca` is trusted for issuers elsewhere, besides the system's authorities;
     `quiet` leaves out the log line of each request; `issuer_bases` are base URLs that its issuers are known by as well,
-    though nobody need answer there.
+    though nobody need answer there; `seed` is a file of what is to be there first.
     """
 
     state: Path
@@ -42,6 +43,7 @@ class Settings:
     issuer_ca: Path | None = None
     quiet: bool = False
     issuer_bases: tuple[str, ...] = ()
+    seed: Path | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -59,10 +61,13 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; prints one JSON line when it listens. Raises `WispError` when it cannot."""
     _check_names(settings.names)
     _check_bases(settings.issuer_bases)
+    seed = None if settings.seed is None else load_seed(settings.seed)
     elsewhere = RemoteIssuers(HttpsFetch(settings.issuer_ca), time.monotonic)
     with Store(settings.state) as store, listen(settings.host, settings.port) as listener:
         port = listener.getsockname()[1]
         url, *aliases = [*(base_url(each, port) for each in settings.names), *settings.issuer_bases]
+        if seed is not None:
+            plant(seed, store, url)
         store.subscription()  # what a client needs first is there before it can ask
         store.token_keys()
         _write_authority(settings.ca_file, store.authority.certificate_pem)

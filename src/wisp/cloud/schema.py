@@ -1,6 +1,6 @@
 """Open the state file: one SQLite database that several processes may use at once.
 
-Write-ahead logging lets the server read while a command writes; `synchronous=FULL` (SQLite's default) means that what
+Write-ahead logging lets the server read while a command writes; `synchronous=FULL` means that what
 was answered survives a killed process and a power cut. Exchanges write nothing, so it costs them nothing.
 """
 
@@ -101,6 +101,7 @@ def _tighten(path: Path) -> None:
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = FULL")  # some builds of SQLite have less with a write-ahead log
     with _transaction(connection, "BEGIN"):
         ours = _is_ours(connection, path)
     if not ours:

@@ -4,7 +4,9 @@ Every method is one transaction; what it returned is on disk. Several processes 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +17,13 @@ from wisp.cloud.inventory import Inventory
 from wisp.cloud.issuer import Issuer
 from wisp.cloud.keyring import Keyring
 from wisp.cloud.signing import NewKey, SigningKey, new_rsa_key
+
+
+@dataclass
+class Change:
+    """Whether a change came of it, once it has ended."""
+
+    made: bool = False
 
 
 class Store(Inventory):
@@ -43,9 +52,20 @@ class Store(Inventory):
         """Close the file; every method raises `StateError` afterwards."""
         self._database.close()
 
-    def put_issuer(self, name: str) -> Issuer:
-        """Make the OIDC issuer of the cluster called `name`, with its first key, or return the one there is."""
-        return self._keyring.put_issuer(name)
+    @contextmanager
+    def changing(self) -> Generator[Change]:
+        """Make all changes inside one: on disk when the block has ended, or none of them if it fails."""
+        with self._database.transaction():
+            change, before = Change(), self._database.changes
+            yield change
+            change.made = self._database.changes > before
+
+    def put_issuer(self, name: str, issuer_id: str | None = None) -> Issuer:
+        """Make the OIDC issuer of the cluster called `name`, with its first key, or return the one there is.
+
+        Raises `ConflictError` where an id is given (a GUID in lower case) and it has another, or another has it.
+        """
+        return self._keyring.put_issuer(name, issuer_id)
 
     def issuer(self, issuer_id: str) -> Issuer | None:
         """Return the issuer with that id (a GUID in lower case)."""

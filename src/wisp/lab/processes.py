@@ -31,6 +31,10 @@ class Place:
         """Return the same place with more environment variables."""
         return Place(self.prefix, {**self.environment, **variables}, self.descriptors)
 
+    def handing(self, *descriptors: int) -> "Place":
+        """Return the same place with more descriptors to hand on."""
+        return Place(self.prefix, self.environment, (*self.descriptors, *descriptors))
+
 
 @dataclass(frozen=True)
 class Outcome:
