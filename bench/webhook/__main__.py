@@ -1,6 +1,7 @@
 """Measures the webhook against a bare TLS server: `make bench-webhook`, or `python -m bench.webhook [--write]`."""
 
 import argparse
+import os
 import tempfile
 import time
 from contextlib import ExitStack
@@ -18,7 +19,8 @@ _METHOD = (
     "wrk with one thread over TLS 1.3, kept connections, reviews of {size:,} bytes as an API server sends them; "
     "{rounds} rounds of {seconds} s for each server in turn; medians of the rounds and of their ratios. The service "
     "account is in the cache. Memory from /proc (VmRSS / RssAnon, 1 MB = 1,000,000 bytes), of a webhook with all "
-    "that it has in a cluster: three watches, certificates, cache."
+    "that it has in a cluster: three watches, certificates, cache. Load average at the end, wrk "
+    "and the server included: {busy:.0f}."
 )
 
 
@@ -70,13 +72,14 @@ def _section(found: Findings, memory: list[tuple[str, Memory]], arguments: argpa
             f"{found.rate(row, 'bare'):,.0f}",
             f"{found.rate(row, 'wisp'):,.0f}",
             f"{found.ratio(row):.2f}",
+            f"{found.p99(row, 'bare') * 1e3:.1f} ms",
             f"{found.p99(row, 'wisp') * 1e3:.1f} ms",
         ]
         for row in ROWS
     ]
-    throughput = table(["reviews a second", "bare", "wisp", "wisp ÷ bare", "p99"], rows)
+    throughput = table(["reviews a second", "bare", "wisp", "wisp ÷ bare", "p99, bare", "p99, wisp"], rows)
     occupied = table(["memory, MB", "resident / anonymous"], [[name, str(each)] for name, each in memory])
-    method = _METHOD.format(size=len(review()), **vars(arguments))
+    method = _METHOD.format(size=len(review()), busy=os.getloadavg()[0], **vars(arguments))
     return f"{machine()}\n\n{method}\n\n{throughput}\n\n{occupied}"
 
 
