@@ -70,6 +70,10 @@ bench: ready ## measure the sidecar against a bare server (REFERENCE_PROXY=path 
 bench-webhook: ready ## measure the webhook against a bare TLS server
 	@$(BIN)/python -m bench.webhook
 
+.PHONY: screenshots
+screenshots: ready ## take the pictures of docs/page.md anew (needs chromium; prettiest with fonts-inter and fonts-jetbrains-mono)
+	@$(BIN)/python -m tests.cloud.pages.screenshots docs/images
+
 .PHONY: bench-cloud
 bench-cloud: ready ## measure the local Entra
 	@$(BIN)/python -m bench.cloud

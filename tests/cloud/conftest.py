@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cloud.asgi import Client
+from tests.cloud.azure import Azure
 from tests.cloud.world import BASE_URL, SUBJECT, Clock, KeyPool, World
 from wisp.cloud.server import Options, create_app
 from wisp.cloud.signing import new_rsa_key
@@ -43,3 +44,9 @@ def world(store: Store, clock: Clock) -> Generator[World]:
     app = create_app(store, BASE_URL, Options(log=lambda record: log.append(dict(record))))
     with Client(app, BASE_URL.removeprefix("https://")) as client:
         yield World(store, clock, client, identity, issuer, log)
+
+
+@pytest.fixture
+def azure(world: World) -> Azure:
+    """Give a caller of Resource Manager with a good token."""
+    return Azure(world, world.store.principals.put("caller"))

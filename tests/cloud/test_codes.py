@@ -10,8 +10,9 @@ import pytest
 from joserfc import jws
 from joserfc.jwk import ECKey
 
-from tests.cloud.asgi import Answer
-from tests.cloud.world import ARM, NOW, World
+from tests.cloud.asgi import Answer, Client
+from tests.cloud.world import ARM, BASE_URL, NOW, World
+from wisp.cloud.server import Options, create_app
 from wisp.cloud.signing import SigningKey, new_rsa_key
 
 GUID = "11111111-2222-4333-8444-555555555555"
@@ -188,6 +189,21 @@ NO_KEY = (
     "AADSTS7000272: The certificate with identifier nobody-knows used to sign the federated credential could not be "
     "found in the metadata of identity provider https://cloud.test:8443/oidc/"
 )
+
+
+def test_a_new_federated_credential_is_heard_of_after_a_while(world: World) -> None:
+    """With `propagation`, 70021 until then, for the one that is new alone; what does not match is refused as ever."""
+    app = create_app(world.store, BASE_URL, Options(propagation=30))
+    world.store.put_federated_credential(world.identity, "new", issuer=world.issuer_url, subject="new")
+    new = {"client_assertion": world.assertion(sub="new")}
+    with Client(app, BASE_URL.removeprefix("https://")) as world.client:
+        answer = world.ask(**new)
+        assert (answer.code, answer.status, answer.json()["error"]) == (70021, 400, "invalid_request")
+        assert world.present(sub="other").code == 700213
+        world.clock.now += 30
+        assert world.ask(**new).status == 200
+
+
 WORDS: dict[str, tuple[Callable[[World], Answer], str]] = {
     "subject": (lambda w: w.present(sub="system:serviceaccount:a:b"), NO_SUBJECT),
     "time": (lambda w: w.present(exp=int(NOW) - 1800, nbf=None), NO_TIME),

@@ -11,6 +11,7 @@ import pytest
 from tests.cloud.world import ARM, NOW, SUBJECT, Clock, KeyPool, World
 from wisp.cloud.directory import ManagedIdentity
 from wisp.cloud.errors import ConflictError, NotFoundError, RequestError, StateError
+from wisp.cloud.migrations import MIGRATIONS
 from wisp.cloud.schema import SCHEMA_VERSION
 from wisp.cloud.store import Store
 
@@ -59,6 +60,24 @@ def test_a_file_that_was_open_to_others_is_closed_to_them(tmp_path: Path) -> Non
     path.chmod(0o644)
     Store(path).close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_of_an_older_wisp_is_brought_up_to_date(tmp_path: Path, new_key: KeyPool) -> None:
+    """The migrations that it lacks are run once, and what was in it is still there."""
+    path = tmp_path / "s"
+    with sqlite3.connect(path) as connection:
+        for statement in MIGRATIONS[0].split(";\n"):
+            connection.execute(statement)
+        connection.execute("PRAGMA application_id = 0x77697370")
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute("INSERT INTO tenant VALUES ('t', 'old', 1)")
+        connection.execute("INSERT INTO subscription VALUES ('s', 't', 'old')")
+        connection.execute("INSERT INTO resource_group VALUES ('s', 'RG', 'eastus')")
+    connection.close()
+    for _ in range(2):
+        with Store(path, new_key=new_key) as store:
+            assert store.tenant().display_name == "old"
+            assert store.put_resource_group("rg", "eastus", tags={"a": "b"}).tags == {"a": "b"}
 
 
 def _corrupt(path: Path) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from tests.fakes import UNIX
 from wisp.cloud.assertion import Assertion, read_assertion
 from wisp.cloud.directory import FederatedCredential, Signature, conclude, match_credential
-from wisp.cloud.form import TokenRequest, read_token_request
+from wisp.cloud.form import ClientSecret, FederatedAssertion, TokenRequest, read_token_request
 from wisp.cloud.refusals import Refused
 
 CREDENTIAL = FederatedCredential("c", "https://i/", "s", ("a",))
@@ -60,7 +60,11 @@ def _check_form(text: str) -> None:
         return
     request = read_token_request(pairs)
     if isinstance(request, TokenRequest):
-        assert dict(pairs)["client_assertion"] == request.assertion.reveal()
+        match request.proof:
+            case FederatedAssertion(secret):
+                assert dict(pairs)["client_assertion"] == secret.reveal()
+            case ClientSecret(secret):
+                assert dict(pairs)["client_secret"] == secret.reveal()
         assert request.audience
         assert request.audience in dict(pairs)["scope"]
         assert all(name.isalnum() for name in request.capabilities)

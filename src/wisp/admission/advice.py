@@ -5,6 +5,7 @@ kubectl prints these. Kubernetes asks for at most 120 characters each and may cu
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from wisp.admission import names
@@ -12,9 +13,10 @@ from wisp.admission.contract import Policy
 from wisp.admission.pod import Pod
 from wisp.admission.shape import Object
 from wisp.admission.sidecar import is_native
-from wisp.admission.wanted import Mode, Wanted, wants_sidecar
+from wisp.admission.wanted import Mode, Sidecar, Wanted, wants_sidecar
 from wisp.azure import is_guid, is_tenant
 
+_is_guid = lru_cache(maxsize=1024)(is_guid)  # a cluster has as many as it has identities
 LONGEST = 120
 MOST = 12
 
@@ -101,9 +103,9 @@ def _of_account(about: _About) -> Iterator[str]:
     client_id, tenant = about.wanted.client_id, about.wanted.tenant
     if not client_id:
         yield _say(NO_CLIENT_ID, about.account.get("name") or "default")
-    elif not is_guid(client_id):
+    elif not _is_guid(client_id):
         yield _say(NO_GUID, _quoted(client_id))
-    if tenant and not is_tenant(tenant):
+    if tenant and tenant != about.policy.tenant_id and not is_tenant(tenant):
         yield _say(NO_TENANT, _quoted(tenant))
     if annotations.get(names.EXPIRATION) and about.pod.annotations.get(names.EXPIRATION):
         yield BOTH
@@ -174,18 +176,19 @@ def _of_sidecar(about: _About) -> Iterator[str]:
             yield NO_INIT
     if sidecar.port < 1024:
         yield _say(LOW_PORT, sidecar.port)
+    yield from _of_neighbours(about, sidecar)
+
+
+def _of_neighbours(about: _About, sidecar: Sidecar) -> Iterator[str]:
+    """Warn of containers that are in the sidecar's way, or do not come to it."""
+    pod = about.pod
     for container in (*pod.own_init, *pod.own):
-        yield from _of_neighbour(container, about, sidecar.port)
+        if sidecar.port in _ports(container):
+            yield _say(PORT_TAKEN, container.get("name"), sidecar.port)
+        if _user(container, pod) == names.SIDECAR_UID:
+            yield _say(SIDECARS_USER, container.get("name"))
         if sidecar.mode is Mode.ENV and container.get("name") not in about.wanted.skipped:
             yield from _of_told(container)
-
-
-def _of_neighbour(container: Object, about: _About, port: int) -> Iterator[str]:
-    """Warn of a container that is in the sidecar's way, or takes its place."""
-    if port in _ports(container):
-        yield _say(PORT_TAKEN, container.get("name"), port)
-    if _user(container, about.pod) == names.SIDECAR_UID:
-        yield _say(SIDECARS_USER, container.get("name"))
 
 
 def _ports(container: Object) -> list[object]:

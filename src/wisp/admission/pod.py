@@ -18,16 +18,10 @@ class Pod(NamedTuple):
     volumes: list[Object]
     named: dict[str, Object]
     """Containers and init containers by name."""
-
-    @property
-    def own(self) -> list[Object]:
-        """The containers but ours."""
-        return [each for each in self.containers if each.get("name") != SIDECAR]
-
-    @property
-    def own_init(self) -> list[Object]:
-        """The init containers but ours."""
-        return [each for each in self.init_containers if each.get("name") not in (SIDECAR, REDIRECT)]
+    own: list[Object]
+    """The containers but ours."""
+    own_init: list[Object]
+    """The init containers but ours."""
 
     @property
     def is_windows(self) -> bool:
@@ -49,4 +43,6 @@ def pod_of(document: Object) -> Pod:
         init_containers,
         objects_in(spec, "volumes", "/spec"),
         {text_in(each, "name", "/spec/containers/*"): each for each in (*init_containers, *containers)},
+        [each for each in containers if each.get("name") != SIDECAR],
+        [each for each in init_containers if each.get("name") not in (SIDECAR, REDIRECT)],
     )

@@ -3,12 +3,15 @@
 import json
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from wisp.cli.clusters import cluster
+from wisp.cli.principals import principal
+from wisp.cli.shown import query_option, show, state_option
+from wisp.cloud.arm.call import OPERATION_SECONDS
 from wisp.cloud.claims import DEFAULT_LIFETIME
 from wisp.cloud.directory import DEFAULT_AUDIENCE, ManagedIdentity
 from wisp.cloud.issuer import MINIMUM_LIFETIME, Issuer, Projection, service_account_token
@@ -21,19 +24,21 @@ from wisp.errors import SettingError
 from wisp.secret import Secret
 
 _FILE = click.Path(path_type=Path)
-_state = click.option("--state", type=_FILE, required=True, help="SQLite file that keeps everything.")
 _group = click.option("-g", "--resource-group", "group", required=True, help="Name of the resource group.")
-_query = click.option("--query", metavar="FIELD", help="Print this field alone, as `az --query FIELD -o tsv` does.")
 _url = click.option("--url", help="Base URL of the cloud, for the issuer's; without it, the path alone is shown.")
 
 
 @click.group()
 def command() -> None:
-    """Run a local Azure: Entra's token endpoint and OIDC issuers."""
+    """Run a local Azure: Entra's token endpoint, Resource Manager and OIDC issuers."""
+
+
+command.add_command(principal)
+command.add_command(cluster)
 
 
 @command.command()
-@_state
+@state_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8443, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free port.")
 @click.option("--advertise", multiple=True, metavar="HOST", help="Name or address that clients use; repeatable.")
@@ -43,6 +48,21 @@ def command() -> None:
 @click.option("--issuer-ca", type=_FILE, help="PEM file of CAs to trust for issuers elsewhere.")
 @click.option("--seed", type=_FILE, help="YAML or JSON file of what is to be there; see `wisp cloud seed`.")
 @click.option("--issuer-base", "issuer_bases", multiple=True, metavar="URL", help="Base URL in its issuers' URLs, too.")
+@click.option("--page/--no-page", default=None, help="Serve the web page at /; by default on a loopback --host only.")
+@click.option(
+    "--operation-seconds",
+    default=OPERATION_SECONDS,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="How long a cluster takes to be created, updated or deleted.",
+)
+@click.option(
+    "--propagation",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds until a new federated credential is heard of; until then the answer is AADSTS70021.",
+)
 @click.option("--quiet", is_flag=True, help="Log no line for each request.")
 def serve(**options: object) -> None:
     """Serve until SIGTERM or Ctrl-C; prints one JSON line when it listens, logs one for each request."""
@@ -50,7 +70,7 @@ def serve(**options: object) -> None:
 
 
 @command.command()
-@_state
+@state_option
 def ca(state: Path) -> None:
     """Print the CA's certificate (PEM): what clients must trust."""
     with Store(state) as store:
@@ -58,14 +78,14 @@ def ca(state: Path) -> None:
 
 
 @command.command("seed")
-@_state
+@state_option
 @click.argument("file", type=_FILE)
 @click.option("--url", help="Base URL of the cloud, where the file federates with issuers of its own.")
 def plant_seed(state: Path, file: Path, url: str | None) -> None:
     """Put into the state what a YAML or JSON file asks for. Nothing is deleted; a second time changes nothing."""
     seed = load_seed(file)
     with Store(state) as store:
-        _show({"event": "seeded", "file": str(file), "changed": plant(seed, store, url and url.rstrip("/"))})
+        show({"event": "seeded", "file": str(file), "changed": plant(seed, store, url and url.rstrip("/"))})
 
 
 @command.command()
@@ -80,30 +100,30 @@ def identity() -> None:
 
 
 @identity.command()
-@_state
+@state_option
 @_group
 @click.option("-n", "--name", required=True, help="Name of the identity.")
 @click.option("-l", "--location", default="eastus", show_default=True, help="Region.")
-@_query
+@query_option
 def create(state: Path, group: str, name: str, location: str, query: str | None) -> None:
     """Make an identity, and its resource group if need be."""
     with Store(state) as store:
         store.put_resource_group(group, location)
-        _show(_described(store.put_identity(group, name, location)), query)
+        show(_described(store.put_identity(group, name, location)), query)
 
 
 @identity.command("list")
-@_state
+@state_option
 def list_identities(state: Path) -> None:
     """List the identities with their federated credentials."""
     with Store(state) as store:
         for each in store.identities():
             credentials = [asdict(credential) for credential in store.federated_credentials(each)]
-            _show({**_described(each), "federatedCredentials": credentials})
+            show({**_described(each), "federatedCredentials": credentials})
 
 
 @command.command()
-@_state
+@state_option
 @_group
 @click.option("--identity", "identity_name", required=True, help="Name of the identity.")
 @click.option("--issuer", required=True, help="Issuer URL, exactly as in the tokens.")
@@ -120,7 +140,7 @@ def federate(state: Path, group: str, identity_name: str, **wanted: str) -> None
             subject=wanted["subject"],
             audiences=(wanted["audience"],),
         )
-    _show(asdict(credential))
+    show(asdict(credential))
 
 
 @command.group()
@@ -129,49 +149,49 @@ def issuer() -> None:
 
 
 @issuer.command("create")
-@_state
+@state_option
 @click.option("-n", "--name", required=True, help="Name of the cluster.")
 @_url
-@_query
+@query_option
 def create_issuer(state: Path, name: str, url: str | None, query: str | None) -> None:
     """Make the issuer of a cluster."""
     with Store(state) as store:
-        _show(_published(store.put_issuer(name), url), query)
+        show(_published(store.put_issuer(name), url), query)
 
 
 @issuer.command("list")
-@_state
+@state_option
 @_url
 def list_issuers(state: Path, url: str | None) -> None:
     """List the issuers."""
     with Store(state) as store:
         for each in store.issuers():
-            _show(_published(each, url))
+            show(_published(each, url))
 
 
 @issuer.command()
-@_state
+@state_option
 @click.option("-n", "--name", required=True, help="Name of the cluster.")
 @click.option("--retire", is_flag=True, help="Stop publishing the old keys, too.")
 def rotate(state: Path, name: str, *, retire: bool) -> None:
     """Give an issuer a new signing key."""
     with Store(state) as store:
         store.rotate_issuer(name)
-        _show(_published(store.retire_issuer_keys(name) if retire else store.issuer_called(name), None))
+        show(_published(store.retire_issuer_keys(name) if retire else store.issuer_called(name), None))
 
 
 @command.command()
-@_state
+@state_option
 @click.argument("uri")
 def resource(state: Path, uri: str) -> None:
     """Register a resource of your own, such as api://my-api; Azure's are known."""
     with Store(state) as store:
         store.put_resource(uri)
-        _show({"resources": store.resources()})
+        show({"resources": store.resources()})
 
 
 @command.command()
-@_state
+@state_option
 @click.option("--issuer", "issuer_name", required=True, help="Name of the cluster whose issuer signs.")
 @click.option("--url", required=True, help="Base URL of the cloud, as `wisp cloud serve` prints it.")
 @click.option("--namespace", default="default", show_default=True)
@@ -190,7 +210,7 @@ def token(state: Path, issuer_name: str, url: str, out: Path, **projection: obje
         click.echo(minted.reveal())
         return
     _write_private(out, minted)
-    _show({"file": str(out), "subject": wanted.subject, "audience": wanted.audience})
+    show({"file": str(out), "subject": wanted.subject, "audience": wanted.audience})
 
 
 def _write_private(path: Path, secret: Secret) -> None:
@@ -220,12 +240,3 @@ def _described(managed: ManagedIdentity) -> dict[str, object]:
 def _published(made: Issuer, url: str | None) -> dict[str, object]:
     location = {} if url is None else {"issuerUrl": url.rstrip("/") + made.path}
     return {"name": made.name, "id": made.id, "path": made.path, **location, "keys": [key.key_id for key in made.keys]}
-
-
-def _show(document: Mapping[str, object], query: str | None = None) -> None:
-    if query is None:
-        click.echo(json.dumps(document))
-    elif query in document:
-        click.echo(document[query])
-    else:
-        raise click.BadParameter(f"there is no {query}; there is {', '.join(document)}", param_hint="--query")

@@ -1,4 +1,4 @@
-"""The claims of the access token that Entra gives a user-assigned managed identity; knows no keys and no time.
+"""The claims of the access token that Entra gives a managed identity or an application; knows no keys and no time.
 
 The v1.0 access token of https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference, with the
 claims that only managed identities have: xms_mirid (the identity's resource id) and xms_tcdt (the tenant's birthday).
@@ -9,10 +9,12 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wisp.cloud.directory import ManagedIdentity, Tenant
+from wisp.cloud.directory import Client, ManagedIdentity, Tenant
 
 DEFAULT_LIFETIME = 24 * 60 * 60  # seconds; what Entra gives managed identities
-CERTIFICATE = "2"  # appidacr: 0 public client, 1 secret, 2 certificate or federated assertion
+APPLICATION_LIFETIME = 60 * 60  # seconds; what it gives applications, give or take half an hour
+SHARED_KEY = "1"  # appidacr: 0 public client, 1 secret, 2 certificate or federated assertion
+CERTIFICATE = "2"
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Issue:
     """One act of issuing: for `audience`, at `issued_at` (Unix seconds), for `lifetime` seconds.
 
     `unique` is what makes this token differ from every other (16 random bytes or more); `capabilities` are what the
-    client claimed in xms_cc (`cp1`: it understands claims challenges); `azure_resource_id` is where it runs, if known.
+    client claimed in xms_cc (`cp1`: it understands claims challenges); `azure_resource_id` is where it runs, if known;
+    `authenticated_by` is the claim appidacr.
     """
 
     audience: str
@@ -29,9 +32,10 @@ class Issue:
     unique: bytes
     capabilities: tuple[str, ...] = ()
     azure_resource_id: str | None = None
+    authenticated_by: str = CERTIFICATE
 
 
-def access_token_claims(tenant: Tenant, identity: ManagedIdentity, issue: Issue) -> Mapping[str, object]:
+def access_token_claims(tenant: Tenant, client: Client, issue: Issue) -> Mapping[str, object]:
     """Return the claims in the order in which Entra writes them: by name within the registered and the private."""
     issuer = token_issuer(tenant.id)
     return {
@@ -41,19 +45,19 @@ def access_token_claims(tenant: Tenant, identity: ManagedIdentity, issue: Issue)
         "nbf": issue.issued_at,
         "exp": issue.issued_at + issue.lifetime,
         "aio": _opaque(issue.unique, "aio", 32),
-        "appid": identity.client_id,
-        "appidacr": CERTIFICATE,
+        "appid": client.client_id,
+        "appidacr": issue.authenticated_by,
         "idp": issuer,
         "idtyp": "app",
-        "oid": identity.principal_id,
+        "oid": client.principal_id,
         "rh": f"1.{_opaque(tenant.id.encode(), 'rh', 32)}.",
-        "sub": identity.principal_id,
+        "sub": client.principal_id,
         "tid": tenant.id,
         "uti": _opaque(issue.unique, "uti", 16),
         "ver": "1.0",
         **_optional(issue),
         "xms_cae": "1",
-        "xms_mirid": identity.resource_id,
+        **({"xms_mirid": client.resource_id} if isinstance(client, ManagedIdentity) else {}),
         "xms_tcdt": tenant.created,
     }
 

@@ -5,8 +5,8 @@ The rule is Entra's for federated identity credentials: issuer, subject and audi
 issuer asked for its keys, which is why the decision has two halves: `match_credential` before, `conclude` after.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import assert_never
 
@@ -43,6 +43,7 @@ class ResourceGroup:
     subscription_id: str
     name: str
     location: str
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def resource_id(self) -> str:
@@ -61,6 +62,7 @@ class ManagedIdentity:
     client_id: str
     principal_id: str
     tenant_id: str
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def resource_id(self) -> str:
@@ -75,13 +77,35 @@ def resource_id_of_identity(subscription_id: str, group: str, name: str) -> str:
 
 
 @dataclass(frozen=True)
+class Application:
+    """A registered application and its service principal in this tenant, `principal_id`: what `az login` calls one."""
+
+    client_id: str
+    object_id: str
+    principal_id: str
+    display_name: str
+    tenant_id: str
+
+
+Client = ManagedIdentity | Application  # who can ask for a token
+
+
+@dataclass(frozen=True)
 class FederatedCredential:
-    """Whose assertions an identity accepts: tokens of `issuer` for `subject`, meant for one of `audiences`."""
+    """Whose assertions a client accepts: tokens of `issuer` for `subject`, meant for one of `audiences`."""
 
     name: str
     issuer: str
     subject: str
     audiences: tuple[str, ...]
+
+
+class SecretCheck(Enum):
+    """What a client secret turned out to be."""
+
+    RIGHT = "right"
+    EXPIRED = "expired"
+    WRONG = "wrong"
 
 
 class Signature(Enum):

@@ -1,6 +1,7 @@
 """Entra's routes: the token endpoint, OpenID metadata, key sets and instance discovery."""
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
@@ -12,9 +13,9 @@ from starlette.routing import Route
 
 from wisp.cloud import refusals
 from wisp.cloud.claims import token_issuer
-from wisp.cloud.exchange import Exchange, Token
+from wisp.cloud.exchange import Exchange, Heard, Token
 from wisp.cloud.refusals import Refused
-from wisp.cloud.web import NO_STORE, Site, json_answer, note, read_body
+from wisp.cloud.web import NO_STORE, Site, json_answer, note, read_body, trace_id
 
 BODY_LIMIT = 64 * 1024  # bytes; a token request is about 2 KB
 _FIELD_LIMIT = 32
@@ -30,6 +31,7 @@ class Endpoints:
 
     site: Site
     exchange: Exchange
+    witness: Callable[[Heard], None] | None = None
 
     def routes(self) -> list[Route]:
         """Return the routes, most specific first."""
@@ -52,11 +54,17 @@ class Endpoints:
         form = _form(request, body)
         if isinstance(form, Refused):
             return self._refusal(request, form)
-        outcome = await run_in_threadpool(self.exchange.answer, request.path_params["tenant"], form)
+        outcome = await run_in_threadpool(self._answer, trace_id(request), request.path_params["tenant"], form)
         if isinstance(outcome, Refused):
             return self._refusal(request, outcome)
         note(request, outcome="granted")
         return json_answer(_grant(outcome), 200, NO_STORE)
+
+    def _answer(self, trace: str, tenant: str, form: list[tuple[str, str]]) -> Token | Refused:
+        outcome = self.exchange.answer(tenant, form)
+        if self.witness is not None:
+            self.witness(Heard(trace, tenant, form, outcome))
+        return outcome
 
     async def metadata_v2(self, request: Request) -> Response:
         """Answer the v2.0 discovery document; MSAL wants its issuer to be on the authority it asked."""
@@ -76,7 +84,7 @@ class Endpoints:
         authority = f"{self.site.base_of(request)}/{tenant}"
         document = {
             "token_endpoint": f"{authority}/oauth2/v2.0/token",
-            "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
             "jwks_uri": f"{authority}/discovery/{version}keys",
             "issuer": issuer,
             "authorization_endpoint": f"{authority}/oauth2/v2.0/authorize",
@@ -113,7 +121,7 @@ class Endpoints:
         self, request: Request, refused: Refused, headers: dict[str, str] | None = None, *, error: str | None = None
     ) -> Response:
         """Write the error of RFC 6749 §5.2 with Entra's additions; the client's own request id is given back."""
-        trace, correlation = str(uuid.uuid4()), _correlation(request)
+        trace, correlation = trace_id(request), _correlation(request)
         timestamp = f"{datetime.fromtimestamp(self.site.store.clock(), UTC):%Y-%m-%d %H:%M:%SZ}"
         ending = f"Trace ID: {trace} Correlation ID: {correlation} Timestamp: {timestamp}"
         document = {

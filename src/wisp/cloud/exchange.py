@@ -1,16 +1,33 @@
 """One token request, from the form to the answer: reads what the decisions need, asks them, signs what they grant."""
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from wisp.cloud import refusals
 from wisp.cloud.assertion import Assertion, read_assertion
 from wisp.cloud.audiences import is_known
-from wisp.cloud.claims import DEFAULT_LIFETIME, Issue, access_token_claims
-from wisp.cloud.directory import Decision, Granted, ManagedIdentity, Signature, Tenant, conclude, match_credential
-from wisp.cloud.form import TokenRequest, read_token_request
+from wisp.cloud.claims import (
+    APPLICATION_LIFETIME,
+    CERTIFICATE,
+    DEFAULT_LIFETIME,
+    SHARED_KEY,
+    Issue,
+    access_token_claims,
+)
+from wisp.cloud.directory import (
+    Application,
+    Client,
+    FederatedCredential,
+    Granted,
+    SecretCheck,
+    Signature,
+    Tenant,
+    conclude,
+    match_credential,
+)
+from wisp.cloud.form import ClientSecret, FederatedAssertion, TokenRequest, read_token_request
 from wisp.cloud.keysource import KeySource
 from wisp.cloud.refusals import Refused
 from wisp.cloud.signing import verifies
@@ -27,12 +44,31 @@ class Token:
 
 
 @dataclass(frozen=True)
+class Heard:
+    """A token request and its answer, for whoever watches; `trace_id` is what the client was told, or could have been.
+
+    The form holds credentials: what is kept of it travels in `Secret`.
+    """
+
+    trace_id: str
+    tenant: str
+    form: Sequence[tuple[str, str]] = field(repr=False)
+    outcome: Token | Refused
+
+
+@dataclass(frozen=True)
 class Exchange:
-    """Entra's token endpoint over `store`; tokens live `lifetime` seconds."""
+    """Entra's token endpoint over `store`; tokens live `lifetime` seconds, an application's an hour at most.
+
+    `own_resources` can be asked for besides Azure's and the registered ones: this cloud itself. An identity's new
+    federated credential is heard of after `propagation` seconds, as on Azure.
+    """
 
     store: Store
     keys: KeySource
     lifetime: int = DEFAULT_LIFETIME
+    own_resources: frozenset[str] = frozenset()
+    propagation: float = 0
 
     def answer(self, tenant_name: str, form: Iterable[tuple[str, str]]) -> Token | Refused:
         """Answer `POST /{tenant_name}/oauth2/v2.0/token` with the given form; may wait for an issuer elsewhere."""
@@ -42,39 +78,69 @@ class Exchange:
         request = read_token_request(form)
         if isinstance(request, Refused):
             return request
-        identity = self.store.identity_of_client(request.client_id)
-        if identity is None:
+        client = self.store.client(request.client_id)
+        if client is None:
             return refusals.application_not_found(request.client_id, tenant.display_name)
-        decision = self._decide(request, identity)
-        match decision:
-            case Refused():
-                return decision
-            case Granted():
-                return self._token(tenant, identity, request)
-            case _:
-                assert_never(decision)
+        refused = self._refusal(request, client)
+        return self._token(tenant, client, request) if refused is None else refused
 
-    def _decide(self, request: TokenRequest, identity: ManagedIdentity) -> Decision:
-        """Read, match and only then fetch keys: nobody can make us call an issuer that no identity trusts."""
-        assertion = read_assertion(request.assertion.reveal())
+    def _refusal(self, request: TokenRequest, client: Client) -> Refused | None:
+        """Say why the client has not shown who it is, or None."""
+        match request.proof:
+            case FederatedAssertion(token):
+                decision = self._decide(token, client)
+                return decision if isinstance(decision, Refused) else None
+            case ClientSecret(value):
+                return self._decide_secret(value, client)
+            case _:
+                assert_never(request.proof)
+
+    def _decide(self, token: Secret, client: Client) -> Granted | Refused:
+        """Read, match and only then fetch keys: nobody can make us call an issuer that no client trusts."""
+        assertion = read_assertion(token.reveal())
         if isinstance(assertion, Refused):
             return assertion
-        credential = match_credential(assertion, self.store.federated_credentials(identity), self.store.clock())
+        credential = match_credential(assertion, self.store.credentials_of(client), self.store.clock())
         if isinstance(credential, Refused):
             return credential
-        return conclude(assertion, credential, self._signature(request, assertion))
+        if self._is_on_its_way(client, credential):
+            return refusals.no_match_yet(assertion.issuer, assertion.subject, assertion.audience)
+        return conclude(assertion, credential, self._signature(token, assertion))
 
-    def _signature(self, request: TokenRequest, assertion: Assertion) -> Signature:
+    def _is_on_its_way(self, client: Client, credential: FederatedCredential) -> bool:
+        if not self.propagation or isinstance(client, Application):
+            return False
+        return credential.name in self.store.federated_since(client, self.store.clock() - self.propagation)
+
+    def _decide_secret(self, secret: Secret, client: Client) -> Refused | None:
+        check = self.store.principals.check_secret(client.client_id, secret)
+        match check:
+            case SecretCheck.RIGHT:
+                return None
+            case SecretCheck.EXPIRED:
+                return refusals.secret_expired(client.client_id)
+            case SecretCheck.WRONG:
+                return refusals.secret_invalid(client.client_id)
+            case _:
+                assert_never(check)
+
+    def _signature(self, token: Secret, assertion: Assertion) -> Signature:
         found = self.keys.find(assertion.issuer, assertion.key_id)
         if isinstance(found, Signature):
             return found
-        return Signature.VERIFIED if verifies(request.assertion, found) else Signature.WRONG
+        return Signature.VERIFIED if verifies(token, found) else Signature.WRONG
 
-    def _token(self, tenant: Tenant, identity: ManagedIdentity, request: TokenRequest) -> Token | Refused:
-        if not is_known(request.audience, self.store.resources()):
+    def _token(self, tenant: Tenant, client: Client, request: TokenRequest) -> Token | Refused:
+        if not is_known(request.audience, [*self.store.resources(), *self.own_resources]):
             return refusals.resource_not_found(request.audience, tenant.display_name)
-        now = int(self.store.clock())
-        issue = Issue(request.audience, now, self.lifetime, os.urandom(32), request.capabilities)
+        issue = Issue(
+            audience=request.audience,
+            issued_at=int(self.store.clock()),
+            lifetime=min(self.lifetime, APPLICATION_LIFETIME) if isinstance(client, Application) else self.lifetime,
+            unique=os.urandom(32),
+            capabilities=request.capabilities,
+            authenticated_by=SHARED_KEY if isinstance(request.proof, ClientSecret) else CERTIFICATE,
+        )
         key = self.store.token_keys()[-1]
         header = {"typ": "JWT", "x5t": key.extra["x5t"]}
-        return Token(key.sign(header, access_token_claims(tenant, identity, issue)), self.lifetime)
+        return Token(key.sign(header, access_token_claims(tenant, client, issue)), issue.lifetime)

@@ -20,12 +20,26 @@ _OPENID = frozenset({"openid", "profile", "offline_access", "email"})  # SDKs ad
 
 
 @dataclass(frozen=True)
+class FederatedAssertion:
+    """A token of an issuer that the client's federated credentials may name."""
+
+    token: Secret
+
+
+@dataclass(frozen=True)
+class ClientSecret:
+    """A shared secret (RFC 6749 §2.3.1), which applications have and managed identities do not."""
+
+    value: Secret
+
+
+@dataclass(frozen=True)
 class TokenRequest:
-    """A client that asks for a token for `audience` and shows `assertion`; `capabilities` are its xms_cc values."""
+    """A client that asks for a token for `audience` and shows a `proof`; `capabilities` are its xms_cc values."""
 
     client_id: str
     audience: str
-    assertion: Secret
+    proof: FederatedAssertion | ClientSecret
     capabilities: tuple[str, ...] = ()
 
 
@@ -42,7 +56,13 @@ def read_token_request(pairs: Iterable[tuple[str, str]]) -> TokenRequest | Refus
         return refusals.scope_malformed(form["scope"])
     if capabilities is None:
         return refusals.request_malformed()
-    return TokenRequest(form["client_id"], audience, Secret(form["client_assertion"]), capabilities)
+    return TokenRequest(form["client_id"], audience, _proof(form), capabilities)
+
+
+def _proof(form: Mapping[str, str]) -> FederatedAssertion | ClientSecret:
+    if "client_assertion" in form:
+        return FederatedAssertion(Secret(form["client_assertion"]))
+    return ClientSecret(Secret(form["client_secret"]))
 
 
 def _once_each(pairs: Iterable[tuple[str, str]]) -> Mapping[str, str] | Refused:
@@ -63,7 +83,7 @@ def _unfit(form: Mapping[str, str]) -> Refused | None:
     if form["grant_type"] != "client_credentials":
         return refusals.grant_not_supported(form["grant_type"])
     if "client_assertion" not in form:
-        return refusals.secret_invalid(form["client_id"]) if "client_secret" in form else refusals.credential_missing()
+        return None if "client_secret" in form else refusals.credential_missing()
     if "client_assertion_type" not in form:
         return refusals.parameter_missing(["client_assertion_type"])
     return None if form["client_assertion_type"] == ASSERTION_TYPE else refusals.request_malformed()

@@ -5,7 +5,8 @@ Every method is one transaction; what it returned is on disk. Names are found in
 
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from wisp.cloud import names
@@ -57,27 +58,32 @@ class Inventory:
         self._database.rows("INSERT INTO subscription VALUES (?, ?, ?)", *row)
         return row
 
-    def put_resource_group(self, name: str, location: str) -> ResourceGroup:
-        """Make the group, or return the one of that name; raises `ConflictError` if that one is elsewhere."""
+    def put_resource_group(self, name: str, location: str, *, tags: Mapping[str, str] | None = None) -> ResourceGroup:
+        """Make the group, or return the one of that name; raises `ConflictError` if that one is elsewhere.
+
+        `tags` replace those it had; None leaves them.
+        """
         names.check_group(name, location)
         subscription = self.subscription()
         with self._database.transaction():
-            statement = "INSERT INTO resource_group VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+            statement = "INSERT INTO resource_group VALUES (?, ?, ?, '{}') ON CONFLICT DO NOTHING"
             self._database.rows(statement, subscription.id, name, location)
             group = self.resource_group(name)
-        _must_be_at(group.location, location, f"resource group {group.name}")
-        return group
+            _must_be_at(group.location, location, f"resource group {group.name}")
+            if tags is not None:
+                self._database.rows("UPDATE resource_group SET tags = ? WHERE name = ?", json.dumps(dict(tags)), name)
+            return self.resource_group(name)
 
     def resource_group(self, name: str) -> ResourceGroup:
         """Return the group called `name`; raises `NotFoundError`."""
         row = self._database.row("SELECT * FROM resource_group WHERE name = ?", name)
         if row is None:
             raise NotFoundError(f"there is no resource group {name}", remedy="make it first")
-        return ResourceGroup(*row)
+        return _group(row)
 
     def resource_groups(self) -> list[ResourceGroup]:
         """Return every group, by name."""
-        return [ResourceGroup(*row) for row in self._database.rows("SELECT * FROM resource_group ORDER BY name")]
+        return [_group(row) for row in self._database.rows("SELECT * FROM resource_group ORDER BY name")]
 
     def delete_resource_group(self, name: str) -> None:
         """Delete the group and all that is in it; nothing happens when there is none."""
@@ -91,10 +97,12 @@ class Inventory:
         location: str,
         *,
         ids: tuple[str | None, str | None] = (None, None),
+        tags: Mapping[str, str] | None = None,
     ) -> ManagedIdentity:
         """Make the identity, or return the one of that resource id, which keeps its client and principal ids.
 
         `ids` are what those of a new one are to be, random where None; raises `ConflictError` if one is another's.
+        `tags` replace those it had; None leaves them.
         """
         names.check_identity(name, location)
         tenant = self.tenant()
@@ -102,12 +110,15 @@ class Inventory:
             group = self.resource_group(group_name)
             client_id, principal_id = (each or _guid() for each in ids)
             new = (group.subscription_id, group.name, name, location, client_id, principal_id, tenant.id)
-            statement = "INSERT INTO identity VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+            statement = "INSERT INTO identity VALUES (?, ?, ?, ?, ?, ?, ?, '{}') ON CONFLICT DO NOTHING"
             self._database.rows(statement, *new)
             self._must_be_there(group.name, name, new)
             identity = self.identity(group.name, name)
-        _must_be_at(identity.location, location, f"identity {identity.name}")
-        return identity
+            _must_be_at(identity.location, location, f"identity {identity.name}")
+            if tags is not None:
+                statement = "UPDATE identity SET tags = ? WHERE client_id = ?"
+                self._database.rows(statement, json.dumps(dict(tags)), identity.client_id)
+            return self.identity(group.name, name)
 
     def _must_be_there(self, group: str, name: str, wanted: Row) -> None:
         """Raise for an identity that was not made, since one of its ids is another's."""
@@ -121,17 +132,17 @@ class Inventory:
         row = self._database.row("SELECT * FROM identity WHERE resource_group = ? AND name = ?", group_name, name)
         if row is None:
             raise NotFoundError(f"there is no identity {name} in resource group {group_name}", remedy="make it first")
-        return ManagedIdentity(*row)
+        return _identity(row)
 
     def identity_of_client(self, client_id: str) -> ManagedIdentity | None:
         """Return the identity whose client id this is."""
         row = self._database.row("SELECT * FROM identity WHERE client_id = ?", client_id.lower())
-        return None if row is None else ManagedIdentity(*row)
+        return None if row is None else _identity(row)
 
     def identities(self) -> list[ManagedIdentity]:
         """Return every identity, by group and name."""
         rows = self._database.rows("SELECT * FROM identity ORDER BY resource_group, name")
-        return [ManagedIdentity(*each) for each in rows]
+        return [_identity(each) for each in rows]
 
     def delete_identity(self, identity: ManagedIdentity) -> None:
         """Delete the identity and its federated credentials; nothing happens when it is gone already."""
@@ -169,14 +180,20 @@ class Inventory:
                 must_fit(each, [other for other in final.values() if other is not each])
             owner = identity.client_id
             self._database.many(_FORGET, [(owner, each.name) for each in new])
-            rows = [(owner, each.name, each.issuer, each.subject, json.dumps(each.audiences)) for each in new]
-            self._database.many("INSERT INTO federated_credential VALUES (?, ?, ?, ?, ?)", rows)
+            now = self.clock()
+            rows = [(owner, each.name, each.issuer, each.subject, json.dumps(each.audiences), now) for each in new]
+            self._database.many("INSERT INTO federated_credential VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def federated_credentials(self, identity: ManagedIdentity) -> list[FederatedCredential]:
         """Return the identity's federated credentials, by name."""
         query = "SELECT name, issuer, subject, audiences FROM federated_credential WHERE client_id = ? ORDER BY name"
         rows = self._database.rows(query, identity.client_id)
         return [FederatedCredential(row[0], row[1], row[2], _audiences(row[3])) for row in rows]
+
+    def federated_since(self, identity: ManagedIdentity, since: float) -> set[str]:
+        """Return the names of the federated credentials that were made or replaced after `since` (Unix seconds)."""
+        query = "SELECT name FROM federated_credential WHERE client_id = ? AND created > ?"
+        return {name for (name,) in self._database.rows(query, identity.client_id, since)}
 
     def delete_federated_credential(self, identity: ManagedIdentity, name: str) -> None:
         """Delete the credential called `name`; nothing happens when there is none."""
@@ -227,6 +244,15 @@ def _guid() -> str:
 def _must_be_at(there: str, wanted: str, what: str) -> None:
     if there.lower() != wanted.lower():
         raise ConflictError(f"{what} already exists in {there}", remedy=f"use {there} or another name, not {wanted}")
+
+
+def _group(row: Row) -> ResourceGroup:
+    subscription_id, name, location, tags = row
+    return ResourceGroup(subscription_id, name, location, json.loads(tags))
+
+
+def _identity(row: Row) -> ManagedIdentity:
+    return replace(ManagedIdentity(*row[:7]), tags=json.loads(row[7]))
 
 
 def must_fit(credential: FederatedCredential, others: list[FederatedCredential]) -> None:

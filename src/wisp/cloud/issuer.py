@@ -4,6 +4,7 @@ Discovery and key set are those of the API server (Kubernetes, "Service account 
 slash and the key set is below it at openid/v1/jwks, as on AKS.
 """
 
+import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from wisp.cloud.signing import SigningKey
 from wisp.secret import Secret
 
 KEYS_PATH = "openid/v1/jwks"
+_PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "k"})  # RFC 7518 §6
 MINIMUM_LIFETIME = 600  # seconds; the API server refuses less
 _WARN_AFTER = 3600 + 7  # seconds; what a projected token of an hour carries
 
@@ -62,6 +64,20 @@ def discovery(issuer_url: str) -> dict[str, object]:
 def key_set(issuer: Issuer) -> dict[str, object]:
     """Return the published keys (RFC 7517)."""
     return {"keys": [each.published() for each in issuer.keys]}
+
+
+def check_key_set(text: str) -> None:
+    """Check that `text` is a key set to publish: at least one key, nothing private in any; raises `RequestError`."""
+    try:
+        published = json.loads(text)["keys"]
+        kids = [each["kid"] for each in published]
+        private = any(_PRIVATE & each.keys() for each in published)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise RequestError("the key set cannot be read", remedy="give what /openid/v1/jwks answers") from error
+    if private:
+        raise RequestError("the key set holds private keys", remedy="give the public ones alone")
+    if not kids:
+        raise RequestError("the key set is empty", remedy="give what /openid/v1/jwks answers")
 
 
 def service_account_token(issuer: Issuer, issuer_url: str, projection: Projection, *, now: float) -> Secret:

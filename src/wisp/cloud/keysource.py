@@ -1,5 +1,7 @@
 """Where Entra finds the keys of an assertion's issuer: this cloud's own issuers at once, others over https."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,13 +31,17 @@ class OwnIssuers:
     elsewhere: KeySource
 
     def find(self, issuer_url: str, key_id: str) -> Found:
-        """Look the key up in the store when the URL is one of ours."""
+        """Look the key up in the store when the URL is one of ours, or its keys were given."""
         base, slash, rest = issuer_url.partition("/oidc/")
         if base not in self.base_urls or not slash:
-            return self.elsewhere.find(issuer_url, key_id)
+            given = self.store.fleet.given_keys(url=issuer_url)
+            return self.elsewhere.find(issuer_url, key_id) if given is None else find_key(json.loads(given), key_id)
         issuer = self.store.issuer(rest.removesuffix("/"))
         if issuer is None or not rest.endswith("/"):
             return Signature.ISSUER_UNREACHABLE
+        given = self.store.fleet.given_keys(path=issuer.path, name=issuer.name)
+        if given is not None:
+            return find_key(json.loads(given), key_id)
         for each in issuer.keys:
             if each.key_id == key_id:
                 return each.public
@@ -48,6 +54,15 @@ class NoOthers:
     def find(self, issuer_url: str, key_id: str) -> Found:  # noqa: ARG002 -- the protocol's signature
         """Say that the issuer cannot be reached."""
         return Signature.ISSUER_UNREACHABLE
+
+
+def find_key(key_set: Mapping[str, object], key_id: str) -> Found:
+    """Find a key in a published key set (RFC 7517)."""
+    published = key_set.get("keys")
+    for each in published if isinstance(published, list) else []:
+        if isinstance(each, dict) and each.get("kid") == key_id:
+            return read_key(each)
+    return Signature.KEY_NOT_PUBLISHED
 
 
 def read_key(jwk: dict[str, object]) -> Found:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from wisp.cloud.arm.call import OPERATION_SECONDS
 from wisp.cloud.claims import DEFAULT_LIFETIME
 from wisp.cloud.fetching import HttpsFetch
 from wisp.cloud.names import is_host, is_issuer_url
+from wisp.cloud.pages.guard import is_this_machine
 from wisp.cloud.remote import RemoteIssuers
 from wisp.cloud.seeding import load_seed, plant
 from wisp.cloud.server import Options, create_app
@@ -32,7 +34,9 @@ class Settings:
     `port` 0 picks a free one; `advertise` are the names and addresses that clients use, the first of them in URLs;
     `token_lifetime` is in seconds; `issuer_ca` is trusted for issuers elsewhere, besides the system's authorities;
     `quiet` leaves out the log line of each request; `issuer_bases` are base URLs that its issuers are known by as well,
-    though nobody need answer there; `seed` is a file of what is to be there first.
+    though nobody need answer there; `seed` is a file of what is to be there first; a cluster takes `operation_seconds`
+    to be made, changed or deleted, a federated credential `propagation` seconds until it is heard of; `page` serves
+    the web page, by default on a loopback address only.
     """
 
     state: Path
@@ -44,6 +48,15 @@ class Settings:
     quiet: bool = False
     issuer_bases: tuple[str, ...] = ()
     seed: Path | None = None
+    operation_seconds: float = OPERATION_SECONDS
+    propagation: float = 0
+    page: bool | None = None
+
+    @property
+    def has_page(self) -> bool:
+        """Whether the web page is served."""
+        on_loopback = self.host == "localhost" or is_this_machine(self.host)
+        return on_loopback if self.page is None else self.page
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -72,13 +85,23 @@ def serve(settings: Settings) -> None:
         store.token_keys()
         _write_authority(settings.ca_file, store.authority.certificate_pem)
         log = _no_line if settings.quiet else _error_line
-        app = create_app(store, url, Options(aliases, elsewhere, settings.token_lifetime, log))
+        options = Options(
+            aliases,
+            elsewhere,
+            settings.token_lifetime,
+            log,
+            operation_seconds=settings.operation_seconds,
+            propagation=settings.propagation,
+            page=settings.has_page,
+        )
+        app = create_app(store, url, options)
         tls = tls_context(store.authority.server_certificate(settings.names))
         run(app, listener, tls, ready=lambda: _write_line(sys.stdout, _listening(url, settings)))
 
 
 def _listening(url: str, settings: Settings) -> dict[str, object]:
-    return {"event": "listening", "url": url, "authority_host": f"{url}/", "ca_file": str(settings.ca_file)}
+    page = {"page": f"{url}/"} if settings.has_page else {}
+    return {"event": "listening", "url": url, "authority_host": f"{url}/", "ca_file": str(settings.ca_file), **page}
 
 
 def _check_names(names: tuple[str, ...]) -> None:

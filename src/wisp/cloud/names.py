@@ -18,6 +18,7 @@ _LOCATION = re.compile(r"[A-Za-z0-9]{1,60}")
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _RESOURCE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/][^\s]*")
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_NAME_LIMIT = 120  # characters of an application's display name
 _LIMIT = 600  # characters of an issuer, a subject or an audience
 
 
@@ -38,6 +39,14 @@ def check_cluster(name: str) -> None:
     _check(_CLUSTER, name, "cluster", "up to 63 letters, digits, - or _, a letter or digit first and last")
 
 
+def check_principal(display_name: str, client_id: str | None) -> None:
+    """Check an application's display name, and the client id that it may bring along."""
+    if not 0 < len(display_name) <= _NAME_LIMIT or not display_name.isprintable():
+        raise RequestError(f"{display_name!a:.80} is no valid application name", remedy="give 1 to 120 characters")
+    if client_id is not None:
+        _check(_GUID, client_id, "client id", "a GUID, or leave it out")
+
+
 def check_credential(name: str, issuer: str, subject: str, audiences: tuple[str, ...]) -> None:
     """Check a federated credential: its name, an https issuer, a subject and one audience."""
     _check(_CREDENTIAL, name, "federated credential", "3 to 120 letters, digits, - or _, a letter or digit first")
@@ -48,6 +57,16 @@ def check_credential(name: str, issuer: str, subject: str, audiences: tuple[str,
             raise RequestError(f"the {what} {value!a:.80} cannot be used", remedy=f"give 1 to {_LIMIT} characters")
     if not is_issuer_url(issuer):
         raise RequestError(f"the issuer {issuer} cannot be fetched", remedy="give an https URL without query or user")
+
+
+def is_credential_name(name: str) -> bool:
+    """Tell whether a federated credential can be called `name`."""
+    return _CREDENTIAL.fullmatch(name) is not None
+
+
+def is_guid(text: str) -> bool:
+    """Tell whether `text` is a GUID."""
+    return _GUID.fullmatch(text) is not None
 
 
 def is_issuer_url(text: str) -> bool:

@@ -74,6 +74,15 @@ def subject_mismatch(subject: str) -> Refused:
     return _no_match(700213, "subject", subject)
 
 
+def no_match_yet(issuer: str, subject: str, audience: str) -> Refused:
+    """70021: a federated credential matches, and is too new to be known everywhere; Entra's older words."""
+    text = (
+        f"No matching federated identity record found for presented assertion. Assertion Issuer: '{issuer}'. Assertion "
+        f"Subject: '{subject}'. Assertion Audience: '{audience}'. {_FEDERATION}"
+    )
+    return _refusal(70021, "invalid_request", text)
+
+
 def _no_match(code: int, field: str, value: str) -> Refused:
     text = f"No matching federated identity record found for presented assertion {field} '{value}'."
     return _refusal(code, "invalid_client", f"{text} {_CHECK} {_FEDERATION}")
@@ -158,12 +167,22 @@ def credential_missing() -> Refused:
 
 
 def secret_invalid(client_id: str) -> Refused:
-    """7000215: a client secret was presented; a managed identity has none."""
+    """7000215: the client has no such secret; a managed identity has none at all."""
     text = (
         "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not "
         f"the client secret ID, for a secret added to app '{client_id}'."
     )
     return _refusal(7000215, "invalid_client", text)
+
+
+def secret_expired(client_id: str) -> Refused:
+    """7000222: the secret was right once."""
+    text = (
+        f"The provided client secret keys for app '{client_id}' are expired. Visit the Azure portal to create new keys "
+        "for your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for added security: "
+        "https://aka.ms/certCreds."
+    )
+    return _refusal(7000222, "invalid_client", text)
 
 
 def grant_not_supported(grant: str) -> Refused:

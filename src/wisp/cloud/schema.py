@@ -12,42 +12,11 @@ from collections.abc import Generator
 from pathlib import Path
 
 from wisp.cloud.errors import StateError
+from wisp.cloud.migrations import MIGRATIONS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = len(MIGRATIONS)
 _APPLICATION_ID = 0x77697370  # "wisp": tells our file from any other SQLite database
 _BUSY_MILLISECONDS = 10_000
-
-_SCHEMA = """
--- A table's columns are in the order of its record's fields.
-CREATE TABLE tenant (id TEXT PRIMARY KEY, display_name TEXT NOT NULL, created INTEGER NOT NULL) STRICT;
-CREATE TABLE subscription (
-    id TEXT PRIMARY KEY, tenant_id TEXT NOT NULL REFERENCES tenant, display_name TEXT NOT NULL
-) STRICT;
-CREATE TABLE resource_group (
-    subscription_id TEXT NOT NULL REFERENCES subscription, name TEXT NOT NULL COLLATE NOCASE, location TEXT NOT NULL,
-    PRIMARY KEY (name, subscription_id)
-) STRICT;
-CREATE TABLE identity (
-    subscription_id TEXT NOT NULL, resource_group TEXT NOT NULL COLLATE NOCASE, name TEXT NOT NULL COLLATE NOCASE,
-    location TEXT NOT NULL, client_id TEXT PRIMARY KEY, principal_id TEXT NOT NULL UNIQUE,
-    tenant_id TEXT NOT NULL REFERENCES tenant,
-    UNIQUE (resource_group, name, subscription_id),
-    FOREIGN KEY (subscription_id, resource_group) REFERENCES resource_group (subscription_id, name)
-        ON DELETE CASCADE
-) STRICT;
-CREATE TABLE federated_credential (
-    client_id TEXT NOT NULL REFERENCES identity ON DELETE CASCADE, name TEXT NOT NULL COLLATE NOCASE,
-    issuer TEXT NOT NULL, subject TEXT NOT NULL, audiences TEXT NOT NULL,
-    PRIMARY KEY (client_id, name), UNIQUE (client_id, issuer, subject)
-) STRICT;
-CREATE TABLE issuer (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE) STRICT;
-CREATE TABLE signing_key (
-    number INTEGER PRIMARY KEY, owner TEXT NOT NULL, key_id TEXT NOT NULL, pem BLOB NOT NULL, extra TEXT NOT NULL,
-    UNIQUE (owner, key_id)
-) STRICT;
-CREATE TABLE certificate (name TEXT PRIMARY KEY, key_pem BLOB NOT NULL, certificate_pem BLOB NOT NULL) STRICT;
-CREATE TABLE resource (uri TEXT PRIMARY KEY) STRICT;
-"""
 
 
 def open_state(path: Path) -> sqlite3.Connection:
@@ -103,11 +72,10 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = FULL")  # some builds of SQLite have less with a write-ahead log
     with _transaction(connection, "BEGIN"):
-        ours = _is_ours(connection, path)
-    if not ours:
-        with _transaction(connection, "BEGIN IMMEDIATE"):  # two processes may both have found the file empty
-            if not _is_ours(connection, path):
-                _create(connection)
+        version = _version(connection, path)
+    if version < SCHEMA_VERSION:
+        with _transaction(connection, "BEGIN IMMEDIATE"):  # two processes may both have found the file old
+            _migrate(connection, _version(connection, path))
     # The one statement that does not wait for others; until it succeeds, in whichever process, all is slower but right.
     with contextlib.suppress(sqlite3.OperationalError):
         connection.execute("PRAGMA journal_mode = WAL")
@@ -125,21 +93,22 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> Generator[None]:
     connection.execute("COMMIT")
 
 
-def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
-    """Tell our database from an empty one; raise for any other."""
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return how many migrations our database has had, 0 for an empty one; raise for any other."""
     application, version = (_number(connection, f"PRAGMA {name}") for name in ("application_id", "user_version"))
     if application == _APPLICATION_ID:
         if version > SCHEMA_VERSION:
             raise unusable(path, "a newer wisp made it; upgrade wisp to read it")
-        return True
+        return version
     if _number(connection, "SELECT count(*) FROM sqlite_schema"):
         raise unusable(path, "it is a database, but no state of wisp's")
-    return False
+    return 0
 
 
-def _create(connection: sqlite3.Connection) -> None:
-    for statement in _SCHEMA.split(";\n"):
-        connection.execute(statement)
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    for migration in MIGRATIONS[version:]:
+        for statement in migration.split(";\n"):
+            connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 

@@ -1,6 +1,7 @@
 """The HTTP application: puts the routes of Entra and of the issuers together, and answers what none of them takes."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from starlette.applications import Starlette
@@ -10,9 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from wisp.cloud.arm.call import OPERATION_SECONDS
+from wisp.cloud.arm.server import ResourceManager
 from wisp.cloud.claims import DEFAULT_LIFETIME
 from wisp.cloud.endpoints import Endpoints
-from wisp.cloud.exchange import Exchange
+from wisp.cloud.exchange import Exchange, Heard
 from wisp.cloud.issuer import KEYS_PATH, Issuer, discovery, key_set
 from wisp.cloud.keysource import KeySource, NoOthers, OwnIssuers
 from wisp.cloud.store import Store
@@ -27,13 +30,18 @@ class Options:
     """What a cloud may be told besides its store and URL.
 
     `aliases` are further base URLs; `elsewhere` finds the keys of issuers that are not this cloud's own;
-    `lifetime` is that of access tokens in seconds; `log` takes one record a request.
+    `lifetime` is that of access tokens in seconds; `log` takes one record a request; long-running operations of
+    Resource Manager take `operation_seconds`, a new federated credential `propagation` seconds until it is heard of;
+    `page` serves the web page.
     """
 
     aliases: Sequence[str] = ()
     elsewhere: KeySource = field(default_factory=NoOthers)
     lifetime: int = DEFAULT_LIFETIME
     log: Log = lambda record: None  # noqa: ARG005 -- a default that says nothing
+    operation_seconds: float = OPERATION_SECONDS
+    propagation: float = 0
+    page: bool = False
 
 
 def create_app(store: Store, base_url: str, options: Options | None = None) -> Starlette:
@@ -42,17 +50,29 @@ def create_app(store: Store, base_url: str, options: Options | None = None) -> S
     site = Site(store, base_url.rstrip("/"), tuple(options.aliases))
     keys = OwnIssuers(store, site.base_urls, options.elsewhere)
     issuers = _Issuers(site)
+    record, pages = _page(site) if options.page else (None, [])
     routes = [
         Route("/healthz", _healthy),
         Route("/oidc/{issuer}/.well-known/openid-configuration", issuers.discovery),
         Route(f"/oidc/{{issuer}}/{KEYS_PATH}", issuers.keys),
-        *Endpoints(site, Exchange(store, keys, options.lifetime)).routes(),
+        *ResourceManager(site, options.operation_seconds).routes(),
+        *Endpoints(site, Exchange(store, keys, options.lifetime, site.base_urls, options.propagation), record).routes(),
+        *pages,
     ]
     return Starlette(
         routes=routes,
         middleware=[Middleware(RequestLog, log=options.log)],
         exception_handlers={HTTPException: _http_error, WispError: _state_error},
     )
+
+
+def _page(site: Site) -> tuple[Callable[[Heard], None], list[Route]]:
+    """Return the page's routes, and what keeps note of exchanges for it; a cloud without a page loads no templates."""
+    from wisp.cloud.pages.record import Record  # noqa: PLC0415 -- as said
+    from wisp.cloud.pages.routes import Pages  # noqa: PLC0415
+
+    record = Record(site.store)
+    return record, Pages(site, record).routes()
 
 
 @dataclass(frozen=True)
@@ -68,7 +88,9 @@ class _Issuers:
 
     async def keys(self, request: Request) -> Response:
         """Answer the key set."""
-        return json_answer(key_set(self._issuer(request)), headers=_PUBLIC)
+        issuer = self._issuer(request)
+        given = self.site.store.fleet.given_keys(path=issuer.path, name=issuer.name)
+        return json_answer(key_set(issuer) if given is None else json.loads(given), headers=_PUBLIC)
 
     def _issuer(self, request: Request) -> Issuer:
         issuer = self.site.store.issuer(request.path_params["issuer"])

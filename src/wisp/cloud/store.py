@@ -11,11 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from wisp.cloud.assignments import Assignments
 from wisp.cloud.authority import Authority
 from wisp.cloud.database import Database
+from wisp.cloud.directory import Application, Client, FederatedCredential
+from wisp.cloud.fleet import Fleet
 from wisp.cloud.inventory import Inventory
 from wisp.cloud.issuer import Issuer
 from wisp.cloud.keyring import Keyring
+from wisp.cloud.principals import Principals
 from wisp.cloud.signing import NewKey, SigningKey, new_rsa_key
 
 
@@ -34,6 +38,9 @@ class Store(Inventory):
         super().__init__(database, clock)
         self._keyring = Keyring(database, clock, new_key)
         self.authority = Authority(database, clock)
+        self.fleet = Fleet(database, clock, self._keyring)
+        self.assignments = Assignments(database, clock)
+        self.principals = Principals(database, clock, lambda: self.tenant().id)
 
     @property
     def path(self) -> Path:
@@ -51,6 +58,16 @@ class Store(Inventory):
     def close(self) -> None:
         """Close the file; every method raises `StateError` afterwards."""
         self._database.close()
+
+    def client(self, client_id: str) -> Client | None:
+        """Return who has this client id: a managed identity or an application."""
+        return self.identity_of_client(client_id) or self.principals.of_client(client_id)
+
+    def credentials_of(self, client: Client) -> list[FederatedCredential]:
+        """Return the client's federated credentials, by name."""
+        if isinstance(client, Application):
+            return self.principals.credentials(client)
+        return self.federated_credentials(client)
 
     @contextmanager
     def changing(self) -> Generator[Change]:

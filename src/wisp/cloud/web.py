@@ -5,6 +5,7 @@ Nothing logs a body, a query or a header: tokens and assertions travel there.
 
 import json
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from wisp.cloud.store import Store
 Log = Callable[[Mapping[str, object]], None]
 Headers = Mapping[str, str]
 
+UNLOGGED = "wisp.unlogged"  # a scope's mark: this request is no news, such as a page asking whether there is any
 NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}  # RFC 6749 §5.1
 
 
@@ -55,6 +57,12 @@ async def read_body(request: Request, limit: int) -> bytes | None:
     return bytes(body)
 
 
+def trace_id(request: Request) -> str:
+    """Return the id that this request goes by, in Entra's errors and on the page; made on first use."""
+    made: str = request.scope.setdefault("wisp.trace_id", str(uuid.uuid4()))
+    return made
+
+
 def note(request: Request, **facts: object) -> None:
     """Add `facts` to the log line of this request; they must not hold a secret."""
     request.scope.setdefault("wisp.facts", {}).update(facts)
@@ -82,7 +90,8 @@ class RequestLog:
         try:
             await self._app(scope, receive, watched)
         finally:
-            self._log(_line(scope, statuses[0], time.perf_counter() - start))
+            if not scope.get(UNLOGGED):
+                self._log(_line(scope, statuses[0], time.perf_counter() - start))
 
 
 def _line(scope: Scope, status: int, seconds: float) -> dict[str, object]:

@@ -98,7 +98,7 @@ def _start_cloud(wanted: LocalCloud, site: Site, stack: contextlib.ExitStack) ->
     """Start the cloud, and fill it meanwhile: what takes time, the first time, is generating keys."""
     state = wanted.state or Path(stack.enter_context(TemporaryDirectory(prefix="wisp-run-"))) / "run.db"
     listen = ("--host", site.host, "--port", str(site.ports[0]), "--issuer-base", ISSUER_BASE)
-    rest = ("--token-lifetime", str(wanted.token_lifetime), "--quiet")
+    rest = ("--token-lifetime", str(wanted.token_lifetime), "--no-page", "--quiet")
     command = (sys.executable, "-m", "wisp", "cloud", "serve", "--state", str(state), *listen, *rest)
     cloud = stack.enter_context(beside("the local cloud", site.node, *command))
     from wisp.run.local import federate  # noqa: PLC0415 -- cryptography takes its time to load, as it does for the cloud

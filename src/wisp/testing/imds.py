@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wisp.imds.request import TOKEN_PATH
+from wisp.imds.variables import told
 from wisp.lab.plain import reserved_port
 from wisp.lab.processes import Component
 from wisp.proxy.probe import probe
-from wisp.run.environment import LOOPBACK, told
+from wisp.run.environment import LOOPBACK
 from wisp.run.parts import in_memory, path_of
 from wisp.secret import Secret
 from wisp.testing.cloud import Cloud

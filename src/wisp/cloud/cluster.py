@@ -1,0 +1,66 @@
+"""A managed cluster and what is behind it, as values; knows neither Resource Manager's wire format nor the store.
+
+What a cluster is doing ends by the clock: nobody has to ask for it to end.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+ANY = "*"  # the backing of every cluster that has none of its own
+
+
+class Activity(Enum):
+    """What a cluster was last told to do; the words are those of provisioningState."""
+
+    CREATING = "Creating"
+    UPDATING = "Updating"
+    DELETING = "Deleting"
+
+
+@dataclass(frozen=True)
+class ManagedCluster:
+    """A cluster: `asked` is what its owner wanted, `activity` lasts until `until` (Unix seconds).
+
+    `issuer` is the name of the issuer that this cloud runs for it, empty while it has none.
+    """
+
+    subscription_id: str
+    resource_group: str
+    name: str
+    location: str
+    asked: Mapping[str, object] = field(hash=False)
+    issuer: str
+    principal_id: str
+    kubelet_client_id: str
+    kubelet_object_id: str
+    activity: Activity
+    until: float
+
+    @property
+    def resource_id(self) -> str:
+        """The id as Azure writes it, `resourcegroups` in lower case."""
+        group = f"/subscriptions/{self.subscription_id}/resourcegroups/{self.resource_group}"
+        return f"{group}/providers/Microsoft.ContainerService/managedClusters/{self.name}"
+
+    def provisioning_state(self, now: float) -> str:
+        """Return Creating, Updating, Deleting or Succeeded."""
+        return self.activity.value if now < self.until else "Succeeded"
+
+    def is_gone(self, now: float) -> bool:
+        """Tell whether its deletion has ended."""
+        return self.activity is Activity.DELETING and now >= self.until
+
+
+@dataclass(frozen=True)
+class Backing:
+    """What is behind the cluster called `cluster`: the kubeconfig of a real API server, and its issuer.
+
+    `issuer_url` empty: the issuer is the one that this cloud runs for the cluster. `key_set` is what the API server
+    publishes at /openid/v1/jwks (RFC 7517); empty: the issuer itself is asked, as Entra would.
+    """
+
+    cluster: str
+    kubeconfig: str = field(repr=False)
+    issuer_url: str = ""
+    key_set: str = ""

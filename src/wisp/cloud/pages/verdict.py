@@ -1,0 +1,72 @@
+"""Why there was no token, in one line and in plain words; knows the refusal and the comparison alone."""
+
+from collections.abc import Sequence
+
+from wisp.cloud.pages.comparison import Compared
+from wisp.cloud.pages.decoded import Decoded, number
+from wisp.cloud.pages.readable import moment, span
+from wisp.cloud.refusals import Refused
+
+_SHORT = {
+    5002727: "the assertion's header names another type than JWT",
+    5002730: "the key or its algorithm cannot be used: Entra takes RS256 alone",
+    50027: "the assertion is no JWT, lacks a claim, or its signature does not verify",
+    50166: "the issuer's documents could not be fetched",
+    500011: "the tenant knows no such resource",
+    70003: "the grant is not supported",
+    70011: "the scope names no resource",
+    700016: "no identity has this client id",
+    700024: "the assertion was outside its valid time",
+    700211: "the identity trusts no such issuer",
+    700212: "the identity trusts no such audience",
+    700213: "the identity trusts no such subject",
+    7000215: "a client secret was presented, and it is not valid",
+    7000218: "neither an assertion nor a secret was presented",
+    7000272: "the issuer does not publish the key that signed the assertion",
+    90002: "the tenant is not this one",
+    900144: "a parameter is missing from the request",
+    9002313: "the request is malformed",
+}
+_ADVICE = {
+    5002730: "Sign with an RSA key and RS256.",
+    50027: "Present the service account token whole and unchanged, signed with a key that its issuer publishes.",
+    50166: "See that the issuer's discovery document can be reached from here, and that --issuer-ca trusts its server.",
+    500011: 'If the resource is your own, register it: wisp cloud resource --state "$STATE" URI.',
+    70011: "Ask for the resource followed by /.default.",
+    700016: "Use the client id of an identity below, not its principal (object) id, nor one of another cloud.",
+    700024: "Read the token file anew for every exchange: kubelet replaces it. If the clock is wrong, set it.",
+    7000215: "A managed identity has no secret: present a federated assertion.",
+    7000272: "The key was rotated away, or another cluster with the same issuer URL signed: project a new token.",
+    90002: "Set AZURE_TENANT_ID to this cloud's tenant.",
+}
+
+
+def in_short(refused: Refused, compared: Sequence[Compared]) -> str:
+    """Return one line, without a full stop: the first field that differs, else what the code means."""
+    for each in compared:
+        if not each.matches:
+            return f"{each.field.value} {each.explanation}"
+    return _SHORT.get(refused.code) or refused.text.partition(". ")[0].rstrip(".")
+
+
+def advice(refused: Refused) -> str:
+    """Return what to do about a refusal that no federated credential is to blame for; may be empty."""
+    return _ADVICE.get(refused.code, "")
+
+
+def untimely(assertion: Decoded, at: float) -> str:
+    """Say how the assertion was outside its valid time at `at` (Unix seconds); empty when it was not."""
+    starts, ends = number(assertion.payload, "nbf"), number(assertion.payload, "exp")
+    if ends is None:
+        return "has no expiry"
+    if at >= ends:
+        return f"expired {span(at - ends)} before it was presented"
+    if starts is not None and at < starts:
+        return f"is valid only {span(starts - at)} after it was presented"
+    return ""
+
+
+def period(assertion: Decoded) -> str:
+    """Write from when to when the assertion is valid."""
+    starts, ends = number(assertion.payload, "nbf"), number(assertion.payload, "exp")
+    return f"{'always' if starts is None else moment(starts)} to {'no end' if ends is None else moment(ends)}"
