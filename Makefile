@@ -66,6 +66,10 @@ fuzz-nightly: ready $(FUZZ_READY) ## fuzz for HOURS (8), with a new seed, beginn
 bench: ready ## measure the sidecar against a bare server (REFERENCE_PROXY=path adds a third column)
 	@$(BIN)/python -m bench
 
+.PHONY: bench-webhook
+bench-webhook: ready ## measure the webhook against a bare TLS server
+	@$(BIN)/python -m bench.webhook
+
 .PHONY: screenshots
 screenshots: ready ## take the pictures of docs/page.md anew (needs chromium; prettiest with fonts-inter and fonts-jetbrains-mono)
 	@$(BIN)/python -m tests.cloud.pages.screenshots docs/images

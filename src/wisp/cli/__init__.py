@@ -14,6 +14,7 @@ COMMANDS = {  # name -> help; a command's module is wisp.cli.NAME and its click 
     "inject": "Put identities into manifests, as the webhook would.",
     "redirect": "Send the pod's metadata traffic to the sidecar.",
     "run": "Run a command with a managed identity, on this machine.",
+    "webhook": "Give pods their identity as they are made: the admission webhook.",
 }
 
 

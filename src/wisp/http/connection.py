@@ -36,12 +36,21 @@ Event: TypeAlias = Request | Continue | Reject
 class Memo(dict[bytes, Request]):
     """Heads seen before and the requests they are: a workload asks with the same bytes again and again."""
 
-    def remember(self, head: bytes, request: Request, most: int = 32) -> None:
-        """Keep a bodiless request; start over when `most` heads are held."""
-        if len(head) <= _MEMO_HEAD:
-            if len(self) >= most:
+    def __init__(self) -> None:
+        super().__init__()
+        self.with_body: dict[bytes, Head] = {}
+        """Those that a body of so many bytes follows."""
+
+    def remember(self, raw: bytes, head: Head, most: int = 32) -> None:
+        """Keep a head; start over when `most` are held."""
+        if len(raw) <= _MEMO_HEAD:
+            if len(self) + len(self.with_body) >= most:
                 self.clear()
-            self[head] = request
+                self.with_body.clear()
+            if head.length == 0:
+                self[raw] = head.request
+            else:
+                self.with_body[raw] = head
 
 
 class Connection:
@@ -50,10 +59,11 @@ class Connection:
     Call `receive` with what arrived, then `next_event` until it gives None. After a `Reject` nothing more comes.
     """
 
-    __slots__ = ("_body", "_buffer", "_continue_sent", "_head", "_memo", "_rejected")
+    __slots__ = ("_body", "_body_limit", "_buffer", "_continue_sent", "_head", "_memo", "_rejected")
 
-    def __init__(self, memo: Memo | None = None) -> None:
+    def __init__(self, memo: Memo | None = None, body_limit: int = BODY_LIMIT) -> None:
         self._memo = Memo() if memo is None else memo
+        self._body_limit = body_limit
         self._buffer = bytearray()
         self._head: Head | None = None
         self._body: ChunkedBody | None = None
@@ -75,6 +85,11 @@ class Connection:
                 return known
         self._buffer += data
         return self.next_event()
+
+    def keep(self, data: bytes) -> None:
+        """Take `data` without looking at it: while a request is being answered, the next ones wait."""
+        if not self._rejected:
+            self._buffer += data
 
     def next_event(self) -> Event | None:
         """Return the next event that the bytes at hand complete, or None when more are needed."""
@@ -98,21 +113,30 @@ class Connection:
             return reject
         raw = bytes(buffer[:end])
         del buffer[:end]
-        return self._memo.get(raw) or self._parsed(raw)
+        request = self._memo.get(raw)
+        if request is not None:
+            return request
+        head = self._memo.with_body.get(raw)
+        return self._parsed(raw) if head is None else self._begin_body(head)
 
     def _parsed(self, raw: bytes) -> Event | None:
         head = parse_head(raw)
         if isinstance(head, Reject):
             return head
         if head.length == 0:
-            self._memo.remember(raw, head.request)
+            self._memo.remember(raw, head)
             return head.request
-        if head.length == CHUNKED or head.length > BODY_LIMIT:
+        if head.length == CHUNKED or head.length > self._body_limit:
             from wisp.http.chunked import ChunkedBody, too_large
 
-            if head.length > BODY_LIMIT:
-                return too_large(BODY_LIMIT)
-            self._body = ChunkedBody(BODY_LIMIT)
+            if head.length > self._body_limit:
+                return too_large(self._body_limit)
+            self._body = ChunkedBody(self._body_limit)
+        else:
+            self._memo.remember(raw, head)
+        return self._begin_body(head)
+
+    def _begin_body(self, head: Head) -> Event | None:
         self._head = head
         self._continue_sent = False
         return self._take_body(head)
