@@ -1,5 +1,8 @@
 """Remembers what was decided about a pod, for the next one like it: pods of one ReplicaSet are alike to the byte.
 
+They are but for `metadata.managedFields`, which has the second of its writing in it and no part in any decision; names
+and uids are given after admission (k8s.io/apiserver, pkg/registry/generic/registry/store.go, `create`).
+
 Pure. An answer holds for the same pod, namespace and operation, and while the service account is the same object: a
 change of it, however small, is a new one.
 """
@@ -35,6 +38,14 @@ class Envelope(msgspec.Struct, gc=False):
     request: _Asked
 
 
+class _Metadata(msgspec.Struct, gc=False):
+    managedFields: msgspec.Raw = msgspec.Raw(b"")  # noqa: N815 -- the API's name
+
+
+class _Pod(msgspec.Struct, gc=False):
+    metadata: _Metadata
+
+
 class Remembered(NamedTuple):
     """An answer but for the uid, and what it depends on."""
 
@@ -46,6 +57,7 @@ class Remembered(NamedTuple):
 
 
 _decode = msgspec.json.Decoder(Envelope).decode
+_decode_pod = msgspec.json.Decoder(_Pod).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -62,12 +74,13 @@ class Memo:
             return None
         try:
             envelope = _decode(body)
+            pod = _lasting(bytes(envelope.request.object))
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None  # whatever is wrong with it, the whole review says so better
         asked = envelope.request
         if asked.kind != _POD or envelope.kind != "AdmissionReview" or envelope.apiVersion != "admission.k8s.io/v1":
             return None
-        key = (bytes(asked.object), asked.namespace, asked.operation, asked.subResource)
+        key = (pod, asked.namespace, asked.operation, asked.subResource)
         found = self._young.get(key)
         if found is None and (found := self._old.get(key)) is not None:
             self.keep(key, found)
@@ -83,6 +96,16 @@ class Memo:
         """Forget everything."""
         self._young.clear()
         self._old.clear()
+
+
+def _lasting(pod: bytes) -> bytes:
+    """Return the pod without its managed fields.
+
+    Where the same bytes stand earlier, too, those go; two pods are still the same only if all else is: what is left
+    lacks a value in one place, and only that value makes it JSON again.
+    """
+    written = bytes(_decode_pod(pod).metadata.managedFields)
+    return pod.replace(written, b"", 1) if written else pod
 
 
 _POD = {"group": "", "version": "v1", "kind": "Pod"}

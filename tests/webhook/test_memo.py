@@ -1,0 +1,127 @@
+"""What is remembered of pods, and which pods are the same."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wisp.webhook.memo import MOST, Key, Memo, Remembered, joined, split
+
+POD = {
+    "metadata": {
+        "generateName": "app-6c54bd5869-",
+        "labels": {"azure.workload.identity/use": "true"},
+        "managedFields": [{"manager": "kube-controller-manager", "time": "2026-11-23T20:00:00Z"}],
+    },
+    "spec": {"containers": [{"name": "app", "args": []}]},
+}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["", "[]", "a", '"time"', "managedFields"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "args"]), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def review(pod: object, uid: str = "1", **request: object) -> bytes:
+    """Write the review of a pod's creation."""
+    kind = {"group": "", "version": "v1", "kind": "Pod"}
+    asked = {"uid": uid, "kind": kind, "namespace": "app", "operation": "CREATE", "object": pod} | request
+    document = {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": asked}
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def key(body: bytes) -> Key | None:
+    """Return what the review is remembered by."""
+    found = Memo().find(body)
+    return None if found is None else found[1]
+
+
+def written(pod: dict[str, Any], managed: object) -> dict[str, Any]:
+    """Return the pod with other managed fields."""
+    changed = copy.deepcopy(pod)
+    changed["metadata"]["managedFields"] = managed
+    return changed
+
+
+def test_pods_of_one_replica_set_are_the_same_a_second_later() -> None:
+    """The second of writing and the review's uid make no difference."""
+    later = written(POD, [{"manager": "kube-controller-manager", "time": "2026-11-23T20:00:01Z"}])
+    assert key(review(POD)) == key(review(later, uid="2")) is not None
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param({"namespace": "other"}, id="namespace"),
+        pytest.param({"operation": "UPDATE"}, id="operation"),
+        pytest.param({"subResource": "ephemeralcontainers"}, id="subresource"),
+        pytest.param({"object": POD | {"spec": {}}}, id="pod"),
+        pytest.param({"object": POD | {"metadata": {"name": "app"}}}, id="name"),
+    ],
+)
+def test_what_makes_a_difference(request_: dict[str, Any]) -> None:
+    """Everything that a decision may depend on."""
+    other = key(review(POD, **request_))
+    assert other is not None
+    assert other != key(review(POD))
+
+
+@given(JSON, JSON, JSON, JSON)
+def test_two_pods_are_the_same_if_all_but_their_managed_fields_is(
+    spec: object, other: object, managed: object, others: object
+) -> None:
+    """Whatever those are, and wherever the same bytes stand besides."""
+    one = written(POD | {"spec": spec, "a": managed}, managed)
+    two = written(POD | {"spec": other, "a": managed}, others)
+    assert (key(review(one)) == key(review(two))) is (json.dumps(spec) == json.dumps(other))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"{", id="not JSON"),
+        pytest.param(b"{}", id="no review"),
+        pytest.param(review([]), id="a list for a pod"),
+        pytest.param(review({"metadata": []}), id="a list for its metadata"),
+        pytest.param(review(POD, kind={"group": "", "version": "v1", "kind": "Node"}), id="another kind"),
+        pytest.param(review(POD | {"spec": "x" * 40_000}), id="too large"),
+    ],
+)
+def test_what_is_not_remembered(body: bytes) -> None:
+    """The whole review says what is wrong with it."""
+    assert Memo().find(body) is None
+
+
+def test_it_forgets_what_is_not_asked_for() -> None:
+    """At most `MOST` answers are kept, and those in use stay."""
+    memo, remembered = Memo(), Remembered(None, None, "changed", b'{"uid":', b"}")
+    bodies = [review(POD, namespace=f"{number}") for number in range(3 * MOST)]
+    for body in bodies:
+        memo.keep(_found(memo, body)[1], remembered)
+        assert _found(memo, bodies[0])[2] is remembered
+    assert sum(_found(memo, body)[2] is not None for body in bodies) <= MOST
+    memo.clear()
+    assert _found(memo, bodies[0])[2] is None
+
+
+def _found(memo: Memo, body: bytes) -> tuple[str, Key, Remembered | None]:
+    found = memo.find(body)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("uid", ["7", 'a"b', ""])
+def test_an_answer_is_put_together_with_another_uid(uid: str) -> None:
+    """It is what would have been written."""
+    parts = split({"response": {"uid": "first", "allowed": True}}, "first")
+    assert parts is not None
+    answer = joined(Remembered(None, None, "unchanged", *parts), uid)
+    assert json.loads(answer) == {"response": {"uid": uid, "allowed": True}}
+
+
+def test_an_answer_whose_uid_stands_elsewhere_too_is_not_taken_apart() -> None:
+    """Then it is not remembered."""
+    assert split({"response": {"uid": "x", "message": "x"}}, "x") is None
