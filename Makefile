@@ -51,11 +51,23 @@ check: ready ## lint, types, layers and the fast tests
 bench: ready ## measure the sidecar against a bare server (REFERENCE_PROXY=path adds a third column)
 	@$(BIN)/python -m bench
 
+IMAGE ?= wisp:dev
+BASE ?= debian
+
+.PHONY: image
+image: ready ## build the container image as dist/wisp-image.tar (IMAGE=name:tag BASE=debian or what FROM takes; needs buildah, and mmdebstrap for debian)
+	@$(BIN)/python -m image --name $(IMAGE) --base $(BASE)
+
+.PHONY: wheels
+wheels: ready ## fetch and build the wheels that the Containerfile installs, for another builder than `make image`
+	@$(BIN)/python -m image.wheels
+
 .PHONY: lock
 lock: ready ## pin the dependencies anew
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --universal --python-version 3.11 --no-header --quiet --upgrade -o requirements/dev.txt
 	@$(BIN)/uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --quiet --upgrade -o requirements/proxy.txt
+	@$(BIN)/uv pip compile pyproject.toml --extra webhook --constraint requirements/dev.txt --generate-hashes --universal --python-version 3.11 --no-header --quiet --upgrade -o requirements/image.txt
 
 .PHONY: clean
 clean: ## remove what the targets made
