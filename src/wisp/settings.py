@@ -168,6 +168,15 @@ def _check_ca(name: str, path: str) -> None:
         raise SettingError(f"{name} {path!r} holds no certificate", remedy="name a file in PEM form")
 
 
+def cluster_place(environ: Mapping[str, str] | None = None) -> tuple[str, int]:
+    """Return host and port of the API server, as every pod is told them. Raise SettingError outside a cluster."""
+    environ = os.environ if environ is None else environ
+    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
+    if not host or not port.isdecimal():
+        raise SettingError("KUBERNETES_SERVICE_HOST is not set: this is no pod", remedy="give --kubeconfig")
+    return host, int(port)
+
+
 def child_environment() -> Mapping[str, str]:
     """Return the environment for the exchange process: this one's (trust stores, proxies and the loader's paths)."""
     return os.environ

@@ -13,6 +13,7 @@ COMMANDS = {  # name -> help; a command's module is wisp.cli.NAME and its click 
     "demo": "Show the whole story on this machine, without a cluster.",
     "redirect": "Send the pod's metadata traffic to the sidecar.",
     "run": "Run a command with a managed identity, on this machine.",
+    "webhook": "Give pods their identity as they are made: the admission webhook.",
 }
 
 

@@ -50,10 +50,11 @@ class Connection:
     Call `receive` with what arrived, then `next_event` until it gives None. After a `Reject` nothing more comes.
     """
 
-    __slots__ = ("_body", "_buffer", "_continue_sent", "_head", "_memo", "_rejected")
+    __slots__ = ("_body", "_body_limit", "_buffer", "_continue_sent", "_head", "_memo", "_rejected")
 
-    def __init__(self, memo: Memo | None = None) -> None:
+    def __init__(self, memo: Memo | None = None, body_limit: int = BODY_LIMIT) -> None:
         self._memo = Memo() if memo is None else memo
+        self._body_limit = body_limit
         self._buffer = bytearray()
         self._head: Head | None = None
         self._body: ChunkedBody | None = None
@@ -75,6 +76,11 @@ class Connection:
                 return known
         self._buffer += data
         return self.next_event()
+
+    def keep(self, data: bytes) -> None:
+        """Take `data` without looking at it: the caller is busy with the request before, and `next_event` comes later."""
+        if not self._rejected:
+            self._buffer += data
 
     def next_event(self) -> Event | None:
         """Return the next event that the bytes at hand complete, or None when more are needed."""
@@ -107,12 +113,12 @@ class Connection:
         if head.length == 0:
             self._memo.remember(raw, head.request)
             return head.request
-        if head.length == CHUNKED or head.length > BODY_LIMIT:
+        if head.length == CHUNKED or head.length > self._body_limit:
             from wisp.http.chunked import ChunkedBody, too_large
 
-            if head.length > BODY_LIMIT:
-                return too_large(BODY_LIMIT)
-            self._body = ChunkedBody(BODY_LIMIT)
+            if head.length > self._body_limit:
+                return too_large(self._body_limit)
+            self._body = ChunkedBody(self._body_limit)
         self._head = head
         self._continue_sent = False
         return self._take_body(head)

@@ -1,0 +1,147 @@
+"""What containers get so that they have the identity: variables, mounts and the volume. Knows no container.
+
+Everything here is made once a pod and shared by its containers; nothing of it is ever altered.
+"""
+
+from hashlib import sha256
+from typing import NamedTuple
+
+from wisp.admission import names
+from wisp.admission.contract import ConfigMapCA, InlineCA, Policy, TokenEndpoint, TrustBundleCA
+from wisp.admission.pod import Pod
+from wisp.admission.shape import Object, objects_in
+from wisp.admission.wanted import Mode, Sidecar, Wanted
+from wisp.imds.request import TOKEN_PATH
+
+_HASHED = names.LONGEST_VOLUME_NAME - len(names.VOLUME_PREFIX)
+
+
+class Share(NamedTuple):
+    """What is put into a pod's containers and among its volumes."""
+
+    variables: list[Object]
+    """Every container's, in this order."""
+    told: list[Object]
+    """Those of them that are not the sidecar's: where to ask, in place of interception."""
+    sidecar: list[Object]
+    """The sidecar's own."""
+    mounts: list[Object]
+    volumes: list[Object]
+
+
+def share_of(pod: Pod, wanted: Wanted, policy: Policy) -> Share:
+    """Return what the containers of a pod get."""
+    volumes = [_volume(pod, wanted, policy)]
+    mounts = [_mount(volumes[0]["name"], names.MOUNT_PATH)]
+    if policy.legacy_token_mount:
+        volumes.append(_legacy_volume(pod, volumes[0]))
+        mounts.append(_mount(volumes[1]["name"], names.LEGACY_MOUNT_PATH))
+    told: list[Object] = []
+    own = _variables({"WISP_AUTHORITY_CA_DATA": policy.authority_ca}) if wanted.sidecar else []
+    if wanted.sidecar is not None and wanted.sidecar.mode is Mode.ENV:
+        header = _header(pod)
+        told = _told(wanted.sidecar, header)
+        own += _variables({"IDENTITY_HEADER": header})
+    return Share(_identity(wanted, policy), told, own, mounts, volumes)
+
+
+def _identity(wanted: Wanted, policy: Policy) -> list[Object]:
+    values: dict[str, str | None] = {
+        "AZURE_CLIENT_ID": wanted.client_id,
+        "AZURE_TENANT_ID": wanted.tenant,
+        "AZURE_FEDERATED_TOKEN_FILE": names.TOKEN_FILE,
+        "AZURE_AUTHORITY_HOST": policy.authority_host,
+    }
+    endpoint = wanted.endpoint
+    if endpoint is not None:
+        values["AZURE_KUBERNETES_TOKEN_PROXY"] = endpoint.url
+        values["AZURE_KUBERNETES_SNI_NAME"] = endpoint.sni_name
+        values["AZURE_KUBERNETES_CA_FILE"] = names.CA_FILE if _ca_source(endpoint) else None
+        values["AZURE_KUBERNETES_CA_DATA"] = endpoint.ca.pem if isinstance(endpoint.ca, InlineCA) else None
+    return _variables(values)
+
+
+def _variables(values: dict[str, str | None]) -> list[Object]:
+    return [{"name": name, "value": value} for name, value in values.items() if value]
+
+
+def _told(sidecar: Sidecar, header: str) -> list[Object]:
+    """Return the variables of App Service, today's and yesterday's, and that of the metadata service's address."""
+    here = f"http://127.0.0.1:{sidecar.port}"
+    return _variables(
+        {
+            "IDENTITY_ENDPOINT": here + TOKEN_PATH,
+            "IDENTITY_HEADER": header,
+            "MSI_ENDPOINT": here + TOKEN_PATH,
+            "MSI_SECRET": header,
+            "AZURE_POD_IDENTITY_AUTHORITY_HOST": here,
+        }
+    )
+
+
+def _header(pod: Pod) -> str:
+    """Return what clients of App Service's dialect show, the sidecar's where it is there already.
+
+    It guards nothing: the sidecar listens on the pod's own loopback and takes the metadata service's dialect without
+    it. Clients just want one. So it may be the same every time, which a random one would not be.
+    """
+    for variable in objects_in(pod.named.get(names.SIDECAR, {}), "env", f"the container {names.SIDECAR}'s "):
+        value = variable.get("value")
+        if variable.get("name") == "IDENTITY_HEADER" and type(value) is str and value:
+            return value
+    return sha256(f"identity header of {pod.name}".encode()).hexdigest()[:32]
+
+
+def _mount(volume: str, path: str) -> Object:
+    return {"name": volume, "mountPath": path, "readOnly": True}
+
+
+def _volume(pod: Pod, wanted: Wanted, policy: Policy) -> Object:
+    endpoint = wanted.endpoint
+    token = {
+        "path": names.TOKEN_PATH,
+        "audience": policy.audience if endpoint is None else endpoint.audience,
+        "expirationSeconds": wanted.expiration,
+    }
+    sources: list[Object] = [{"serviceAccountToken": token}]
+    authorities = None if endpoint is None else _ca_source(endpoint)
+    if authorities is not None:
+        sources.append(authorities)
+    return {"name": _volume_name(pod, names.VOLUME_PREFIX), "projected": {"sources": sources}}
+
+
+def _legacy_volume(pod: Pod, volume: Object) -> Object:
+    """Return the same token under its old name; a subPath of the one volume would never be renewed."""
+    token = {**volume["projected"]["sources"][0]["serviceAccountToken"], "path": names.LEGACY_TOKEN_PATH}
+    return {
+        "name": _volume_name(pod, names.LEGACY_VOLUME_PREFIX),
+        "projected": {"sources": [{"serviceAccountToken": token}]},
+    }
+
+
+def _ca_source(endpoint: TokenEndpoint) -> Object | None:
+    match endpoint.ca:
+        case ConfigMapCA(name):
+            items = [{"key": names.CA_KEY, "path": names.CA_PATH}]
+            return {"configMap": {"name": name, "items": items, "optional": False}}
+        case TrustBundleCA(signer_name, labels):
+            # An empty selector means every bundle of the signer's, a missing one means none.
+            selector = {"matchLabels": dict(labels)} if labels else {}
+            bundle = {"signerName": signer_name, "labelSelector": selector, "path": names.CA_PATH, "optional": False}
+            return {"clusterTrustBundle": bundle}
+        case _:
+            return None
+
+
+def _volume_name(pod: Pod, prefix: str) -> str:
+    """Return the volume's name: after the pod's, unless one is there from when the pod was called something else.
+
+    That is how a manifest is that was mutated before: copied from another pod, or a template's.
+    """
+    usual = prefix + sha256(pod.name.encode("utf-8", "surrogatepass")).hexdigest()[:_HASHED]
+    there = [each["name"] for each in pod.volumes if _is_ours(each.get("name"), prefix)]
+    return usual if usual in there or not there else there[0]
+
+
+def _is_ours(name: object, prefix: str) -> bool:
+    return type(name) is str and name.startswith(prefix)

@@ -1,0 +1,55 @@
+"""A pod's parts, taken apart once; decides nothing. Knows no policy."""
+
+from typing import NamedTuple
+
+from wisp.admission.names import REDIRECT, SIDECAR
+from wisp.admission.shape import Object, object_in, objects_in, text_in, texts_in
+
+
+class Pod(NamedTuple):
+    """The parts that admission looks at: the pod's own objects, not copies."""
+
+    name: str
+    """Its name, or `<generateName> (prefix)`: what its volume is named after."""
+    annotations: dict[str, str]
+    labels: dict[str, str]
+    spec: Object
+    containers: list[Object]
+    init_containers: list[Object]
+    volumes: list[Object]
+    named: dict[str, Object]
+    """Containers and init containers by name."""
+
+    @property
+    def own(self) -> list[Object]:
+        """The containers but ours."""
+        return [each for each in self.containers if each.get("name") != SIDECAR]
+
+    @property
+    def own_init(self) -> list[Object]:
+        """The init containers but ours."""
+        return [each for each in self.init_containers if each.get("name") not in (SIDECAR, REDIRECT)]
+
+    @property
+    def is_windows(self) -> bool:
+        """Whether it is to run on Windows, as far as it says so."""
+        system = object_in(self.spec, "os", "spec.").get("name")
+        return "windows" in (system, object_in(self.spec, "nodeSelector", "spec.").get("kubernetes.io/os"))
+
+
+def pod_of(document: Object) -> Pod:
+    """Take a pod, or a pod template, apart. Raise PodError where it is put together wrongly."""
+    metadata, spec = object_in(document, "metadata", ""), object_in(document, "spec", "")
+    name = text_in(metadata, "name", "metadata.") or f"{text_in(metadata, 'generateName', 'metadata.')} (prefix)"
+    containers = objects_in(spec, "containers", "spec.")
+    init_containers = objects_in(spec, "initContainers", "spec.")
+    return Pod(
+        name,
+        texts_in(metadata, "annotations", "metadata."),
+        texts_in(metadata, "labels", "metadata."),
+        spec,
+        containers,
+        init_containers,
+        objects_in(spec, "volumes", "spec."),
+        {text_in(each, "name", "a container's "): each for each in (*init_containers, *containers)},
+    )

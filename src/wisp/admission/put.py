@@ -1,0 +1,86 @@
+"""How something comes into a list of named things where it may be already: not twice, and not by touching the rest."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from wisp.admission.patch import Operation, add, move, remove, replace
+from wisp.admission.shape import Object, objects_in
+
+Builders: TypeAlias = Mapping[str, Callable[[], Object]]
+"""Things by name, in order, and how each is made."""
+
+_PARTIAL = {"subPath", "subPathExpr"}
+"""What makes a mount show another thing than the same mount without it."""
+
+
+def put_variables(operations: list[Operation], container: Object, path: str, variables: list[Object]) -> None:
+    """Add the variables whose names are absent to a container's `env`, in their order, at the end."""
+    present = objects_in(container, "env", f"{_said(path)}.")
+    if not present:
+        if variables:
+            operations.append(add(f"{path}/env", variables))
+        return
+    known = {each.get("name") for each in present}
+    operations += [add(f"{path}/env/-", each) for each in variables if each["name"] not in known]
+
+
+def put_all(operations: list[Operation], parent: Object, key: str, path: str, wanted: list[Object]) -> None:
+    """Have each of `wanted` once, by name, in the list `key` of `parent`, which is at `path`."""
+    present = objects_in(parent, key, f"{_said(path)}.")
+    if not present:
+        if wanted:
+            operations.append(add(f"{path}/{key}", wanted))
+        return
+    surplus: list[int] = []
+    for each in wanted:
+        places = [index for index, there in enumerate(present) if there.get("name") == each["name"]]
+        if not places:
+            operations.append(add(f"{path}/{key}/-", each))
+        elif not holds(present[places[0]], each) or _PARTIAL & present[places[0]].keys():
+            operations.append(replace(f"{path}/{key}/{places[0]}", each))
+        surplus += places[1:]
+    operations += [remove(f"{path}/{key}/{index}") for index in sorted(surplus, reverse=True)]
+
+
+def holds(there: Any, wanted: Any) -> bool:
+    """Say whether `there` is `wanted`, perhaps with members that an API server has filled in."""
+    if type(wanted) is dict:
+        return type(there) is dict and all(holds(there.get(key), value) for key, value in wanted.items())
+    if type(wanted) is list:
+        return type(there) is list and len(there) == len(wanted) and all(map(holds, there, wanted))
+    return type(there) is type(wanted) and bool(there == wanted)
+
+
+def _said(path: str) -> str:
+    return path.strip("/").replace("/", ".")
+
+
+def mounts_for(container: Object, mounts: list[Object]) -> list[Object]:
+    """Return those of the mounts that a container has room for: what it mounts itself at the same place stays."""
+    present = container.get("volumeMounts")
+    if not present:
+        return mounts
+    return [each for each in mounts if not any(_competes(there, each) for there in present)]
+
+
+def _competes(there: object, mount: Object) -> bool:
+    return (
+        type(there) is dict
+        and there.get("name") != mount["name"]
+        and str(there.get("mountPath")).rstrip("/") == mount["mountPath"]
+    )
+
+
+def put_first(operations: list[Operation], path: str, present: list[Object], builders: Builders) -> None:
+    """Have the named things first in a list, in their order, made where they are not there."""
+    if not present:
+        operations.append(add(path, [build() for build in builders.values()]))
+        return
+    order = [each.get("name") for each in present]
+    for place, (name, build) in enumerate(builders.items()):
+        if name not in order:
+            order.insert(place, name)
+            operations.append(add(f"{path}/{place}", build()))
+        elif order.index(name) != place:
+            operations.append(move(f"{path}/{order.index(name)}", f"{path}/{place}"))
+            order.insert(place, order.pop(order.index(name)))

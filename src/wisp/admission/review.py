@@ -1,0 +1,158 @@
+"""Decides how an admission review is answered: with a patch and warnings, or with a refusal. Knows no server.
+
+Works on plain decoded JSON. A review's way: `read`, `account_wanted`, `decide` with the account, `answer`.
+Source: admission.k8s.io/v1, AdmissionReview.
+"""
+
+import json
+from binascii import b2a_base64
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias, assert_never
+
+from wisp.admission.contract import Policy
+from wisp.admission.mutate import mutation
+from wisp.admission.names import USE
+from wisp.admission.patch import Operation
+from wisp.admission.shape import Object, PodError
+from wisp.errors import WispError
+
+API_VERSION = "admission.k8s.io/v1"
+
+
+class ReviewError(WispError):
+    """What was sent is no admission review that can be answered."""
+
+
+class AccountRef(NamedTuple):
+    """The service account that a pod runs as."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What the API server asks: whether `pod` may be made, and changed how."""
+
+    uid: str
+    namespace: str
+    operation: str
+    """CREATE, UPDATE, DELETE or CONNECT."""
+    subresource: str
+    pod: Object
+    """As it was sent: nothing of it has been looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """The pod may be made, with this RFC 6902 patch (empty: as it is); kubectl prints the warnings."""
+
+    patch: tuple[Operation, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The pod may not be made; `message` is for whoever tried."""
+
+    code: int
+    """An HTTP status, as in a Kubernetes Status."""
+    message: str
+
+
+Decision: TypeAlias = Admit | Refuse
+
+
+def read(document: object) -> Review:
+    """Return the review in a decoded AdmissionReview. Raise ReviewError where that is none, or not about a pod."""
+    if type(document) is not dict or document.get("kind") != "AdmissionReview":
+        raise ReviewError("the body is no AdmissionReview", remedy="send what a MutatingWebhookConfiguration sends")
+    if document.get("apiVersion") != API_VERSION:
+        raise ReviewError(
+            f"the AdmissionReview's version is {_said(document.get('apiVersion'))}",
+            remedy=f"have admissionReviewVersions say v1, which is {API_VERSION}",
+        )
+    request = document.get("request")
+    if type(request) is not dict or type(request.get("uid")) is not str or not request["uid"]:
+        raise ReviewError("the AdmissionReview holds no request with a uid", remedy="send one")
+    return _review(request)
+
+
+def _review(request: Object) -> Review:
+    kind = request.get("kind")
+    if type(kind) is not dict or (kind.get("group") or "", kind.get("version"), kind.get("kind")) != ("", "v1", "Pod"):
+        raise ReviewError(
+            f"the AdmissionReview is not about a v1 Pod but {_said(kind)}", remedy="have the rules say pods, v1"
+        )
+    pod, namespace = request.get("object"), request.get("namespace")
+    if type(pod) is not dict:  # as of a DELETE, which has an oldObject only
+        pod = {}
+    operation, subresource = request.get("operation"), request.get("subResource")
+    return Review(request["uid"], _text(namespace), _text(operation), _text(subresource), pod)
+
+
+def _text(value: object) -> str:
+    return value if type(value) is str else ""
+
+
+def _said(value: object) -> str:
+    return repr(value)[:100]
+
+
+def account_wanted(review: Review) -> AccountRef | None:
+    """Return the service account whose annotations decide about the pod; None where nothing is to be put in.
+
+    That is: the pod has not the label, is not being made, or is no pod at all (`decide` says so).
+    """
+    if review.operation != "CREATE" or review.subresource or not is_labelled(review.pod):
+        return None
+    spec = review.pod.get("spec")
+    name = spec.get("serviceAccountName") if type(spec) is dict else None
+    return AccountRef(review.namespace, _text(name) or "default")
+
+
+def is_labelled(pod: Object) -> bool:
+    """Say whether the pod wants its identity."""
+    metadata = pod.get("metadata")
+    labels = metadata.get("labels") if type(metadata) is dict else None
+    return type(labels) is dict and labels.get(USE) == "true"
+
+
+def decide(review: Review, account: Object | None, policy: Policy) -> Decision:
+    """Decide about a review. `account` is the ServiceAccount that `account_wanted` names; None: there is none."""
+    wanted = account_wanted(review)
+    if wanted is None:
+        return Admit()
+    if account is None:
+        return Refuse(
+            400,
+            f'serviceaccounts "{wanted.name}" not found in namespace "{wanted.namespace}": '
+            "make it before the pod, or correct the pod's serviceAccountName",
+        )
+    try:
+        done = mutation(review.pod, account, policy)
+    except PodError as error:
+        return Refuse(400, str(error))
+    return Admit(done.operations, done.warnings)
+
+
+def answer(review: Review, decision: Decision) -> dict[str, Any]:
+    """Return the AdmissionReview that answers `review`."""
+    response: Object = {"uid": review.uid}
+    match decision:
+        case Admit():
+            response["allowed"] = True
+            if decision.patch:
+                response["patchType"] = "JSONPatch"
+                response["patch"] = b2a_base64(_encode(decision.patch).encode(), newline=False).decode("ascii")
+            if decision.warnings:
+                response["warnings"] = list(decision.warnings)
+        case Refuse():
+            response["allowed"] = False
+            response["status"] = {"code": decision.code, "message": decision.message}
+        case _:
+            assert_never(decision)
+    return {"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response}
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode

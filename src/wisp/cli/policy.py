@@ -1,0 +1,231 @@
+"""The options that say what admission puts into pods, for every command that does: one `Policy` comes of them."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from wisp.admission.contract import (
+    DEFAULT_IMAGE,
+    LOG_LEVELS,
+    PEM,
+    PULL_POLICIES,
+    REDIRECT_RESOURCES,
+    SIDECAR_RESOURCES,
+    ConfigMapCA,
+    EndpointCA,
+    InlineCA,
+    NativeSidecar,
+    Policy,
+    Resources,
+    TokenEndpoint,
+    TrustBundleCA,
+)
+from wisp.admission.names import AUDIENCE
+from wisp.azure import CLOUDS, DEFAULT_AUTHORITY, authority_url, cloud_named, shown
+from wisp.errors import SettingError
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_FILE = click.Path(path_type=Path)
+_MEASURES = ("cpu_request", "cpu_limit", "memory_request", "memory_limit")
+
+
+def _measures(what: str, usual: Resources) -> list[Callable[[_Function], _Function]]:
+    return [
+        click.option(
+            f"--{what}-{name.replace('_', '-')}",
+            default=getattr(usual, name),
+            show_default=True,
+            metavar="QUANTITY",
+            help=f"The {'sidecar' if what == 'proxy' else what}'s {name.replace('_', ' ')}; empty for none.",
+        )
+        for name in _MEASURES
+    ]
+
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option("--tenant-id", envvar="AZURE_TENANT_ID", required=True, metavar="T", help="The cluster's tenant."),
+    click.option(
+        "--environment",
+        envvar="AZURE_ENVIRONMENT",
+        default=CLOUDS[0].name,
+        show_default=True,
+        metavar="CLOUD",
+        help=f"Azure cloud: {', '.join(cloud.name for cloud in CLOUDS)}.",
+    ),
+    click.option(
+        "--authority-host", envvar="AZURE_AUTHORITY_HOST", metavar="URL", help="Authority in place of the cloud's own."
+    ),
+    click.option("--audience", default=AUDIENCE, show_default=True, help="Audience of the projected tokens."),
+    click.option("--proxy-image", default=DEFAULT_IMAGE, show_default=True, help="The sidecar's image."),
+    click.option("--redirect-image", help="The redirect's image.  [the sidecar's]"),
+    click.option(
+        "--image-pull-policy",
+        type=click.Choice(PULL_POLICIES),
+        default="IfNotPresent",
+        show_default=True,
+        help="Of both.",
+    ),
+    click.option(
+        "--native-sidecar",
+        type=click.Choice([each.value for each in NativeSidecar]),
+        default=NativeSidecar.AUTO.value,
+        show_default=True,
+        help="Whether the sidecar is an init container that stays; auto: from API server 1.32 on.",
+    ),
+    *_measures("proxy", SIDECAR_RESOURCES),
+    *_measures("redirect", REDIRECT_RESOURCES),
+    click.option(
+        "--proxy-log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True, help="The sidecar's."
+    ),
+    click.option(
+        "--custom-token-endpoint", envvar="AZURE_KUBERNETES_TOKEN_PROXY", metavar="URL", help="Of identity bindings."
+    ),
+    click.option(
+        "--custom-token-endpoint-annotation-suffix",
+        "endpoint_suffix",
+        metavar="SUFFIX",
+        help="Pods ask for it by azure.workload.identity/use-SUFFIX.",
+    ),
+    click.option("--custom-token-endpoint-audience", "endpoint_audience", help="Audience of the tokens for it."),
+    click.option(
+        "--custom-token-endpoint-sni-name",
+        "endpoint_sni_name",
+        envvar="AZURE_KUBERNETES_SNI_NAME",
+        metavar="NAME",
+        help="Its name in TLS.",
+    ),
+    click.option(
+        "--custom-token-endpoint-ca-configmap",
+        "endpoint_configmap",
+        envvar="AZURE_KUBERNETES_CA_CONFIGMAP_NAME",
+        metavar="NAME",
+        help="ConfigMap with its CA under ca.crt.",
+    ),
+    click.option(
+        "--custom-token-endpoint-ca-bundle-signer",
+        "endpoint_signer",
+        metavar="SIGNER",
+        help="ClusterTrustBundles with its CA, by their signer.",
+    ),
+    click.option(
+        "--custom-token-endpoint-ca-bundle-labels",
+        "endpoint_labels",
+        metavar="K=V,...",
+        help="And by their labels.",
+    ),
+    click.option(
+        "--custom-token-endpoint-ca", "endpoint_ca_file", type=_FILE, metavar="FILE", help="PEM file with its CA."
+    ),
+    click.option("--legacy-token-mount", is_flag=True, help="Have the token at /var/run/secrets/azure/tokens, too."),
+    click.option(
+        "--authority-ca", type=_FILE, metavar="FILE", help="PEM file of CAs that the sidecar trusts for the authority."
+    ),
+)
+
+
+def policy_options(function: _Function) -> Callable[..., Any]:
+    """Give a command the options above; it is called with `policy: Policy` in their place.
+
+    The policy's `server_version` is None: `dataclasses.replace` it where it is known. Raise SettingError naming
+    the option that is wrong.
+    """
+    theirs = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def with_policy(**given: Any) -> Any:
+        ours = {name: given.pop(name) for name in list(given) if name not in theirs}
+        return function(policy=_policy(ours), **given)
+
+    decorated: Any = with_policy
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]  # click's decorators say nothing of what they return
+
+
+def _policy(given: dict[str, Any]) -> Policy:
+    ca_file: Path | None = given["authority_ca"]
+    return Policy(
+        tenant_id=given["tenant_id"],
+        authority_host=_authority(given["environment"], given["authority_host"]),
+        audience=given["audience"],
+        proxy_image=given["proxy_image"],
+        redirect_image=given["redirect_image"] or given["proxy_image"],
+        image_pull_policy=given["image_pull_policy"],
+        native_sidecar=NativeSidecar(given["native_sidecar"]),
+        proxy_resources=_resources("proxy", given),
+        redirect_resources=_resources("redirect", given),
+        token_endpoint=_token_endpoint(given),
+        legacy_token_mount=given["legacy_token_mount"],
+        authority_ca=None if ca_file is None else _read("--authority-ca", ca_file),
+        proxy_log_level=given["proxy_log_level"],
+    )
+
+
+def _authority(environment: str, host: str | None) -> str:
+    cloud = cloud_named(environment)
+    if cloud is None:
+        raise SettingError(
+            f"--environment is no Azure cloud: {environment!r}", remedy=f"use {', '.join(each.name for each in CLOUDS)}"
+        )
+    if not host:
+        return cloud.authorities[0]
+    url = authority_url(host)
+    if url is None:
+        raise SettingError(
+            f"--authority-host is not an https URL: {shown(host)!r}", remedy=f"give one such as {DEFAULT_AUTHORITY}"
+        )
+    return url
+
+
+def _resources(what: str, given: dict[str, Any]) -> Resources:
+    return Resources(**{name: given[f"{what}_{name}"] or None for name in _MEASURES})
+
+
+def _token_endpoint(given: dict[str, Any]) -> TokenEndpoint | None:
+    suffix, audience = given["endpoint_suffix"], given["endpoint_audience"]
+    if not suffix and not audience:
+        return None
+    return TokenEndpoint(
+        suffix=suffix or "",
+        audience=audience or "",
+        url=given["custom_token_endpoint"] or "",
+        sni_name=given["endpoint_sni_name"] or None,
+        ca=_endpoint_ca(given),
+    )
+
+
+def _endpoint_ca(given: dict[str, Any]) -> EndpointCA | None:
+    configmap, signer, file = given["endpoint_configmap"], given["endpoint_signer"], given["endpoint_ca_file"]
+    if sum(map(bool, (configmap, signer, file))) > 1:
+        raise SettingError(
+            "--custom-token-endpoint-ca, -ca-configmap and -ca-bundle-signer are not all one", remedy="give one of them"
+        )
+    if configmap:
+        return ConfigMapCA(configmap)
+    if signer:
+        return TrustBundleCA(signer, _labels(given["endpoint_labels"] or ""))
+    return InlineCA(_read("--custom-token-endpoint-ca", file)) if file else None
+
+
+def _labels(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = [each.partition("=") for each in text.split(",") if each.strip()]
+    if not all(key.strip() and equals for key, equals, _ in pairs):
+        raise SettingError(
+            f"--custom-token-endpoint-ca-bundle-labels are not labels: {text!r}", remedy="give them as key=value,..."
+        )
+    return tuple((key.strip(), value.strip()) for key, _, value in pairs)
+
+
+def _read(flag: str, path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (getattr(error, "strerror", None) or "it is not in PEM form").lower()
+        raise SettingError(f"{flag} {str(path)!r}: {reason}", remedy="name a readable PEM file") from None
+    if PEM not in text:
+        raise SettingError(f"{flag} {str(path)!r} holds no certificate", remedy="name a file in PEM form")
+    return text

@@ -1,0 +1,191 @@
+"""Keeps certificate, Secret and configuration in step: reads them, asks `wisp.webhook.certificate`, does what it says.
+
+Replicas need no leader. A write holds only for the version that was read, so of two at once one loses, and reads what the
+other wrote. The configuration is read before the Secret and patched for that version only: a bundle can therefore never
+be replaced by that of an older Secret. A certificate is shown only when the configuration trusts its issuer.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from ssl import SSLError
+from typing import NamedTuple, Protocol, assert_never
+
+from wisp.secret import Secret
+from wisp.webhook.api import UnansweredError
+from wisp.webhook.certificate import Announce, Broken, Decision, Facts, Kept, Lives, Renew, Repair, Serve, decide
+from wisp.webhook.certifying import UncertifiedError
+from wisp.webhook.cluster import RefusedError, Stored
+from wisp.webhook.configuration import Configuration
+from wisp.webhook.events import Log
+from wisp.webhook.watching import pause
+
+_LONGEST_REST = 300.0
+"""Seconds after which everything is looked at again, whether or not a watch has said something."""
+_EMPTY = Kept(b"", Secret(""), b"", Secret(""))
+
+
+class Store(Protocol):
+    """Where the certificates live; see `wisp.webhook.cluster`."""
+
+    async def stored(self) -> Stored:
+        """Read the Secret."""
+
+    async def store(self, kept: Kept, before: Stored) -> bool:
+        """Write it if it is as it was read; say whether it was."""
+
+    async def configuration(self) -> Configuration | None:
+        """Read the configuration; None where there is none."""
+
+    async def put_bundle(self, bundle: bytes, before: Configuration) -> bool:
+        """Put the bundle in if it is as it was read; say whether it was."""
+
+
+class Maker(Protocol):
+    """What makes and examines certificates; see `wisp.webhook.certifying`."""
+
+    async def examine(self, kept: Kept) -> Facts | Broken:
+        """Say what is kept."""
+
+    async def make(self, names: Iterable[str], trusted: Iterable[bytes], *, now: float, lives: Lives) -> Kept:
+        """Make everything anew."""
+
+    async def announce(self, kept: Kept, *, now: float, lives: Lives) -> Kept:
+        """Put a new authority into the bundle."""
+
+    async def renew(self, kept: Kept, names: Iterable[str], *, now: float, lives: Lives) -> Kept:
+        """Issue a new certificate."""
+
+
+class Show(Protocol):
+    """What shows a certificate to new connections."""
+
+    def show(self, chain: bytes, key: Secret) -> None:
+        """Show it from now on. Raise ssl.SSLError where it cannot be."""
+
+
+class Subject(NamedTuple):
+    """What the certificates are for, how long they last, and what time it is (Unix seconds)."""
+
+    names: frozenset[str]
+    lives: Lives
+    clock: Callable[[], float]
+
+
+class Keeper:
+    """Call `step` until it says that there is nothing to do for a while; `run` does so for ever."""
+
+    def __init__(self, store: Store, maker: Maker, show: Show, subject: Subject, log: Log) -> None:
+        self._store = store
+        self._maker = maker
+        self._show = show
+        self._subject = subject
+        self._log = log
+        self._examined: tuple[Kept, Facts | Broken] | None = None
+        self._shown: tuple[Kept, Facts] | None = None
+        self._wake = asyncio.Event()
+        self.in_place = False
+        """Whether API servers take what is shown, as far as was seen last."""
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the certificate that is shown ends, in Unix seconds."""
+        return None if self._shown is None else self._shown[1].leaf.expires_at
+
+    def wake(self) -> None:
+        """Look again soon: something has changed."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Keep everything in step, for ever."""
+        failures = 0
+        while True:
+            self._wake.clear()
+            try:
+                rest = await self.step()
+                failures = 0 if rest else failures + 1
+            except (UnansweredError, RefusedError, UncertifiedError) as error:
+                failures += 1
+                rest = 0.0
+                self._log.warning("certificates not kept", reason=str(error))
+            if rest:
+                await self._pause(min(rest, _LONGEST_REST))
+            elif failures > 1:  # the first time round, what was written is read again at once
+                await asyncio.sleep(pause(failures - 1, random.random()))  # noqa: S311 -- to be apart from other replicas
+
+    async def step(self) -> float:
+        """Do one thing if there is one to do; return how many seconds there is none, 0 to go on at once."""
+        configuration = await self._store.configuration()
+        stored = await self._store.stored()
+        kept = stored.kept or _EMPTY
+        facts = await self._examine(kept)
+        subject = self._subject
+        decision = decide(facts, subject.names, now=subject.clock(), lives=subject.lives)
+        if isinstance(decision, Serve) and isinstance(facts, Facts):
+            return await self._serve(kept, facts, configuration, until=decision.until)
+        await self._change(decision, stored, configuration)
+        return 0.0
+
+    async def _examine(self, kept: Kept) -> Facts | Broken:
+        if kept == _EMPTY:
+            return Broken("there is none yet")
+        if self._examined is None or self._examined[0] != kept:
+            self._examined = (kept, await self._maker.examine(kept))
+        return self._examined[1]
+
+    async def _change(self, decision: Decision, stored: Stored, configuration: Configuration | None) -> None:
+        now, lives, names = self._subject.clock(), self._subject.lives, self._subject.names
+        kept = stored.kept or _EMPTY
+        match decision:
+            case Serve():
+                return
+            case Announce():
+                what, made = "authority announced", await self._maker.announce(kept, now=now, lives=lives)
+            case Renew():
+                what, made = "certificate renewed", await self._maker.renew(kept, names, now=now, lives=lives)
+            case Repair():
+                trusted = [kept.bundle, *self._trusted(configuration)]
+                what, made = "certificates made", await self._maker.make(names, trusted, now=now, lives=lives)
+            case _:
+                assert_never(decision)
+        reason = "" if isinstance(decision, Announce) else decision.reason
+        if await self._store.store(made, stored):
+            self._log.info(what, reason=reason)
+        else:
+            self._log.info("another replica was quicker", reason=reason)
+
+    def _trusted(self, configuration: Configuration | None) -> list[bytes]:
+        """Return the bundles by which replicas, this one among them, may be trusted at the moment."""
+        ours = [] if self._shown is None else [self._shown[0].bundle]
+        return ours + [bundle for _, bundle in configuration.webhooks] if configuration is not None else ours
+
+    async def _serve(self, kept: Kept, facts: Facts, configuration: Configuration | None, *, until: float) -> float:
+        if configuration is None or not configuration.webhooks:
+            self.in_place = False
+            raise RefusedError("the MutatingWebhookConfiguration does not exist yet, or has no webhook")
+        if not configuration.holds(kept.bundle):
+            shown = self._shown
+            self.in_place = shown is not None and configuration.trusts(shown[1].leaf.issuer)
+            if not await self._store.put_bundle(kept.bundle, configuration):
+                self._log.info("the configuration has just changed")
+                return 0.0
+            self._log.info("CA bundle put in place")
+        self._present(kept, facts)
+        self.in_place = True
+        return max(until - self._subject.clock(), 0.01)
+
+    def _present(self, kept: Kept, facts: Facts) -> None:
+        if self._shown is None or self._shown[0][2:] != kept[2:]:
+            try:
+                self._show.show(kept.chain, kept.key)
+            except SSLError as error:  # it was examined, but OpenSSL has the last word
+                raise UncertifiedError(f"the certificate cannot be used: {error.reason}") from None
+            self._log.info("certificate in use", expires_at=int(facts.leaf.expires_at))
+        self._shown = (kept, facts)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass

@@ -1,0 +1,113 @@
+"""Answers admission reviews: reads one, gets the service account, has `wisp.admission` decide, writes the answer."""
+
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from wisp.admission.contract import Policy
+from wisp.admission.review import AccountRef, Refuse, Review, ReviewError, account_wanted, answer, decide, read
+from wisp.http.head import Reject, Request
+from wisp.http.response import JSON, TEXT, Response
+from wisp.webhook.accounts import Absent, Accounts, Unknown
+from wisp.webhook.events import Log
+from wisp.webhook.metrics import Metrics
+
+PATH = b"/mutate-v1-pod"
+BODY_LIMIT = 8 * 1024 * 1024
+"""Bytes of a review: API servers take objects of 3 MiB at most, and a review may hold two."""
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Reviews:
+    """The application of the TLS listener; `clock` gives steady seconds."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        policy: Policy,
+        metrics: Metrics,
+        log: Log,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._accounts = accounts
+        self.policy = policy
+        self._metrics = metrics
+        self._log = log
+        self._clock = clock
+
+    def answer(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer at once where the account is at hand."""
+        begun = self._clock()
+        if request.target.partition(b"?")[0] != PATH:
+            return self._rejected(404, "only reviews are answered here, at " + PATH.decode())
+        if request.method != b"POST":
+            return self._rejected(405, "a review is sent by POST", b"Allow: POST\r\n")
+        try:
+            review = read(_decode(request.body))
+            wanted = account_wanted(review)
+            account = None if wanted is None else self._accounts.get(wanted.namespace, wanted.name)
+            if wanted is None or account is not None:
+                return self._decided(review, account, begun)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return self._rejected(400, f"the body is not JSON: {error}")
+        except ReviewError as error:
+            return self._rejected(400, str(error))
+        except RecursionError:
+            return self._rejected(400, "the body is nested too deeply")
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the API server gets an answer and we go on
+            return self._failed(error, begun)
+        return self._later(review, wanted, begun)
+
+    def rejected(self, reject: Reject) -> Response:
+        """Answer bytes that are no request."""
+        return self._rejected(reject.status, reject.reason)
+
+    async def _later(self, review: Review, wanted: AccountRef, begun: float) -> Response:
+        try:
+            self._metrics.lookups += 1
+            found = await self._accounts.look_up(wanted.namespace, wanted.name)
+            if isinstance(found, Unknown):
+                return self._unavailable(review, wanted, found, begun)
+            return self._decided(review, None if isinstance(found, Absent) else found, begun)
+        except Exception as error:  # noqa: BLE001 -- see above
+            return self._failed(error, begun)
+
+    def _decided(self, review: Review, account: dict[str, object] | None, begun: float) -> Response:
+        decision = decide(review, account, self.policy)
+        if isinstance(decision, Refuse):
+            result = "refused"
+            self._log.info("pod refused", namespace=review.namespace, uid=review.uid, reason=decision.message)
+        else:
+            result = "changed" if decision.patch else "unchanged"
+        response = Response(200, _encode(answer(review, decision)), JSON)
+        self._metrics.reviewed(result, self._clock() - begun)
+        return response
+
+    def _unavailable(self, review: Review, wanted: AccountRef, unknown: Unknown, begun: float) -> Response:
+        """Refuse in the review itself: whatever the failurePolicy, no pod is let by without its identity."""
+        self._metrics.api_errors["serviceaccount"] += 1
+        self._log.warning("account unknown", namespace=wanted.namespace, name=wanted.name, reason=unknown.reason)
+        text = (
+            f'the service account "{wanted.name}" in namespace "{wanted.namespace}" cannot be read just now '
+            f"({unknown.reason}): try again"
+        )
+        document = answer(review, Refuse(503, text))
+        self._metrics.reviewed("unavailable", self._clock() - begun)
+        return Response(200, _encode(document), JSON)
+
+    def _rejected(self, status: int, reason: str, headers: bytes = b"") -> Response:
+        self._metrics.reviews["rejected"] += 1
+        self._log.info("request rejected", status=status, reason=reason)
+        return Response(status, f"wisp: {reason}\n".encode(), TEXT, headers)
+
+    def _failed(self, error: Exception, begun: float) -> Response:
+        self._metrics.reviewed("failed", self._clock() - begun)
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        self._log.warning("review failed", error=type(error).__name__, where=where)
+        return Response(500, b"wisp: a fault of the webhook's own; its log says where\n", TEXT)
