@@ -1,7 +1,7 @@
 """Figures besides throughput: start-up, the first token, and memory."""
 
+import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +13,15 @@ from bench.processes import PROXY, Memory, Pod, sidecar
 
 
 class StartUp(NamedTuple):
-    """Medians: seconds of the bare interpreter, start to end, and of the sidecar, start to ready; and their ratio."""
+    """Medians: seconds of the bare interpreter, start to end, and of the sidecar, start to ready; and their ratio.
+
+    `work` is the ratio of the seconds on a CPU alone, which other processes of the machine hardly change.
+    """
 
     interpreter: float
     ready: float
     ratio: float
+    work: float
 
 
 class FirstToken(NamedTuple):
@@ -37,22 +41,26 @@ class Growth(NamedTuple):
     requests: int
 
 
-def interpreter_seconds() -> float:
-    """Return how long `python -c pass` takes."""
-    begun = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "pass"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - begun
-
-
 def start_up(pod: Pod, pairs: int) -> StartUp:
     """Start both in turn, so that what else the machine does weighs on both."""
     bare, ready = [], []
     for _ in range(pairs):
-        bare.append(interpreter_seconds())
+        bare.append(_interpreter())
         with sidecar(PROXY, pod.environment) as server:
-            ready.append(server.ready_after)
-    interpreter, sidecars = statistics.median(bare), statistics.median(ready)
-    return StartUp(interpreter, sidecars, sidecars / interpreter)
+            ready.append((server.ready_after, server.worked))
+    interpreter, interpreter_work = map(statistics.median, zip(*bare, strict=True))
+    sidecars, work = map(statistics.median, zip(*ready, strict=True))
+    return StartUp(interpreter, sidecars, sidecars / interpreter, work / interpreter_work)
+
+
+def _interpreter() -> tuple[float, float]:
+    """Return how many seconds `python -c pass` takes, and how many of them on a CPU."""
+    begun = time.perf_counter()
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-c", "pass"], os.environ)
+    _, status, used = os.wait4(pid, 0)
+    if status:
+        raise SystemExit(f"bench: {sys.executable} does not start")
+    return time.perf_counter() - begun, used.ru_utime + used.ru_stime
 
 
 def first_token(pod: Pod, times: int) -> FirstToken:
@@ -86,9 +94,9 @@ def growth(pod: Pod, requests: int, command: Sequence[str] = PROXY) -> Growth:
 
 
 def quietest(measure: Callable[[], StartUp], enough: float, tries: int) -> Iterator[StartUp]:
-    """Measure until a ratio is `enough` or below, `tries` times at most: noise only ever adds to a start-up."""
+    """Measure until the ratio of work is `enough` or below, `tries` times at most: noise only ever adds to it."""
     for _ in range(tries):
         found = measure()
         yield found
-        if found.ratio <= enough:
+        if found.work <= enough:
             return

@@ -37,11 +37,12 @@ class Pod:
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers, at `port`; `ready_after` is in seconds since its start."""
+    """A server that answers, at `port`; `ready_after` is in seconds since its start, `worked` in those on a CPU."""
 
     pid: int
     port: int
     ready_after: float
+    worked: float
 
 
 class Memory(NamedTuple):
@@ -117,7 +118,7 @@ def serving(command: Sequence[str], port: int, environment: Mapping[str, str]) -
             if process.poll() is not None or time.perf_counter() - begun > _PATIENCE:
                 raise RuntimeError(f"{command[0]} does not answer on port {port}: run it by hand to see why")
             time.sleep(_POLL)
-        yield Server(process.pid, port, time.perf_counter() - begun)
+        yield Server(process.pid, port, time.perf_counter() - begun, _on_cpu(process.pid))
 
 
 @contextmanager
@@ -131,6 +132,11 @@ def _running(command: Sequence[str], **options: object) -> Iterator[subprocess.P
                 process.wait(8)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def _on_cpu(pid: int) -> float:
+    """Return the seconds that a process' main thread has run (Linux, Documentation/scheduler/sched-stats)."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def _is_ready(port: int) -> bool:

@@ -121,12 +121,13 @@ def _heavy(number: int) -> bytes:
 
 
 def test_ready_within_its_time(surroundings: Pod) -> None:
-    """Within 2.5 times the start-up of the bare interpreter.
+    """With at most 2.5 times the work of the bare interpreter's start-up.
 
-    Medians of 15 interleaved pairs; on a busy machine up to five times over, for noise only ever adds.
+    Medians of 15 interleaved pairs, in seconds on a CPU, which other processes hardly change; `make bench` shows the
+    ratio by the clock, too.
     """
     measured = list(quietest(lambda: start_up(surroundings, 15), enough=MOST_START_UP, tries=5))
-    assert measured[-1].ratio <= MOST_START_UP, measured
+    assert measured[-1].work <= MOST_START_UP, measured
 
 
 def test_one_round_trip_a_token(surroundings: Pod) -> None:
