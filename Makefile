@@ -51,16 +51,20 @@ check: ready ## lint, types, layers and the fast tests
 bench: ready ## measure the sidecar against a bare server (REFERENCE_PROXY=path adds a third column)
 	@$(BIN)/python -m bench
 
-IMAGE ?= wisp:dev
 BASE ?= debian
 
 .PHONY: image
 image: ready ## build the container image as dist/wisp-image.tar (IMAGE=name:tag BASE=debian or what FROM takes; needs buildah, and mmdebstrap for debian)
-	@$(BIN)/python -m image --name $(IMAGE) --base $(BASE)
+	@$(BIN)/python -m image --base $(BASE) $(if $(IMAGE),--name $(IMAGE))
 
 .PHONY: wheels
 wheels: ready ## fetch and build the wheels that the Containerfile installs, for another builder than `make image`
 	@$(BIN)/python -m image.wheels
+
+.PHONY: manifest
+manifest: ready ## make deploy/wisp.yaml of the chart anew, and the chart's golden files (needs go)
+	@$(BIN)/python -m tests.chart.manifest
+	@$(BIN)/python -m tests.chart.cases
 
 .PHONY: lock
 lock: ready ## pin the dependencies anew

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from image.build import DEBIAN, SOURCE, build
 from image.sbom import path_for
+from wisp import __version__
 from wisp.errors import WispError
 
 
 def main() -> int:
     """Build it; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m image", description="Build wisp's image as an OCI archive.")
-    parser.add_argument("--name", default="wisp:dev", help="the image's name and tag (%(default)s)")
+    parser.add_argument("--name", default=f"wisp:{__version__}", help="the image's name and tag (%(default)s)")
     parser.add_argument("--base", default=DEBIAN, help="what a FROM takes; %(default)s: made of Debian's packages")
     parser.add_argument("--output", type=Path, default=SOURCE / "dist/wisp-image.tar", help="the OCI archive")
     wanted = parser.parse_args()

@@ -1,5 +1,6 @@
 """The values that the chart is rendered with in tests: `tests/chart/values/NAME.yaml`, besides a tenant."""
 
+import functools
 import subprocess
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def template(*arguments: str, release: str = "wisp") -> subprocess.CompletedProc
     return run("template", release, str(CHART), "-n", NAMESPACE, "--kube-version", version, *arguments)
 
 
+@functools.cache
 def rendered(case: str) -> str:
     """Render a case; raise AssertionError with what helm says where that fails."""
     done = template("--values", str(VALUES / f"{case}.yaml"), "--set", f"azureTenantID={TENANT}")

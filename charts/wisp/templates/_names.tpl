@@ -24,7 +24,7 @@ app.kubernetes.io/part-of: wisp
 {{- end }}
 
 {{- define "wisp.image" -}}
-{{ .Values.image.repository }}:{{ default (printf "v%s" .Chart.AppVersion) .Values.image.release }}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.release }}
 {{- end }}
 
 {{- define "wisp.certificateSecret" -}}
