@@ -1,11 +1,208 @@
-"""Decides what a pod's maker should hear though the pod is admitted: mistakes, and what will not work. Pure."""
+"""Decides what a pod's maker should hear though the pod is admitted: mistakes, and what will not work. Pure.
 
+kubectl prints these. Kubernetes asks for at most 120 characters each and may cut what is over 256, or 4,096 in all
+(k8s.io/apiserver, admission webhook warnings).
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from wisp.admission import names
 from wisp.admission.contract import Policy
 from wisp.admission.pod import Pod
 from wisp.admission.shape import Object
-from wisp.admission.wanted import Wanted
+from wisp.admission.sidecar import is_native
+from wisp.admission.wanted import Mode, Wanted, wants_sidecar
+from wisp.azure import is_guid, is_tenant
+
+LONGEST = 120
+MOST = 12
+
+NOT_LABELLED = (
+    "the service account {} wants identities, but the pod has no label azure.workload.identity/use: nothing put in"
+)
+SAYS_NO = "inject-proxy-sidecar is {}: no sidecar (azure-workload-identity takes any value for yes)"
+NO_CLIENT_ID = "the service account {} has no annotation client-id: requests must name an identity"
+NO_GUID = "client-id {} of the service account is no GUID: give the identity's clientId, not its name"
+NO_TENANT = "tenant-id {} of the service account is no tenant: give its GUID"
+BOTH = "service-account-token-expiration is on the pod and its service account: the pod's counts"
+UNKNOWN_SKIPPED = "skip-containers names {}, which the pod has not"
+ALL_SKIPPED = "skip-containers names every container: none gets the identity"
+SIDECAR_SKIPPED = "skip-containers names azwi-proxy: without the identity the sidecar will not start"
+NO_EFFECT = "the annotation {} means nothing without inject-proxy-sidecar"
+UNKNOWN = "the annotation {} is unknown here: it means nothing"
+ON_ACCOUNT = "the annotation {} belongs on the service account: on a pod it means nothing"
+NO_ENDPOINT = "{} asks for a custom token endpoint, which this cluster does not have under that name"
+NEVER_ENDS = "no native sidecars here: the pod will not end, as the sidecar does not (Jobs stay active)"
+NO_INIT = "no native sidecars here: init containers get no token, as the sidecar starts after them"
+PORT_TAKEN = "the container {} declares the sidecar's port {}, too: choose another by proxy-sidecar-port"
+LOW_PORT = "the sidecar's port {} is below 1024: runtimes that guard those ports will not let it listen"
+SIDECARS_USER = "the container {} runs as user 1501, the sidecar's: its metadata requests go to the node"
+OTHER_SIDECAR = "the pod has a container azwi-proxy of its own: left as it is but for its identity"
+MOUNTED = "the container {} mounts something of its own at {}: the token is not there"
+TOLD_OTHERWISE = "the container {} sets IDENTITY_ENDPOINT itself: it does not ask the sidecar"
+PROXIED = "the container {} sets a proxy: have NO_PROXY name 127.0.0.1, where the sidecar is"
+
+
+class _About(NamedTuple):
+    """What a warning may depend on."""
+
+    pod: Pod
+    account: Object
+    wanted: Wanted
+    policy: Policy
 
 
 def advice(pod: Pod, account: Object, wanted: Wanted, policy: Policy) -> tuple[str, ...]:
-    """Return the warnings about a pod; `account` is the metadata of its service account."""
-    return ()
+    """Return the warnings about a pod; `account` is the metadata of its service account, found to be in order."""
+    about = _About(pod, account, wanted, policy)
+    found = [
+        warning for each in (_of_account, _of_skipping, _of_annotations, _of_containers) for warning in each(about)
+    ]
+    if wanted.sidecar is not None:
+        found += _of_sidecar(about)
+    return _bounded(found)
+
+
+def advice_unlabelled(account: Object) -> tuple[str, ...]:
+    """Return the warnings about a pod without the label that runs as `account`, a ServiceAccount."""
+    metadata = account.get("metadata")
+    if type(metadata) is not dict:
+        return ()
+    labels, annotations = metadata.get("labels"), metadata.get("annotations")
+    labelled = type(labels) is dict and labels.get(names.USE) == "true"
+    annotated = type(annotations) is dict and bool(annotations.get(names.CLIENT_ID))
+    return (_say(NOT_LABELLED, metadata.get("name")),) if labelled or annotated else ()
+
+
+def _bounded(warnings: list[str]) -> tuple[str, ...]:
+    if len(warnings) > MOST:
+        warnings = [*warnings[: MOST - 1], f"and {len(warnings) - MOST + 1} more"]
+    return tuple(warnings)
+
+
+def _say(text: str, *about: object) -> str:
+    """Return the warning, what it is about shortened so that all of it fits, and without line ends."""
+    room = (LONGEST - len(text) + 2 * len(about)) // max(len(about), 1)
+    return text.format(*(_short(str(each), room) for each in about))
+
+
+def _short(text: str, room: int) -> str:
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
+
+
+def _of_account(about: _About) -> Iterator[str]:
+    annotations = about.account.get("annotations") or {}
+    client_id, tenant = about.wanted.client_id, about.wanted.tenant
+    if not client_id:
+        yield _say(NO_CLIENT_ID, about.account.get("name") or "default")
+    elif not is_guid(client_id):
+        yield _say(NO_GUID, _quoted(client_id))
+    if tenant and not is_tenant(tenant):
+        yield _say(NO_TENANT, _quoted(tenant))
+    if annotations.get(names.EXPIRATION) and about.pod.annotations.get(names.EXPIRATION):
+        yield BOTH
+
+
+def _of_skipping(about: _About) -> Iterator[str]:
+    skipped = about.wanted.skipped
+    if not skipped:
+        return
+    known = {*about.pod.named, *((names.SIDECAR, names.REDIRECT) if about.wanted.sidecar else ())}
+    for name in sorted(skipped - known):
+        yield _say(UNKNOWN_SKIPPED, name)
+    if about.pod.named and all(each.get("name") in skipped for each in (*about.pod.own, *about.pod.own_init)):
+        yield ALL_SKIPPED
+    if names.SIDECAR in skipped and about.wanted.sidecar is not None:
+        yield SIDECAR_SKIPPED
+
+
+def _of_annotations(about: _About) -> Iterator[str]:
+    annotations = about.pod.annotations
+    text = annotations.get(names.INJECT_SIDECAR)
+    if text is not None and not wants_sidecar(annotations):
+        yield _say(SAYS_NO, _quoted(text))
+    for key in annotations:
+        if key.startswith(names.PREFIX):
+            yield from _of_annotation(key, about)
+
+
+def _of_annotation(key: str, about: _About) -> Iterator[str]:
+    short = key.removeprefix(names.PREFIX)
+    if key in names.ON_PODS:
+        if key in names.SIDECAR_SETTINGS and about.wanted.sidecar is None:
+            yield _say(NO_EFFECT, short)
+    elif key in names.ON_ACCOUNTS:
+        yield _say(ON_ACCOUNT, short)
+    elif not key.startswith(names.USE_ENDPOINT):
+        yield _say(UNKNOWN, short)
+    elif about.pod.annotations[key].lower() == "true" and not _is_served(key, about.wanted):
+        yield _say(NO_ENDPOINT, short)
+
+
+def _is_served(key: str, wanted: Wanted) -> bool:
+    return wanted.endpoint is not None and key == names.USE_ENDPOINT + wanted.endpoint.suffix
+
+
+def _of_containers(about: _About) -> Iterator[str]:
+    """Warn of what stands where the token should be."""
+    for name, container in about.pod.named.items():
+        present = container.get("volumeMounts")
+        if (
+            present
+            and name != names.REDIRECT
+            and name not in about.wanted.skipped
+            and any(_is_in_the_way(each) for each in present)
+        ):
+            yield _say(MOUNTED, name, names.MOUNT_PATH)
+
+
+def _is_in_the_way(mount: Object) -> bool:
+    path, volume = mount.get("mountPath"), mount.get("name")
+    return path == names.MOUNT_PATH and not str(volume).startswith(names.VOLUME_PREFIX)
+
+
+def _of_sidecar(about: _About) -> Iterator[str]:
+    pod, sidecar = about.pod, about.wanted.sidecar
+    if sidecar is None:
+        return
+    there = pod.named.get(names.SIDECAR)
+    if there is not None and there.get("image") != about.policy.proxy_image:
+        yield OTHER_SIDECAR
+    if not is_native(pod, about.policy):
+        if pod.spec.get("restartPolicy") in ("Never", "OnFailure"):
+            yield NEVER_ENDS
+        if pod.own_init:
+            yield NO_INIT
+    if sidecar.port < 1024:
+        yield _say(LOW_PORT, sidecar.port)
+    for container in (*pod.own_init, *pod.own):
+        yield from _of_neighbour(container, about, sidecar.port)
+        if sidecar.mode is Mode.ENV and container.get("name") not in about.wanted.skipped:
+            yield from _of_told(container)
+
+
+def _of_neighbour(container: Object, about: _About, port: int) -> Iterator[str]:
+    """Warn of a container that is in the sidecar's way, or takes its place."""
+    ports = container.get("ports")
+    if type(ports) is list and any(type(each) is dict and each.get("containerPort") == port for each in ports):
+        yield _say(PORT_TAKEN, container.get("name"), port)
+    context = container.get("securityContext") or {}
+    of_pod = about.pod.spec.get("securityContext") or {}
+    user = context.get("runAsUser", of_pod.get("runAsUser")) if type(context) is type(of_pod) is dict else None
+    if user == names.SIDECAR_UID:
+        yield _say(SIDECARS_USER, container.get("name"))
+
+
+def _of_told(container: Object) -> Iterator[str]:
+    values = {str(each.get("name")): each.get("value") for each in container.get("env") or ()}
+    if "IDENTITY_ENDPOINT" in values and not str(values["IDENTITY_ENDPOINT"]).startswith("http://127.0.0.1:"):
+        yield _say(TOLD_OTHERWISE, container.get("name"))
+    exempt = f"{values.get('NO_PROXY')} {values.get('no_proxy')}"
+    if {"HTTP_PROXY", "http_proxy"} & values.keys() and "127.0.0" not in exempt and "*" not in exempt:
+        yield _say(PROXIED, container.get("name"))

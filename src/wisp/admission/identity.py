@@ -85,7 +85,7 @@ def _header(pod: Pod) -> str:
     It guards nothing: the sidecar listens on the pod's own loopback and takes the metadata service's dialect without
     it. Clients just want one. So it may be the same every time, which a random one would not be.
     """
-    for variable in objects_in(pod.named.get(names.SIDECAR, {}), "env", f"the container {names.SIDECAR}'s "):
+    for variable in objects_in(pod.named.get(names.SIDECAR, {}), "env", "/spec/containers/*"):
         value = variable.get("value")
         if variable.get("name") == "IDENTITY_HEADER" and type(value) is str and value:
             return value

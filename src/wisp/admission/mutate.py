@@ -3,7 +3,7 @@
 What is there already stays, wherever it came from, so that a second time changes nothing.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from wisp.admission import names
 from wisp.admission.advice import advice
@@ -11,14 +11,15 @@ from wisp.admission.contract import Policy
 from wisp.admission.identity import Share, share_of
 from wisp.admission.patch import Operation, add, applied, escaped
 from wisp.admission.pod import Pod, pod_of
-from wisp.admission.put import mounts_for, put_all, put_first, put_variables
+from wisp.admission.put import put_all, put_first, put_variables
 from wisp.admission.shape import Object, object_in, texts_in
 from wisp.admission.sidecar import ours
 from wisp.admission.wanted import Wanted, wanted_by
 
+_ACCOUNT = "ServiceAccount"
 
-@dataclass(frozen=True, slots=True)
-class Mutation:
+
+class Mutation(NamedTuple):
     """What is done to a pod, in order, and what its maker should hear."""
 
     operations: tuple[Operation, ...]
@@ -36,8 +37,8 @@ def mutation(document: Object, account: Object, policy: Policy) -> Mutation:
     The label is not looked at: whoever asks has decided that this pod is to have its identity.
     """
     pod = pod_of(document)
-    metadata = object_in(account, "metadata", "the service account's ")
-    wanted = wanted_by(pod, texts_in(metadata, "annotations", "the service account's "), policy)
+    metadata = object_in(account, "metadata", _ACCOUNT)
+    wanted = wanted_by(pod, texts_in(metadata, "annotations", f"{_ACCOUNT}/metadata"), policy)
     share = share_of(pod, wanted, policy)
     operations: list[Operation] = []
     put_all(operations, pod.spec, "volumes", "/spec", share.volumes)
@@ -52,13 +53,14 @@ def mutation(document: Object, account: Object, policy: Policy) -> Mutation:
 
 def _give(operations: list[Operation], pod: Pod, wanted: Wanted, share: Share) -> None:
     """Give the containers that are there what is theirs of the share; the redirect's gets nothing."""
+    usual, sidecars = share.variables + share.told, share.variables + share.sidecar
     for key, present in (("containers", pod.containers), ("initContainers", pod.init_containers)):
         for index, container in enumerate(present):
-            name, path = container.get("name"), f"/spec/{key}/{index}"
+            name = container.get("name")
             if name != names.REDIRECT and name not in wanted.skipped:
-                own = share.sidecar if name == names.SIDECAR else share.told
-                put_variables(operations, container, path, share.variables + own)
-                put_all(operations, container, "volumeMounts", path, mounts_for(container, share.mounts))
+                path = f"/spec/{key}/{index}"
+                put_variables(operations, container, path, sidecars if name == names.SIDECAR else usual)
+                put_all(operations, container, "volumeMounts", path, share.mounts)
 
 
 def _name_default_container(operations: list[Operation], pod: Pod) -> None:

@@ -12,7 +12,6 @@ class Pod(NamedTuple):
     name: str
     """Its name, or `<generateName> (prefix)`: what its volume is named after."""
     annotations: dict[str, str]
-    labels: dict[str, str]
     spec: Object
     containers: list[Object]
     init_containers: list[Object]
@@ -33,23 +32,21 @@ class Pod(NamedTuple):
     @property
     def is_windows(self) -> bool:
         """Whether it is to run on Windows, as far as it says so."""
-        system = object_in(self.spec, "os", "spec.").get("name")
-        return "windows" in (system, object_in(self.spec, "nodeSelector", "spec.").get("kubernetes.io/os"))
+        system = object_in(self.spec, "os", "/spec").get("name")
+        return "windows" in (system, object_in(self.spec, "nodeSelector", "/spec").get("kubernetes.io/os"))
 
 
 def pod_of(document: Object) -> Pod:
     """Take a pod, or a pod template, apart. Raise PodError where it is put together wrongly."""
-    metadata, spec = object_in(document, "metadata", ""), object_in(document, "spec", "")
-    name = text_in(metadata, "name", "metadata.") or f"{text_in(metadata, 'generateName', 'metadata.')} (prefix)"
-    containers = objects_in(spec, "containers", "spec.")
-    init_containers = objects_in(spec, "initContainers", "spec.")
+    metadata, spec = object_in(document, "metadata"), object_in(document, "spec")
+    containers = objects_in(spec, "containers", "/spec")
+    init_containers = objects_in(spec, "initContainers", "/spec")
     return Pod(
-        name,
-        texts_in(metadata, "annotations", "metadata."),
-        texts_in(metadata, "labels", "metadata."),
+        text_in(metadata, "name", "/metadata") or f"{text_in(metadata, 'generateName', '/metadata')} (prefix)",
+        texts_in(metadata, "annotations", "/metadata"),
         spec,
         containers,
         init_containers,
-        objects_in(spec, "volumes", "spec."),
-        {text_in(each, "name", "a container's "): each for each in (*init_containers, *containers)},
+        objects_in(spec, "volumes", "/spec"),
+        {text_in(each, "name", "/spec/containers/*"): each for each in (*init_containers, *containers)},
     )

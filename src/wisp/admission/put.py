@@ -9,37 +9,56 @@ from wisp.admission.shape import Object, objects_in
 Builders: TypeAlias = Mapping[str, Callable[[], Object]]
 """Things by name, in order, and how each is made."""
 
-_PARTIAL = {"subPath", "subPathExpr"}
+_NOWHERE = object()
+_PARTIAL = frozenset({"subPath", "subPathExpr"})
 """What makes a mount show another thing than the same mount without it."""
 
 
 def put_variables(operations: list[Operation], container: Object, path: str, variables: list[Object]) -> None:
     """Add the variables whose names are absent to a container's `env`, in their order, at the end."""
-    present = objects_in(container, "env", f"{_said(path)}.")
+    present = objects_in(container, "env", path)
     if not present:
-        if variables:
-            operations.append(add(f"{path}/env", variables))
+        operations.append(add(f"{path}/env", variables))
         return
-    known = {each.get("name") for each in present}
+    known = {each.get("name") for each in present if type(each.get("name")) is str}
     operations += [add(f"{path}/env/-", each) for each in variables if each["name"] not in known]
 
 
 def put_all(operations: list[Operation], parent: Object, key: str, path: str, wanted: list[Object]) -> None:
-    """Have each of `wanted` once, by name, in the list `key` of `parent`, which is at `path`."""
-    present = objects_in(parent, key, f"{_said(path)}.")
+    """Have each of `wanted` once, by name, in the list `key` of `parent`, which is at `path`.
+
+    Where a mount of another name is at the same `mountPath`, that stays: there cannot be two.
+    """
+    present = objects_in(parent, key, path)
     if not present:
-        if wanted:
-            operations.append(add(f"{path}/{key}", wanted))
+        operations.append(add(f"{path}/{key}", wanted))
         return
     surplus: list[int] = []
     for each in wanted:
-        places = [index for index, there in enumerate(present) if there.get("name") == each["name"]]
-        if not places:
+        places, in_the_way = _places(present, each)
+        if places:
+            if not _is_right(present[places[0]], each):
+                operations.append(replace(f"{path}/{key}/{places[0]}", each))
+            surplus += places[1:]
+        elif not in_the_way:
             operations.append(add(f"{path}/{key}/-", each))
-        elif not holds(present[places[0]], each) or _PARTIAL & present[places[0]].keys():
-            operations.append(replace(f"{path}/{key}/{places[0]}", each))
-        surplus += places[1:]
     operations += [remove(f"{path}/{key}/{index}") for index in sorted(surplus, reverse=True)]
+
+
+def _places(present: list[Object], wanted: Object) -> tuple[list[int], bool]:
+    """Return where things of that name are, and whether something else is at the same mount path."""
+    name, mount_path = wanted["name"], wanted.get("mountPath", _NOWHERE)
+    places, in_the_way = [], False
+    for index, there in enumerate(present):
+        if there.get("name") == name:
+            places.append(index)
+        elif there.get("mountPath") == mount_path:
+            in_the_way = True
+    return places, in_the_way
+
+
+def _is_right(there: Object, wanted: Object) -> bool:
+    return holds(there, wanted) and _PARTIAL.isdisjoint(there)
 
 
 def holds(there: Any, wanted: Any) -> bool:
@@ -49,26 +68,6 @@ def holds(there: Any, wanted: Any) -> bool:
     if type(wanted) is list:
         return type(there) is list and len(there) == len(wanted) and all(map(holds, there, wanted))
     return type(there) is type(wanted) and bool(there == wanted)
-
-
-def _said(path: str) -> str:
-    return path.strip("/").replace("/", ".")
-
-
-def mounts_for(container: Object, mounts: list[Object]) -> list[Object]:
-    """Return those of the mounts that a container has room for: what it mounts itself at the same place stays."""
-    present = container.get("volumeMounts")
-    if not present:
-        return mounts
-    return [each for each in mounts if not any(_competes(there, each) for there in present)]
-
-
-def _competes(there: object, mount: Object) -> bool:
-    return (
-        type(there) is dict
-        and there.get("name") != mount["name"]
-        and str(there.get("mountPath")).rstrip("/") == mount["mountPath"]
-    )
 
 
 def put_first(operations: list[Operation], path: str, present: list[Object], builders: Builders) -> None:

@@ -4,11 +4,13 @@ Works on plain decoded JSON. A review's way: `read`, `account_wanted`, `decide` 
 Source: admission.k8s.io/v1, AdmissionReview.
 """
 
-import json
 from binascii import b2a_base64
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, assert_never
 
+import msgspec
+
+from wisp.admission.advice import advice_unlabelled
 from wisp.admission.contract import Policy
 from wisp.admission.mutate import mutation
 from wisp.admission.names import USE
@@ -30,8 +32,7 @@ class AccountRef(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Review:
+class Review(NamedTuple):
     """What the API server asks: whether `pod` may be made, and changed how."""
 
     uid: str
@@ -122,7 +123,7 @@ def decide(review: Review, account: Object | None, policy: Policy) -> Decision:
     """Decide about a review. `account` is the ServiceAccount that `account_wanted` names; None: there is none."""
     wanted = account_wanted(review)
     if wanted is None:
-        return Admit()
+        return Admit(warnings=() if account is None else advice_unlabelled(account))
     if account is None:
         return Refuse(
             400,
@@ -144,7 +145,7 @@ def answer(review: Review, decision: Decision) -> dict[str, Any]:
             response["allowed"] = True
             if decision.patch:
                 response["patchType"] = "JSONPatch"
-                response["patch"] = b2a_base64(_encode(decision.patch).encode(), newline=False).decode("ascii")
+                response["patch"] = b2a_base64(msgspec.json.encode(decision.patch), newline=False).decode("ascii")
             if decision.warnings:
                 response["warnings"] = list(decision.warnings)
         case Refuse():
@@ -153,6 +154,3 @@ def answer(review: Review, decision: Decision) -> dict[str, Any]:
         case _:
             assert_never(decision)
     return {"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response}
-
-
-_encode = json.JSONEncoder(separators=(",", ":")).encode

@@ -1,6 +1,6 @@
 """Decides whether a decoded document is put together as a pod is, part by part, as it is read. Knows no part's meaning.
 
-Objects are never copied, so that fields that no one here has heard of survive.
+Objects are never copied, so that fields that no one here has heard of survive. Errors say where by JSON pointers.
 """
 
 from typing import Any, TypeAlias
@@ -14,43 +14,46 @@ class PodError(WispError):
     """A pod cannot be admitted as it is; the text is for whoever made it."""
 
 
-def object_in(parent: Object, key: str, where: str) -> Object:
-    """Return the object under `key`, an empty one where there is none. Raise PodError."""
+def object_in(parent: Object, key: str, path: str = "") -> Object:
+    """Return the object under `key` of `parent`, which is at `path`; an empty one for none. Raise PodError."""
     value = parent.get(key)
     if value is None:
         return {}
     if type(value) is not dict:
-        raise PodError(f"{where}{key} is not an object", remedy="correct the manifest")
+        raise PodError(f"{path}/{key} is not an object", remedy="correct the manifest")
     return value
 
 
-def objects_in(parent: Object, key: str, where: str) -> list[Object]:
-    """Return the list of objects under `key`, an empty one where there is none. Raise PodError."""
+def objects_in(parent: Object, key: str, path: str) -> list[Object]:
+    """Return the list of objects under `key` of `parent`, which is at `path`; an empty one for none. Raise PodError."""
     value = parent.get(key)
     if value is None:
         return []
-    if type(value) is not list or any(type(each) is not dict for each in value):
-        raise PodError(f"{where}{key} is not a list of objects", remedy="correct the manifest")
+    if type(value) is not list:
+        raise PodError(f"{path}/{key} is not a list", remedy="correct the manifest")
+    for each in value:
+        if type(each) is not dict:
+            raise PodError(f"{path}/{key} holds what is not an object", remedy="correct the manifest")
     return value
 
 
-def text_in(parent: Object, key: str, where: str) -> str:
-    """Return the text under `key`, an empty one where there is none. Raise PodError."""
+def text_in(parent: Object, key: str, path: str) -> str:
+    """Return the text under `key` of `parent`, which is at `path`; an empty one for none. Raise PodError."""
     value = parent.get(key)
     if value is None:
         return ""
     if type(value) is not str:
-        raise PodError(f"{where}{key} is not a string", remedy="correct the manifest; YAML may want quotes there")
+        raise PodError(f"{path}/{key} is not a string", remedy="correct the manifest; YAML may want quotes there")
     return value
 
 
-def texts_in(parent: Object, key: str, where: str) -> dict[str, str]:
-    """Return the map of text to text under `key`, an empty one where there is none. Raise PodError."""
-    value = object_in(parent, key, where)
+def texts_in(parent: Object, key: str, path: str) -> dict[str, str]:
+    """Return the map of text to text under `key` of `parent`, which is at `path`. Raise PodError."""
+    value = object_in(parent, key, path)
     for name, each in value.items():
         if type(name) is not str or type(each) is not str:
             raise PodError(
-                f"{where}{key} has a value that is not a string, under {str(name)!r}",
+                f"{path}/{key} has a value that is not a string, under {str(name)!r}",
                 remedy="correct the manifest; YAML may want quotes there",
             )
     return value

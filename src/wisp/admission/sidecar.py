@@ -41,7 +41,5 @@ def ours(pod: Pod, wanted: Wanted, policy: Policy, share: Share) -> Iterator[tup
 
 def is_native(pod: Pod, policy: Policy) -> bool:
     """Say whether the sidecar is among the init containers: where it is already, or as the policy has it."""
-    for present, native in ((pod.init_containers, True), (pod.containers, False)):
-        if any(each.get("name") == names.SIDECAR for each in present):
-            return native
-    return policy.native
+    there = pod.named.get(names.SIDECAR)
+    return policy.native if there is None else any(each is there for each in pod.init_containers)

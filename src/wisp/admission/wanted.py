@@ -1,8 +1,8 @@
 """Decides what a pod and its service account ask for, by their annotations alone. Knows nothing of containers."""
 
 import re
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from wisp.admission import names
 from wisp.admission.contract import Policy, Resources, TokenEndpoint
@@ -15,6 +15,7 @@ SHORTEST, LONGEST, USUAL = 3600, 86400, 3600
 
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 """What Go's strconv.ParseBool takes for false."""
+_MEASURES = frozenset({names.CPU_REQUEST, names.CPU_LIMIT, names.MEMORY_REQUEST, names.MEMORY_LIMIT})
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 """What Go's strconv.ParseInt takes, in base 10."""
 
@@ -28,8 +29,7 @@ class Mode(Enum):
     """It is told by variables."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sidecar:
+class Sidecar(NamedTuple):
     """The sidecar that a pod asks for."""
 
     port: int
@@ -37,8 +37,7 @@ class Sidecar:
     resources: Resources
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """Everything that a pod and its service account ask for."""
 
     client_id: str
@@ -136,6 +135,8 @@ def _mode(annotations: dict[str, str]) -> Mode:
 
 
 def _resources(annotations: dict[str, str], usual: Resources) -> Resources:
+    if _MEASURES.isdisjoint(annotations):
+        return usual
     cpu_request, cpu_limit = _span(
         annotations, (names.CPU_REQUEST, names.CPU_LIMIT), (usual.cpu_request, usual.cpu_limit)
     )

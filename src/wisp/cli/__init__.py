@@ -11,6 +11,7 @@ from wisp.errors import WispError
 COMMANDS = {  # name -> help; a command's module is wisp.cli.NAME and its click command is called `command`
     "cloud": "Run a local Azure: Entra's token endpoint and OIDC issuers.",
     "demo": "Show the whole story on this machine, without a cluster.",
+    "inject": "Put identities into manifests, as the webhook would.",
     "redirect": "Send the pod's metadata traffic to the sidecar.",
     "run": "Run a command with a managed identity, on this machine.",
     "webhook": "Give pods their identity as they are made: the admission webhook.",

@@ -127,7 +127,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 )
 
 
-def policy_options(function: _Function) -> Callable[..., Any]:
+def policy_options(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options above; it is called with `policy: Policy` in their place.
 
     The policy's `server_version` is None: `dataclasses.replace` it where it is known. Raise SettingError naming

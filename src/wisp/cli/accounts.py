@@ -1,0 +1,22 @@
+"""Service accounts out of manifests, by namespace and name."""
+
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+from wisp.admission.review import AccountRef
+from wisp.admission.shape import Object
+from wisp.admission.workloads import accounts, identity_of
+from wisp.cli.manifests import Document, documents, read_text
+
+Accounts: TypeAlias = Mapping[AccountRef, Object]
+
+
+def accounts_in(found: Iterable[Document], namespace: str) -> Accounts:
+    """Return the service accounts of these documents; one that names no namespace is of `namespace`."""
+    named = ((identity_of(each), each) for document in found for each in accounts(document.content))
+    return {AccountRef(where or namespace, name): each for (where, name), each in named}
+
+
+def accounts_of(paths: Iterable[str], namespace: str) -> Accounts:
+    """Return the service accounts that these files hold. Raise SettingError or ManifestError naming the file."""
+    return accounts_in((each for path in paths for each in documents(read_text(path), path)), namespace)

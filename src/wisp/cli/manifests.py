@@ -1,0 +1,151 @@
+"""Manifests: YAML or JSON, taken apart into documents as kubectl does, and put together again.
+
+PyYAML reads YAML 1.1 in its own way: dates become objects, `12:30` the number 750, `1e3` text. kubectl's reader knows
+no dates and no sexagesimals, and has Go's numbers. What is written is quoted wherever a reader might take it for
+anything but text.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from wisp.errors import SettingError, WispError
+
+_YES = ("y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "true", "True", "TRUE")
+_NO = ("n", "N", "no", "No", "NO", "off", "Off", "OFF", "false", "False", "FALSE")
+_TAG = "tag:yaml.org,2002:"
+_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./:@-]*(?<!:)")
+_WORDS = frozenset(each.lower() for each in (*_YES, *_NO, "null"))
+_WIDEST = 1 << 30
+
+
+class ManifestError(WispError):
+    """A manifest cannot be read, or something in it cannot be given its identity."""
+
+
+class Document(NamedTuple):
+    """One document of a manifest."""
+
+    content: Any
+    text: str
+    """As it was read, comments and all, without the lines that part documents."""
+    place: int
+    """Which of the documents it is, from 1 on."""
+
+
+def read_text(path: str) -> str:
+    """Return what a file, or standard input for `-`, holds. Raise SettingError."""
+    try:
+        return (sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()).decode()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SettingError(f"cannot read {path!r}: {reason}", remedy="name a readable file, or - for input") from None
+    except UnicodeDecodeError:
+        raise SettingError(f"cannot read {path!r}: it is not UTF-8", remedy="name a file of YAML or JSON") from None
+
+
+def documents(text: str, source: str) -> Iterator[Document]:
+    """Yield the documents in `text` that hold something. Raise ManifestError naming `source`, line and column."""
+    loader = _Loader(text)
+    try:
+        starts, contents = [], []
+        while loader.check_node():
+            starts.append(loader.peek_event().start_mark.index)  # type: ignore[no-untyped-call]  # PyYAML's
+            contents.append(loader.construct_document(loader.get_node()))
+    except yaml.YAMLError as error:
+        raise ManifestError(f"{source} is no YAML: {_told(error)}", remedy="correct it") from None
+    except RecursionError:
+        raise ManifestError(f"{source} is nested too deeply", remedy="give one without references to itself") from None
+    finally:
+        loader.dispose()
+    ends = [*starts[1:], len(text)]
+    for place, (start, end, content) in enumerate(zip(starts, ends, contents, strict=True), start=1):
+        if content is not None:
+            yield Document(content, _between(text[start:end]), place)
+
+
+def as_yaml(content: object) -> str:
+    """Return `content` as a YAML document, in its own order."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDEST)
+
+
+def as_json(content: object) -> str:
+    """Return `content` as indented JSON."""
+    return json.dumps(content, indent=4, ensure_ascii=False) + "\n"
+
+
+def _told(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or "it cannot be read"
+    return f"{problem}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(problem)
+
+
+def _between(text: str) -> str:
+    """Return a document's text without the marks around it."""
+    text = re.sub(r"\A---[ \t]*\n?", "", text)
+    return re.sub(r"\n\.\.\.[ \t]*\n?\s*\Z", "\n", text).rstrip() + "\n"
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes plain scalars for what kubectl does; knows no tags but those of JSON's types."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 -- as in PyYAML
+    yaml_constructors = {  # noqa: RUF012 -- likewise
+        tag: construct
+        for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.removeprefix(_TAG) in ("null", "str", "seq", "map")
+    }
+
+
+def _boolean(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> bool:
+    return loader.construct_scalar(node) in _YES
+
+
+def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    """Return an integer as Go reads it: a leading 0 means base 8."""
+    text = str(loader.construct_scalar(node)).replace("_", "")
+    return int(re.sub(r"\A([-+]?)0(?=[0-9])", r"\g<1>0o", text), 0)
+
+
+def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    return float(re.sub(r"\.(?=[a-z])", "", str(loader.construct_scalar(node)).lower()))
+
+
+for _name, _pattern, _first, _construct in (
+    ("bool", "|".join((*_YES, *_NO)), "yYnNtTfFoO", _boolean),
+    ("int", r"[-+]?(?:0|[1-9][0-9_]*|0o?[0-7_]+|0x[0-9a-fA-F_]+|0b[01_]+)", "-+0123456789", _integer),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+0123456789.",
+        _float,
+    ),
+    ("null", "~|null|Null|NULL|", ("~", "n", "N", ""), None),
+    ("merge", "<<", "<", None),
+):
+    _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern})$"), list(_first))
+    if _construct is not None:
+        _Loader.add_constructor(_TAG + _name, _construct)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what is shared as often as it is there, and indents lists as manifests do."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 -- PyYAML's signature
+        """Leave references out: few readers of manifests expect them."""
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style: str | None = "|"  # where it can be: PyYAML quotes what cannot
+    if "\n" not in text.strip("\n"):
+        style = None if _PLAIN.fullmatch(text) and text.lower() not in _WORDS else '"'
+    return dumper.represent_scalar(f"{_TAG}str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)

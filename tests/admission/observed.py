@@ -1,0 +1,54 @@
+"""The observed answers of azure-workload-identity v1.6.0, as data."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from wisp.admission.contract import ConfigMapCA, Policy, TokenEndpoint, parse_version
+
+_FOLDER = Path(__file__).with_name("reference")
+
+
+class Case(NamedTuple):
+    """A pod, the service account that it runs as (None: there is none), and what came of it."""
+
+    name: str
+    pod: dict[str, Any]
+    account: dict[str, Any] | None
+    answer: dict[str, Any]
+    policy: Policy
+
+
+def _cases(file: str) -> list[Case]:
+    told = json.loads((_FOLDER / file).read_text(encoding="utf-8"))
+    policy = Policy(
+        tenant_id=told["tenantId"],
+        server_version=parse_version(told["serverVersion"]),
+        proxy_image="/proxy:",  # as it was observed, with no registry set
+        redirect_image="/proxy-init:",
+        token_endpoint=_endpoint(told.get("settings")),
+    )
+    accounts = {each["metadata"]["name"]: each for each in told["serviceAccounts"]}
+    return [
+        Case(each["case"], each["pod"], accounts.get(_account(each["pod"])), each["answer"], policy)
+        for each in told["cases"]
+    ]
+
+
+def _account(pod: dict[str, Any]) -> str:
+    return str(pod["spec"].get("serviceAccountName") or "default")
+
+
+def _endpoint(settings: dict[str, str] | None) -> TokenEndpoint | None:
+    if settings is None:
+        return None
+    return TokenEndpoint(
+        suffix=settings["customTokenEndpointAnnotationSuffix"],
+        audience=settings["customTokenEndpointAudience"],
+        url=settings["AZURE_KUBERNETES_TOKEN_PROXY"],
+        sni_name=settings["AZURE_KUBERNETES_SNI_NAME"],
+        ca=ConfigMapCA(settings["AZURE_KUBERNETES_CA_CONFIGMAP_NAME"]),
+    )
+
+
+CASES = [*_cases("cases.json"), *_cases("identity-binding.json")]

@@ -1,0 +1,152 @@
+"""Pods, service accounts and policies for the tests: plain ones, and hypothesis strategies for all the others."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from wisp.admission.contract import NativeSidecar, Policy
+
+CLIENT_ID = "6a1d0c9e-0b0f-4c39-8a31-0c34b0a0f5e1"
+TENANT = "0f1e2d3c-0000-4000-8000-000000000001"
+PREFIX = "azure.workload.identity/"
+POLICY = Policy(tenant_id=TENANT, server_version=(1, 34), proxy_image="wisp:test", redirect_image="wisp:test")
+OLD_POLICY = Policy(tenant_id=TENANT, server_version=(1, 31), proxy_image="wisp:test", redirect_image="wisp:test")
+
+
+def account(name: str = "app", **annotations: str) -> dict[str, Any]:
+    """Return a service account with a client id, changed by `annotations` (`_` stands for `-`)."""
+    said = {PREFIX + key.replace("_", "-"): value for key, value in {"client_id": CLIENT_ID, **annotations}.items()}
+    metadata = {"name": name, "namespace": "apps", "annotations": said}
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
+
+
+def pod(*containers: dict[str, Any], annotations: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    """Return a labelled pod, of one container `app` unless others are given, with annotations of ours."""
+    metadata: dict[str, Any] = {"name": "web", "namespace": "apps", "labels": {f"{PREFIX}use": "true"}}
+    if annotations is not None:
+        metadata["annotations"] = {PREFIX + key: value for key, value in annotations.items()}
+    own = list(containers) or [{"name": "app", "image": "app:1"}]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": own, **spec}}
+
+
+def with_sidecar(*containers: dict[str, Any], annotations: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    """Return a labelled pod that asks for the sidecar."""
+    return pod(*containers, annotations={"inject-proxy-sidecar": "true", **(annotations or {})}, **spec)
+
+
+def review(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Return the admission review of a pod's making, its request changed by `changes`."""
+    request = {
+        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "namespace": "apps",
+        "operation": "CREATE",
+        "object": document,
+        **changes,
+    }
+    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+
+
+def named(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the container or init container of that name."""
+    spec = document["spec"]
+    (found,) = [each for each in (*spec.get("initContainers", []), *spec["containers"]) if each["name"] == name]
+    return dict(found)
+
+
+def variables(container: dict[str, Any]) -> dict[str, Any]:
+    """Return a container's variables that have a value."""
+    return {each["name"]: each.get("value") for each in container.get("env", [])}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-10, 10**20) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+_NOVEL = st.dictionaries(st.sampled_from(("novel", "hostUsers", "x-y/z~")), JSON, max_size=2)
+_NAMES = st.sampled_from(("a", "b", "istio-proxy", "azwi-proxy", "azwi-proxy-init"))
+_ENVS = st.lists(
+    st.fixed_dictionaries(
+        {"name": st.sampled_from(("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "IDENTITY_HEADER", "X"))},
+        optional={"value": st.sampled_from(("", "mine")), "valueFrom": JSON},
+    ),
+    max_size=3,
+)
+_VOLUMES = st.sampled_from(
+    ("data", "azure-workload-identity-reserved-" + "0" * 30, "azure-workload-identity-legacy-" + "0" * 30)
+)
+_MOUNTS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "name": _VOLUMES,
+            "mountPath": st.sampled_from(("/data", "/var/run/secrets/azure/wi", "/var/run/secrets/azure/tokens")),
+        },
+        optional={"readOnly": st.booleans(), "subPath": st.just("token")},
+    ),
+    max_size=3,
+)
+
+
+def _with(novel: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    return {**novel, **known}
+
+
+_CONTAINERS = st.builds(
+    _with,
+    _NOVEL,
+    st.fixed_dictionaries(
+        {"name": _NAMES, "image": st.just("image:1")},
+        optional={"env": _ENVS | st.none(), "volumeMounts": _MOUNTS | st.none(), "securityContext": JSON},
+    ),
+)
+_ANNOTATIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        f"{PREFIX}inject-proxy-sidecar": st.sampled_from(("true", "false", "")),
+        f"{PREFIX}inject-proxy-mode": st.sampled_from(("env", "redirect")),
+        f"{PREFIX}proxy-sidecar-port": st.sampled_from(("9000", "+80")),
+        f"{PREFIX}skip-containers": st.sampled_from(("a", " b ; azwi-proxy;", "ghost")),
+        f"{PREFIX}proxy-memory-limit": st.sampled_from(("16Mi", "1Gi", "")),
+        "other": st.text(max_size=3),
+    },
+)
+PODS = st.builds(
+    lambda metadata, spec: {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec},
+    st.fixed_dictionaries(
+        {"labels": st.just({f"{PREFIX}use": "true"})},
+        optional={"name": st.just("web"), "generateName": st.just("web-"), "annotations": _ANNOTATIONS | st.none()},
+    ),
+    st.builds(
+        _with,
+        _NOVEL,
+        st.fixed_dictionaries(
+            {"containers": st.lists(_CONTAINERS, min_size=1, max_size=3, unique_by=lambda each: each["name"])},
+            optional={
+                "initContainers": st.lists(_CONTAINERS, max_size=3, unique_by=lambda each: each["name"]) | st.none(),
+                "volumes": st.lists(
+                    st.fixed_dictionaries({"name": _VOLUMES}, optional={"emptyDir": st.just({})}), max_size=3
+                ),
+                "restartPolicy": st.sampled_from(("Always", "Never")),
+            },
+        ),
+    ),
+)
+ACCOUNTS = st.builds(
+    lambda annotations: {"metadata": {"name": "app", "annotations": annotations}},
+    st.fixed_dictionaries(
+        {},
+        optional={
+            f"{PREFIX}client-id": st.sampled_from((CLIENT_ID, "", "a-name")),
+            f"{PREFIX}tenant-id": st.sampled_from((TENANT, "")),
+        },
+    ),
+)
+POLICIES = st.builds(
+    Policy,
+    tenant_id=st.just(TENANT),
+    native_sidecar=st.sampled_from(NativeSidecar),
+    server_version=st.sampled_from(((1, 31), (1, 34), None)),
+    legacy_token_mount=st.booleans(),
+)
