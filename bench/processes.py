@@ -67,7 +67,7 @@ def pod(folder: Path) -> Iterator[Pod]:
     """Run a local authority in `folder`, with an identity federated with a service account, and mint its token."""
     state, log = folder / "cloud.db", folder / "cloud.log"
     command = [sys.executable, "-m", "wisp", "cloud", "serve", "--state", str(state), "--port", "0"]
-    with log.open("wb") as errors, _running(command, stdout=subprocess.PIPE, stderr=errors) as cloud:
+    with log.open("wb") as errors, running_process(command, stdout=subprocess.PIPE, stderr=errors) as cloud:
         said = json.loads(cloud.stdout.readline() if cloud.stdout else "{}")
         yield Pod(os.environ | _environment(state, said["url"], said["ca_file"]), log)
 
@@ -95,7 +95,7 @@ def _environment(state: Path, url: str, ca_file: str) -> dict[str, str]:
 @contextmanager
 def sidecar(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Server]:
     """Run a proxy that takes --proxy-port; yield it as soon as it says that it is ready."""
-    port = _free_port()
+    port = free_port()
     with serving([*command, "--proxy-port", str(port)], port, environment) as server:
         yield server
 
@@ -103,7 +103,7 @@ def sidecar(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[
 @contextmanager
 def bare(size: int) -> Iterator[Server]:
     """Run the yardstick with answers of `size` bytes."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "bench.bare", str(port), str(size)]
     with serving(command, port, os.environ) as server:
         yield server
@@ -113,7 +113,7 @@ def bare(size: int) -> Iterator[Server]:
 def serving(command: Sequence[str], port: int, environment: Mapping[str, str]) -> Iterator[Server]:
     """Run a server until the block ends; yield it as soon as it answers /readyz."""
     begun = time.perf_counter()
-    with _running(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+    with running_process(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         while not _is_ready(port):
             if process.poll() is not None or time.perf_counter() - begun > _PATIENCE:
                 raise RuntimeError(f"{command[0]} does not answer on port {port}: run it by hand to see why")
@@ -122,7 +122,7 @@ def serving(command: Sequence[str], port: int, environment: Mapping[str, str]) -
 
 
 @contextmanager
-def _running(command: Sequence[str], **options: object) -> Iterator[subprocess.Popen[bytes]]:
+def running_process(command: Sequence[str], **options: object) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(command, **options) as process:  # type: ignore[call-overload]  # options are Popen's own
         try:
             yield process
@@ -149,7 +149,7 @@ def _is_ready(port: int) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

@@ -12,7 +12,7 @@ from bench.load import ROWS, Rates
 from bench.processes import Memory
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-_BEGIN, _END = "<!-- begin: written by `python -m bench --write` -->", "<!-- end -->"
+MARKS = ("<!-- begin: written by `python -m bench --write` -->", "<!-- end -->")
 
 
 class Findings(NamedTuple):
@@ -28,21 +28,23 @@ class Findings(NamedTuple):
 
 def render(found: Findings, method: str) -> str:
     """Return the whole section, in Markdown."""
-    paragraphs = [_machine(), method, _throughput(found), _memory(found), _times(found)]
+    paragraphs = [machine(), method, _throughput(found), _memory(found), _times(found)]
     return "\n\n".join(paragraphs)
 
 
-def write(section: str) -> None:
+def write(section: str, marks: tuple[str, str] = MARKS) -> None:
     """Put the section into docs/performance.md, between its marks."""
+    begin, end = marks
     text = PAGE.read_text()
-    before, found, rest = text.partition(_BEGIN)
-    _, ended, after = rest.partition(_END)
+    before, found, rest = text.partition(begin)
+    _, ended, after = rest.partition(end)
     if not (found and ended):
-        raise SystemExit(f"bench: {PAGE} has lost its marks: {_BEGIN} and {_END}")
-    PAGE.write_text(f"{before}{_BEGIN}\n{section}\n{_END}{after}")
+        raise SystemExit(f"bench: {PAGE} has lost its marks: {begin} and {end}")
+    PAGE.write_text(f"{before}{begin}\n{section}\n{end}{after}")
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Return the day and the machine."""
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     processor = models[0].split(": ", 1)[1] if models else platform.machine()
     kernel = platform.release().split("-")[0]

@@ -36,7 +36,7 @@ class _ServeUnlessTold(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load `review` only when it is asked for."""
         if cmd_name == "review":
-            from wisp.cli.review import command as review  # noqa: PLC0415 -- the server has no memory to spare for it
+            from wisp.cli.review import review  # noqa: PLC0415 -- the server has no memory to spare for it
 
             return review
         return super().get_command(ctx, cmd_name)

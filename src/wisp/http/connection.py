@@ -36,12 +36,21 @@ Event: TypeAlias = Request | Continue | Reject
 class Memo(dict[bytes, Request]):
     """Heads seen before and the requests they are: a workload asks with the same bytes again and again."""
 
-    def remember(self, head: bytes, request: Request, most: int = 32) -> None:
-        """Keep a bodiless request; start over when `most` heads are held."""
-        if len(head) <= _MEMO_HEAD:
-            if len(self) >= most:
+    def __init__(self) -> None:
+        super().__init__()
+        self.with_body: dict[bytes, Head] = {}
+        """Those that a body of so many bytes follows."""
+
+    def remember(self, raw: bytes, head: Head, most: int = 32) -> None:
+        """Keep a head; start over when `most` are held."""
+        if len(raw) <= _MEMO_HEAD:
+            if len(self) + len(self.with_body) >= most:
                 self.clear()
-            self[head] = request
+                self.with_body.clear()
+            if head.length == 0:
+                self[raw] = head.request
+            else:
+                self.with_body[raw] = head
 
 
 class Connection:
@@ -104,14 +113,18 @@ class Connection:
             return reject
         raw = bytes(buffer[:end])
         del buffer[:end]
-        return self._memo.get(raw) or self._parsed(raw)
+        request = self._memo.get(raw)
+        if request is not None:
+            return request
+        head = self._memo.with_body.get(raw)
+        return self._parsed(raw) if head is None else self._begin_body(head)
 
     def _parsed(self, raw: bytes) -> Event | None:
         head = parse_head(raw)
         if isinstance(head, Reject):
             return head
         if head.length == 0:
-            self._memo.remember(raw, head.request)
+            self._memo.remember(raw, head)
             return head.request
         if head.length == CHUNKED or head.length > self._body_limit:
             from wisp.http.chunked import ChunkedBody, too_large
@@ -119,6 +132,11 @@ class Connection:
             if head.length > self._body_limit:
                 return too_large(self._body_limit)
             self._body = ChunkedBody(self._body_limit)
+        else:
+            self._memo.remember(raw, head)
+        return self._begin_body(head)
+
+    def _begin_body(self, head: Head) -> Event | None:
         self._head = head
         self._continue_sent = False
         return self._take_body(head)

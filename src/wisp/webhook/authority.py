@@ -30,6 +30,10 @@ _NO_USE = dict.fromkeys(
     False,
 )
 
+_AUTHORITY_NAME = "wisp webhook CA"
+_MOST = 8
+"""Authorities of a bundle: whoever breaks the Secret again and again must not make it grow for ever."""
+
 
 def examine(kept: Kept) -> Facts | Broken:
     """Say what `kept` is, having checked that its parts belong together."""
@@ -56,11 +60,18 @@ def examine(kept: Kept) -> Facts | Broken:
 def make(
     names: Sequence[str], *, now: float, authority_seconds: float, leaf_seconds: float, trusted: Iterable[bytes] = ()
 ) -> Kept:
-    """Make an authority and a certificate for `names`; the authorities in `trusted` (PEM) stay in the bundle."""
+    """Make an authority and a certificate for `names`; authorities in `trusted` (PEM) stay in the bundle."""
     key, certificate = _new_authority(now, authority_seconds)
     bundle = _bundle([certificate, *_salvaged(trusted, now)])
     chain, leaf_key = _new_leaf(certificate, key, names, now, leaf_seconds)
     return Kept(bundle, _secret(key), chain, leaf_key)
+
+
+def adopt(kept: Kept, trusted: Iterable[bytes], *, now: float) -> Kept:
+    """Put what `trusted` holds of authorities made here behind those in the bundle, if there is any."""
+    ours = _certificates(kept.bundle)
+    more = [each for each in _salvaged(trusted, now) if each not in ours and _is_made_here(each)]
+    return kept._replace(bundle=_bundle([*ours, *more][:_MOST])) if more else kept
 
 
 def announce(kept: Kept, *, now: float, seconds: float) -> Kept:
@@ -80,10 +91,6 @@ def renew(kept: Kept, names: Sequence[str], *, now: float, seconds: float) -> Ke
 def expiry(chain: bytes) -> float:
     """Return when the first certificate of `chain` (PEM) ends, in Unix seconds. Raise ValueError."""
     return _certificates(chain)[0].not_valid_after_utc.timestamp()
-
-
-_MOST = 8
-"""Authorities of a bundle: whoever breaks the Secret again and again must not make it grow for ever."""
 
 
 def _salvaged(bundles: Iterable[bytes], now: float) -> list[x509.Certificate]:
@@ -140,6 +147,14 @@ def _issued(authority: x509.Certificate, leaf: x509.Certificate) -> bool:
     return True
 
 
+def _is_made_here(certificate: x509.Certificate) -> bool:
+    """Tell by its name: whatever else somebody puts into the configuration is not to stay there."""
+    return any(
+        str(each.value).startswith(_AUTHORITY_NAME)
+        for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    )
+
+
 def _authority(certificate: x509.Certificate) -> Authority:
     return Authority(_pem(certificate), _issued_at(certificate), certificate.not_valid_after_utc.timestamp())
 
@@ -168,7 +183,7 @@ def _bundle(certificates: Iterable[x509.Certificate]) -> bytes:
 def _new_authority(now: float, seconds: float) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     key = ec.generate_private_key(ec.SECP256R1())
     # No two authorities share a name, or clients would try the wrong one's key.
-    name = _name(f"wisp webhook CA {x509.random_serial_number():x}"[:32])
+    name = _name(f"{_AUTHORITY_NAME} {x509.random_serial_number():x}"[:32])
     builder = _builder(name, name, key.public_key(), now, now + seconds)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(

@@ -40,6 +40,11 @@ class Certifier:
         )
         return kept_of(packed)
 
+    async def adopt(self, kept: Kept, trusted: Iterable[bytes], *, now: float) -> Kept:
+        """Put into the bundle what `trusted` holds of our authorities."""
+        bundles = [bundle.decode("latin-1") for bundle in trusted]
+        return kept_of(await self._ask(question="adopt", kept=pack_kept(kept), trusted=bundles, now=now))
+
     async def announce(self, kept: Kept, *, now: float, lives: Lives) -> Kept:
         """Put a new authority into the bundle."""
         return kept_of(await self._ask(question="announce", kept=pack_kept(kept), now=now, seconds=lives.authority))

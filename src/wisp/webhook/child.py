@@ -26,6 +26,11 @@ def _announce(asked: dict[str, Any]) -> dict[str, Any]:
     return pack_kept(authority.announce(kept_of(asked.pop("kept")), **asked))
 
 
+def _adopt(asked: dict[str, Any]) -> dict[str, Any]:
+    trusted = [bundle.encode("latin-1") for bundle in asked.pop("trusted")]
+    return pack_kept(authority.adopt(kept_of(asked.pop("kept")), trusted, **asked))
+
+
 def _renew(asked: dict[str, Any]) -> dict[str, Any]:
     return pack_kept(authority.renew(kept_of(asked.pop("kept")), asked.pop("names"), **asked))
 
@@ -40,6 +45,7 @@ def _expiry(asked: dict[str, Any]) -> dict[str, Any]:
 _ANSWERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "examine": _examine,
     "make": _make,
+    "adopt": _adopt,
     "announce": _announce,
     "renew": _renew,
     "expiry": _expiry,

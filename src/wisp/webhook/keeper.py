@@ -2,7 +2,8 @@
 
 Replicas need no leader. A write holds only for the version that was read, so of two at once one loses, and reads what the
 other wrote. The configuration is read before the Secret and patched for that version only: a bundle can therefore never
-be replaced by that of an older Secret. A certificate is shown only when the configuration trusts its issuer.
+be replaced by that of an older Secret. What it trusts of authorities of ours, and the Secret does not, somebody may be
+serving: the Secret gets it first. A certificate is shown only when the configuration trusts its issuer.
 """
 
 import asyncio
@@ -49,6 +50,9 @@ class Maker(Protocol):
 
     async def make(self, names: Iterable[str], trusted: Iterable[bytes], *, now: float, lives: Lives) -> Kept:
         """Make everything anew."""
+
+    async def adopt(self, kept: Kept, trusted: Iterable[bytes], *, now: float) -> Kept:
+        """Put into the bundle what `trusted` holds of our authorities."""
 
     async def announce(self, kept: Kept, *, now: float, lives: Lives) -> Kept:
         """Put a new authority into the bundle."""
@@ -122,7 +126,7 @@ class Keeper:
         subject = self._subject
         decision = decide(facts, subject.names, now=subject.clock(), lives=subject.lives)
         if isinstance(decision, Serve) and isinstance(facts, Facts):
-            return await self._serve(kept, facts, configuration, until=decision.until)
+            return await self._serve(stored, facts, configuration, until=decision.until)
         await self._change(decision, stored, configuration)
         return 0.0
 
@@ -159,20 +163,28 @@ class Keeper:
         ours = [] if self._shown is None else [self._shown[0].bundle]
         return ours + [bundle for _, bundle in configuration.webhooks] if configuration is not None else ours
 
-    async def _serve(self, kept: Kept, facts: Facts, configuration: Configuration | None, *, until: float) -> float:
+    async def _serve(self, stored: Stored, facts: Facts, configuration: Configuration | None, *, until: float) -> float:
+        kept = stored.kept or _EMPTY
         if configuration is None or not configuration.webhooks:
             self.in_place = False
             raise RefusedError("the MutatingWebhookConfiguration does not exist yet, or has no webhook")
-        if not configuration.holds(kept.bundle):
-            shown = self._shown
-            self.in_place = shown is not None and configuration.trusts(shown[1].leaf.issuer)
-            if not await self._store.put_bundle(kept.bundle, configuration):
-                self._log.info("the configuration has just changed")
-                return 0.0
-            self._log.info("CA bundle put in place")
+        if not configuration.holds(kept.bundle) and not await self._put_in_place(kept, configuration, stored):
+            return 0.0
         self._present(kept, facts)
         self.in_place = True
         return max(until - self._subject.clock(), 0.01)
+
+    async def _put_in_place(self, kept: Kept, configuration: Configuration, stored: Stored) -> bool:
+        shown = self._shown
+        self.in_place = shown is not None and configuration.trusts(shown[1].leaf.issuer)
+        whole = await self._maker.adopt(kept, self._trusted(configuration), now=self._subject.clock())
+        if whole.bundle != kept.bundle:
+            await self._store.store(whole, stored)
+            self._log.info("authorities adopted")
+            return False
+        done = await self._store.put_bundle(kept.bundle, configuration)
+        self._log.info("CA bundle put in place" if done else "the configuration has just changed")
+        return done
 
     def _present(self, kept: Kept, facts: Facts) -> None:
         if self._shown is None or self._shown[0][2:] != kept[2:]:

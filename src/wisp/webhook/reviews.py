@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 
 from wisp.admission.contract import Policy
-from wisp.admission.review import AccountRef, Refuse, Review, ReviewError, account_wanted, answer, decide, read
+from wisp.admission.review import AccountRef, Admit, Refuse, Review, ReviewError, account_wanted, answer, decide, read
 from wisp.http.head import Reject, Request
 from wisp.http.response import JSON, TEXT, Response
 from wisp.webhook.accounts import Absent, Accounts, Unknown
 from wisp.webhook.events import Log
+from wisp.webhook.memo import Key, Memo, Remembered, joined, split
 from wisp.webhook.metrics import Metrics
 
 PATH = b"/mutate-v1-pod"
@@ -33,10 +35,21 @@ class Reviews:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._accounts = accounts
-        self.policy = policy
+        self._policy = policy
         self._metrics = metrics
         self._log = log
         self._clock = clock
+        self._memo = Memo()
+
+    @property
+    def policy(self) -> Policy:
+        """What the cluster says about admission."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._policy = policy
+        self._memo.clear()
 
     def answer(self, request: Request) -> Response | Awaitable[Response]:
         """Answer at once where the account is at hand."""
@@ -46,11 +59,15 @@ class Reviews:
         if request.method != b"POST":
             return self._rejected(405, "a review is sent by POST", b"Allow: POST\r\n")
         try:
+            known = self._memo.find(request.body)
+            if known is not None and known[2] is not None and self._holds(known[2]):
+                self._metrics.reviewed(known[2].result, self._clock() - begun)
+                return Response(200, joined(known[2], known[0]), JSON)
             review = read(_decode(request.body))
             wanted = account_wanted(review)
             account = None if wanted is None else self._accounts.get(wanted.namespace, wanted.name)
             if wanted is None or account is not None:
-                return self._decided(review, account, begun)
+                return self._decided(review, account, begun, None if known is None else known[1])
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return self._rejected(400, f"the body is not JSON: {error}")
         except ReviewError as error:
@@ -75,14 +92,23 @@ class Reviews:
         except Exception as error:  # noqa: BLE001 -- see above
             return self._failed(error, begun)
 
-    def _decided(self, review: Review, account: dict[str, object] | None, begun: float) -> Response:
-        decision = decide(review, account, self.policy)
+    def _holds(self, remembered: Remembered) -> bool:
+        wanted = remembered.wanted
+        return wanted is None or self._accounts.get(wanted.namespace, wanted.name) is remembered.account
+
+    def _decided(
+        self, review: Review, account: dict[str, Any] | None, begun: float, key: Key | None = None
+    ) -> Response:
+        decision = decide(review, account, self._policy)
         if isinstance(decision, Refuse):
             result = "refused"
             self._log.info("pod refused", namespace=review.namespace, uid=review.uid, reason=decision.message)
         else:
             result = "changed" if decision.patch else "unchanged"
-        response = Response(200, _encode(answer(review, decision)), JSON)
+        document = answer(review, decision)
+        if key is not None and isinstance(decision, Admit) and (parts := split(document, review.uid)) is not None:
+            self._memo.keep(key, Remembered(account_wanted(review), account, result, *parts))
+        response = Response(200, _encode(document), JSON)
         self._metrics.reviewed(result, self._clock() - begun)
         return response
 

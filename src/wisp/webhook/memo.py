@@ -1,0 +1,99 @@
+"""Remembers what was decided about a pod, for the next one like it: pods of one ReplicaSet are alike to the byte.
+
+Pure. An answer holds for the same pod, namespace and operation, and while the service account is the same object: a
+change of it, however small, is a new one.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+
+from wisp.admission.review import AccountRef
+
+MOST = 256
+_LARGEST = 32 * 1024
+"""Bytes of the largest pod worth remembering: all together take 8 MB at the very most, and one or two as a rule."""
+
+Key: TypeAlias = tuple[bytes, str, str, str]
+
+
+class _Asked(msgspec.Struct, gc=False):
+    uid: str
+    kind: dict[str, str]
+    object: msgspec.Raw
+    namespace: str = ""
+    operation: str = ""
+    subResource: str = ""  # noqa: N815 -- the API's name
+
+
+class Envelope(msgspec.Struct, gc=False):
+    """A review of which the pod has not been read."""
+
+    kind: str
+    apiVersion: str  # noqa: N815 -- the API's name
+    request: _Asked
+
+
+class Remembered(NamedTuple):
+    """An answer but for the uid, and what it depends on."""
+
+    wanted: AccountRef | None
+    account: Mapping[str, Any] | None
+    result: str
+    before: bytes
+    after: bytes
+
+
+_decode = msgspec.json.Decoder(Envelope).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Memo:
+    """The last `MOST` answers, or half of them."""
+
+    def __init__(self) -> None:
+        self._young: dict[Key, Remembered] = {}
+        self._old: dict[Key, Remembered] = {}
+
+    def find(self, body: bytes) -> tuple[str, Key, Remembered | None] | None:
+        """Return the uid and the key of a review, and what is remembered of it; None where it is none to remember."""
+        if len(body) > _LARGEST:
+            return None
+        try:
+            envelope = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None  # whatever is wrong with it, the whole review says so better
+        asked = envelope.request
+        if asked.kind != _POD or envelope.kind != "AdmissionReview" or envelope.apiVersion != "admission.k8s.io/v1":
+            return None
+        key = (bytes(asked.object), asked.namespace, asked.operation, asked.subResource)
+        found = self._young.get(key)
+        if found is None and (found := self._old.get(key)) is not None:
+            self.keep(key, found)
+        return asked.uid, key, found
+
+    def keep(self, key: Key, remembered: Remembered) -> None:
+        """Remember an answer; those not asked for since as many others were make room."""
+        if len(self._young) >= MOST // 2:
+            self._old, self._young = self._young, {}
+        self._young[key] = remembered
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._young.clear()
+        self._old.clear()
+
+
+_POD = {"group": "", "version": "v1", "kind": "Pod"}
+
+
+def split(document: dict[str, Any], uid: str) -> tuple[bytes, bytes] | None:
+    """Return an encoded answer before and after its uid; None where the uid cannot be told from the rest."""
+    before, found, after = _encode(document).partition(_encode(uid))
+    return (before, after) if found and _encode(uid) not in after else None
+
+
+def joined(remembered: Remembered, uid: str) -> bytes:
+    """Return the answer for another review."""
+    return remembered.before + _encode(uid) + remembered.after
