@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
+FUZZ_READY := $(VENV)/.fuzz
 
 .DEFAULT_GOAL := help
 
@@ -32,7 +33,7 @@ demo: ready ## run the walk-through on this machine
 	@$(BIN)/wisp demo
 
 .PHONY: test
-test: ready ## run every test; those that need root, nft or namespaces say why when they cannot
+test: ready $(FUZZ_READY) ## run every test; those that need root, nft or namespaces say why when they cannot
 	@$(BIN)/python -m pytest -m "not interop"
 
 .PHONY: interop
@@ -46,6 +47,20 @@ check: ready ## lint, types, layers and the fast tests
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m pytest -q -m "not system and not interop"
+
+$(FUZZ_READY): $(READY) requirements/fuzz.txt
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/fuzz.txt
+	@touch $@
+
+SEED ?= 1
+.PHONY: fuzz
+fuzz: ready $(FUZZ_READY) ## fuzz the request path for a minute at most (SEED=0 for a new seed)
+	@$(BIN)/python -m tests.fuzz run --seconds 60 --seed $(SEED)
+
+HOURS ?= 8
+.PHONY: fuzz-nightly
+fuzz-nightly: ready $(FUZZ_READY) ## fuzz for HOURS (8), with a new seed, beginning where the last night ended
+	@$(BIN)/python -m tests.fuzz run --seconds $$(($(HOURS) * 3600)) --seed 0 --endless --kept $(HOME)/.cache/wisp/fuzz
 
 .PHONY: bench
 bench: ready ## measure the sidecar against a bare server (REFERENCE_PROXY=path adds a third column)
@@ -70,9 +85,10 @@ manifest: ready ## make deploy/wisp.yaml of the chart anew, and the chart's gold
 lock: ready ## pin the dependencies anew
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --universal --python-version 3.11 --no-header --quiet --upgrade -o requirements/dev.txt
+	@$(BIN)/uv pip compile --group fuzz --generate-hashes --universal --python-version 3.11 --no-header --quiet --upgrade -o requirements/fuzz.txt
 	@$(BIN)/uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --quiet --upgrade -o requirements/proxy.txt
 	@$(BIN)/uv pip compile pyproject.toml --extra webhook --constraint requirements/dev.txt --generate-hashes --universal --python-version 3.11 --no-header --quiet --upgrade -o requirements/image.txt
 
 .PHONY: clean
 clean: ## remove what the targets made
-	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) fuzz-found dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.client import ask
 from bench.compiled import compile_sidecar
+from bench.dialects import besides, dialects
 from bench.figures import first_token, growth, start_up
 from bench.load import measure, wrk
 from bench.processes import PROXY, Memory, Pod, Server, bare, pod, sidecar
@@ -54,8 +55,12 @@ def _find(surroundings: Pod, arguments: argparse.Namespace) -> Findings:
     with ExitStack() as stack:
         servers = _servers(stack, surroundings)
         rates = measure(servers, rounds=arguments.rounds, seconds=arguments.seconds)
+        names = list(servers)
         loaded = {name: Memory.of(server.pid) for name, server in servers.items()}
-    return Findings(list(servers), rates, start, first, grown, loaded)
+    rows = dialects(surroundings)
+    with besides(surroundings) as servers:
+        rates.seen |= measure(servers, rounds=arguments.rounds, seconds=arguments.seconds, rows=rows).seen
+    return Findings(names, rates, rows, start, first, grown, loaded)
 
 
 def _servers(stack: ExitStack, surroundings: Pod) -> dict[str, Server]:

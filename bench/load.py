@@ -27,13 +27,14 @@ end
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of load. `refused` says that the answer is expected to be an error."""
+    """One kind of load. `refused` says that the answer is expected to be an error; `script` is wrk's, in Lua."""
 
     name: str
     connections: int
     headers: Sequence[str] = ("Metadata: true",)
     script: str | None = None
     refused: bool = False
+    target: str = TOKEN_PATH
 
 
 ROWS = (
@@ -91,7 +92,7 @@ def _run(program: str, row: Row, port: int, seconds: int, *, checked: bool) -> f
         if row.script is not None:
             Path(script.name).write_text(row.script)
             command += ["-s", script.name]
-        command.append(f"http://127.0.0.1:{port}{TOKEN_PATH}")
+        command.append(f"http://127.0.0.1:{port}{row.target}")
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     wrong = _FAILURES.search(said) or (checked and bool(_NOT_200.search(said)) != row.refused)
     rate = _RATE.search(said)

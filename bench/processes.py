@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from wisp.cloud.directory import ManagedIdentity
 from wisp.cloud.issuer import Projection, service_account_token
 from wisp.cloud.store import Store
 
@@ -28,6 +29,8 @@ class Pod:
 
     environment: Mapping[str, str]
     authority_log: Path
+    names: Mapping[str, str]
+    """Variables for the identity's other names, which a sidecar can do without."""
 
     def round_trips(self) -> list[str]:
         """Return the authority's requests so far, as `METHOD path`."""
@@ -69,10 +72,13 @@ def pod(folder: Path) -> Iterator[Pod]:
     command = [sys.executable, "-m", "wisp", "cloud", "serve", "--state", str(state), "--port", "0"]
     with log.open("wb") as errors, running_process(command, stdout=subprocess.PIPE, stderr=errors) as cloud:
         said = json.loads(cloud.stdout.readline() if cloud.stdout else "{}")
-        yield Pod(os.environ | _environment(state, said["url"], said["ca_file"]), log)
+        identity, token_file = _federated(state, said["url"])
+        names = {"AZURE_OBJECT_ID": identity.principal_id, "AZURE_RESOURCE_ID": identity.resource_id}
+        yield Pod(os.environ | _environment(identity, token_file, said["url"], said["ca_file"]), log, names)
 
 
-def _environment(state: Path, url: str, ca_file: str) -> dict[str, str]:
+def _federated(state: Path, url: str) -> tuple[ManagedIdentity, Path]:
+    """Return a new identity, and the file of a token that it is federated with."""
     with Store(state) as store:
         store.put_resource_group("bench", "eastus")
         identity = store.put_identity("bench", "bench", "eastus")
@@ -83,10 +89,14 @@ def _environment(state: Path, url: str, ca_file: str) -> dict[str, str]:
         token = service_account_token(issuer, issuer_url, projection, now=time.time())
     file = state.with_name("token")
     file.write_text(token.reveal())
+    return identity, file
+
+
+def _environment(identity: ManagedIdentity, token_file: Path, url: str, ca_file: str) -> dict[str, str]:
     return {
         "AZURE_CLIENT_ID": identity.client_id,
         "AZURE_TENANT_ID": identity.tenant_id,
-        "AZURE_FEDERATED_TOKEN_FILE": str(file),
+        "AZURE_FEDERATED_TOKEN_FILE": str(token_file),
         "AZURE_AUTHORITY_HOST": f"{url}/",
         "SSL_CERT_FILE": ca_file,
     }

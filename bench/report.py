@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.figures import FirstToken, Growth, StartUp
-from bench.load import ROWS, Rates
+from bench.load import ROWS, Rates, Row
 from bench.processes import Memory
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -20,6 +20,8 @@ class Findings(NamedTuple):
 
     servers: Sequence[str]
     rates: Rates
+    dialects: Sequence[Row]
+    """Measured of bare and wisp only, and so in `rates` too."""
     start_up: StartUp
     first_token: FirstToken
     growth: Growth
@@ -28,7 +30,7 @@ class Findings(NamedTuple):
 
 def render(found: Findings, method: str) -> str:
     """Return the whole section, in Markdown."""
-    paragraphs = [machine(), method, _throughput(found), _memory(found), _times(found)]
+    paragraphs = [machine(), method, _throughput(found), _dialects(found), _memory(found), _times(found)]
     return "\n\n".join(paragraphs)
 
 
@@ -60,6 +62,18 @@ def _throughput(found: Findings) -> str:
         medians = [f"{found.rates.median(row, name):,.0f}" for name in ("bare", *others)]
         rows.append([row.name, *medians, *(f"{found.rates.ratio(row, name, 'bare'):.2f}" for name in others)])
     return table(head, rows)
+
+
+def _dialects(found: Findings) -> str:
+    rows = [
+        [
+            row.name,
+            *(f"{found.rates.median(row, name):,.0f}" for name in ("bare", "wisp")),
+            f"{found.rates.ratio(row, 'wisp', 'bare'):.2f}",
+        ]
+        for row in found.dialects
+    ]
+    return table(["answers a second, by dialect, 16 connections", "bare", "wisp", "wisp ÷ bare"], rows)
 
 
 def _memory(found: Findings) -> str:

@@ -30,6 +30,7 @@ _OF_NO_USE = frozenset(
         "lib2to3",
         "pydoc_data",
         "site-packages",
+        "sitecustomize.py",
         "test",
         "tests",
         "tkinter",

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import subprocess
 import tarfile
 import tempfile
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from image.archive import Config
+from tests.proxy.sidecar import wait_for
 
 _PATIENCE = 60  # seconds
 # crun refuses a machine with control groups of both versions: in here, and only in here, it sees one.
@@ -85,32 +85,28 @@ def running(image: Image, pod: Pod, command: Sequence[str], log: Path) -> Iterat
         subprocess.Popen(whole, stdin=subprocess.DEVNULL, stdout=said, stderr=said) as process,
     ):
         try:
-            yield _first_process(process.pid)
+            yield _first_process(Path(whole[-2]), process)
             process.terminate()
             assert process.wait(_PATIENCE) == 0, log.read_text()
         finally:
             process.kill()
 
 
-def _first_process(pid: int) -> int:
-    """Return crun's child, once there is one: process 1 of the container."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    for _ in range(_PATIENCE * 100):
-        found = children.read_text().split()
-        if found:
-            return int(found[0])
-        with contextlib.suppress(ChildProcessError):
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    raise AssertionError("the container did not start")
+def _first_process(folder: Path, crun: subprocess.Popen[bytes]) -> int:
+    """Return the process id of the container's process 1, once it is there."""
+    file = folder / "pid"
+    wait_for(lambda: crun.poll() is not None or (file.exists() and file.read_text()), _PATIENCE)
+    assert crun.poll() is None, "the container did not start"
+    return int(file.read_text())
 
 
 @contextlib.contextmanager
 def _bundle(image: Image, pod: Pod, command: Sequence[str]) -> Iterator[list[str]]:
     with tempfile.TemporaryDirectory(prefix="wisp-container-") as folder:
         Path(folder, "config.json").write_text(json.dumps(_specification(image, pod, command)))
-        crun = ["crun", "--cgroup-manager=disabled", "--root", f"{folder}/state", "run", "--bundle", folder]
+        crun = ["crun", "--cgroup-manager=disabled", "--root", f"{folder}/state", "run", "--pid-file", f"{folder}/pid"]
         apart = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _IN_ONE_HIERARCHY, "sh"]
-        yield [*apart, *crun, f"wisp-{uuid.uuid4().hex[:12]}"]
+        yield [*apart, *crun, "--bundle", folder, f"wisp-{uuid.uuid4().hex[:12]}"]
 
 
 def _specification(image: Image, pod: Pod, command: Sequence[str]) -> Mapping[str, object]:

@@ -430,3 +430,26 @@ def test_an_error_in_app_services_dialect(bench: Bench, name: str) -> None:
     answer = document(bench.answer(token_request(token_target(""), **{name: "a-header"})))  # type: ignore[arg-type]
     assert answer["error"] == "invalid_request"
     assert (answer["statusCode"], answer["message"]) == (400, answer["error_description"])
+
+
+def test_a_refusal_is_rendered_once(bench: Bench) -> None:
+    """Each dialect's in its own words, however often and in whatever turn; so many are remembered and no more."""
+    plain = token_request(metadata="")
+    app_service = token_request(metadata="", secret="a-header")
+    first = bench.answer(plain)
+    assert "statusCode" in document(bench.answer(app_service))
+    assert bench.answer(plain) is first
+    assert "statusCode" not in document(first)
+    assert bench.metrics.requests["refused"] == 3
+    for name in ("api-version=1", "resource=a", "api-version=2018-02-01", *(f"client_id={n}&client_id=" for n in "ab")):
+        for method in (b"GET", b"POST", b"PUT"):
+            bench.answer(token_request(f"/metadata/identity/oauth2/token?{name}", method=method))
+            bench.answer(token_request(f"/metadata/instance?{name}", method=method, secret="a-header"))
+    assert len(bench.front.service._refusals) <= 8  # type: ignore[attr-defined]  # the front knows any service
+
+
+def test_a_refusal_carries_the_id_of_each_who_is_refused(bench: Bench) -> None:
+    """What is remembered has none."""
+    answers = [bench.answer(token_request(metadata="", x_ms_client_request_id=name)) for name in ("one", "two", "")]
+    assert [b"one" in answer.headers for answer in answers] == [True, False, False]
+    assert [b"two" in answer.headers for answer in answers] == [False, True, False]

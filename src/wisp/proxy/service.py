@@ -85,6 +85,7 @@ class TokenService:
         self._routes: dict[Request, Route] = {}
         self._decided: dict[tuple[bytes | None, ...], Route] = {}
         self._rendered: dict[Ask, _Rendered] = {}
+        self._refusals: dict[tuple[Refuse, bool], Response] = {}
 
     def answer(self, request: Request, reply: Reply) -> Response | Source | None:
         """Return the response to `request`, or its source; or None and call `reply` with it later."""
@@ -204,15 +205,19 @@ class TokenService:
         headers = b""
         if refused.passing:
             headers = b"Retry-After: %d\r\n" % max(1, -int(-(refused.retry_after or 1) // 1))  # rounded up
-        body = _error(request, refused.status, refused.error, refused.description)
+        body = _error(refused, of_app_service=_is_of_app_service(request))
         return echoing(Response(refused.status, body, headers=headers), request)
 
     def _refuse(self, refuse: Refuse, request: Request) -> Response:
         self._metrics.requests["refused"] += 1
         self._log.info("request refused", status=refuse.status, reason=refuse.description)
-        headers = b"" if refuse.allow is None else f"Allow: {refuse.allow}\r\n".encode()
-        body = _error(request, refuse.status, refuse.error, refuse.description)
-        return echoing(Response(refuse.status, body, headers=headers), request)
+        of_app_service = _is_of_app_service(request)
+        known = self._refusals.get((refuse, of_app_service))  # probes are refused again and again, in the same words
+        if known is None:
+            headers = b"" if refuse.allow is None else f"Allow: {refuse.allow}\r\n".encode()
+            known = Response(refuse.status, _error(refuse, of_app_service=of_app_service), headers=headers)
+            _remember(self._refusals, (refuse, of_app_service), known, most=_MOST_RENDERED)
+        return echoing(known, request)
 
     def _page(self, page: Page, request: Request) -> Response:
         if request.method not in (b"GET", b"HEAD"):
@@ -232,11 +237,16 @@ def _remember(known: dict[K, V], key: K, value: V, *, most: int = _MOST_REMEMBER
     known[key] = value
 
 
-def _error(request: Request, status: int, error: str, description: str) -> bytes:
-    """Return an error's body in the dialect of `request`."""
-    if any(name in (b"x-identity-header", b"secret") for name, _ in request.headers):
-        return app_service_error_body(status, error, description)
-    return error_body(error, description)
+def _is_of_app_service(request: Request) -> bool:
+    """Say whether `request` is in a dialect of App Service."""
+    return any(name in (b"x-identity-header", b"secret") for name, _ in request.headers)
+
+
+def _error(refusal: Refuse | Refused, *, of_app_service: bool) -> bytes:
+    """Return an error's body in the dialect of who asked."""
+    if of_app_service:
+        return app_service_error_body(refusal.status, refusal.error, refusal.description)
+    return error_body(refusal.error, refusal.description)
 
 
 def _size(request: Request) -> int:

@@ -1,0 +1,91 @@
+"""`python -m tests.fuzz`: fuzz every target for so long, replay an input, or take new ones into the corpus."""
+
+import argparse
+import os
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from tests.fuzz.campaign import FOUND, HEADING, Bounds, Outcome, fuzz, merge
+from tests.fuzz.catalogue import EVERY, TARGETS
+
+_KEPT = Path.home() / ".cache" / "wisp" / "fuzz"
+
+
+def main() -> int:
+    """Do what the arguments say; return the exit status."""
+    arguments = _arguments()
+    if arguments.command == "replay":
+        return _replay(arguments.target, arguments.file)
+    if find_spec("atheris") is None:
+        sys.stdout.write(
+            "fuzz: atheris is not installed: it is built for CPython 3.11 to 3.14 on Linux, x86-64. "
+            "The committed corpus is replayed without it, by pytest tests/fuzz\n"
+        )
+        return 2
+    if arguments.command == "keep":
+        taken = merge(arguments.target, arguments.folder)
+        sys.stdout.write(f"{taken} inputs taken into the corpus of {arguments.target}\n")
+        return 0
+    return _run(arguments)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz the request path.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="fuzz")
+    run.add_argument("targets", nargs="*", help=f"of {', '.join(TARGETS)}; all of them if none is named")
+    run.add_argument("--seconds", type=int, default=60, help="for all of the targets together, at most")
+    run.add_argument("--seed", type=int, default=1, help="0: a new one each time")
+    run.add_argument("--endless", action="store_true", help="until the time is up, however many inputs that is")
+    run.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="targets at a time")
+    run.add_argument("--kept", type=Path, help=f"keep new inputs there and begin with them (say {_KEPT})")
+    run.add_argument("--corpus", type=Path, help="begin there instead of with the committed corpus")
+    replay = commands.add_parser("replay", help="try inputs once, without the engine")
+    replay.add_argument("target", choices=EVERY)
+    replay.add_argument("file", type=Path, nargs="+")
+    keep = commands.add_parser("keep", help="take those inputs into the corpus that reach something new")
+    keep.add_argument("target", choices=TARGETS)
+    keep.add_argument("folder", type=Path)
+    return parser.parse_args()
+
+
+def _replay(name: str, files: list[Path]) -> int:
+    for file in files:
+        sys.stdout.write(f"{file}\n")
+        EVERY[name].check(file.read_bytes())
+    sys.stdout.write(f"{len(files)} held\n")
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    names = arguments.targets or list(TARGETS)
+    unknown = [name for name in names if name not in EVERY]
+    if unknown:
+        sys.stdout.write(f"fuzz: there is no target {unknown[0]}; there are {', '.join(EVERY)}\n")
+        return 2
+    seed = arguments.seed or time.time_ns() % (1 << 31)
+    jobs = max(1, min(arguments.jobs, len(names)))
+    share = max(1, arguments.seconds * jobs // len(names))
+    sys.stdout.write(f"fuzz: seed {seed}, {share} s a target at most, {jobs} at a time\n{HEADING}\n")
+    sys.stdout.flush()
+    bounds = Bounds(share, seed, endless=arguments.endless, jobs=jobs, corpus=arguments.corpus)
+    outcomes = fuzz(names, bounds, kept=arguments.kept)
+    sys.stdout.write("".join(f"{outcome}\n" for outcome in outcomes))
+    failed = [outcome for outcome in outcomes if outcome.failure]
+    for outcome in failed:
+        sys.stdout.write(_explained(outcome))
+    return 1 if failed else 0
+
+
+def _explained(outcome: Outcome) -> str:
+    said = f"\n--- {outcome.name}\n{outcome.failure}\n"
+    if outcome.found is None:
+        return said + "No input was saved: the engine itself failed, as above.\n"
+    replay = f"{sys.executable} -m tests.fuzz replay {outcome.name} {outcome.found}"
+    return said + f"The input is in {FOUND}/; replay it with:\n    {replay}\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""Whatever a client shows to the local cloud, as its form or as its assertion: granted by the rule, or refused.
+
+An input is a form, `name=value&…`, or an assertion; one of two lines of JSON is an assertion of that header and those
+claims, so that the engine need not learn base64.
+"""
+
+import base64
+import json
+import math
+from collections.abc import Callable
+from urllib.parse import parse_qsl
+
+from tests.fakes import UNIX
+from wisp.cloud.assertion import Assertion, read_assertion
+from wisp.cloud.directory import FederatedCredential, Signature, conclude, match_credential
+from wisp.cloud.form import TokenRequest, read_token_request
+from wisp.cloud.refusals import Refused
+
+CREDENTIAL = FederatedCredential("c", "https://i/", "s", ("a",))
+
+Read = Callable[[str], Assertion | Refused]
+
+
+def check(data: bytes, read: Read = read_assertion) -> None:
+    """Fail where something is read into it that is not there."""
+    text = data.decode("utf-8", "surrogateescape")
+    _check_form(text)
+    _check_assertion(_compact(data) if data.startswith(b"{") else text, read)
+
+
+def _compact(data: bytes) -> str:
+    header, _, claims = data.partition(b"\n")
+    return ".".join([*(base64.urlsafe_b64encode(each).rstrip(b"=").decode() for each in (header, claims)), "c2ln"])
+
+
+def _check_assertion(text: str, read: Read) -> None:
+    assertion = read(text)
+    if isinstance(assertion, Refused):
+        _check_refused(assertion)
+        return
+    names = (assertion.key_id, assertion.issuer, assertion.subject, assertion.audience)
+    assert all(each.encode() for each in names)
+    assert not {assertion.not_before, assertion.expires} & {math.inf, -math.inf}
+    assert assertion.not_before == assertion.not_before
+    credential = match_credential(assertion, [CREDENTIAL], UNIX)
+    if isinstance(credential, Refused):
+        _check_refused(credential)
+        return
+    assert names[1:] == ("https://i/", "s", "a")
+    assert assertion.not_before <= UNIX < assertion.expires
+    for signature in Signature:
+        decision = conclude(assertion, credential, signature)
+        assert isinstance(decision, Refused) == (signature is not Signature.VERIFIED)
+
+
+def _check_form(text: str) -> None:
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=100)
+    except ValueError:
+        return
+    request = read_token_request(pairs)
+    if isinstance(request, TokenRequest):
+        assert dict(pairs)["client_assertion"] == request.assertion.reveal()
+        assert request.audience
+        assert request.audience in dict(pairs)["scope"]
+        assert all(name.isalnum() for name in request.capabilities)
+    else:
+        _check_refused(request)
+
+
+def _check_refused(refused: Refused) -> None:
+    assert refused.status in {400, 401}
+    json.dumps({"error": refused.error, "error_description": refused.text}).encode()

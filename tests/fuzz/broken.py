@@ -1,0 +1,126 @@
+"""Targets with one rule taken out, handed in where the real one goes: a fuzzer that does not notice is worthless."""
+
+import json
+import re
+from collections.abc import Callable
+
+from tests.fakes import token_target
+from tests.fuzz import assertion, authority, connection, node, routing, sidecar
+from tests.fuzz.target import Target
+from wisp.cloud.assertion import Assertion, read_assertion
+from wisp.cloud.refusals import Refused as CloudRefused
+from wisp.entra.interpret import interpret
+from wisp.entra.messages import Refused, Result
+from wisp.http.connection import Connection, Event
+from wisp.http.head import Reject, Request
+from wisp.http.peer import Application, Source
+from wisp.http.received import Malformed, Received
+from wisp.http.response import Response
+from wisp.imds.decision import Decision, Refuse
+from wisp.imds.passthrough import Forward, judge
+from wisp.imds.request import decide
+from wisp.secret import Secret
+
+_TRUE = (b"metadata", b"true")
+
+
+def _with_metadata(request: Request) -> Request:
+    kept = (pair for pair in request.headers if pair[0] != b"metadata")
+    return request._replace(headers=(_TRUE, *kept))
+
+
+def _decides_for_anybody(request: Request, header: Secret | None, *, header_required: bool) -> Decision:
+    """Take everybody for one who has sent `Metadata: true`."""
+    return decide(_with_metadata(request), header, header_required=header_required)
+
+
+def _passes_by_prefix(request: Request, allowed: tuple[str, ...]) -> Forward | Refuse:
+    """Pass on whatever begins as it should, and so `/metadata/instance/../identity` too."""
+    judged = judge(request._replace(target=b"/metadata/instance"), allowed)
+    begins = re.fullmatch(rb"/metadata/instance/[!-~]+", request.target)
+    return judged._replace(target=request.target) if isinstance(judged, Forward) and begins else judge(request, allowed)
+
+
+class _Hasty(Connection):
+    """Takes a line feed for the end of a line, and does not remember the carriage return before it."""
+
+    def receive(self, data: bytes) -> Event | None:
+        """Read on."""
+        return super().receive(data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+
+
+class _Unbounded(Connection):
+    """Keeps whatever comes while a head has no end."""
+
+    def receive(self, data: bytes) -> Event | None:
+        """Read on."""
+        if self._buffer + data and b"\r\n\r\n" not in self._buffer + data:
+            self._buffer += data
+            return None
+        return super().receive(data)
+
+
+class _Open:
+    """An application that gives tokens to anybody."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    def answer(self, request: Request, reply: Callable[[Response], None]) -> Response | Source | None:
+        """Let everybody pass for one who has sent `Metadata: true`."""
+        return self._application.answer(_with_metadata(request), reply)
+
+    def rejected(self, reject: Reject) -> Response:
+        """Refuse what is no request."""
+        return self._application.rejected(reject)
+
+
+class _Confused(_Open):
+    """An application that answers what it refuses with a token."""
+
+    def answer(self, request: Request, reply: Callable[[Response], None]) -> Response | Source | None:
+        """Give a token to whoever asks for one by POST."""
+        if request.method == b"POST" and request.body:
+            return super().answer(request._replace(method=b"GET", target=token_target().encode()), reply)
+        return self._application.answer(request, reply)
+
+
+def _repeats(status: int, retry_after: str | None, body: bytes, now: float) -> Result:
+    """Repeat a description without a look at it."""
+    result = interpret(status, retry_after, body, now)
+    if isinstance(result, Refused) and "***" in result.description:
+        return result._replace(description=json.loads(body)["error_description"])
+    return result
+
+
+def _believes(text: str) -> Assertion | CloudRefused:
+    """Believe that `exp` is a number."""
+    read = read_assertion(text)
+    if isinstance(read, Assertion) and read.expires > 1e300:
+        raise OverflowError("date value out of range")
+    return read
+
+
+class _Trimming(Received):
+    """Trims what has arrived."""
+
+    def feed(self, data: bytes) -> bytes | Malformed:
+        """Read on."""
+        return super().feed(data.lstrip(b" "))
+
+
+BROKEN = {
+    "routing-without-metadata": Target(
+        lambda data: routing.check(data, routing.Decisions(decide=_decides_for_anybody)), 100_000, ("paths",)
+    ),
+    "routing-without-dots": Target(
+        lambda data: routing.check(data, routing.Decisions(judge=_passes_by_prefix)), 100_000, ("paths",)
+    ),
+    "connection-without-memory": Target(lambda data: connection.check(data, _Hasty), 100_000, ("http",)),
+    "connection-without-limits": Target(lambda data: connection.check(data, _Unbounded), 100_000, ("http",)),
+    "sidecar-without-metadata": Target(lambda data: sidecar.check(data, _Open), 50_000, ("http", "paths")),
+    "sidecar-without-method": Target(lambda data: sidecar.check(data, _Confused), 50_000, ("http", "paths")),
+    "authority-without-mask": Target(lambda data: authority.check(data, _repeats), 100_000, ("entra",)),
+    "assertion-without-doubt": Target(lambda data: assertion.check(data, _believes), 100_000, ("assertions",)),
+    "node-without-blanks": Target(lambda data: node.check(data, _Trimming), 100_000, ("answers",)),
+}

@@ -1,0 +1,30 @@
+"""Every fuzz target by name, and where its corpus is."""
+
+from pathlib import Path
+
+from tests.fuzz import assertion, authority, connection, node, routing, sidecar
+from tests.fuzz.broken import BROKEN
+from tests.fuzz.target import Target
+
+CORPUS = Path(__file__).parent / "corpus"
+
+TARGETS = {
+    "connection": Target(connection.check, runs=4_000, words=("http",)),
+    "routing": Target(routing.check, runs=10_000, words=("paths",)),
+    "sidecar": Target(sidecar.check, runs=2_000, words=("http", "paths"), longest=2048),
+    "node": Target(node.check, runs=10_000, words=("answers",)),
+    "authority": Target(authority.check, runs=20_000, words=("entra",)),
+    "assertion": Target(assertion.check, runs=20_000, words=("assertions",)),
+}
+
+EVERY = {**TARGETS, **BROKEN}
+
+
+def corpus(name: str) -> Path:
+    """Return the folder of a target's committed inputs; a broken one has those of the target that it breaks."""
+    return CORPUS / name.partition("-without-")[0]
+
+
+def inputs(name: str) -> list[Path]:
+    """Return the committed inputs of a target, by name."""
+    return sorted(corpus(name).iterdir())

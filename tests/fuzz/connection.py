@@ -1,0 +1,62 @@
+"""Bytes into `Connection`: requests, within limits, however they were split, and none that h11 would not read."""
+
+from collections.abc import Callable
+
+from tests.fuzz.target import cuttings, expanded
+from tests.http.oracle import ours, theirs
+from wisp.http import chunked  # noqa: F401 -- loaded here, so that the engine sees into it
+from wisp.http.connection import BODY_LIMIT, HEAD_LIMIT, TARGET_LIMIT, Connection, Continue, Event, Reject, Request
+
+Make = Callable[[], Connection]
+
+
+def check(data: bytes, make: Make = Connection) -> None:
+    """Fail where an invariant of the connection does."""
+    stream = expanded(data)
+    events = _read(make(), [stream])
+    for pieces in cuttings(stream):
+        assert _read(make(), pieces) == events, "what was read depends on how it was split"
+    requests, _ = theirs(stream)
+    served = _comparable(stream)
+    assert served == requests[: len(served)], "a request is served that h11 does not read there"
+
+
+def _comparable(stream: bytes) -> list[Request]:
+    return ours([stream])[0]
+
+
+def _read(connection: Connection, pieces: list[bytes]) -> list[Request | Reject]:
+    events: list[Request | Reject] = []
+    for piece in pieces:
+        event = connection.receive(piece)
+        while event is not None:
+            _check_event(event)
+            if not isinstance(event, Continue):  # whether one is sent depends on what has arrived when
+                events.append(event)
+            event = connection.next_event()
+        _check_held(connection)
+    rejects = [event for event in events if isinstance(event, Reject)]
+    assert not rejects or (len(rejects) == 1 and isinstance(events[-1], Reject)), "something follows a reject"
+    return events
+
+
+def _check_event(event: Event) -> None:
+    if isinstance(event, Request):
+        assert len(event.target) <= TARGET_LIMIT
+        assert len(event.body) <= BODY_LIMIT
+        assert sum(len(name) + len(value) for name, value in event.headers) <= HEAD_LIMIT
+        assert all(name == name.lower() for name, _ in event.headers)
+        assert not any(byte in field for header in event.headers for field in header for byte in b"\r\n\0")
+    elif isinstance(event, Reject):
+        assert 400 <= event.status < 600
+        assert event.reason.isprintable()
+
+
+def _check_held(connection: Connection) -> None:
+    """See that no more is kept of an unfinished message than its limits say."""
+    held, body = len(connection._buffer), connection._body
+    limit = HEAD_LIMIT if connection._head is None else BODY_LIMIT
+    assert held <= limit, f"{held} bytes are held"
+    if body is not None:
+        assert held == 0
+        assert len(body._body) <= BODY_LIMIT

@@ -1,0 +1,113 @@
+"""A request into `decide` and `judge`: nothing of the node's identity passes, and nobody asks without showing who.
+
+An input is a request as people write it: `GET /target`, header lines, an empty line and the body, LF for CRLF. No HTTP
+parser is in between, so that bytes are tried which ours refuses: the decisions do not lean on it.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import h11
+
+from tests.imds.readings import is_identity, readings
+from wisp.http.head import Request
+from wisp.imds.decision import Decision, PassOn, Refuse, TokenRequest
+from wisp.imds.passthrough import SEGMENTS, Forward, judge
+from wisp.imds.request import LONGEST_RESOURCE, TOKEN_PATH, decide
+from wisp.secret import Secret
+
+HEADER = b"an-identity-header"
+_PASSED = {
+    b"host", b"connection", b"content-length", b"metadata", b"x-wisp-passed",
+    b"accept", b"content-type", b"user-agent", b"x-ms-client-request-id",
+}  # fmt: skip
+_STATUSES = {400, 401, 404, 405, 508}
+
+
+class Decisions(NamedTuple):
+    """What decides; a test gives others, to see them found out."""
+
+    decide: Callable[..., Decision] = decide
+    judge: Callable[[Request, tuple[str, ...]], Forward | Refuse] = judge
+
+
+def check(data: bytes, decisions: Decisions | None = None) -> None:
+    """Fail where a decision about the request should not have been made."""
+    request, made = request_of(data), decisions or Decisions()
+    secret = Secret(HEADER.decode())
+    for header, required in ((None, False), (secret, False), (secret, True)):
+        decision = made.decide(request, header, header_required=required)
+        shown = header is not None and shows_header(request)
+        if isinstance(decision, TokenRequest):
+            assert shown or (is_authorised(request) and not required), "a token for one who does not show who asks"
+            _check_token_request(request, decision)
+        elif isinstance(decision, Refuse):
+            _check_refuse(decision)
+        else:
+            _check_passing(request, decision, made)
+
+
+def request_of(data: bytes) -> Request:
+    """Return the request that an input describes."""
+    head, _, body = data.partition(b"\n\n")
+    line, *fields = head.split(b"\n")
+    method, _, target = line.partition(b" ")
+    pairs = (field.partition(b":") for field in fields)
+    headers = tuple((name.strip(b" \t").lower(), value.strip(b" \t")) for name, _, value in pairs)
+    return Request(method, target, headers, body, http_1_0=False, keep_alive=True)
+
+
+def is_authorised(request: Request) -> bool:
+    """Say whether the metadata service's own rule is kept: it is all that keeps a browser out."""
+    first = dict(reversed(request.headers))
+    return first.get(b"metadata", b"").lower() == b"true" and b"x-forwarded-for" not in first
+
+
+def shows_header(request: Request) -> bool:
+    """Say whether App Service's rule is kept."""
+    names = dict(request.headers)
+    values = [value for name, value in request.headers if name in (b"x-identity-header", b"secret")]
+    return HEADER in values and b"x-forwarded-for" not in names
+
+
+def _check_token_request(request: Request, decision: TokenRequest) -> None:
+    path = request.target.partition(b"#")[0].partition(b"?")[0].lower().rstrip(b"/")
+    assert path.endswith(TOKEN_PATH.encode()), "a token under another path"
+    assert request.method in (b"GET", b"POST")
+    assert 0 < len(decision.resource) <= LONGEST_RESOURCE
+    assert decision.resource.isprintable()
+    assert decision.selector is None or decision.selector.value
+
+
+def _check_refuse(refuse: Refuse) -> None:
+    assert refuse.status in _STATUSES
+    assert refuse.error
+    assert refuse.description.isprintable()
+
+
+def _check_passing(request: Request, decision: PassOn, made: Decisions) -> None:
+    judged = made.judge(request, SEGMENTS)
+    if isinstance(judged, Refuse):
+        _check_refuse(judged)
+        return
+    check_forward(judged)
+    assert is_authorised(request), "something passes that the metadata service would not be asked for"
+    assert judged.body == request.body
+    assert decision.path.startswith("/metadata/")
+
+
+def check_forward(forward: Forward) -> None:
+    """Fail where some server could read the node's identity, or more than one request, in what is passed on."""
+    found = [reading for reading in readings(forward.target) if is_identity(reading)]
+    assert not found, f"{forward.target!r} can be read as {found[0]}"
+    node = h11.Connection(h11.SERVER)
+    node.receive_data(forward.encode(b"169.254.169.254"))
+    head = node.next_event()
+    assert isinstance(head, h11.Request)
+    assert (head.method, head.target) == (forward.method, forward.target)
+    assert {name for name, _ in head.headers} <= _PASSED
+    body = b""
+    while isinstance(event := node.next_event(), h11.Data):
+        body += event.data
+    assert isinstance(event, h11.EndOfMessage)
+    assert (body, node.trailing_data[0]) == (forward.body, b"")

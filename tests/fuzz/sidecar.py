@@ -1,0 +1,186 @@
+"""Bytes into the whole request path, with a client, an Entra and a node in memory: every answer is one deserved.
+
+Whoever gets a token has asked for one by the rules; every request is answered, in order, once; how the bytes were split
+and when Entra answered makes no difference; and no token is in the log.
+"""
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import h11
+
+from tests.fakes import CLIENT_ID, Clock, UnixClock, jwt
+from tests.fuzz.routing import HEADER, check_forward, is_authorised, shows_header
+from tests.fuzz.target import cuttings, expanded
+from tests.fuzz.wires import Conversation
+from tests.http.wire import outcome
+from wisp.entra.messages import Ask, Granted, Refused, Result, unavailable
+from wisp.entra.tokens import Clocks, TokenStore
+from wisp.http import chunked  # noqa: F401 -- loaded here, so that the engine sees into it
+from wisp.http.head import Reject, Request
+from wisp.http.peer import Application, Host, Times
+from wisp.http.response import CONTINUE, Response
+from wisp.imds.identities import Identities
+from wisp.imds.passthrough import SEGMENTS, Forward
+from wisp.proxy.front import Front
+from wisp.proxy.log import Log
+from wisp.proxy.metrics import Metrics
+from wisp.proxy.service import Beside, TokenService
+from wisp.secret import Secret
+
+TOKEN = jwt(oid="0b0f6a1d-4c39-4c39-8a31-0c34b0a0f5e1", xms_mirid="/subscriptions/s/identity")
+_UNSTABLE = (b"date",)
+
+
+class Heard(NamedTuple):
+    """One answer."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+class Entra:
+    """Answers by what it is asked for: at once, or when told to."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        self._at_once = at_once
+        self._held: list[Callable[[], None]] = []
+
+    def begin(self, ask: Ask, done: Callable[[Result], None]) -> None:
+        """Take a call."""
+        if self._at_once:
+            done(_result(ask))
+        else:
+            self._held.append(lambda: done(_result(ask)))
+
+    def answer(self) -> bool:
+        """Answer the oldest call; say whether there was one."""
+        if not self._held:
+            return False
+        self._held.pop(0)()
+        return True
+
+
+def _result(ask: Ask) -> Result:
+    if "refuse" in ask.resource:
+        return Refused(400, "invalid_resource", "AADSTS500011: no such resource", "refused", 500011)
+    if "later" in ask.resource:
+        return unavailable("Entra is not there", retry_after=7.0)
+    return Granted(
+        Secret(TOKEN), 86399, None, None, "0b0f6a1d-4c39-4c39-8a31-0c34b0a0f5e1", "/subscriptions/s/identity"
+    )
+
+
+class Pod:
+    """A sidecar's application; `wrap` may put another in front of it."""
+
+    def __init__(self, wrap: Callable[[Application], Application], *, at_once: bool, required: bool) -> None:
+        clock = Clock()
+        self.entra = Entra(at_once=at_once)
+        self._descriptor = os.memfd_create("log")
+        self._required = required
+        store = TokenStore(self.entra, Clocks(clock, UnixClock(clock), lambda: 0.5))
+        front = Front(lambda: self._service(store, front))
+        self.application = wrap(front)
+
+    def _service(self, store: TokenStore, front: Front) -> TokenService:
+        identities = Identities(CLIENT_ID, header=Secret(HEADER.decode()), header_required=self._required)
+        beside = Beside(front.page, SEGMENTS, self._pass_on)
+        return TokenService(store, identities, Metrics(), Log("debug", self._descriptor), beside)
+
+    def _pass_on(self, forward: Forward, _request: Request) -> Response:
+        check_forward(forward)
+        return Response(200, b'{"from":"node"}')
+
+    def logged(self) -> bytes:
+        """End the log and return it."""
+        with os.fdopen(self._descriptor, "rb") as file:
+            file.seek(0)
+            return file.read()
+
+
+def _unwrapped(application: Application) -> Application:
+    return application
+
+
+def check(data: bytes, wrap: Callable[[Application], Application] = _unwrapped) -> None:
+    """Fail where an invariant of the request path does."""
+    stream = expanded(data)
+    for required in (False, True):
+        answers = _conversation([stream], Pod(wrap, at_once=True, required=required), takes=1 << 20)
+        _check_answers(stream, answers, required=required)
+        for pieces in cuttings(stream):
+            pod = Pod(wrap, at_once=False, required=required)
+            others = _conversation(pieces, pod, takes=1 + len(data) * 7)
+            assert others == answers, "the answers depend on how the request was split, or on when Entra answered"
+
+
+def _conversation(pieces: list[bytes], pod: Pod, takes: int) -> list[Heard]:
+    talk = Conversation(lambda loop: Host(pod.application, loop, Times()), takes, pod.entra.answer)
+    for piece in pieces:
+        talk.say(piece)
+    talk.end()
+    assert TOKEN.encode() not in pod.logged(), "a token is in the log"
+    return _heard(bytes(talk.wire.answered), _asked(b"".join(pieces))[0])
+
+
+def _asked(stream: bytes) -> tuple[list[Request], bool]:
+    """Return what is asked until the connection ends, and whether that is because the rest is no request."""
+    requests: list[Request] = []
+    for event in outcome([stream]):
+        if isinstance(event, Reject):
+            return requests, True
+        requests.append(event)
+        if not event.keep_alive:
+            break
+    return requests, False
+
+
+def _heard(answered: bytes, requests: list[Request]) -> list[Heard]:
+    """Read the answers as a client does that knows what it asked."""
+    found: list[Heard] = []
+    methods = iter([request.method for request in requests])
+    while answered := answered.removeprefix(CONTINUE):
+        client = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
+        method = next(methods, b"GET")
+        client.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))
+        client.send(h11.EndOfMessage())
+        client.receive_data(answered)
+        heard = _answer(client)
+        if method == b"CONNECT" and 200 <= heard.status < 300:
+            raise AssertionError("a tunnel is granted")
+        found.append(heard)
+        answered = bytes(client.trailing_data[0])
+    return found
+
+
+def _answer(client: h11.Connection) -> Heard:
+    head = client.next_event()
+    assert isinstance(head, h11.Response), "what was sent is no answer"
+    body = b""
+    while isinstance(event := client.next_event(), h11.Data):
+        body += bytes(event.data)
+    assert isinstance(event, h11.EndOfMessage), "an answer is cut short"
+    return Heard(head.status_code, tuple(pair for pair in head.headers if pair[0] not in _UNSTABLE), body)
+
+
+def _check_answers(stream: bytes, answers: list[Heard], *, required: bool) -> None:
+    requests, rejected = _asked(stream)
+    assert len(answers) == len(requests) + rejected, "a request has no answer, or an answer no request"
+    if rejected:
+        assert answers[-1].status >= 400
+        assert b"access_token" not in answers[-1].body
+    for request, heard in zip(requests, answers, strict=False):
+        _check_answer(request, heard, required=required)
+
+
+def _check_answer(request: Request, heard: Heard, *, required: bool) -> None:
+    if b"access_token" in heard.body or TOKEN.encode() in heard.body:
+        assert heard.status == 200
+        assert shows_header(request) or (is_authorised(request) and not required), "a token for a stranger"
+        assert b"/metadata/identity/oauth2/token" in request.target.lower()
+        assert (b"cache-control", b"no-store") in heard.headers
+    identifier = dict(heard.headers).get(b"x-ms-client-request-id")
+    assert identifier is None or identifier == request.header(b"x-ms-client-request-id")

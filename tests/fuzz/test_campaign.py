@@ -1,0 +1,78 @@
+"""The fuzzer itself, on targets with a rule taken out: it finds that, saves the input, and says how to replay it."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import token_target
+from tests.fuzz.campaign import ROOT
+
+needs_atheris = pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is not built for this platform")
+
+HONEST = {
+    "routing-without-metadata": b"GET " + token_target().encode() + b"\nMetadata: true\n\n",
+    "connection-without-memory": b"GET / HTTP/1.1\r\nHost: x\r\n",
+}
+"""What each of the broken does as it should."""
+
+
+def _fuzz(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.fuzz", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@needs_atheris
+@pytest.mark.system
+@pytest.mark.parametrize("name, honest", HONEST.items(), ids=HONEST)
+def test_a_rule_taken_out_is_found(tmp_path: Path, name: str, honest: bytes) -> None:
+    """From one honest input: the exit status says so, and the line to replay fails in the same way."""
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus/honest").write_bytes(honest)
+    whole = name.partition("-without-")[0]
+    assert _fuzz(tmp_path, "replay", name, "corpus/honest").returncode == 0
+    done = _fuzz(tmp_path, "run", "--seconds", "240", "--corpus", "corpus", name)
+    assert done.returncode == 1, done.stdout
+    assert "AssertionError" in done.stdout
+    (found,) = (tmp_path / "fuzz-found").iterdir()
+    replay = re.search(r"^    (.+ replay .+)$", done.stdout, re.MULTILINE)
+    assert replay is not None
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    again = subprocess.run(
+        shlex.split(replay[1]), cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 1
+    assert "AssertionError" in again.stderr
+    assert _fuzz(tmp_path, "replay", whole, str(found)).returncode == 0
+
+
+@needs_atheris
+@pytest.mark.system
+def test_the_same_seed_does_the_same(tmp_path: Path) -> None:
+    """A target that holds: executions, coverage and growth are told, and are the same again."""
+    first, second = (_fuzz(tmp_path, "run", "--seconds", "240", "--seed", "3", "assertion") for _ in range(2))
+    assert first.returncode == 0, first.stdout
+    assert re.search(r"^fuzz: seed 3, 240 s", first.stdout)
+    assert re.search(r"^assertion +20,000 .* ok$", first.stdout, re.MULTILINE)
+    assert second.stdout == first.stdout
+
+
+def test_an_input_that_holds_is_replayed(tmp_path: Path) -> None:
+    """Without the engine."""
+    file = tmp_path / "input"
+    file.write_bytes(b"GET /metadata/instance\nMetadata: true\n\n")
+    done = _fuzz(tmp_path, "replay", "routing", str(file))
+    assert (done.returncode, done.stdout) == (0, f"{file}\n1 held\n")
+
+
+def test_an_unknown_target_is_an_error(tmp_path: Path) -> None:
+    """Of the command line: the names are listed."""
+    done = _fuzz(tmp_path, "replay", "nothing", "x")
+    assert done.returncode == 2
+    assert "connection" in done.stderr

@@ -1,0 +1,43 @@
+"""The bench asks what it says it asks: every dialect is answered by a real sidecar, and the page has them all."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.dialects import besides, dialects
+from bench.load import measure
+from bench.processes import Pod, pod
+from bench.report import table
+
+pytestmark = pytest.mark.system
+
+EVERY = 11
+
+
+@pytest.fixture(name="surroundings", scope="module")
+def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
+    with pod(tmp_path_factory.mktemp("pod")) as made:
+        yield made
+
+
+def test_every_dialect_is_answered(surroundings: Pod) -> None:
+    """By 200, or by a refusal where that is what is measured: `measure` ends the bench where it is otherwise."""
+    rows = dialects(surroundings)
+    with besides(surroundings) as servers:
+        rates = measure(servers, rounds=1, seconds=1, rows=rows)
+    assert len(rows) == len({row.name for row in rows}) == EVERY
+    assert all(rates.median(row, name) > 0 for row in rows for name in ("bare", "wisp"))
+
+
+def test_the_page_has_a_row_for_each(surroundings: Pod) -> None:
+    """docs/performance.md was written with all of them."""
+    page = (Path(__file__).parents[2] / "docs" / "performance.md").read_text(encoding="utf-8")
+    for row in dialects(surroundings):
+        assert re.search(rf"^\| {re.escape(row.name)} +\| +[\d,]+ \| +[\d,]+ \| +\d+\.\d\d \|$", page, re.MULTILINE)
+
+
+def test_a_table() -> None:
+    """Figures are to the right, and every line is as wide."""
+    assert table(["a", "figure"], [["row", "1"]]) == "| a   | figure |\n| --- | -----: |\n| row |      1 |"
