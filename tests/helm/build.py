@@ -1,4 +1,4 @@
-"""Builds Helm from its Go module, once: it is kept in `~/.cache/wisp/helm-VERSION-HASH/helm`, and without that made anew.
+"""Builds Helm from its Go module, once: kept in `~/.cache/wisp/helm-VERSION-HASH/helm`, and made anew without that.
 
 `go.mod` and `go.sum` here pin it and all that it is made of.
 """
