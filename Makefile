@@ -81,6 +81,10 @@ manifest: ready ## make deploy/wisp.yaml of the chart anew, and the chart's gold
 	@$(BIN)/python -m tests.chart.manifest
 	@$(BIN)/python -m tests.chart.cases
 
+.PHONY: bench-webhook
+bench-webhook: ready ## measure the webhook against a bare TLS server
+	@$(BIN)/python -m bench.webhook
+
 .PHONY: lock
 lock: ready ## pin the dependencies anew
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet uv

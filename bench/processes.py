@@ -133,6 +133,7 @@ def serving(command: Sequence[str], port: int, environment: Mapping[str, str]) -
 
 @contextmanager
 def running_process(command: Sequence[str], **options: object) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process until the block ends."""
     with subprocess.Popen(command, **options) as process:  # type: ignore[call-overload]  # options are Popen's own
         try:
             yield process
@@ -160,6 +161,7 @@ def _is_ready(port: int) -> bool:
 
 
 def free_port() -> int:
+    """Return a port that nobody listens on just now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

@@ -99,6 +99,9 @@ def test_a_client_id_in_one_spelling() -> None:
             "readable PEM file",
             id="no CA file",
         ),
+        pytest.param(
+            {"WISP_AUTHORITY_CA_DATA": "/a/file"}, "WISP_AUTHORITY_CA_DATA holds no", "PEM text", id="no CA data"
+        ),
         pytest.param({"HTTPS_PROXY": "ftp://x"}, "HTTPS_PROXY is not the URL", "http://HOST:PORT", id="a proxy of ftp"),
     ],
 )
@@ -196,6 +199,13 @@ def test_a_good_ca_file(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.write_text("# our own\n-----BEGIN CERTIFICATE-----\n")
     assert exchange_settings(str(file), GOOD).authority_ca == str(file)
+
+
+def test_a_ca_in_a_variable() -> None:
+    """What the webhook puts there for an authority behind a private CA; an empty one is a missing one."""
+    pem = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----"
+    assert exchange_settings(environ=changed(WISP_AUTHORITY_CA_DATA=f"{pem}\n")).authority_ca_data == pem
+    assert exchange_settings(environ=changed(WISP_AUTHORITY_CA_DATA=" ")).authority_ca_data is None
 
 
 def test_this_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

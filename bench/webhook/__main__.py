@@ -16,10 +16,10 @@ from bench.webhook.review import review
 
 _BEGIN, _END = "<!-- begin: written by `python -m bench.webhook --write` -->", "<!-- end of the webhook's -->"
 _METHOD = (
-    "wrk with one thread over TLS 1.3, kept connections, reviews of {size:,} bytes as an API server sends them; {rounds} "
-    "rounds of {seconds} s for each server in turn; medians of the rounds and of their ratios. The service account is in the "
-    "cache. Memory from /proc (VmRSS / RssAnon, 1 MB = 1,000,000 bytes), of a webhook with all that it has in a cluster: "
-    "three watches, certificates, cache."
+    "wrk with one thread over TLS 1.3, kept connections, reviews of {size:,} bytes as an API server sends them; "
+    "{rounds} rounds of {seconds} s for each server in turn; medians of the rounds and of their ratios. The service "
+    "account is in the cache. Memory from /proc (VmRSS / RssAnon, 1 MB = 1,000,000 bytes), of a webhook with all that it "
+    "has in a cluster: three watches, certificates, cache."
 )
 
 
@@ -51,7 +51,7 @@ def after_reviews(server: Server, reviews: int) -> tuple[str, Memory]:
     count = 0
     while count < reviews:
         for row in ROWS:
-            count += run(server, row, 1).count
+            count += run(server, row, 1).answers
     return f"after {count:,} reviews", Memory.of(server.pid)
 
 
@@ -78,7 +78,7 @@ def _section(found: Findings, memory: list[tuple[str, Memory]], arguments: argpa
     throughput = table(["reviews a second", "bare", "wisp", "wisp ÷ bare", "p99"], rows)
     occupied = table(["memory, MB", "resident / anonymous"], [[name, str(each)] for name, each in memory])
     method = _METHOD.format(size=len(review()), **vars(arguments))
-    return "\n\n".join([machine(), method, throughput, occupied])
+    return f"{machine()}\n\n{method}\n\n{throughput}\n\n{occupied}"
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ class Measured(NamedTuple):
 
     rate: float
     p99: float
-    count: int
+    answers: int
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The webhook as a process, with an API server in small beside it, and the yardstick with a certificate like its own."""
+"""The webhook as a process, with an API server in small beside it, and the yardstick with such a certificate."""
 
 import base64
 import http.client

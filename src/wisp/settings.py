@@ -30,6 +30,8 @@ class ExchangeSettings(NamedTuple):
     """The custom token endpoint that is asked instead of the authority."""
     forward: "Forward | None" = None
     """The forward proxy on the way to whoever is asked."""
+    authority_ca_data: str | None = None
+    """The same as `authority_ca`, as PEM text."""
 
     @property
     def place(self) -> str:
@@ -50,7 +52,7 @@ class ExchangeSettings(NamedTuple):
 
 
 def exchange_settings(authority_ca: str | None = None, environ: Mapping[str, str] | None = None) -> ExchangeSettings:
-    """Read the AZURE_ variables of the exchange, and HTTPS_PROXY, ALL_PROXY and NO_PROXY.
+    """Read the AZURE_ variables of the exchange, WISP_AUTHORITY_CA_DATA, and HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 
     An empty value is a missing one, as in the Azure SDKs. Raise SettingError naming the variable and the remedy.
     """
@@ -70,9 +72,15 @@ def exchange_settings(authority_ca: str | None = None, environ: Mapping[str, str
         _check_ca("--authority-ca", authority_ca)
     token_proxy = _token_proxy(environ)
     forward = _forward_for(authority if token_proxy is None else token_proxy.url, environ)
-    return ExchangeSettings(
-        client_id and client_id.lower(), tenant, token_file, authority, authority_ca, token_proxy, forward
-    )
+    plain = (client_id and client_id.lower(), tenant, token_file, authority, authority_ca)
+    return ExchangeSettings(*plain, token_proxy, forward, _authority_ca_data(environ))
+
+
+def _authority_ca_data(environ: Mapping[str, str]) -> str | None:
+    text = environ.get("WISP_AUTHORITY_CA_DATA", "").strip() or None
+    if text is not None and _PEM not in text:
+        raise SettingError("WISP_AUTHORITY_CA_DATA holds no certificate", remedy="give PEM text, line ends and all")
+    return text
 
 
 def _authority(environ: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 
 from tests.admission.pods import ACCOUNTS, JSON, PODS, POLICIES, POLICY, account, review
 from tests.admission.pointer import patched
@@ -16,6 +16,7 @@ from wisp.admission.mutate import mutate, mutation
 from wisp.admission.review import Admit, Refuse, ReviewError, account_wanted, answer, decide, read
 
 LABELS = {"azure.workload.identity/use": "true"}
+anyhow = settings(suppress_health_check=[HealthCheck.too_slow])  # pods take a while to think up on a busy machine
 OURS = ("azwi-proxy", "azwi-proxy-init")
 
 
@@ -24,6 +25,7 @@ def own(pod: dict[str, Any], key: str) -> list[dict[str, Any]]:
     return [each for each in pod["spec"].get(key) or [] if each["name"] not in OURS]
 
 
+@anyhow
 @given(PODS, ACCOUNTS, POLICIES)
 def test_a_second_time_changes_nothing(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
     """Nor is there anything in the patch."""
@@ -31,6 +33,7 @@ def test_a_second_time_changes_nothing(pod: dict[str, Any], who: dict[str, Any],
     assert mutation(once, who, policy).operations == ()
 
 
+@anyhow
 @given(PODS, ACCOUNTS, POLICIES)
 def test_the_patch_makes_the_pod(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
     """An API server that applies it, over the wire, gets what `mutate` returns; the pod given is not altered."""
@@ -42,6 +45,7 @@ def test_the_patch_makes_the_pod(pod: dict[str, Any], who: dict[str, Any], polic
     assert pod == before
 
 
+@anyhow
 @given(PODS, ACCOUNTS, POLICIES)
 def test_what_is_there_stays(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
     """Containers keep their order and content, and fields that no one has heard of survive."""
@@ -61,6 +65,7 @@ def test_what_is_there_stays(pod: dict[str, Any], who: dict[str, Any], policy: P
 _TOUCHED = ("containers", "initContainers", "volumes")
 
 
+@anyhow
 @given(PODS, ACCOUNTS, POLICIES)
 def test_ours_are_first_and_once(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
     """The redirect before everything, the sidecar before the pod's own."""
@@ -76,6 +81,7 @@ def test_ours_are_first_and_once(pod: dict[str, Any], who: dict[str, Any], polic
         assert (*inits, *regular).count("azwi-proxy") == max(before.count("azwi-proxy"), 1)
 
 
+@anyhow
 @given(PODS, ACCOUNTS, POLICIES)
 def test_warnings_are_short_and_few(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
     """Kubernetes asks for 120 characters each."""
@@ -84,6 +90,7 @@ def test_warnings_are_short_and_few(pod: dict[str, Any], who: dict[str, Any], po
     assert all(len(each) <= LONGEST and each.isprintable() for each in warnings)
 
 
+@anyhow
 @given(JSON)
 def test_any_json_for_a_review(document: Any) -> None:
     """It is no admission review, and that is said."""
@@ -91,6 +98,7 @@ def test_any_json_for_a_review(document: Any) -> None:
         read(document)
 
 
+@anyhow
 @given(JSON, JSON)
 def test_any_json_for_a_pod(document: Any, spec: Any) -> None:
     """What is none is let by or refused, and so is one of a service account that is none."""
@@ -101,6 +109,7 @@ def test_any_json_for_a_pod(document: Any, spec: Any) -> None:
             assert isinstance(decide(asked, who, POLICY), Admit | Refuse)
 
 
+@anyhow
 @given(JSON, JSON, JSON, JSON)
 def test_any_json_in_a_labelled_pod(annotations: Any, containers: Any, environment: Any, volumes: Any) -> None:
     """What an API server would never send is refused in words."""

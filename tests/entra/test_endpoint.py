@@ -165,6 +165,16 @@ def test_untrusted(settings: ExchangeSettings) -> None:
     assert "--authority-ca or SSL_CERT_FILE" in refused.description
 
 
+def test_an_authority_in_a_variable(settings: ExchangeSettings, authority: Authority) -> None:
+    """PEM text does as well as a file; text that only looks like it is named, and is not passed over."""
+    pem = authority.ca_file.read_text()
+    endpoint = Endpoint(settings._replace(authority_ca=None, authority_ca_data=pem))
+    assert isinstance(endpoint.exchange(ASK), Granted)
+    endpoint.close()
+    spoiled = settings._replace(authority_ca_data="-----BEGIN CERTIFICATE-----\nzzz\n-----END CERTIFICATE-----\n")
+    assert refusal(Endpoint(spoiled)).description.startswith("WISP_AUTHORITY_CA_DATA cannot be used: it holds no cert")
+
+
 def test_another_name(settings: ExchangeSettings) -> None:
     """A certificate of another name is not trusted either."""
     endpoint = Endpoint(settings._replace(authority=settings.authority.replace("127.0.0.1", "localhost")))

@@ -199,16 +199,44 @@ class TestMemo:
         (again,) = outcome([NEXT], memo)
         assert first is again
 
-    @pytest.mark.parametrize("data", [padded(1025), with_body(3), b"GET /\r\n\r\n"], ids=["long", "body", "malformed"])
+    @pytest.mark.parametrize("data", [padded(1025), b"GET /\r\n\r\n"], ids=["long", "malformed"])
     def test_what_is_not_remembered(self, data: bytes) -> None:
-        """Long heads, requests with a body, and what is no request."""
+        """Long heads, and what is no request."""
         memo = Memo()
         events([data], memo)
         assert not memo
+        assert not memo.with_body
+
+    def test_of_a_request_with_a_body_the_head_is(self) -> None:
+        """And of it only the head: each request brings its own body."""
+        memo = Memo()
+        first, second = (outcome([with_body(3).replace(b"bbb", body)], memo) for body in (b"one", b"two"))
+        assert not memo
+        assert len(memo.with_body) == 1
+        assert [first, second] == [outcome([with_body(3).replace(b"bbb", body)]) for body in (b"one", b"two")]
 
     def test_it_is_bounded(self) -> None:
         """A workload that never repeats itself does not fill it."""
         memo = Memo()
         for number in range(1000):
             events([b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number], memo)
-        assert len(memo) <= 32
+            events([b"POST /%d HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nb" % number], memo)
+        assert len(memo) + len(memo.with_body) <= 32
+
+
+def test_what_is_kept_is_read_later() -> None:
+    """While a request is being answered, what arrives waits its turn; of a rejected connection nothing is kept."""
+    connection = Connection()
+    connection.keep(NEXT[:5])
+    connection.keep(NEXT[5:])
+    assert [connection.next_event(), connection.next_event()] == [*outcome([NEXT]), None]
+    assert isinstance(connection.receive(b"\0\r\n\r\n"), Reject)
+    connection.keep(NEXT)
+    assert connection.next_event() is None
+
+
+def test_another_limit_for_bodies() -> None:
+    """A webhook takes larger ones than a sidecar."""
+    body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n" + b"b" * 65537
+    assert isinstance(Connection(body_limit=65537).receive(body), Request)
+    assert isinstance(Connection(body_limit=65536).receive(body), Reject)

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from wisp.cli.run import command
-from wisp.run.environment import CHOOSES_OTHERWISE, told
+from wisp.imds.variables import told
+from wisp.run.environment import CHOOSES_OTHERWISE
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs/run.md").read_text(encoding="utf-8")

@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping
 
 import pytest
 
-from wisp.run.environment import CHOOSES_OTHERWISE, as_started, for_command, for_local_parts, for_parts, told
+from wisp.imds.variables import told
+from wisp.run.environment import CHOOSES_OTHERWISE, as_started, for_command, for_local_parts, for_parts
 
 ENDPOINT = "http://127.0.0.1:1234/metadata/identity/oauth2/token"
 PROXY = {"HTTPS_PROXY": "http://proxy:3128"}

@@ -37,7 +37,7 @@ class Change(NamedTuple):
     object: Object
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """Answered as a Status."""
 
     def __init__(self, code: int, message: str) -> None:
@@ -100,7 +100,7 @@ class World:
         with self.changed:
             key = self._key(resource, document)
             if key in self.objects:
-                raise Refusal(409, f'{resource} "{key[2]}" already exists')
+                raise RefusalError(409, f'{resource} "{key[2]}" already exists')
             return self._store(key, "ADDED", document)
 
     def update(self, resource: str, document: Object) -> Object:
@@ -109,7 +109,7 @@ class World:
             key = self._key(resource, document)
             held = self._held(key)
             if document["metadata"].get("resourceVersion") != held["metadata"]["resourceVersion"]:
-                raise Refusal(409, "the object has been modified; please apply your changes to the latest version")
+                raise RefusalError(409, "the object has been modified; please apply your changes to the latest version")
             return self._store(key, "MODIFIED", document)
 
     def patch(self, resource: str, name: str, operations: list[Object]) -> Object:
@@ -123,7 +123,7 @@ class World:
                 for step in way:
                     parent = parent[step]
                 if operation["op"] == "test" and parent[last] != operation["value"]:
-                    raise Refusal(422, "the server rejected our request due to an error in our request")
+                    raise RefusalError(422, "the server rejected our request due to an error in our request")
                 if operation["op"] == "add":
                     parent[last] = operation["value"]
             return self._store(key, "MODIFIED", document)
@@ -138,7 +138,7 @@ class World:
 
     def _held(self, key: tuple[str, str, str]) -> Object:
         if key not in self.objects:
-            raise Refusal(404, f'{key[0]} "{key[2]}" not found')
+            raise RefusalError(404, f'{key[0]} "{key[2]}" not found')
         return self.objects[key]
 
     def _key(self, resource: str, document: Object) -> tuple[str, str, str]:
@@ -168,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
-    do_POST = do_PUT = do_PATCH = do_GET
+    do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815 -- http.server's names
 
     def _answer(self) -> None:
         world = self.server.world
@@ -179,12 +179,12 @@ class _Handler(BaseHTTPRequestHandler):
             if fault == 0:
                 self.close_connection = True
             elif fault is not None:
-                raise Refusal(fault, "a fault on request")
+                raise RefusalError(fault, "a fault on request")  # noqa: TRY301 -- answered just below
             elif self.headers.get("Authorization") != f"Bearer {TOKEN}":
-                raise Refusal(401, "Unauthorized")
+                raise RefusalError(401, "Unauthorized")  # noqa: TRY301 -- likewise
             else:
                 self._route(body)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             status = {"kind": "Status", "message": refusal.message, "code": refusal.code}
             self._send(refusal.code, json.dumps(status).encode())
 
@@ -195,7 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         match = _PATH.fullmatch(url.path)
         if match is None:
-            raise Refusal(404, "the server could not find the requested resource")
+            raise RefusalError(404, "the server could not find the requested resource")
         namespace, resource, name = match.groups()
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         if self.command == "GET" and name is None and query.get("watch"):
@@ -289,7 +289,7 @@ class _Server(ThreadingHTTPServer):
             with self.context.wrap_socket(request, server_side=True) as wrapped:
                 self.open.add(wrapped)
                 try:
-                    self.RequestHandlerClass(wrapped, client_address, self)
+                    _Handler(wrapped, client_address, self)
                 finally:
                     self.open.discard(wrapped)
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.webhook.apiserver import ApiServer
 
@@ -41,9 +41,9 @@ def review(account: str = "web", *, uid: str = "u", **pod: Any) -> bytes:
     return json.dumps({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request}).encode()
 
 
-def until(condition: Callable[[], object], what: str) -> None:
+def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
     """Wait until something is so; generously, for the machine may be busy."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end, f"still not so: {what}"
         time.sleep(0.02)
@@ -80,7 +80,7 @@ class Connection:
         self._http.close()
         self.socket.close()
 
-    def __enter__(self) -> "Connection":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,6 +96,14 @@ class Webhook:
         self.log: list[dict[str, Any]] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        try:
+            self._listen()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _listen(self) -> None:
+        process = self.process
         until(lambda: self.events("listening") or process.poll() is not None, "it listens")
         (said,) = self.events("listening")
         self.port: int = said["port"]
@@ -104,7 +112,10 @@ class Webhook:
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            self.log.append(json.loads(line) if line.startswith(b"{") else {"event": line.decode()})
+            try:
+                self.log.append(json.loads(line))
+            except ValueError:  # a traceback, or the half of a line that a killed process leaves
+                self.log.append({"event": line.decode(errors="replace")})
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return what the log says of an event."""
@@ -137,6 +148,12 @@ class Webhook:
         with self.connect(context) as connection:
             return connection.review(body)
 
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+
     def stop(self) -> int:
         """Ask it to end; return its status."""
         self.process.terminate()
@@ -165,8 +182,8 @@ def webhook(api: ApiServer, folder: Path, *flags: str) -> Iterator[Webhook]:
     kubeconfig = api.write_kubeconfig(folder / "kubeconfig")
     command = [*COMMAND, "--kubeconfig", str(kubeconfig), *flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        hook = Webhook(api, process)
         try:
-            yield Webhook(api, process)
+            yield hook
         finally:
-            if process.poll() is None:
-                process.kill()
+            hook.kill()

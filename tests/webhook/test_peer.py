@@ -246,7 +246,7 @@ def test_other_paths_and_methods(reviews: Reviews) -> None:
 
 
 def test_answers_are_remembered_truly(reviews: Reviews) -> None:
-    """The second answer is the first but for its uid, whatever is in the uid; a change of the policy is a new answer."""
+    """The second answer is the first but for its uid, whatever that is; a change of the policy is a new answer."""
     first, second, odd = (json.loads(ask(reviews, review(uid=uid)).body)["response"] for uid in ("a", "b", '"\\ü'))
     assert first.pop("uid") == "a"
     assert second.pop("uid") == "b"

@@ -1,4 +1,4 @@
-"""Replicas that keep one Secret and one configuration without a leader: whatever happens, API servers trust who is ready."""
+"""Replicas that keep one Secret and one configuration without a leader: API servers trust whoever is ready."""
 
 from hypothesis import given
 from hypothesis import strategies as st

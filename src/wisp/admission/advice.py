@@ -111,8 +111,6 @@ def _of_account(about: _About) -> Iterator[str]:
 
 def _of_skipping(about: _About) -> Iterator[str]:
     skipped = about.wanted.skipped
-    if not skipped:
-        return
     known = {*about.pod.named, *((names.SIDECAR, names.REDIRECT) if about.wanted.sidecar else ())}
     for name in sorted(skipped - known):
         yield _say(UNKNOWN_SKIPPED, name)
@@ -151,20 +149,15 @@ def _is_served(key: str, wanted: Wanted) -> bool:
 
 def _of_containers(about: _About) -> Iterator[str]:
     """Warn of what stands where the token should be."""
+    out_of_it = (names.REDIRECT, *about.wanted.skipped)
     for name, container in about.pod.named.items():
-        present = container.get("volumeMounts")
-        if (
-            present
-            and name != names.REDIRECT
-            and name not in about.wanted.skipped
-            and any(_is_in_the_way(each) for each in present)
-        ):
-            yield _say(MOUNTED, name, names.MOUNT_PATH)
+        for mount in container.get("volumeMounts") or () if name not in out_of_it else ():
+            if mount.get("mountPath") == names.MOUNT_PATH and not _is_ours(mount):
+                yield _say(MOUNTED, name, names.MOUNT_PATH)
 
 
-def _is_in_the_way(mount: Object) -> bool:
-    path, volume = mount.get("mountPath"), mount.get("name")
-    return path == names.MOUNT_PATH and not str(volume).startswith(names.VOLUME_PREFIX)
+def _is_ours(mount: Object) -> bool:
+    return str(mount.get("name")).startswith(names.VOLUME_PREFIX)
 
 
 def _of_sidecar(about: _About) -> Iterator[str]:
@@ -189,14 +182,22 @@ def _of_sidecar(about: _About) -> Iterator[str]:
 
 def _of_neighbour(container: Object, about: _About, port: int) -> Iterator[str]:
     """Warn of a container that is in the sidecar's way, or takes its place."""
-    ports = container.get("ports")
-    if type(ports) is list and any(type(each) is dict and each.get("containerPort") == port for each in ports):
+    if port in _ports(container):
         yield _say(PORT_TAKEN, container.get("name"), port)
-    context = container.get("securityContext") or {}
-    of_pod = about.pod.spec.get("securityContext") or {}
-    user = context.get("runAsUser", of_pod.get("runAsUser")) if type(context) is type(of_pod) is dict else None
-    if user == names.SIDECAR_UID:
+    if _user(container, about.pod) == names.SIDECAR_UID:
         yield _say(SIDECARS_USER, container.get("name"))
+
+
+def _ports(container: Object) -> list[object]:
+    ports = container.get("ports")
+    return [each.get("containerPort") for each in ports if type(each) is dict] if type(ports) is list else []
+
+
+def _user(container: Object, pod: Pod) -> object:
+    for context in (container.get("securityContext"), pod.spec.get("securityContext")):
+        if type(context) is dict and context.get("runAsUser") is not None:
+            return context["runAsUser"]
+    return None
 
 
 def _of_told(container: Object) -> Iterator[str]:

@@ -3,6 +3,7 @@
 Both suit Pod Security `baseline` but for the redirect's NET_ADMIN; the sidecar alone suits `restricted`.
 """
 
+from functools import lru_cache
 from typing import Any
 
 from wisp.admission.contract import Policy, Resources
@@ -69,6 +70,7 @@ def proxy(sidecar: Sidecar, policy: Policy, *, guaranteed: bool) -> Object:
     return container
 
 
+@lru_cache(maxsize=64)
 def _resources(resources: Resources, *, guaranteed: bool) -> Object:
     """Return the member `resources`, if anything is said; with `guaranteed`, what may be used is asked for."""
     requests = {"cpu": resources.cpu_request, "memory": resources.memory_request}

@@ -3,6 +3,7 @@
 Everything here is made once a pod and shared by its containers; nothing of it is ever altered.
 """
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from wisp.admission.pod import Pod
 from wisp.admission.shape import Object, objects_in
 from wisp.admission.wanted import Mode, Sidecar, Wanted
 from wisp.imds.request import TOKEN_PATH
+from wisp.imds.variables import told
 
 _HASHED = names.LONGEST_VOLUME_NAME - len(names.VOLUME_PREFIX)
 
@@ -36,13 +38,13 @@ def share_of(pod: Pod, wanted: Wanted, policy: Policy) -> Share:
     if policy.legacy_token_mount:
         volumes.append(_legacy_volume(pod, volumes[0]))
         mounts.append(_mount(volumes[1]["name"], names.LEGACY_MOUNT_PATH))
-    told: list[Object] = []
+    places: list[Object] = []
     own = _variables({"WISP_AUTHORITY_CA_DATA": policy.authority_ca}) if wanted.sidecar else []
     if wanted.sidecar is not None and wanted.sidecar.mode is Mode.ENV:
         header = _header(pod)
-        told = _told(wanted.sidecar, header)
+        places = _told(wanted.sidecar, header)
         own += _variables({"IDENTITY_HEADER": header})
-    return Share(_identity(wanted, policy), told, own, mounts, volumes)
+    return Share(_identity(wanted, policy), places, own, mounts, volumes)
 
 
 def _identity(wanted: Wanted, policy: Policy) -> list[Object]:
@@ -61,22 +63,14 @@ def _identity(wanted: Wanted, policy: Policy) -> list[Object]:
     return _variables(values)
 
 
-def _variables(values: dict[str, str | None]) -> list[Object]:
+def _variables(values: Mapping[str, str | None]) -> list[Object]:
     return [{"name": name, "value": value} for name, value in values.items() if value]
 
 
 def _told(sidecar: Sidecar, header: str) -> list[Object]:
-    """Return the variables of App Service, today's and yesterday's, and that of the metadata service's address."""
+    """Return the variables that every SDK reads some of, and that of the metadata service's address."""
     here = f"http://127.0.0.1:{sidecar.port}"
-    return _variables(
-        {
-            "IDENTITY_ENDPOINT": here + TOKEN_PATH,
-            "IDENTITY_HEADER": header,
-            "MSI_ENDPOINT": here + TOKEN_PATH,
-            "MSI_SECRET": header,
-            "AZURE_POD_IDENTITY_AUTHORITY_HOST": here,
-        }
-    )
+    return _variables({**told(here + TOKEN_PATH, header), "AZURE_POD_IDENTITY_AUTHORITY_HOST": here})
 
 
 def _header(pod: Pod) -> str:

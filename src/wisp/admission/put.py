@@ -20,8 +20,9 @@ def put_variables(operations: list[Operation], container: Object, path: str, var
     if not present:
         operations.append(add(f"{path}/env", variables))
         return
-    known = {each.get("name") for each in present if type(each.get("name")) is str}
-    operations += [add(f"{path}/env/-", each) for each in variables if each["name"] not in known]
+    known = [each.get("name") for each in present]
+    end = f"{path}/env/-"
+    operations += [{"op": "add", "path": end, "value": each} for each in variables if each["name"] not in known]
 
 
 def put_all(operations: list[Operation], parent: Object, key: str, path: str, wanted: list[Object]) -> None:

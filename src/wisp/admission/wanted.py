@@ -127,7 +127,9 @@ def _port(annotations: dict[str, str]) -> int:
 
 
 def _mode(annotations: dict[str, str]) -> Mode:
-    text = annotations.get(names.SIDECAR_MODE, Mode.REDIRECT.value)
+    text = annotations.get(names.SIDECAR_MODE)
+    if text is None:
+        return Mode.REDIRECT
     try:
         return Mode(text)
     except ValueError:

@@ -81,7 +81,7 @@ def identity_of(document: object) -> tuple[str, str]:
 def injected(carrier: Carrier, account: Object, policy: Policy) -> Mutation:
     """Decide what is done to the document that `carrier` is in. Raise PodError."""
     pod = carrier.pod
-    if carrier.path.endswith("emplate"):
+    if carrier.path.endswith("/template"):
         # Controllers name pods `<name>-<something>`: as its own webhook would see them, as nearly as can be known.
         pod = {**pod, "metadata": {"generateName": f"{carrier.name}-", **_member(pod, "metadata")}}
     done = mutation(pod, account, policy)

@@ -64,19 +64,29 @@ def documents(text: str, source: str) -> Iterator[Document]:
     finally:
         loader.dispose()
     ends = [*starts[1:], len(text)]
-    for place, (start, end, content) in enumerate(zip(starts, ends, contents, strict=True), start=1):
+    for place, (start, end, content) in enumerate(zip(starts, ends, contents, strict=False), start=1):
         if content is not None:
             yield Document(content, _between(text[start:end]), place)
 
 
 def as_yaml(content: object) -> str:
-    """Return `content` as a YAML document, in its own order."""
-    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDEST)
+    """Return `content` as a YAML document, in its own order. Raise ManifestError where it holds itself."""
+    try:
+        return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDEST)
+    except RecursionError:
+        raise _endless() from None
 
 
 def as_json(content: object) -> str:
-    """Return `content` as indented JSON."""
-    return json.dumps(content, indent=4, ensure_ascii=False) + "\n"
+    """Return `content` as indented JSON. Raise ManifestError where it holds itself, or a number that JSON has not."""
+    try:
+        return json.dumps(content, indent=4, ensure_ascii=False, allow_nan=False) + "\n"
+    except (RecursionError, ValueError):
+        raise _endless() from None
+
+
+def _endless() -> ManifestError:
+    return ManifestError("a document has no end", remedy="give one without references to itself, .inf and .nan")
 
 
 def _told(error: yaml.YAMLError) -> str:

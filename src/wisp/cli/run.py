@@ -10,6 +10,7 @@ import click
 from wisp.cli.failure import log_shown
 from wisp.errors import PrivilegeError, WispError
 from wisp.imds.request import TOKEN_PATH
+from wisp.imds.variables import told
 from wisp.lab.modes import Attempt, Mode
 from wisp.lab.scene import base_environment
 from wisp.run.becoming import become, enter, names_at_start
@@ -21,7 +22,6 @@ from wisp.run.environment import (
     for_command,
     for_local_parts,
     for_parts,
-    told,
 )
 from wisp.run.messages import Ready
 from wisp.run.places import Log, Settled, open_log, settle

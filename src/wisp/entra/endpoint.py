@@ -14,7 +14,7 @@ from wisp.entra.assertion import read_assertion
 from wisp.entra.failure import failure_of
 from wisp.entra.interpret import claims_of_capabilities, interpret
 from wisp.entra.messages import Ask, Refused, Result, unavailable
-from wisp.entra.trust import Anchors, Trust, TrustError, anchors_of
+from wisp.entra.trust import Trust, TrustError, anchors_of, authority_anchors
 from wisp.forward import Forward
 from wisp.settings import ExchangeSettings
 
@@ -33,7 +33,7 @@ class Endpoint:
         self._settings = settings
         self._url = _url_of(settings)
         self._trust = Trust(anchors_of(settings))
-        self._forward_trust = Trust(Anchors(settings.authority_ca))
+        self._forward_trust = Trust(authority_anchors(settings))
         self._lock = threading.Lock()
         self._contexts: tuple[ssl.SSLContext | None, ...] = ()
         self._pool: urllib3.PoolManager | None = None

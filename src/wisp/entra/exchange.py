@@ -69,11 +69,11 @@ class Worker:
 
 def settings_of(packet: bytes) -> ExchangeSettings:
     """Return the settings that the first packet tells."""
-    fields = unpack_settings(packet)
-    token_proxy, forward = fields[-2:]
-    return ExchangeSettings(*fields[:-2])._replace(
-        token_proxy=token_proxy and TokenProxy(*token_proxy), forward=forward and _forward_of(*forward)
-    )
+    told = dict(zip(ExchangeSettings._fields, unpack_settings(packet), strict=True))
+    token_proxy, forward = told["token_proxy"], told["forward"]
+    told["token_proxy"] = token_proxy and TokenProxy(*token_proxy)
+    told["forward"] = forward and _forward_of(*forward)
+    return ExchangeSettings(**told)
 
 
 def _forward_of(url: str, variable: str, credentials: str | None) -> Forward:

@@ -20,6 +20,8 @@ class Anchors(NamedTuple):
     name: str = "--authority-ca"
     """The flag or variable that names the file."""
     data: str | None = None
+    data_name: str = "WISP_AUTHORITY_CA_DATA"
+    """The variable that holds the text."""
     alone: bool = False
 
 
@@ -27,8 +29,14 @@ def anchors_of(settings: ExchangeSettings) -> Anchors:
     """Return what to trust of whoever is asked for tokens: an identity binding's own authorities are the only ones."""
     token_proxy = settings.token_proxy
     if token_proxy is None or not (token_proxy.ca_file or token_proxy.ca_data):
-        return Anchors(settings.authority_ca)
-    return Anchors(token_proxy.ca_file, "AZURE_KUBERNETES_CA_FILE", token_proxy.ca_data, alone=True)
+        return authority_anchors(settings)
+    names = ("AZURE_KUBERNETES_CA_FILE", "AZURE_KUBERNETES_CA_DATA")
+    return Anchors(token_proxy.ca_file, names[0], token_proxy.ca_data, names[1], alone=True)
+
+
+def authority_anchors(settings: ExchangeSettings) -> Anchors:
+    """Return what to trust of the authority, and of a forward proxy."""
+    return Anchors(settings.authority_ca, data=settings.authority_ca_data)
 
 
 class Trust:
@@ -57,24 +65,26 @@ class Trust:
 
     def _loaded(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if self._anchors.alone else ssl.create_default_context()
-        if self._anchors.file is not None or self._anchors.data is not None:
-            try:
-                context.load_verify_locations(self._anchors.file, cadata=self._anchors.data)
-            except (ssl.SSLError, ValueError):
-                raise self._unusable("it holds no certificate in PEM form") from None
-            except OSError as error:
-                raise self._unusable((error.strerror or "it cannot be read").lower()) from None
+        file, name, data, data_name, _ = self._anchors
+        if file is not None:
+            _load(context, f"The file {file} ({name})", cafile=file)
+        if data is not None:
+            _load(context, data_name, cadata=data)
         return context
-
-    def _unusable(self, why: str) -> TrustError:
-        if self._anchors.file is None:
-            return TrustError(f"AZURE_KUBERNETES_CA_DATA cannot be used: {why}; mend it")
-        return TrustError(f"The file {self._anchors.file} ({self._anchors.name}) cannot be used: {why}; mend it")
 
     def _stamps(self) -> tuple[_Stamp, ...]:
         """Return what changes when one of the files does."""
         places = ssl.get_default_verify_paths()
         return tuple(_stamp(path) for path in (self._anchors.file, places.cafile, places.capath))
+
+
+def _load(context: ssl.SSLContext, what: str, *, cafile: str | None = None, cadata: str | None = None) -> None:
+    try:
+        context.load_verify_locations(cafile, cadata=cadata)
+    except (ssl.SSLError, ValueError):
+        raise TrustError(f"{what} cannot be used: it holds no certificate in PEM form; mend it") from None
+    except OSError as error:
+        raise TrustError(f"{what} cannot be used: {(error.strerror or 'it cannot be read').lower()}; mend it") from None
 
 
 def _stamp(path: str | None) -> _Stamp:

@@ -87,7 +87,7 @@ class Connection:
         return self.next_event()
 
     def keep(self, data: bytes) -> None:
-        """Take `data` without looking at it: the caller is busy with the request before, and `next_event` comes later."""
+        """Take `data` without looking at it: while a request is being answered, the next ones wait."""
         if not self._rejected:
             self._buffer += data
 

@@ -47,16 +47,6 @@ METADATA_ADDRESS = "169.254.169.254"
 LOOPBACK = "127.0.0.1"
 
 
-def told(endpoint: str, header: str) -> dict[str, str]:
-    """Return the variables of App Service, today's and yesterday's: every SDK knows one of the two."""
-    return {
-        "IDENTITY_ENDPOINT": endpoint,
-        "IDENTITY_HEADER": header,
-        "MSI_ENDPOINT": endpoint,
-        "MSI_SECRET": header,
-    }
-
-
 def for_command(environ: Mapping[str, str], variables: Mapping[str, str], address: str) -> dict[str, str]:
     """Return the command's environment: `environ` without what chooses otherwise, and with `variables`.
 

@@ -65,10 +65,7 @@ class _Line:
             data = await self.reader.read(_PIECE)
             if not data:
                 raise UnansweredError("it closed the connection")
-            fed = received.feed(data)
-            if isinstance(fed, Malformed):
-                raise UnansweredError(f"its answer is not HTTP: {fed.reason}")
-            piece = fed
+            piece = _piece(received, data)
         return piece
 
     def close(self) -> None:
@@ -143,12 +140,8 @@ class Api:
                 data = await line.reader.read(_PIECE)
                 if not data and received.ended():
                     break
-                piece = received.feed(data) if data else Malformed("it ends early")
-                if isinstance(piece, Malformed):
-                    raise UnansweredError(f"its answer is not HTTP: {piece.reason}")
-                body += piece
-                if len(body) > _LARGEST:
-                    raise UnansweredError(f"its answer is larger than {_LARGEST} bytes")
+                body += _piece(received, data)
+                _bound(body)
         except BaseException:
             line.close()
             raise
@@ -192,12 +185,20 @@ async def _lines(line: _Line, received: Received, first: bytes) -> AsyncGenerato
             if received.ended():
                 return
             raise UnansweredError("the stream broke off")
-        piece = received.feed(data)
-        if isinstance(piece, Malformed):
-            raise UnansweredError(f"its answer is not HTTP: {piece.reason}")
-        buffer += piece
-        if len(buffer) > _LARGEST:
-            raise UnansweredError(f"an event is larger than {_LARGEST} bytes")
+        buffer += _piece(received, data)
+        _bound(buffer)
+
+
+def _piece(received: Received, data: bytes) -> bytes:
+    piece = received.feed(data) if data else Malformed("it ends early")
+    if isinstance(piece, Malformed):
+        raise UnansweredError(f"its answer is not HTTP: {piece.reason}")
+    return piece
+
+
+def _bound(body: bytearray) -> None:
+    if len(body) > _LARGEST:
+        raise UnansweredError(f"its answer is larger than {_LARGEST} bytes")
 
 
 def _reason(error: Exception) -> str:

@@ -31,7 +31,7 @@ _NO_USE = dict.fromkeys(
 )
 
 _AUTHORITY_NAME = "wisp webhook CA"
-_MOST = 8
+MOST = 8
 """Authorities of a bundle: whoever breaks the Secret again and again must not make it grow for ever."""
 
 
@@ -71,7 +71,7 @@ def adopt(kept: Kept, trusted: Iterable[bytes], *, now: float) -> Kept:
     """Put what `trusted` holds of authorities made here behind those in the bundle, if there is any."""
     ours = _certificates(kept.bundle)
     more = [each for each in _salvaged(trusted, now) if each not in ours and _is_made_here(each)]
-    return kept._replace(bundle=_bundle([*ours, *more][:_MOST])) if more else kept
+    return kept._replace(bundle=_bundle([*ours, *more][:MOST])) if more else kept
 
 
 def announce(kept: Kept, *, now: float, seconds: float) -> Kept:
@@ -104,7 +104,7 @@ def _salvaged(bundles: Iterable[bytes], now: float) -> list[x509.Certificate]:
                 continue
             if _is_authority(certificate) and certificate.not_valid_after_utc.timestamp() > now:
                 found.setdefault(certificate.fingerprint(hashes.SHA256()), certificate)
-    return list(found.values())[: _MOST - 1]
+    return list(found.values())[: MOST - 1]
 
 
 def _blocks(bundle: bytes) -> list[bytes]:
@@ -119,7 +119,7 @@ def _certificates(pem: bytes) -> list[x509.Certificate]:
 def _key(secret: Secret) -> ec.EllipticCurvePrivateKey:
     key = serialization.load_pem_private_key(secret.reveal().encode(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError("a key is not an elliptic curve's")
+        raise ValueError("a key is not an elliptic curve's")  # noqa: TRY004 -- of what was read, not of ours
     return key
 
 

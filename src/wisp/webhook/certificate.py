@@ -1,9 +1,9 @@
 """Decides what is to be done about the webhook's certificates. Knows no cryptography, no API server and no clock.
 
-What is kept, in a Secret: the authorities that API servers trust (`bundle`, the newest first), the newest one's key, and a
-certificate with its key. Times are Unix seconds. A new authority is announced in the bundle first, and issues its first
-certificate when all API servers have had time to hear of it; the old one stays until it ends. So whichever state of the
-Secret a replica serves, the bundle of that state and of every later one verifies it.
+What is kept, in a Secret: the authorities that API servers trust (`bundle`, the newest first), the newest one's key,
+and a certificate with its key. Times are Unix seconds. A new authority is announced in the bundle first, and issues its
+first certificate when all API servers have had time to hear of it; the old one stays until it ends. So whichever state
+of the Secret a replica serves, the bundle of that state and of every later one verifies it.
 """
 
 from typing import NamedTuple, TypeAlias

@@ -1,7 +1,7 @@
 """The process that makes and examines certificates: one question on standard input, one answer on standard output.
 
-It is started for one question, some times a year. In the webhook's own process, loading cryptography for that would take
-10 MB for ever. Keys come and go by pipes only.
+It is started for one question, some times a year. In the webhook's own process, loading cryptography for that would
+take 10 MB for ever. Keys come and go by pipes only.
 """
 
 import json

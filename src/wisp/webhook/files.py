@@ -10,7 +10,7 @@ from wisp.webhook.certifying import UncertifiedError
 from wisp.webhook.events import Log
 from wisp.webhook.keeper import Show
 
-_LOOK = 5.0
+_LOOK = 2.0
 """Seconds between looks. The kubelet takes a minute or so to renew a volume."""
 
 
@@ -32,6 +32,8 @@ class Files:
         self._shown: tuple[bytes, Secret] | None = None
         self._complaint = ""
         self.expires_at: float | None = None
+        self.failures = 0
+        """How often the files could not be used."""
 
     @property
     def in_place(self) -> bool:
@@ -53,6 +55,7 @@ class Files:
             expires_at = await self._reader.expiry(read[0])
             self._show.show(*read)
         except (OSError, UncertifiedError, ValueError) as error:  # an SSLError is an OSError
+            self.failures += 1
             reason = error.reason if isinstance(error, SSLError) else str(error)
             if reason != self._complaint:
                 self._log.warning("certificate files not usable", folder=str(self._folder), reason=reason)

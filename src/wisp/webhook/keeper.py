@@ -1,9 +1,9 @@
 """Keeps certificate, Secret and configuration in step: reads them, asks `wisp.webhook.certificate`, does what it says.
 
-Replicas need no leader. A write holds only for the version that was read, so of two at once one loses, and reads what the
-other wrote. The configuration is read before the Secret and patched for that version only: a bundle can therefore never
-be replaced by that of an older Secret. What it trusts of authorities of ours, and the Secret does not, somebody may be
-serving: the Secret gets it first. A certificate is shown only when the configuration trusts its issuer.
+Replicas need no leader. A write holds only for the version that was read, so of two at once one loses, and reads what
+the other wrote. The configuration is read before the Secret and patched for that version only: a bundle can therefore
+never be replaced by that of an older Secret. What it trusts of authorities of ours, and the Secret does not, somebody
+may be serving: the Secret gets it first. A certificate is shown only when the configuration trusts its issuer.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from wisp.webhook.configuration import Configuration
 from wisp.webhook.events import Log
 from wisp.webhook.watching import pause
 
-_LONGEST_REST = 300.0
+LONGEST_REST = 300.0
 """Seconds after which everything is looked at again, whether or not a watch has said something."""
 _EMPTY = Kept(b"", Secret(""), b"", Secret(""))
 
@@ -88,6 +88,8 @@ class Keeper:
         self._examined: tuple[Kept, Facts | Broken] | None = None
         self._shown: tuple[Kept, Facts] | None = None
         self._wake = asyncio.Event()
+        self.failures = 0
+        """How often something could not be read, written or made."""
         self.in_place = False
         """Whether API servers take what is shown, as far as was seen last."""
 
@@ -110,10 +112,11 @@ class Keeper:
                 failures = 0 if rest else failures + 1
             except (UnansweredError, RefusedError, UncertifiedError) as error:
                 failures += 1
+                self.failures += 1
                 rest = 0.0
                 self._log.warning("certificates not kept", reason=str(error))
             if rest:
-                await self._pause(min(rest, _LONGEST_REST))
+                await self._pause(min(rest, LONGEST_REST))
             elif failures > 1:  # the first time round, what was written is read again at once
                 await asyncio.sleep(pause(failures - 1, random.random()))  # noqa: S311 -- to be apart from other replicas
 

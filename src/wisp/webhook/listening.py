@@ -10,7 +10,7 @@ from wisp.webhook.peer import Host, Peer
 
 _SWEEP = 1.0
 """Seconds between looks at the deadlines of connections."""
-_HANDSHAKE = 5.0
+HANDSHAKE = 5.0
 """Seconds that a TLS handshake may take."""
 
 
@@ -64,7 +64,7 @@ class Listening:
             lambda: Peer(self.host),
             sock=self._listener,
             ssl=self._tls,
-            ssl_handshake_timeout=None if self._tls is None else _HANDSHAKE,
+            ssl_handshake_timeout=None if self._tls is None else HANDSHAKE,
             ssl_shutdown_timeout=None if self._tls is None else 1.0,
         )
 

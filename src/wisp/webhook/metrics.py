@@ -21,6 +21,7 @@ class Gauges(NamedTuple):
     connections: int
     certificate_expiry: float | None
     ready: bool
+    certificate_failures: int
 
 
 class Metrics:
@@ -31,7 +32,7 @@ class Metrics:
         """By result: a patch; none needed; refused (the pod is at fault); refused for now (the API server does not say
         what the service account is); rejected as no review or no request; failed by a fault of ours."""
         self.lookups = 0
-        self.api_errors: dict[str, int] = {"serviceaccount": 0, "certificate": 0, "watch": 0}
+        self.lookup_failures = 0
         self.watch_restarts: dict[str, int] = dict.fromkeys(KINDS, 0)
         self._seconds = 0.0
         self._within = [0] * (len(BUCKETS) + 1)
@@ -50,8 +51,10 @@ class Metrics:
             *self._histogram(),
             *_family("account_lookups_total", "counter", "Service accounts read from the API server for a review."),
             f"wisp_webhook_account_lookups_total {self.lookups}",
-            *_family("api_errors_total", "counter", "Requests to the API server that failed, by what they were for."),
-            *(f'wisp_webhook_api_errors_total{{purpose="{name}"}} {count}' for name, count in self.api_errors.items()),
+            *_family("account_lookup_failures_total", "counter", "Of those, the ones that gave no answer."),
+            f"wisp_webhook_account_lookup_failures_total {self.lookup_failures}",
+            *_family("certificate_failures_total", "counter", "Times that the certificates could not be kept."),
+            f"wisp_webhook_certificate_failures_total {gauges.certificate_failures}",
             *_family("watch_restarts_total", "counter", "Watches that broke or expired, by resource."),
             *(
                 f'wisp_webhook_watch_restarts_total{{resource="{name}"}} {count}'

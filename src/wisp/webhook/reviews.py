@@ -59,28 +59,32 @@ class Reviews:
         if request.method != b"POST":
             return self._rejected(405, "a review is sent by POST", b"Allow: POST\r\n")
         try:
-            known = self._memo.find(request.body)
-            if known is not None and known[2] is not None and self._holds(known[2]):
-                self._metrics.reviewed(known[2].result, self._clock() - begun)
-                return Response(200, joined(known[2], known[0]), JSON)
-            review = read(_decode(request.body))
-            wanted = account_wanted(review)
-            account = None if wanted is None else self._accounts.get(wanted.namespace, wanted.name)
-            if wanted is None or account is not None:
-                return self._decided(review, account, begun, None if known is None else known[1])
+            return self._answer(request.body, begun)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return self._rejected(400, f"the body is not JSON: {error}")
+            reason = f"the body is not JSON: {error}"
         except ReviewError as error:
-            return self._rejected(400, str(error))
+            reason = str(error)
         except RecursionError:
-            return self._rejected(400, "the body is nested too deeply")
+            reason = "the body is nested too deeply"
         except Exception as error:  # noqa: BLE001 -- whatever it is, the API server gets an answer and we go on
             return self._failed(error, begun)
-        return self._later(review, wanted, begun)
+        return self._rejected(400, reason)
 
     def rejected(self, reject: Reject) -> Response:
         """Answer bytes that are no request."""
         return self._rejected(reject.status, reject.reason)
+
+    def _answer(self, body: bytes, begun: float) -> Response | Awaitable[Response]:
+        known = self._memo.find(body)
+        if known is not None and known[2] is not None and self._holds(known[2]):
+            self._metrics.reviewed(known[2].result, self._clock() - begun)
+            return Response(200, joined(known[2], known[0]), JSON)
+        review = read(_decode(body))
+        wanted = account_wanted(review)
+        account = None if wanted is None else self._accounts.get(wanted.namespace, wanted.name)
+        if wanted is not None and account is None:
+            return self._later(review, wanted, begun)
+        return self._decided(review, account, begun, None if known is None else known[1])
 
     async def _later(self, review: Review, wanted: AccountRef, begun: float) -> Response:
         try:
@@ -114,7 +118,7 @@ class Reviews:
 
     def _unavailable(self, review: Review, wanted: AccountRef, unknown: Unknown, begun: float) -> Response:
         """Refuse in the review itself: whatever the failurePolicy, no pod is let by without its identity."""
-        self._metrics.api_errors["serviceaccount"] += 1
+        self._metrics.lookup_failures += 1
         self._log.warning("account unknown", namespace=wanted.namespace, name=wanted.name, reason=unknown.reason)
         text = (
             f'the service account "{wanted.name}" in namespace "{wanted.namespace}" cannot be read just now '

@@ -150,6 +150,7 @@ class Webhook:
 
     def _page(self) -> bytes:
         gauges = Gauges(
+            certificate_failures=self._keeper.failures,
             accounts=len(self._accounts),
             connections=len(self._listeners[0].host.peers),
             certificate_expiry=self._keeper.expires_at,

@@ -1,0 +1,157 @@
+"""Every warning: what it is about, and what it is not."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.admission.pods import OLD_POLICY, POLICY, account, pod, with_sidecar
+from wisp.admission import advice
+from wisp.admission.contract import Policy, TokenEndpoint
+from wisp.admission.mutate import mutate, mutation
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "admission.md"
+SETUP = {"name": "setup", "image": "setup:1"}
+ENDPOINT = TokenEndpoint(suffix="binding", audience="api://binding", url="https://proxy.test/")
+ENV = {"inject-proxy-mode": "env"}
+APP = {"name": "app", "image": "app:1"}
+
+
+def warned(document: dict[str, Any], who: dict[str, Any] | None = None, policy: Policy = POLICY) -> tuple[str, ...]:
+    """Return the warnings about a pod."""
+    return mutation(document, account() if who is None else who, policy).warnings
+
+
+CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], Policy]] = {
+    "SAYS_NO": ('is "F": no sidecar', pod(annotations={"inject-proxy-sidecar": "F"}), account(), POLICY),
+    "NO_CLIENT_ID": ("the service account app has no", pod(), account(client_id=""), POLICY),
+    "NO_GUID": ('client-id "my-app" of', pod(), account(client_id="my-app"), POLICY),
+    "NO_TENANT": ('tenant-id "my tenant" of', pod(), account(tenant_id="my tenant"), POLICY),
+    "BOTH": (
+        "the pod's counts",
+        pod(annotations={"service-account-token-expiration": "7200"}),
+        account(service_account_token_expiration="7201"),
+        POLICY,
+    ),
+    "UNKNOWN_SKIPPED": ("names ghost, which", pod(annotations={"skip-containers": "ghost;"}), account(), POLICY),
+    "ALL_SKIPPED": ("every container", pod(annotations={"skip-containers": "app"}), account(), POLICY),
+    "SIDECAR_SKIPPED": (
+        "names azwi-proxy",
+        with_sidecar(annotations={"skip-containers": "azwi-proxy"}),
+        account(),
+        POLICY,
+    ),
+    "NO_EFFECT": ("the annotation proxy-sidecar-port", pod(annotations={"proxy-sidecar-port": "1"}), account(), POLICY),
+    "UNKNOWN": ("the annotation inject-proxy is", pod(annotations={"inject-proxy": "true"}), account(), POLICY),
+    "ON_ACCOUNT": ("the annotation client-id belongs", pod(annotations={"client-id": "x"}), account(), POLICY),
+    "NO_ENDPOINT": ("use-binding asks", pod(annotations={"use-binding": "true"}), account(), POLICY),
+    "NEVER_ENDS": ("will not end", with_sidecar(restartPolicy="Never"), account(), OLD_POLICY),
+    "NO_INIT": ("init containers get no token", with_sidecar(initContainers=[SETUP]), account(), OLD_POLICY),
+    "PORT_TAKEN": (
+        "container app declares the sidecar's port 8000",
+        with_sidecar({**APP, "ports": [{"containerPort": 8000}]}),
+        account(),
+        POLICY,
+    ),
+    "LOW_PORT": ("port 81 is below", with_sidecar(annotations={"proxy-sidecar-port": "81"}), account(), POLICY),
+    "SIDECARS_USER": (
+        "container app runs as user 1501",
+        with_sidecar({**APP, "securityContext": {"runAsUser": 1501}}),
+        account(),
+        POLICY,
+    ),
+    "OTHER_SIDECAR": (
+        "of its own",
+        with_sidecar(APP, initContainers=[{"name": "azwi-proxy", "image": "other:1"}]),
+        account(),
+        POLICY,
+    ),
+    "MOUNTED": (
+        "container app mounts",
+        pod({**APP, "volumeMounts": [{"name": "own", "mountPath": "/var/run/secrets/azure/wi"}]}),
+        account(),
+        POLICY,
+    ),
+    "TOLD_OTHERWISE": (
+        "container app sets IDENTITY_ENDPOINT",
+        with_sidecar({**APP, "env": [{"name": "IDENTITY_ENDPOINT", "value": "http://x"}]}, annotations=ENV),
+        account(),
+        POLICY,
+    ),
+    "PROXIED": (
+        "container app sets a proxy",
+        with_sidecar({**APP, "env": [{"name": "HTTP_PROXY", "value": "http://x"}]}, annotations=ENV),
+        account(),
+        POLICY,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_warning(name: str) -> None:
+    """It is the only one, and says what it is about."""
+    said, document, who, policy = CASES[name]
+    (warning,) = warned(document, who, policy)
+    assert said in warning
+    assert all(part in warning for part in getattr(advice, name).split("{}"))
+
+
+def test_every_warning_is_tested_and_documented() -> None:
+    """But one, which is about pods without the label, and tested with reviews."""
+    texts = {name for name, value in vars(advice).items() if name.isupper() and isinstance(value, str)}
+    assert texts == {*CASES, "NOT_LABELLED"}
+    documented = DOCUMENT.read_text(encoding="utf-8")
+    assert [name for name in texts if getattr(advice, name).replace("{}", "…") not in documented] == []
+
+
+@pytest.mark.parametrize(
+    "document, policy",
+    [
+        pytest.param(pod(), POLICY, id="a plain pod"),
+        pytest.param(with_sidecar(initContainers=[SETUP], restartPolicy="Never"), POLICY, id="a Job"),
+        pytest.param(with_sidecar(restartPolicy="Always"), OLD_POLICY, id="no native sidecar, no matter"),
+        pytest.param(pod(annotations={"use-binding": "true"}), replace(POLICY, token_endpoint=ENDPOINT), id="binding"),
+        pytest.param(pod(annotations={"use-other": "false"}), POLICY, id="another binding, not wanted"),
+        pytest.param(
+            with_sidecar(annotations={"skip-containers": "azwi-proxy-init"}), POLICY, id="the redirect may be skipped"
+        ),
+        pytest.param(
+            with_sidecar({**APP, "securityContext": {"runAsUser": 1}}, securityContext={"runAsUser": 1501}),
+            POLICY,
+            id="a user of its own",
+        ),
+        pytest.param(
+            with_sidecar(
+                {**APP, "env": [{"name": "HTTP_PROXY"}, {"name": "NO_PROXY", "value": "127.0.0.1"}]}, annotations=ENV
+            ),
+            POLICY,
+            id="an exempted proxy",
+        ),
+        pytest.param(mutate(with_sidecar(), account(), POLICY), POLICY, id="a pod that was mutated"),
+        pytest.param(mutate(with_sidecar(annotations=ENV), account(), POLICY), POLICY, id="and by variables"),
+    ],
+)
+def test_no_warning(document: dict[str, Any], policy: Policy) -> None:
+    """Nothing is said where nothing is wrong."""
+    assert warned(document, None, policy) == ()
+
+
+def test_long_names_are_cut() -> None:
+    """So that all of a warning fits."""
+    (warning,) = warned(pod(annotations={"skip-containers": "x" * 300}))
+    assert len(warning) == advice.LONGEST
+    assert warning.endswith("…, which the pod has not")
+
+
+def test_many_warnings_are_counted() -> None:
+    """After a dozen."""
+    warnings = warned(pod(annotations={"skip-containers": ";".join(map(str, range(100)))}))
+    assert len(warnings) == advice.MOST
+    assert warnings[-1] == "and 89 more"
+
+
+def test_line_ends_do_not_get_through() -> None:
+    """A name is whatever its maker wrote."""
+    (warning,) = warned(pod(annotations={"skip-containers": "a\nb"}))
+    assert warning == r"skip-containers names 'a\nb', which the pod has not"
