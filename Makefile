@@ -66,6 +66,21 @@ fuzz-nightly: ready $(FUZZ_READY) ## fuzz for HOURS (8), with a new seed, beginn
 bench: ready ## measure the sidecar against a bare server (REFERENCE_PROXY=path adds a third column)
 	@$(BIN)/python -m bench
 
+BASE ?= debian
+
+.PHONY: image
+image: ready ## build the container image as dist/wisp-image.tar (IMAGE=name:tag BASE=debian or what FROM takes; needs buildah, and mmdebstrap for debian)
+	@$(BIN)/python -m image --base $(BASE) $(if $(IMAGE),--name $(IMAGE))
+
+.PHONY: wheels
+wheels: ready ## fetch and build the wheels that the Containerfile installs, for another builder than `make image`
+	@$(BIN)/python -m image.wheels
+
+.PHONY: manifest
+manifest: ready ## make deploy/wisp.yaml of the chart anew, and the chart's golden files (needs go)
+	@$(BIN)/python -m tests.chart.manifest
+	@$(BIN)/python -m tests.chart.cases
+
 .PHONY: bench-webhook
 bench-webhook: ready ## measure the webhook against a bare TLS server
 	@$(BIN)/python -m bench.webhook
@@ -79,11 +94,12 @@ bench-cloud: ready ## measure the local Entra
 	@$(BIN)/python -m bench.cloud
 
 .PHONY: lock
-lock: ready ## pin the dependencies anew
+lock: ready ## pin the dependencies anew (UPGRADE=--upgrade: at their newest)
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet uv
-	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --universal --python-version 3.11 --no-header --quiet --upgrade -o requirements/dev.txt
-	@$(BIN)/uv pip compile --group fuzz --generate-hashes --universal --python-version 3.11 --no-header --quiet --upgrade -o requirements/fuzz.txt
-	@$(BIN)/uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --quiet --upgrade -o requirements/proxy.txt
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --universal --python-version 3.11 --no-header --quiet $(UPGRADE) -o requirements/dev.txt
+	@$(BIN)/uv pip compile --group fuzz --generate-hashes --universal --python-version 3.11 --no-header --quiet $(UPGRADE) -o requirements/fuzz.txt
+	@$(BIN)/uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --quiet $(UPGRADE) -o requirements/proxy.txt
+	@$(BIN)/uv pip compile pyproject.toml --extra webhook --constraint requirements/dev.txt --generate-hashes --universal --python-version 3.11 --no-header --quiet $(UPGRADE) -o requirements/image.txt
 
 .PHONY: clean
 clean: ## remove what the targets made

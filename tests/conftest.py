@@ -1,8 +1,8 @@
 """What every test shares: in CI a test that cannot run is a failure, not a skip.
 
-Hypothesis looks modestly far by default, and a hundred times further with `--hypothesis-profile=nightly`. In CI it looks
-at the same examples every time: a change is judged by what it changes, and new finds are for developers and the night.
-A deadline for one example would only measure the machine.
+Hypothesis looks modestly far by default, and a hundred times further with `--hypothesis-profile=nightly`. In CI it
+looks at the same examples every time: a change is judged by what it changes, and new finds are for developers and the
+night. A deadline for one example would only measure the machine.
 """
 
 import os

@@ -1,0 +1,1 @@
+"""Builds the container image: `make image`. `assemble` and what it imports run inside the build, on its own Python."""

@@ -1,0 +1,62 @@
+"""Puts the wheels of the locked requirements, and our own, into a folder: the build itself then needs no network.
+
+They are fetched by the pip of this machine, with its configuration, so that no index is named in the image or here.
+"""
+
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from image.commands import run
+
+PYTHON = "3.11"
+"""The version of the base's Python."""
+_GLIBC = (
+    "_2_36",
+    "_2_35",
+    "_2_34",
+    "_2_31",
+    "_2_28",
+    "_2_27",
+    "_2_26",
+    "_2_24",
+    "_2_17",
+    "2014",
+    "_2_12",
+    "2010",
+    "_2_5",
+    "1",
+)
+"""The manylinux platforms that Debian 12 serves; pip takes each by name."""
+
+
+def fetch(source: Path, folder: Path, machine: str | None = None) -> None:
+    """Fill the folder anew with what `requirements/image.txt` locks, by its hashes, and with the wheel of `source`.
+
+    `machine` is the architecture as the kernel names it, this machine's by default. Raise ToolError.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+    platforms = [f"--platform=manylinux{glibc}_{machine or platform.machine()}" for glibc in _GLIBC]
+    target = [
+        "--python-version",
+        PYTHON,
+        "--implementation",
+        "cp",
+        "--abi",
+        f"cp{PYTHON.replace('.', '')}",
+        "--abi",
+        "abi3",
+        "--abi",
+        "none",
+    ]
+    locked = ["--only-binary=:all:", "--require-hashes", "--requirement", str(source / "requirements/image.txt")]
+    run([*pip, "download", *locked, *target, *platforms, "--dest", str(folder)])
+    run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(source)])
+
+
+if __name__ == "__main__":
+    root = Path(__file__).parent.parent
+    fetch(root, root / "build/wheels")

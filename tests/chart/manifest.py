@@ -1,0 +1,31 @@
+"""The plain manifest, for who has no Helm: `python -m tests.chart.manifest` writes deploy/wisp.yaml from the chart."""
+
+from tests.chart.cases import NAMESPACE, ROOT, template
+
+MANIFEST = ROOT / "deploy/wisp.yaml"
+TENANT = "00000000-0000-0000-0000-000000000000"
+"""What a reader puts the tenant in place of."""
+_HEADING = f"""\
+# The chart charts/wisp with its defaults, rendered by `make manifest`; docs/install.md says how to use it.
+# Put your tenant in place of {TENANT}, and your image in place of wisp.
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: {NAMESPACE}
+  labels:
+    pod-security.kubernetes.io/enforce: restricted
+    pod-security.kubernetes.io/enforce-version: latest
+"""
+_OF_HELM = ("helm.sh/chart:", "app.kubernetes.io/managed-by:", "# Source:")
+
+
+def manifest() -> str:
+    """Render it; raise AssertionError with what helm says where that fails."""
+    done = template("--set", f"azureTenantID={TENANT}")
+    assert done.returncode == 0, done.stderr
+    lines = (line for line in done.stdout.splitlines() if not line.strip().startswith(_OF_HELM))
+    return _HEADING + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    MANIFEST.write_text(manifest())

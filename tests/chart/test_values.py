@@ -1,0 +1,73 @@
+"""Values, schema and documentation say the same, without Helm."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.chart.cases import CASES, CHART, ROOT, TENANT, VALUES
+from wisp import __version__
+from wisp.admission.contract import REDIRECT_RESOURCES, SIDECAR_RESOURCES, Resources
+from wisp.azure import CLOUDS
+
+DEFAULTS: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
+FREE = frozenset({"resources", "nodeSelector"})
+"""Values whose inside is Kubernetes' own."""
+
+
+def _paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict) and value and prefix + name not in FREE:
+            yield from _paths(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def test_schema_is_one() -> None:
+    """The schema is a valid schema."""
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_cases_keep_the_schema(case: str) -> None:
+    """Defaults and the tests' values are allowed, by another validator than Helm's."""
+    values = {**DEFAULTS, "azureTenantID": TENANT, **(yaml.safe_load((VALUES / f"{case}.yaml").read_text()) or {})}
+    if case == "single":  # null takes a default away, in Helm alone
+        values["proxy"] = {"resources": {"limits": values["proxy"]["resources"]["limits"]}}
+    jsonschema.validate(values, SCHEMA)
+
+
+def test_every_default_has_its_schema() -> None:
+    """What values.yaml has is what the schema knows, and nothing else."""
+    assert set(SCHEMA["properties"]) - {"global"} == set(DEFAULTS)
+
+
+def test_resources_are_the_commands() -> None:
+    """The containers that the webhook injects ask for the same with the chart as without."""
+    for name, usual in (("proxy", SIDECAR_RESOURCES), ("redirect", REDIRECT_RESOURCES)):
+        said = DEFAULTS[name]["resources"]
+        flat = {f"{part}_{kind}": said[f"{kind}s"][part] for part in ("cpu", "memory") for kind in ("request", "limit")}
+        assert Resources(**flat) == usual
+
+
+def test_clouds_are_the_commands() -> None:
+    """The schema's clouds are those that the command knows."""
+    assert SCHEMA["properties"]["azureEnvironment"]["enum"] == [cloud.name for cloud in CLOUDS]
+
+
+def test_version() -> None:
+    """Chart, application and package have one version."""
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
+
+
+def test_documented() -> None:
+    """The table of docs/install.md has every value with its default, in their order."""
+    text = (ROOT / "docs/install.md").read_text()
+    rows = re.findall(r"^\| `([A-Za-z.]+)` \| `(.*?)` \|", text, re.MULTILINE)
+    assert rows == [(name, json.dumps(value)) for name, value in _paths(DEFAULTS)]

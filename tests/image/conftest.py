@@ -1,0 +1,33 @@
+"""The image, built once for all of these tests, of Debian's packages; WISP_IMAGE names an archive built otherwise."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from image.archive import config
+from image.build import build
+from tests.image.container import Image, unpack
+
+NAME = "wisp:test"
+
+
+@pytest.fixture(name="image", scope="session")
+def _image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    missing = [tool for tool in ("buildah", "mmdebstrap", "crun", "unshare", "nft") if shutil.which(tool) is None]
+    if missing or os.geteuid() != 0:
+        pytest.skip(f"needs root and {', '.join(missing) or 'nothing else'}")
+    folder = tmp_path_factory.mktemp("image")
+    given = os.environ.get("WISP_IMAGE")
+    archive = Path(given) if given else build(NAME, folder / "wisp.tar")
+    root = folder / "root"
+    unpack(archive, root)
+    _open(root)
+    return Image(archive, root, config(archive))
+
+
+def _open(root: Path) -> None:
+    """Let every user come to the root: pytest's own folders are closed, and a container's root need not be."""
+    for folder in (root, *root.parents[:3]):
+        folder.chmod(folder.stat().st_mode | 0o055)

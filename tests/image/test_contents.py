@@ -1,0 +1,73 @@
+"""What an image's files tell of its packages."""
+
+import pytest
+
+from image.contents import Package, is_told_from, packages
+
+STANZA = "Package: libssl3\nSource: openssl (3.0.1-1)\nVersion: 3.0.1-1+b1\nArchitecture: amd64\nHomepage: https://x/\n"
+COPYRIGHT = """\
+Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: x
+
+Files: *
+Copyright: somebody
+License: Apache-2.0
+
+Files: debian/*
+Copyright: somebody else
+License: GPL-2+
+ A text that is
+ .
+ no name.
+
+License: Artistic
+ Of no file.
+"""
+
+
+def test_debian() -> None:
+    """Source, version and licences are read; a licence that is of no file is none of the package's."""
+    files = {"var/lib/dpkg/status.d/libssl3": STANZA, "usr/share/doc/libssl3/copyright": COPYRIGHT}
+    assert list(packages(files)) == [
+        Package(
+            "deb",
+            "libssl3",
+            "3.0.1-1+b1",
+            ("Apache-2.0", "GPL-2+"),
+            {"arch": "amd64", "upstream": "openssl@3.0.1-1"},
+            "https://x/",
+        )
+    ]
+
+
+def test_debian_without_more() -> None:
+    """A source of the same name is not said; a licence text for people only tells nothing."""
+    files = {
+        "var/lib/dpkg/status.d/a": "Package: a\nVersion: 1\nArchitecture: all\n",
+        "usr/share/doc/a/copyright": "Everybody may do everything.\n",
+    }
+    assert list(packages(files)) == [Package("deb", "a", "1", (), {"arch": "all"}, None)]
+
+
+@pytest.mark.parametrize(
+    "said, licences",
+    [
+        ("License-Expression: MIT OR Apache-2.0", ("MIT OR Apache-2.0",)),
+        ("License: BSD\n        of some kind", ("BSD",)),
+        ("Classifier: License :: OSI Approved :: MIT License", ("MIT License",)),
+        ("Classifier: Topic :: Internet", ()),
+    ],
+    ids=["expression", "text", "classifier", "none"],
+)
+def test_python(said: str, licences: tuple[str, ...]) -> None:
+    """The name is normalised, and the licence taken from wherever it is said best."""
+    path = "usr/lib/python3/dist-packages/A_b.dist-info/METADATA"
+    assert list(packages({path: f"Name: A_b\nVersion: 2\n{said}\n\nText\n"})) == [
+        Package("pypi", "a-b", "2", licences, {}, None)
+    ]
+
+
+@pytest.mark.parametrize("path", ["usr/lib/libc.so.6", "usr/share/doc/a/changelog", "etc/passwd"])
+def test_other_files(path: str) -> None:
+    """Nothing else is read."""
+    assert not is_told_from(path)

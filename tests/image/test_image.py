@@ -1,0 +1,214 @@
+"""The image for real: built by buildah, run by crun without anything that a pod would not give it."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.processes import Memory
+from image.archive import files
+from tests.image.container import Image, Pod, run, run_program, running
+from tests.proxy.authority import Authority
+from tests.proxy.sidecar import Sidecar, free_port, pod, wait_for
+from wisp import __version__
+from wisp.proxy.probe import probe
+
+pytestmark = pytest.mark.system
+
+NOBODY_NEEDS = frozenset(
+    {
+        "apt",
+        "apt-get",
+        "as",
+        "ash",
+        "bash",
+        "busybox",
+        "cc",
+        "curl",
+        "dash",
+        "dpkg",
+        "env",
+        "gcc",
+        "ld",
+        "ldconfig",
+        "mount",
+        "perl",
+        "pip",
+        "pip3",
+        "sh",
+        "strip",
+        "su",
+        "wget",
+    }
+)
+TOKEN, CA = "/var/run/secrets/azure/wi/token/azure-identity-token", "/var/run/authority.crt"
+EVERY_MODULE = """
+import importlib, pkgutil, sys
+import wisp
+left_out = ("wisp.cloud", "wisp.lab", "wisp.run", "wisp.cli.cloud", "wisp.cli.demo", "wisp.cli.run")
+for found in pkgutil.walk_packages(wisp.__path__, "wisp.", onerror=print):
+    name = found.name
+    if not name.endswith("__main__") and not name.startswith(left_out):
+        importlib.import_module(name)
+        print(name)
+"""
+
+
+@pytest.fixture(name="network")
+def _network() -> Iterator[str]:
+    """Give a network namespace that lives as long as the test."""
+    with subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec cat"], stdin=-1, stdout=-1) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        yield f"/proc/{holder.pid}/ns/net"
+        holder.terminate()
+
+
+def test_version(image: Image) -> None:
+    """Both ways in say which version they are."""
+    for done in (run_program(image, Pod(), ["/proxy", "--version"]), run(image, Pod(), ["--version"])):
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", ["proxy", "redirect up", "webhook", "webhook review", "inject"])
+def test_commands(image: Image, command: str) -> None:
+    """What the image is for is there, with all that it needs to say so."""
+    done = run(image, Pod(), [*command.split(), "--help"])
+    assert done.returncode == 0, done.stderr
+    assert "--help" in done.stdout
+
+
+def test_every_module(image: Image) -> None:
+    """Nothing was left out of the standard library that one of our modules loads."""
+    done = run_program(image, Pod(), [_python(image), "-c", EVERY_MODULE])
+    assert done.returncode == 0, done.stderr
+    assert {"wisp.entra.exchange", "wisp.webhook.running", "wisp.redirect.apply"} <= set(done.stdout.split())
+
+
+def _python(image: Image) -> str:
+    first = (image.root / "proxy").read_text().splitlines()[0]
+    return first.removeprefix("#!").split()[0]
+
+
+@pytest.mark.parametrize("command", [("/proxy",), ("/wisp", "proxy")], ids=["drop-in", "entry point"])
+def test_sidecar(image: Image, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """As user 1501, with a read-only root and no capability, it gives a token, hears the probe, stops when told."""
+    with Authority(tmp_path) as authority:
+        given = pod(tmp_path, authority.url)
+        inside = Pod(
+            environment={**given.environment, "AZURE_FEDERATED_TOKEN_FILE": TOKEN},
+            files={given.token_file: TOKEN, authority.ca_file: CA},
+        )
+        port = free_port()
+        flags = (f"--proxy-port={port}", "--log-level=debug")
+        log = tmp_path / "log"
+        with running(image, inside, [*command, *flags, f"--authority-ca={CA}"], log) as pid:
+            heard = run_program(image, Pod(), ["/proxy", flags[0], "--probe", flags[1]])
+            assert heard.returncode == 0, heard.stderr + log.read_text()
+            answer = Sidecar(None, port, log).token()  # type: ignore[arg-type]  # asks only; the process is crun's
+            assert answer.status == 200, answer.body
+            _check_confinement(pid)
+            memory = Memory.of(pid)
+            assert memory.anonymous <= 7.0, memory
+    assert '"event":"stopped"' in log.read_text()
+
+
+def _check_confinement(pid: int) -> None:
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    assert status["Uid"].split() == ["1501"] * 4
+    assert status["Gid"].split() == ["1501"] * 4
+    assert {status[name] for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert status["NoNewPrivs"] == "1"
+
+
+def test_redirect(image: Image, network: str) -> None:
+    """As root with NET_ADMIN alone it is put in force and seen; what it runs is what it would run."""
+    inside = Pod(user=0, capabilities=["CAP_NET_ADMIN"], network=network)
+    planned = run(image, Pod(), ["redirect", "plan", "--proxy-port=8123"])
+    assert "redirect to :8123" in planned.stdout, planned.stderr
+    assert "conntrack --delete" in planned.stdout
+    done = run(image, inside, ["redirect", "up", "--proxy-port=8123"])
+    assert (done.returncode, done.stderr) == (0, ""), done
+    shown = run(image, inside, ["redirect", "show", "--json"])
+    assert (shown.returncode, "8123" in shown.stdout) == (0, True), shown
+    rules = subprocess.run(
+        ["nsenter", f"--net={network}", "nft", "list", "ruleset"], capture_output=True, text=True, check=True
+    )
+    assert "redirect to :8123" in rules.stdout
+
+
+def test_redirect_without_the_capability(image: Image, network: str) -> None:
+    """Without NET_ADMIN nothing changes, and the error says so."""
+    done = run(image, Pod(user=0, network=network), ["redirect", "up"])
+    assert done.returncode == 3
+    assert "NET_ADMIN" in done.stderr
+
+
+def test_review(image: Image) -> None:
+    """Admission works without a cluster, too: what `wisp webhook review` needs is in the image."""
+    review = (
+        '{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","operation":"CREATE",'
+        '"kind":{"group":"","version":"v1","kind":"Pod"},"namespace":"default","object":{"apiVersion":"v1",'
+        '"kind":"Pod","metadata":{"name":"a","labels":{"azure.workload.identity/use":"true"}},'
+        '"spec":{"containers":[{"name":"a","image":"a"}]}}}}\n'
+    )
+    accounts = image.root.parent / "accounts.yaml"
+    accounts.write_text("{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: default}}\n")
+    inside = Pod(files={accounts: "/var/run/accounts.yaml"})
+    told = ["--service-accounts", "/var/run/accounts.yaml", "--tenant-id", "0f1e2d3c-0000-4000-8000-000000000001"]
+    done = run(image, inside, ["webhook", "review", *told], review)
+    assert done.returncode == 0, done.stderr
+    assert '"allowed":true' in done.stdout
+
+
+def test_how_it_is_run(image: Image) -> None:
+    """A number, for kubelet's runAsNonRoot cannot look up a name; and programs without a shell between."""
+    assert image.config.user == "1501:1501"
+    assert image.config.entrypoint == ("/wisp",)
+
+
+def test_what_is_not_there(image: Image) -> None:
+    """No shell, no package manager, no compiler, no program but three; nothing that makes anybody root."""
+    members = [member for member, _ in files(image.archive)]
+    programs = {Path(each.name).name for each in members if each.isfile() and _is_program(each.name, each.mode)}
+    assert not NOBODY_NEEDS & programs
+    assert programs == {"nft", "conntrack", Path(_python(image)).name, "proxy", "wisp"}
+    assert not [each.name for each in members if each.mode & 0o6000]
+    assert not [each.name for each in members if each.mode & 0o002 and each.name != "tmp" and not each.issym()]
+    assert {(each.uid, each.gid) for each in members} == {(0, 0)}
+    assert not [each.name for each in members if each.isdev()]
+
+
+def _is_program(name: str, mode: int) -> bool:
+    is_library = ".so" in Path(name).name or "lib" in Path(name).parts
+    return bool(mode & 0o111) and not is_library
+
+
+def test_byte_code(image: Image) -> None:
+    """Every module is compiled, never to be compared with its source: a read-only root keeps nothing compiled later."""
+    sources = [path for path in image.root.rglob("*.py") if "lib-dynload" not in path.parts]
+    assert len(sources) > 500
+    for source in sources:
+        (compiled,) = (source.parent / "__pycache__").glob(f"{source.stem}.cpython-*.pyc")
+        assert compiled.read_bytes()[4:8] == b"\1\0\0\0", compiled  # PEP 552: by hash, unchecked
+
+
+def test_names_of_no_machine(image: Image) -> None:
+    """Byte code tells of paths in the image, not of where it was built."""
+    compiled = next((image.root / "usr").rglob("wisp/proxy/__pycache__/front.*.pyc"))
+    paths = re.findall(rb"/[\w./-]+front\.py", compiled.read_bytes())
+    assert paths
+    assert all((image.root / path.decode().lstrip("/")).exists() for path in paths)
+
+
+def test_ready_without_entra(image: Image, tmp_path: Path) -> None:
+    """Its sidecar is there before anybody has spoken to Entra."""
+    given = pod(tmp_path, "https://127.0.0.1:1/")
+    inside = Pod(
+        environment={**given.environment, "AZURE_FEDERATED_TOKEN_FILE": TOKEN}, files={given.token_file: TOKEN}
+    )
+    port = free_port()
+    with running(image, inside, ["/proxy", f"--proxy-port={port}"], tmp_path / "log"):
+        wait_for(lambda: probe(port) is None)
