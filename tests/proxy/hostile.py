@@ -95,6 +95,7 @@ SPELLINGS = {
     "a tab": _token(b"/metadata/\tidentity/oauth2/token", 400),
     "a fragment": _get(b"/metadata/instance#/../identity/oauth2/token", 404),
     "in the query": _get(b"/metadata/instance?/../identity/oauth2/token", 400),
+    "hidden in the query": _get(b"/metadata/instance/?%2f..%2fidentity/oauth2/token", 400),
     "before a query": _get(b"/metadata/identity/info?/metadata/instance", 404),
     "an encoded question mark": _get(b"/metadata/identity%3f/../instance", 404),
     "absolute": _get(b"http://169.254.169.254/metadata/identity/info", 404),

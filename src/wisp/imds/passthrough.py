@@ -20,7 +20,7 @@ MARK = b"x-wisp-passed"
 
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # RFC 3986 §2.3
 _PATH_BYTES = frozenset(_UNRESERVED + b"/")
-_QUERY_BYTES = frozenset(_UNRESERVED + b"=&%+,:$")  # no slash or question mark: nothing that looks like another path
+_QUERY_BYTES = frozenset(_UNRESERVED + b"=&+,:$")  # no slash, nor a percent sign that may hide one: no other path
 _VALUE_BYTES = frozenset(range(0x20, 0x7F)) | {0x09}
 
 _REQUEST_HEADERS = (b"accept", b"content-type", b"user-agent", b"x-ms-client-request-id")
@@ -66,7 +66,7 @@ def judge(request: Request, allowed: tuple[str, ...]) -> Forward | Refuse:
     if request.method == b"GET" and request.body:
         return invalid("A GET of the metadata service has no body")
     if not _QUERY_BYTES.issuperset(query):
-        return invalid("The query holds characters that have to be percent-encoded")
+        return invalid("The query holds characters that no query of the metadata service needs")
     target = b"/" + path.strip(b"/") + (b"?" + query if query else b"")
     return Forward(request.method, target, _request_headers(request), request.body)
 
