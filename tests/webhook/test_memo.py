@@ -18,7 +18,9 @@ POD = {
     },
     "spec": {"containers": [{"name": "app", "args": []}]},
 }
-VALUES = st.sampled_from([None, True, 1, "", "[]", "true", [], [[]], {}, {"a": []}, {"managedFields": []}, '"a":[]'])
+VALUES: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, 1, "", "[]", "true", [], [[]], {}, {"a": []}, {"managedFields": []}, '"a":[]']
+)
 
 
 def review(pod: object, uid: str = "1", **request: object) -> bytes:
