@@ -100,14 +100,6 @@ class Site:
         logs = self.try_kubectl("logs", pod, "-n", namespace, "--all-containers", "--tail=20", "--prefix")
         return self.try_kubectl("describe", "pod", pod, "-n", namespace).stdout + logs.stdout + logs.stderr
 
-    def until(self, holds: Callable[[], bool], what: str, patience: float = _PATIENCE) -> float:
-        """Wait until `holds`; return the seconds it took."""
-        begun = time.monotonic()
-        while not holds():
-            assert time.monotonic() - begun < patience, f"{what}: not within {patience} s"
-            time.sleep(_PAUSE)
-        return time.monotonic() - begun
-
     def install(self, *settings: str, release: str = "wisp", namespace: str = NAMESPACE) -> None:
         """Install the chart for this cloud, or upgrade to it, and wait until the webhook serves."""
         told = {"azureTenantID": self.tenant_id, "authorityHost": f"{self.cloud.url}/", "image.repository": "wisp"}
@@ -120,7 +112,7 @@ class Site:
         except AssertionError as error:
             events = self.try_kubectl("get", "events,pods", "-n", namespace).stdout
             raise AssertionError(f"{error}\n{events}") from None
-        self.until(self.is_admitting, "the webhook's Service")
+        eventually(self.is_admitting, "the webhook's Service")
 
     def is_admitting(self) -> bool:
         """Tell whether the API server comes through to the webhook: kube-proxy hears a moment later than Helm."""
@@ -141,10 +133,19 @@ class Site:
         )
 
 
+def eventually(holds: Callable[[], bool], what: str, patience: float = _PATIENCE) -> float:
+    """Wait until something `holds`; return the seconds it took."""
+    begun = time.monotonic()
+    while not holds():
+        assert time.monotonic() - begun < patience, f"{what}: not within {patience} s"
+        time.sleep(_PAUSE)
+    return time.monotonic() - begun
+
+
 @contextlib.contextmanager
 def site(folder: Path) -> Iterator[Site]:
     """Run a cluster and its cloud until the block ends."""
-    node = Node(folder / "node", binaries(), _free_number(), tied=True)
+    node = Node(folder / "node", binaries(), free_number(), tied=True)
     prepared = node.prepare()
     with running(folder / "cloud.db", "--host", prepared.host) as cloud:
         with Store(cloud.state) as store:
@@ -159,7 +160,7 @@ def site(folder: Path) -> Iterator[Site]:
             node.stop()
 
 
-def _free_number() -> int:
+def free_number() -> int:
     """Choose a node's number that no other test run of this machine has."""
     return next(each for each in range(100, 255) if not Path("/sys/class/net", Network(each).device).exists())
 
