@@ -17,7 +17,8 @@ from wisp import __version__
 from wisp.cloud.cluster import ANY, Backing
 from wisp.cloud.directory import ManagedIdentity
 from wisp.cloud.store import Store
-from wisp.lab.cluster.binaries import binaries, cache_folder
+from wisp.lab.building import cache_folder
+from wisp.lab.cluster.binaries import binaries
 from wisp.lab.cluster.network import Network
 from wisp.lab.cluster.node import ARCHITECTURES, Node
 from wisp.lab.cluster.standin import standin

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wisp.errors import ToolError
-from wisp.lab.cluster.binaries import MODULE, binaries, cache_folder, command, folder, version
+from wisp.lab.cluster.binaries import MODULE, binaries, command, folder, version
 from wisp.lab.cluster.programs import KUBERNETES
 
 
@@ -68,9 +68,3 @@ def test_without_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolError, match=r"no go on PATH: .*--kubeconfig"):
         binaries(tmp_path / "cache")
-
-
-@pytest.mark.parametrize("given, expected", [({"XDG_CACHE_HOME": "/x"}, "/x/wisp"), ({}, None)], ids=["xdg", "home"])
-def test_cache(given: dict[str, str], expected: str | None) -> None:
-    """Where the user's caches are."""
-    assert str(cache_folder(given)) == (expected or str(Path.home() / ".cache" / "wisp"))
