@@ -5,10 +5,15 @@ The split is what keeps the sidecar small: a command line library costs it more 
 
 import sys
 
+_SIDECARS_OWN = ("--proxy-port", "--log-level", "--probe")
+"""With one of these first the sidecar is meant: so pods of azure-workload-identity start their image's entry point."""
+
 
 def main() -> None:
     """Run `wisp` with the arguments of this process and exit with the command's status."""
     arguments = sys.argv[1:]
+    if arguments and arguments[0].partition("=")[0] in _SIDECARS_OWN:
+        arguments = ["proxy", *arguments]
     if arguments[:1] == ["proxy"]:
         from wisp.proxy.__main__ import main as proxy  # noqa: PLC0415 -- the other branch must not be loaded with it
 

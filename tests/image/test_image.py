@@ -92,7 +92,9 @@ def _python(image: Image) -> str:
     return first.removeprefix("#!").split()[0]
 
 
-@pytest.mark.parametrize("command", [("/proxy",), ("/wisp", "proxy")], ids=["drop-in", "entry point"])
+@pytest.mark.parametrize(
+    "command", [("/proxy",), ("/wisp", "proxy"), ("/wisp",)], ids=["drop-in", "named", "entry point"]
+)
 def test_sidecar(image: Image, tmp_path: Path, command: tuple[str, ...]) -> None:
     """As user 1501, with a read-only root and no capability, it gives a token, hears the probe, stops when told."""
     with Authority(tmp_path) as authority:

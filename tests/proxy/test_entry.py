@@ -1,0 +1,29 @@
+"""What `wisp` takes for the sidecar's command line."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--proxy-port=0",), ("--proxy-port", "0"), ("--log-level=info", "--proxy-port=0")]
+)
+def test_flags_of_the_reference_mean_the_sidecar(arguments: tuple[str, ...]) -> None:
+    """Pods that it has mutated start the image's entry point with the sidecar's flags and nothing before them."""
+    said = [
+        subprocess.run([sys.executable, "-m", "wisp", *words, *arguments], capture_output=True, text=True, check=False)
+        for words in ((), ("proxy",))
+    ]
+    assert said[0].stderr == said[1].stderr
+    assert said[0].returncode == said[1].returncode != 0
+    assert "proxy-port" in said[0].stderr
+
+
+def test_its_probe_means_the_sidecar() -> None:
+    """It is asked by the same entry point."""
+    said = subprocess.run(
+        [sys.executable, "-m", "wisp", "--probe", "--proxy-port=0"], capture_output=True, text=True, check=False
+    )
+    assert "No such option" not in said.stderr
+    assert said.returncode != 0
