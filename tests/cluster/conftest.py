@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.site import Site, site, ubuntu_image, wisp_image
+from tests.cluster.site import NAMESPACE, Site, site, ubuntu_image, wisp_image
 
 NewSite = Callable[[], AbstractContextManager[Site]]
 
@@ -29,6 +29,28 @@ def _cluster(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> It
 def _new_cluster(images: list[Path], tmp_path: Path) -> NewSite:
     """Make clusters of one's own, one at a time, with the images and without wisp."""
     return lambda: _filled(images, tmp_path)
+
+
+@pytest.fixture(name="spare", scope="session")
+def _spare(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Run the cluster whose webhook is broken, removed and installed anew: ask for `served` or `unserved`."""
+    with _filled(images, tmp_path_factory.mktemp("spare")) as running:
+        yield running
+
+
+@pytest.fixture(name="served")
+def _served(spare: Site) -> Site:
+    """Have wisp there as the chart has it by default, whatever the last test has done to it."""
+    spare.install()
+    return spare
+
+
+@pytest.fixture(name="unserved")
+def _unserved(spare: Site) -> Site:
+    """Have no wisp there."""
+    spare.helm("uninstall", "wisp", "--namespace", NAMESPACE, "--ignore-not-found", "--wait")
+    spare.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
+    return spare
 
 
 @contextmanager

@@ -1,0 +1,59 @@
+"""What a pod has that the webhook has been at, once each: by the pod as the API server has it."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+VARIABLES = ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST")
+MOUNT = "/var/run/secrets/azure/wi"
+VOLUME = "azure-workload-identity-reserved-"
+REDIRECT, SIDECAR = "azwi-proxy-init", "azwi-proxy"
+
+
+def faults(pod: dict[str, Any], client_id: str, *, ours: bool = True) -> list[str]:
+    """Return what is missing, double or wrong in a pod that asked for the sidecar, `client_id` being its identity's.
+
+    Not `ours`: containers that the reference has put in, whose redirect knows the identity, too.
+    """
+    spec = pod["spec"]
+    containers = [*spec.get("initContainers", []), *spec["containers"]]
+    found = [*_order(spec), *_doubles(spec, containers)]
+    for each in containers:
+        if each["name"] == REDIRECT and ours:
+            found += [f"{REDIRECT} has {name}" for name in VARIABLES if name in _values(each)]
+        else:
+            found += _lacks(each, client_id)
+    return found
+
+
+def _order(spec: dict[str, Any]) -> Iterator[str]:
+    first = [each["name"] for each in spec.get("initContainers", [])][:2]
+    if first != [REDIRECT, SIDECAR]:
+        yield f"the first init containers are {first}"
+
+
+def _doubles(spec: dict[str, Any], containers: list[dict[str, Any]]) -> Iterator[str]:
+    yield from _repeated("container", [each["name"] for each in containers])
+    volumes = [each["name"] for each in spec.get("volumes", []) if each["name"].startswith(VOLUME)]
+    if len(volumes) != 1:
+        yield f"there are {len(volumes)} token volumes"
+    for each in containers:
+        yield from _repeated(f"{each['name']}'s variable", [one["name"] for one in each.get("env", [])])
+        yield from _repeated(f"{each['name']}'s mount", [one["mountPath"] for one in each.get("volumeMounts", [])])
+
+
+def _repeated(what: str, names: list[str]) -> Iterator[str]:
+    return (f"{what} {name} is there {times} times" for name, times in Counter(names).items() if times > 1)
+
+
+def _lacks(container: dict[str, Any], client_id: str) -> Iterator[str]:
+    values = _values(container)
+    yield from (f"{container['name']} has no {name}" for name in VARIABLES if not values.get(name))
+    if values.get("AZURE_CLIENT_ID") != client_id:
+        yield f"{container['name']} has the client id {values.get('AZURE_CLIENT_ID')}"
+    if MOUNT not in [each["mountPath"] for each in container.get("volumeMounts", [])]:
+        yield f"{container['name']} has no token"
+
+
+def _values(container: dict[str, Any]) -> dict[str, str]:
+    return {each["name"]: each.get("value", "") for each in container.get("env", [])}
