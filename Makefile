@@ -89,6 +89,10 @@ manifest: ready ## make deploy/wisp.yaml of the chart anew, and the chart's gold
 bench-webhook: ready ## measure the webhook against a bare TLS server
 	@$(BIN)/python -m bench.webhook
 
+.PHONY: bench-cluster
+bench-cluster: ready ## measure how long pods take to start in a real cluster, with the sidecar and without (as root)
+	@$(BIN)/python -m bench.cluster
+
 .PHONY: screenshots
 screenshots: ready ## take the pictures of docs/page.md anew (needs chromium; prettiest with fonts-inter and fonts-jetbrains-mono)
 	@$(BIN)/python -m tests.cloud.pages.screenshots docs/images

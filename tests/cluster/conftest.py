@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.site import NAMESPACE, Site, site, ubuntu_image, wisp_image
+from tests.cluster.stream import NAMESPACE as STREAM
 
 NewSite = Callable[[], AbstractContextManager[Site]]
 
@@ -47,9 +48,9 @@ def _served(spare: Site) -> Site:
 
 @pytest.fixture(name="unserved")
 def _unserved(spare: Site) -> Site:
-    """Have no wisp there."""
+    """Have no wisp there, and nothing that tests of it have left."""
     spare.helm("uninstall", "wisp", "--namespace", NAMESPACE, "--ignore-not-found", "--wait")
-    spare.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
+    spare.kubectl("delete", "namespace", NAMESPACE, STREAM, "--ignore-not-found")
     return spare
 
 

@@ -1,5 +1,6 @@
 """Installed, upgraded and uninstalled: two replicas that come at once, what upgrades leave alone, and nothing left."""
 
+import contextlib
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 from tests.chart.manifest import MANIFEST, TENANT
 from tests.cluster.inventory import inventory
 from tests.cluster.site import CHART, NAMESPACE, Site, eventually
+from tests.cluster.stream import NAMESPACE as STREAM
 from tests.cluster.stream import stream
 
 pytestmark = pytest.mark.cluster
@@ -66,15 +68,17 @@ def test_uninstalled_by_helm(unserved: Site) -> None:
     unserved.install("networkPolicy.enabled=true")
     with stream(unserved) as made:
         installed = inventory(unserved)
-    unserved.kubectl("delete", "namespace", "stream")
+    unserved.kubectl("delete", "namespace", STREAM)
     unserved.helm("uninstall", "wisp", "--namespace", NAMESPACE, "--wait")
     assert made.wrong() == []
     assert len({each for each in installed - before if "wisp" in each}) >= 12
-    eventually(lambda: inventory(unserved) == before, f"{_difference(unserved, before)} to go")
+    _is_as_it_was(unserved, before)
 
 
-def _difference(site: Site, before: set[str]) -> str:
-    return ", ".join(sorted(inventory(site) ^ before))
+def _is_as_it_was(site: Site, before: set[str]) -> None:
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: inventory(site) == before, "the last object to go", 30)
+    assert sorted(inventory(site) ^ before) == []
 
 
 def _told(site: Site) -> list[dict[str, Any]]:
@@ -104,8 +108,8 @@ def test_the_plain_manifest(unserved: Site) -> None:
     assert made.wrong() == []
     text = "\n---\n".join(json.dumps(each) for each in reversed(documents))
     unserved.kubectl("delete", "-f", "-", given=text)
-    unserved.kubectl("delete", "namespace", "stream")
-    eventually(lambda: inventory(unserved) == before, f"{_difference(unserved, before)} to go")
+    unserved.kubectl("delete", "namespace", STREAM)
+    _is_as_it_was(unserved, before)
 
 
 def test_exempt_namespaces(served: Site) -> None:
