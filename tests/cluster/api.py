@@ -1,13 +1,14 @@
 """The API server, asked without kubectl between: for what has to be quick, or to go on while it is away."""
 
+import http.client
 import json
+import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
-import urllib3
-
 from tests.cluster.site import Site
+from wisp.lab.cluster.network import API_PORT
 
 NO_ANSWER = 0
 """The status of what the API server did not answer."""
@@ -28,32 +29,28 @@ class Answer(NamedTuple):
 
 
 class Api:
-    """The API server as its administrator sees it."""
+    """The API server as its administrator sees it, by one connection, made anew when it breaks."""
 
-    def __init__(self, pool: urllib3.PoolManager, url: str) -> None:
-        self._pool = pool
-        self._url = url
+    def __init__(self, connection: http.client.HTTPSConnection) -> None:
+        self._connection = connection
 
     def ask(self, method: str, path: str, body: object = None) -> Answer:
         """Send a request and return what comes of it, which may be no answer."""
         headers = {"Content-Type": _TYPES.get(method, "application/json")}
-        data = None if body is None else json.dumps(body)
         try:
-            answer = self._pool.request(method, self._url + path, body=data, headers=headers)
-            return Answer(answer.status, json.loads(answer.data))
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            self._connection.request(method, path, None if body is None else json.dumps(body), headers)
+            answer = self._connection.getresponse()
+            return Answer(answer.status, json.loads(answer.read()))
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self._connection.close()
             return Answer(NO_ANSWER, {"message": str(error)})
 
 
 @contextmanager
 def api(site: Site) -> Iterator[Api]:
-    """Keep connections to the API server until the block ends."""
-    pki = site.node.layout.pki
-    with urllib3.PoolManager(
-        ca_certs=str(pki / "ca.crt"),
-        cert_file=str(pki / "admin.crt"),
-        key_file=str(pki / "admin.key"),
-        retries=False,
-        timeout=_PATIENCE,
-    ) as pool:
-        yield Api(pool, site.node.network.api_server)
+    """Keep a connection to the API server until the block ends."""
+    pki, network = site.node.layout.pki, site.node.network
+    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+    context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+    with closing(http.client.HTTPSConnection(network.node, API_PORT, context=context, timeout=_PATIENCE)) as made:
+        yield Api(made)
