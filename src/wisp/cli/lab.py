@@ -19,7 +19,7 @@ from wisp.lab.standing.keeping import Counted, Stood, down_and_purge, look, runn
 from wisp.lab.standing.keeping import down as take_down
 from wisp.lab.standing.keeping import up as put_up
 from wisp.lab.standing.places import Places, default_folder
-from wisp.lab.standing.record import NOTHING, Asked, Behind
+from wisp.lab.standing.record import NOTHING, Asked, Behind, Cloud
 from wisp.lab.standing.serving import local_url
 from wisp.lab.standing.shell import Shell, entering, leaving
 
@@ -99,8 +99,8 @@ def status(folder: Path | None, *, as_json: bool) -> int:
     """Say what runs, and what is wrong; the exit status is 0 when all runs that should, else 1."""
     site = _site(folder)
     seen, counted = look(site)
-    document = _document(site, seen, counted)
-    click.echo(json.dumps(document) if as_json else "\n".join(_lines(document)))
+    said = json.dumps(_document(site, seen, counted)) if as_json else "\n".join(_lines(site, seen, counted))
+    click.echo(said)
     return 1 if problems(seen) else 0
 
 
@@ -148,11 +148,12 @@ def _told(site: Site, stood: Stood) -> list[str]:
     """Say what is there and what to type next."""
     cloud, behind = stood.cloud, stood.record.wanted.behind
     state = "runs already" if stood.already else "is up"
-    named = "" if site.places.folder == default_folder(os.environ, _home()) else f" --lab {shlex.quote(str(site.places.folder))}"
+    folder = site.places.folder
+    named = "" if folder == default_folder(os.environ, _home()) else f" --lab {shlex.quote(str(folder))}"
     lines = [
         f"The lab {state}: a local Azure at {local_url(cloud.listening)}",
         *([f"  page     {cloud.page}"] if cloud.page else []),
-        f"  folder   {site.places.folder}",
+        f"  folder   {folder}",
         f"  cluster  {_CLUSTER[kind_of(behind)].format(kubeconfig=behind.kubeconfig)}",
     ]
     if behind.kubeconfig is not None:
@@ -173,16 +174,10 @@ _FIRST = "  az group create -g WorkloadIdentityRG -l eastus"
 
 def _document(site: Site, seen: Seen, counted: Counted) -> dict[str, object]:
     """Make what `--json` prints."""
-    cloud = seen.record.cloud if seen.record else None
     behind = seen.record.wanted.behind if seen.record else NOTHING
-    running = None
-    if cloud is not None and seen.runs:
-        since = datetime.fromtimestamp(int(cloud.since), UTC).isoformat()
-        url = local_url(cloud.listening)
-        running = {"url": url, "advertisedUrl": cloud.url, "page": cloud.page, "pid": cloud.pid, "since": since}
     return {
         "folder": str(site.places.folder),
-        "running": running,
+        "running": None if seen.running is None else _running(seen.running),
         "caFile": str(site.places.authority),
         "cluster": {"kind": kind_of(behind), "kubeconfig": behind.kubeconfig},
         **asdict(counted),
@@ -190,20 +185,30 @@ def _document(site: Site, seen: Seen, counted: Counted) -> dict[str, object]:
     }
 
 
-def _lines(document: dict[str, object]) -> list[str]:
+def _running(cloud: Cloud) -> dict[str, object]:
+    return {
+        "url": local_url(cloud.listening),
+        "advertisedUrl": cloud.url,
+        "page": cloud.page,
+        "pid": cloud.pid,
+        "since": _moment(cloud),
+    }
+
+
+def _moment(cloud: Cloud) -> str:
+    return datetime.fromtimestamp(int(cloud.since), UTC).isoformat()
+
+
+def _lines(site: Site, seen: Seen, counted: Counted) -> list[str]:
     """Say it as people read it."""
-    running, cluster = document["running"], document["cluster"]
-    assert isinstance(cluster, dict)  # noqa: S101 -- `_document` made it
-    lines = [f"folder      {document['folder']}"]
-    if isinstance(running, dict):
+    lines = [f"folder      {site.places.folder}"]
+    if seen.record is not None and seen.running is not None:
+        cloud, behind = seen.running, seen.record.wanted.behind
         lines += [
-            f"cloud       {running['url']}, process {running['pid']}, since {running['since']}",
-            f"page        {running['page'] or 'none'}",
-            f"CA          {document['caFile']}",
-            f"cluster     {cluster['kubeconfig'] or cluster['kind']}",
+            f"cloud       {local_url(cloud.listening)}, process {cloud.pid}, since {_moment(cloud)}",
+            f"page        {cloud.page or 'none'}",
+            f"CA          {site.places.authority}",
+            f"behind aks  {behind.kubeconfig or kind_of(behind)}",
         ]
-    lines.append(f"identities  {document['identities']}")
-    lines.append(f"clusters    {document['clusters']}")
-    found = document["problems"]
-    assert isinstance(found, list)  # noqa: S101 -- likewise
-    return lines + [f"problem     {each}" for each in found]
+    lines += [f"identities  {counted.identities}", f"clusters    {counted.clusters}"]
+    return lines + [f"problem     {each}" for each in problems(seen)]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from wisp.lab.standing.record import Behind, Record
+from wisp.lab.standing.record import Behind, Cloud, Record
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,11 @@ class Seen:
     runs: bool = False
     answers: bool = False
     behind: str | None = None
+
+    @property
+    def running(self) -> Cloud | None:
+        """The cloud that runs."""
+        return self.record.cloud if self.record is not None and self.runs else None
 
 
 def problems(seen: Seen) -> list[str]:

@@ -4,6 +4,7 @@ What it changes is what the chart does with the values azureTenantID, authorityH
 compares the two.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from wisp.errors import WispError
 _AUTHORITY = "authority"  # the volume's name
 _CERTIFICATE = "ca.crt"
 _FOLDER = "/authority"
+_CHECKSUM = "checksum/authority"  # another certificate makes other pods
 _HEADING = "# Made by `wisp lab up` of wisp's plain manifest, for this lab's Azure; made anew by it.\n"
 
 
@@ -40,14 +42,11 @@ def filled(text: str, filling: Filling) -> str:
     return _HEADING + yaml.safe_dump_all(documents, sort_keys=False)
 
 
-def image_in(text: str) -> str:
-    """Return the image that the manifest `text` names."""
-    deployment = next(each for each in yaml.safe_load_all(text) if each and each["kind"] == "Deployment")
-    return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
-
-
 def _fill(deployment: Mapping[str, Any], filling: Filling) -> None:
-    pod = deployment["spec"]["template"]["spec"]
+    template = deployment["spec"]["template"]
+    checksum = hashlib.sha256(filling.authority_ca.encode()).hexdigest()
+    template["metadata"]["annotations"] = {**template["metadata"].get("annotations", {}), _CHECKSUM: checksum}
+    pod = template["spec"]
     (container,) = pod["containers"]
     container["args"] = _arguments(container["args"], filling)
     if filling.image is not None:

@@ -34,7 +34,7 @@ def must_be_free(listening: Listening) -> None:
         try:
             listen(host, listening.port).close()
         except SettingError as error:
-            remedy = "end what listens there, or take a free port and keep it: `wisp lab up --port 0`"
+            remedy = "choose another --host or --port; --port 0 takes a free one, and the lab keeps it"
             raise SettingError(error.problem, remedy=remedy) from error
 
 

@@ -70,7 +70,7 @@ class _Posix:
         return f"unset {name}"
 
     def put_first(self, folder: str) -> str:
-        return f'export PATH={shlex.quote(folder)}":$PATH"'
+        return f'export PATH={shlex.quote(folder)}"${{PATH:+:$PATH}}"'
 
     def path(self, folders: list[str]) -> str:
         return self.export("PATH", _BETWEEN.join(folders))
