@@ -1,7 +1,8 @@
 """What makes the `az` on a user's PATH this lab's: a program in front of it, and what that tells it.
 
-Decides their text and knows no file. Only documented ways are used, none of az's own files is written:
-https://learn.microsoft.com/cli/azure/azure-cli-configuration says how AZURE_ variables stand for its configuration.
+Decides their text and knows no file. None of az's own files is written: AZURE_ variables stand for its configuration
+(https://learn.microsoft.com/cli/azure/azure-cli-configuration), and ARM_CLOUD_METADATA_URL names the file that clouds
+without the Internet are described in (Azure/azure-cli#10906).
 """
 
 import json
