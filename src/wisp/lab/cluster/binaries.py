@@ -4,21 +4,17 @@
 """
 
 import hashlib
-import os
 import re
-import shutil
-import subprocess
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
-from wisp.errors import ToolError
+from wisp.lab.building import build, cache_folder, must_have
 from wisp.lab.cluster.programs import KUBERNETES
 
 MODULE = Path(__file__).parent / "kubernetes"
 PAUSE_PROGRAM = "pause"
 _FILES = ("go.mod", "go.sum", "pause.go")
-_TIMEOUT = 3600  # seconds; a cold module proxy is slow
+_ENVIRONMENT = {"GOFLAGS": "", "CGO_ENABLED": "0", "GOWORK": "off"}
 _SET = "k8s.io/component-base/version"
 
 
@@ -29,12 +25,6 @@ def version(module: Path = MODULE) -> str:
     return found[1]
 
 
-def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where what takes long to make is kept (XDG Base Directory Specification)."""
-    base = environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "wisp"
-
-
 def binaries(cache: Path | None = None, module: Path = MODULE) -> Path:
     """Return the folder of Kubernetes' programs and of `pause`, built now if need be. Raise ToolError."""
     target = folder(cache or cache_folder(), module)
@@ -43,7 +33,8 @@ def binaries(cache: Path | None = None, module: Path = MODULE) -> Path:
         with tempfile.TemporaryDirectory(prefix=".kubernetes-", dir=target.parent) as draft:
             made = Path(draft) / "made"
             made.mkdir()
-            _build(command(made, version(module)), module)
+            must_have("go", "Kubernetes", "install Go 1.25 or later, or use a cluster of your own (--kubeconfig)")
+            build("Kubernetes", command(made, version(module)), folder=module, environment=_ENVIRONMENT)
             made.rename(target)
     return target
 
@@ -60,27 +51,4 @@ def command(made: Path, release: str) -> list[str]:
     said = {"gitVersion": release, "gitMajor": major, "gitMinor": minor}
     flags = " ".join(["-s", "-w", *(f"-X {_SET}.{name}={value}" for name, value in said.items())])
     packages = [f"k8s.io/kubernetes/cmd/{each}" for each in KUBERNETES]
-    return ["go", "build", "-mod=readonly", "-ldflags", flags, "-o", f"{made}/", ".", *packages]
-
-
-def _build(wanted: list[str], module: Path) -> None:
-    if shutil.which("go") is None:
-        problem = "Kubernetes cannot be built: there is no go on PATH"
-        raise ToolError(problem, remedy="install Go 1.25 or later, or use a cluster of your own (--kubeconfig)")
-    environment = {**os.environ, "GOFLAGS": "", "CGO_ENABLED": "0", "GOWORK": "off"}
-    try:
-        done = subprocess.run(
-            ["nice", "-n", "10", *wanted],
-            cwd=module,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_TIMEOUT,
-        )
-    except subprocess.TimeoutExpired:
-        problem = f"building Kubernetes took longer than {_TIMEOUT} s"
-        raise ToolError(problem, remedy="see whether the Go module proxy answers") from None
-    if done.returncode != 0:
-        raise ToolError(f"building Kubernetes failed:\n{done.stderr[-2000:]}", remedy="see above")
+    return ["nice", "-n", "10", "go", "build", "-mod=readonly", "-ldflags", flags, "-o", f"{made}/", ".", *packages]

@@ -43,10 +43,14 @@ class Network:
         return f"https://{self.node}:{API_PORT}"
 
 
-def host_batch(network: Network, node_path: str) -> str:
-    """Write this machine's half for `ip -batch`; `node_path` is where the node's namespace is found."""
+def host_batch(network: Network, node_path: str, owner: str) -> str:
+    """Write this machine's half for `ip -batch`; `node_path` is where the node's namespace is found.
+
+    `owner` is said of the device: whoever finds it learns whose it is.
+    """
     return (
         f"link add {network.device} type veth peer name {DEVICE} netns {node_path}\n"
+        f'link set {network.device} alias "{owner}"\n'
         f"address add {network.host}/30 dev {network.device}\n"
         f"link set {network.device} up\n"
     )

@@ -43,7 +43,7 @@ _TOOLS = {
     "setpriv": "util-linux",
 }
 """What a node is made of besides Kubernetes, and the Debian packages that have it."""
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,9 @@ class Node:
         for tool, package in _TOOLS.items():
             if shutil.which(tool) is None:
                 raise ToolError(f"there is no {tool} on PATH", remedy=f"apt-get install {package}")
-        if Path("/sys/class/net", self.network.device).exists():
-            problem = f"there is a node number {self.number} on this machine ({self.network.device})"
-            raise SettingError(problem, remedy="end it, or choose another number")
+        self._make_way()
         namespace = new_namespace()
-        ip_batch(host_batch(self.network, namespace.path), (), namespace)
+        ip_batch(host_batch(self.network, namespace.path, str(self.folder)), (), namespace)
         ip_batch(node_batch(self.network), namespace.prefix, namespace)
         return Prepared(self.network.host, namespace)
 
@@ -122,7 +120,7 @@ class Node:
         process = kept(self.layout.process)
         if process is not None and not process.end(signal.SIGKILL, _STOP):
             raise ToolError(f"process {process.pid} did not end within {_STOP} s", remedy="see why it cannot be killed")
-        self._await_silence()
+        self._unwire()
         cgroups.remove(self._cgroup)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -200,7 +198,7 @@ class Node:
     def _pause_image(self) -> Path:
         layer, archive = self.folder / "pause.layer.tar", self.folder / "pause.tar"
         write_layer(layer, [self.binaries / PAUSE_PROGRAM])
-        architecture = _ARCHITECTURES.get(platform.machine(), platform.machine())
+        architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
         write_image(archive, Image(configs.PAUSE, layer, (f"/{PAUSE_PROGRAM}",)), architecture)
         return archive
 
@@ -224,11 +222,21 @@ class Node:
                 raise ToolError(f"{what} did not become ready", remedy=f"see the logs in {self.layout.logs}")
             time.sleep(_PAUSE)
 
-    def _await_silence(self) -> None:
-        """Wait until the kernel has taken the network away, which it does a moment after the last process."""
-        deadline = time.monotonic() + _STOP
-        while Path("/sys/class/net", self.network.device).exists() and time.monotonic() < deadline:
-            time.sleep(_PAUSE)
+    def _make_way(self) -> None:
+        """Remove what an ended node has left; raises SettingError when the number is a running one's."""
+        device = Path("/sys/class/net", self.network.device)
+        if not device.exists():
+            return
+        owner = Path((device / "ifalias").read_text(encoding="utf-8").strip() or "/")
+        process = kept(Layout(owner).process)
+        if process is not None and process.is_running():
+            problem = f"node number {self.number} of this machine is running in {owner}"
+            raise SettingError(problem, remedy="end it, or choose another number")
+        self._unwire()
+
+    def _unwire(self) -> None:
+        """Take the network away now: for minutes yet, the kernel keeps it for connections cut off within."""
+        run(self._place, "ip", "link", "delete", self.network.device)
 
 
 def _write(path: Path, content: bytes) -> None:
