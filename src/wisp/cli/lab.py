@@ -50,18 +50,25 @@ def command() -> None:
 @click.option("--no-cluster", "none", is_flag=True, help="No cluster behind `az aks` any more.")
 @click.option("--image", metavar="NAME", help="wisp's image, as the cluster's nodes find it.")
 @click.option("--image-archive", type=_FILE, metavar="FILE", help="With --cluster: the image.  [dist/wisp-image.tar]")
+@click.option("--load", type=_FILE, multiple=True, metavar="FILE", help="With --cluster: more images; repeatable.")
 def up(
     folder: Path | None,
-    image_archive: Path | None,
     kubeconfig: Path | None,
+    image_archive: Path | None,
+    load: tuple[Path, ...],
     *,
     own: bool,
     none: bool,
     **options: object,
 ) -> None:
     """Start the lab, or see that it runs; what it kept is there again, and what is not said stays as it was."""
-    site = _site(folder, image_archive)
-    asked = Asked(behind=_behind(kubeconfig, own=own, none=none), **options)  # type: ignore[arg-type]  # click has checked them
+    site = _site(folder)
+    asked = Asked(
+        behind=_behind(kubeconfig, own=own, none=none),
+        image_archive=None if image_archive is None else str(image_archive.absolute()),
+        load=tuple(str(each.absolute()) for each in load),
+        **options,  # type: ignore[arg-type]  # click has checked them
+    )
     with log_shown():
         stood = put_up(site, asked)
     click.echo("\n".join(_told(site, stood)))
@@ -115,10 +122,10 @@ def down(folder: Path | None, *, purge: bool) -> None:
     click.echo(f"The lab is {gone}." if done else "No lab was running.")
 
 
-def _site(folder: Path | None, archive: Path | None = None) -> Site:
+def _site(folder: Path | None) -> Site:
     found = folder.absolute() if folder is not None else default_folder(os.environ, _home())
     places = Places(found)
-    return Site(places, os.environ, NodeCluster(places.folder / "node", places.programs, archive))
+    return Site(places, os.environ, NodeCluster(places))
 
 
 def _home() -> Path | None:
@@ -141,6 +148,7 @@ def _variables(places: Places) -> dict[str, str]:
         "WISP_LAB": str(places.folder),
         "AZURE_CONFIG_DIR": str(places.azure),
         "KUBECONFIG": str(places.kubeconfig),
+        "KUBECACHEDIR": str(places.kube_cache),
     }
 
 

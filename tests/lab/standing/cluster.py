@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from wisp.cloud.issuer import Issuer, key_set
@@ -72,14 +73,14 @@ class FakeCluster:
         self.running: Kubernetes | None = None
         self.done: list[str] = []
 
-    def prepare(self) -> str:
+    def prepare(self, image: Path | None) -> str:
         """Say where this machine is."""
-        self.done.append("prepare")
+        self.done.append(f"prepare {image}")
         return self.host
 
-    def start(self, issuer_url: str) -> Path:
+    def start(self, issuer_url: str, load: Sequence[Path]) -> Path:
         """Become ready, and issue tokens as `issuer_url`."""
-        self.done.append("start")
+        self.done.append(" ".join(["start", *map(str, load)]))
         if self.running is None:
             self.running = Kubernetes(self.folder, issuer_url)
         return self.running.kubeconfig

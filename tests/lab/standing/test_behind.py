@@ -154,8 +154,8 @@ def test_a_cluster_of_its_own(site: Site) -> None:
     """The cloud listens where its pods find it, runs its issuer, and publishes its keys; the webhook is put into it."""
     cluster = site.cluster
     assert isinstance(cluster, FakeCluster)
-    stood = up(site, Asked(port=0, behind=Behind(own=True)))
-    assert cluster.done == ["prepare", "start"]
+    stood = up(site, Asked(port=0, behind=Behind(own=True), image_archive="/wisp.tar", load=("/a.tar", "/b.tar")))
+    assert cluster.done == ["prepare /wisp.tar", "start /a.tar /b.tar"]
     assert stood.cloud.url == f"https://127.0.0.2:{stood.cloud.listening.port}"
     with Store(site.places.state) as store:
         issuer = store.issuer_called(ISSUER)
@@ -165,10 +165,11 @@ def test_a_cluster_of_its_own(site: Site) -> None:
     assert (backing.issuer_url, backing.key_set) == (stood.cloud.url + issuer.path, cluster.running.keys)
     for base in (stood.cloud.url, local_url(stood.cloud.listening)):
         assert _published(site, f"{base}{issuer.path}openid/v1/jwks") == cluster.running.keys
-    assert cluster.running.heard()[-2:] == [
+    assert cluster.running.heard()[-3:-1] == [
         f"apply --filename={site.places.manifest}",
         "rollout status deployment/wisp --namespace=wisp-system --timeout=180s",
     ]
+    assert cluster.running.heard()[-1].startswith("run wisp-probe --image=wisp")
     assert f"--authority-host={stood.cloud.url}/" in _container(site.places.manifest)["args"]
     seen, _ = look(site)
     assert problems(seen) == []
@@ -205,5 +206,5 @@ def test_down_ends_both(site: Site) -> None:
     assert not cluster.is_running()
     assert look(site)[0].record is not None
     up(site, Asked(behind=NOTHING))
-    assert "start" not in cluster.done[2:]
+    assert cluster.done[2:] == ["stop", "stop"]
     assert not site.places.manifest.exists()

@@ -28,4 +28,4 @@ def test_every_file_is_in_the_documentation() -> None:
     named = set(re.findall(r"`([^`]+?)/?`", cells))
     places = Places(Path("/lab"))
     known = (getattr(places, each) for each in vars(Places) if isinstance(vars(Places)[each], property))
-    assert named == {each.relative_to("/lab").parts[0] for each in known} | {"lock", "node"}
+    assert named == {each.relative_to("/lab").parts[0] for each in known} | {"lock", "node", "node.number"}

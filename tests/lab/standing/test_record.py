@@ -1,6 +1,7 @@
 """What a lab keeps in writing, and what a command line changes of it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -29,10 +30,11 @@ PLAIN = Listening(("127.0.0.1",), 8443, ())
 
 def test_what_is_not_asked_for_stays() -> None:
     """Port, hosts, names, image, and what is behind the clusters."""
-    before = Wanted(("10.0.0.1",), 9000, ("name",), Behind("/kube"), "image")
+    before = Wanted(("10.0.0.1",), 9000, ("name",), Behind("/kube"), "image", "/image.tar", ("/more.tar",))
     assert changed(before, Asked()) == before
-    assert changed(before, Asked(behind=NOTHING)) == Wanted(("10.0.0.1",), 9000, ("name",), NOTHING, "image")
-    assert changed(before, Asked(("::1",), 0, ("b",), OWN, "c")) == Wanted(("::1",), 0, ("b",), OWN, "c")
+    assert changed(before, Asked(behind=NOTHING)) == replace(before, behind=NOTHING)
+    asked = Asked(("::1",), 0, ("b",), OWN, "c", "/c.tar", ("/d.tar",))
+    assert changed(before, asked) == Wanted(("::1",), 0, ("b",), OWN, "c", "/c.tar", ("/d.tar",))
 
 
 @pytest.mark.parametrize(
@@ -80,14 +82,9 @@ def test_a_cloud_that_runs_is_as_wanted_or_an_error() -> None:
 
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 _SOME = st.lists(_TEXTS, max_size=2).map(tuple)
-_WANTED = st.builds(
-    Wanted,
-    _SOME,
-    st.integers(0, 65535),
-    _SOME,
-    st.builds(Behind, st.none() | _TEXTS, st.booleans()),
-    st.none() | _TEXTS,
-)
+_BEHIND = st.builds(Behind, st.none() | _TEXTS, st.booleans())
+_NAME = st.none() | _TEXTS
+_WANTED = st.builds(Wanted, _SOME, st.integers(0, 65535), _SOME, _BEHIND, _NAME, _NAME, _SOME)
 _CLOUD = st.builds(
     Cloud,
     st.integers(1),

@@ -14,7 +14,7 @@ from wisp.lab.standing.shell import Shell, entering, leaving
 SHELLS = {"sh": Shell.POSIX, "bash": Shell.POSIX, "dash": Shell.POSIX, "zsh": Shell.POSIX, "fish": Shell.FISH}
 ODD = "/a b/l'\"$HOME`x`\\é\n!*"
 ENVIRON = {"PATH": "/usr/bin:/bin", "KUBECONFIG": "/mine/$x", "HOME": "/nowhere"}
-SHOWN = "AZURE_CONFIG_DIR", "KUBECONFIG", "WISP_LAB", "PATH"
+SHOWN = "AZURE_CONFIG_DIR", "KUBECONFIG", "KUBECACHEDIR", "WISP_LAB", "PATH"
 
 
 def _variables(folder: str) -> dict[str, str]:
@@ -22,6 +22,7 @@ def _variables(folder: str) -> dict[str, str]:
         "WISP_LAB": folder,
         "AZURE_CONFIG_DIR": f"{folder}/azure",
         "KUBECONFIG": f"{folder}/kubeconfig",
+        "KUBECACHEDIR": f"{folder}/kubecache",
     }
 
 

@@ -1,7 +1,8 @@
 """Puts a real API server behind the lab's managed clusters, and the webhook's manifest into its folder."""
 
 import importlib.resources
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,17 +20,24 @@ from wisp.lab.standing.record import Cloud, Record
 ISSUER = "lab"
 """Name of the issuer that the cloud runs for the lab's own cluster."""
 _ROLLOUT = 180  # seconds
+_ADMISSION = 60  # seconds
+_PAUSE = 0.2
+_PROBE = (
+    *("run", "wisp-probe", "--image=wisp", "--restart=Never", "--labels=azure.workload.identity/use=true"),
+    *("--dry-run=server", "--output=name"),
+)
+"""A pod that is not made."""
 
 
 class OwnCluster(Protocol):
     """A Kubernetes that the lab starts and ends with itself."""
 
-    def prepare(self) -> str:
-        """Make its network, if it is not there; return this machine's address in it."""
+    def prepare(self, image: Path | None) -> str:
+        """Make its network, if it is not there; return this machine's address in it. `image`: archive of wisp's."""
         ...
 
-    def start(self, issuer_url: str) -> Path:
-        """Start it, if it does not run, with the webhook's image in it; return its kubeconfig once it is ready."""
+    def start(self, issuer_url: str, load: Sequence[Path]) -> Path:
+        """Start it, unless it runs, with wisp's image and those of `load`; return the kubeconfig when it is ready."""
         ...
 
     def stop(self) -> None:
@@ -69,13 +77,28 @@ def put(site: Site, record: Record, cloud: Cloud, published: Published | None) -
 def _put_own(site: Site, record: Record, cloud: Cloud) -> None:
     with Store(site.places.state) as store:
         issuer_url = cloud.url + store.put_issuer(ISSUER).path
-    kubeconfig = site.cluster.start(issuer_url)
+    kubeconfig = site.cluster.start(issuer_url, [Path(each) for each in record.wanted.load])
     server = ApiServer(kubeconfig, site.environ)
     _back(site, kubeconfig, server.published())
     _write_manifest(site, record, cloud)
     server.kubectl("apply", f"--filename={site.places.manifest}")
     waiting = ("rollout", "status", "deployment/wisp", "--namespace=wisp-system", f"--timeout={_ROLLOUT}s")
     server.kubectl(*waiting, timeout=_ROLLOUT + 30)
+    _await_admission(server)
+
+
+def _await_admission(server: ApiServer) -> None:
+    """Wait until a labelled pod would be let in: the way to the webhook's Service is there a moment after itself."""
+    deadline = time.monotonic() + _ADMISSION
+    while True:
+        try:
+            server.kubectl(*_PROBE)
+        except WispError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return
 
 
 def _back(site: Site, kubeconfig: Path, published: Published) -> None:

@@ -31,7 +31,7 @@ def up(site: Site, asked: Asked) -> Stood:
         before = read_record(site.places) or Record(Wanted())
         wanted = changed(before.wanted, asked)
         published = _published(site, wanted)
-        how = listening(wanted, site.cluster.prepare() if wanted.behind.own else None)
+        how = listening(wanted, _prepared(site, wanted))
         already = before.cloud if serving.is_running(before.cloud) else None
         cloud = _started(site, how, before) if already is None else _as_it_runs(already, how)
         record = Record(replace(wanted, port=cloud.listening.port), cloud)
@@ -46,6 +46,13 @@ def _published(site: Site, wanted: Wanted) -> Published | None:
     if wanted.behind.kubeconfig is None:
         return None
     return ApiServer(Path(wanted.behind.kubeconfig), site.environ).published()
+
+
+def _prepared(site: Site, wanted: Wanted) -> str | None:
+    """Make the network of the lab's own cluster, where the cloud has to listen."""
+    if not wanted.behind.own:
+        return None
+    return site.cluster.prepare(None if wanted.image_archive is None else Path(wanted.image_archive))
 
 
 def _as_it_runs(cloud: Cloud, how: Listening) -> Cloud:

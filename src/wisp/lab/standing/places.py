@@ -55,6 +55,11 @@ class Places:
         return self.folder / "kubeconfig"
 
     @property
+    def kube_cache(self) -> Path:
+        """What `kubectl` keeps of API servers' lists of resources."""
+        return self.folder / "kubecache"
+
+    @property
     def programs(self) -> Path:
         """The folder that comes first on PATH."""
         return self.folder / "bin"

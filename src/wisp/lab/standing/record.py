@@ -30,7 +30,8 @@ NOTHING = Behind()
 class Wanted:
     """What a lab is to be: where its cloud listens, what clients elsewhere call it, what is behind its clusters.
 
-    It listens on `hosts` besides loopback. `image` is the one that the webhook's manifest names.
+    It listens on `hosts` besides loopback. `image` is the one that the webhook's manifest names; `image_archive` has it
+    for the lab's own cluster, `load` are archives of more images for that.
     """
 
     hosts: tuple[str, ...] = ()
@@ -38,6 +39,8 @@ class Wanted:
     advertise: tuple[str, ...] = ()
     behind: Behind = NOTHING
     image: str | None = None
+    image_archive: str | None = None
+    load: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Asked:
     advertise: tuple[str, ...] = ()
     behind: Behind | None = None
     image: str | None = None
+    image_archive: str | None = None
+    load: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,8 @@ def changed(wanted: Wanted, asked: Asked) -> Wanted:
         advertise=asked.advertise or wanted.advertise,
         behind=wanted.behind if asked.behind is None else asked.behind,
         image=asked.image or wanted.image,
+        image_archive=asked.image_archive or wanted.image_archive,
+        load=asked.load or wanted.load,
     )
 
 
@@ -147,4 +154,4 @@ def _cloud(document: Any) -> Cloud:
 
 
 def _tuples(document: Any) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(document[name]) for name in ("hosts", "advertise")}
+    return {name: tuple(document[name]) for name in ("hosts", "advertise", "load") if name in document}

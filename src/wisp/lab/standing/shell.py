@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Protocol
 
-KEPT = ("AZURE_CONFIG_DIR", "KUBECONFIG")
+KEPT = ("AZURE_CONFIG_DIR", "KUBECONFIG", "KUBECACHEDIR")
 """What a user may have set to something else, which comes back at the end."""
 _LAB = "WISP_LAB"
 _BETWEEN = ":"  # the folders of PATH
