@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from tests.azure.az import new_home
 from tests.lab.standing.lab import Lab
 from wisp.cloud.store import Store
 from wisp.lab.claims import Promise, fault
-from wisp.lab.lasting import lasting
+from wisp.lab.lasting import kept, lasting
+from wisp.lab.standing.apiserver import ApiServer
 from wisp.lab.story import RESOURCE
 from wisp.lab.verify import Verifier
 from wisp.secret import Secret
@@ -77,3 +79,27 @@ def test_the_walk_through_word_for_word(lab: Lab) -> None:
     lab.run("down")
     assert lasting(node) is None
     assert not (lab.folder / "node").exists()
+
+
+def test_a_cluster_that_was_killed_is_started_anew(lab: Lab) -> None:
+    """Status says so; up makes another, whose pods find the same Entra and issuer, with the webhook in it."""
+    before = _issuer(lab), lab.pid
+    process = kept(lab.folder / "node" / "process.json")
+    assert process is not None
+    assert process.end(signal.SIGKILL, 10)
+    assert lab.status()["problems"] == ["the lab's cluster has ended: `wisp lab up` starts a new one"]
+    assert "The lab runs already" in lab.up()
+    assert (_issuer(lab), lab.pid) == before
+    assert lab.status()["problems"] == []
+
+
+def _issuer(lab: Lab) -> str:
+    """Return whose tokens the API server issues, by the kubeconfig that the cloud gives."""
+    with Store(lab.folder / "cloud.db") as store:
+        backing = store.fleet.backing("any cluster")
+    assert backing is not None
+    given = lab.folder.parent / "given"
+    given.write_text(backing.kubeconfig)
+    published = ApiServer(given, {"PATH": lab.variables["PATH"]}).published()
+    assert (published.issuer_url, published.key_set) == (backing.issuer_url, backing.key_set)
+    return published.issuer_url

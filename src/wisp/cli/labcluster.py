@@ -46,6 +46,7 @@ class NodeCluster:
         binaries()
         if not self._number_file.exists():
             write(self._number_file, str(_free_number()))
+        self.stop()
         prepared = self._node.prepare()
         self._prepared = prepared, archive
         return prepared.host
@@ -53,10 +54,11 @@ class NodeCluster:
     def start(self, issuer_url: str, load: Sequence[Path]) -> Path:
         """Start it, unless it runs, and load the images; return its kubeconfig."""
         if self._prepared is not None:
-            prepared, archive = self._prepared
-            self._node.start(prepared, issuer_url)
-            self._node.load(archive)
-            self._load_standin()
+            try:
+                self._start(*self._prepared, issuer_url)
+            except BaseException:
+                self._node.stop()
+                raise
         for each in load:
             self._node.load(each)
         if shutil.which("kubectl") is None:
@@ -64,6 +66,17 @@ class NodeCluster:
             link.unlink(missing_ok=True)
             link.symlink_to(self._node.binaries / "kubectl")
         return self._node.kubeconfig
+
+    def _start(self, prepared: Prepared, archive: Path, issuer_url: str) -> None:
+        self._node.start(prepared, issuer_url)
+        self._node.load(archive)
+        self._load_standin()
+        self._whole.touch(0o600)
+
+    @property
+    def _whole(self) -> Path:
+        """A file that is there once the node has all that it needs: whoever started it may have been killed before."""
+        return self._node.folder / "whole"
 
     def _load_standin(self) -> None:
         """Load what stands for the walk-through's ubuntu:20.04, where that can be made; all else works without."""
@@ -78,8 +91,8 @@ class NodeCluster:
             self._node.stop()
 
     def is_running(self) -> bool:
-        """Tell whether it runs."""
-        return self._node.is_running()
+        """Tell whether it runs, and is whole."""
+        return self._node.is_running() and self._whole.exists()
 
 
 def _free_number() -> int:

@@ -56,7 +56,6 @@ class ApiServer:
         done = run(Place((), self.environ), program, *options, *arguments, timeout=timeout)
         if done.status != 0:
             said = " / ".join(tail(done.complaint)[-2:]) or f"kubectl ended with status {done.status}"
-            problem = f"the API server of {self.kubeconfig} does not answer ({said})"
-            remedy = f"see that `kubectl --kubeconfig {self.kubeconfig} {' '.join(arguments)}` works"
-            raise WispError(problem, remedy=remedy)
+            problem = f"`kubectl {' '.join(arguments[:3])}` failed ({said})"
+            raise WispError(problem, remedy=f"see that it works with {self.kubeconfig}")
         return done.output.reveal()

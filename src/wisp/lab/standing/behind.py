@@ -77,6 +77,8 @@ def put(site: Site, record: Record, cloud: Cloud, published: Published | None) -
 def _put_own(site: Site, record: Record, cloud: Cloud) -> None:
     with Store(site.places.state) as store:
         issuer_url = cloud.url + store.put_issuer(ISSUER).path
+    if not site.cluster.is_running():
+        site.places.kubeconfig.unlink(missing_ok=True)  # of one that is gone: az would ask before it replaces that
     kubeconfig = site.cluster.start(issuer_url, [Path(each) for each in record.wanted.load])
     server = ApiServer(kubeconfig, site.environ)
     _back(site, kubeconfig, server.published())
