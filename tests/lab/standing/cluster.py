@@ -21,6 +21,7 @@ _KUBECTL = """\
 import os, sys
 kubeconfig, patience, *arguments = sys.argv[1:]
 folder = os.path.dirname(kubeconfig.removeprefix("--kubeconfig="))
+assert os.environ["KUBECACHEDIR"]  # else it would write into the user's own ~/.kube
 with open(f"{{folder}}/heard", "a") as heard:
     heard.write(" ".join(arguments) + "\\n")
 if arguments[:2] == ["get", "--raw"]:

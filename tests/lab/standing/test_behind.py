@@ -40,7 +40,7 @@ def _programs(tmp_path: Path) -> Path:
 
 def test_what_an_api_server_publishes(kubernetes: Kubernetes, programs: Path) -> None:
     """Issuer and keys, each at its well-known path."""
-    server = ApiServer(kubernetes.kubeconfig, {"PATH": str(programs)})
+    server = ApiServer(kubernetes.kubeconfig, {"PATH": str(programs), "KUBECACHEDIR": "/cache"})
     assert server.published() == Published(ISSUER_URL, kubernetes.keys)
     assert kubernetes.heard() == ["get --raw /.well-known/openid-configuration", "get --raw /openid/v1/jwks"]
 
@@ -55,7 +55,7 @@ def test_an_api_server_that_does_not_answer(kubernetes: Kubernetes, programs: Pa
     """What kubectl said, and the command to try."""
     kubernetes.go_away("openid-v1-jwks")
     with pytest.raises(WispError) as caught:
-        ApiServer(kubernetes.kubeconfig, {"PATH": str(programs)}).published()
+        ApiServer(kubernetes.kubeconfig, {"PATH": str(programs), "KUBECACHEDIR": "/cache"}).published()
     assert caught.value.problem == (
         "`kubectl get --raw /openid/v1/jwks` failed "
         "(Unable to connect to the server: dial tcp 127.0.0.1:6443: connect: connection refused)"
@@ -68,7 +68,7 @@ def test_an_api_server_without_an_issuer(kubernetes: Kubernetes, programs: Path,
     """Issuer discovery may be switched off, or somebody else answers."""
     (kubernetes.kubeconfig.parent / ".well-known-openid-configuration").write_text(said)
     with pytest.raises(WispError, match="does not say who issues its tokens"):
-        ApiServer(kubernetes.kubeconfig, {"PATH": str(programs)}).published()
+        ApiServer(kubernetes.kubeconfig, {"PATH": str(programs), "KUBECACHEDIR": "/cache"}).published()
 
 
 @pytest.fixture(name="kubed")

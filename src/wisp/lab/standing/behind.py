@@ -57,6 +57,10 @@ class Site:
     environ: Mapping[str, str]
     cluster: OwnCluster
 
+    def server(self, kubeconfig: Path) -> ApiServer:
+        """Return the API server of that kubeconfig; what kubectl keeps of it is kept in the lab."""
+        return ApiServer(kubeconfig, {**self.environ, "KUBECACHEDIR": str(self.places.kube_cache)})
+
 
 def put(site: Site, record: Record, cloud: Cloud, published: Published | None) -> None:
     """Put behind the clusters what is wanted there; `published` is what the user's own API server said."""
@@ -80,7 +84,7 @@ def _put_own(site: Site, record: Record, cloud: Cloud) -> None:
     if not site.cluster.is_running():
         site.places.kubeconfig.unlink(missing_ok=True)  # of one that is gone: az would ask before it replaces that
     kubeconfig = site.cluster.start(issuer_url, [Path(each) for each in record.wanted.load])
-    server = ApiServer(kubeconfig, site.environ)
+    server = site.server(kubeconfig)
     _back(site, kubeconfig, server.published())
     _write_manifest(site, record, cloud)
     server.kubectl("apply", f"--filename={site.places.manifest}")

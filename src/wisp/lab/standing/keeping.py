@@ -7,7 +7,7 @@ from pathlib import Path
 from wisp.cloud.store import Store
 from wisp.errors import WispError
 from wisp.lab.standing import serving
-from wisp.lab.standing.apiserver import ApiServer, Published
+from wisp.lab.standing.apiserver import Published
 from wisp.lab.standing.behind import Site, put
 from wisp.lab.standing.findings import Seen
 from wisp.lab.standing.login import equip
@@ -45,7 +45,7 @@ def _published(site: Site, wanted: Wanted) -> Published | None:
     """Ask the user's API server before anything is started: nothing is left of a lab that cannot be."""
     if wanted.behind.kubeconfig is None:
         return None
-    return ApiServer(Path(wanted.behind.kubeconfig), site.environ).published()
+    return site.server(Path(wanted.behind.kubeconfig)).published()
 
 
 def _prepared(site: Site, wanted: Wanted) -> str | None:
@@ -126,7 +126,7 @@ def _wrong_behind(site: Site, record: Record) -> str | None:
         return "the lab's cluster has ended: `wisp lab up` starts a new one"
     if behind.kubeconfig is not None:
         try:
-            ApiServer(Path(behind.kubeconfig), site.environ).get("/readyz")
+            site.server(Path(behind.kubeconfig)).get("/readyz")
         except WispError as error:
             return str(error)
     return None
