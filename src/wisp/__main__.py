@@ -18,6 +18,11 @@ def main() -> None:
         from wisp.proxy.__main__ import main as proxy  # noqa: PLC0415 -- the other branch must not be loaded with it
 
         sys.exit(proxy(arguments[1:]))
+    port = _pods_redirect(arguments)
+    if port is not None:
+        from wisp.redirect.atstart import main as redirect  # noqa: PLC0415 -- likewise
+
+        sys.exit(redirect(port))
     try:
         from wisp.cli import main as command_line  # noqa: PLC0415 -- likewise
     except ModuleNotFoundError as missing:
@@ -25,6 +30,14 @@ def main() -> None:
             f"wisp: {missing.name} is not installed: only `wisp proxy` does without; pip install 'wisp-proxy[cli]'"
         )
     sys.exit(command_line(arguments))
+
+
+def _pods_redirect(arguments: list[str]) -> int | None:
+    """Return the port of `redirect up --proxy-port=PORT`, which every pod runs at its start; None: something else."""
+    if len(arguments) != 3 or arguments[:2] != ["redirect", "up"]:
+        return None
+    flag, _, port = arguments[2].partition("=")
+    return int(port) if flag == "--proxy-port" and port.isascii() and port.isdigit() and len(port) <= 5 else None
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from wisp.errors import WispError
 from wisp.redirect import apply
 from wisp.redirect.host import Host
 from wisp.redirect.plan import Choice, Tool, as_shell
-from wisp.redirect.rule import Rule, parse_address
+from wisp.redirect.rule import METADATA_IP, METADATA_PORT, PROXY_UID, Rule, parse_address
 
 _Function = TypeVar("_Function", bound=Callable[..., None])
 
@@ -19,9 +19,13 @@ def _rule_options(function: _Function) -> _Function:
     for option in reversed(
         (
             click.option("--proxy-port", type=int, default=8000, show_default=True, help="Where the sidecar listens."),
-            click.option("--proxy-uid", type=int, default=1501, show_default=True, help="The sidecar's user, let by."),
-            click.option("--metadata-ip", default="169.254.169.254", show_default=True, help="Whose traffic to take."),
-            click.option("--metadata-port", type=int, default=80, show_default=True, help="And on which TCP port."),
+            click.option(
+                "--proxy-uid", type=int, default=PROXY_UID, show_default=True, help="The sidecar's user, let by."
+            ),
+            click.option("--metadata-ip", default=METADATA_IP, show_default=True, help="Whose traffic to take."),
+            click.option(
+                "--metadata-port", type=int, default=METADATA_PORT, show_default=True, help="And on which TCP port."
+            ),
             click.option(
                 "--backend",
                 type=click.Choice([choice.value for choice in Choice]),

@@ -6,6 +6,8 @@ from ipaddress import AddressValueError, IPv4Address
 
 from wisp.errors import SettingError
 
+PROXY_UID, METADATA_IP, METADATA_PORT = 1501, "169.254.169.254", 80
+"""Who is let by, and whose traffic is taken, unless something else is said."""
 MAX_PORT = 2**16 - 1
 MAX_UID = 2**32 - 2  # the kernel keeps 2^32-1 for "no user" (user_namespaces(7))
 
