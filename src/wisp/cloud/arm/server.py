@@ -12,7 +12,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from wisp.cloud.arm import catalogue, clusters, federated, graph, groups, identities, operations, problem, roles
+from wisp.cloud.arm import (
+    catalogue,
+    clusters,
+    federated,
+    graph,
+    groups,
+    identities,
+    operations,
+    problem,
+    resources,
+    roles,
+)
 from wisp.cloud.arm.bearer import AUDIENCES, Caller, Presented, Unreadable, admit
 from wisp.cloud.arm.call import OPERATION_SECONDS, Call, Handler, Reply
 from wisp.cloud.arm.metadata import endpoints
@@ -36,6 +47,7 @@ _TABLE: Table[Handler] = Table(
         **federated.ROUTES,
         **clusters.ROUTES,
         **operations.ROUTES,
+        **resources.ROUTES,
         **roles.ROUTES,
     }
 )
