@@ -164,6 +164,22 @@ def test_one_write_at_a_time(azure: Azure) -> None:
     assert azure.federate("one").status == 201
 
 
+def test_a_write_takes_a_moment() -> None:
+    """In which another meets it: without, who writes two at once would hear of it only on Azure."""
+    heard: list[object] = []
+
+    def wait(seconds: float) -> None:
+        heard.append(seconds)
+        with pytest.raises(ResourceError) as caught, writing.on("/a"):
+            pass
+        heard.append(caught.value.status)
+
+    writing = OneAtATime(0.25, wait)
+    with writing.on("/a"):
+        pass
+    assert heard == [0.25, 409]
+
+
 def test_writes_at_once_end_with_a_state_that_somebody_asked_for(azure: Azure) -> None:
     """Every writer hears 201 or the 409 of concurrency, at least one 201, and what was answered 201 is there."""
     heard: list[Answer] = []

@@ -68,7 +68,7 @@ class ResourceManager:
 
     site: Site
     operation_seconds: float = OPERATION_SECONDS
-    _writing: OneAtATime = field(default_factory=OneAtATime)
+    writing: OneAtATime = field(default_factory=OneAtATime)
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -126,7 +126,7 @@ class ResourceManager:
                     query,
                     read_json(body),
                     caller.principal_id,
-                    self._writing,
+                    self.writing,
                     self.operation_seconds,
                 )
                 return _done(handler, call)
