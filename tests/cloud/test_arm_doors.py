@@ -137,6 +137,14 @@ def test_paths_ignore_case_and_things_keep_theirs(azure: Azure) -> None:
     assert azure.ask("GET", "/SUBSCRIPTIONS").status == 200
 
 
+def test_what_clients_write_differently(azure: Azure) -> None:
+    """A base URL that keeps its last slash; names of query parameters in another case."""
+    two_slashes = azure.world.client.send(
+        "GET", f"https://host/{azure.group}?API-Version={VERSION}", b"", {"authorization": f"Bearer {azure.token()}"}
+    )
+    assert (two_slashes.status, two_slashes.json()["name"]) == (200, "WorkloadIdentityRG")
+
+
 def test_every_answer_can_be_named_in_a_bug_report(azure: Azure) -> None:
     """Azure's request ids are there; the client's own correlation id comes back, what is no GUID does not."""
     for answer in (azure.ask("GET", azure.group), azure.ask("GET", f"{azure.group}x")):

@@ -55,11 +55,11 @@ _GRAPH: Table[Handler] = Table(graph.ROUTES)
 
 
 class AnyCase(Route):
-    """A route that takes its path in any case, as Resource Manager does."""
+    """A route that takes its path in any case, and after more than one slash: some clients keep their endpoint's."""
 
     def __init__(self, path: str, endpoint: object, methods: list[str]) -> None:
         super().__init__(path, endpoint, methods=methods)  # type: ignore[arg-type]  # Starlette wants Callable[..., Any]
-        self.path_regex = re.compile(self.path_regex.pattern, re.IGNORECASE)
+        self.path_regex = re.compile(self.path_regex.pattern.replace("^/", "^/+", 1), re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ class ResourceManager:
         if body is None:
             raise ResourceError(413, "RequestContentTooLarge", f"The body is longer than {BODY_LIMIT} bytes.")
         caller = self._caller(request, audiences)
-        path, query = request.scope.get("raw_path", b"").decode("ascii", "replace"), dict(request.query_params)
+        path = request.scope.get("raw_path", b"").decode("ascii", "replace")
+        query = {name.lower(): value for name, value in request.query_params.items()}
         found = table.find(request.method, path)
         match found:
             case WrongMethod():
