@@ -95,6 +95,13 @@ def test_arguments(case: str, tmp_path: Any) -> None:
     assert made[0].tenant_id == TENANT
 
 
+@pytest.mark.parametrize("level, told", [("all", "debug"), ("trace", "debug"), ("", "warning"), ("error", "error")])
+def test_log_levels(level: str, told: str) -> None:
+    """azure-workload-identity's are taken, too, and become those that the webhook knows."""
+    done = template("--set", f"azureTenantID={TENANT}", "--set-string", f"logLevel={level}")
+    assert f"--log-level={told}" in _container(done.stdout)["args"]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_no_ca_bundle(case: str) -> None:
     """An upgrade keeps the bundle and the certificates that were put in, for the chart says nothing of either."""

@@ -46,10 +46,14 @@ class Flags(NamedTuple):
     help: bool = False
 
 
+_VERBOSE = {"trace": "debug", "all": "debug"}
+"""Levels that azure-workload-identity's proxy has besides; its least is the empty one."""
+
 _SWITCHES: dict[str, Callable[[Flags], Flags]] = {
     "--probe": lambda flags: flags._replace(probe=True),
     "--version": lambda flags: flags._replace(version=True),
     "--help": lambda flags: flags._replace(help=True),
+    "--log-level=": lambda flags: flags._replace(log_level="warning"),
     "-h": lambda flags: flags._replace(help=True),
 }
 
@@ -77,9 +81,10 @@ def _with_port(flags: Flags, value: str) -> Flags:
 
 
 def _with_log_level(flags: Flags, value: str) -> Flags:
-    if value.lower() not in LEVELS:
+    level = _VERBOSE.get(value.lower(), value.lower())
+    if level not in LEVELS:
         raise SettingError(f"--log-level {value!r} is unknown", remedy=f"use one of {', '.join(LEVELS)}")
-    return flags._replace(log_level=value.lower())
+    return flags._replace(log_level=level)
 
 
 def _with_authority_ca(flags: Flags, value: str) -> Flags:
