@@ -59,7 +59,15 @@ def test_the_servers_version(file: Path, version: tuple[str, ...], *, told: bool
     assert ("warnings" in answer) is told
 
 
-@pytest.mark.parametrize("text, said", [("{", "review 2 is no JSON: "), ("[]", "review 2: the body is no Admission")])
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("{", "review 2 is no JSON: "),
+        ("[]", "review 2: the body is no Admission"),
+        ("[" * 100_000, "review 2 is nested too deeply"),
+    ],
+    ids=["no JSON", "no review", "too deep"],
+)
 def test_what_is_no_review(file: Path, text: str, said: str) -> None:
     """It is said which, after the answers before it."""
     ran = reviewed(f"{json.dumps(review({}))}\n{text}\n", file)

@@ -42,6 +42,9 @@ def _answer_all(lines: Iterable[bytes], accounts: Accounts, policy: Policy) -> N
             asked = read(msgspec.json.decode(line))
         except msgspec.DecodeError as error:
             raise ReviewError(f"review {number} is no JSON: {error}", remedy="give one review a line") from None
+        except RecursionError:
+            problem = f"review {number} is nested too deeply"
+            raise ReviewError(problem, remedy="give what an API server sends") from None
         except ReviewError as error:
             raise ReviewError(f"review {number}: {error.problem}", remedy=error.remedy) from None
         account = account_of(asked)
