@@ -30,6 +30,18 @@ REFUSED = {
     "custom endpoint without audience": (["customTokenEndpoint.annotationSuffix=a"], "/customTokenEndpoint/audience"),
     "custom endpoint without suffix": (["customTokenEndpoint.audience=a"], "/customTokenEndpoint/audience"),
     "pods that would wait for themselves": ([r"podLabels.azure\.workload\.identity/use=yes"], "propertyName"),
+    "quantity below nothing": (["proxy.resources.requests.cpu=-1"], "/proxy/resources/requests/cpu"),
+    "suffix that is none": (
+        ["customTokenEndpoint.annotationSuffix=a b", "customTokenEndpoint.audience=a"],
+        "/customTokenEndpoint/annotationSuffix",
+    ),
+    "custom audience that is the usual one": (
+        ["customTokenEndpoint.annotationSuffix=a", "customTokenEndpoint.audience=api://AzureADTokenExchange"],
+        "/customTokenEndpoint/audience",
+    ),
+    "metrics on no port": (["metricsAddr=:65536"], "/metricsAddr"),
+    "name that is none": (["fullnameOverride=Wisp"], "/fullnameOverride"),
+    "image that is none": (["proxy.image=a b"], "/proxy/image"),
     "other metrics": (["metricsBackend=statsd"], "/metricsBackend"),
 }
 
