@@ -137,6 +137,14 @@ def test_paths_ignore_case_and_things_keep_theirs(azure: Azure) -> None:
     assert azure.ask("GET", "/SUBSCRIPTIONS").status == 200
 
 
+def test_whether_something_is_there(azure: Azure) -> None:
+    """What the SDKs' `check_existence_by_id` asks of any resource: 204 or 404."""
+    there = azure.ask("HEAD", azure.identity)
+    assert (there.status, there.body) == (204, b"")
+    assert [azure.ask("HEAD", f"{path}x").status for path in (azure.identity, azure.group)] == [404, 404]
+    assert azure.ask("HEAD", f"{azure.group}/providers/Microsoft.Compute/virtualMachines/x").status == 404
+
+
 def test_what_clients_write_differently(azure: Azure) -> None:
     """A base URL that keeps its last slash; names of query parameters in another case."""
     two_slashes = azure.world.client.send(

@@ -110,8 +110,7 @@ class ResourceManager:
         caller = self._caller(request, audiences)
         path = request.scope.get("raw_path", b"").decode("ascii", "replace")
         query = {name.lower(): value for name, value in request.query_params.items()}
-        found = table.find(request.method, path)
-        match found:
+        match _found(table, request.method, path):
             case WrongMethod():
                 raise problem.method_not_allowed(request.method, path)
             case Unknown():
@@ -130,7 +129,8 @@ class ResourceManager:
                     self.writing,
                     self.operation_seconds,
                 )
-                return _done(handler, call)
+                reply = _done(handler, call)
+                return Reply(204) if request.method == "HEAD" and reply.status == 200 else reply
 
     def _check(self, subscription: str | None, version: str | None) -> None:
         if subscription is not None and subscription.lower() != self.site.store.subscription().id:
@@ -163,6 +163,14 @@ class ResourceManager:
         said = error.message.encode("ascii", "replace").decode().replace('"', "'")
         value = f'Bearer authorization_uri="{authority}", error="invalid_token", error_description="{said}"'
         return {"WWW-Authenticate": value}
+
+
+def _found(table: Table[Handler], method: str, path: str) -> Found[Handler] | WrongMethod | Unknown:
+    """Find what answers; what can be shown can also be asked whether it is there (HEAD: 204 or 404)."""
+    found = table.find(method, path)
+    if method == "HEAD" and isinstance(found, WrongMethod) and "GET" in found.allowed:
+        return table.find("GET", path)
+    return found
 
 
 def _done(handler: Handler, call: Call) -> Reply:
