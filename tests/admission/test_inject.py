@@ -120,6 +120,7 @@ def test_json_is_read_again() -> None:
     printed = inject(documents, "-o", "json").printed
     assert printed.count("AZURE_CLIENT_ID") == 1
     assert inject(printed, "-o", "json").printed == printed
+    assert '"n": 1000,' in inject('{"n": 1e3, "m": 0.5}{"n": 1e3}', "-o", "json").printed
 
 
 def test_keys_are_text() -> None:

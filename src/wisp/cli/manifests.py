@@ -25,10 +25,18 @@ _WORDS = frozenset(each.lower() for each in (*_YES, *_NO, "null"))
 _WIDEST = 1 << 30
 _WHOLE = 1e21
 """From here on Go's JSON writes whole numbers with an exponent."""
-_JSON = json.JSONDecoder()
 _START, _SPACE = re.compile(r"\ufeff?[ \t\r\n]*"), re.compile(r"[ \t\r\n]*")
 _HEAD = re.compile(r"\A((?:[ \t]*(?:#.*)?\r?\n)*)(?:%.*\n)*---(?:[ \t]*\r?\n|[ \t]+|\Z)")
 """Comments, directives and the mark that a document begins with."""
+
+
+def _as_go_writes_it(number: str) -> float | int:
+    """Return a number, an integer where it is whole."""
+    value = float(number)
+    return int(value) if value.is_integer() and abs(value) < _WHOLE else value
+
+
+_JSON = json.JSONDecoder(parse_float=_as_go_writes_it)
 
 
 class ManifestError(WispError):
@@ -161,12 +169,10 @@ def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
 
 
 def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float | int | str:
-    """Return a number as Go writes it again: whole where it is; what is too large for one is text."""
+    """Return a number; what is too large for one is text."""
     text = str(loader.construct_scalar(node))
-    value = float(re.sub(r"\.(?=[a-z])", "", text.lower()))
-    if isinf(value) and "i" not in text.lower():
-        return text
-    return int(value) if value.is_integer() and abs(value) < _WHOLE else value
+    value = _as_go_writes_it(re.sub(r"\.(?=[a-z])", "", text.lower()))
+    return text if isinf(value) and "i" not in text.lower() else value
 
 
 for _name, _pattern, _first, _construct in (
