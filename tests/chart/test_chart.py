@@ -42,6 +42,7 @@ REFUSED = {
     "metrics on no port": (["metricsAddr=:65536"], "/metricsAddr"),
     "name that is none": (["fullnameOverride=Wisp"], "/fullnameOverride"),
     "image that is none": (["proxy.image=a b"], "/proxy/image"),
+    "API server on no port": (["networkPolicy.apiServerPorts[0]=0"], "/networkPolicy/apiServerPorts/0"),
     "other metrics": (["metricsBackend=statsd"], "/metricsBackend"),
 }
 
