@@ -32,8 +32,9 @@ class Options:
 
     `aliases` are further base URLs; `elsewhere` finds the keys of issuers that are not this cloud's own;
     `lifetime` is that of access tokens in seconds; `log` takes one record a request; long-running operations of
-    Resource Manager take `operation_seconds`, a federated credential `write_seconds` to be written, and `propagation`
-    seconds until it is heard of; `page` serves the web page, `page_on_loopback_only` where the connection came in there.
+    Resource Manager take `operation_seconds`, a federated credential `write_seconds` to be written and `propagation`
+    seconds until it is heard of; `page` serves the web page, `page_on_loopback_only` only where the connection came in
+    there.
     """
 
     aliases: Sequence[str] = ()
