@@ -102,11 +102,12 @@ def gated(name: str, account: str = ACCOUNT) -> dict[str, Any]:
 
 def _make(site: Site, made: Stream, over: threading.Event, maker: int) -> None:
     pods = f"/api/v1/namespaces/{NAMESPACE}/pods"
+    begun = time.monotonic_ns()  # what an earlier stream could not delete is not in the way
     with api(site) as server:
         number = 0
         while not over.wait(_PAUSE):
             number += 1
-            name, now = f"stream-{maker}-{number}", time.monotonic()
+            name, now = f"stream-{begun}-{maker}-{number}", time.monotonic()
             answer = server.ask("POST", pods, gated(name))
             made.said.append(Said(now, answer))
             if answer.status == 201:
