@@ -325,6 +325,24 @@ def test_a_set_up_of_ones_own_in_the_old_place() -> None:
     ]
 
 
+def test_a_mount_of_ours_at_the_others_place() -> None:
+    """Moves to its own, and the other comes where it was, at once: a second time changes nothing."""
+    volume = "azure-workload-identity-legacy-" + "0" * 30
+    wrong = {"name": "app", "volumeMounts": [{"name": volume, "mountPath": MOUNT}]}
+    after = mutate(pod(wrong, volumes=[{"name": volume}]), account(), _legacy())
+    places = {each["mountPath"]: each["name"] for each in named(after, "app")["volumeMounts"]}
+    assert places["/var/run/secrets/azure/tokens"] == volume
+    assert places[MOUNT].startswith("azure-workload-identity-reserved-")
+    assert mutation(after, account(), _legacy()).operations == ()
+
+
+def test_a_mount_that_is_named_by_no_text() -> None:
+    """Is left for the API server to refuse."""
+    odd = {"name": {}, "mountPath": MOUNT}
+    after = mutate(pod({"name": "app", "volumeMounts": [odd]}), account(), POLICY)
+    assert named(after, "app")["volumeMounts"] == [odd]
+
+
 def _legacy() -> Policy:
     return replace(POLICY, legacy_token_mount=True)
 

@@ -28,15 +28,17 @@ def put_variables(operations: list[Operation], container: Object, path: str, var
 def put_all(operations: list[Operation], parent: Object, key: str, path: str, wanted: list[Object]) -> None:
     """Have each of `wanted` once, by name, in the list `key` of `parent`, which is at `path`.
 
-    Where a mount of another name is at the same `mountPath`, that stays: there cannot be two.
+    Where a mount of another name is at the same `mountPath`, that stays, for there cannot be two; unless it is itself
+    one of `wanted` in a wrong place, which it is about to leave.
     """
     present = objects_in(parent, key, path)
     if not present:
         operations.append(add(f"{path}/{key}", wanted))
         return
+    names = [each["name"] for each in wanted]  # no set: what is there may be named by anything
     surplus: list[int] = []
     for each in wanted:
-        places, in_the_way = _places(present, each)
+        places, in_the_way = _places(present, each, names)
         if places:
             if not _is_right(present[places[0]], each):
                 operations.append(replace(f"{path}/{key}/{places[0]}", each))
@@ -46,14 +48,14 @@ def put_all(operations: list[Operation], parent: Object, key: str, path: str, wa
     operations += [remove(f"{path}/{key}/{index}") for index in sorted(surplus, reverse=True)]
 
 
-def _places(present: list[Object], wanted: Object) -> tuple[list[int], bool]:
-    """Return where things of that name are, and whether something else is at the same mount path."""
+def _places(present: list[Object], wanted: Object, names: list[str]) -> tuple[list[int], bool]:
+    """Return where things of that name are, and whether one of none of `names` is at the same mount path."""
     name, mount_path = wanted["name"], wanted.get("mountPath", _NOWHERE)
     places, in_the_way = [], False
     for index, there in enumerate(present):
         if there.get("name") == name:
             places.append(index)
-        elif there.get("mountPath") == mount_path:
+        elif there.get("mountPath") == mount_path and there.get("name") not in names:
             in_the_way = True
     return places, in_the_way
 
