@@ -16,6 +16,8 @@ from tests.cloud.process import WISP, exchange, running, workload
 from wisp.cloud.directory import MAXIMUM_FEDERATED_CREDENTIALS
 from wisp.cloud.store import Store
 
+pytestmark = pytest.mark.system
+
 WRITER = Path(__file__).with_name("writer.py")
 
 
