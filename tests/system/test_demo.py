@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import wisp
+from tests.lab.apart import apart
 from tests.lab.traces import Process, descendants, eventually, look, members, own_namespaces
 from wisp.lab.story import STEPS
 
@@ -79,13 +80,13 @@ class Lab:
 
 @pytest.fixture(name="lab")
 def _lab() -> Iterator[Lab]:
-    """Give demos a HOME and a TMPDIR, and have the machine be as it was afterwards."""
+    """Give demos a HOME, a TMPDIR and a network, and have the machine be as it was afterwards."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to make namespaces and other users")
     for tool in ("nft", "ip", "unshare", "nsenter", "setpriv", "newuidmap"):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}")
-    with tempfile.TemporaryDirectory() as folder:
+    with apart(), tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         places = {"HOME": str(Path(folder, "home")), "TMPDIR": str(Path(folder, "tmp"))}
         lab = Lab(Path(folder), {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **places})
