@@ -37,11 +37,15 @@ test check interop: export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: test
 test: ready $(FUZZ_READY) ## run every test; those that need root, nft or namespaces say why when they cannot
-	@$(BIN)/python -m pytest -m "not interop"
+	@$(BIN)/python -m pytest -m "not interop and not cluster"
 
 .PHONY: interop
 interop: ready ## run the SDKs of five languages and az against the sidecar; builds them once (needs go, node, mvn, cargo)
 	@$(BIN)/python -m pytest -m interop
+
+.PHONY: cluster
+cluster: ready ## run the tests in a real cluster on this machine, as root; builds Kubernetes once (needs go, containerd, crun, etcd, buildah)
+	@$(BIN)/python -m pytest -m cluster
 
 .PHONY: check
 check: ready ## lint, types, layers and the fast tests
@@ -49,7 +53,7 @@ check: ready ## lint, types, layers and the fast tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m pytest -q -n auto -m "not system and not interop"
+	@$(BIN)/python -m pytest -q -n auto -m "not system and not interop and not cluster"
 
 $(FUZZ_READY): $(READY) requirements/fuzz.txt
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/fuzz.txt

@@ -4,14 +4,13 @@ It is kept in `~/.cache/wisp/image-base-HASH/` and made anew when it is a week o
 """
 
 import hashlib
-import os
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from image.commands import run
 from image.storage import build
+from wisp.lab.building import cache_folder
 
 SUITE = "bookworm"
 """Debian 12: Python 3.11, as the default base of the Containerfile has."""
@@ -28,12 +27,6 @@ def debian_base(cache: Path | None = None) -> str:
         with tempfile.TemporaryDirectory(prefix="wisp-base-") as folder:
             _make(Path(folder), archive)
     return f"oci-archive:{archive}"
-
-
-def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where what takes long to make is kept."""
-    base = environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "wisp"
 
 
 def _make(folder: Path, archive: Path) -> None:

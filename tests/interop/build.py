@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,9 +19,9 @@ from pathlib import Path
 
 from tests.interop.recipes import RECIPES, Recipe
 from wisp.errors import ToolError
+from wisp.lab import building
 
 _AT_ONCE = 2
-_TIMEOUT = 1200  # seconds for one command; a cold registry is slow
 _ONE_CORE = {"GOMAXPROCS": "1", "MAVEN_OPTS": "-XX:ActiveProcessorCount=1"}
 
 
@@ -40,8 +39,7 @@ class Built:
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
     """Return where built clients and the last results are kept."""
-    base = environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "wisp" / "interop"
+    return building.cache_folder(environ) / "interop"
 
 
 def key(recipe: Recipe) -> str:
@@ -85,7 +83,9 @@ def _make(recipe: Recipe, draft: Path) -> Path:
     work, kept = draft / "work", draft / "kept"
     shutil.copytree(recipe.folder, work, ignore=shutil.ignore_patterns("__pycache__"))
     for command in recipe.commands:
-        _run(recipe.name, _filled(command, here=kept, folder=work), work)
+        building.build(
+            f"the {recipe.name} client", _filled(command, here=kept, folder=work), folder=work, environment=_ONE_CORE
+        )
     kept.mkdir()
     for path in recipe.keep:
         (work / path).rename(kept / Path(path).name)
@@ -96,28 +96,6 @@ def _filled(command: Sequence[str], *, here: Path, folder: Path) -> tuple[str, .
     """Put interpreter and folders in their places; a bare tool is found now, not on a client's PATH."""
     first, *rest = (part.format(python=sys.executable, here=here, folder=folder) for part in command)
     return (shutil.which(first) or first, *rest)
-
-
-def _run(client: str, command: Sequence[str], folder: Path) -> None:
-    environment = {**os.environ, **_ONE_CORE}
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-            text=True,
-            timeout=_TIMEOUT,
-        )
-    except subprocess.TimeoutExpired:
-        problem = f"building the {client} client took longer than {_TIMEOUT} s ({' '.join(command[:3])})"
-        raise ToolError(problem, remedy="see whether its package registry can be reached") from None
-    if done.returncode != 0:
-        said = "\n".join(done.stdout.splitlines()[-20:])
-        raise ToolError(f"building the {client} client failed ({' '.join(command)}):\n{said}", remedy="see above")
 
 
 def main(names: Sequence[str]) -> int:

@@ -66,8 +66,8 @@ class Wiring:
 
 def wire(pod: NetworkNamespace, wiring: Wiring) -> None:
     """Join the pod's namespace to this process's own, where its default route then leads. Raises ToolError."""
-    _ip(node_batch(pod.path, wiring), (), pod)
-    _ip(pod_batch(wiring), pod.prefix, pod)
+    ip_batch(node_batch(pod.path, wiring), (), pod)
+    ip_batch(pod_batch(wiring), pod.prefix, pod)
 
 
 def node_batch(pod_path: str, wiring: Wiring) -> str:
@@ -90,7 +90,8 @@ def pod_batch(wiring: Wiring) -> str:
     )
 
 
-def _ip(batch: str, prefix: tuple[str, ...], pod: NetworkNamespace) -> None:
+def ip_batch(batch: str, prefix: tuple[str, ...], pod: NetworkNamespace) -> None:
+    """Run `ip -batch` behind the command prefix, with the pod's descriptor at hand. Raises ToolError."""
     done = subprocess.run(
         [*prefix, "ip", "-batch", "-"],
         input=batch,

@@ -1,0 +1,40 @@
+"""Where a node keeps its files: one folder, whose every part has its place here; reads and writes nothing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folder of a node."""
+
+    folder: Path
+
+    @property
+    def pki(self) -> Path:
+        """Keys and certificates; theirs are the names of `wisp.lab.cluster.pki`."""
+        return self.folder / "pki"
+
+    @property
+    def logs(self) -> Path:
+        """What the programs say, a file each."""
+        return self.folder / "log"
+
+    @property
+    def containerd(self) -> Path:
+        """The container runtime's socket."""
+        return self.folder / "containerd.sock"
+
+    @property
+    def process(self) -> Path:
+        """The process that all others end with."""
+        return self.folder / "process.json"
+
+    @property
+    def wanted(self) -> Path:
+        """What the node's inside is told to run."""
+        return self.folder / "programs.json"
+
+    def kubeconfig(self, name: str) -> Path:
+        """Return where the credentials of a component are, or those of `admin`."""
+        return self.folder / f"{name}.conf"

@@ -1,0 +1,39 @@
+"""One cluster with wisp installed, for all tests that leave it as it was; those that do not start one of their own."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.site import Site, site, ubuntu_image, wisp_image
+
+NewSite = Callable[[], AbstractContextManager[Site]]
+
+
+@pytest.fixture(name="images", scope="session")
+def _images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Build wisp's image, and one that stands for ubuntu:20.04."""
+    return [wisp_image(tmp_path_factory.mktemp("image")), ubuntu_image()]
+
+
+@pytest.fixture(name="cluster", scope="session")
+def _cluster(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Run the cluster that is shared, with wisp installed by helm."""
+    with _filled(images, tmp_path_factory.mktemp("cluster")) as running:
+        running.install()
+        yield running
+
+
+@pytest.fixture(name="new_cluster")
+def _new_cluster(images: list[Path], tmp_path: Path) -> NewSite:
+    """Make clusters of one's own, one at a time, with the images and without wisp."""
+    return lambda: _filled(images, tmp_path)
+
+
+@contextmanager
+def _filled(images: list[Path], folder: Path) -> Iterator[Site]:
+    with site(folder) as running:
+        for each in images:
+            running.node.load(each)
+        yield running

@@ -1,0 +1,176 @@
+"""A cluster with a local Entra beside it: what `kubectl`, `helm` and a workload need, and nothing of wisp in it yet."""
+
+import contextlib
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from image.build import build
+from tests.cloud.process import Running, running
+from tests.helm.build import helm
+from wisp import __version__
+from wisp.cloud.cluster import ANY, Backing
+from wisp.cloud.directory import ManagedIdentity
+from wisp.cloud.store import Store
+from wisp.lab.building import cache_folder
+from wisp.lab.cluster.binaries import binaries
+from wisp.lab.cluster.network import Network
+from wisp.lab.cluster.node import ARCHITECTURES, Node
+from wisp.lab.cluster.standin import standin
+
+IMAGE = f"wisp:{__version__}"
+NAMESPACE = "wisp-system"
+CHART = Path(__file__).parents[2] / "charts" / "wisp"
+_PATIENCE = 120  # seconds for anything to become so
+_PAUSE = 0.2
+_PROBE = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "probe", "namespace": "default", "labels": {"azure.workload.identity/use": "true"}},
+    "spec": {"containers": [{"name": "probe", "image": "wisp.test/pause:1"}]},
+}
+"""A pod that the webhook is asked about, and that is not made."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running cluster `node`, whose service account tokens `issuer_url` signs, and the `cloud` that knows it."""
+
+    node: Node
+    cloud: Running
+    issuer_url: str
+
+    @property
+    def tenant_id(self) -> str:
+        """The tenant of the cloud."""
+        with Store(self.cloud.state) as store:
+            return store.tenant().id
+
+    def identity(self, name: str, *subjects: tuple[str, str]) -> ManagedIdentity:
+        """Make a managed identity that the service accounts `subjects` (namespace, name) may act as."""
+        with Store(self.cloud.state) as store:
+            store.put_resource_group("WorkloadIdentityRG", "eastus")
+            identity = store.put_identity("WorkloadIdentityRG", name, "eastus")
+            for number, (namespace, account) in enumerate(subjects):
+                subject = f"system:serviceaccount:{namespace}:{account}"
+                store.put_federated_credential(identity, f"{name}-{number}", issuer=self.issuer_url, subject=subject)
+        return identity
+
+    def kubectl(self, *arguments: str, given: str | None = None, timeout: float = _PATIENCE) -> str:
+        """Run kubectl, which succeeds, and return what it printed."""
+        done = self.try_kubectl(*arguments, given=given, timeout=timeout)
+        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def try_kubectl(
+        self, *arguments: str, given: str | None = None, timeout: float = _PATIENCE
+    ) -> subprocess.CompletedProcess[str]:
+        """Run kubectl and return how it went."""
+        return self._run(self.node.binaries / "kubectl", arguments, given, timeout)
+
+    def helm(self, *arguments: str, timeout: float = _PATIENCE) -> str:
+        """Run helm, which succeeds, and return what it printed."""
+        done = self._run(helm(), arguments, None, timeout)
+        assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def get(self, *arguments: str) -> Any:
+        """Return an object or a list of them."""
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def apply(self, *manifests: object) -> str:
+        """Apply manifests, given as YAML text or as objects; return what kubectl said, warnings included."""
+        text = "\n---\n".join(each if isinstance(each, str) else json.dumps(each) for each in manifests)
+        done = self.try_kubectl("apply", "-f", "-", given=text)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    def ready(self, pod: str, namespace: str = "default", timeout: int = _PATIENCE) -> None:
+        """Wait until the pod is ready; tell all about it when it does not become so."""
+        arguments = ("wait", "--for=condition=Ready", f"pod/{pod}", "-n", namespace, f"--timeout={timeout}s")
+        done = self.try_kubectl(*arguments, timeout=timeout + 10)
+        assert done.returncode == 0, done.stderr + self.described(pod, namespace)
+
+    def described(self, pod: str, namespace: str) -> str:
+        """Return what can be known of a pod that is not as it should be."""
+        logs = self.try_kubectl("logs", pod, "-n", namespace, "--all-containers", "--tail=20", "--prefix")
+        return self.try_kubectl("describe", "pod", pod, "-n", namespace).stdout + logs.stdout + logs.stderr
+
+    def install(self, *settings: str, release: str = "wisp", namespace: str = NAMESPACE) -> None:
+        """Install the chart for this cloud, or upgrade to it, and wait until the webhook serves."""
+        told = {"azureTenantID": self.tenant_id, "authorityHost": f"{self.cloud.url}/", "image.repository": "wisp"}
+        chosen = [word for name, value in told.items() for word in ("--set", f"{name}={value}")]
+        chosen += [word for each in settings for word in ("--set", each)]
+        place = ("--namespace", namespace, "--create-namespace", "--wait", "--timeout", f"{_PATIENCE}s")
+        authority = ("--set-file", f"authorityCA={self.cloud.ca_file}")
+        try:
+            self.helm("upgrade", "--install", release, str(CHART), *place, *authority, *chosen, timeout=_PATIENCE + 30)
+        except AssertionError as error:
+            events = self.try_kubectl("get", "events,pods", "-n", namespace).stdout
+            raise AssertionError(f"{error}\n{events}") from None
+        eventually(self.is_admitting, "the webhook's Service")
+
+    def is_admitting(self) -> bool:
+        """Tell whether the API server comes through to the webhook: kube-proxy hears a moment later than Helm."""
+        return self.try_kubectl("create", "--dry-run=server", "-f", "-", given=json.dumps(_PROBE)).returncode == 0
+
+    def _run(
+        self, program: Path, arguments: tuple[str, ...], given: str | None, timeout: float
+    ) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(self.node.folder), "KUBECONFIG": str(self.node.kubeconfig)}
+        return subprocess.run(
+            [program, *arguments],
+            env=environment,
+            input=given or "",
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
+
+
+def eventually(holds: Callable[[], bool], what: str, patience: float = _PATIENCE) -> float:
+    """Wait until something `holds`; return the seconds it took."""
+    begun = time.monotonic()
+    while not holds():
+        assert time.monotonic() - begun < patience, f"{what}: not within {patience} s"
+        time.sleep(_PAUSE)
+    return time.monotonic() - begun
+
+
+@contextlib.contextmanager
+def site(folder: Path) -> Iterator[Site]:
+    """Run a cluster and its cloud until the block ends."""
+    node = Node(folder / "node", binaries(), free_number(), tied=True)
+    prepared = node.prepare()
+    with running(folder / "cloud.db", "--host", prepared.host) as cloud:
+        with Store(cloud.state) as store:
+            issuer_url = cloud.url + store.put_issuer("lab").path
+        try:
+            node.start(prepared, issuer_url)
+            keys = node.kubectl("get", "--raw", "/openid/v1/jwks").output.reveal()
+            with Store(cloud.state) as store:
+                store.fleet.back(Backing(ANY, node.kubeconfig.read_text(), issuer_url, keys))
+            yield Site(node, cloud, issuer_url)
+        finally:
+            node.stop()
+
+
+def free_number() -> int:
+    """Choose a node's number that no other test run of this machine has."""
+    return next(each for each in range(100, 255) if not Path("/sys/class/net", Network(each).device).exists())
+
+
+def wisp_image(folder: Path) -> Path:
+    """Build wisp's image under the name that the chart asks for."""
+    return build(IMAGE, folder / "wisp.tar")
+
+
+def ubuntu_image() -> Path:
+    """Return the image that stands for ubuntu:20.04."""
+    return standin(cache_folder(), ARCHITECTURES[platform.machine()])

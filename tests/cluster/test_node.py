@@ -1,0 +1,91 @@
+"""The node itself: what it is made of goes with it, whatever ends it."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.site import eventually, free_number
+from wisp.errors import SettingError
+from wisp.lab.cluster.binaries import binaries
+from wisp.lab.cluster.node import Node
+from wisp.lab.lasting import kept
+
+pytestmark = pytest.mark.cluster
+ISSUER = "https://issuer.test/lab"
+
+
+@pytest.fixture(name="node")
+def _node(tmp_path: Path) -> Node:
+    return Node(tmp_path / "node", binaries(), free_number(), tied=True)
+
+
+def _traces(node: Node) -> list[str]:
+    """Say what is on this machine of the node: devices, processes, control groups, mounts, rules."""
+    devices = [each.name for each in Path("/sys/class/net").glob(node.network.device)]
+    groups = [str(each) for each in Path("/sys/fs/cgroup").glob(f"*/wisp-node{node.number}")]
+    mounts = [line for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines() if _is_of(node, line)]
+    return [*devices, *groups, *mounts, *(str(each) for each in _processes(node))]
+
+
+def _is_of(node: Node, text: str) -> bool:
+    return str(node.folder) in text
+
+
+def _stop(node: Node) -> None:
+    node.stop()
+
+
+def _kill(node: Node) -> None:
+    process = kept(node.layout.process)
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    eventually(lambda: not node.is_running(), "the first process to end")
+    node.stop()
+
+
+@pytest.mark.parametrize("end", [_stop, _kill], ids=["stopped", "killed"])
+def test_nothing_is_left(node: Node, end: Callable[[Node], None]) -> None:
+    """Not a process, a device, a control group, a mount or a file; and a number is a running node's alone."""
+    node.start(node.prepare(), ISSUER)
+    try:
+        assert len(_processes(node)) >= 7
+        assert node.kubectl("get", "--raw", "/.well-known/openid-configuration").output.reveal().count(ISSUER) >= 1
+        with pytest.raises(SettingError, match=f"node number {node.number} of this machine is running"):
+            Node(node.folder.parent / "other", node.binaries, node.number).prepare()
+    finally:
+        end(node)
+    assert not node.folder.exists()
+    eventually(lambda: not _traces(node), "the last trace to go")
+
+
+def test_a_program_that_ends_is_started_again(node: Node) -> None:
+    """As kubelet would be by a machine's own supervisor."""
+    node.start(node.prepare(), ISSUER)
+    try:
+        (scheduler,) = (each for each in _processes(node) if b"kube-scheduler" in each[1])
+        os.kill(scheduler[0], signal.SIGKILL)
+        eventually(
+            lambda: any(b"kube-scheduler" in each[1] for each in _processes(node) if each != scheduler), "another"
+        )
+    finally:
+        node.stop()
+
+
+def _schedulers(node: Node) -> list[int]:
+    return [number for number, program in _processes(node) if program.endswith(b"/kube-scheduler")]
+
+
+def _processes(node: Node) -> list[tuple[int, bytes]]:
+    """Return the node's processes: ids and programs."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = each.read_bytes()
+        except OSError:
+            continue
+        if str(node.folder).encode() in command:
+            found.append((int(each.parent.name), command.partition(b"\0")[0]))
+    return found

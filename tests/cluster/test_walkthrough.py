@@ -1,0 +1,34 @@
+"""The walk-through's service account and pod in a real cluster, and the application's own question."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.site import Site
+from wisp.lab.claims import Promise, fault
+from wisp.lab.story import NAMESPACE, POD, RESOURCE, SERVICE_ACCOUNT, curl_command, step_called
+from wisp.lab.verify import Verifier
+from wisp.secret import Secret
+
+pytestmark = pytest.mark.cluster
+METADATA = "http://169.254.169.254"
+
+
+def test_the_walk_through(cluster: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """`kubectl exec ubuntu -- curl` gives the identity's token, verified by the keys that Entra publishes."""
+    identity = cluster.identity("wi-demo-identity", (NAMESPACE, SERVICE_ACCOUNT))
+    account = step_called("federated-credential").on_aks.partition("EOF\n")[2].partition("EOF")[0]
+    pod = step_called("pod").on_aks.partition("EOF\n")[2].partition("EOF")[0]
+    cluster.apply(account.replace("${USER_ASSIGNED_CLIENT_ID}", identity.client_id))
+    cluster.apply(pod)
+    cluster.ready(POD, NAMESPACE)
+    answer = json.loads(cluster.kubectl("exec", POD, "-n", NAMESPACE, "--", *curl_command(METADATA)))
+    authority = f"{cluster.cloud.url}/{identity.tenant_id}/"
+    verifier = Verifier.published(authority, Path(cluster.cloud.ca_file))
+    claims = verifier.verify(Secret(answer["access_token"]), float(answer["not_before"]) + 1).claims
+    promise = Promise(RESOURCE, identity.client_id, identity.principal_id, identity.tenant_id)
+    assert fault(claims, promise) is None
+    with capsys.disabled():
+        sys.stdout.write(f"\nkubectl exec {POD} -n {NAMESPACE} -- curl ...: {json.dumps(claims, indent=2)}\n")
