@@ -18,7 +18,7 @@ import pytest
 
 import wisp
 from tests.lab.apart import apart
-from tests.lab.traces import Process, descendants, eventually, look, members, own_namespaces
+from tests.lab.traces import Process, descendants, eventually, look, members, now, own_namespaces
 from wisp.lab.story import STEPS
 
 pytestmark = pytest.mark.system
@@ -245,9 +245,9 @@ def _inside(seen: list[Process]) -> Process:
 
 
 def _assert_gone(seen: list[Process]) -> None:
-    namespaces = own_namespaces(seen)
+    moment, namespaces = now(), own_namespaces(seen)
     assert eventually(lambda: not any(each.is_there for each in seen)), [each for each in seen if each.is_there]
-    assert eventually(lambda: members(namespaces) == [])
+    assert eventually(lambda: members(namespaces, moment) == [])
 
 
 def test_the_sidecar_is_a_user_of_its_own_without_privilege(owned: Lab) -> None:
