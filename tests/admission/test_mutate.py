@@ -325,15 +325,14 @@ def test_a_set_up_of_ones_own_in_the_old_place() -> None:
     ]
 
 
-def test_a_mount_of_ours_at_the_others_place() -> None:
-    """Moves to its own, and the other comes where it was, at once: a second time changes nothing."""
-    volume = "azure-workload-identity-legacy-" + "0" * 30
-    wrong = {"name": "app", "volumeMounts": [{"name": volume, "mountPath": MOUNT}]}
-    after = mutate(pod(wrong, volumes=[{"name": volume}]), account(), _legacy())
-    places = {each["mountPath"]: each["name"] for each in named(after, "app")["volumeMounts"]}
-    assert places["/var/run/secrets/azure/tokens"] == volume
-    assert places[MOUNT].startswith("azure-workload-identity-reserved-")
-    assert mutation(after, account(), _legacy()).operations == ()
+def test_our_mount_in_our_other_mounts_place() -> None:
+    """It goes where it belongs, and the other has its place at once, not the second time only."""
+    usual = mutate(pod(), account(), _legacy())["spec"]
+    volume = usual["volumes"][0]
+    own = {"name": "app", "volumeMounts": [{"name": volume["name"], "mountPath": "/var/run/secrets/azure/tokens"}]}
+    after = mutate(pod(own, volumes=[volume]), account(), _legacy())
+    assert named(after, "app")["volumeMounts"] == usual["containers"][0]["volumeMounts"]
+    assert mutate(after, account(), _legacy()) == after
 
 
 def test_a_mount_that_is_named_by_no_text() -> None:

@@ -6,12 +6,14 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.azure.az import new_home
+from tests.cloud.pages.browser import chromium, sight
 from tests.lab.standing.lab import Lab
 from wisp.cloud.store import Store
 from wisp.lab.claims import Promise, fault
@@ -51,11 +53,10 @@ def walkthrough() -> str:
     return text.replace("\nkubectl exec ", f"\n{_READY}kubectl exec ")
 
 
-def test_the_walk_through_word_for_word(lab: Lab) -> None:
-    """The application hears the identity's token; afterwards nothing runs, and nothing was put into the user's home."""
-    script = f'set -eu\neval "$(wisp lab env --lab {lab.folder})"\n{walkthrough()}'
+def _typed(lab: Lab, text: str) -> str:
+    """Return what was printed when `text` was typed in a shell that is the lab's."""
     done = subprocess.run(
-        ["bash", "-c", script],
+        ["bash", "-c", f'set -eu\neval "$(wisp lab env --lab {lab.folder})"\n{text}'],
         env={**lab.variables, "HOME": str(lab.home)},
         cwd=lab.home,
         stdin=subprocess.DEVNULL,
@@ -65,7 +66,17 @@ def test_the_walk_through_word_for_word(lab: Lab) -> None:
         timeout=_TIMEOUT,
     )
     assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout[done.stdout.rindex('{"access_token"') :])
+    return done.stdout
+
+
+def _answer(printed: str) -> dict[str, str]:
+    """Return what the metadata service answered last: az and kubectl have said their part before."""
+    answer: dict[str, str] = json.loads(printed[max(printed.rfind('{"access_token"'), printed.rfind('{"error"')) :])
+    return answer
+
+
+def _verified(lab: Lab, answer: Mapping[str, str]) -> Mapping[str, object]:
+    """Return the token's claims; it is the walk-through's identity's, signed by the lab's Entra."""
     with Store(lab.folder / "cloud.db") as store:
         identity = store.identity("WorkloadIdentityRG", "wi-demo-identity")
     authority = f"{lab.url}/{identity.tenant_id}/"
@@ -73,12 +84,37 @@ def test_the_walk_through_word_for_word(lab: Lab) -> None:
     claims = verifier.verify(Secret(answer["access_token"]), float(answer["not_before"]) + 1).claims
     assert fault(claims, Promise(RESOURCE, identity.client_id, identity.principal_id, identity.tenant_id)) is None
     assert claims["xms_mirid"] == identity.resource_id
+    return claims
+
+
+def test_the_walk_through_word_for_word(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """The application hears the identity's token; afterwards nothing runs, and nothing was put into the user's home."""
+    claims = _verified(lab, _answer(_typed(lab, walkthrough())))
+    with capsys.disabled():
+        sys.stdout.write(f"\nthe walk-through, word for word: {json.dumps(claims, indent=2)}\n")
     assert lab.status()["problems"] == []
     assert [each.name for each in lab.home.iterdir()] == [".ssh"]  # az's own --generate-ssh-keys
     node = json.loads((lab.folder / "node" / "process.json").read_text())["pid"]
     lab.run("down")
     assert lasting(node) is None
     assert not (lab.folder / "node").exists()
+
+
+def test_a_misspelt_subject(lab: Lab) -> None:
+    """The application hears Entra's words, the page shows where they differ, its command mends it, the token comes."""
+    misspelt = walkthrough().replace("${NAMESPACE}:wi-demo-sa", "${NAMESPACE}:wi-demo-SA")
+    refused = _answer(_typed(lab, misspelt))
+    assert refused["error"] == "invalid_client"
+    assert refused["error_description"].startswith("AADSTS7002138: ")
+    with chromium() as browser, sight(browser) as seen:
+        seen.page.goto(f"{lab.url}/")
+        seen.page.locator("[data-live] tbody tr").first.get_by_role("link").click()
+        expect(seen.page.locator(".compared mark.presented")).to_have_text("sa")
+        expect(seen.page.locator(".compared mark.expected")).to_have_text("SA")
+        remedy = seen.page.locator("pre").first.inner_text()
+    asking = walkthrough().rpartition("\nkubectl exec ")[2].strip()
+    again = f'until said=$(kubectl exec {asking}); [ "${{said#*access_token}}" != "$said" ]; do sleep 1; done'
+    _verified(lab, _answer(_typed(lab, f'NAMESPACE=kube-system\n{remedy} >/dev/null\n{again}\necho "$said"')))
 
 
 def test_a_cluster_that_was_killed_is_started_anew(lab: Lab) -> None:
@@ -100,6 +136,6 @@ def _issuer(lab: Lab) -> str:
     assert backing is not None
     given = lab.folder.parent / "given"
     given.write_text(backing.kubeconfig)
-    published = ApiServer(given, {"PATH": lab.variables["PATH"]}).published()
+    published = ApiServer(given, {"PATH": lab.variables["PATH"], "HOME": str(lab.home)}).published()
     assert (published.issuer_url, published.key_set) == (backing.issuer_url, backing.key_set)
     return published.issuer_url

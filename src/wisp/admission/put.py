@@ -28,36 +28,28 @@ def put_variables(operations: list[Operation], container: Object, path: str, var
 def put_all(operations: list[Operation], parent: Object, key: str, path: str, wanted: list[Object]) -> None:
     """Have each of `wanted` once, by name, in the list `key` of `parent`, which is at `path`.
 
-    Where a mount of another name is at the same `mountPath`, that stays, for there cannot be two; unless it is itself
-    one of `wanted` in a wrong place, which it is about to leave.
+    Where a mount of another name is at the same `mountPath`, that stays: there cannot be two.
     """
     present = objects_in(parent, key, path)
     if not present:
         operations.append(add(f"{path}/{key}", wanted))
         return
-    names = [each["name"] for each in wanted]  # no set: what is there may be named by anything
     surplus: list[int] = []
+    names = [each["name"] for each in wanted]
     for each in wanted:
-        places, in_the_way = _places(present, each, names)
+        places = [index for index, there in enumerate(present) if there.get("name") == each["name"]]
         if places:
             if not _is_right(present[places[0]], each):
                 operations.append(replace(f"{path}/{key}/{places[0]}", each))
             surplus += places[1:]
-        elif not in_the_way:
+        elif not _is_taken(each.get("mountPath", _NOWHERE), present, names):
             operations.append(add(f"{path}/{key}/-", each))
     operations += [remove(f"{path}/{key}/{index}") for index in sorted(surplus, reverse=True)]
 
 
-def _places(present: list[Object], wanted: Object, names: list[str]) -> tuple[list[int], bool]:
-    """Return where things of that name are, and whether one of none of `names` is at the same mount path."""
-    name, mount_path = wanted["name"], wanted.get("mountPath", _NOWHERE)
-    places, in_the_way = [], False
-    for index, there in enumerate(present):
-        if there.get("name") == name:
-            places.append(index)
-        elif there.get("mountPath") == mount_path and there.get("name") not in names:
-            in_the_way = True
-    return places, in_the_way
+def _is_taken(mount_path: object, present: list[Object], ours: list[str]) -> bool:
+    """Say whether something that is not ours is at a mount path; what is ours goes where it belongs."""
+    return any(there.get("mountPath") == mount_path and there.get("name") not in ours for there in present)
 
 
 def _is_right(there: Object, wanted: Object) -> bool:
