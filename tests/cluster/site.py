@@ -25,6 +25,8 @@ from wisp.lab.cluster.standin import standin
 
 IMAGE = f"wisp:{__version__}"
 NAMESPACE = "wisp-system"
+EXEMPT = "elsewhere"
+"""A namespace that the shared installation leaves alone: for one of a test's own."""
 CHART = Path(__file__).parents[2] / "charts" / "wisp"
 _PATIENCE = 120  # seconds for anything to become so
 _PAUSE = 0.2
@@ -148,7 +150,7 @@ def site(folder: Path) -> Iterator[Site]:
     """Run a cluster and its cloud until the block ends."""
     node = Node(folder / "node", binaries(), free_number(), tied=True)
     prepared = node.prepare()
-    with running(folder / "cloud.db", "--host", prepared.host) as cloud:
+    with running(folder / "cloud.db", "--host", prepared.host, "--page") as cloud:
         with Store(cloud.state) as store:
             issuer_url = cloud.url + store.put_issuer("lab").path
         try:
