@@ -41,18 +41,24 @@ def processes(container_id: str) -> list[Process]:
     return list(_those(lambda folder: group in (folder / "cgroup").read_text(encoding="utf-8")))
 
 
+def those_with(*words: str) -> list[Process]:
+    """Return the processes that have all of these words on their command lines."""
+    wanted = {word.encode() for word in words}
+    return list(_those(lambda folder: wanted <= set((folder / "cmdline").read_bytes().split(b"\0"))))
+
+
 @contextmanager
 def watched(*words: str) -> Iterator[list[Process]]:
     """Look for processes with these words on their command lines until the block ends; those seen are in the list.
 
     That is how one is caught that runs for a moment only.
     """
-    wanted, ended = {word.encode() for word in words}, threading.Event()
+    ended = threading.Event()
     found: list[Process] = []
 
     def look() -> None:
         while not ended.is_set():
-            for each in _those(lambda folder: wanted <= set((folder / "cmdline").read_bytes().split(b"\0"))):
+            for each in those_with(*words):
                 if each.pid not in {seen.pid for seen in found}:
                     found.append(each)
 

@@ -17,7 +17,7 @@ from wisp.lab.lasting import kept
 ADDRESS = "169.254.169.254"
 NODES_TOKEN = "the-node's-own-token"
 _PROGRAM = """\
-import http.server, json, sys
+import http.server, json, socketserver, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
@@ -30,7 +30,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
     def log_message(self, *about):
         pass
-server = http.server.ThreadingHTTPServer((sys.argv[1], 80), Handler)
+class Server(socketserver.ThreadingTCPServer):  # http.server's own asks DNS for its name, and waits in vain
+    allow_reuse_address = daemon_threads = True
+server = Server((sys.argv[1], 80), Handler)
 print("listening", flush=True)
 server.serve_forever()
 """

@@ -33,7 +33,7 @@ _PAUSE = 0.2
 _PROBE = {
     "apiVersion": "v1",
     "kind": "Pod",
-    "metadata": {"name": "probe", "namespace": "default", "labels": {"azure.workload.identity/use": "true"}},
+    "metadata": {"name": "probe", "labels": {"azure.workload.identity/use": "true"}},
     "spec": {"containers": [{"name": "probe", "image": "wisp.test/pause:1"}]},
 }
 """A pod that the webhook is asked about, and that is not made."""
@@ -117,9 +117,10 @@ class Site:
             raise AssertionError(f"{error}\n{events}") from None
         eventually(self.is_admitting, "the webhook's Service")
 
-    def is_admitting(self) -> bool:
+    def is_admitting(self, namespace: str = "default") -> bool:
         """Tell whether the API server comes through to the webhook: kube-proxy hears a moment later than Helm."""
-        return self.try_kubectl("create", "--dry-run=server", "-f", "-", given=json.dumps(_PROBE)).returncode == 0
+        asking = ("create", "--dry-run=server", "-n", namespace, "-f", "-")
+        return self.try_kubectl(*asking, given=json.dumps(_PROBE)).returncode == 0
 
     def _run(
         self, program: Path, arguments: tuple[str, ...], given: str | None, timeout: float

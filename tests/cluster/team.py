@@ -14,7 +14,7 @@ import urllib3
 from tests.cluster.manifests import ACCOUNT, Manifest, account, namespace
 from tests.cluster.site import Site
 from wisp.cloud.directory import ManagedIdentity
-from wisp.lab.story import RESOURCE, TOKEN_PATH
+from wisp.lab.story import TOKEN_PATH
 from wisp.lab.verify import Verifier
 from wisp.secret import Secret
 
@@ -96,7 +96,11 @@ class Team:
     def claims(self, heard: Heard) -> dict[str, object]:
         """Return what the token says that was heard: it is of this team's identity, and Entra's keys verify it."""
         assert heard.status == 200, heard
-        claims = self.verifier.verify(Secret(heard.answer["access_token"]), float(heard.answer["not_before"]) + 1).claims
+        return self.verified(heard.answer["access_token"], float(heard.answer["not_before"]) + 1)
+
+    def verified(self, token: str, now: float) -> dict[str, object]:
+        """Return what a token says: it is of this team's identity, and Entra's keys verify it."""
+        claims = self.verifier.verify(Secret(token), now).claims
         assert (claims["appid"], claims["oid"]) == (self.identity.client_id, self.identity.principal_id)
         return claims
 

@@ -35,5 +35,6 @@ def test_fifty_pods(cluster: Site, capsys: pytest.CaptureFixture[str]) -> None:
         team.claims(heard)
     assert len(team.exchanges()) == len(asking)
     team.kubectl("delete", "deployment", "crowd", "--wait=false")
+    exchanged = f"{len(asking)} exchanges for {2 * len(asking)} requests"
     with capsys.disabled():
-        sys.stdout.write(f"\n{REPLICAS} pods with sidecars: ready in {took:.1f} s; {len(asking)} exchanges for {2 * len(asking)} requests\n")
+        sys.stdout.write(f"\n{REPLICAS} pods with sidecars: ready in {took:.1f} s; {exchanged}\n")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.cluster.manifests import ACCOUNT, PREFIX, SIDECAR, UBUNTU, account, container, pod
+from tests.cluster.manifests import PREFIX, SIDECAR, account, container, pod
 from tests.cluster.site import Site
-from tests.cluster.team import Heard, Team, settle
+from tests.cluster.team import Team, settle
 
 pytestmark = pytest.mark.cluster
 SAYS = ("sh", "-c", "echo the application; exec sleep infinity")
@@ -54,20 +54,20 @@ def test_the_nodes_network_is_refused(team: Team) -> None:
 def test_a_missing_account_is_named(team: Team) -> None:
     """Who makes pod and service account in the wrong order, or misspells it, hears which one is not there."""
     said = team.refused(pod("orphan", serviceAccountName="ap"))
-    assert 'serviceaccount' in said.lower()
+    assert "serviceaccount" in said.lower()
     assert '"ap" not found' in said
 
 
 def test_kubectl_prints_the_warnings(team: Team) -> None:
     """Each mistake is a line of its own; the pod is made all the same."""
-    team.make({**account("wi-demo-identity", "unsure"), "metadata": {"name": "unsure", "annotations": {f"{PREFIX}client-id": "wi-demo-identity"}}})
+    team.make(account("wi-demo-identity", "unsure"))
     wrong = {f"{PREFIX}inject-proxy-sidecar": "false", f"{PREFIX}skip-containers": "absent", f"{PREFIX}client-id": "x"}
-    said = team.make(pod("warned", annotations=wrong, serviceAccountName="unsure"))
-    assert [line for line in said.splitlines() if line.startswith("Warning: ")] == [
-        'Warning: client-id "wi-demo-identity" of the service account is no GUID: give the identity\'s clientId, not its name',
-        "Warning: skip-containers names absent, which the pod has not",
-        'Warning: inject-proxy-sidecar is "false": no sidecar (azure-workload-identity takes any value for yes)',
-        "Warning: the annotation client-id belongs on the service account: on a pod it means nothing",
+    said = team.make(pod("warned", annotations=wrong, serviceAccountName="unsure")).splitlines()
+    assert [line.removeprefix("Warning: ") for line in said if line.startswith("Warning: ")] == [
+        'client-id "wi-demo-identity" of the service account is no GUID: give the identity\'s clientId, not its name',
+        "skip-containers names absent, which the pod has not",
+        'inject-proxy-sidecar is "false": no sidecar (azure-workload-identity takes any value for yes)',
+        "the annotation client-id belongs on the service account: on a pod it means nothing",
     ]
     assert "pod/warned created" in said
 

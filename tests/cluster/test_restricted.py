@@ -17,7 +17,7 @@ def _team(cluster: Site) -> Team:
     return settle(cluster, "restricted", enforced)
 
 
-def _ask(team: Team, header: str) -> str:
+def _ask(header: str) -> str:
     """Return a shell's command that asks as an SDK does that was told by variables."""
     return " ".join(f"'{each}'" for each in curl("", "-H")[:-1]) + f" {header} {ASKS}"
 
@@ -28,10 +28,10 @@ def test_a_restricted_pod_gets_its_token_by_variables(team: Team) -> None:
     assert "Warning" not in said
     team.ready("app")
     assert [each["name"] for each in team.get("pod", "app")["spec"]["initContainers"]] == ["azwi-proxy"]
-    right = heard(team.run("app", "sh", "-c", _ask(team, '"X-IDENTITY-HEADER: $IDENTITY_HEADER"')))
+    right = heard(team.run("app", "sh", "-c", _ask('"X-IDENTITY-HEADER: $IDENTITY_HEADER"')))
     claims = team.claims(right)
     assert claims["aud"] == "https://management.azure.com/"
-    wrong = heard(team.run("app", "sh", "-c", _ask(team, '"X-IDENTITY-HEADER: not $IDENTITY_HEADER"')))
+    wrong = heard(team.run("app", "sh", "-c", _ask('"X-IDENTITY-HEADER: not $IDENTITY_HEADER"')))
     assert (wrong.status, wrong.answer["error"]) == (401, "unauthorized")
 
 
