@@ -218,11 +218,20 @@ def test_the_header_differs_from_pod_to_pod() -> None:
 def test_resources(
     annotations: dict[str, str], requests: tuple[str | None, ...], limits: tuple[str | None, ...]
 ) -> None:
-    """The policy's, and the pod's annotations over them."""
+    """The policy's, and the pod's annotations over them: for both, as a LimitRange looks at each container."""
     after = mutate(with_sidecar(annotations=annotations), account(), POLICY)
-    resources = named(after, "azwi-proxy")["resources"]
-    assert (resources["requests"].get("cpu"), resources["requests"].get("memory")) == requests
-    assert (resources["limits"].get("cpu"), resources["limits"].get("memory")) == limits
+    for name in ("azwi-proxy", "azwi-proxy-init"):
+        resources = named(after, name)["resources"]
+        assert (resources["requests"].get("cpu"), resources["requests"].get("memory")) == requests
+        assert (resources["limits"].get("cpu"), resources["limits"].get("memory")) == limits
+
+
+def test_what_is_not_annotated_is_each_containers_own() -> None:
+    """An annotation is over the policy's for sidecar and redirect alike; for the rest they may differ."""
+    policy = replace(POLICY, redirect_resources=Resources(cpu_limit="2", memory_limit="1Gi"))
+    after = mutate(with_sidecar(annotations={"proxy-memory-limit": "64Mi"}), account(), policy)
+    assert named(after, "azwi-proxy-init")["resources"] == {"limits": {"cpu": "2", "memory": "64Mi"}}
+    assert named(after, "azwi-proxy")["resources"]["limits"] == {"cpu": "500m", "memory": "64Mi"}
 
 
 def test_no_resources() -> None:

@@ -1,5 +1,6 @@
 """A team of the shared cluster: a namespace, and in it a service account that may act as a managed identity."""
 
+import base64
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from wisp.secret import Secret
 
 METADATA = "http://169.254.169.254"
 TOKEN = METADATA + TOKEN_PATH
+TOKEN_FILE = "/var/run/secrets/azure/wi/token/azure-identity-token"
 _STATUS = "\n%{http_code}"
 _PATIENCE = 120  # seconds
 Item = TypeVar("Item")
@@ -104,6 +106,10 @@ class Team:
         assert (claims["appid"], claims["oid"]) == (self.identity.client_id, self.identity.principal_id)
         return claims
 
+    def service_account_claims(self, pod: str) -> dict[str, Any]:
+        """Return what the service account token says that is in the pod for the exchange; it verifies nothing."""
+        return payload(self.run(pod, "cat", TOKEN_FILE))
+
     @cached_property
     def verifier(self) -> Verifier:
         """What verifies Entra's tokens."""
@@ -131,6 +137,13 @@ def heard(output: str) -> Heard:
     """Read what `curl` printed."""
     text, _, status = output.rpartition("\n")
     return Heard(int(status), text)
+
+
+def payload(token: str) -> dict[str, Any]:
+    """Return the claims of a JWT (RFC 7519)."""
+    part = token.split(".")[1]
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    return claims
 
 
 def settle(site: Site, name: str, labels: dict[str, str] | None = None, *manifests: Manifest) -> Team:

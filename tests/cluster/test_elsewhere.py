@@ -1,7 +1,5 @@
 """An installation of its own for one namespace: without native sidecars, and with a custom token endpoint."""
 
-import base64
-import json
 from collections.abc import Iterator
 from urllib.parse import parse_qs
 
@@ -10,7 +8,7 @@ import pytest
 from tests.cluster.https import Asked, Listening, listening
 from tests.cluster.manifests import PREFIX, SIDECAR, Manifest, container, pod
 from tests.cluster.site import EXEMPT, Site, eventually
-from tests.cluster.team import TOKEN, Team, curl, heard, settle
+from tests.cluster.team import TOKEN, Team, curl, heard, payload, settle
 
 pytestmark = pytest.mark.cluster
 SNI_NAME = "endpoint.wisp.test"
@@ -86,12 +84,6 @@ def test_an_identity_binding_is_asked_in_the_place_of_entra(team: Team, endpoint
     assert asked.path == f"/bound/{team.identity.tenant_id}/oauth2/v2.0/token"
     form = parse_qs(asked.body.decode())
     assert form["client_id"] == [team.identity.client_id]
-    claims = _payload(form["client_assertion"][0])
+    claims = payload(form["client_assertion"][0])
     assert (claims["sub"], claims["aud"]) == (team.subject, [AUDIENCE])
     assert team.exchanges() == before
-
-
-def _payload(token: str) -> dict[str, object]:
-    part = token.split(".")[1]
-    payload: dict[str, object] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    return payload

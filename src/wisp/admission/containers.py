@@ -41,7 +41,7 @@ def redirect(sidecar: Sidecar, policy: Policy, *, guaranteed: bool) -> Object:
         "image": policy.redirect_image,
         "imagePullPolicy": policy.image_pull_policy,
         "args": ["redirect", "up", f"--proxy-port={sidecar.port}"],
-        **_resources(policy.redirect_resources, guaranteed=guaranteed),
+        **_resources(sidecar.redirect_resources, guaranteed=guaranteed),
         "securityContext": _REDIRECT_CONTEXT,
     }
 
