@@ -106,9 +106,9 @@ class Team:
         assert (claims["appid"], claims["oid"]) == (self.identity.client_id, self.identity.principal_id)
         return claims
 
-    def service_account_claims(self, pod: str) -> dict[str, Any]:
+    def service_account_claims(self, pod: str, file: str = TOKEN_FILE) -> dict[str, Any]:
         """Return what the service account token says that is in the pod for the exchange; it verifies nothing."""
-        return payload(self.run(pod, "cat", TOKEN_FILE))
+        return payload(self.run(pod, "cat", file))
 
     @cached_property
     def verifier(self) -> Verifier:

@@ -1,4 +1,4 @@
-"""An installation of its own for one namespace: without native sidecars, and with a custom token endpoint."""
+"""An installation of its own for one namespace: no native sidecars, a custom token endpoint, the token's old place."""
 
 from collections.abc import Iterator
 from urllib.parse import parse_qs
@@ -8,9 +8,10 @@ import pytest
 from tests.cluster.https import Asked, Listening, listening
 from tests.cluster.manifests import PREFIX, SIDECAR, Manifest, container, pod
 from tests.cluster.site import EXEMPT, Site, eventually
-from tests.cluster.team import TOKEN, Team, curl, heard, payload, settle
+from tests.cluster.team import TOKEN, TOKEN_FILE, Team, curl, heard, payload, settle
 
 pytestmark = pytest.mark.cluster
+OLD_TOKEN_FILE = "/var/run/secrets/azure/tokens/azure-identity-token"
 SNI_NAME = "endpoint.wisp.test"
 AUDIENCE = "api://wisp.test/binding"
 GRANTED = "what-the-endpoint-grants"
@@ -45,7 +46,8 @@ def _team(cluster: Site, endpoint: Listening) -> Iterator[Team]:
     served = f"mutatingWebhookNamespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name={EXEMPT}"
     settings = [f"customTokenEndpoint.{name}={value}" for name, value in binding.items()]
     release = {"release": "second", "namespace": "wisp-second"}
-    cluster.install("nativeSidecar=never", "replicaCount=1", served, *settings, **release)
+    settings += ["nativeSidecar=never", "replicaCount=1", "legacyTokenMount=true"]
+    cluster.install(served, *settings, **release)
     eventually(lambda: cluster.is_admitting(EXEMPT), "the second webhook's Service")
     yield team
     cluster.helm("uninstall", release["release"], "--namespace", release["namespace"])
@@ -87,3 +89,11 @@ def test_an_identity_binding_is_asked_in_the_place_of_entra(team: Team, endpoint
     claims = payload(form["client_assertion"][0])
     assert (claims["sub"], claims["aud"]) == (team.subject, [AUDIENCE])
     assert team.exchanges() == before
+
+
+def test_the_token_is_in_its_old_place_too(team: Team) -> None:
+    """Older set-ups have that path written down; it is for the same audience, and a token of its own."""
+    team.make(pod("old-fashioned", annotations={}))
+    team.ready("old-fashioned")
+    new, old = (team.service_account_claims("old-fashioned", file) for file in (TOKEN_FILE, OLD_TOKEN_FILE))
+    assert (old["aud"], old["sub"]) == (new["aud"], new["sub"]) == (["api://AzureADTokenExchange"], team.subject)

@@ -9,6 +9,7 @@ from tests.cluster.manifests import container, pod
 from tests.cluster.node_service import NODES_TOKEN, NodeService, node_service
 from tests.cluster.site import Site
 from tests.cluster.team import METADATA, TOKEN, Heard, Team, curl, heard, settle
+from wisp.lab.story import TOKEN_PATH
 
 pytestmark = pytest.mark.cluster
 ASKS = curl(TOKEN, "-H", "Metadata:true")
@@ -59,6 +60,15 @@ def test_a_pod_without_the_sidecar_hears_the_node(name: str, team: Team, service
     early = heard(team.kubectl("logs", name, "-c", "early"))
     assert early.answer["access_token"] == NODES_TOKEN
     assert len(service.asked_by(_address(team, name))) == 1
+
+
+def test_no_other_pod_reaches_the_sidecar(team: Team) -> None:
+    """It listens on the pod's own loopback: from elsewhere its port is closed, whatever the neighbour sends."""
+    team.ready("app", "without")
+    for port in (80, 8000):
+        neighbour = f"http://{_address(team, 'app')}:{port}{TOKEN_PATH}"
+        said = team.ask("without", "-H", "Metadata:true", "-H", "Host: 169.254.169.254", url=neighbour)
+        assert (said.status, "Failed to connect" in said.text) == (0, True)
 
 
 def test_what_is_not_identity_comes_from_the_node(team: Team, service: NodeService) -> None:

@@ -35,3 +35,4 @@ def test_annotations_fit_both_containers_into_it(team: Team) -> None:
     team.make(pod("fitting", container("app", resources=MEASURED), annotations=annotations))
     team.ready("fitting")
     team.claims(team.ask("fitting"))
+    assert team.get("pod", "fitting")["status"]["qosClass"] == "Guaranteed"  # as the pod's own container makes it

@@ -13,7 +13,6 @@ SHAPES: dict[str, Manifest] = {
     "another-user": {"securityContext": {"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 2000, "runAsNonRoot": True}},
     "one-process-tree": {"shareProcessNamespace": True},
     "no-api-token": {"automountServiceAccountToken": False},
-    "own-host-name": {"hostname": "app", "setHostnameAsFQDN": False, "enableServiceLinks": False},
 }
 
 
