@@ -42,3 +42,14 @@ def test_interception_is_refused_there(team: Team) -> None:
     assert 'container "azwi-proxy-init" must not include "NET_ADMIN" in securityContext.capabilities.add' in said
     assert '"azwi-proxy"' not in said
     assert '"app"' not in said
+
+
+def test_the_capability_alone_is_refused_under_baseline(cluster: Site) -> None:
+    """Pod Security `baseline` minds nothing of ours but NET_ADMIN, and takes the pod without interception."""
+    team = settle(cluster, "baseline", {"pod-security.kubernetes.io/enforce": "baseline"})
+    said = team.refused(pod("intercepted"))
+    assert (
+        'violates PodSecurity "baseline:latest": non-default capabilities '
+        '(container "azwi-proxy-init" must not include "NET_ADMIN" in securityContext.capabilities.add)'
+    ) in said
+    assert "Warning" not in team.make(pod("told", annotations=ENV_MODE))

@@ -31,7 +31,9 @@ def _python() -> Manifest:
 
 @pytest.fixture(name="team", scope="module")
 def _team(cluster: Site, tmp_path_factory: pytest.TempPathFactory) -> Team:
-    cluster.node.load(sdk.image(tmp_path_factory.mktemp("sdk")))
+    archive = sdk.image(tmp_path_factory.mktemp("sdk"))
+    cluster.node.load(archive)
+    archive.unlink()  # pytest would keep 250 MB three times
     volumes = [{"name": "sdk", "hostPath": {"path": str(sdk.packages()), "type": "Directory"}}]
     modes = {"intercepted": SKIPPING, "identified": SIDECAR, "told": ENV_MODE}
     pods = [pod(name, _python(), annotations=each, volumes=volumes) for name, each in modes.items()]
