@@ -234,6 +234,42 @@ def test_what_is_not_annotated_is_each_containers_own() -> None:
     assert named(after, "azwi-proxy")["resources"]["limits"] == {"cpu": "500m", "memory": "64Mi"}
 
 
+@pytest.mark.parametrize(
+    "measured, annotations, left",
+    [
+        pytest.param({"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}}, {}, {}, id="both"),
+        pytest.param(
+            {"limits": {"cpu": "1"}},
+            {},
+            {"requests": {"memory": "32Mi"}, "limits": {"memory": "128Mi"}},
+            id="cpu alone",
+        ),
+        pytest.param(
+            {"requests": {"cpu": "1", "memory": "1Gi"}},
+            {"proxy-memory-limit": "64Mi"},
+            {"limits": {"memory": "64Mi"}},
+            id="annotated",
+        ),
+        pytest.param(
+            {"limits": {"hugepages-2Mi": "2Mi"}},
+            {},
+            {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "500m", "memory": "128Mi"}},
+            id="something else",
+        ),
+    ],
+)
+def test_a_pod_that_is_measured_as_a_whole(
+    measured: dict[str, dict[str, str]], annotations: dict[str, str], left: dict[str, dict[str, str]]
+) -> None:
+    """Its containers' requests may not be more than its own: of what it says of itself, ours say nothing."""
+    before = with_sidecar(annotations=annotations)
+    before["spec"]["resources"] = measured
+    after = mutate(before, account(), POLICY)
+    for name in ("azwi-proxy", "azwi-proxy-init"):
+        assert named(after, name).get("resources", {}) == left
+    assert after["spec"]["resources"] == measured
+
+
 def test_no_resources() -> None:
     """The cluster may want none."""
     policy = replace(POLICY, proxy_resources=Resources(), redirect_resources=Resources())

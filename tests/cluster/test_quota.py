@@ -11,7 +11,7 @@ MEASURED = {
     "requests": {"cpu": "10m", "memory": "16Mi"},
     "limits": {"cpu": "1", "memory": "64Mi"},
 }
-HARD = {"requests.cpu": "1", "requests.memory": "256Mi", "limits.cpu": "4", "limits.memory": "512Mi", "pods": "3"}
+HARD = {"requests.cpu": "1", "requests.memory": "256Mi", "limits.cpu": "4", "limits.memory": "512Mi", "pods": "4"}
 
 
 def _quota(hard: dict[str, str]) -> Manifest:
@@ -47,3 +47,22 @@ def test_what_the_pod_says_of_the_sidecar_counts(team: Team) -> None:
         "requests": {"cpu": "50m", "memory": "32Mi"},
         "limits": {"cpu": "500m", "memory": "48Mi"},
     }
+
+
+def test_a_pod_that_is_measured_as_a_whole(team: Team) -> None:
+    """Its containers already ask for all that it has: ours ask for nothing more, and the quota counts the pod's."""
+    before = _counted(team)
+    whole = {"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"cpu": "1", "memory": "128Mi"}}
+    asks = container("app", resources={"requests": whole["requests"]})
+    team.make(pod("whole", asks, resources=whole))
+    team.ready("whole")
+    team.claims(team.ask("whole"))
+    made = team.get("pod", "whole")["spec"]
+    assert [each["resources"] for each in made["initContainers"]] == [{}, {}]
+    assert _counted(team) - before == 32
+
+
+def _counted(team: Team) -> int:
+    """Return the MiB that pods ask for, as the quota has it."""
+    counted: str = team.get("resourcequota", "all")["status"]["used"]["requests.memory"]
+    return int(counted.removesuffix("Mi"))

@@ -116,8 +116,8 @@ def _sidecar(pod: Pod, policy: Policy) -> Sidecar:
     return Sidecar(
         _port(pod.annotations),
         _mode(pod.annotations),
-        _resources(pod.annotations, policy.proxy_resources),
-        _resources(pod.annotations, policy.redirect_resources),
+        _resources(pod.annotations, _unless_measured(pod, policy.proxy_resources)),
+        _resources(pod.annotations, _unless_measured(pod, policy.redirect_resources)),
     )
 
 
@@ -141,6 +141,16 @@ def _mode(annotations: dict[str, str]) -> Mode:
         return Mode(text)
     except ValueError:
         raise PodError(f"the annotation {names.SIDECAR_MODE} is {text[:64]!r}", remedy="use redirect or env") from None
+
+
+def _unless_measured(pod: Pod, usual: Resources) -> Resources:
+    """Return the usual resources but those that the pod names as a whole: containers may not ask for more than it."""
+    measured = pod.measured
+    if not measured:
+        return usual
+    cpu = (None, None) if "cpu" in measured else (usual.cpu_request, usual.cpu_limit)
+    memory = (None, None) if "memory" in measured else (usual.memory_request, usual.memory_limit)
+    return Resources(cpu_request=cpu[0], cpu_limit=cpu[1], memory_request=memory[0], memory_limit=memory[1])
 
 
 def _resources(annotations: dict[str, str], usual: Resources) -> Resources:
