@@ -19,8 +19,8 @@ FRESH = f"{TOKEN}&bypass_cache=true"
 
 @pytest.fixture(name="team", scope="module")
 def _team(cluster: Site) -> Team:
-    team = settle(cluster, "lives", None, pod("app"), pod("other"))
-    team.ready("app", "other")
+    team = settle(cluster, "lives", None, pod("app"), pod("other"), pod("third"))
+    team.ready("app", "other", "third")
     return team
 
 
@@ -46,9 +46,24 @@ def test_a_killed_sidecar_is_back(team: Team, tmp_path: Path) -> None:
         assert service.asked_by(team.get("pod", "app")["status"]["podIP"]) == []
     team.claims(heard[-1])
     assert not any(NODES_TOKEN in each.text for each in heard)
-    assert _status(team, "app", "azwi-proxy")["restartCount"] == 1
+    eventually(lambda: _status(team, "app", "azwi-proxy")["restartCount"] == 1, "the status")  # is a little late
     assert _status(team, "app", "azwi-proxy-init")["restartCount"] == 0
     assert _status(team, "app", "app")["restartCount"] == 0
+
+
+def test_a_network_made_anew_is_redirected_anew(team: Team, tmp_path: Path) -> None:
+    """As when the node starts again: the pod has another address and no redirect until that is put up first of all."""
+    made = team.get("pod", "third")
+    (pause,) = (each for each in processes(made["metadata"]["uid"]) if each.command == ["/pause"])
+    with node_service(team.site.node, tmp_path) as service:
+        os.kill(pause.pid, signal.SIGKILL)
+        eventually(lambda: _status(team, "third", "azwi-proxy-init")["restartCount"] == 1, "the redirect's second run")
+        eventually(lambda: _status(team, "third", "app")["restartCount"] == 1, "the application's second run")
+        team.ready("third")
+        team.claims(team.ask("third"))
+        addresses = {each["status"]["podIP"] for each in (made, team.get("pod", "third"))}
+        assert len(addresses) == 2
+        assert [service.asked_by(each) for each in addresses] == [[], []]
 
 
 def _token_id(team: Team) -> str:
