@@ -121,11 +121,49 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     )
 
 
+def test_several_addresses_have_one_port(tmp_path: Path) -> None:
+    """All answer by the same certificate, with URLs that lead back the same way."""
+    with running(tmp_path / "s", "--host", "127.0.0.1", "--host", "127.0.0.2") as cloud:
+        port = cloud.url.rpartition(":")[2]
+        with urllib3.PoolManager(ca_certs=cloud.ca_file) as pool:
+            for host in ("127.0.0.1", "127.0.0.2"):
+                url = f"https://{host}:{port}"
+                assert pool.request("GET", f"{url}/").status == 200
+                told = pool.request("GET", f"{url}/metadata/endpoints?api-version=2022-09-01").json()
+                assert told["resourceManager"] == f"{url}/"
+
+
+def test_of_several_addresses_all_or_none(tmp_path: Path) -> None:
+    """One that is taken ends the start."""
+    with socket.create_server(("127.0.0.2", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = Settings(tmp_path / "s", ("127.0.0.1", "127.0.0.2"), port)
+        with pytest.raises(SettingError, match=f"cannot listen on port {port} of 127.0.0.2"):
+            serve(settings)
+
+
+@pytest.mark.parametrize(
+    "hosts, page, on",
+    [
+        (("127.0.0.1",), None, ("127.0.0.1",)),
+        (("10.0.0.1",), None, ()),
+        (("10.0.0.1", "127.0.0.1", "localhost", "::1"), None, ("127.0.0.1", "localhost", "::1")),
+        (("10.0.0.1", "127.0.0.1"), True, ("10.0.0.1", "127.0.0.1")),
+        (("127.0.0.1",), False, ()),
+    ],
+)
+def test_where_the_page_is(hosts: tuple[str, ...], page: bool | None, on: tuple[str, ...]) -> None:  # noqa: FBT001
+    """On loopback by default, elsewhere by request."""
+    settings = Settings(Path("s"), hosts, page=page)
+    assert settings.page_hosts == on
+    assert settings.has_page is bool(on)
+
+
 UNUSABLE = {
-    "host no name": ({"host": "no host"}, "no host name"),
+    "host no name": ({"hosts": ("no host",)}, "no host name"),
     "advertised url": ({"advertise": ("https://x",)}, "no host name"),
-    "host unknown": ({"host": "absent.invalid"}, "cannot listen on port 0 of absent.invalid"),
-    "host elsewhere": ({"host": "192.0.2.1"}, "cannot listen on port 0 of 192.0.2.1"),
+    "host unknown": ({"hosts": ("absent.invalid",)}, "cannot listen on port 0 of absent.invalid"),
+    "host elsewhere": ({"hosts": ("127.0.0.1", "192.0.2.1")}, "cannot listen on port [0-9]+ of 192.0.2.1"),
     "ca absent": ({"issuer_ca": Path("absent.pem")}, "CA file absent.pem cannot be used"),
 }
 

@@ -66,7 +66,7 @@ def running(place: Place, host: str, folder: Path) -> Iterator[Authority]:
             beside("the cloud", place, folder / "cloud.log", *wisp, "cloud", "serve", *arguments)
         )
         listening = _first_line(cloud)
-        certificate = _write_certificate(Settings(state, host), folder)
+        certificate = _write_certificate(Settings(state, (host,)), folder)
         command = (sys.executable, str(_STAND_IN), host, *map(str, certificate))
         stand_in = stack.enter_context(beside("the stand-in", place, folder / "stand_in.log", *command))
         yield _fill(state, folder, listening, _first_line(stand_in)["url"])

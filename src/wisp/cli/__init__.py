@@ -12,6 +12,7 @@ COMMANDS = {  # name -> help; a command's module is wisp.cli.NAME and its click 
     "cloud": "Run a local Azure: Entra's token endpoint and OIDC issuers.",
     "demo": "Show the whole story on this machine, without a cluster.",
     "inject": "Put identities into manifests, as the webhook would.",
+    "lab": "Keep a local Azure up for the real az and kubectl.",
     "redirect": "Send the pod's metadata traffic to the sidecar.",
     "run": "Run a command with a managed identity, on this machine.",
     "webhook": "Give pods their identity as they are made: the admission webhook.",

@@ -39,7 +39,15 @@ command.add_command(cluster)
 
 @command.command()
 @state_option
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    default=["127.0.0.1"],
+    show_default=True,
+    metavar="HOST",
+    help="Address to listen on; repeatable.",
+)
 @click.option("--port", default=8443, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free port.")
 @click.option("--advertise", multiple=True, metavar="HOST", help="Name or address that clients use; repeatable.")
 @click.option(
@@ -48,7 +56,7 @@ command.add_command(cluster)
 @click.option("--issuer-ca", type=_FILE, help="PEM file of CAs to trust for issuers elsewhere.")
 @click.option("--seed", type=_FILE, help="YAML or JSON file of what is to be there; see `wisp cloud seed`.")
 @click.option("--issuer-base", "issuer_bases", multiple=True, metavar="URL", help="Base URL in its issuers' URLs, too.")
-@click.option("--page/--no-page", default=None, help="Serve the web page at /; by default on a loopback --host only.")
+@click.option("--page/--no-page", default=None, help="Serve the web page at /; by default on loopback only.")
 @click.option(
     "--operation-seconds",
     default=OPERATION_SECONDS,

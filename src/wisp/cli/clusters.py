@@ -1,16 +1,14 @@
 """`wisp cloud cluster`: the managed clusters of a local cloud, and the API servers behind them."""
 
-import base64
 import sys
 from pathlib import Path
 
 import click
 
 from wisp.cli.shown import FILE, read_text, show, state_option
-from wisp.cloud.arm import kubeconfig as kubeconfigs
+from wisp.cloud.backing import whole_kubeconfig
 from wisp.cloud.cluster import ANY, Backing
 from wisp.cloud.store import Store
-from wisp.errors import SettingError
 
 
 @click.group()
@@ -34,7 +32,7 @@ def back(state: Path, name: str, kubeconfig: Path, issuer_url: str, jwks: Path |
     Without --issuer the issuer is the one that this cloud runs for the cluster: it publishes the keys of --jwks.
     """
     with Store(state) as store:
-        store.fleet.back(Backing(name, _whole(kubeconfig), issuer_url, _key_set(jwks)))
+        store.fleet.back(Backing(name, whole_kubeconfig(kubeconfig), issuer_url, _key_set(jwks)))
     show({"cluster": name, "issuerUrl": issuer_url or None, "keysGiven": jwks is not None})
 
 
@@ -64,17 +62,3 @@ def _key_set(path: Path | None) -> str:
     if path is None:
         return ""
     return sys.stdin.read() if str(path) == "-" else read_text(path)
-
-
-def _whole(path: Path) -> str:
-    """Read a kubeconfig with the files it leans on: the cloud gives it to whoever asks, elsewhere."""
-    text = read_text(path)
-    try:
-        contents = {
-            name: base64.b64encode((path.parent / file).read_bytes()).decode()
-            for name, file in kubeconfigs.files(text).items()
-        }
-    except OSError as error:
-        problem = f"a file that {path} names cannot be read ({error.strerror})"
-        raise SettingError(problem, remedy="correct the kubeconfig") from error
-    return kubeconfigs.whole(text, contents)

@@ -19,7 +19,7 @@ from wisp.cloud.pages.guard import is_this_machine
 from wisp.cloud.remote import RemoteIssuers
 from wisp.cloud.seeding import load_seed, plant
 from wisp.cloud.server import Options, create_app
-from wisp.cloud.serving import base_url, listen, run, tls_context
+from wisp.cloud.serving import base_url, listen_on, run, tls_context
 from wisp.cloud.store import Store
 from wisp.errors import SettingError
 
@@ -31,16 +31,16 @@ _ANYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 -- recognised, not bound
 class Settings:
     """How to serve the cloud kept in `state`.
 
-    `port` 0 picks a free one; `advertise` are the names and addresses that clients use, the first of them in URLs;
-    `token_lifetime` is in seconds; `issuer_ca` is trusted for issuers elsewhere, besides the system's authorities;
-    `quiet` leaves out the log line of each request; `issuer_bases` are base URLs that its issuers are known by as well,
-    though nobody need answer there; `seed` is a file of what is to be there first; a cluster takes `operation_seconds`
-    to be made, changed or deleted, a federated credential `propagation` seconds until it is heard of; `page` serves
-    the web page, by default on a loopback address only.
+    `port` 0 picks a free one, the same on all `hosts`; `advertise` are the names and addresses that clients use, the
+    first of them in URLs; `token_lifetime` is in seconds; `issuer_ca` is trusted for issuers elsewhere, besides the
+    system's authorities; `quiet` leaves out the log line of each request; `issuer_bases` are base URLs that its issuers
+    are known by as well, though nobody need answer there; `seed` is a file of what is to be there first; a cluster
+    takes `operation_seconds` to be made, changed or deleted, a federated credential `propagation` seconds until it is
+    heard of; `page` serves the web page on all addresses or on none, by default on loopback ones only.
     """
 
     state: Path
-    host: str = "127.0.0.1"
+    hosts: tuple[str, ...] = ("127.0.0.1",)
     port: int = 8443
     advertise: tuple[str, ...] = ()
     token_lifetime: int = DEFAULT_LIFETIME
@@ -54,14 +54,20 @@ class Settings:
 
     @property
     def has_page(self) -> bool:
-        """Whether the web page is served."""
-        on_loopback = self.host == "localhost" or is_this_machine(self.host)
-        return on_loopback if self.page is None else self.page
+        """Whether the web page is served, on whatever address."""
+        return bool(self.page_hosts)
+
+    @property
+    def page_hosts(self) -> tuple[str, ...]:
+        """On which of the hosts the web page is served."""
+        if self.page is None:
+            return tuple(each for each in self.hosts if each == "localhost" or is_this_machine(each))
+        return self.hosts if self.page else ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every name and address the certificate is for, the one of the base URL first."""
-        bound = () if self.host in _ANYWHERE else (self.host,)
+        bound = (each for each in self.hosts if each not in _ANYWHERE)
         return tuple(dict.fromkeys((*self.advertise, *bound, *_LOOPBACK)))
 
     @property
@@ -76,8 +82,8 @@ def serve(settings: Settings) -> None:
     _check_bases(settings.issuer_bases)
     seed = None if settings.seed is None else load_seed(settings.seed)
     elsewhere = RemoteIssuers(HttpsFetch(settings.issuer_ca), time.monotonic)
-    with Store(settings.state) as store, listen(settings.host, settings.port) as listener:
-        port = listener.getsockname()[1]
+    with Store(settings.state) as store, listen_on(settings.hosts, settings.port) as listeners:
+        port = listeners[0].getsockname()[1]
         url, *aliases = [*(base_url(each, port) for each in settings.names), *settings.issuer_bases]
         if seed is not None:
             plant(seed, store, url)
@@ -93,15 +99,21 @@ def serve(settings: Settings) -> None:
             operation_seconds=settings.operation_seconds,
             propagation=settings.propagation,
             page=settings.has_page,
+            page_on_loopback_only=settings.page is None,
         )
         app = create_app(store, url, options)
         tls = tls_context(store.authority.server_certificate(settings.names))
-        run(app, listener, tls, ready=lambda: _write_line(sys.stdout, _listening(url, settings)))
+        run(app, listeners, tls, ready=lambda: _write_line(sys.stdout, _listening(url, port, settings)))
 
 
-def _listening(url: str, settings: Settings) -> dict[str, object]:
-    page = {"page": f"{url}/"} if settings.has_page else {}
+def _listening(url: str, port: int, settings: Settings) -> dict[str, object]:
+    page = {"page": f"{base_url(_page_host(settings), port)}/"} if settings.has_page else {}
     return {"event": "listening", "url": url, "authority_host": f"{url}/", "ca_file": str(settings.ca_file), **page}
+
+
+def _page_host(settings: Settings) -> str:
+    """Return the host that the page's address names: that of the cloud's own URL where the page is there, too."""
+    return settings.names[0] if settings.page or settings.page_hosts == settings.hosts else settings.page_hosts[0]
 
 
 def _check_names(names: tuple[str, ...]) -> None:

@@ -32,7 +32,7 @@ class Options:
     `aliases` are further base URLs; `elsewhere` finds the keys of issuers that are not this cloud's own;
     `lifetime` is that of access tokens in seconds; `log` takes one record a request; long-running operations of
     Resource Manager take `operation_seconds`, a new federated credential `propagation` seconds until it is heard of;
-    `page` serves the web page.
+    `page` serves the web page, `page_on_loopback_only` where the connection came in there.
     """
 
     aliases: Sequence[str] = ()
@@ -42,6 +42,7 @@ class Options:
     operation_seconds: float = OPERATION_SECONDS
     propagation: float = 0
     page: bool = False
+    page_on_loopback_only: bool = False
 
 
 def create_app(store: Store, base_url: str, options: Options | None = None) -> Starlette:
@@ -50,7 +51,7 @@ def create_app(store: Store, base_url: str, options: Options | None = None) -> S
     site = Site(store, base_url.rstrip("/"), tuple(options.aliases))
     keys = OwnIssuers(store, site.base_urls, options.elsewhere)
     issuers = _Issuers(site)
-    record, pages = _page(site) if options.page else (None, [])
+    record, pages = _page(site, options) if options.page else (None, [])
     routes = [
         Route("/healthz", _healthy),
         Route("/oidc/{issuer}/.well-known/openid-configuration", issuers.discovery),
@@ -66,13 +67,13 @@ def create_app(store: Store, base_url: str, options: Options | None = None) -> S
     )
 
 
-def _page(site: Site) -> tuple[Callable[[Heard], None], list[Route]]:
+def _page(site: Site, options: Options) -> tuple[Callable[[Heard], None], list[Route]]:
     """Return the page's routes, and what keeps note of exchanges for it; a cloud without a page loads no templates."""
     from wisp.cloud.pages.record import Record  # noqa: PLC0415 -- as said
     from wisp.cloud.pages.routes import Pages  # noqa: PLC0415
 
     record = Record(site.store)
-    return record, Pages(site, record).routes()
+    return record, Pages(site, record, on_loopback_only=options.page_on_loopback_only).routes()
 
 
 @dataclass(frozen=True)

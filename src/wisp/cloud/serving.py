@@ -1,11 +1,12 @@
 """The listening process: a socket, TLS from the cloud's own CA, uvicorn around the application, and signals."""
 
+import contextlib
 import os
 import signal
 import socket
 import ssl
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -29,6 +30,17 @@ def listen(host: str, port: int) -> socket.socket:
         raise SettingError(
             f"cannot listen on port {port} of {host} ({reason})", remedy="choose another --host or --port"
         ) from error
+
+
+@contextlib.contextmanager
+def listen_on(hosts: Sequence[str], port: int) -> Iterator[list[socket.socket]]:
+    """Listen on the same port of every host, for as long as the block lasts; raises `SettingError`."""
+    with contextlib.ExitStack() as stack:
+        listeners: list[socket.socket] = []
+        for host in hosts:
+            taken = listeners[0].getsockname()[1] if listeners else port
+            listeners.append(stack.enter_context(listen(host, taken)))
+        yield listeners
 
 
 def _bound(family: int, address: tuple[str | int | bytes, ...]) -> socket.socket:
@@ -90,8 +102,8 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def run(app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext, ready: Callable[[], None]) -> None:
-    """Serve `app` on `listener` until SIGTERM or SIGINT; calls `ready` once connections are accepted."""
+def run(app: ASGIApp, listeners: list[socket.socket], tls: ssl.SSLContext, ready: Callable[[], None]) -> None:
+    """Serve `app` on `listeners` until SIGTERM or SIGINT; calls `ready` once connections are accepted."""
     config = uvicorn.Config(
         app,
         ssl_context_factory=lambda config, default: tls,  # noqa: ARG005 -- uvicorn's signature
@@ -101,4 +113,4 @@ def run(app: ASGIApp, listener: socket.socket, tls: ssl.SSLContext, ready: Calla
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
     )
-    _Server(config, ready).run(sockets=[listener])
+    _Server(config, ready).run(sockets=listeners)

@@ -116,6 +116,12 @@ class Component:
             line += said
         return line
 
+    def let_go(self) -> None:
+        """Let it outlive this process: it is not read from any more, and not waited for."""
+        assert self._started.stdout is not None  # noqa: S101 -- whoever starts it makes the pipe
+        self._started.stdout.close()
+        self._started.returncode = 0
+
     def failure(self, what: str, *said: str) -> FailedError:
         """Make the error that says what it did not do, with what others `said` and the end of its log."""
         log = (*said, *(f"{self._name}: {line}" for line in self.log_tail()))

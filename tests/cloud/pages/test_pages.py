@@ -6,7 +6,7 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.cloud.asgi import Answer, Client
 from tests.cloud.pages.conftest import HOST, From
@@ -14,6 +14,7 @@ from tests.cloud.world import ARM, BASE_URL, SUBJECT, World
 from wisp.cloud.pages import guard
 from wisp.cloud.pages.guard import PROTECTION
 from wisp.cloud.pages.record import KEPT
+from wisp.cloud.server import Options, create_app
 from wisp.cloud.signing import new_rsa_key
 
 GUID = "11111111-2222-4333-8444-555555555555"
@@ -279,6 +280,31 @@ def test_a_refused_exchange_has_no_token_to_show(paged: World) -> None:
     """There is none, whoever asks."""
     paged.present(sub="x")
     assert paged.client.post(_newest(paged), {"mark": "0" * 64}).status == 404
+
+
+class At:
+    """ASGI middleware: connections came in at `address`."""
+
+    def __init__(self, app: ASGIApp, address: str) -> None:
+        self._app = app
+        self._address = address
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        await self._app({**scope, "server": (self._address, 8443)}, receive, send)
+
+
+@pytest.mark.parametrize("path", ["/", "/exchanges", "/exchanges/news", "/exchanges/x", "/page/style.css"])
+def test_a_page_on_loopback_is_not_on_other_addresses_of_the_same_cloud(world: World, path: str) -> None:
+    """Pods that reach the cloud at its other address find no page, whatever Host they send; nor does a nameless one."""
+    app = create_app(world.store, BASE_URL, Options(page=True, page_on_loopback_only=True))
+    with Client(At(app, "127.0.0.1"), HOST) as here:
+        assert "content-security-policy" in here.get(path).headers
+    for each in (At(app, "10.201.0.1"), At(app, "fd00::1"), app):
+        with Client(each, HOST) as elsewhere:
+            answer = elsewhere.get(path)
+            assert (answer.status, answer.json()) == (404, {"error": "Not Found", "path": path})
+            assert elsewhere.get("/healthz").status == 200
 
 
 OURS = ["cloud.test:8443", "CLOUD.test", "127.0.0.1:8443", "127.0.0.1:9999", "[::1]:8443", "[::1]"]

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Collection, Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -35,14 +36,20 @@ _MISDIRECTED = (
 
 
 class Guard:
-    """ASGI middleware of every route of the page: `hosts` are the names that it answers to, whatever the port."""
+    """ASGI middleware of every route of the page: `hosts` are the names that it answers to, whatever the port.
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
+    `on_loopback_only`: there is no page on connections that came in at another address.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str], *, on_loopback_only: bool = False) -> None:
         self._app = app
         self._hosts = hosts
+        self._on_loopback_only = on_loopback_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 421 to other hosts (RFC 9110 §15.5.20), and protect whatever is sent."""
+        if self._on_loopback_only and not is_this_machine((scope.get("server") or ("",))[0]):
+            raise HTTPException(404)
         meant = is_for(Headers(scope=scope).getlist("host"), self._hosts)
         app = self._app if meant else PlainTextResponse(_MISDIRECTED, 421)
 

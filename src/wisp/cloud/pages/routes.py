@@ -25,19 +25,20 @@ _FORM_LIMIT = 1024  # bytes
 
 
 class Pages:
-    """The page of the cloud at `site`, whose exchanges are in `record`."""
+    """The page of the cloud at `site`, whose exchanges are in `record`; on other addresses there may be none."""
 
-    def __init__(self, site: Site, record: Record) -> None:
+    def __init__(self, site: Site, record: Record, *, on_loopback_only: bool = False) -> None:
         self._site = site
         self._record = record
         self._views = Views(site, record)
         self._seal = Seal()
+        self._on_loopback_only = on_loopback_only
         self._hosts = frozenset(host_of(urlsplit(each).netloc) for each in site.base_urls)
         self._templates = environment()
 
     def routes(self) -> list[Route]:
         """Return the routes, each behind the guard."""
-        route = partial(Route, middleware=[Middleware(Guard, hosts=self._hosts)])
+        route = partial(Route, middleware=[self._guard()])
         return [
             route("/", self.overview),
             route("/exchanges", self.exchanges),
@@ -46,6 +47,9 @@ class Pages:
             route("/exchanges/{trace_id}", self.reveal, methods=["POST"]),
             route("/page/{name}", _static),
         ]
+
+    def _guard(self) -> Middleware:
+        return Middleware(Guard, hosts=self._hosts, on_loopback_only=self._on_loopback_only)
 
     async def overview(self, request: Request) -> Response:
         """Answer the front page."""

@@ -1,0 +1,102 @@
+"""The cluster that `wisp lab up --cluster` starts: a node on this machine, with wisp's image in it."""
+
+import platform
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+import wisp
+from wisp.errors import SettingError, ToolError
+from wisp.lab.building import cache_folder
+from wisp.lab.cluster.binaries import binaries, folder
+from wisp.lab.cluster.network import Network
+from wisp.lab.cluster.node import ARCHITECTURES, Node, Prepared
+from wisp.lab.cluster.standin import UBUNTU, standin
+from wisp.lab.standing.places import Places, write
+
+_NUMBERS = range(100)  # of the 255 that there are
+
+
+class NodeCluster:
+    """The node of the lab in `places`, with the walk-through's image in it besides wisp's: it can pull none itself.
+
+    Its number is the lab's for good: its addresses, and so the issuer's URL, depend on it.
+    """
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._number_file = places.folder / "node.number"
+        self._prepared: tuple[Prepared, Path] | None = None
+
+    @property
+    def _node(self) -> Node:
+        number = int(self._number_file.read_text(encoding="ascii")) if self._number_file.exists() else 0
+        return Node(self._places.folder / "node", folder(cache_folder()), number)
+
+    def prepare(self, image: Path | None) -> str:
+        """Make its network, unless it runs; return this machine's address in it. Kubernetes is built now if need be."""
+        if self.is_running():
+            return self._node.network.host
+        archive = image or Path(wisp.__file__).parents[2] / "dist" / "wisp-image.tar"
+        if not archive.is_file():
+            problem = f"there is no image to run in the cluster ({archive})"
+            raise SettingError(problem, remedy="`make image` in a checkout makes it; or name one: --image-archive FILE")
+        binaries()
+        if not self._number_file.exists():
+            write(self._number_file, str(_free_number()))
+        self.stop()
+        prepared = self._node.prepare()
+        self._prepared = prepared, archive
+        return prepared.host
+
+    def start(self, issuer_url: str, load: Sequence[Path]) -> Path:
+        """Start it, unless it runs, and load the images; return its kubeconfig."""
+        if self._prepared is not None:
+            try:
+                self._start(*self._prepared, issuer_url)
+            except BaseException:
+                self._node.stop()
+                raise
+        for each in load:
+            self._node.load(each)
+        if shutil.which("kubectl") is None:
+            link = self._places.programs / "kubectl"
+            link.unlink(missing_ok=True)
+            link.symlink_to(self._node.binaries / "kubectl")
+        return self._node.kubeconfig
+
+    def _start(self, prepared: Prepared, archive: Path, issuer_url: str) -> None:
+        self._node.start(prepared, issuer_url)
+        self._node.load(archive)
+        self._load_standin()
+        self._whole.touch(0o600)
+
+    @property
+    def _whole(self) -> Path:
+        """A file that is there once the node has all that it needs: whoever started it may have been killed before."""
+        return self._node.folder / "whole"
+
+    def _load_standin(self) -> None:
+        """Load what stands for the walk-through's ubuntu:20.04, where that can be made; all else works without."""
+        try:
+            self._node.load(standin(cache_folder(), ARCHITECTURES[platform.machine()]))
+        except ToolError as error:
+            click.echo(f"wisp: note: {UBUNTU} is not in the cluster: {error}", err=True)
+
+    def stop(self) -> None:
+        """End it; nothing happens when there is none."""
+        if self._node.folder.exists():
+            self._node.stop()
+
+    def is_running(self) -> bool:
+        """Tell whether it runs, and is whole."""
+        return self._node.is_running() and self._whole.exists()
+
+
+def _free_number() -> int:
+    for each in _NUMBERS:
+        if not Path("/sys/class/net", Network(each).device).exists():
+            return each
+    raise SettingError("there are a hundred clusters on this machine", remedy="end one: `wisp lab down`")

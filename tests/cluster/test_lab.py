@@ -1,0 +1,141 @@
+"""The whole walk-through, word for word: `wisp lab up --cluster`, then docs/lab.md by the real az and kubectl."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.azure.az import new_home
+from tests.cloud.pages.browser import chromium, sight
+from tests.lab.standing.lab import Lab
+from wisp.cloud.store import Store
+from wisp.lab.claims import Promise, fault
+from wisp.lab.lasting import kept, lasting
+from wisp.lab.standing.apiserver import ApiServer
+from wisp.lab.story import RESOURCE
+from wisp.lab.verify import Verifier
+from wisp.secret import Secret
+
+pytestmark = [pytest.mark.cluster]
+_TEXT = (Path(__file__).parents[2] / "docs" / "lab.md").read_text(encoding="utf-8")
+_TIMEOUT = 600  # seconds for all of it
+_READY = "kubectl wait --for=condition=Ready pod/ubuntu -n $NAMESPACE --timeout=120s >/dev/null\n"
+
+
+@pytest.fixture(name="lab")
+def _lab(tmp_path: Path, images: list[Path]) -> Iterator[Lab]:
+    """Let a lab stand with a cluster of its own."""
+    new_home(tmp_path / "az")
+    home = tmp_path / "home"
+    home.mkdir()
+    path = f"{tmp_path / 'az/bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    cache = os.environ.get("XDG_CACHE_HOME", f"{os.environ['HOME']}/.cache")
+    lab = Lab(tmp_path / "lab", home, {"PATH": path, "XDG_CACHE_HOME": cache})
+    try:
+        lab.up("--cluster", f"--image-archive={images[0]}")
+        yield lab
+    finally:
+        lab.run("down")
+
+
+def walkthrough() -> str:
+    """Return the text of docs/lab.md's walk-through, which waits for the pod before it asks in it."""
+    section = _TEXT.partition("## The walk-through")[2].partition("\n## ")[0]
+    text = "".join(re.findall(r"```bash\n(.*?)```", section, re.DOTALL))
+    assert text.count("\nkubectl exec ") == 1
+    return text.replace("\nkubectl exec ", f"\n{_READY}kubectl exec ")
+
+
+def _typed(lab: Lab, text: str) -> str:
+    """Return what was printed when `text` was typed in a shell that is the lab's."""
+    done = subprocess.run(
+        ["bash", "-c", f'set -eu\neval "$(wisp lab env --lab {lab.folder})"\n{text}'],
+        env={**lab.variables, "HOME": str(lab.home)},
+        cwd=lab.home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_TIMEOUT,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _answer(printed: str) -> dict[str, str]:
+    """Return what the metadata service answered last: az and kubectl have said their part before."""
+    answer: dict[str, str] = json.loads(printed[max(printed.rfind('{"access_token"'), printed.rfind('{"error"')) :])
+    return answer
+
+
+def _verified(lab: Lab, answer: Mapping[str, str]) -> Mapping[str, object]:
+    """Return the token's claims; it is the walk-through's identity's, signed by the lab's Entra."""
+    with Store(lab.folder / "cloud.db") as store:
+        identity = store.identity("WorkloadIdentityRG", "wi-demo-identity")
+    authority = f"{lab.url}/{identity.tenant_id}/"
+    verifier = Verifier.published(authority, lab.folder / "cloud.db.ca.pem")
+    claims = verifier.verify(Secret(answer["access_token"]), float(answer["not_before"]) + 1).claims
+    assert fault(claims, Promise(RESOURCE, identity.client_id, identity.principal_id, identity.tenant_id)) is None
+    assert claims["xms_mirid"] == identity.resource_id
+    return claims
+
+
+def test_the_walk_through_word_for_word(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """The application hears the identity's token; afterwards nothing runs, and nothing was put into the user's home."""
+    claims = _verified(lab, _answer(_typed(lab, walkthrough())))
+    with capsys.disabled():
+        sys.stdout.write(f"\nthe walk-through, word for word: {json.dumps(claims, indent=2)}\n")
+    assert lab.status()["problems"] == []
+    assert [each.name for each in lab.home.iterdir()] == [".ssh"]  # az's own --generate-ssh-keys
+    node = json.loads((lab.folder / "node" / "process.json").read_text())["pid"]
+    lab.run("down")
+    assert lasting(node) is None
+    assert not (lab.folder / "node").exists()
+
+
+def test_a_misspelt_subject(lab: Lab) -> None:
+    """The application hears Entra's words, the page shows where they differ, its command mends it, the token comes."""
+    misspelt = walkthrough().replace("${NAMESPACE}:wi-demo-sa", "${NAMESPACE}:wi-demo-SA")
+    refused = _answer(_typed(lab, misspelt))
+    assert refused["error"] == "invalid_client"
+    assert refused["error_description"].startswith("AADSTS7002138: ")
+    with chromium() as browser, sight(browser) as seen:
+        seen.page.goto(f"{lab.url}/")
+        seen.page.locator("[data-live] tbody tr").first.get_by_role("link").click()
+        expect(seen.page.locator(".compared mark.presented")).to_have_text("sa")
+        expect(seen.page.locator(".compared mark.expected")).to_have_text("SA")
+        remedy = seen.page.locator("pre").first.inner_text()
+    asking = walkthrough().rpartition("\nkubectl exec ")[2].strip()
+    again = f'until said=$(kubectl exec {asking}); [ "${{said#*access_token}}" != "$said" ]; do sleep 1; done'
+    _verified(lab, _answer(_typed(lab, f'NAMESPACE=kube-system\n{remedy} >/dev/null\n{again}\necho "$said"')))
+
+
+def test_a_cluster_that_was_killed_is_started_anew(lab: Lab) -> None:
+    """Status says so; up makes another, whose pods find the same Entra and issuer, with the webhook in it."""
+    before = _issuer(lab), lab.pid
+    process = kept(lab.folder / "node" / "process.json")
+    assert process is not None
+    assert process.end(signal.SIGKILL, 10)
+    assert lab.status()["problems"] == ["the lab's cluster has ended: `wisp lab up` starts a new one"]
+    assert "The lab runs already" in lab.up()
+    assert (_issuer(lab), lab.pid) == before
+    assert lab.status()["problems"] == []
+
+
+def _issuer(lab: Lab) -> str:
+    """Return whose tokens the API server issues, by the kubeconfig that the cloud gives."""
+    with Store(lab.folder / "cloud.db") as store:
+        backing = store.fleet.backing("any cluster")
+    assert backing is not None
+    given = lab.folder.parent / "given"
+    given.write_text(backing.kubeconfig)
+    published = ApiServer(given, {"PATH": lab.variables["PATH"]}).published()
+    assert (published.issuer_url, published.key_set) == (backing.issuer_url, backing.key_set)
+    return published.issuer_url
