@@ -146,7 +146,7 @@ def payload(token: str) -> dict[str, Any]:
     return claims
 
 
-def settle(site: Site, name: str, labels: dict[str, str] | None = None, *manifests: Manifest) -> Team:
+def settle(site: Site, name: str, *manifests: Manifest, labels: dict[str, str] | None = None) -> Team:
     """Make a team whose namespace, and identity, is called `name`, and whatever it has from the beginning."""
     team = Team(site, name, site.identity(name, (name, ACCOUNT)))
     site.apply(namespace(name, labels or {}))

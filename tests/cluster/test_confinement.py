@@ -43,7 +43,7 @@ def _caught(cluster: Site) -> Caught:
         f"{PREFIX}proxy-cpu-limit": "100m",  # slow enough for the redirect to be seen
     }
     with watched("redirect", "up", f"--proxy-port={PORT}") as redirects:
-        team = settle(cluster, "confinement", None, pod("app", annotations=annotations))
+        team = settle(cluster, "confinement", pod("app", annotations=annotations))
         team.ready("app")
     assert redirects, "the redirect's process was not seen"
     return Caught(team, team.get("pod", "app"), redirects[0])

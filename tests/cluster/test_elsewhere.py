@@ -35,7 +35,7 @@ def _endpoint(cluster: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def _team(cluster: Site, endpoint: Listening) -> Iterator[Team]:
     """Make the team of a namespace that the shared installation leaves alone, and one that serves it only."""
     ca: Manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "endpoint"}}
-    team = settle(cluster, EXEMPT, None, {**ca, "data": {"ca.crt": endpoint.ca}})
+    team = settle(cluster, EXEMPT, {**ca, "data": {"ca.crt": endpoint.ca}})
     binding = {
         "annotationSuffix": "binding",
         "audience": AUDIENCE,

@@ -17,7 +17,6 @@ def _team(cluster: Site) -> Team:
     return settle(
         cluster,
         "habits",
-        None,
         pod("app", container("app", *SAYS)),
         pod("partly", container("app"), container("other"), annotations=skipping),
     )

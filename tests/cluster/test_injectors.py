@@ -83,7 +83,7 @@ def _server(cluster: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture(name="team", scope="module")
 def _team(cluster: Site, server: Listening) -> Team:
     assert server.asked
-    return settle(cluster, "injectors", None, *(_pod(order) for order in ORDERS))
+    return settle(cluster, "injectors", *(_pod(order) for order in ORDERS))
 
 
 def _names(containers: list[dict[str, Any]]) -> list[str]:

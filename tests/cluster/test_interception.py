@@ -30,7 +30,6 @@ def _team(cluster: Site, service: NodeService) -> Team:
     return settle(
         cluster,
         "interception",
-        None,
         pod("app", initContainers=[early]),
         pod("without", initContainers=[early], labels={}, annotations={}),
         pod("unasked", initContainers=[early], annotations={}),

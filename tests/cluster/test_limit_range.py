@@ -18,7 +18,7 @@ BOUNDS: Manifest = {
 @pytest.fixture(name="team", scope="module")
 def _team(cluster: Site) -> Team:
     bounds: Manifest = {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "bounds"}}
-    return settle(cluster, "limits", None, {**bounds, "spec": {"limits": [BOUNDS]}})
+    return settle(cluster, "limits", {**bounds, "spec": {"limits": [BOUNDS]}})
 
 
 def test_the_charts_resources_are_refused_there(team: Team) -> None:

@@ -20,7 +20,7 @@ def _quota(hard: dict[str, str]) -> Manifest:
 
 @pytest.fixture(name="team", scope="module")
 def _team(cluster: Site) -> Team:
-    team = settle(cluster, "quota", None, _quota(HARD))
+    team = settle(cluster, "quota", _quota(HARD))
     eventually(lambda: "used" in team.get("resourcequota", "all").get("status", {}), "the quota's first count")
     return team
 

@@ -14,7 +14,7 @@ ASKS = '"$IDENTITY_ENDPOINT?api-version=2019-08-01&resource=https://management.a
 @pytest.fixture(name="team", scope="module")
 def _team(cluster: Site) -> Team:
     enforced = {f"pod-security.kubernetes.io/{each}": "restricted" for each in ("enforce", "warn")}
-    return settle(cluster, "restricted", enforced)
+    return settle(cluster, "restricted", labels=enforced)
 
 
 def _ask(header: str) -> str:
@@ -46,7 +46,7 @@ def test_interception_is_refused_there(team: Team) -> None:
 
 def test_the_capability_alone_is_refused_under_baseline(cluster: Site) -> None:
     """Pod Security `baseline` minds nothing of ours but NET_ADMIN, and takes the pod without interception."""
-    team = settle(cluster, "baseline", {"pod-security.kubernetes.io/enforce": "baseline"})
+    team = settle(cluster, "baseline", labels={"pod-security.kubernetes.io/enforce": "baseline"})
     said = team.refused(pod("intercepted"))
     assert (
         'violates PodSecurity "baseline:latest": non-default capabilities '

@@ -37,7 +37,7 @@ def _team(cluster: Site, tmp_path_factory: pytest.TempPathFactory) -> Team:
     volumes = [{"name": "sdk", "hostPath": {"path": str(sdk.packages()), "type": "Directory"}}]
     modes = {"intercepted": SKIPPING, "identified": SIDECAR, "told": ENV_MODE}
     pods = [pod(name, _python(), annotations=each, volumes=volumes) for name, each in modes.items()]
-    return settle(cluster, "sdk", None, *pods)
+    return settle(cluster, "sdk", *pods)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ SHAPES: dict[str, Manifest] = {
 
 @pytest.fixture(name="team", scope="module")
 def _team(cluster: Site) -> Team:
-    return settle(cluster, "shapes", None, *(pod(name, **spec) for name, spec in SHAPES.items()))
+    return settle(cluster, "shapes", *(pod(name, **spec) for name, spec in SHAPES.items()))
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -14,7 +14,7 @@ SAYS_GOOD_BYE = f"trap 'sleep 1; {ASKS}; exit' TERM; sleep infinity & wait"
 def test_the_application_can_ask_to_the_end(cluster: Site) -> None:
     """The sidecar ends after the pod's own containers: one that asks a second after it was told to end is answered."""
     asks_late = pod("app", container("app", "sh", "-c", SAYS_GOOD_BYE), terminationGracePeriodSeconds=30)
-    team = settle(cluster, "shutdown", None, asks_late)
+    team = settle(cluster, "shutdown", asks_late)
     team.ready("app")
     team.kubectl("patch", "pod", "app", "-p", '{"spec": {"activeDeadlineSeconds": 1}}')  # ends it, and leaves its log
     team.ended("app", "Failed")

@@ -19,7 +19,7 @@ FRESH = f"{TOKEN}&bypass_cache=true"
 
 @pytest.fixture(name="team", scope="module")
 def _team(cluster: Site) -> Team:
-    team = settle(cluster, "lives", None, pod("app"), pod("other"), pod("third"))
+    team = settle(cluster, "lives", pod("app"), pod("other"), pod("third"))
     team.ready("app", "other", "third")
     return team
 

@@ -25,7 +25,7 @@ def _cron_job() -> Manifest:
 
 @pytest.fixture(name="team", scope="module")
 def _team(cluster: Site) -> Team:
-    team = settle(cluster, "workloads", None, *(_lasting(kind) for kind in LASTING), _cron_job())
+    team = settle(cluster, "workloads", *(_lasting(kind) for kind in LASTING), _cron_job())
     team.kubectl("create", "job", "tonight", "--from=cronjob/nightly")
     return team
 
