@@ -1,5 +1,7 @@
 """What people do with pods, and what kubectl tells them."""
 
+import json
+
 import pytest
 
 from tests.cluster.manifests import PREFIX, SIDECAR, account, container, pod
@@ -48,6 +50,14 @@ def test_the_nodes_network_is_refused(team: Team) -> None:
     assert "leave out hostNetwork or the annotation azure.workload.identity/inject-proxy-sidecar" in said
     team.make(pod("host", annotations={}, hostNetwork=True))
     team.ready("host")
+
+
+def test_a_static_pods_mirror_is_let_by(team: Team) -> None:
+    """An API server takes no service account token in one: with ours in it, nobody could see the static pod."""
+    mirror = pod("static", annotations={**SIDECAR, "kubernetes.io/config.mirror": "5b0e5c8f"}, nodeName="node1")
+    del mirror["spec"]["serviceAccountName"]
+    asked = ("create", "-n", team.namespace, "--dry-run=server", "-o", "name", "-f", "-")
+    assert team.site.kubectl(*asked, given=json.dumps(mirror)) == "pod/static\n"
 
 
 def test_a_missing_account_is_named(team: Team) -> None:

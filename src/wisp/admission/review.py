@@ -13,7 +13,7 @@ import msgspec
 from wisp.admission.advice import advice_unlabelled
 from wisp.admission.contract import Policy
 from wisp.admission.mutate import mutation
-from wisp.admission.names import USE
+from wisp.admission.names import MIRROR, USE
 from wisp.admission.patch import Operation
 from wisp.admission.shape import Object, PodError
 from wisp.errors import WispError
@@ -103,9 +103,10 @@ def _said(value: object) -> str:
 def account_wanted(review: Review) -> AccountRef | None:
     """Return the service account whose annotations decide about the pod; None where nothing is to be put in.
 
-    That is: the pod has not the label, is not being made, or is no pod at all (`decide` says so).
+    That is: the pod has not the label, is not being made, is a static pod's mirror, or is no pod at all (`decide` says
+    so).
     """
-    if review.operation != "CREATE" or review.subresource or not is_labelled(review.pod):
+    if review.operation != "CREATE" or review.subresource or not is_labelled(review.pod) or _is_mirror(review.pod):
         return None
     spec = review.pod.get("spec")
     name = spec.get("serviceAccountName") if type(spec) is dict else None
@@ -117,6 +118,12 @@ def is_labelled(pod: Object) -> bool:
     metadata = pod.get("metadata")
     labels = metadata.get("labels") if type(metadata) is dict else None
     return type(labels) is dict and labels.get(USE) == "true"
+
+
+def _is_mirror(pod: Object) -> bool:
+    """Say whether it shows a static pod: API servers refuse a mirror with a service account token, and hide the pod."""
+    annotations = pod["metadata"].get("annotations")
+    return type(annotations) is dict and MIRROR in annotations
 
 
 def decide(review: Review, account: Object | None, policy: Policy) -> Decision:
