@@ -98,6 +98,39 @@ def test_what_is_left_alone() -> None:
     assert inject("").printed == ""
 
 
+@pytest.mark.parametrize(
+    "text, printed",
+    [
+        pytest.param("# whose\n\nkind: A\n---\nkind: B\n", "# whose\n\nkind: A\n---\nkind: B\n", id="comments first"),
+        pytest.param("# whose\n--- # mine\nkind: A\n", "# whose\n# mine\nkind: A\n", id="comments before a mark"),
+        pytest.param("\ufeffkind: A\r\n---\r\nkind: B\r\n", "kind: A\n---\nkind: B\n", id="CRLF and BOM"),
+        pytest.param("a: |+\n  x\n\n---\nkind: B", "a: |+\n  x\n\n---\nkind: B\n", id="empty lines that are text"),
+        pytest.param("%YAML 1.1\n---\nkind: A\n...\n%YAML 1.1\n---\nb: 1\n", "kind: A\n---\nb: 1\n", id="directives"),
+        pytest.param('{"a": 1e3}\n{"b": [\n]}\n"c"', '{"a": 1e3}\n---\n{"b": [\n]}\n---\n"c"\n', id="JSON"),
+    ],
+)
+def test_what_stands_around_documents(text: str, printed: str) -> None:
+    """What is of a document stays, what parts it from others is made anew."""
+    assert inject(text).printed == printed
+
+
+def test_json_is_read_again() -> None:
+    """Several documents of JSON, as they are printed, are what they were."""
+    documents = "\n---\n".join((json.dumps(account()), json.dumps(pod(serviceAccountName="app")), "- 1", "text"))
+    printed = inject(documents, "-o", "json").printed
+    assert printed.count("AZURE_CLIENT_ID") == 1
+    assert inject(printed, "-o", "json").printed == printed
+    assert '"n": 1000,' in inject('{"n": 1e3, "m": 0.5}{"n": 1e3}', "-o", "json").printed
+
+
+def test_keys_are_text() -> None:
+    """As for kubectl, which reads manifests into JSON."""
+    text = f"{yaml.dump(pod())}novel: {{8080: a, on: b, n: c, 2.5: d}}\n"
+    novel = {"8080": "a", "true": "b", "false": "c", "2.5": "d"}
+    assert json.loads(inject(text, "-o", "json").printed)["novel"] == novel
+    assert yaml.safe_load(inject(text).printed)["novel"] == novel
+
+
 def test_all() -> None:
     """Templates without the label are injected when asked for."""
     bare = workload("Deployment", {"template": {"spec": {"containers": [{"name": "app"}]}}})
@@ -130,7 +163,8 @@ def test_text_stays_text() -> None:
         ("0o755", 493),
         ("-0x1F", -31),
         ("1_000", 1000),
-        ("1e3", 1000.0),
+        ("1e3", 1000),
+        ("1e21", 1e21),
         (".5", 0.5),
         ("12:30", "12:30"),
         ("2024-01-01", "2024-01-01"),
@@ -139,12 +173,15 @@ def test_text_stays_text() -> None:
         ('"1e3"', "1e3"),
         ("1.2.3", "1.2.3"),
         ("0b11", 3),
+        ("08", 8),
+        ("1.", 1),
+        ("1e400", "1e400"),
     ],
 )
 def test_scalars_are_read_as_kubectl_reads_them(text: str, value: object) -> None:
     """And written so that they are read as the same."""
     ran = inject(f"{yaml.dump(pod())}novel: {text}\n", "-o", "json")
-    assert json.loads(ran.printed)["novel"] == value
+    assert repr(json.loads(ran.printed)["novel"]) == repr(value)
     again = inject(inject(f"{yaml.dump(pod())}novel: {text}\n").printed, "-o", "json")
     assert json.loads(again.printed)["novel"] == value
 

@@ -370,6 +370,16 @@ def test_a_set_up_of_ones_own_in_the_old_place() -> None:
     ]
 
 
+def test_our_mount_in_our_other_mounts_place() -> None:
+    """It goes where it belongs, and the other has its place at once, not the second time only."""
+    usual = mutate(pod(), account(), _legacy())["spec"]
+    volume = usual["volumes"][0]
+    own = {"name": "app", "volumeMounts": [{"name": volume["name"], "mountPath": "/var/run/secrets/azure/tokens"}]}
+    after = mutate(pod(own, volumes=[volume]), account(), _legacy())
+    assert named(after, "app")["volumeMounts"] == usual["containers"][0]["volumeMounts"]
+    assert mutate(after, account(), _legacy()) == after
+
+
 def _legacy() -> Policy:
     return replace(POLICY, legacy_token_mount=True)
 

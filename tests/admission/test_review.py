@@ -19,6 +19,21 @@ def test_the_account_that_a_pod_runs_as() -> None:
     document["metadata"]["namespace"] = "elsewhere"
     assert account_wanted(read(review(document))) == AccountRef("apps", "app")
     assert account_wanted(read(review(pod()))) == AccountRef("apps", "default")
+    assert account_wanted(read(review(pod(serviceAccount="old")))) == AccountRef("apps", "old")
+
+
+@pytest.mark.parametrize("spec", [{}, {"spec": None}], ids=["absent", "null"])
+def test_a_pod_without_a_spec(spec: dict[str, Any]) -> None:
+    """It is refused: there is nothing that a patch could be applied to."""
+    decision = decide(read(review({"metadata": pod()["metadata"], **spec})), account(), POLICY)
+    assert decision == Refuse(400, "the pod has no spec: give it one, with its containers")
+
+
+def test_a_review_without_an_operation() -> None:
+    """The pod is taken for one that is being made, lest it be let by without its identity."""
+    document = review(pod(serviceAccountName="app"))
+    del document["request"]["operation"]
+    assert decide(read(document), account(), POLICY) == decide(read(review(pod())), account(), POLICY)
 
 
 def unlabelled(value: str | None = None) -> dict[str, Any]:

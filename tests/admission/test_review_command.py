@@ -42,6 +42,15 @@ def test_one_answer_a_line(file: Path) -> None:
     ]
 
 
+def test_a_label_on_the_account_only(file: Path) -> None:
+    """A pod without the label is let by, with a warning when its account was meant for one with it."""
+    document = pod(serviceAccountName="app")
+    document["metadata"]["labels"] = {}
+    answer = json.loads(reviewed(json.dumps(review(document)), file).printed)["response"]
+    assert (answer["allowed"], "patch" in answer) == (True, False)
+    assert [each.partition(",")[0] for each in answer["warnings"]] == ["the service account app wants identities"]
+
+
 @pytest.mark.parametrize("version, told", [((), True), (("--server-version", "1.34"), False)])
 def test_the_servers_version(file: Path, version: tuple[str, ...], *, told: bool) -> None:
     """It decides whether a Job's pod ends."""
@@ -50,7 +59,15 @@ def test_the_servers_version(file: Path, version: tuple[str, ...], *, told: bool
     assert ("warnings" in answer) is told
 
 
-@pytest.mark.parametrize("text, said", [("{", "review 2 is no JSON: "), ("[]", "review 2: the body is no Admission")])
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("{", "review 2 is no JSON: "),
+        ("[]", "review 2: the body is no Admission"),
+        ("[" * 100_000, "review 2 is nested too deeply"),
+    ],
+    ids=["no JSON", "no review", "too deep"],
+)
 def test_what_is_no_review(file: Path, text: str, said: str) -> None:
     """It is said which, after the answers before it."""
     ran = reviewed(f"{json.dumps(review({}))}\n{text}\n", file)

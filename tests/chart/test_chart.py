@@ -30,6 +30,19 @@ REFUSED = {
     "custom endpoint without audience": (["customTokenEndpoint.annotationSuffix=a"], "/customTokenEndpoint/audience"),
     "custom endpoint without suffix": (["customTokenEndpoint.audience=a"], "/customTokenEndpoint/audience"),
     "pods that would wait for themselves": ([r"podLabels.azure\.workload\.identity/use=yes"], "propertyName"),
+    "quantity below nothing": (["proxy.resources.requests.cpu=-1"], "/proxy/resources/requests/cpu"),
+    "suffix that is none": (
+        ["customTokenEndpoint.annotationSuffix=a b", "customTokenEndpoint.audience=a"],
+        "/customTokenEndpoint/annotationSuffix",
+    ),
+    "custom audience that is the usual one": (
+        ["customTokenEndpoint.annotationSuffix=a", "customTokenEndpoint.audience=api://AzureADTokenExchange"],
+        "/customTokenEndpoint/audience",
+    ),
+    "metrics on no port": (["metricsAddr=:65536"], "/metricsAddr"),
+    "name that is none": (["fullnameOverride=Wisp"], "/fullnameOverride"),
+    "image that is none": (["proxy.image=a b"], "/proxy/image"),
+    "API server on no port": (["networkPolicy.apiServerPorts[0]=0"], "/networkPolicy/apiServerPorts/0"),
     "other metrics": (["metricsBackend=statsd"], "/metricsBackend"),
 }
 
@@ -93,6 +106,13 @@ def test_arguments(case: str, tmp_path: Any) -> None:
 
     keep.main([*arguments], standalone_mode=False)
     assert made[0].tenant_id == TENANT
+
+
+@pytest.mark.parametrize("level, told", [("all", "debug"), ("trace", "debug"), ("", "warning"), ("error", "error")])
+def test_log_levels(level: str, told: str) -> None:
+    """azure-workload-identity's are taken, too, and become those that the webhook knows."""
+    done = template("--set", f"azureTenantID={TENANT}", "--set-string", f"logLevel={level}")
+    assert f"--log-level={told}" in _container(done.stdout)["args"]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -14,9 +14,11 @@ import urllib3
 
 from tests.cloud.asgi import FORM
 from tests.cloud.world import ARM, PROJECTION, SUBJECT
+from wisp.cloud.directory import Application
 from wisp.cloud.form import ASSERTION_TYPE
 from wisp.cloud.issuer import service_account_token
 from wisp.cloud.store import Store
+from wisp.secret import Secret
 
 WISP = (sys.executable, "-m", "wisp", "cloud")
 
@@ -88,3 +90,17 @@ def exchange(cloud: Running, asks: Workload, *, port: str | None = None) -> urll
     with urllib3.PoolManager(ca_certs=cloud.ca_file) as pool:
         url = f"{port or cloud.url}/{asks.tenant}/oauth2/v2.0/token"
         return pool.request("POST", url, body=asks.form(), headers={"Content-Type": FORM})
+
+
+def exchange_secret(cloud: Running, application: Application, secret: Secret) -> Secret:
+    """Return an application's token for Resource Manager."""
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": application.client_id,
+        "scope": f"{ARM}/.default",
+        "client_secret": secret.reveal(),
+    }
+    with urllib3.PoolManager(ca_certs=cloud.ca_file) as pool:
+        url = f"{cloud.url}/{application.tenant_id}/oauth2/v2.0/token"
+        answer = pool.request("POST", url, body=urlencode(form).encode(), headers={"Content-Type": FORM})
+    return Secret(str(answer.json()["access_token"]))

@@ -137,6 +137,22 @@ def test_paths_ignore_case_and_things_keep_theirs(azure: Azure) -> None:
     assert azure.ask("GET", "/SUBSCRIPTIONS").status == 200
 
 
+def test_whether_something_is_there(azure: Azure) -> None:
+    """What the SDKs' `check_existence_by_id` asks of any resource: 204 or 404."""
+    there = azure.ask("HEAD", azure.identity)
+    assert (there.status, there.body) == (204, b"")
+    assert [azure.ask("HEAD", f"{path}x").status for path in (azure.identity, azure.group)] == [404, 404]
+    assert azure.ask("HEAD", f"{azure.group}/providers/Microsoft.Compute/virtualMachines/x").status == 404
+
+
+def test_what_clients_write_differently(azure: Azure) -> None:
+    """A base URL that keeps its last slash; names of query parameters in another case."""
+    two_slashes = azure.world.client.send(
+        "GET", f"https://host/{azure.group}?API-Version={VERSION}", b"", {"authorization": f"Bearer {azure.token()}"}
+    )
+    assert (two_slashes.status, two_slashes.json()["name"]) == (200, "WorkloadIdentityRG")
+
+
 def test_every_answer_can_be_named_in_a_bug_report(azure: Azure) -> None:
     """Azure's request ids are there; the client's own correlation id comes back, what is no GUID does not."""
     for answer in (azure.ask("GET", azure.group), azure.ask("GET", f"{azure.group}x")):

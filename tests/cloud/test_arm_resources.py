@@ -1,7 +1,7 @@
 """Groups, identities, federated credentials, roles and lists of Resource Manager."""
 
 import threading
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 from hypothesis import given
@@ -164,6 +164,22 @@ def test_one_write_at_a_time(azure: Azure) -> None:
     assert azure.federate("one").status == 201
 
 
+def test_a_write_takes_a_moment() -> None:
+    """In which another meets it: without, who writes two at once would hear of it only on Azure."""
+    heard: list[object] = []
+
+    def wait(seconds: float) -> None:
+        heard.append(seconds)
+        with pytest.raises(ResourceError) as caught, writing.on("/a"):
+            pass
+        heard.append(caught.value.status)
+
+    writing = OneAtATime(0.25, wait)
+    with writing.on("/a"):
+        pass
+    assert heard == [0.25, 409]
+
+
 def test_writes_at_once_end_with_a_state_that_somebody_asked_for(azure: Azure) -> None:
     """Every writer hears 201 or the 409 of concurrency, at least one 201, and what was answered 201 is there."""
     heard: list[Answer] = []
@@ -315,3 +331,53 @@ def test_what_is_there_before_anything_is_made(azure: Azure) -> None:
     for answer in (azure.ask("GET", provider), azure.ask("POST", f"{provider}/register")):
         assert answer.json()["registrationState"] == "Registered"
     assert azure.get("/providers/Microsoft.ManagedIdentity/operations")["value"]
+
+
+@pytest.mark.parametrize(
+    "wanted, names",
+    [
+        ("tagName eq 'env' and tagValue eq 'dev'", ["one"]),
+        ("TAGNAME EQ 'Env'", ["one", "two"]),
+        ("tagValue eq 'o''clock'", ["two"]),
+        ("tagName eq 'dev'", []),
+        ("tagName eq 'env' and tagValue eq 'Dev'", []),
+        ("", ["one", "two", "WorkloadIdentityRG"]),
+    ],
+)
+def test_groups_by_tag(azure: Azure, wanted: str, names: list[str]) -> None:
+    """What `az group list --tag` asks; names of tags ignore case, values do not."""
+    for name, value in (("one", "dev"), ("two", "o'clock")):
+        azure.ask("PUT", f"{azure.subscription}/resourceGroups/{name}", {"location": "eastus", "tags": {"env": value}})
+    found = azure.get(f"{azure.subscription}/resourceGroups?{urlencode({'$filter': wanted})}")
+    assert [each["name"] for each in found["value"]] == names
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["name eq 'a'", "tagName ne 'a'", "tagName eq 'a' or tagValue eq 'b'", "tagName eq 'a", "tagName eq 'a' and "],
+)
+def test_a_filter_that_is_not_known(azure: Azure, wanted: str) -> None:
+    """It is refused: a filter that is read past gives an answer that nobody asked for."""
+    answer = azure.ask("GET", f"{azure.subscription}/resourceGroups?{urlencode({'$filter': wanted})}")
+    assert problem(answer) == (400, "InvalidFilterInQueryString")
+
+
+def test_all_resources(azure: Azure) -> None:
+    """`az resource list`: of the subscription and of a group, by type, name and tag; without their properties."""
+    azure.create_cluster(tags={"env": "dev"})
+    azure.ask("PUT", f"{azure.subscription}/resourceGroups/other", {"location": "westus"})
+    azure.ask("PUT", f"{azure.subscription}/resourceGroups/other/{IDENTITIES}/elsewhere", {"location": "westus"})
+
+    def names(path: str, wanted: str = "") -> list[str]:
+        items = azure.get(f"{path}/resources?{urlencode({'$filter': wanted})}")["value"]
+        assert all({"id", "name", "type", "location", "tags"} == set(each) for each in items)
+        return [each["name"] for each in items]
+
+    assert sorted(names(azure.subscription)) == ["elsewhere", "wi-demo-identity", "wilab"]
+    assert names(f"{azure.subscription}/resourceGroups/OTHER") == ["elsewhere"]
+    assert names(azure.subscription, "resourceGroup eq 'Other'") == ["elsewhere"]
+    kind = "microsoft.containerservice/managedclusters"
+    assert names(azure.subscription, f"resourceType eq '{kind}'") == ["wilab"]
+    assert names(azure.subscription, "tagName eq 'env' and tagValue eq 'dev'") == ["wilab"]
+    assert names(azure.group, "name eq 'wi-demo-identity' and location eq 'eastus'") == ["wi-demo-identity"]
+    assert problem(azure.ask("GET", f"{azure.subscription}/resourceGroups/none/resources"))[0] == 404

@@ -4,15 +4,18 @@ import random
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import urllib3
 
-from tests.cloud.process import WISP, exchange, running, workload
+from tests.cloud.process import WISP, exchange, exchange_secret, running, workload
 from wisp.cloud.directory import MAXIMUM_FEDERATED_CREDENTIALS
 from wisp.cloud.store import Store
 
@@ -152,3 +155,30 @@ def test_commits_are_on_disk(state: Path) -> None:
         database = store._database
         assert database.row("PRAGMA journal_mode") == ("wal",)
         assert database.row("PRAGMA synchronous") == (2,)
+
+
+def test_writers_at_once_by_resource_manager(tmp_path: Path) -> None:
+    """Of two requests that write to one identity, on connections of their own, one hears Azure's 409."""
+    state = tmp_path / "cloud.db"
+    with running(state, "--write-seconds", "2") as cloud, Store(state) as store:
+        application = store.principals.put("tests")
+        store.put_resource_group("RG", "eastus")
+        identity = store.put_identity("RG", "app", "eastus")
+        secret = store.principals.add_secret(application)
+        token = exchange_secret(cloud, application, secret)
+        path = f"{cloud.url}{identity.resource_id}/federatedIdentityCredentials"
+        start = threading.Barrier(2)
+
+        def write(name: str) -> int:
+            body = {"properties": {"issuer": "https://i.test/", "subject": name, "audiences": ["a"]}}
+            start.wait()
+            with urllib3.PoolManager(ca_certs=cloud.ca_file) as pool:
+                url, headers = (
+                    f"{path}/{name}?api-version=2025-01-31-preview",
+                    {"Authorization": f"Bearer {token.reveal()}"},
+                )
+                return pool.request("PUT", url, json=body, headers=headers).status
+
+        with ThreadPoolExecutor() as threads:
+            assert sorted(threads.map(write, ("one", "two"))) == [201, 409]
+        assert len(store.federated_credentials(identity)) == 1

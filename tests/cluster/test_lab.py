@@ -136,6 +136,6 @@ def _issuer(lab: Lab) -> str:
     assert backing is not None
     given = lab.folder.parent / "given"
     given.write_text(backing.kubeconfig)
-    published = ApiServer(given, {"PATH": lab.variables["PATH"]}).published()
+    published = ApiServer(given, {"PATH": lab.variables["PATH"], "HOME": str(lab.home)}).published()
     assert (published.issuer_url, published.key_set) == (backing.issuer_url, backing.key_set)
     return published.issuer_url

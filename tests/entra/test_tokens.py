@@ -6,7 +6,7 @@ from typing import TypeAlias
 import pytest
 
 from tests.fakes import ASK, Clock, HeldExchange, UnixClock, granted
-from wisp.entra.freshness import EVENTUAL_DELAYS, Token
+from wisp.entra.freshness import EVENTUAL_DELAYS, REFUSAL_HOLD, Token
 from wisp.entra.messages import Ask, Refused, Result, unavailable
 from wisp.entra.tokens import Clocks, TokenStore
 
@@ -25,10 +25,11 @@ class Bench:
     entra: HeldExchange = field(default_factory=HeldExchange)
     heard: list[Outcome] = field(default_factory=list)
     most: int = 128
+    refusal_hold: float = REFUSAL_HOLD
 
     def __post_init__(self) -> None:
         clocks = Clocks(self.clock, UnixClock(self.clock), lambda: 0.0)
-        self.store = TokenStore(self.entra, clocks, most=self.most)
+        self.store = TokenStore(self.entra, clocks, most=self.most, refusal_hold=self.refusal_hold)
 
     def ask(self, ask: Ask = ASK) -> Outcome:
         """Ask as a request does: the warm path first."""
@@ -235,6 +236,18 @@ def test_faults_back_off(bench: Bench) -> None:
     bench.hold(DOWN)
     bench.clock.now += 2
     assert bench.ask() is None
+
+
+def test_a_refusal_need_not_be_remembered() -> None:
+    """With no hold, whoever mends the federation gets a token with the next request. Faults still make it back off."""
+    bench = Bench(refusal_hold=0.0)
+    bench.hold(REFUSED)
+    assert bench.ask() is None
+    bench.entra.land(granted(expires_in=DAY))
+    assert isinstance(bench.heard[-1], Token)
+    bench = Bench(refusal_hold=0.0)
+    bench.hold(DOWN)
+    assert isinstance(bench.ask(), Refused)
 
 
 def test_a_refusal_that_may_pass_is_tried_again(bench: Bench) -> None:

@@ -16,6 +16,10 @@ from wisp.proxy.flags import USAGE, Flags, parse_flags
         (["--proxy-port", "8001"], Flags(port=8001)),
         (["--proxy-port=65535"], Flags(port=65535)),
         (["--log-level", "DEBUG"], Flags(log_level="debug")),
+        (["--log-level=trace"], Flags(log_level="debug")),
+        (["--log-level", "all"], Flags(log_level="debug")),
+        (["--log-level="], Flags(log_level="warning")),
+        (["--refusal-hold", "0"], Flags(refusal_hold=0.0)),
         (["--authority-ca=/a=b"], Flags(authority_ca="/a=b")),
         (["--passthrough", "none"], Flags(passthrough=())),
         (["--passthrough=versions, Instance,versions"], Flags(passthrough=("instance", "versions"))),
@@ -65,6 +69,10 @@ def test_flags(arguments: list[str], flags: Flags) -> None:
                 "10.0.0.1:0",
                 "1.1.1.1\0",
             )
+        ),
+        *(
+            ([f"--refusal-hold={value}"], f"--refusal-hold {value!r} is not a time")
+            for value in ("", "-1", "1.5", "301", "9999999", "٣")
         ),
         (["--probe=1"], "unknown flag '--probe=1'"),
         (["serve\n"], r"unknown flag 'serve\n'"),

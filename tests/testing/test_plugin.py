@@ -79,8 +79,11 @@ def test_entra_refuses(wisp_environment, wisp_identity, fault, code):
     with ManagedIdentityCredential() as credential, pytest.raises(ClientAuthenticationError, match=code):
         credential.get_token(SCOPE)
 
-def test_mended(wisp_environment, wisp_identity):
-    wisp_identity.delete()
+@pytest.mark.parametrize("fault", ["misspell_subject", "delete"])
+def test_mended(wisp_environment, wisp_identity, fault):
+    getattr(wisp_identity, fault)()
+    with ManagedIdentityCredential(retry_total=0) as credential, pytest.raises(ClientAuthenticationError):
+        credential.get_token(SCOPE)
     wisp_identity.mend()
     with ManagedIdentityCredential() as credential:
         assert credential.get_token(SCOPE).token
@@ -97,7 +100,7 @@ def test_identity_not_found(wisp_environment, wisp_cloud):
 def test_faults_are_heard_by_the_sdk(pytester: pytest.Pytester) -> None:
     """Each way in which a federation can be wrong has Entra's own code in the error that the application sees."""
     pytester.makepyfile(FAULTS)
-    pytester.runpytest_subprocess(*STRICT).assert_outcomes(passed=6)
+    pytester.runpytest_subprocess(*STRICT).assert_outcomes(passed=7)
 
 
 SEEDED = """

@@ -62,6 +62,18 @@ def test_the_same_pod_again(hook: Webhook) -> None:
         until(lambda: client_id(connection.review(review())) == OTHER_ID, "the new client id is given")
 
 
+def test_a_pod_without_the_label(hook: Webhook) -> None:
+    """Let by; its maker hears of the label when its account was meant for one, also when it comes only then."""
+    body = review("soon", metadata={"name": "p"})
+    with hook.connect() as connection:
+        answers = [connection.review(body) for _ in range(2)]
+        assert answers == [{"uid": "u", "allowed": True}] * 2
+        hook.api.world.put("serviceaccounts", service_account("soon", client_id=CLIENT_ID))
+        until(lambda: "warnings" in connection.review(body), "the account is known")
+        assert "patch" not in connection.review(body)
+    assert hook.metric("wisp_webhook_account_lookups_total") == 0
+
+
 def test_an_account_that_comes_after_its_pod(hook: Webhook) -> None:
     """Refused with what is missing; admitted as soon as it is there."""
     refused = hook.review(review("late"))

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from wisp.admission.names import REDIRECT, SIDECAR
-from wisp.admission.shape import Object, object_in, objects_in, text_in, texts_in
+from wisp.admission.shape import Object, PodError, object_in, objects_in, text_in, texts_in
 
 
 class Pod(NamedTuple):
@@ -36,9 +36,19 @@ class Pod(NamedTuple):
         return "windows" in (system, object_in(self.spec, "nodeSelector", "/spec").get("kubernetes.io/os"))
 
 
+def account_name(spec: Object) -> str:
+    """Return the name of the service account that pods of this spec run as."""
+    for key in ("serviceAccountName", "serviceAccount"):  # the second is deprecated, and obeyed
+        if type(spec.get(key)) is str and spec[key]:
+            return str(spec[key])
+    return "default"
+
+
 def pod_of(document: Object) -> Pod:
     """Take a pod, or a pod template, apart. Raise PodError where it is put together wrongly."""
     metadata, spec = object_in(document, "metadata"), object_in(document, "spec")
+    if document.get("spec") is None:
+        raise PodError("the pod has no spec", remedy="give it one, with its containers")
     containers = objects_in(spec, "containers", "/spec")
     init_containers = objects_in(spec, "initContainers", "/spec")
     return Pod(

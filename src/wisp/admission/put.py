@@ -35,27 +35,21 @@ def put_all(operations: list[Operation], parent: Object, key: str, path: str, wa
         operations.append(add(f"{path}/{key}", wanted))
         return
     surplus: list[int] = []
+    names = [each["name"] for each in wanted]
     for each in wanted:
-        places, in_the_way = _places(present, each)
+        places = [index for index, there in enumerate(present) if there.get("name") == each["name"]]
         if places:
             if not _is_right(present[places[0]], each):
                 operations.append(replace(f"{path}/{key}/{places[0]}", each))
             surplus += places[1:]
-        elif not in_the_way:
+        elif not _is_taken(each.get("mountPath", _NOWHERE), present, names):
             operations.append(add(f"{path}/{key}/-", each))
     operations += [remove(f"{path}/{key}/{index}") for index in sorted(surplus, reverse=True)]
 
 
-def _places(present: list[Object], wanted: Object) -> tuple[list[int], bool]:
-    """Return where things of that name are, and whether something else is at the same mount path."""
-    name, mount_path = wanted["name"], wanted.get("mountPath", _NOWHERE)
-    places, in_the_way = [], False
-    for index, there in enumerate(present):
-        if there.get("name") == name:
-            places.append(index)
-        elif there.get("mountPath") == mount_path:
-            in_the_way = True
-    return places, in_the_way
+def _is_taken(mount_path: object, present: list[Object], ours: list[str]) -> bool:
+    """Say whether something that is not ours is at a mount path; what is ours goes where it belongs."""
+    return any(there.get("mountPath") == mount_path and there.get("name") not in ours for there in present)
 
 
 def _is_right(there: Object, wanted: Object) -> bool:

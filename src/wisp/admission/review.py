@@ -1,6 +1,6 @@
 """Decides how an admission review is answered: with a patch and warnings, or with a refusal. Knows no server.
 
-Works on plain decoded JSON. A review's way: `read`, `account_wanted`, `decide` with the account, `answer`.
+Works on plain decoded JSON. A review's way: `read`, `account_of`, `decide` with the account, `answer`.
 Source: admission.k8s.io/v1, AdmissionReview.
 """
 
@@ -15,6 +15,7 @@ from wisp.admission.contract import Policy
 from wisp.admission.mutate import mutation
 from wisp.admission.names import MIRROR, USE
 from wisp.admission.patch import Operation
+from wisp.admission.pod import account_name
 from wisp.admission.shape import Object, PodError
 from wisp.errors import WispError
 
@@ -88,8 +89,9 @@ def _review(request: Object) -> Review:
     pod, namespace = request.get("object"), request.get("namespace")
     if type(pod) is not dict:  # as of a DELETE, which has an oldObject only
         pod = {}
-    operation, subresource = request.get("operation"), request.get("subResource")
-    return Review(request["uid"], _text(namespace), _text(operation), _text(subresource), pod)
+    # Without an operation it is no valid review; of its two readings, this one lets no pod by without its identity.
+    operation, subresource = _text(request.get("operation")) or "CREATE", request.get("subResource")
+    return Review(request["uid"], _text(namespace), operation, _text(subresource), pod)
 
 
 def _text(value: object) -> str:
@@ -103,14 +105,20 @@ def _said(value: object) -> str:
 def account_wanted(review: Review) -> AccountRef | None:
     """Return the service account whose annotations decide about the pod; None where nothing is to be put in.
 
-    That is: the pod has not the label, is not being made, is a static pod's mirror, or is no pod at all (`decide` says
-    so).
+    That is: the pod has not the label, is not being made, or is no pod at all (`decide` says so).
     """
-    if review.operation != "CREATE" or review.subresource or not is_labelled(review.pod) or _is_mirror(review.pod):
+    return account_of(review) if is_labelled(review.pod) else None
+
+
+def account_of(review: Review) -> AccountRef | None:
+    """Return the service account that a pod runs as, labelled or not; None where no pod is being made.
+
+    Of a pod without the label it is worth knowing, for a warning, but not worth waiting for.
+    """
+    if review.operation != "CREATE" or review.subresource or _is_mirror(review.pod):
         return None
     spec = review.pod.get("spec")
-    name = spec.get("serviceAccountName") if type(spec) is dict else None
-    return AccountRef(review.namespace, _text(name) or "default")
+    return AccountRef(review.namespace, account_name(spec if type(spec) is dict else {}))
 
 
 def is_labelled(pod: Object) -> bool:
@@ -121,13 +129,17 @@ def is_labelled(pod: Object) -> bool:
 
 
 def _is_mirror(pod: Object) -> bool:
-    """Say whether it shows a static pod: API servers refuse a mirror with a service account token, and hide the pod."""
-    annotations = pod["metadata"].get("annotations")
+    """Say whether it only shows a static pod, which is made already.
+
+    API servers refuse one with a service account token in it, and the static pod could not be seen.
+    """
+    metadata = pod.get("metadata")
+    annotations = metadata.get("annotations") if type(metadata) is dict else None
     return type(annotations) is dict and MIRROR in annotations
 
 
 def decide(review: Review, account: Object | None, policy: Policy) -> Decision:
-    """Decide about a review. `account` is the ServiceAccount that `account_wanted` names; None: there is none."""
+    """Decide about a review. `account` is the ServiceAccount that `account_of` names; None: there is none."""
     wanted = account_wanted(review)
     if wanted is None:
         return Admit(warnings=() if account is None else advice_unlabelled(account))

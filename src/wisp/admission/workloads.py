@@ -10,6 +10,7 @@ from wisp.admission.contract import Policy
 from wisp.admission.mutate import Mutation, mutation
 from wisp.admission.names import USE
 from wisp.admission.patch import Operation
+from wisp.admission.pod import account_name
 from wisp.admission.shape import Object
 
 _WAYS = (("spec", "template"), ("spec", "jobTemplate", "spec", "template"), ("template",))
@@ -31,11 +32,7 @@ class Carrier(NamedTuple):
     @property
     def account(self) -> str:
         """The name of the service account that the pods run as."""
-        spec = self.pod["spec"]
-        for key in ("serviceAccountName", "serviceAccount"):  # the second is deprecated, and obeyed
-            if type(spec.get(key)) is str and spec[key]:
-                return str(spec[key])
-        return "default"
+        return account_name(self.pod["spec"])
 
     @property
     def is_labelled(self) -> bool:

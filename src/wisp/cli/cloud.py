@@ -12,6 +12,7 @@ from wisp.cli.clusters import cluster
 from wisp.cli.principals import principal
 from wisp.cli.shown import query_option, show, state_option
 from wisp.cloud.arm.call import OPERATION_SECONDS
+from wisp.cloud.arm.writing import WRITE_SECONDS
 from wisp.cloud.claims import DEFAULT_LIFETIME
 from wisp.cloud.directory import DEFAULT_AUDIENCE, ManagedIdentity
 from wisp.cloud.issuer import MINIMUM_LIFETIME, Issuer, Projection, service_account_token
@@ -63,6 +64,13 @@ command.add_command(cluster)
     show_default=True,
     type=click.FloatRange(0),
     help="How long a cluster takes to be created, updated or deleted.",
+)
+@click.option(
+    "--write-seconds",
+    default=WRITE_SECONDS,
+    show_default=True,
+    type=click.FloatRange(0, 10),
+    help="How long a federated credential takes to be written; meanwhile another write to its identity is a 409.",
 )
 @click.option(
     "--propagation",

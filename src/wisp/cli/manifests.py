@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from math import isinf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,20 @@ _TAG = "tag:yaml.org,2002:"
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./:@-]*(?<!:)")
 _WORDS = frozenset(each.lower() for each in (*_YES, *_NO, "null"))
 _WIDEST = 1 << 30
+_WHOLE = 1e21
+"""From here on Go's JSON writes whole numbers with an exponent."""
+_START, _SPACE = re.compile(r"\ufeff?[ \t\r\n]*"), re.compile(r"[ \t\r\n]*")
+_HEAD = re.compile(r"\A((?:[ \t]*(?:#.*)?\r?\n)*)(?:%.*\n)*---(?:[ \t]*\r?\n|[ \t]+|\Z)")
+"""Comments, directives and the mark that a document begins with."""
+
+
+def _as_go_writes_it(number: str) -> float | int:
+    """Return a number, an integer where it is whole."""
+    value = float(number)
+    return int(value) if value.is_integer() and abs(value) < _WHOLE else value
+
+
+_JSON = json.JSONDecoder(parse_float=_as_go_writes_it)
 
 
 class ManifestError(WispError):
@@ -50,7 +65,29 @@ def read_text(path: str) -> str:
 
 
 def documents(text: str, source: str) -> Iterator[Document]:
-    """Yield the documents in `text` that hold something. Raise ManifestError naming `source`, line and column."""
+    """Yield the documents in `text` that hold something: YAML, or JSON one after the other as `as_json` prints it.
+
+    Raise ManifestError naming `source`, line and column.
+    """
+    found = _stream_of_json(text)
+    yield from _documents(text, source) if found is None else found
+
+
+def _stream_of_json(text: str) -> list[Document] | None:
+    """Return what `text` is as JSON; None where it is anything else."""
+    found: list[Document] = []
+    start = _START.match(text).end()  # type: ignore[union-attr]  # it matches nothing, too
+    try:
+        while start < len(text):
+            content, end = _JSON.raw_decode(text, start)
+            found.append(Document(content, f"{text[start:end]}\n", len(found) + 1))
+            start = _SPACE.match(text, end).end()  # type: ignore[union-attr]
+    except (ValueError, RecursionError):
+        return None  # YAML's flow style looks the same at first, and its reader says better what is wrong
+    return [each for each in found if each.content is not None]
+
+
+def _documents(text: str, source: str) -> Iterator[Document]:
     loader = _Loader(text)
     try:
         starts, contents = [], []
@@ -63,8 +100,8 @@ def documents(text: str, source: str) -> Iterator[Document]:
         raise ManifestError(f"{source} is nested too deeply", remedy="give one without references to itself") from None
     finally:
         loader.dispose()
-    ends = [*starts[1:], len(text)]
-    for place, (start, end, content) in enumerate(zip(starts, ends, contents, strict=False), start=1):
+    bounds = [0, *starts[1:], len(text)]  # what is said before the first is of the first
+    for place, (start, end, content) in enumerate(zip(bounds, bounds[1:], contents, strict=False), start=1):
         if content is not None:
             yield Document(content, _between(text[start:end]), place)
 
@@ -96,9 +133,10 @@ def _told(error: yaml.YAMLError) -> str:
 
 
 def _between(text: str) -> str:
-    """Return a document's text without the marks around it."""
-    text = re.sub(r"\A---[ \t]*\n?", "", text)
-    return re.sub(r"\n\.\.\.[ \t]*\n?\s*\Z", "\n", text).rstrip() + "\n"
+    """Return a document's text without the marks around it; comments before the first of them stay."""
+    text = _HEAD.sub(r"\1", text.removeprefix("\ufeff"), count=1)
+    text = re.sub(r"\n\.\.\.[ \t]*\r?\n?\s*\Z", "\n", text)
+    return text if text.endswith("\n") else f"{text}\n"
 
 
 class _Loader(yaml.SafeLoader):
@@ -111,6 +149,14 @@ class _Loader(yaml.SafeLoader):
         if tag is None or tag.removeprefix(_TAG) in ("null", "str", "seq", "map")
     }
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 -- PyYAML's signature
+        """Return a mapping whose keys are text, as JSON has them: `8080: x` and `on: x` are `"8080"` and `"true"`."""
+        return {_key(key): value for key, value in super().construct_mapping(node, deep).items()}
+
+
+def _key(key: object) -> object:
+    return json.dumps(key) if isinstance(key, bool | int | float) else key
+
 
 def _boolean(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> bool:
     return loader.construct_scalar(node) in _YES
@@ -122,8 +168,11 @@ def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     return int(re.sub(r"\A([-+]?)0(?=[0-9])", r"\g<1>0o", text), 0)
 
 
-def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
-    return float(re.sub(r"\.(?=[a-z])", "", str(loader.construct_scalar(node)).lower()))
+def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float | int | str:
+    """Return a number; what is too large for one is text."""
+    text = str(loader.construct_scalar(node))
+    value = _as_go_writes_it(re.sub(r"\.(?=[a-z])", "", text.lower()))
+    return text if isinf(value) and "i" not in text.lower() else value
 
 
 for _name, _pattern, _first, _construct in (

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from wisp.admission.contract import Policy, parse_version
-from wisp.admission.review import ReviewError, account_wanted, answer, decide, read
+from wisp.admission.review import ReviewError, account_of, answer, decide, read
 from wisp.cli.accounts import Accounts, accounts_of
 from wisp.cli.policy import policy_options
 
@@ -42,8 +42,11 @@ def _answer_all(lines: Iterable[bytes], accounts: Accounts, policy: Policy) -> N
             asked = read(msgspec.json.decode(line))
         except msgspec.DecodeError as error:
             raise ReviewError(f"review {number} is no JSON: {error}", remedy="give one review a line") from None
+        except RecursionError:
+            problem = f"review {number} is nested too deeply"
+            raise ReviewError(problem, remedy="give what an API server sends") from None
         except ReviewError as error:
             raise ReviewError(f"review {number}: {error.problem}", remedy=error.remedy) from None
-        wanted = account_wanted(asked)
-        decision = decide(asked, None if wanted is None else accounts.get(wanted), policy)
+        account = account_of(asked)
+        decision = decide(asked, None if account is None else accounts.get(account), policy)
         click.echo(msgspec.json.encode(answer(asked, decision)))

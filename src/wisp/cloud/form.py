@@ -83,10 +83,17 @@ def _unfit(form: Mapping[str, str]) -> Refused | None:
     if form["grant_type"] != "client_credentials":
         return refusals.grant_not_supported(form["grant_type"])
     if "client_assertion" not in form:
-        return None if "client_secret" in form else refusals.credential_missing()
+        return None if "client_secret" in form else _no_proof(form)
     if "client_assertion_type" not in form:
         return refusals.parameter_missing(["client_assertion_type"])
     return None if form["client_assertion_type"] == ASSERTION_TYPE else refusals.request_malformed()
+
+
+def _no_proof(form: Mapping[str, str]) -> Refused:
+    """Name what is missing: the assertion, where its type is announced."""
+    if "client_assertion_type" in form:
+        return refusals.parameter_missing(["client_assertion"])
+    return refusals.credential_missing()
 
 
 def audience_of(scope: str) -> str | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from wisp.cloud.arm.call import OPERATION_SECONDS
+from wisp.cloud.arm.writing import WRITE_SECONDS
 from wisp.cloud.claims import DEFAULT_LIFETIME
 from wisp.cloud.fetching import HttpsFetch
 from wisp.cloud.names import is_host, is_issuer_url
@@ -35,8 +36,9 @@ class Settings:
     first of them in URLs; `token_lifetime` is in seconds; `issuer_ca` is trusted for issuers elsewhere, besides the
     system's authorities; `quiet` leaves out the log line of each request; `issuer_bases` are base URLs that its issuers
     are known by as well, though nobody need answer there; `seed` is a file of what is to be there first; a cluster
-    takes `operation_seconds` to be made, changed or deleted, a federated credential `propagation` seconds until it is
-    heard of; `page` serves the web page on all addresses or on none, by default on loopback ones only.
+    takes `operation_seconds` to be made, changed or deleted, a federated credential `write_seconds` to be written
+    (another write to the same identity meanwhile is a conflict) and `propagation` seconds until it is heard of; `page`
+    serves the web page on all addresses or on none, by default on loopback ones only.
     """
 
     state: Path
@@ -49,6 +51,7 @@ class Settings:
     issuer_bases: tuple[str, ...] = ()
     seed: Path | None = None
     operation_seconds: float = OPERATION_SECONDS
+    write_seconds: float = WRITE_SECONDS
     propagation: float = 0
     page: bool | None = None
 
@@ -97,6 +100,7 @@ def serve(settings: Settings) -> None:
             settings.token_lifetime,
             log,
             operation_seconds=settings.operation_seconds,
+            write_seconds=settings.write_seconds,
             propagation=settings.propagation,
             page=settings.has_page,
             page_on_loopback_only=settings.page is None,

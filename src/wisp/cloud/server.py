@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from wisp.cloud.arm.call import OPERATION_SECONDS
 from wisp.cloud.arm.server import ResourceManager
+from wisp.cloud.arm.writing import OneAtATime
 from wisp.cloud.claims import DEFAULT_LIFETIME
 from wisp.cloud.endpoints import Endpoints
 from wisp.cloud.exchange import Exchange, Heard
@@ -31,8 +32,9 @@ class Options:
 
     `aliases` are further base URLs; `elsewhere` finds the keys of issuers that are not this cloud's own;
     `lifetime` is that of access tokens in seconds; `log` takes one record a request; long-running operations of
-    Resource Manager take `operation_seconds`, a new federated credential `propagation` seconds until it is heard of;
-    `page` serves the web page, `page_on_loopback_only` where the connection came in there.
+    Resource Manager take `operation_seconds`, a federated credential `write_seconds` to be written and `propagation`
+    seconds until it is heard of; `page` serves the web page, `page_on_loopback_only` only where the connection came in
+    there.
     """
 
     aliases: Sequence[str] = ()
@@ -40,6 +42,7 @@ class Options:
     lifetime: int = DEFAULT_LIFETIME
     log: Log = lambda record: None  # noqa: ARG005 -- a default that says nothing
     operation_seconds: float = OPERATION_SECONDS
+    write_seconds: float = 0
     propagation: float = 0
     page: bool = False
     page_on_loopback_only: bool = False
@@ -56,7 +59,7 @@ def create_app(store: Store, base_url: str, options: Options | None = None) -> S
         Route("/healthz", _healthy),
         Route("/oidc/{issuer}/.well-known/openid-configuration", issuers.discovery),
         Route(f"/oidc/{{issuer}}/{KEYS_PATH}", issuers.keys),
-        *ResourceManager(site, options.operation_seconds).routes(),
+        *ResourceManager(site, options.operation_seconds, OneAtATime(options.write_seconds)).routes(),
         *Endpoints(site, Exchange(store, keys, options.lifetime, site.base_urls, options.propagation), record).routes(),
         *pages,
     ]

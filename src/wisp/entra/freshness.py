@@ -20,7 +20,9 @@ EVENTUAL_DELAYS = (0.2, 0.6, 1.2)
 EVENTUAL_WINDOW = 2.75
 """Seconds from the first try within which the last one begins: with the 9 s that it may take, nobody waits over 12."""
 
-_REFUSAL_HOLD = 5.0
+REFUSAL_HOLD = 5.0
+"""Seconds that a refusal is remembered, unless somebody says otherwise: it changes only when a federation is mended."""
+
 _LONGEST_HOLD = 30.0
 _LONGEST_PATIENCE = 300.0
 _SHORTEST_REFRESH = 0.1
@@ -70,16 +72,16 @@ def token_of(granted: Granted, *, now: float, unix: float, spread: float) -> Tok
     )
 
 
-def hold_off(refused: Refused, *, failures: int, spread: float) -> float:
+def hold_off(refused: Refused, *, failures: int, spread: float, refusal: float = REFUSAL_HOLD) -> float:
     """Return for how many seconds nothing is asked again after `failures` (1, 2, ...) failures in a row.
 
-    Entra's own Retry-After is kept. A refusal is remembered a few seconds: it changes only when somebody mends the
-    federation. A passing fault backs off exponentially, from one second, with full jitter on the upper half.
+    Entra's own Retry-After is kept. A refusal is remembered for about `refusal` seconds. A passing fault backs off
+    exponentially, from one second, with full jitter on the upper half.
     """
     if refused.retry_after is not None:
         return min(max(refused.retry_after, 1.0), _LONGEST_RETRY_AFTER)
     if not refused.passing:
-        return _REFUSAL_HOLD * (0.9 + 0.2 * spread)
+        return refusal * (0.9 + 0.2 * spread)
     return _doubled(1.0, failures, most=_LONGEST_HOLD, spread=spread)
 
 
@@ -88,7 +90,7 @@ def patience(*, failures: int, spread: float) -> float:
 
     Nobody lacks anything meanwhile, so this backs off further than `hold_off` does, whatever the fault.
     """
-    return _doubled(_REFUSAL_HOLD, failures, most=_LONGEST_PATIENCE, spread=spread)
+    return _doubled(REFUSAL_HOLD, failures, most=_LONGEST_PATIENCE, spread=spread)
 
 
 def _doubled(first: float, failures: int, *, most: float, spread: float) -> float:

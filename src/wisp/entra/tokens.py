@@ -6,7 +6,7 @@ It decides nothing about time that `freshness` does not tell it, and knows Entra
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
-from wisp.entra.freshness import Token, hold_off, patience, retry_delay, token_of
+from wisp.entra.freshness import REFUSAL_HOLD, Token, hold_off, patience, retry_delay, token_of
 from wisp.entra.messages import Ask, Granted, Refused, Result, unavailable
 
 Waiter: TypeAlias = Callable[[Token | Refused], None]
@@ -74,10 +74,13 @@ class _Entry:
 class TokenStore:
     """Tokens by what was asked for. Not thread-safe: it belongs to the loop's one thread."""
 
-    def __init__(self, exchange: Exchange, clocks: Clocks, *, most: int = 128) -> None:
+    def __init__(
+        self, exchange: Exchange, clocks: Clocks, *, most: int = 128, refusal_hold: float = REFUSAL_HOLD
+    ) -> None:
         self._exchange = exchange
         self._clocks = clocks
         self._most = most
+        self._refusal_hold = refusal_hold
         self._entries: dict[Ask, _Entry] = {}
         self._next_due = _NEVER
 
@@ -192,7 +195,8 @@ class TokenStore:
         spread = self._clocks.spread()
         entry.failures += 1
         entry.refusal = refused
-        entry.held_until = now + hold_off(refused, failures=entry.failures, spread=spread)
+        hold = hold_off(refused, failures=entry.failures, spread=spread, refusal=self._refusal_hold)
+        entry.held_until = now + hold
         entry.patient_until = now + patience(failures=entry.failures, spread=spread)
 
     def _settle(self, entry: _Entry, now: float) -> None:

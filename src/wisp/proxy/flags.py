@@ -10,7 +10,7 @@ LEVELS = ("debug", "info", "warning", "error")
 
 USAGE = """\
 Usage: wisp proxy [--proxy-port PORT] [--log-level LEVEL] [--authority-ca FILE]
-                  [--passthrough LIST] [--metadata-endpoint IP[:PORT]]
+                  [--passthrough LIST] [--metadata-endpoint IP[:PORT]] [--refusal-hold SECONDS]
        wisp proxy --probe [--proxy-port PORT]
 
 Answer http://169.254.169.254/metadata/identity/oauth2/token on 127.0.0.1:PORT with the managed identity's tokens.
@@ -22,6 +22,8 @@ Answer http://169.254.169.254/metadata/identity/oauth2/token on 127.0.0.1:PORT w
                        (instance,versions,scheduledevents,attested,loadbalancer)
   --metadata-endpoint IP[:PORT]
                        where the node's metadata service is (169.254.169.254:80)
+  --refusal-hold SECONDS
+                       how long a refusal of Entra's is remembered before Entra is asked again, 0 to 300 (5)
   --probe              ask a running sidecar whether it is ready, waiting up to 10 s for it; exit with 0 or 1
   --version            print the version
   --help               print this
@@ -41,15 +43,21 @@ class Flags(NamedTuple):
     """What is passed on to the node's metadata service, some of `wisp.imds.passthrough.SEGMENTS`; None: all of them."""
     metadata_endpoint: tuple[str, int] = ("169.254.169.254", 80)
     """Where the node's metadata service is: an IPv4 address and a port."""
+    refusal_hold: float = 5.0
+    """Seconds."""
     probe: bool = False
     version: bool = False
     help: bool = False
 
 
+_VERBOSE = {"trace": "debug", "all": "debug"}
+"""Levels that azure-workload-identity's proxy has besides; its least is the empty one."""
+
 _SWITCHES: dict[str, Callable[[Flags], Flags]] = {
     "--probe": lambda flags: flags._replace(probe=True),
     "--version": lambda flags: flags._replace(version=True),
     "--help": lambda flags: flags._replace(help=True),
+    "--log-level=": lambda flags: flags._replace(log_level="warning"),
     "-h": lambda flags: flags._replace(help=True),
 }
 
@@ -77,9 +85,10 @@ def _with_port(flags: Flags, value: str) -> Flags:
 
 
 def _with_log_level(flags: Flags, value: str) -> Flags:
-    if value.lower() not in LEVELS:
+    level = _VERBOSE.get(value.lower(), value.lower())
+    if level not in LEVELS:
         raise SettingError(f"--log-level {value!r} is unknown", remedy=f"use one of {', '.join(LEVELS)}")
-    return flags._replace(log_level=value.lower())
+    return flags._replace(log_level=level)
 
 
 def _with_authority_ca(flags: Flags, value: str) -> Flags:
@@ -110,12 +119,19 @@ def _with_metadata_endpoint(flags: Flags, value: str) -> Flags:
     return flags._replace(metadata_endpoint=(host, port))
 
 
+def _with_refusal_hold(flags: Flags, value: str) -> Flags:
+    if not (value.isascii() and value.isdigit()) or int(value[:4]) > 300:
+        raise SettingError(f"--refusal-hold {value!r} is not a time", remedy="give whole seconds, 0 to 300")
+    return flags._replace(refusal_hold=float(value))
+
+
 _VALUES: dict[str, Callable[[Flags, str], Flags]] = {
     "--proxy-port": _with_port,
     "--log-level": _with_log_level,
     "--authority-ca": _with_authority_ca,
     "--passthrough": _with_passthrough,
     "--metadata-endpoint": _with_metadata_endpoint,
+    "--refusal-hold": _with_refusal_hold,
 }
 
 

@@ -45,7 +45,8 @@ class Tokens:
         self._passing: Passing | None = None
         self._metrics = Metrics()
         self.process = ExchangeProcess(settings, loop, self._exchanged)
-        store = TokenStore(self.process, Clocks(lambda: loop.now, time.time, spread))
+        clocks = Clocks(lambda: loop.now, time.time, spread)
+        store = TokenStore(self.process, clocks, refusal_hold=flags.refusal_hold)
         loop.add_timed(store)
         self.passed = SEGMENTS if flags.passthrough is None else flags.passthrough
         """What is passed on to the node's metadata service."""

@@ -61,7 +61,8 @@ def serving_imds(
             "IDENTITY_HEADER": header.reveal(),
         }
         place = here().having(variables).handing(assertion, ca)
-        flags = ("--proxy-port", str(port), "--authority-ca", path_of(ca))
+        # A test that mends what it broke goes on at once.
+        flags = ("--proxy-port", str(port), "--authority-ca", path_of(ca), "--refusal-hold", "0")
         with start("the sidecar", place, log, "wisp.proxy", *flags) as sidecar:
             _wait_for(sidecar, port)
             yield Imds(f"http://{LOOPBACK}:{port}{TOKEN_PATH}", header, log)

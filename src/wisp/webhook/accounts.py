@@ -60,8 +60,12 @@ class Accounts:
 
         One without may just be getting it (`kubectl annotate`, then a pod): that is worth a look at the API server.
         """
-        held = self._held.get((namespace, name))
+        held = self.held(namespace, name)
         return held if held is not None and held["metadata"]["annotations"].get(CLIENT_ID) else None
+
+    def held(self, namespace: str, name: str) -> Account | None:
+        """Return the account, where it is at hand and says something of identities."""
+        return self._held.get((namespace, name))
 
     async def look_up(self, namespace: str, name: str) -> Found:
         """Ask the API server, once however many wait; where it does not answer, say what is known."""

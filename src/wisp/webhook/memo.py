@@ -49,7 +49,8 @@ class _Pod(msgspec.Struct, gc=False):
 class Remembered(NamedTuple):
     """An answer but for the uid, and what it depends on."""
 
-    wanted: AccountRef | None
+    runs_as: AccountRef | None
+    """Of a pod that is being made."""
     account: Mapping[str, Any] | None
     result: str
     before: bytes

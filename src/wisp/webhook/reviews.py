@@ -7,7 +7,18 @@ from typing import Any
 import msgspec
 
 from wisp.admission.contract import Policy
-from wisp.admission.review import AccountRef, Admit, Refuse, Review, ReviewError, account_wanted, answer, decide, read
+from wisp.admission.review import (
+    AccountRef,
+    Admit,
+    Refuse,
+    Review,
+    ReviewError,
+    account_of,
+    account_wanted,
+    answer,
+    decide,
+    read,
+)
 from wisp.http.head import Reject, Request
 from wisp.http.response import JSON, TEXT, Response
 from wisp.webhook.accounts import Absent, Accounts, Unknown
@@ -76,15 +87,16 @@ class Reviews:
 
     def _answer(self, body: bytes, begun: float) -> Response | Awaitable[Response]:
         known = self._memo.find(body)
-        if known is not None and known[2] is not None and self._holds(known[2]):
+        if known is not None and known[2] is not None and self._held(known[2].runs_as) is known[2].account:
             self._metrics.reviewed(known[2].result, self._clock() - begun)
             return Response(200, joined(known[2], known[0]), JSON)
         review = read(_decode(body))
+        key = None if known is None else known[1]
         wanted = account_wanted(review)
-        account = None if wanted is None else self._accounts.get(wanted.namespace, wanted.name)
-        if wanted is not None and account is None:
-            return self._later(review, wanted, begun)
-        return self._decided(review, account, begun, None if known is None else known[1])
+        if wanted is None:
+            return self._decided(review, self._held(account_of(review)), begun, key)
+        account = self._accounts.get(wanted.namespace, wanted.name)
+        return self._later(review, wanted, begun) if account is None else self._decided(review, account, begun, key)
 
     async def _later(self, review: Review, wanted: AccountRef, begun: float) -> Response:
         try:
@@ -96,9 +108,8 @@ class Reviews:
         except Exception as error:  # noqa: BLE001 -- see above
             return self._failed(error, begun)
 
-    def _holds(self, remembered: Remembered) -> bool:
-        wanted = remembered.wanted
-        return wanted is None or self._accounts.get(wanted.namespace, wanted.name) is remembered.account
+    def _held(self, account: AccountRef | None) -> dict[str, Any] | None:
+        return None if account is None else self._accounts.held(account.namespace, account.name)
 
     def _decided(
         self, review: Review, account: dict[str, Any] | None, begun: float, key: Key | None = None
@@ -111,7 +122,7 @@ class Reviews:
             result = "changed" if decision.patch else "unchanged"
         document = answer(review, decision)
         if key is not None and isinstance(decision, Admit) and (parts := split(document, review.uid)) is not None:
-            self._memo.keep(key, Remembered(account_wanted(review), account, result, *parts))
+            self._memo.keep(key, Remembered(account_of(review), account, result, *parts))
         response = Response(200, _encode(document), JSON)
         self._metrics.reviewed(result, self._clock() - begun)
         return response

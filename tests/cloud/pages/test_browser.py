@@ -247,12 +247,27 @@ def test_nothing_moves_for_those_who_do_not_want_it(browser: Browser, told: Scen
 
 @pytest.mark.parametrize("width", [360, 1200])
 def test_the_page_fits_its_window(browser: Browser, told: Scene, width: int) -> None:
-    """Nothing but a table in its own frame scrolls sideways, on a telephone neither."""
+    """Nothing scrolls sideways but a command in its frame, on a telephone neither: what was wrong is in sight."""
+    framed = "Array.from(document.querySelectorAll('.scroll'), each => each.scrollWidth - each.clientWidth)"
     with sight(browser) as seen:
         for path in _paths(seen.page, told):
             seen.page.set_viewport_size({"width": width, "height": 800})
             seen.page.goto(f"{told.cloud.url}{path}")
             assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+            assert max(seen.page.evaluate(framed), default=0) <= 0
+
+
+def test_the_copy_button_hides_nothing_on_a_telephone(browser: Browser, told: Scene) -> None:
+    """It stands below the command, not on its end."""
+    with sight(browser) as seen:
+        page = seen.page
+        page.set_viewport_size({"width": 360, "height": 800})
+        page.goto(f"{told.cloud.url}{_paths(page, told)[2]}")
+        command, button = page.locator("[data-copy]").first, page.get_by_role("button", name="Copy").first
+        shown, beside = command.bounding_box(), button.bounding_box()
+        assert shown is not None
+        assert beside is not None
+        assert beside["y"] >= shown["y"] + shown["height"]
 
 
 def test_the_command_can_be_copied(browser: Browser, told: Scene) -> None:

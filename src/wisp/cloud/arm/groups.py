@@ -2,6 +2,7 @@
 
 from wisp.cloud.arm import problem, reading, rendering
 from wisp.cloud.arm.call import Call, Reply
+from wisp.cloud.arm.filtering import TAG_NAME, TAG_VALUE, equalities, has_tag
 from wisp.cloud.arm.operations import accepted
 from wisp.cloud.directory import ResourceGroup
 from wisp.cloud.errors import ConflictError, NotFoundError
@@ -16,7 +17,8 @@ def find(call: Call) -> ResourceGroup:
 
 
 def _list(call: Call) -> Reply:
-    return call.page([rendering.group(each) for each in call.store.resource_groups()])
+    wanted = equalities(call.query.get("$filter"), (TAG_NAME, TAG_VALUE))
+    return call.page([rendering.group(each) for each in call.store.resource_groups() if has_tag(each.tags, wanted)])
 
 
 def _show(call: Call) -> Reply:

@@ -12,7 +12,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from wisp.cloud.arm import catalogue, clusters, federated, graph, groups, identities, operations, problem, roles
+from wisp.cloud.arm import (
+    catalogue,
+    clusters,
+    federated,
+    graph,
+    groups,
+    identities,
+    operations,
+    problem,
+    resources,
+    roles,
+)
 from wisp.cloud.arm.bearer import AUDIENCES, Caller, Presented, Unreadable, admit
 from wisp.cloud.arm.call import OPERATION_SECONDS, Call, Handler, Reply
 from wisp.cloud.arm.metadata import endpoints
@@ -36,6 +47,7 @@ _TABLE: Table[Handler] = Table(
         **federated.ROUTES,
         **clusters.ROUTES,
         **operations.ROUTES,
+        **resources.ROUTES,
         **roles.ROUTES,
     }
 )
@@ -43,11 +55,11 @@ _GRAPH: Table[Handler] = Table(graph.ROUTES)
 
 
 class AnyCase(Route):
-    """A route that takes its path in any case, as Resource Manager does."""
+    """A route that takes its path in any case, and after more than one slash: some clients keep their endpoint's."""
 
     def __init__(self, path: str, endpoint: object, methods: list[str]) -> None:
         super().__init__(path, endpoint, methods=methods)  # type: ignore[arg-type]  # Starlette wants Callable[..., Any]
-        self.path_regex = re.compile(self.path_regex.pattern, re.IGNORECASE)
+        self.path_regex = re.compile(self.path_regex.pattern.replace("^/", "^/+", 1), re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,7 @@ class ResourceManager:
 
     site: Site
     operation_seconds: float = OPERATION_SECONDS
-    _writing: OneAtATime = field(default_factory=OneAtATime)
+    writing: OneAtATime = field(default_factory=OneAtATime)
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -96,9 +108,9 @@ class ResourceManager:
         if body is None:
             raise ResourceError(413, "RequestContentTooLarge", f"The body is longer than {BODY_LIMIT} bytes.")
         caller = self._caller(request, audiences)
-        path, query = request.scope.get("raw_path", b"").decode("ascii", "replace"), dict(request.query_params)
-        found = table.find(request.method, path)
-        match found:
+        path = request.scope.get("raw_path", b"").decode("ascii", "replace")
+        query = {name.lower(): value for name, value in request.query_params.items()}
+        match _found(table, request.method, path):
             case WrongMethod():
                 raise problem.method_not_allowed(request.method, path)
             case Unknown():
@@ -114,10 +126,11 @@ class ResourceManager:
                     query,
                     read_json(body),
                     caller.principal_id,
-                    self._writing,
+                    self.writing,
                     self.operation_seconds,
                 )
-                return _done(handler, call)
+                reply = _done(handler, call)
+                return Reply(204) if request.method == "HEAD" and reply.status == 200 else reply
 
     def _check(self, subscription: str | None, version: str | None) -> None:
         if subscription is not None and subscription.lower() != self.site.store.subscription().id:
@@ -150,6 +163,14 @@ class ResourceManager:
         said = error.message.encode("ascii", "replace").decode().replace('"', "'")
         value = f'Bearer authorization_uri="{authority}", error="invalid_token", error_description="{said}"'
         return {"WWW-Authenticate": value}
+
+
+def _found(table: Table[Handler], method: str, path: str) -> Found[Handler] | WrongMethod | Unknown:
+    """Find what answers; what can be shown can also be asked whether it is there (HEAD: 204 or 404)."""
+    found = table.find(method, path)
+    if method == "HEAD" and isinstance(found, WrongMethod) and "GET" in found.allowed:
+        return table.find("GET", path)
+    return found
 
 
 def _done(handler: Handler, call: Call) -> Reply:

@@ -1,16 +1,25 @@
-"""Whose federated credentials are being written right now: Azure lets one request at a time do that to an identity."""
+"""Whose federated credentials are being written right now: Azure lets one request at a time do that to an identity.
+
+A write takes a moment, as on Azure. Here it would be over before another can meet it, and who writes two at once would
+hear of it only on Azure.
+"""
 
 import contextlib
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 
 from wisp.cloud.arm.problem import concurrent_credential_writes
 
+WRITE_SECONDS = 0.1
+
 
 class OneAtATime:
-    """Resource ids that one request holds each."""
+    """Resource ids that one request holds each, for `seconds` before it writes."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = 0, wait: Callable[[float], object] = time.sleep) -> None:
+        self._seconds = seconds
+        self._wait = wait
         self._held: set[str] = set()
         self._guard = threading.Lock()
 
@@ -23,6 +32,8 @@ class OneAtATime:
                 raise concurrent_credential_writes(key)
             self._held.add(key)
         try:
+            if self._seconds:
+                self._wait(self._seconds)
             yield
         finally:
             with self._guard:
