@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.site import Site, site, ubuntu_image, wisp_image
+from tests.cluster.site import EXEMPT, Site, site, ubuntu_image, wisp_image
 
 NewSite = Callable[[], AbstractContextManager[Site]]
 
@@ -21,7 +21,7 @@ def _images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def _cluster(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Run the cluster that is shared, with wisp installed by helm."""
     with _filled(images, tmp_path_factory.mktemp("cluster")) as running:
-        running.install()
+        running.install(f"exemptNamespaces={{{EXEMPT}}}")
         yield running
 
 
