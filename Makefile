@@ -32,6 +32,9 @@ ready: $(READY)
 demo: ready ## run the walk-through on this machine
 	@$(BIN)/wisp demo
 
+# pytest rewrites every test's assertions, which takes as long as many a test: it may keep what it made.
+test check interop: export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: test
 test: ready $(FUZZ_READY) ## run every test; those that need root, nft or namespaces say why when they cannot
 	@$(BIN)/python -m pytest -m "not interop and not cluster"

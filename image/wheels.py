@@ -39,22 +39,17 @@ def fetch(source: Path, folder: Path, machine: str | None = None) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
-    platforms = [f"--platform=manylinux{glibc}_{machine or platform.machine()}" for glibc in _GLIBC]
-    target = [
-        "--python-version",
-        PYTHON,
-        "--implementation",
-        "cp",
-        "--abi",
-        f"cp{PYTHON.replace('.', '')}",
-        "--abi",
-        "abi3",
-        "--abi",
-        "none",
-    ]
-    locked = ["--only-binary=:all:", "--require-hashes", "--requirement", str(source / "requirements/image.txt")]
-    run([*pip, "download", *locked, *target, *platforms, "--dest", str(folder)])
+    locked = ["--require-hashes", "--requirement", str(source / "requirements/image.txt")]
+    run([*pip, "download", *locked, *for_base(machine), "--dest", str(folder)])
     run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(source)])
+
+
+def for_base(machine: str | None = None) -> list[str]:
+    """Return pip's options for what suits the base's Python, whichever is running now."""
+    abis = (f"cp{PYTHON.replace('.', '')}", "abi3", "none")
+    platforms = [f"--platform=manylinux{glibc}_{machine or platform.machine()}" for glibc in _GLIBC]
+    version = ["--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp"]
+    return [*version, *(f"--abi={abi}" for abi in abis), *platforms]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ night. A deadline for one example would only measure the machine.
 """
 
 import os
+import signal
 from collections.abc import Generator
 
 import pluggy
@@ -18,6 +19,16 @@ settings.register_profile("modest", deadline=None)
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.register_profile("nightly", max_examples=10_000, deadline=None)
 settings.load_profile("repeatable" if IN_CI else "modest")
+
+
+def pytest_configure() -> None:
+    """Have what the tests start hear signals, which a background job ignores with all that it starts (nohup, `... &`).
+
+    What a handler is set for is not ignored in another program; here it is as good as that.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -150,6 +150,13 @@ def _as_kubernetes_has_them(usual: Resources) -> dict[str, dict[str, str | None]
     }
 
 
+def _says(case: Case, answer: Answer) -> None:
+    for name in (SIDECAR, REDIRECT):
+        container = _made(case, answer, name)
+        if container is not None:
+            container["terminationMessagePolicy"] = "FallbackToLogsOnError"
+
+
 def _default_container(_case: Case, answer: Answer) -> None:
     if _container(answer, SIDECAR) is not None:
         answer["pod"]["metadata"]["annotations"][DEFAULT_CONTAINER] = answer["pod"]["spec"]["containers"][0]["name"]
@@ -233,6 +240,13 @@ DIFFERENCES = (
         "requests and limits, from the cluster's settings and the pod's annotations",
         "namespaces with a ResourceQuota refuse pods without",
         _resources,
+    ),
+    Difference(
+        "what is seen of a container that cannot start",
+        "its exit status; why is in its log only",
+        "`terminationMessagePolicy: FallbackToLogsOnError`: `kubectl describe pod` shows what it said",
+        "it is where one looks first, and the log of an init container needs its name",
+        _says,
     ),
     Difference(
         "the default container",

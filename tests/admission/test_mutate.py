@@ -218,11 +218,56 @@ def test_the_header_differs_from_pod_to_pod() -> None:
 def test_resources(
     annotations: dict[str, str], requests: tuple[str | None, ...], limits: tuple[str | None, ...]
 ) -> None:
-    """The policy's, and the pod's annotations over them."""
+    """The policy's, and the pod's annotations over them: for both, as a LimitRange looks at each container."""
     after = mutate(with_sidecar(annotations=annotations), account(), POLICY)
-    resources = named(after, "azwi-proxy")["resources"]
-    assert (resources["requests"].get("cpu"), resources["requests"].get("memory")) == requests
-    assert (resources["limits"].get("cpu"), resources["limits"].get("memory")) == limits
+    for name in ("azwi-proxy", "azwi-proxy-init"):
+        resources = named(after, name)["resources"]
+        assert (resources["requests"].get("cpu"), resources["requests"].get("memory")) == requests
+        assert (resources["limits"].get("cpu"), resources["limits"].get("memory")) == limits
+
+
+def test_what_is_not_annotated_is_each_containers_own() -> None:
+    """An annotation is over the policy's for sidecar and redirect alike; for the rest they may differ."""
+    policy = replace(POLICY, redirect_resources=Resources(cpu_limit="2", memory_limit="1Gi"))
+    after = mutate(with_sidecar(annotations={"proxy-memory-limit": "64Mi"}), account(), policy)
+    assert named(after, "azwi-proxy-init")["resources"] == {"limits": {"cpu": "2", "memory": "64Mi"}}
+    assert named(after, "azwi-proxy")["resources"]["limits"] == {"cpu": "500m", "memory": "64Mi"}
+
+
+@pytest.mark.parametrize(
+    "measured, annotations, left",
+    [
+        pytest.param({"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}}, {}, {}, id="both"),
+        pytest.param(
+            {"limits": {"cpu": "1"}},
+            {},
+            {"requests": {"memory": "32Mi"}, "limits": {"memory": "128Mi"}},
+            id="cpu alone",
+        ),
+        pytest.param(
+            {"requests": {"cpu": "1", "memory": "1Gi"}},
+            {"proxy-memory-limit": "64Mi"},
+            {"limits": {"memory": "64Mi"}},
+            id="annotated",
+        ),
+        pytest.param(
+            {"limits": {"hugepages-2Mi": "2Mi"}},
+            {},
+            {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "500m", "memory": "128Mi"}},
+            id="something else",
+        ),
+    ],
+)
+def test_a_pod_that_is_measured_as_a_whole(
+    measured: dict[str, dict[str, str]], annotations: dict[str, str], left: dict[str, dict[str, str]]
+) -> None:
+    """Its containers' requests may not be more than its own: of what it says of itself, ours say nothing."""
+    before = with_sidecar(annotations=annotations)
+    before["spec"]["resources"] = measured
+    after = mutate(before, account(), POLICY)
+    for name in ("azwi-proxy", "azwi-proxy-init"):
+        assert named(after, name).get("resources", {}) == left
+    assert after["spec"]["resources"] == measured
 
 
 def test_no_resources() -> None:
@@ -333,6 +378,13 @@ def test_our_mount_in_our_other_mounts_place() -> None:
     after = mutate(pod(own, volumes=[volume]), account(), _legacy())
     assert named(after, "app")["volumeMounts"] == usual["containers"][0]["volumeMounts"]
     assert mutate(after, account(), _legacy()) == after
+
+
+def test_a_mount_that_is_named_by_no_text() -> None:
+    """Is left for the API server to refuse."""
+    odd = {"name": {}, "mountPath": MOUNT}
+    after = mutate(pod({"name": "app", "volumeMounts": [odd]}), account(), POLICY)
+    assert named(after, "app")["volumeMounts"] == [odd]
 
 
 def _legacy() -> Policy:

@@ -43,9 +43,17 @@ def unlabelled(value: str | None = None) -> dict[str, Any]:
     return document
 
 
+def mirror() -> dict[str, Any]:
+    """Return what a kubelet shows of a static pod, which may have no service account token."""
+    document = with_sidecar()
+    document["metadata"]["annotations"]["kubernetes.io/config.mirror"] = "5b0e5c8f"
+    return document
+
+
 @pytest.mark.parametrize(
     "document",
     [
+        pytest.param(review(mirror()), id="a static pod's mirror"),
         pytest.param(review(unlabelled()), id="no label"),
         pytest.param(review(unlabelled("false")), id="label false"),
         pytest.param(review(unlabelled("True")), id="label in another spelling"),

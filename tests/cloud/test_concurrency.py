@@ -19,6 +19,8 @@ from tests.cloud.process import WISP, exchange, exchange_secret, running, worklo
 from wisp.cloud.directory import MAXIMUM_FEDERATED_CREDENTIALS
 from wisp.cloud.store import Store
 
+pytestmark = pytest.mark.system
+
 WRITER = Path(__file__).with_name("writer.py")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.site import NAMESPACE, Site, site, ubuntu_image, wisp_image
+from tests.cluster.site import EXEMPT, NAMESPACE, Site, site, ubuntu_image, wisp_image
 from tests.cluster.stream import NAMESPACE as STREAM
 
 NewSite = Callable[[], AbstractContextManager[Site]]
@@ -22,7 +22,7 @@ def _images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def _cluster(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Run the cluster that is shared, with wisp installed by helm."""
     with _filled(images, tmp_path_factory.mktemp("cluster")) as running:
-        running.install()
+        running.install(f"exemptNamespaces={{{EXEMPT}}}")
         yield running
 
 

@@ -25,13 +25,15 @@ from wisp.lab.cluster.standin import standin
 
 IMAGE = f"wisp:{__version__}"
 NAMESPACE = "wisp-system"
+EXEMPT = "elsewhere"
+"""A namespace that the shared installation leaves alone: for one of a test's own."""
 CHART = Path(__file__).parents[2] / "charts" / "wisp"
 _PATIENCE = 120  # seconds for anything to become so
 _PAUSE = 0.2
 _PROBE = {
     "apiVersion": "v1",
     "kind": "Pod",
-    "metadata": {"name": "probe", "namespace": "default", "labels": {"azure.workload.identity/use": "true"}},
+    "metadata": {"name": "probe", "labels": {"azure.workload.identity/use": "true"}},
     "spec": {"containers": [{"name": "probe", "image": "wisp.test/pause:1"}]},
 }
 """A pod that the webhook is asked about, and that is not made."""
@@ -115,9 +117,10 @@ class Site:
             raise AssertionError(f"{error}\n{events}") from None
         eventually(self.is_admitting, "the webhook's Service")
 
-    def is_admitting(self) -> bool:
+    def is_admitting(self, namespace: str = "default") -> bool:
         """Tell whether the API server comes through to the webhook: kube-proxy hears a moment later than Helm."""
-        return self.try_kubectl("create", "--dry-run=server", "-f", "-", given=json.dumps(_PROBE)).returncode == 0
+        asking = ("create", "--dry-run=server", "-n", namespace, "-f", "-")
+        return self.try_kubectl(*asking, given=json.dumps(_PROBE)).returncode == 0
 
     def _run(
         self, program: Path, arguments: tuple[str, ...], given: str | None, timeout: float
@@ -148,7 +151,7 @@ def site(folder: Path) -> Iterator[Site]:
     """Run a cluster and its cloud until the block ends."""
     node = Node(folder / "node", binaries(), free_number(), tied=True)
     prepared = node.prepare()
-    with running(folder / "cloud.db", "--host", prepared.host) as cloud:
+    with running(folder / "cloud.db", "--host", prepared.host, "--page") as cloud:
         with Store(cloud.state) as store:
             issuer_url = cloud.url + store.put_issuer("lab").path
         try:

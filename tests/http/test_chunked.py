@@ -1,9 +1,8 @@
 """Where a chunked body ends, what is in it, and how much of it may come."""
 
-import gc
-
 import pytest
 
+from tests.cycles import counting_cycles
 from tests.http.hostile import CHUNKS, Hostile
 from tests.http.wire import NEXT, POST, events, one
 from wisp.http.chunked import ChunkedBody
@@ -77,13 +76,9 @@ def test_a_declared_size_takes_no_memory() -> None:
 
 def test_bodies_leave_nothing_behind() -> None:
     """A decoder is freed with its last reference: bodies of 64 KiB must not wait for the collector of cycles."""
-    gc.collect()
-    gc.disable()
-    try:
+    with counting_cycles() as found:
         for _ in range(20):
             assert isinstance(one(HEAD + b"3\r\nabc\r\n0\r\n\r\n"), Request)
             assert isinstance(one(HEAD + b"x\r\n"), Reject)
             assert events([HEAD + b"3\r\na"]) == []
-        assert gc.collect() == 0
-    finally:
-        gc.enable()
+        assert found() == 0

@@ -1,10 +1,10 @@
 """One connection over a real socket: what it answers, in which order, how long it waits, and how it ends."""
 
-import gc
 from collections.abc import Iterator
 
 import pytest
 
+from tests.cycles import counting_cycles
 from tests.http.hostile import ALL, Hostile
 from tests.http.wire import GET, NEXT, POST
 from tests.http.world import Client, World, answers
@@ -326,9 +326,7 @@ def test_connections_leave_nothing_behind(world: World) -> None:
     """A connection is freed when it ends, without the collector of cycles."""
     world.connect(NEXT)
     world.settle()
-    gc.collect()
-    gc.disable()
-    try:
+    with counting_cycles() as found:
         for data in (NEXT, b"x\n", LATER, GET):
             client = world.connect(data)
             world.settle()
@@ -336,6 +334,4 @@ def test_connections_leave_nothing_behind(world: World) -> None:
             world.clients.remove(client)
             world.settle()
         world.application.reply()
-        assert gc.collect() == 0
-    finally:
-        gc.enable()
+        assert found() == 0

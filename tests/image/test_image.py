@@ -47,7 +47,10 @@ TOKEN, CA = "/var/run/secrets/azure/wi/token/azure-identity-token", "/var/run/au
 EVERY_MODULE = """
 import importlib, pkgutil, sys
 import wisp
-left_out = ("wisp.cloud", "wisp.lab", "wisp.run", "wisp.cli.cloud", "wisp.cli.demo", "wisp.cli.run")
+left_out = (
+    "wisp.cloud", "wisp.lab", "wisp.run", "wisp.testing",
+    "wisp.cli.cloud", "wisp.cli.clusters", "wisp.cli.demo", "wisp.cli.lab", "wisp.cli.principals", "wisp.cli.run",
+)
 for found in pkgutil.walk_packages(wisp.__path__, "wisp.", onerror=print):
     name = found.name
     if not name.endswith("__main__") and not name.startswith(left_out):

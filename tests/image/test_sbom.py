@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 
 from image.build import SOURCE
 from image.sbom import path_for
@@ -34,6 +33,8 @@ def _named(document: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
 
 def test_form(image: Image) -> None:
     """It is CycloneDX, by its strict schema."""
+    from cyclonedx.validation.json import JsonStrictValidator  # noqa: PLC0415 -- it takes two seconds
+
     text = path_for(image.archive).read_text()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
 

@@ -39,6 +39,27 @@ def test_no_default() -> None:
     assert identities.client_id_of(Selector("object_id", OBJECT_ID)) is None
 
 
+@pytest.mark.parametrize(
+    "default, object_id, selector, expected",
+    [
+        (CLIENT_ID, None, Selector("object_id", OTHER), True),
+        (CLIENT_ID, None, Selector("resource_id", RESOURCE_ID), True),
+        (CLIENT_ID, OBJECT_ID, Selector("resource_id", RESOURCE_ID), True),
+        (CLIENT_ID, OBJECT_ID, Selector("object_id", OTHER), False),
+        (CLIENT_ID, None, Selector("client_id", "no-guid"), False),
+        (None, None, Selector("object_id", OTHER), False),
+    ],
+    ids=["an object id", "a resource id", "the other kind", "another's", "no client id", "no default"],
+)
+def test_what_may_be_the_defaults(
+    default: str | None, object_id: str | None, selector: Selector, *, expected: bool
+) -> None:
+    """Any name but a client id, as long as its name of that kind is not known."""
+    identities = Identities(default, object_id=object_id)
+    identities.learn("11111111-2222-3333-4444-666666666666", "another's", "/subscriptions/another's")
+    assert identities.may_be_default(selector) is expected
+
+
 def test_what_is_learnt_is_bounded() -> None:
     """A client that asks for tokens of ever more identities does not fill the memory."""
     identities = Identities(None)

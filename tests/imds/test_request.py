@@ -57,6 +57,29 @@ def test_a_selector(parameter: str, kind: str, value: str) -> None:
     assert decide(token_request(token_target(**{parameter: value}))) == TokenRequest(ARM, Selector(kind, value))
 
 
+@pytest.mark.parametrize(
+    "query, expected",
+    [
+        ("API-Version=2018-02-01&Resource=a&Client_ID=b", TokenRequest("a", Selector("client_id", "b"))),
+        ("api-version=2018-02-01&resource=a&MSI_RES_ID=/B", TokenRequest("a", Selector("resource_id", "/B"))),
+        ("api-version=2018-02-01&resource=a&RESOURCE=b", None),
+        ("api-version=2018-02-01&resource=a&client_id=b&Client_Id=c", None),
+        ("api-version=2018-02-01&resource=a&client_id=b&Object_Id=c", None),
+    ],
+    ids=["names", "a resource id", "two resources", "two client ids", "two selectors"],
+)
+def test_names_in_another_case(query: str, expected: TokenRequest | None) -> None:
+    """Mean the same: who names an identity never gets another one's token."""
+    decision = decide(token_request(f"{TOKEN_PATH}?{query}"))
+    assert decision == expected or (expected is None and isinstance(decision, Refuse) and decision.status == 400)
+
+
+def test_names_in_another_case_in_a_form() -> None:
+    """Likewise."""
+    posted = token_request(TOKEN_PATH, method=b"POST")._replace(body=b"Resource=a&CLIENT_ID=b")
+    assert decide(posted) == TokenRequest("a", Selector("client_id", "b"))
+
+
 @given(st.text(min_size=1, max_size=LONGEST_RESOURCE).filter(str.isprintable))
 def test_the_resource_is_exactly_as_asked(resource: str) -> None:
     """Whatever it holds, it is neither tidied nor cut."""

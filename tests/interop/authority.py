@@ -34,7 +34,7 @@ class Authority:
     stranger: ManagedIdentity
 
     def environment(self, sidecar: Sidecar) -> Mapping[str, str]:
-        """Return what the webhook and the pod's author would tell the sidecar."""
+        """Return what the webhook would tell the sidecar, and no more."""
         host = {
             Sidecar.THROTTLED: f"{self.stand_in}/throttled/",
             Sidecar.UNAVAILABLE: f"{self.stand_in}/unavailable/",
@@ -47,12 +47,7 @@ class Authority:
         if sidecar is Sidecar.NO_DEFAULT:
             return told
         identity = self.stranger if sidecar is Sidecar.NOT_FEDERATED else self.default
-        return {
-            **told,
-            "AZURE_CLIENT_ID": identity.client_id,
-            "AZURE_OBJECT_ID": identity.principal_id,
-            "AZURE_RESOURCE_ID": identity.resource_id,
-        }
+        return {**told, "AZURE_CLIENT_ID": identity.client_id}
 
 
 @contextlib.contextmanager

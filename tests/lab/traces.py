@@ -86,12 +86,20 @@ def descendants(ancestor: int) -> list[Process]:
     return found
 
 
-def members(namespaces: frozenset[str]) -> list[int]:
-    """Return the processes that are in one of the namespaces."""
+def now() -> int:
+    """Return clock ticks since boot, which is what processes' starts are told in."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
+def members(namespaces: frozenset[str], started_by: int) -> list[int]:
+    """Return the processes in one of the namespaces that had been started by then (clock ticks since boot).
+
+    Later ones may be anybody's: the kernel gives the number of a namespace that is gone to the next one.
+    """
     found = []
     for pid, _ in all_processes():
         with contextlib.suppress(OSError):
-            if any(
+            if int(_stat(pid)[19]) <= started_by and any(
                 str(Path(f"/proc/{pid}/ns/{kind}").readlink()) in namespaces for kind in ("net", "mnt", "pid", "user")
             ):
                 found.append(pid)

@@ -1,6 +1,5 @@
 """The way to the metadata service and back, played by hand: framing, faults, limits, and who waits for whom."""
 
-import gc
 import os
 import resource
 import socket
@@ -11,6 +10,7 @@ from pathlib import Path
 import h11
 import pytest
 
+from tests.cycles import counting_cycles
 from tests.http.wire import cut
 from tests.http.world import Client, End
 from tests.proxy.relayed import GET, OLD_GET, PLAIN, RelayWorld, heard
@@ -552,13 +552,12 @@ class TestStopping:
         assert client.ended == "reset"
 
 
-def test_passes_leave_nothing_behind(world: RelayWorld, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("said", [PLAIN, b"x\r\n\r\n", b"", CHUNKED + b"3\r\nabc\r\n"])
+def test_passes_leave_nothing_behind(world: RelayWorld, said: bytes) -> None:
     """Relay, parser and peer are freed when the pass ends, without the collector of cycles."""
-    request.addfinalizer(gc.enable)
-    gc.disable()
-    for said in (PLAIN, b"x\r\n\r\n", b"", CHUNKED + b"3\r\nabc\r\n"):
+    with counting_cycles() as found:
         for _ in range(2):  # the first of its kind loads and remembers things
-            gc.collect()
+            found()
             client, served = world.asked()
             served.send(said)
             world.settle()
@@ -568,7 +567,7 @@ def test_passes_leave_nothing_behind(world: RelayWorld, request: pytest.FixtureR
             served.socket.close()
             world.node.served.clear()
             del client, served
-        assert gc.collect() == 0, said
+        assert found() == 0
 
 
 @pytest.mark.parametrize("port, name", [(80, b"10.0.0.1"), (81, b"10.0.0.1:81")])

@@ -169,14 +169,57 @@ def test_the_identity(bench: Bench, parameters: dict[str, str], client_id: str) 
     assert bench.entra.asked == [Ask(client_id, ARM)]
 
 
+NAMED = "aaaaaaaa-1111-2222-3333-444444444444"
+OF_ITSELF = granted("its-own")._replace(object_id=NAMED, resource_id="/subscriptions/s/x")
+NOT_FOUND = {"error": "invalid_request", "error_description": "Identity not found"}
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [{"object_id": NAMED.upper()}, {"msi_res_id": "/SUBSCRIPTIONS/s/x/"}, {"mi_res_id": "/subscriptions/s/x"}],
+    ids=lambda selector: next(iter(selector)),
+)
+def test_the_first_request_names_the_pods_identity(bench: Bench, selector: dict[str, str]) -> None:
+    """By what only a token of it can tell: it is asked for and its own words decide; then it is known."""
+    request = token_request(token_target(**selector))
+    assert bench.ask(request) is None
+    assert bench.entra.asked == [ASK]
+    bench.entra.land(OF_ITSELF)
+    assert document(bench.replies[0])["access_token"] == "its-own"
+    assert document(bench.answer(request))["access_token"] == "its-own"
+    other = token_request(token_target("https://vault.azure.net", **selector))
+    assert bench.ask(other) is None
+    assert bench.entra.asked == [ASK, ASK._replace(resource="https://vault.azure.net")]
+
+
 @pytest.mark.parametrize("parameter", ["object_id", "msi_res_id", "mi_res_id"])
 def test_an_identity_that_is_not_known(bench: Bench, parameter: str) -> None:
-    """Entra is not asked."""
-    response = bench.answer(token_request(token_target(**{parameter: OTHER})))
-    assert (response.status, document(response)) == (
-        400,
-        {"error": "invalid_request", "error_description": "Identity not found"},
-    )
+    """It gets no token; once the pod's own names are known, Entra is not asked."""
+    request = token_request(token_target(**{parameter: OTHER}))
+    assert bench.ask(request) is None
+    bench.entra.land(OF_ITSELF)
+    assert (bench.replies[0].status, document(bench.replies[0])) == (400, NOT_FOUND)
+    assert bench.metrics.requests["token"] == 0
+    assert document(bench.answer(request)) == NOT_FOUND
+    another = bench.answer(token_request(token_target("https://vault.azure.net", **{parameter: OTHER})))
+    assert (another.status, document(another)) == (400, NOT_FOUND)
+    assert bench.entra.asked == [ASK]
+
+
+def test_tokens_that_say_nothing_of_themselves(bench: Bench) -> None:
+    """Name no identity: nobody gets one who selected by such a name, and one token is enough to know."""
+    request = token_request(token_target(object_id=NAMED))
+    assert bench.ask(request) is None
+    bench.entra.land(granted())
+    assert [document(bench.replies[0]), document(bench.answer(request))] == [NOT_FOUND, NOT_FOUND]
+    assert bench.entra.asked == [ASK]
+
+
+def test_whether_it_is_the_pods_identity_cannot_be_told_now(bench: Bench) -> None:
+    """A fault that passes is no reason to say that there is no such identity."""
+    assert bench.ask(token_request(token_target(object_id=NAMED))) is None
+    bench.entra.land(unavailable("down"))
+    assert (bench.replies[0].status, header(bench.replies[0], "Retry-After")) == (503, "1")
 
 
 def test_a_name_for_a_client_id(bench: Bench) -> None:
@@ -398,21 +441,17 @@ def test_a_renewal_that_fails_leaves_the_token(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "selector",
-    [{"object_id": "AAAAAAAA-1111-2222-3333-444444444444"}, {"msi_res_id": "/SUBSCRIPTIONS/s/x/"}],
-    ids=["object_id", "msi_res_id"],
+    "selector", [{"object_id": NAMED.upper()}, {"msi_res_id": "/SUBSCRIPTIONS/s/x/"}], ids=["object_id", "msi_res_id"]
 )
-def test_an_identity_is_known_once_its_token_told(bench: Bench, selector: dict[str, str]) -> None:
-    """A selector that nobody could resolve at first is resolved by what the last token said of itself."""
+def test_another_identity_is_known_once_its_token_told(bench: Bench, selector: dict[str, str]) -> None:
+    """A selector that nobody could resolve at first is resolved by what a token asked for by client id said."""
     request = token_request(token_target(**selector))
-    assert document(bench.answer(request))["error_description"] == "Identity not found"
-    bench.store.ask(ASK, lambda _: None)
-    told = granted("a-token")._replace(
-        object_id="aaaaaaaa-1111-2222-3333-444444444444", resource_id="/subscriptions/s/x"
-    )
-    bench.entra.land(told)
-    assert bench.answer(token_request()).status == 200
-    assert bench.answer(request).status == 200
+    bench.ask(request)
+    bench.entra.land(granted()._replace(object_id=CLIENT_ID, resource_id="/subscriptions/own"))
+    assert document(bench.answer(request)) == NOT_FOUND
+    bench.ask(token_request(token_target(client_id=OTHER)))
+    bench.entra.land(OF_ITSELF)
+    assert document(bench.answer(request))["client_id"] == OTHER
 
 
 def test_an_identity_the_pod_has_no_right_to(bench: Bench) -> None:

@@ -67,9 +67,9 @@ def test_the_command_is_the_process_that_was_started(runner: Runner, tmp_path: P
     "command, status",
     [
         pytest.param(("sh", "-c", "exit 3"), 3, id="a status"),
-        pytest.param(("sh", "-c", "kill -TERM $$"), -signal.SIGTERM, id="a signal"),
+        pytest.param(("sh", "-c", "kill -TERM $$"), -signal.SIGTERM, id="a signal", marks=pytest.mark.system),
         pytest.param(("no-such-command",), 127, id="not found"),
-        pytest.param(("/etc/passwd",), 126, id="not executable"),
+        pytest.param(("/etc/passwd",), 126, id="not executable", marks=pytest.mark.system),
     ],
 )
 def test_the_exit_status_is_the_commands(command: tuple[str, ...], status: int, runner: Runner) -> None:

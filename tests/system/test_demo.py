@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 import wisp
-from tests.lab.traces import Process, descendants, eventually, look, members, own_namespaces
+from tests.lab.apart import apart
+from tests.lab.traces import Process, descendants, eventually, look, members, now, own_namespaces
 from wisp.lab.story import STEPS
 
 pytestmark = pytest.mark.system
@@ -79,13 +80,13 @@ class Lab:
 
 @pytest.fixture(name="lab")
 def _lab() -> Iterator[Lab]:
-    """Give demos a HOME and a TMPDIR, and have the machine be as it was afterwards."""
+    """Give demos a HOME, a TMPDIR and a network, and have the machine be as it was afterwards."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to make namespaces and other users")
     for tool in ("nft", "ip", "unshare", "nsenter", "setpriv", "newuidmap"):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}")
-    with tempfile.TemporaryDirectory() as folder:
+    with apart(), tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         places = {"HOME": str(Path(folder, "home")), "TMPDIR": str(Path(folder, "tmp"))}
         lab = Lab(Path(folder), {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **places})
@@ -244,9 +245,9 @@ def _inside(seen: list[Process]) -> Process:
 
 
 def _assert_gone(seen: list[Process]) -> None:
-    namespaces = own_namespaces(seen)
+    moment, namespaces = now(), own_namespaces(seen)
     assert eventually(lambda: not any(each.is_there for each in seen)), [each for each in seen if each.is_there]
-    assert eventually(lambda: members(namespaces) == [])
+    assert eventually(lambda: members(namespaces, moment) == [])
 
 
 def test_the_sidecar_is_a_user_of_its_own_without_privilege(owned: Lab) -> None:

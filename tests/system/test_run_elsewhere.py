@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.apart import apart
 from tests.lab.traces import eventually, look
 from tests.run.runner import DIALECTS, SDK, Runner
 from wisp.cloud.issuer import service_account_token
@@ -70,9 +71,10 @@ def _machine() -> Iterator[None]:
     for tool in NOTHING_LEFT_OF:
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}")
-    before = look()
-    yield
-    assert eventually(lambda: look() == before), (before, look())
+    with apart():
+        before = look()
+        yield
+        assert eventually(lambda: look() == before), (before, look())
 
 
 @pytest.mark.usefixtures("machine")

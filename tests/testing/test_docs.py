@@ -29,6 +29,7 @@ def _rows(head: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
 
 
+@pytest.mark.system
 def test_the_pytest_examples_pass(pytester: pytest.Pytester) -> None:
     """A conftest.py of one line, and the two test files."""
     conftest, *tests = _blocks("python")
@@ -54,11 +55,13 @@ def _shell(script: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.system
 def test_the_job_with_wisp_run(tmp_path: Path) -> None:
     """It ends with status 0, which it does with a token only."""
     assert json.loads(_shell(_blocks("bash")[0], tmp_path))["changed"] is True
 
 
+@pytest.mark.system
 def test_the_job_with_the_cloud_alone(tmp_path: Path) -> None:
     """Only the port is changed, to a free one; curl prints the token."""
     with socket.create_server(("127.0.0.1", 0)) as free:

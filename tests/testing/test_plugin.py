@@ -136,6 +136,7 @@ def test_entra_out_of_reach(wisp_cloud, wisp_identity, tmp_path, monkeypatch):
 """
 
 
+@pytest.mark.system
 def test_a_seeded_cloud_and_one_out_of_reach(pytester: pytest.Pytester) -> None:
     """A project overrides `wisp_seed`; what is made without fixtures is what they give."""
     pytester.makepyfile(SEEDED)
@@ -164,6 +165,7 @@ def test_it(wisp_cloud):
 """
 
 
+@pytest.mark.system
 def test_why_the_cloud_did_not_start_is_shown(pytester: pytest.Pytester) -> None:
     """What it said comes with pytest's report, and nothing is left running."""
     pytester.makepyfile(WRONG_SEED)
@@ -199,6 +201,7 @@ def test_each_worker_has_a_cloud_of_its_own(
     assert eventually(lambda: _serving(pytester.path) == [])
 
 
+@pytest.mark.system
 def test_a_failing_test_leaves_nothing_behind(pytester: pytest.Pytester) -> None:
     """Its fixtures are taken down as ever."""
     pytester.makepyfile("def test_it(wisp_environment):\n    assert False\n")

@@ -84,6 +84,7 @@ def test_an_account_that_comes_after_its_pod(hook: Webhook) -> None:
     assert client_id(hook.review(review("late"))) == CLIENT_ID
 
 
+@pytest.mark.system
 def test_an_account_annotated_a_moment_ago(hook: Webhook) -> None:
     """Even where the watch has not told of it yet: no pod starts without the identity that it was to have."""
     hook.api.world.put("serviceaccounts", service_account("bare"))
@@ -108,6 +109,7 @@ def test_the_api_server_down(hook: Webhook) -> None:
     assert client_id(hook.review(review("unknown"))) == CLIENT_ID
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("status", [500, 0], ids=["500", "hangs up"])
 def test_a_lookup_that_fails(hook: Webhook, status: int) -> None:
     """Is a refusal for now, never an admission."""
@@ -162,6 +164,7 @@ def test_what_is_kept(hook: Webhook) -> None:
     assert hook.metric("wisp_webhook_certificate_expiry_timestamp_seconds") - time.time() > 89 * 86400
 
 
+@pytest.mark.system
 def test_a_reset_bundle_is_put_back(hook: Webhook) -> None:
     """By a `helm upgrade`, say: the watch tells, and it is patched again."""
     held = bundle(hook.api)
@@ -254,6 +257,7 @@ def test_it_goes_on_while_endpoints_forget_it(api: ApiServer, tmp_path: Path) ->
         assert hook.review(review())["allowed"] is True
 
 
+@pytest.mark.system
 def test_only_tls_1_3_unless_told(hook: Webhook, api: ApiServer, tmp_path: Path) -> None:
     """TLS 1.2 is refused by default and served on request; HTTP/2 is not offered."""
     old = trusted(api)

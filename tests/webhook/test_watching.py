@@ -192,7 +192,7 @@ def follow(access: Access, until: Callable[[Accounts, Counter], Iterable[Callabl
     async def scene() -> None:
         api = Api(access)
         accounts, counter = Accounts(api), Counter()
-        task = asyncio.create_task(Watcher(api, ACCOUNTS, accounts, counter, spread=lambda: 0.0).run())
+        task = asyncio.create_task(Watcher(api, ACCOUNTS, accounts, counter, pause=lambda _: 0.01).run())
         try:
             for condition in until(accounts, counter):
                 async with asyncio.timeout(60):

@@ -17,6 +17,8 @@ _CONFINED: Object = {
     "readOnlyRootFilesystem": True,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+_SAID: Object = {"terminationMessagePolicy": "FallbackToLogsOnError"}
+"""What it says when it cannot start is in the pod's status, where `kubectl describe` shows it; no file is written."""
 _SIDECAR_CONTEXT: Object = {
     **_CONFINED,
     "capabilities": {"drop": ["ALL"]},
@@ -41,7 +43,8 @@ def redirect(sidecar: Sidecar, policy: Policy, *, guaranteed: bool) -> Object:
         "image": policy.redirect_image,
         "imagePullPolicy": policy.image_pull_policy,
         "args": ["redirect", "up", f"--proxy-port={sidecar.port}"],
-        **_resources(policy.redirect_resources, guaranteed=guaranteed),
+        **_resources(sidecar.redirect_resources, guaranteed=guaranteed),
+        **_SAID,
         "securityContext": _REDIRECT_CONTEXT,
     }
 
@@ -63,6 +66,7 @@ def proxy(sidecar: Sidecar, policy: Policy, *, guaranteed: bool) -> Object:
         "ports": [{"containerPort": sidecar.port}],
         **_resources(sidecar.resources, guaranteed=guaranteed),
         "lifecycle": {"postStart": {"exec": {"command": ["/proxy", flags[0], "--probe", flags[1]]}}},
+        **_SAID,
         "securityContext": _SIDECAR_CONTEXT,
     }
     if policy.native:

@@ -32,6 +32,9 @@ ON_ACCOUNTS = frozenset({CLIENT_ID, TENANT_ID, EXPIRATION})
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 """Which container `kubectl exec` and `kubectl logs` mean without -c."""
 
+MIRROR = "kubernetes.io/config.mirror"
+"""What a kubelet marks the pods with that show its static ones."""
+
 SIDECAR = "azwi-proxy"
 REDIRECT = "azwi-proxy-init"
 

@@ -24,6 +24,12 @@ class Pod(NamedTuple):
     """The init containers but ours."""
 
     @property
+    def measured(self) -> frozenset[str]:
+        """The resources that it names for all containers together (Kubernetes, "Pod-level resource specification")."""
+        said = object_in(self.spec, "resources", "/spec")
+        return frozenset().union(*(object_in(said, kind, "/spec/resources") for kind in ("requests", "limits")))
+
+    @property
     def is_windows(self) -> bool:
         """Whether it is to run on Windows, as far as it says so."""
         system = object_in(self.spec, "os", "/spec").get("name")

@@ -13,7 +13,7 @@ import msgspec
 from wisp.admission.advice import advice_unlabelled
 from wisp.admission.contract import Policy
 from wisp.admission.mutate import mutation
-from wisp.admission.names import USE
+from wisp.admission.names import MIRROR, USE
 from wisp.admission.patch import Operation
 from wisp.admission.pod import account_name
 from wisp.admission.shape import Object, PodError
@@ -115,7 +115,7 @@ def account_of(review: Review) -> AccountRef | None:
 
     Of a pod without the label it is worth knowing, for a warning, but not worth waiting for.
     """
-    if review.operation != "CREATE" or review.subresource:
+    if review.operation != "CREATE" or review.subresource or _is_mirror(review.pod):
         return None
     spec = review.pod.get("spec")
     return AccountRef(review.namespace, account_name(spec if type(spec) is dict else {}))
@@ -126,6 +126,16 @@ def is_labelled(pod: Object) -> bool:
     metadata = pod.get("metadata")
     labels = metadata.get("labels") if type(metadata) is dict else None
     return type(labels) is dict and labels.get(USE) == "true"
+
+
+def _is_mirror(pod: Object) -> bool:
+    """Say whether it only shows a static pod, which is made already.
+
+    API servers refuse one with a service account token in it, and the static pod could not be seen.
+    """
+    metadata = pod.get("metadata")
+    annotations = metadata.get("annotations") if type(metadata) is dict else None
+    return type(annotations) is dict and MIRROR in annotations
 
 
 def decide(review: Review, account: Object | None, policy: Policy) -> Decision:

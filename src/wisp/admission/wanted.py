@@ -35,6 +35,8 @@ class Sidecar(NamedTuple):
     port: int
     mode: Mode
     resources: Resources
+    redirect_resources: Resources
+    """Of the container before it: what is annotated is meant for both, or no pod could fit into every LimitRange."""
 
 
 class Wanted(NamedTuple):
@@ -60,7 +62,7 @@ def wanted_by(pod: Pod, account: dict[str, str], policy: Policy) -> Wanted:
         _expiration(pod.annotations.get(names.EXPIRATION) or account.get(names.EXPIRATION)),
         skipped_by(pod.annotations),
         _endpoint(pod.annotations, policy.token_endpoint),
-        _sidecar(pod, policy.proxy_resources) if wants_sidecar(pod.annotations) else None,
+        _sidecar(pod, policy) if wants_sidecar(pod.annotations) else None,
     )
 
 
@@ -100,7 +102,7 @@ def _endpoint(annotations: dict[str, str], endpoint: TokenEndpoint | None) -> To
     return endpoint
 
 
-def _sidecar(pod: Pod, usual: Resources) -> Sidecar:
+def _sidecar(pod: Pod, policy: Policy) -> Sidecar:
     if pod.spec.get("hostNetwork") is True:
         raise PodError(
             "the pod uses the node's network (hostNetwork), where the sidecar would serve the whole node",
@@ -111,7 +113,12 @@ def _sidecar(pod: Pod, usual: Resources) -> Sidecar:
             "the pod runs on Windows, where there is no sidecar",
             remedy=f"leave out the annotation {names.INJECT_SIDECAR}: the Azure SDKs' workload identity needs none",
         )
-    return Sidecar(_port(pod.annotations), _mode(pod.annotations), _resources(pod.annotations, usual))
+    return Sidecar(
+        _port(pod.annotations),
+        _mode(pod.annotations),
+        _resources(pod.annotations, _unless_measured(pod, policy.proxy_resources)),
+        _resources(pod.annotations, _unless_measured(pod, policy.redirect_resources)),
+    )
 
 
 def _port(annotations: dict[str, str]) -> int:
@@ -134,6 +141,16 @@ def _mode(annotations: dict[str, str]) -> Mode:
         return Mode(text)
     except ValueError:
         raise PodError(f"the annotation {names.SIDECAR_MODE} is {text[:64]!r}", remedy="use redirect or env") from None
+
+
+def _unless_measured(pod: Pod, usual: Resources) -> Resources:
+    """Return the usual resources but those that the pod names as a whole: containers may not ask for more than it."""
+    measured = pod.measured
+    if not measured:
+        return usual
+    cpu = (None, None) if "cpu" in measured else (usual.cpu_request, usual.cpu_limit)
+    memory = (None, None) if "memory" in measured else (usual.memory_request, usual.memory_limit)
+    return Resources(cpu_request=cpu[0], cpu_limit=cpu[1], memory_request=memory[0], memory_limit=memory[1])
 
 
 def _resources(annotations: dict[str, str], usual: Resources) -> Resources:

@@ -39,6 +39,16 @@ class Identities:
             self._client_ids.update(new)
         return bool(new)
 
+    def may_be_default(self, selector: Selector) -> bool:
+        """Say whether `selector`, which is not known, can be a name of the default identity's that is yet to be learnt.
+
+        Where its name of that kind is known, by settings or by a token, another one is another identity's.
+        """
+        learnt = any(
+            name.kind == selector.kind and client_id == self.default for name, client_id in self._client_ids.items()
+        )
+        return self.default is not None and selector.kind != "client_id" and not learnt
+
     def client_id_of(self, selector: Selector | None) -> str | None:
         """Return the client id that is meant, or None where the pod has no such identity."""
         if selector is None:

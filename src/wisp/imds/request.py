@@ -37,11 +37,11 @@ def decide(request: Request, identity_header: Secret | None = None, *, header_re
         return Refuse(405, "method_not_allowed", "The token endpoint takes GET and POST only", "GET, POST")
     if header_required and not shows(request, identity_header):
         return UNAUTHORIZED
-    dialect = dialect_of(request, dict(target.parameters).get("api-version"), identity_header)
+    dialect = dialect_of(request, dict(_named(target.parameters)).get("api-version"), identity_header)
     if isinstance(dialect, Refuse):
         return dialect
     parameters = target.parameters if request.method == b"GET" else _body_parameters(request)
-    return parameters if isinstance(parameters, Refuse) else _token_request(dialect, parameters)
+    return parameters if isinstance(parameters, Refuse) else _token_request(dialect, _named(parameters))
 
 
 def canonical(path: str) -> str:
@@ -60,6 +60,11 @@ def _body_parameters(request: Request) -> Parameters | Refuse:
         return parse_form(request.body) if kind == _FORM else invalid("The body must be a form: " + _FORM.decode())
     except UnicodeDecodeError:
         return invalid("The form in the body must be in UTF-8")
+
+
+def _named(parameters: Parameters) -> Parameters:
+    """Return the parameters by names in lower case: a selector in another case is not to mean the default identity."""
+    return tuple((name.lower(), value) for name, value in parameters)
 
 
 def _token_request(dialect: Dialect, parameters: Parameters) -> TokenRequest | Refuse:

@@ -10,7 +10,7 @@ from wisp.http.head import Reject, Request
 from wisp.http.peer import Source
 from wisp.http.response import Response
 from wisp.imds.answer import Grant, app_service_error_body, error_body, token_frame
-from wisp.imds.decision import Decision, PassOn, Refuse, TokenRequest
+from wisp.imds.decision import Decision, PassOn, Refuse, Selector, TokenRequest
 from wisp.imds.identities import Identities
 from wisp.imds.passthrough import Forward, judge
 from wisp.imds.request import decide
@@ -61,7 +61,15 @@ class Renewal(NamedTuple):
     ask: Ask
 
 
-Route: TypeAlias = Ask | Renewal | Refuse | Page | PassOn
+class Inquiry(NamedTuple):
+    """The client selects by a name that may be the default identity's: its own token, which `ask` is for, will tell."""
+
+    ask: Ask
+    selector: Selector
+    renew: bool
+
+
+Route: TypeAlias = Ask | Renewal | Inquiry | Refuse | Page | PassOn
 
 
 class _Rendered(NamedTuple):
@@ -98,11 +106,11 @@ class TokenService:
             return self._granted(route, token, request)
         if isinstance(route, Renewal):
             return self._ask(route.ask, request, reply, renew=True)
+        if isinstance(route, Inquiry):
+            return self._inquire(route, request, reply)
         if isinstance(route, Refuse):
             return self._refuse(route, request)
-        if isinstance(route, PassOn):
-            return self._pass_on(request)
-        return self._page(route, request)
+        return self._pass_on(request) if isinstance(route, PassOn) else self._page(route, request)
 
     def rejected(self, reject: Reject) -> Response:
         """Return the response to bytes that are no request we serve."""
@@ -133,9 +141,12 @@ class TokenService:
 
     def _resolved(self, decision: Decision) -> Route:
         if isinstance(decision, TokenRequest):
-            client_id = self._identities.client_id_of(decision.selector)
+            selector, default = decision.selector, self._identities.default
+            client_id = self._identities.client_id_of(selector)
             if client_id is None:
-                return _NOT_FOUND
+                if selector is None or default is None or not self._identities.may_be_default(selector):
+                    return _NOT_FOUND
+                return Inquiry(Ask(default, decision.resource, decision.capabilities), selector, decision.renew)
             ask = Ask(client_id, decision.resource, decision.capabilities)
             return Renewal(ask) if decision.renew else ask
         if isinstance(decision, PassOn) and (
@@ -155,6 +166,21 @@ class TokenService:
             return None
         self._metrics.cache_hits += 1
         return self._outcome(ask, outcome, request)
+
+    def _inquire(self, inquiry: Inquiry, request: Request, reply: Reply) -> Response | None:
+        def told(outcome: Token | Refused) -> Response:
+            return self._told(inquiry, outcome, request)
+
+        outcome = self._store.ask(inquiry.ask, lambda outcome: reply(told(outcome)), renew=inquiry.renew)
+        return None if outcome is None else told(outcome)
+
+    def _told(self, inquiry: Inquiry, outcome: Token | Refused, request: Request) -> Response:
+        """Give the client the default identity's token if that says that it is the one which was selected."""
+        if isinstance(outcome, Token):
+            self._learn(inquiry.ask, outcome)
+            if self._identities.client_id_of(inquiry.selector) != inquiry.ask.client_id:
+                return self._refuse(_NOT_FOUND, request)
+        return self._outcome(inquiry.ask, outcome, request)
 
     def _outcome(self, ask: Ask, outcome: Token | Refused, request: Request) -> Response:
         if isinstance(outcome, Refused):
@@ -177,9 +203,7 @@ class TokenService:
         if known is None or known.token is not token:
             grant = Grant(ask.client_id, ask.resource, token.expires_on, token.not_before)
             frame = token_frame(token.access_token.reveal(), grant)
-            if self._identities.learn(ask.client_id, token.object_id, token.resource_id):
-                self._routes.clear()  # what was not found may be now
-                self._decided.clear()
+            self._learn(ask, token)
         else:
             frame = known.frame
         lifetime = b"%d" % max(0, int(token.expires_at) - second)
@@ -187,6 +211,11 @@ class TokenService:
         if len(rendered.response.body) <= _LONGEST_RENDERED:
             _remember(self._rendered, ask, rendered, most=_MOST_RENDERED)
         return rendered
+
+    def _learn(self, ask: Ask, token: Token) -> None:
+        if self._identities.learn(ask.client_id, token.object_id, token.resource_id):
+            self._routes.clear()  # what was not found may be now
+            self._decided.clear()
 
     def _of_another(self, ask: Ask, refused: Refused) -> Refused:
         """Say that an identity which the client named, and the pod has no right to, is not found, with Entra's reason.

@@ -7,7 +7,6 @@ may be serving: the Secret gets it first. A certificate is shown only when the c
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Iterable
 from ssl import SSLError
 from typing import NamedTuple, Protocol, assert_never
@@ -19,7 +18,7 @@ from wisp.webhook.certifying import UncertifiedError
 from wisp.webhook.cluster import RefusedError, Stored
 from wisp.webhook.configuration import Configuration
 from wisp.webhook.events import Log
-from wisp.webhook.watching import pause
+from wisp.webhook.watching import by_chance
 
 LONGEST_REST = 300.0
 """Seconds after which everything is looked at again, whether or not a watch has said something."""
@@ -118,7 +117,7 @@ class Keeper:
             if rest:
                 await self._pause(min(rest, LONGEST_REST))
             elif failures > 1:  # the first time round, what was written is read again at once
-                await asyncio.sleep(pause(failures - 1, random.random()))  # noqa: S311 -- to be apart from other replicas
+                await asyncio.sleep(by_chance(failures - 1))
 
     async def step(self) -> float:
         """Do one thing if there is one to do; return how many seconds there is none, 0 to go on at once."""

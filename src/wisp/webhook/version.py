@@ -1,7 +1,6 @@
 """Learns the API server's version, on which it depends whether sidecars are native ones."""
 
 import asyncio
-import random
 from collections.abc import Callable
 
 import msgspec
@@ -10,7 +9,7 @@ from wisp.admission.contract import parse_version
 from wisp.errors import SettingError
 from wisp.webhook.api import Api, Ask, UnansweredError
 from wisp.webhook.events import Log
-from wisp.webhook.watching import pause
+from wisp.webhook.watching import by_chance
 
 _LOOK = 600.0
 """Seconds between looks: clusters are upgraded under a running webhook."""
@@ -39,7 +38,7 @@ class Version:
             except (UnansweredError, SettingError) as error:
                 failures += 1
                 self._log.warning("API server's version unknown", reason=str(error))
-            rest = pause(failures, random.random()) if self.known is None else _LOOK  # noqa: S311 -- not for security
+            rest = by_chance(failures) if self.known is None else _LOOK
             await asyncio.sleep(rest)
 
     async def look(self) -> None:

@@ -73,17 +73,22 @@ def pause(failures: int, spread: float) -> float:
     return min(_LONGEST_PAUSE, doubled) * (0.5 + 0.5 * spread)
 
 
+def by_chance(failures: int) -> float:
+    """Return such a pause, at random: replicas are to be apart from each other."""
+    return pause(failures, random.random())  # noqa: S311 -- not for security
+
+
 class Watcher:
     """Keep `sink` as the API server's objects are; `run` never returns."""
 
     def __init__(
-        self, api: Api, kind: Kind, sink: Sink, observer: Observer, spread: Callable[[], float] = random.random
+        self, api: Api, kind: Kind, sink: Sink, observer: Observer, pause: Callable[[int], float] = by_chance
     ) -> None:
         self._api = api
         self._kind = kind
         self._sink = sink
         self._observer = observer
-        self._spread = spread
+        self._pause = pause
         self._failures = 0
 
     async def run(self) -> None:
@@ -106,7 +111,7 @@ class Watcher:
                 self._failures += 1
                 version = version if self._failures % _RELIST else ""
             if self._failures:
-                await asyncio.sleep(pause(self._failures, self._spread()))
+                await asyncio.sleep(self._pause(self._failures))
 
     async def _list(self) -> str:
         found: list[Metadata] = []

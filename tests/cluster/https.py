@@ -1,0 +1,98 @@
+"""A server of a test's own, over TLS, where the cluster finds it: at this machine's address on the node's network."""
+
+import json
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingTCPServer
+from weakref import WeakKeyDictionary
+
+from wisp.cloud.certificates import new_authority, new_server_certificate
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request: the name asked for in TLS, if any, the path, and the body."""
+
+    server_name: str | None
+    path: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A server at `url`, certified by the authority `ca` (PEM); `asked` grows."""
+
+    url: str
+    ca: str
+    asked: list[Asked]
+
+
+Answer = Callable[[Asked], object]
+"""Makes the JSON document that a POST is answered with."""
+
+
+class _Server(ThreadingTCPServer):
+    """Not http.server's own, which asks DNS for its name."""
+
+    daemon_threads = True
+
+    def __init__(self, host: str, context: ssl.SSLContext, answer: Answer) -> None:
+        super().__init__((host, 0), _Handler)
+        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.answer = answer
+        self.asked: list[Asked] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        asked = Asked(_NAMES.get(self.connection), self.path, body)
+        self.server.asked.append(asked)
+        document = json.dumps(self.server.answer(asked)).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(document)))
+        self.end_headers()
+        self.wfile.write(document)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+_NAMES: WeakKeyDictionary[object, str] = WeakKeyDictionary()
+"""What connections asked for in TLS: a server hears it in the handshake, and a handler cannot ask."""
+
+
+def _remember(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
+    if name is not None:
+        _NAMES[connection] = name
+
+
+@contextmanager
+def listening(host: str, name: str, answer: Answer, folder: Path) -> Iterator[Listening]:
+    """Answer POSTs at `host` until the block ends, with a certificate for `name`; keys are kept in `folder`."""
+    authority = new_authority(time.time())
+    certified = new_server_certificate(authority, [name], time.time())
+    pem = folder / "server.pem"
+    pem.write_bytes(certified.key_pem + certified.certificate_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    context.sni_callback = _remember
+    with _Server(host, context, answer) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            url = f"https://{host}:{server.server_address[1]}"
+            yield Listening(url, authority.certificate_pem.decode(), server.asked)
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,63 @@
+"""Pods as the tests want them, as objects; makes none of them."""
+
+from typing import Any
+
+Manifest = dict[str, Any]
+
+PREFIX = "azure.workload.identity/"
+LABELLED = {f"{PREFIX}use": "true"}
+SIDECAR = {f"{PREFIX}inject-proxy-sidecar": "true"}
+ENV_MODE = {**SIDECAR, f"{PREFIX}inject-proxy-mode": "env"}
+ACCOUNT = "app"
+UBUNTU = "ubuntu:20.04"
+"""Debian's packages, curl among them: `wisp.lab.cluster.standin`."""
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "runAsUser": 1000,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""The least that Pod Security `restricted` asks of a container."""
+
+
+def container(name: str = "app", *command: str, **fields: Any) -> Manifest:
+    """Return a container that runs `command`, or waits."""
+    return {"name": name, "image": UBUNTU, "command": list(command or ("sleep", "infinity")), **fields}
+
+
+def pod(
+    name: str,
+    *containers: Manifest,
+    labels: dict[str, str] = LABELLED,
+    annotations: dict[str, str] = SIDECAR,
+    **spec: Any,
+) -> Manifest:
+    """Return a pod of `containers`, or of one that waits; it ends within a second of being told to."""
+    made = template(*containers, labels=labels, annotations=annotations, **spec)
+    return {"apiVersion": "v1", "kind": "Pod", **made, "metadata": {"name": name, **made["metadata"]}}
+
+
+def template(
+    *containers: Manifest, labels: dict[str, str] = LABELLED, annotations: dict[str, str] = SIDECAR, **spec: Any
+) -> Manifest:
+    """Return a pod's template, as what makes pods has it."""
+    usual = {"serviceAccountName": ACCOUNT, "terminationGracePeriodSeconds": 1}
+    return {
+        "metadata": {"labels": labels, "annotations": annotations},
+        "spec": {**usual, "containers": list(containers or (container(),)), **spec},
+    }
+
+
+def account(client_id: str, name: str = ACCOUNT) -> Manifest:
+    """Return a service account that may act as an identity."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": name, "annotations": {f"{PREFIX}client-id": client_id}},
+    }
+
+
+def namespace(name: str, labels: dict[str, str]) -> Manifest:
+    """Return a namespace."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
