@@ -111,6 +111,63 @@ def _found(memo: Memo, body: bytes) -> tuple[str, Key, Remembered | None]:
     return found
 
 
+ONE, TWO = "6a9d0fb8-1f0a-4f2a-9c53-2b7c0e6b1a55", "0b1c4f0e-58b4-4bd6-9b3c-1b9a0b5c2e11"
+REMEMBERED = Remembered(None, None, "changed", b'{"uid":', b"}")
+
+
+def _knowing(body: bytes) -> Memo:
+    """Return a memory that has seen the review twice: it knows it by its text."""
+    memo = Memo()
+    memo.keep(_found(memo, body)[1], REMEMBERED)
+    assert _found(memo, body)[2] is REMEMBERED
+    return memo
+
+
+def test_a_known_text_is_not_taken_apart() -> None:
+    """Another uid in the same place, and all else the same: the very key is found again."""
+    memo = _knowing(review(POD, ONE))
+    known, again = _found(memo, review(POD, ONE)), _found(memo, review(POD, TWO))
+    assert again == (TWO, known[1], REMEMBERED)
+    assert again[1] is known[1]
+
+
+@pytest.mark.parametrize("uid", [TWO, ONE.upper(), "7", 'a"b', "\\" * 36, "\u00e4" * 36, "\n" * 36, "x" * 36, '"' * 36])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({}, id="the same"),
+        pytest.param({"namespace": "other"}, id="another namespace"),
+        pytest.param({"object": POD | {"spec": {}}}, id="another pod"),
+        pytest.param({"object": POD | {"uid": ONE}}, id="the first uid in the pod"),
+        pytest.param({"userInfo": {"uid": ONE}}, id="the first uid behind"),
+    ],
+)
+@pytest.mark.parametrize("first", [{}, {"aaa": ONE}, {"zzz": ONE}], ids=["plain", "twice, before", "twice, behind"])
+def test_what_is_known_by_its_text_is_what_is_read_in_it(uid: str, more: dict[str, Any], first: dict[str, Any]) -> None:
+    """A memory that knows a text finds what one finds that knows nothing, whatever the next review is."""
+    memo = _knowing(json.dumps({**first, **json.loads(review(POD, ONE))}).encode())
+    for body in (review(POD, uid, **more), json.dumps({**first, **json.loads(review(POD, uid, **more))}).encode()):
+        found, fresh = memo.find(body), Memo().find(body)
+        assert (found and found[:2]) == (fresh and fresh[:2])
+
+
+def test_a_uid_that_stands_twice_is_read_where_it_counts() -> None:
+    """Of a member that is there twice JSON's readers take one; the text alone would not tell which."""
+    doubled = review(POD, ONE).replace(b'"request":{', b'"request":{"uid":"%b",' % ONE.encode())
+    memo = _knowing(doubled)
+    other = doubled.replace(ONE.encode(), TWO.encode(), 1)
+    assert _found(memo, other)[0] == _found(Memo(), other)[0]
+
+
+def test_texts_are_bounded() -> None:
+    """However many differ in what is written of their managed fields, no more than a few are known."""
+    memo = _knowing(review(POD, ONE))
+    for second in range(1000):
+        managed = [{"manager": "kube-controller-manager", "time": f"2026-11-23T20:00:00.{second:03}Z"}]
+        assert _found(memo, review(written(POD, managed), ONE))[2] is REMEMBERED
+    assert len(memo._texts) <= 64
+
+
 @pytest.mark.parametrize("uid", ["7", 'a"b', ""])
 def test_an_answer_is_put_together_with_another_uid(uid: str) -> None:
     """It is what would have been written."""

@@ -41,6 +41,16 @@ class Memo(dict[bytes, Request]):
         self.with_body: dict[bytes, Head] = {}
         """Those that a body of so many bytes follows."""
 
+    def whole(self, data: bytes) -> Request | None:
+        """Return the request that `data` is, a known head and all of its body; None where it may be anything else."""
+        if not self.with_body:
+            return None
+        end = data.find(b"\r\n\r\n") + 4
+        head = self.with_body.get(data[:end])
+        if head is None or len(data) != end + head.length:
+            return None
+        return _with_body(head, data[end:])
+
     def remember(self, raw: bytes, head: Head, most: int = 32) -> None:
         """Keep a head; start over when `most` are held."""
         if len(raw) <= _MEMO_HEAD:
@@ -80,7 +90,9 @@ class Connection:
         if self._rejected:
             return None
         if not self._buffer and self._head is None:
-            known = self._memo.get(data)
+            known = self._memo.get(data) if len(data) <= _MEMO_HEAD else None
+            if known is None:
+                known = self._memo.whole(data)
             if known is not None:
                 return known
         self._buffer += data
@@ -148,8 +160,7 @@ class Connection:
         body = self._sized_body(head.length) if self._body is None else self._body.feed(self._buffer)
         if isinstance(body, bytes):
             self._head = self._body = None
-            method, target, headers, _, http_1_0, keep_alive = head.request
-            return Request(method, target, headers, body, http_1_0, keep_alive)
+            return _with_body(head, body)
         return body
 
     def _sized_body(self, length: int) -> bytes | None:
@@ -159,6 +170,11 @@ class Connection:
             body = bytes(buffer[:length])
         del self._buffer[:length]
         return body
+
+
+def _with_body(head: Head, body: bytes) -> Request:
+    method, target, headers, _, http_1_0, keep_alive = head.request
+    return Request(method, target, headers, body, http_1_0, keep_alive)
 
 
 def _overdue(buffer: bytearray, size: int) -> Reject | None:
