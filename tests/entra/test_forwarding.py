@@ -9,7 +9,7 @@ import pytest
 
 from tests.fakes import ASK
 from tests.faults.authority import FaultyAuthority
-from tests.faults.forwarding import ForwardProxy, Treatment, says, tunnels, wants
+from tests.faults.forwarding import ForwardProxy, Treatment, says, tunnels, tunnels_and_notices_late, wants
 from tests.proxy.authority import Authority, refuses
 from wisp.binding import TokenProxy
 from wisp.cloud.certificates import new_authority, new_server_certificate
@@ -73,6 +73,27 @@ def test_a_tunnel_that_is_gone(endpoints: Make, settings: ExchangeSettings, auth
     assert isinstance(endpoint.exchange(ASK), Granted)
     authority.hang_up()
     assert isinstance(endpoint.exchange(ASK), Granted)
+
+
+def test_a_tunnel_whose_end_is_noticed_late(
+    endpoints: Make, settings: ExchangeSettings, authority: Authority, proxy: ForwardProxy
+) -> None:
+    """The form goes into a tunnel that leads nowhere any more, and then once more into a new one."""
+    proxy.treatment = tunnels_and_notices_late
+    endpoint = endpoints(settings)
+    assert isinstance(endpoint.exchange(ASK), Granted)
+    authority.hang_up()
+    assert isinstance(endpoint.exchange(ASK), Granted)
+    assert len(authority.posts) == len(proxy.heads) == 2
+
+
+def test_a_proxy_that_hangs_up_at_once_is_not_asked_again(
+    endpoints: Make, settings: ExchangeSettings, proxy: ForwardProxy
+) -> None:
+    """Only a connection that was kept may just have been closing."""
+    proxy.treatment = says(b"")
+    assert "closed the connection without an answer" in refusal(endpoints(settings))
+    assert len(proxy.heads) == 1
 
 
 def test_a_proxy_over_tls(

@@ -21,6 +21,12 @@ def tunnels(connection: socket.socket, head: str) -> None:
         _splice(connection, other)
 
 
+def tunnels_and_notices_late(connection: socket.socket, head: str) -> None:
+    """Do the same, and hang up only when the client says something more after the other has gone."""
+    tunnels(connection, head)
+    connection.recv(65536)
+
+
 def says(text: bytes) -> Treatment:
     """Answer this and hang up."""
     return lambda connection, _: connection.sendall(text)

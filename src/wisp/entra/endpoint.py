@@ -11,7 +11,7 @@ import urllib3
 from wisp import __version__
 from wisp.azure import scope_of, token_url, token_url_behind
 from wisp.entra.assertion import read_assertion
-from wisp.entra.failure import failure_of
+from wisp.entra.failure import failure_of, has_broken
 from wisp.entra.interpret import claims_of_capabilities, interpret
 from wisp.entra.messages import Ask, Refused, Result, unavailable
 from wisp.entra.trust import Trust, TrustError, anchors_of, authority_anchors
@@ -80,8 +80,8 @@ class Endpoint:
         made = pool.connection_from_url(self._url).num_connections
         try:
             return self._posted(pool, form)
-        except urllib3.exceptions.ProtocolError:
-            if pool.connection_from_url(self._url).num_connections != made:
+        except urllib3.exceptions.HTTPError as error:
+            if not has_broken(error) or pool.connection_from_url(self._url).num_connections != made:
                 raise
             return self._posted(pool, form)
 

@@ -16,6 +16,15 @@ _SYSTEM = "--authority-ca or SSL_CERT_FILE"
 _OWN = "AZURE_KUBERNETES_CA_FILE or _CA_DATA"
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b", re.ASCII)
 """How http.client says that a proxy refused to CONNECT."""
+_HANG_UPS = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError)
+
+
+def has_broken(error: Exception) -> bool:
+    """Say whether a connection broke that was there; of a kept one, that may be all that is the matter.
+
+    urllib3 calls it a protocol error, on the way through a proxy an error of the proxy's or of TLS.
+    """
+    return isinstance(error, urllib3.exceptions.ProtocolError) or isinstance(_reason(error), _HANG_UPS)
 
 
 def failure_of(error: Exception, settings: ExchangeSettings) -> str:
@@ -59,7 +68,7 @@ def _explained(reason: Exception, address: str, trust: str) -> str:
             why, remedy = "the connection was refused", f"check {address}, network policies and egress"
         case urllib3.exceptions.TimeoutError() | TimeoutError():
             why, remedy = "it did not answer in time", "check network policies and egress"
-        case http.client.RemoteDisconnected() | ConnectionResetError() | BrokenPipeError() | ssl.SSLEOFError():
+        case _ if isinstance(reason, _HANG_UPS):
             why = "it closed the connection without an answer"
         case urllib3.exceptions.IncompleteRead() | http.client.IncompleteRead():
             why = "it broke off in the middle of its answer"
