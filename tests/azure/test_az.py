@@ -14,6 +14,7 @@ import yaml
 
 from tests.azure.az import Az
 from tests.azure.conftest import LocalAzure, registered
+from tests.lab.standing.cluster import KUBECONFIG
 from wisp.cloud.cluster import Backing
 from wisp.cloud.issuer import Projection, key_set, service_account_token
 from wisp.cloud.signing import SigningKey, kubernetes_key_id, new_rsa_key
@@ -21,14 +22,6 @@ from wisp.cloud.store import Store
 from wisp.lab.processes import Place, beside, run
 
 pytestmark = pytest.mark.interop
-KUBECONFIG = """
-apiVersion: v1
-kind: Config
-current-context: lab
-contexts: [{name: lab, context: {cluster: c, user: u}}]
-clusters: [{name: c, cluster: {server: "https://127.0.0.1:6443", certificate-authority-data: Y2E=}}]
-users: [{name: u, user: {token: not-a-real-one}}]
-"""
 
 
 def _claims(token: str) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def new_server_certificate(authority: Certified, names: Iterable[str], now: floa
         (x509.BasicConstraints(ca=False, path_length=None), True),
         (x509.KeyUsage(**{**_NO_USE, "digital_signature": True}), True),
         (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
-        (x509.SubjectAlternativeName([_general_name(each) for each in sorted(set(names))]), False),
+        (x509.SubjectAlternativeName([general_name(each) for each in sorted(set(names))]), False),
         (x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), False),
     ):
         builder = builder.add_extension(extension, critical=critical)
@@ -89,7 +89,7 @@ def is_fit(server: Certified, names: Iterable[str], now: float) -> bool:
     fresh = _moment(now) + timedelta(days=_RENEW_DAYS) < expires and server.certificate.not_valid_before_utc <= _moment(
         now
     )
-    return fresh and set(alternatives) == {_general_name(each) for each in names}
+    return fresh and set(alternatives) == {general_name(each) for each in names}
 
 
 def self_signed(key: rsa.RSAPrivateKey, common_name: str, now: float) -> x509.Certificate:
@@ -124,7 +124,8 @@ def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _general_name(name: str) -> x509.GeneralName:
+def general_name(name: str) -> x509.GeneralName:
+    """Return the host name or IP address `name` as certificates hold it."""
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:

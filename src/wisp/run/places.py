@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from wisp.errors import SettingError
+from wisp.lab.folders import state_folder
 from wisp.run.wanted import Authority, LocalCloud
 
 _STATE = "run.db"
@@ -52,11 +53,9 @@ def settle(authority: Authority, environ: Mapping[str, str], home: Path | None) 
 
 
 def default_state(environ: Mapping[str, str], home: Path | None) -> Path | None:
-    """Say where a user's state file is (XDG Base Directory Specification): None for a user without a home."""
-    base = Path(environ.get("XDG_STATE_HOME", ""))
-    if base.is_absolute():  # others are invalid and to be ignored
-        return base / "wisp" / _STATE
-    return None if home is None else home / ".local" / "state" / "wisp" / _STATE
+    """Say where a user's state file is: None for a user without a home."""
+    folder = state_folder(environ, home)
+    return None if folder is None else folder / _STATE
 
 
 def _own(state: Path | None) -> tuple[Path | None, str]:

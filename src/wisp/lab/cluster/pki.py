@@ -3,7 +3,6 @@
 Nothing is written here. All keys are P-256 but the one that signs service account tokens: Entra takes RS256 only.
 """
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from wisp.cloud.certificates import general_name
 from wisp.lab.cluster.network import API_SERVICE, NODE, Network
 
 _LIFE = timedelta(days=365)
@@ -77,7 +77,7 @@ class _Authority:
         usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         builder = self._builder(name, public_key).add_extension(usages, critical=False)
         if subject.hosts:
-            hosts = x509.SubjectAlternativeName([_general_name(each) for each in subject.hosts])
+            hosts = x509.SubjectAlternativeName([general_name(each) for each in subject.hosts])
             builder = builder.add_extension(hosts, critical=False)
         return builder.sign(self.key, hashes.SHA256())
 
@@ -97,10 +97,3 @@ def _key_id(key: ec.EllipticCurvePublicKey) -> x509.SubjectKeyIdentifier:
 def _private(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
     # Kubernetes reads PKCS #1 and SEC 1 as well as PKCS #8; this is the one that suits both kinds of key.
     return key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-
-
-def _general_name(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)

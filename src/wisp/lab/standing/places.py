@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wisp.errors import SettingError
+from wisp.lab.folders import state_folder
 from wisp.lab.standing.record import Record, parsed, written
 
 
@@ -81,13 +82,11 @@ class Places:
 
 
 def default_folder(environ: Mapping[str, str], home: Path | None) -> Path:
-    """Say where a user's lab is (XDG Base Directory Specification); raises `SettingError` for one without a home."""
-    base = Path(environ.get("XDG_STATE_HOME", ""))
-    if base.is_absolute():  # others are invalid and to be ignored
-        return base / "wisp" / "lab"
-    if home is None:
+    """Say where a user's lab is; raises `SettingError` for one without a home."""
+    folder = state_folder(environ, home)
+    if folder is None:
         raise SettingError("this user has no home for a lab", remedy="name a folder: --lab FOLDER")
-    return home / ".local" / "state" / "wisp" / "lab"
+    return folder / "lab"
 
 
 def make(places: Places) -> None:
