@@ -33,19 +33,43 @@ demo: ready ## run the walk-through on this machine
 	@$(BIN)/wisp demo
 
 # pytest rewrites every test's assertions, which takes as long as many a test: it may keep what it made.
-test check interop: export PYTHONDONTWRITEBYTECODE =
+test check test-long test-chart test-image fuzz interop cluster: export PYTHONDONTWRITEBYTECODE =
+
+# Suites with targets of their own: they build or fetch what others made, or they take minutes.
+OWN_TARGETS := long or chart or image or fuzz or interop or cluster
+PYTEST := $(BIN)/python -m pytest
 
 .PHONY: test
-test: ready $(FUZZ_READY) ## run every test; those that need root, nft or namespaces say why when they cannot
-	@$(BIN)/python -m pytest -m "not interop and not cluster"
+test: ready ## run the tests, in parallel; tests of tools that are not installed are skipped, and the tools are listed
+	@$(PYTEST) -n auto -m "not ($(OWN_TARGETS))"
+
+.PHONY: test-bare
+test-bare: ready ## run the demo and the tests as on a machine without nft, wrk and the like, as root
+	@$(BIN)/python -m tests.bare $(MAKE) --no-print-directory demo test
+
+.PHONY: test-long
+test-long: ready ## run the simulations and the memory tests (needs wrk)
+	@$(PYTEST) -m long
+
+.PHONY: test-chart
+test-chart: ready ## compare the chart with its golden files; builds Helm once (needs go)
+	@$(PYTEST) -m chart
+
+.PHONY: test-image
+test-image: ready ## build the container image and test it, as root (needs buildah, mmdebstrap, crun and nft)
+	@$(PYTEST) -m image
 
 .PHONY: interop
 interop: ready ## run the SDKs of five languages and az against the sidecar; builds them once (needs go, node, mvn, cargo)
-	@$(BIN)/python -m pytest -m interop
+	@$(PYTEST) -m interop
 
 .PHONY: cluster
 cluster: ready ## run the tests in a real cluster on this machine, as root; builds Kubernetes once (needs go, containerd, crun, etcd, buildah)
-	@$(BIN)/python -m pytest -m cluster
+	@$(PYTEST) -m cluster
+
+.PHONY: test-all
+test-all: ## run every suite, and say how long each took
+	@$(PYTHON) -m tests.suites test test-bare test-long test-chart test-image fuzz interop cluster
 
 .PHONY: check
 check: ready ## lint, types, layers and the fast tests
@@ -53,7 +77,7 @@ check: ready ## lint, types, layers and the fast tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m pytest -q -n auto -m "not system and not interop and not cluster"
+	@$(PYTEST) -q -n auto -m "not (system or $(OWN_TARGETS))"
 
 $(FUZZ_READY): $(READY) requirements/fuzz.txt
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/fuzz.txt
@@ -61,7 +85,8 @@ $(FUZZ_READY): $(READY) requirements/fuzz.txt
 
 SEED ?= 1
 .PHONY: fuzz
-fuzz: ready $(FUZZ_READY) ## fuzz the request path for a minute at most (SEED=0 for a new seed)
+fuzz: ready $(FUZZ_READY) ## test the fuzzer, and fuzz the request path for a minute at most (SEED=0 for a new seed)
+	@$(PYTEST) -m fuzz
 	@$(BIN)/python -m tests.fuzz run --seconds 60 --seed $(SEED)
 
 HOURS ?= 8

@@ -1,23 +1,28 @@
-"""What every test shares: in CI a test that cannot run is a failure, not a skip.
+"""What every test shares: a test that cannot run on this machine is skipped with a remedy, and fails in CI.
 
-Hypothesis looks modestly far by default, and a hundred times further with `--hypothesis-profile=nightly`. In CI it
-looks at the same examples every time: a change is judged by what it changes, and new finds are for developers and the
-night. A deadline for one example would only measure the machine.
+Hypothesis tries a hundred examples by default, and a hundred times more with `--hypothesis-profile=nightly`. In CI it
+tries the same examples every time: a change is judged by what it changes, and new finds are for developers and the
+nightly run. Its deadline and its check for slow examples are off, because they measure the machine.
 """
 
 import os
 import signal
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Iterable
 
 import pluggy
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
+from tests.needs import Missing, MissingSkip, need
+
+_MISSING = "missing"
 IN_CI = os.environ.get("CI") == "true"
 
-settings.register_profile("modest", deadline=None)
-settings.register_profile("repeatable", deadline=None, derandomize=True)
-settings.register_profile("nightly", max_examples=10_000, deadline=None)
+_ANY_SPEED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("modest", _ANY_SPEED)
+settings.register_profile("repeatable", _ANY_SPEED, derandomize=True)
+settings.register_profile("nightly", _ANY_SPEED, max_examples=10_000)
 settings.load_profile("repeatable" if IN_CI else "modest")
 
 
@@ -31,11 +36,46 @@ def pytest_configure() -> None:
             signal.signal(number, lambda *_: None)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Run two tests for each processor: half of them mostly wait for processes and time-outs."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that is marked with something that this machine lacks."""
+    for marker in item.iter_markers("needs"):
+        need(*marker.args)
+
+
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pluggy.Result[pytest.TestReport], None]:
-    """Turn a skip into a failure where `CI=true`: there, everything a test needs is installed first."""
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pluggy.Result[pytest.TestReport], None]:
+    """Note what a skipped test lacked, and turn its skip into a failure in CI, where everything is installed first."""
     outcome = yield
     report = outcome.get_result()
+    if call.excinfo is not None and isinstance(call.excinfo.value, MissingSkip):
+        report.user_properties.extend((_MISSING, "\t".join(each)) for each in call.excinfo.value.missing)
     if IN_CI and report.skipped:
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {item.nodeid}: {report.longrepr}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print one line for each thing that this machine lacks, with what provides it."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    if skipped:
+        terminalreporter.section("tests skipped because this machine lacks something")
+        for line in summary(skipped):
+            terminalreporter.line(line)
+
+
+def summary(skipped: Iterable[pytest.TestReport]) -> list[str]:
+    """Return one line for each thing that skipped tests lacked, beginning with what most of them lacked."""
+    counted = Counter(missing for report in skipped for missing in _missing(report))
+    return [f"{each.name:<16} {count:>4} skipped    {each.remedy}" for each, count in counted.most_common()]
+
+
+def _missing(report: pytest.TestReport) -> list[Missing]:
+    noted = [Missing(*str(value).split("\t")) for name, value in report.user_properties if name == _MISSING]
+    return noted or [Missing("(other)", f"{report.nodeid}: {report.longreprtext}")]

@@ -12,7 +12,7 @@ from wisp.admission.contract import Policy
 from wisp.cli.policy import policy_options
 from wisp.cli.webhook import serve
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.chart
 
 REFUSED = {
     "no tenant": ([], "/azureTenantID"),

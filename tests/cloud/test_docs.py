@@ -23,6 +23,7 @@ def _block(language: str) -> str:
 
 
 @pytest.mark.system
+@pytest.mark.needs("curl")
 def test_the_examples_end_with_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the port is changed, to a free one; the server is ended afterwards."""
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -78,7 +78,7 @@ def test_no_descriptor_is_lost(tmp_path: Path) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.needs("root")
 def test_a_file_of_another_user(tmp_path: Path) -> None:
     """A file that this user may not read is said to be so."""
     file = tmp_path / "token"

@@ -35,7 +35,7 @@ def _came(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Future[Exper
     return experiences(FAULTS, tmp_path_factory.mktemp("faults"))
 
 
-@pytest.mark.system
+@pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault(came: Mapping[str, Future[Experience]], fault: Fault) -> None:
     """What one client hears, when, and for how many calls is what the table says; a hundred hear the same."""

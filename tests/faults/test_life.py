@@ -34,7 +34,7 @@ def test_an_hour(lifetime: int, seed: int) -> None:
     assert report.asked > 7_000
 
 
-@pytest.mark.system
+@pytest.mark.long
 @pytest.mark.parametrize("lifetime", [3600, 86399], ids=["tokens of an hour", "tokens of a day"])
 def test_a_day(lifetime: int) -> None:
     """The same, and what a day leaves behind in memory is under 1 MB."""

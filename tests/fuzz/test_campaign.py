@@ -5,15 +5,12 @@ import re
 import shlex
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import token_target
 from tests.fuzz.campaign import ROOT
-
-needs_atheris = pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is not built for this platform")
 
 HONEST = {
     "routing-without-metadata": b"GET " + token_target().encode() + b"\nMetadata: true\n\n",
@@ -28,8 +25,7 @@ def _fuzz(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-@needs_atheris
-@pytest.mark.system
+@pytest.mark.fuzz
 @pytest.mark.parametrize("name, honest", HONEST.items(), ids=HONEST)
 def test_a_rule_taken_out_is_found(tmp_path: Path, name: str, honest: bytes) -> None:
     """From one honest input: the exit status says so, and the line to replay fails in the same way."""
@@ -52,8 +48,7 @@ def test_a_rule_taken_out_is_found(tmp_path: Path, name: str, honest: bytes) -> 
     assert _fuzz(tmp_path, "replay", whole, str(found)).returncode == 0
 
 
-@needs_atheris
-@pytest.mark.system
+@pytest.mark.fuzz
 def test_the_same_seed_does_the_same(tmp_path: Path) -> None:
     """A target that holds: executions, coverage and growth are told, and are the same again."""
     first, second = (_fuzz(tmp_path, "run", "--seconds", "240", "--seed", "3", "assertion") for _ in range(2))

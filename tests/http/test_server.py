@@ -10,6 +10,7 @@ import pytest
 
 from tests.http.wire import GET, NEXT
 from tests.http.world import Application, BusyLoop, Client, Clock, World
+from tests.needs import Missing, MissingSkip
 from wisp.http.peer import Times
 from wisp.http.server import Server
 from wisp.http.sockets import Socket
@@ -118,7 +119,7 @@ def _descriptors(soft: int) -> Iterator[None]:
     """Let this process have no descriptors from number `soft` on."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limits[1] != resource.RLIM_INFINITY and limits[1] < soft:
-        pytest.skip(f"this process may not open {soft} files (ulimit -Hn)")
+        raise MissingSkip(Missing(f"permission to open {soft} files", f"ulimit -Hn {soft}"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, limits[1]))
     try:
         yield

@@ -1,7 +1,6 @@
 """The image, built once for all of these tests, of Debian's packages; WISP_IMAGE names an archive built otherwise."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,15 +8,14 @@ import pytest
 from image.archive import config
 from image.build import build
 from tests.image.container import Image, unpack
+from tests.needs import NAMESPACES, need
 
 NAME = "wisp:test"
 
 
 @pytest.fixture(name="image", scope="session")
 def _image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    missing = [tool for tool in ("buildah", "mmdebstrap", "crun", "unshare", "nft") if shutil.which(tool) is None]
-    if missing or os.geteuid() != 0:
-        pytest.skip(f"needs root and {', '.join(missing) or 'nothing else'}")
+    need(NAMESPACES, "buildah", "mmdebstrap", "crun", "unshare", "nft")
     folder = tmp_path_factory.mktemp("image")
     given = os.environ.get("WISP_IMAGE")
     archive = Path(given) if given else build(NAME, folder / "wisp.tar")

@@ -15,7 +15,7 @@ from tests.proxy.sidecar import Sidecar, free_port, pod, wait_for
 from wisp import __version__
 from wisp.proxy.probe import probe
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.image
 
 NOBODY_NEEDS = frozenset(
     {

@@ -50,7 +50,7 @@ def test_trees(tmp_path: Path, root: RootFs) -> None:
     assert root.taken == {there / "kept/a"}
 
 
-@pytest.mark.skipif(shutil.which("ldd") is None, reason="ldd (libc-bin) is not installed")
+@pytest.mark.needs("ldd")
 def test_libraries(root: RootFs) -> None:
     """A program comes with what it is linked with, the loader included."""
     root.take(Path(shutil.which("ls") or "/bin/ls"))

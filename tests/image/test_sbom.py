@@ -11,7 +11,7 @@ from image.build import SOURCE
 from image.sbom import path_for
 from tests.image.container import Image, Pod, run_program
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.image
 
 DISTRIBUTIONS = """
 import importlib.metadata, re

@@ -1,8 +1,6 @@
 """Sets up what the matrix needs: the clients, and the ways to a sidecar that the selected tests go."""
 
 import contextlib
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 
@@ -16,9 +14,13 @@ from tests.interop.cells import PASSING, Cell, Route, Row, Sidecar
 from tests.interop.routes import Site
 from tests.interop.runs import Runs
 from tests.interop.wire import Sent
+from tests.needs import NAMESPACES, Missing, MissingSkip, find_missing, need
 from wisp.lab.processes import Place
 
-_PRIVILEGED = ("ip", "nft", "nsenter", "setpriv")
+_NEEDED: Mapping[Route, tuple[str, ...]] = {
+    Route.INTERCEPTION: (NAMESPACES, "ip", "nft", "nsenter", "setpriv"),
+    Route.ENVIRONMENT: (),
+}
 _BUSY = 2  # runs that use the processor
 _PATIENT = 32  # runs that mostly wait for the next try
 
@@ -59,18 +61,8 @@ def _sites(
         yield {
             route: stack.enter_context(way(tmp_path_factory.mktemp(route.value)))
             for route, way in ways.items()
-            if route in wanted and obstacle(route) is None
+            if route in wanted and not find_missing(*_NEEDED[route])
         }
-
-
-def obstacle(route: Route) -> str | None:
-    """Say what keeps this machine from going that way, or None."""
-    if route is Route.ENVIRONMENT:
-        return None
-    if os.geteuid() != 0:
-        return "pods are made by root"
-    missing = [tool for tool in _PRIVILEGED if shutil.which(tool) is None]
-    return f"{', '.join(missing)} is not installed" if missing else None
 
 
 @pytest.fixture(name="authorities", scope="session")
@@ -132,11 +124,10 @@ def _possible(request: pytest.FixtureRequest, clients: Mapping[str, Future[Built
     """Skip what this machine cannot run, saying why."""
     parameters = request.node.callspec.params
     row: Row = parameters["row"] if "row" in parameters else parameters["cell"].row
-    if (why := obstacle(row.route)) is not None:
-        pytest.skip(why)
+    need(*_NEEDED[row.route])
     error = clients[row.client].exception()
     if isinstance(error, MissingToolError):
-        pytest.skip(str(error))
+        raise MissingSkip(Missing(f"what the {row.client} client is built or started with", str(error)))
 
 
 @pytest.fixture(name="compatibility", scope="session")

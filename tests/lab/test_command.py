@@ -25,7 +25,7 @@ TOLD = Told(
 
 def tell(teller: Teller) -> None:
     """Tell a whole story."""
-    teller.opened(Mode.ROOT, describe(Attempt(Mode.ROOT, several_users=True), ()))
+    teller.opened(describe(Attempt(Mode.ROOT, several_users=True), ()))
     for step in STEPS:
         teller.begun(step)
         teller.done(step, 0.25, [f"what {step.name} was here"])

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,9 +28,9 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[object] = []
 
-    def opened(self, mode: Mode, description: str) -> None:
+    def opened(self, description: Sequence[str]) -> None:
         """Write it down."""
-        self.heard.append((mode.value, description))
+        self.heard.append("\n".join(description))
 
     def begun(self, step: Step) -> None:
         """Write it down."""
@@ -91,8 +91,8 @@ def test_what_is_impossible_is_followed_by_the_next_way(
     listener = Listener()
     told = play((SINGLE, LOOPBACK), listener, Script({SINGLE: events, LOOPBACK: GOOD}, complaint), path)
     assert told.mode is Mode.LOOPBACK
-    assert str(listener.heard[0]).startswith("('loopback', 'plain loopback: ")
-    assert f"({why})" in str(listener.heard[0])
+    assert str(listener.heard[0]).startswith("Mode loopback: ")
+    assert f"because: {why}\n" in str(listener.heard[0])
 
 
 def test_a_way_without_its_tools_is_not_launched(path: str) -> None:
@@ -100,7 +100,7 @@ def test_a_way_without_its_tools_is_not_launched(path: str) -> None:
     (Path(path) / "ip").unlink()
     listener = Listener()
     play((SINGLE, LOOPBACK), listener, Script({LOOPBACK: GOOD}), path)
-    assert "(ip is not installed (apt-get install iproute2))" in str(listener.heard[0])
+    assert str(listener.heard[0]).endswith("because: not installed: ip\n  to get mode userns: apt-get install iproute2")
 
 
 def test_when_no_way_is_left_it_is_an_error(path: str) -> None:

@@ -15,6 +15,10 @@ from pathlib import Path
 import click
 
 import wisp
+from tests.needs import NAMESPACES
+
+NEEDED = (NAMESPACES, "nft", "ip", "unshare", "nsenter", "setpriv")
+"""What a pod with a redirect is made with (tests.needs)."""
 
 METADATA = "169.254.169.254"
 WIRE_SERVER = "168.63.129.16"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.redirect.pod import pod
+from tests.redirect.pod import NEEDED, pod
 
 
 def _wisp(*arguments: str, path: str) -> tuple[int, str, str]:
@@ -30,6 +30,7 @@ def test_it_fails_as_the_command_does(tmp_path: Path, port: str) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.needs(*NEEDED)
 def test_it_does_what_the_command_does() -> None:
     """The second changes nothing and says the same."""
     with pod() as inside:

@@ -19,6 +19,8 @@ import pytest
 import wisp
 from tests.lab.apart import apart
 from tests.lab.traces import Process, descendants, eventually, look, members, now, own_namespaces
+from tests.needs import Missing, MissingSkip, need
+from tests.redirect.pod import NEEDED
 from wisp.lab.story import STEPS
 
 pytestmark = pytest.mark.system
@@ -81,11 +83,7 @@ class Lab:
 @pytest.fixture(name="lab")
 def _lab() -> Iterator[Lab]:
     """Give demos a HOME, a TMPDIR and a network, and have the machine be as it was afterwards."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to make namespaces and other users")
-    for tool in ("nft", "ip", "unshare", "nsenter", "setpriv", "newuidmap"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"needs {tool}")
+    need(*NEEDED, "newuidmap")
     with apart(), tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         places = {"HOME": str(Path(folder, "home")), "TMPDIR": str(Path(folder, "tmp"))}
@@ -193,7 +191,7 @@ def _need_user_namespaces() -> None:
     user = ("setpriv", f"--reuid={GUEST}", f"--regid={GUEST}", "--clear-groups")
     made = subprocess.run([*user, "unshare", "--user", "--map-root-user", "true"], capture_output=True, check=False)
     if made.returncode != 0:
-        pytest.skip(f"users cannot make user namespaces here ({made.stderr.decode().strip()})")
+        raise MissingSkip(Missing("user namespaces for ordinary users", made.stderr.decode().strip()))
 
 
 @pytest.mark.parametrize("step", ["cluster", "curl"])

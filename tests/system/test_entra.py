@@ -8,7 +8,7 @@ import pytest
 from bench.cloud import latencies
 from bench.entra import fill, requests, serving
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.long
 
 IDENTITIES = 10_000
 """With 20 federated credentials each."""

@@ -10,7 +10,7 @@ from bench.compiled import compile_sidecar
 from bench.figures import quietest, start_up
 from bench.processes import PROXY, Memory, Pod, Server, pod, sidecar
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.long
 
 MOST_RESIDENT, MOST_ANONYMOUS, MOST_GROWTH = 14.0, 7.0, 1.0
 """In MB of 1,000,000 bytes."""

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.fakes import jwt
-from tests.redirect.pod import METADATA, PROXY_UID, Pod, network, process, wisp_command
+from tests.needs import need
+from tests.redirect.pod import METADATA, NEEDED, PROXY_UID, Pod, network, process, wisp_command
 
 pytestmark = pytest.mark.system
 
@@ -39,13 +39,7 @@ sys.stdin.read()
 @pytest.fixture(name="inside")
 def _inside() -> Iterator[Pod]:
     """Give a pod with the redirect in force, on a node with a metadata service."""
-    missing = [
-        program for program in ("nft", "ip", "unshare", "nsenter", "setpriv", "curl") if not shutil.which(program)
-    ]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
-    if os.geteuid() != 0 or subprocess.run(["unshare", "--net", "true"], check=False).returncode:
-        pytest.skip("needs root, to make network namespaces")
+    need(*NEEDED, "curl")
     with network() as (node, made), process(*node.inside, sys.executable, "-c", _NODE, METADATA):
         made.must(*wisp_command("up"))
         yield made

@@ -1,17 +1,17 @@
 """The redirect for real: packets through network namespaces, with nft and both iptables."""
 
 import json
-import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.needs import NAMESPACES, Missing, MissingSkip, need
 from tests.redirect.pod import (
     METADATA,
+    NEEDED,
     NOBODY,
     PROXY_UID,
     WIRE_SERVER,
@@ -39,7 +39,7 @@ FOREIGN_IPTABLES = "*nat\n:THEIRS - [0:0]\n-A OUTPUT -d 10.9.9.9/32 -j THEIRS\nC
 
 @pytest.fixture(name="inside")
 def _inside() -> Iterator[Pod]:
-    _need_root("nft", "ip", "unshare", "nsenter", "setpriv")
+    need(*NEEDED)
     with pod() as made:
         yield made
 
@@ -58,18 +58,10 @@ def _tools(request: pytest.FixtureRequest, open_folder: Path, inside: Pod) -> Pa
     backend = request.param
     if backend == "nft":
         return _only(open_folder, "nft", "conntrack")
-    _need_root(backend)
+    need(backend)
     if backend == "iptables-legacy" and inside.run("iptables-legacy", "-t", "nat", "-S").returncode:
-        pytest.skip("this kernel has no iptables-legacy nat table")
+        raise MissingSkip(Missing("the kernel's iptables-legacy nat table", "load the module iptable_nat"))
     return _only(open_folder, *(f"{backend}{ending}" for ending in ("", "-save", "-restore")), "conntrack")
-
-
-def _need_root(*programs: str) -> None:
-    missing = [program for program in programs if shutil.which(program) is None]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
-    if os.geteuid() != 0 or subprocess.run(["unshare", "--net", "true"], check=False).returncode:
-        pytest.skip("needs root, to make network namespaces")
 
 
 def _only(folder: Path, *programs: str) -> Path:
@@ -199,7 +191,7 @@ def test_a_change_of_backend_leaves_one_rule(inside: Pod) -> None:
 
 def test_a_kernel_without_nf_tables_gets_iptables(inside: Pod, tmp_path: Path) -> None:
     """When nft is installed but the kernel does not know it, `up` says so and goes on to iptables."""
-    _need_root("iptables-legacy")
+    need("iptables-legacy")
     (tmp_path / "nft").write_text("#!/bin/sh\necho 'netlink: Error: Protocol not supported' >&2\nexit 1\n")
     (tmp_path / "nft").chmod(0o755)
     tools = _only(tmp_path, *(f"iptables-nft{ending}" for ending in ("", "-save", "-restore")))
@@ -211,7 +203,7 @@ def test_a_kernel_without_nf_tables_gets_iptables(inside: Pod, tmp_path: Path) -
 
 def test_a_tracked_connection_does_not_stay_with_the_node(inside: Pod) -> None:
     """A workload's connection that was tracked to the node before `up` is cut, so that it comes back by the proxy."""
-    _need_root("conntrack")
+    need("conntrack")
     inside.must("nft", "-f", "-", text=FOREIGN_NFT)  # a nat chain is what makes the kernel track connections
     came_of_it: list[str] = []
     with inside.connected(8081, came_of_it):
@@ -226,7 +218,7 @@ def test_few_capabilities_suffice(inside: Pod, tools: Path, uid: int, request: p
     capabilities = ENOUGH[request.node.callspec.params["tools"]]
     python = python_for(uid)
     if python is None:
-        pytest.skip(f"no Python here that uid {uid} may run")
+        raise MissingSkip(Missing(f"a Python that uid {uid} may run", "apt-get install python3"))
     for verb in ("up", "up", "show", "down"):
         ended = inside.run(*wisp_command(verb, capabilities=capabilities, uid=uid, path=tools, python=python))
         assert ended.returncode == 0, ended.stderr
@@ -258,11 +250,11 @@ def test_a_read_only_root_is_enough(inside: Pod, tools: Path, request: pytest.Fi
 
 def test_an_unprivileged_user_namespace_is_enough() -> None:
     """A user without any privilege can redirect in a network namespace of their own."""
-    _need_root("nft", "unshare", "setpriv")
+    need(NAMESPACES, "nft", "unshare", "setpriv")
     python = python_for(NOBODY)
     own = Pod((*confine((), NOBODY), "unshare", "-Urn"))
     if python is None or own.run("true").returncode:
-        pytest.skip("an unprivileged user may make no user namespace here, or run no Python")
+        raise MissingSkip(Missing("user namespaces for ordinary users", "sysctl -w kernel.unprivileged_userns_clone=1"))
     verbs = (" ".join(wisp_command(verb, python=python)) for verb in ("up", "show", "down", "show"))
     ended = own.run("sh", text="\n".join(verbs))
     assert ended.stdout.count("goes to 127.0.0.1:8000") == 2
@@ -273,7 +265,7 @@ def test_an_unprivileged_user_namespace_is_enough() -> None:
 @pytest.mark.parametrize("backend", ["nft", "iptables"])
 def test_the_uid_is_the_pods_own(backend: str) -> None:
     """In a pod with a user namespace (hostUsers: false), `--proxy-uid` is the uid as the pod knows it."""
-    _need_root("nft", "iptables")
+    need(*NEEDED, "iptables")
     with pod(own_users=True) as inside:
         inside.must(*wisp_command("up", f"--backend={backend}", python=inside.python))
         assert inside.ask() == "proxy-8000"
@@ -282,7 +274,7 @@ def test_the_uid_is_the_pods_own(backend: str) -> None:
 
 def test_many_at_once() -> None:
     """Pods do not meet: the same redirect in several at a time."""
-    _need_root("nft")
+    need(*NEEDED)
     with pod() as one, pod() as other:
         _up(one)
         assert (one.ask(), other.ask()) == ("proxy-8000", f"node-{METADATA}-80")

@@ -36,6 +36,7 @@ def test_msal_gets_a_token(runner: Runner) -> None:
     assert (done.stdout, done.stderr) == ("Bearer\n", "")
 
 
+@pytest.mark.needs("curl")
 def test_every_dialect(runner: Runner) -> None:
     """App Service's, today's and yesterday's, the metadata service's and Cloud Shell's; and who may not ask."""
     done = runner.run("--", "sh", "-c", DIALECTS)
@@ -45,6 +46,7 @@ def test_every_dialect(runner: Runner) -> None:
 TOKEN = 'curl -s -H Metadata:true "$IDENTITY_ENDPOINT?api-version=2018-02-01&resource=https://vault.azure.net"'
 
 
+@pytest.mark.needs("curl")
 def test_identities(runner: Runner) -> None:
     """A name is another identity, made when new; a client id is one that there is."""
     named, again = (json.loads(runner.run("--identity", "my-app", "--", "sh", "-c", TOKEN).stdout) for _ in range(2))
@@ -105,6 +107,7 @@ def _command(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
+@pytest.mark.needs("curl")
 def test_without_a_place_for_state(runner: Runner, tmp_path: Path) -> None:
     """A note says so; tokens are to be had all the same, and nothing is left."""
     temporary = tmp_path / "tmp"
@@ -163,6 +166,7 @@ def test_keys_that_end_it(keys: str, status: int, terminal: Terminal) -> None:
     terminal.expect(rf"status {status}\.\r\n")
 
 
+@pytest.mark.needs("curl")
 def test_job_control(terminal: Terminal, runner: Runner) -> None:
     """Ctrl-Z stops the command and not what serves it; `fg` goes on with it, and it still gets tokens."""
     terminal.enter(
@@ -241,6 +245,7 @@ def test_who_reads_to_the_end_does_not_wait(runner: Runner) -> None:
         assert time.monotonic() - begun < 0.5
 
 
+@pytest.mark.needs("curl")
 def test_many_at_once(runner: Runner) -> None:
     """On a state that none of them has made yet: one identity, one key, and a token for each."""
     asking = ("sh", "-c", f"{TOKEN}")
@@ -261,6 +266,7 @@ def test_the_first_token_comes_soon(runner: Runner) -> None:
         assert time.monotonic() - begun < 10
 
 
+@pytest.mark.needs("curl")
 def test_closed_streams(runner: Runner) -> None:
     """They are closed for the command, too, and it gets its tokens."""
     script = f"{' '.join(WISP)} -- sh -c 'test ! -e /proc/self/fd/0 || echo open; {TOKEN} >&3' 3>&1 <&- 2>&-"
@@ -270,6 +276,7 @@ def test_closed_streams(runner: Runner) -> None:
     assert "access_token" in json.loads(done.stdout)
 
 
+@pytest.mark.needs("curl")
 def test_the_documentations_examples(runner: Runner) -> None:
     """What docs/run.md shows can be typed; the last example's answer is a token for one's own resource."""
     text = (Path(__file__).parents[2] / "docs/run.md").read_text(encoding="utf-8")

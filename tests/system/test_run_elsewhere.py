@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,8 @@ import pytest
 
 from tests.lab.apart import apart
 from tests.lab.traces import eventually, look
+from tests.needs import Missing, MissingSkip, need
+from tests.redirect.pod import NEEDED
 from tests.run.runner import DIALECTS, SDK, Runner
 from wisp.cloud.issuer import service_account_token
 from wisp.cloud.store import Store
@@ -22,6 +23,7 @@ from wisp.run.local import PROJECTION
 pytestmark = pytest.mark.system
 
 
+@pytest.mark.needs("curl")
 def test_a_real_authority(runner: Runner, tmp_path: Path) -> None:
     """A cloud that was started by itself stands for Entra: it is asked with the flags' identity, tenant and assertion.
 
@@ -60,17 +62,12 @@ print(json.dumps({
     "capable": [line.split()[1] for line in open("/proc/self/status") if line.startswith("CapEff")],
 }))
 """
-NOTHING_LEFT_OF = ("nft", "ip", "unshare", "nsenter", "setpriv")
 
 
 @pytest.fixture(name="machine")
 def _machine() -> Iterator[None]:
     """Need root and the tools, and have the machine be as it was afterwards."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to make namespaces and other users")
-    for tool in NOTHING_LEFT_OF:
-        if shutil.which(tool) is None:
-            pytest.skip(f"needs {tool}")
+    need(*NEEDED, "curl")
     with apart():
         before = look()
         yield
@@ -114,7 +111,7 @@ def test_interception_as_a_user(folder: Path) -> None:
     python = f"{folder}/image/image/python/bin/{Path(os.path.realpath(sys.executable)).name}"
     done = as_guest(folder, "none", "--intercept", "--", python, "-c", INSIDE)
     if "unshare failed" in done.stderr:
-        pytest.skip(f"users cannot make user namespaces here ({done.stderr.strip()})")
+        raise MissingSkip(Missing("user namespaces for ordinary users", done.stderr.strip()))
     assert (done.returncode, done.stderr) == (0, "")
     seen = json.loads(done.stdout)
     assert (seen["kind"], seen["told"], seen["user"]) == ("Bearer", [], [GUEST, GUEST, GUEST])

@@ -1,7 +1,6 @@
 """The sidecar's slow and privileged stories: waits of seconds, recovery, ports of root, floods."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import Missing, MissingSkip
 from tests.proxy.authority import Authority, Drip, grants, in_turn, refuses
 from tests.proxy.sidecar import COMMAND, Pod, Sidecar, free_port, pod, running, wait_for
 from wisp.cloud.certificates import new_authority
@@ -141,12 +141,11 @@ def _ignoring(sidecar: Sidecar) -> None:
         return
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="to drop a capability one has to have it")
-@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv (util-linux) is not installed")
+@pytest.mark.needs("root", "setpriv")
 def test_a_port_of_root(own_pod: Pod) -> None:
     """Without the capability for it, one line says which ports can be had."""
     if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80:
-        pytest.skip("here every user may listen on port 80")
+        raise MissingSkip(Missing("a port for root alone", "sysctl -w net.ipv4.ip_unprivileged_port_start=1024"))
     ended = subprocess.run(
         [*WITHOUT_BINDING, *COMMAND, "--proxy-port", "80"],
         env={**os.environ, **own_pod.environment},

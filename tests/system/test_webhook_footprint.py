@@ -14,7 +14,7 @@ from bench.webhook.load import ROWS, Row, measure
 from bench.webhook.processes import Server, Surroundings, ask, bare, surroundings, webhook
 from bench.webhook.review import review
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.long
 
 MOST_RESIDENT = 45.0
 """In MB of 1,000,000 bytes."""

@@ -62,6 +62,7 @@ def test_the_job_with_wisp_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.needs("curl")
 def test_the_job_with_the_cloud_alone(tmp_path: Path) -> None:
     """Only the port is changed, to a free one; curl prints the token."""
     with socket.create_server(("127.0.0.1", 0)) as free:

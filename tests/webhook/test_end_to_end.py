@@ -273,7 +273,7 @@ def test_only_tls_1_3_unless_told(hook: Webhook, api: ApiServer, tmp_path: Path)
         assert lenient.review(review(), old)["allowed"] is True
 
 
-@pytest.mark.system
+@pytest.mark.long
 def test_no_review_fails_through_rotations(api: ApiServer, tmp_path: Path) -> None:
     """Certificates of 45 seconds, authorities of 90: every connection verifies, every review is answered."""
     flags = ("--certificate-days", str(45 / 86400), "--authority-days", str(90 / 86400))

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from types import FrameType
 
@@ -26,7 +26,7 @@ _MARGIN = 12  # columns for the names of claims
 class Silence:
     """Tells nothing: the document at the end is all."""
 
-    def opened(self, mode: Mode, description: str) -> None:
+    def opened(self, description: Sequence[str]) -> None:
         """Say nothing."""
 
     def begun(self, step: Step) -> None:
@@ -42,12 +42,13 @@ class Teller:
     def __init__(self, *, color: bool | None) -> None:
         self._color = color
 
-    def opened(self, mode: Mode, description: str) -> None:
+    def opened(self, description: Sequence[str]) -> None:
         """Say what the lab is made of."""
         self._say(
             "Managed identity for an application that knows only the metadata service, on this machine.", bold=True
         )
-        self._say(f"Mode {mode.value}: {description}.")
+        for line in description:
+            self._say(line)
 
     def begun(self, step: Step) -> None:
         """Say what the step is, and what one types for it on AKS."""

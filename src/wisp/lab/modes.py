@@ -26,10 +26,11 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Lost:
-    """An attempt that failed, and why: one line, the exact words of whatever refused."""
+    """An attempt that failed: why, in the words of whatever refused it, and what makes it possible."""
 
     attempt: Attempt
     why: str
+    remedy: str
 
 
 _ROOT = Attempt(Mode.ROOT, several_users=True)
@@ -37,9 +38,26 @@ _SUBORDINATE = Attempt(Mode.USERNS, several_users=True)
 _SINGLE = Attempt(Mode.USERNS, several_users=False)
 _LOOPBACK = Attempt(Mode.LOOPBACK, several_users=False)
 
-_PACKAGES = {"unshare": "util-linux", "nsenter": "util-linux", "setpriv": "util-linux", "ip": "iproute2"}
+_PACKAGES = {
+    "unshare": "util-linux",
+    "nsenter": "util-linux",
+    "setpriv": "util-linux",
+    "ip": "iproute2",
+    "nft": "nftables",
+}
 TOOLS = tuple(_PACKAGES)
-"""What a pod is made with; nft or iptables is the redirect's own business."""
+"""What a pod is made with."""
+_ALTERNATIVES = {"nft": "iptables"}
+"""A tool that does as well."""
+
+_MORE_HELP = "see docs/demo.md"
+_REMEDIES = (
+    ("uid_map: Operation not permitted", "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
+    ("No space left on device", "sysctl -w user.max_user_namespaces=10000"),
+    ("no line matching user", 'usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "$USER"'),
+    ("newuidmap", "apt-get install uidmap"),
+)
+"""What a refusal has in it (unshare(1), Linux), and the command that ends it."""
 
 
 def attempts(wanted: Mode | None, *, root: bool) -> tuple[Attempt, ...]:
@@ -59,31 +77,51 @@ def attempts(wanted: Mode | None, *, root: bool) -> tuple[Attempt, ...]:
             assert_never(wanted)
 
 
-def missing_tool(attempt: Attempt, present: Collection[str]) -> str | None:
-    """Say which tool the attempt lacks when only `present` are on PATH, or None."""
+def without_tools(attempt: Attempt, present: Collection[str]) -> Lost | None:
+    """Return the attempt as lost when tools that it needs are not among those `present` on PATH."""
     if attempt.mode is Mode.LOOPBACK:
         return None
-    for tool in TOOLS:
-        if tool not in present:
-            return f"{tool} is not installed (apt-get install {_PACKAGES[tool]})"
-    return None
+    missing = [tool for tool in TOOLS if tool not in present and _ALTERNATIVES.get(tool) not in present]
+    if not missing:
+        return None
+    packages = " ".join(dict.fromkeys(_PACKAGES[tool] for tool in missing))
+    return Lost(attempt, f"not installed: {', '.join(missing)}", f"apt-get install {packages}")
 
 
-def describe(attempt: Attempt, lost: tuple[Lost, ...]) -> str:
-    """Say in one line what the lab is made of, what was lost against the better way, and why."""
-    because = f" ({lost[-1].why})" if lost else ""
+def refused(attempt: Attempt, why: str) -> Lost:
+    """Return the attempt as lost because of what the system or a tool said."""
+    return Lost(attempt, why, next((remedy for words, remedy in _REMEDIES if words in why), _MORE_HELP))
+
+
+def describe(attempt: Attempt, lost: tuple[Lost, ...]) -> list[str]:
+    """Say in a few lines which mode it is, and, if a better one failed, what this one lacks, why, and the remedy."""
+    lines = [f"Mode {attempt.mode.value}: {_made_of(attempt)}."]
+    if attempt.mode is Mode.LOOPBACK:
+        lines.append(f"  lost:    {_LOST_ON_LOOPBACK}")
+    if lost:
+        last = lost[-1]
+        better = next(each for each in lost if each.remedy == last.remedy)
+        lines.append(f"  because: {last.why}")
+        lines.append(f"  to get mode {better.attempt.mode.value}: {better.remedy}")
+    return lines
+
+
+_LOST_ON_LOOPBACK = (
+    "the pod and the redirect. Clients are told 127.0.0.1 instead of finding 169.254.169.254, "
+    "and sidecar and application are one user"
+)
+
+
+def _made_of(attempt: Attempt) -> str:
     match attempt.mode:
         case Mode.ROOT:
             return "namespaces of its own, made by root: the sidecar is uid 1501, the application another user"
         case Mode.USERNS if attempt.several_users:
-            return f"a user namespace: the sidecar is uid 1501 in it, the application another user{because}"
+            return "a user namespace: the sidecar is uid 1501 in it, the application another user"
         case Mode.USERNS:
-            return f"a user namespace with one user: sidecar and application are not told apart{because}"
+            return "a user namespace with one user: sidecar and application are not told apart"
         case Mode.LOOPBACK:
-            return (
-                "plain loopback: no pod, no redirect, one user; "
-                f"clients are told 127.0.0.1 instead of finding 169.254.169.254{because}"
-            )
+            return "processes on plain loopback"
         case _:
             assert_never(attempt.mode)
 
@@ -91,6 +129,7 @@ def describe(attempt: Attempt, lost: tuple[Lost, ...]) -> str:
 def impossible(lost: tuple[Lost, ...]) -> WispError:
     """Make the error for when every attempt is lost."""
     tried = " and ".join(dict.fromkeys(each.attempt.mode.value for each in lost))
-    why = lost[-1].why
-    others = "" if lost[-1].attempt.mode is Mode.LOOPBACK else " or try --mode auto, which finds another way;"
-    return PrivilegeError(f"mode {tried} is not possible here ({why})", remedy=f"change that,{others} see docs/demo.md")
+    last = lost[-1]
+    others = "" if last.attempt.mode is Mode.LOOPBACK else ", or try --mode auto, which finds another way"
+    help_ = "" if last.remedy == _MORE_HELP else f"; {_MORE_HELP}"
+    return PrivilegeError(f"mode {tried} is not possible here ({last.why})", remedy=f"{last.remedy}{others}{help_}")

@@ -1,7 +1,7 @@
 """The lab's outside: tries the ways there are, best first, and listens to the inside that works."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, assert_never
@@ -9,7 +9,7 @@ from typing import Protocol, assert_never
 from wisp.errors import WispError
 from wisp.lab.events import Begun, Done, Failed, Finished, Impossible, Ready, parse
 from wisp.lab.launching import Inside
-from wisp.lab.modes import TOOLS, Attempt, Lost, Mode, describe, impossible, missing_tool
+from wisp.lab.modes import TOOLS, Attempt, Lost, Mode, describe, impossible, refused, without_tools
 from wisp.lab.processes import FailedError
 from wisp.lab.story import Step, step_called
 from wisp.secret import Secret
@@ -20,8 +20,8 @@ Launch = Callable[[Attempt], AbstractContextManager[Inside]]
 class Narrator(Protocol):
     """Who tells people what happens."""
 
-    def opened(self, mode: Mode, description: str) -> None:
-        """Tell that the scene is set."""
+    def opened(self, description: Sequence[str]) -> None:
+        """Tell that the scene is set, and what it is made of, line by line."""
         ...
 
     def begun(self, step: Step) -> None:
@@ -44,9 +44,9 @@ class Told:
     steps: tuple[tuple[str, float], ...]
 
 
-def missing(attempt: Attempt, path: str) -> str | None:
-    """Say which tool the attempt lacks on `path`, or None."""
-    return missing_tool(attempt, [tool for tool in TOOLS if shutil.which(tool, path=path)])
+def missing(attempt: Attempt, path: str) -> Lost | None:
+    """Return the attempt as lost when it lacks tools on `path`."""
+    return without_tools(attempt, [tool for tool in (*TOOLS, "iptables") if shutil.which(tool, path=path)])
 
 
 def play(attempts: tuple[Attempt, ...], narrator: Narrator, launch: Launch, path: str) -> Told:
@@ -56,11 +56,11 @@ def play(attempts: tuple[Attempt, ...], narrator: Narrator, launch: Launch, path
         outcome = missing(attempt, path) or _attempt(attempt, lost, narrator, launch)
         if isinstance(outcome, Told):
             return outcome
-        lost = (*lost, Lost(attempt, outcome))
+        lost = (*lost, outcome)
     raise impossible(lost)
 
 
-def _attempt(attempt: Attempt, lost: tuple[Lost, ...], narrator: Narrator, launch: Launch) -> Told | str:
+def _attempt(attempt: Attempt, lost: tuple[Lost, ...], narrator: Narrator, launch: Launch) -> Told | Lost:
     """Return the story, or why it could not begin."""
     steps: list[tuple[str, float]] = []
     ready = False
@@ -69,9 +69,9 @@ def _attempt(attempt: Attempt, lost: tuple[Lost, ...], narrator: Narrator, launc
             match parse(line):
                 case Ready():
                     ready = True
-                    narrator.opened(attempt.mode, describe(attempt, lost))
+                    narrator.opened(describe(attempt, lost))
                 case Impossible(why):
-                    return why
+                    return refused(attempt, why)
                 case Begun(name):
                     narrator.begun(step_called(name))
                 case Done(name, seconds, here):
@@ -86,7 +86,7 @@ def _attempt(attempt: Attempt, lost: tuple[Lost, ...], narrator: Narrator, launc
         why = inside.last_words()
     if ready:
         raise WispError(f"the lab ended in the middle ({why})", remedy="run it again; if it does so again, report it")
-    return why
+    return refused(attempt, why)
 
 
 def _error(failed: Failed) -> FailedError:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from wisp.errors import WispError
 from wisp.lab.image import in_place, this_interpreter
 from wisp.lab.launching import unshare
-from wisp.lab.modes import Attempt, Lost
+from wisp.lab.modes import Attempt, Lost, refused
 from wisp.lab.outside import missing
 from wisp.lab.processes import FailedError, tail
 from wisp.run.messages import Failed, Impossible, Ready, Request, parse_answer, write_request
@@ -72,13 +72,13 @@ def call_in_namespaces(
     """Start the attendant in namespaces made in the first of `ways` that works, or say why none does."""
     lost: tuple[Lost, ...] = ()
     for way in ways:
-        why = missing(way, environment["PATH"])
-        if why is None:
+        failed = missing(way, environment["PATH"])
+        if failed is None:
             outcome = _call(Request(authority, way), environment, log)
             if isinstance(outcome, Attended):
                 return outcome
-            why = outcome.why
-        lost = (*lost, Lost(way, why))
+            failed = refused(way, outcome.why)
+        lost = (*lost, failed)
     return lost
 
 

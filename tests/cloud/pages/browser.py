@@ -1,10 +1,10 @@
 """A real cloud, real exchanges over TLS, and Debian's Chromium to look at them with."""
 
+import shutil
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
@@ -13,7 +13,6 @@ from tests.cloud.process import Running, Workload, exchange, workload
 from wisp.cloud.issuer import Projection, service_account_token
 from wisp.cloud.store import Store
 
-CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE = 60_000  # milliseconds; a busy machine is no failure
 Scheme = Literal["light", "dark"]
 expect.set_options(timeout=PATIENCE)
@@ -56,7 +55,8 @@ class Sight:
 def chromium() -> Generator[Browser]:
     """Run Chromium; as root it has no sandbox, and looks at nothing but our own page."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE)
+        program = shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"], timeout=PATIENCE)
         try:
             yield browser
         finally:

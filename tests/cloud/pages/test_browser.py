@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.cloud.pages.browser import CHROMIUM, Scene, Scheme, chromium, scene, sight
+from tests.cloud.pages.browser import Scene, Scheme, chromium, scene, sight
 from tests.cloud.process import running
 
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium: apt-get install chromium"),
+    pytest.mark.needs("chromium"),
 ]
 
 

@@ -38,7 +38,7 @@ def _without_helm(part: Any) -> None:
         _without_helm(each)
 
 
-@pytest.mark.system
+@pytest.mark.chart
 def test_it_is_what_the_chart_makes_of_the_same_values(tmp_path: Path) -> None:
     """Object by object; only the namespace is the plain manifest's own."""
     (tmp_path / "ca.crt").write_text(CERTIFICATE)

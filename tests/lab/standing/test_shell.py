@@ -1,6 +1,5 @@
 """What a shell evaluates, by the shells themselves."""
 
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.needs import need
 from wisp.lab.standing.shell import Shell, entering, leaving
 
 SHELLS = {"sh": Shell.POSIX, "bash": Shell.POSIX, "dash": Shell.POSIX, "zsh": Shell.POSIX, "fish": Shell.FISH}
@@ -28,11 +28,9 @@ def _variables(folder: str) -> dict[str, str]:
 
 def _environment_after(shell: str, lines: list[str], environ: Mapping[str, str]) -> dict[str, str]:
     """Let the shell evaluate the lines, and return the environment of a program that it then runs."""
-    program = shutil.which(shell)
-    if program is None:
-        pytest.skip(f"there is no {shell} on PATH")
+    need(shell)
     script = "\n".join([*lines, "exec env -0"])
-    done = subprocess.run([program, "-c", script], env=dict(environ), capture_output=True, check=True)
+    done = subprocess.run([shell, "-c", script], env=dict(environ), capture_output=True, check=True)
     return dict(each.split("=", 1) for each in done.stdout.decode().split("\0") if each)
 
 

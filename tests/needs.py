@@ -1,0 +1,84 @@
+"""What a test needs that a machine may lack: programs, root, namespaces. What is missing skips the test.
+
+Mark a test with `@pytest.mark.needs("nft", "ip")`, or call `need` in a fixture. At the end of a run, pytest prints one
+line for each missing thing, with the command that provides it (tests/conftest.py).
+"""
+
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from _pytest.outcomes import Skipped  # pytest.skip.Exception, under the name that mypy can subclass
+
+ROOT = "root"
+NAMESPACES = "permission to make network namespaces"
+INSTALL: Mapping[str, str] = {
+    ROOT: "run as root",
+    NAMESPACES: "run as root, and in a container with CAP_SYS_ADMIN",
+    "buildah": "apt-get install buildah",
+    "chromium": "apt-get install chromium",
+    "conntrack": "apt-get install conntrack",
+    "crun": "apt-get install crun",
+    "curl": "apt-get install curl",
+    "fish": "apt-get install fish",
+    "ip": "apt-get install iproute2",
+    "iptables": "apt-get install iptables",
+    "iptables-legacy": "apt-get install iptables",
+    "iptables-nft": "apt-get install iptables",
+    "ldd": "apt-get install libc-bin",
+    "mmdebstrap": "apt-get install mmdebstrap",
+    "newuidmap": "apt-get install uidmap",
+    "nft": "apt-get install nftables",
+    "nsenter": "apt-get install util-linux",
+    "setpriv": "apt-get install util-linux",
+    "unshare": "apt-get install util-linux",
+    "wrk": "apt-get install wrk",
+    "zsh": "apt-get install zsh",
+}
+"""What tests need and a machine with Python, git and make may lack, each with what provides it."""
+
+
+class Missing(NamedTuple):
+    """Something that this machine lacks; `remedy` is a command or an instruction."""
+
+    name: str
+    remedy: str
+
+
+class MissingSkip(Skipped):
+    """Skips a test for want of `missing`."""
+
+    def __init__(self, *missing: Missing) -> None:
+        super().__init__("; ".join(f"{each.name} is missing ({each.remedy})" for each in missing))
+        self.missing = missing
+
+
+def need(*names: str) -> None:
+    """Skip the test unless this machine has all of `names`, which are keys of INSTALL: mostly programs on PATH."""
+    missing = find_missing(*names)
+    if missing:
+        raise MissingSkip(*missing)
+
+
+def find_missing(*names: str) -> list[Missing]:
+    """Return those of `names` that this machine lacks."""
+    return [Missing(each, INSTALL[each]) for each in names if not _is_here(each)]
+
+
+def _is_here(name: str) -> bool:
+    if name == ROOT:
+        return os.geteuid() == 0
+    if name == NAMESPACES:
+        return os.geteuid() == 0 and _can_make_network_namespaces()
+    return shutil.which(name) is not None
+
+
+@functools.cache
+def _can_make_network_namespaces() -> bool:
+    try:
+        return subprocess.run(["unshare", "--net", "true"], check=False).returncode == 0
+    except FileNotFoundError:
+        return True  # then `unshare` is what is missing
