@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wisp.lab.modes import Mode
+from wisp.lab.modes import TOOLS, Attempt, Mode, describe, without_tools
 from wisp.lab.story import STEPS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "demo.md").read_text(encoding="utf-8")
@@ -18,3 +18,10 @@ def test_every_mode_is_in_the_documentation() -> None:
     """With what it loses."""
     for mode in Mode:
         assert f"\n| `{mode.value}` | " in TEXT
+
+
+def test_the_lines_for_a_machine_without_tools_are_those_that_are_printed() -> None:
+    """What is lost, why, and the command for the better mode."""
+    lost = without_tools(Attempt(Mode.ROOT, several_users=True), set(TOOLS) - {"ip", "nft"})
+    assert lost is not None
+    assert "\n".join(describe(Attempt(Mode.LOOPBACK, several_users=False), (lost,))) in TEXT
