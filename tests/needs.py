@@ -33,6 +33,7 @@ INSTALL: Mapping[str, str] = {
     "newuidmap": "apt-get install uidmap",
     "nft": "apt-get install nftables",
     "nsenter": "apt-get install util-linux",
+    "ps": "apt-get install procps",
     "setpriv": "apt-get install util-linux",
     "unshare": "apt-get install util-linux",
     "wrk": "apt-get install wrk",

@@ -72,6 +72,7 @@ def test_a_process_that_is_not_there() -> None:
     assert Lasting(started.pid, "any").end(signal.SIGTERM, 0)
 
 
+@pytest.mark.needs("ps")
 def test_ps_tells_the_same_where_there_is_no_proc(other: subprocess.Popen[bytes]) -> None:
     """It knows a process again, and a zombie for one that has ended."""
     said = started_by_ps(other.pid)
