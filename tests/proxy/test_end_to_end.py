@@ -21,7 +21,8 @@ from tests.cloud.process import workload
 from tests.fakes import ARM, CLIENT_ID, jwt, token_target
 from tests.proxy.authority import Authority, Post, answer, grants, in_turn, refuses
 from tests.proxy.exposition import parse
-from tests.proxy.sidecar import COMMAND, Answer, Pod, Sidecar, free_port, is_gone, pod, run, running, wait_for
+from tests.proxy.sidecar import COMMAND, Answer, Pod, Sidecar, free_port, is_gone, pod, run, running
+from tests.waiting import wait_until
 from wisp import __version__
 from wisp.cloud.issuer import Projection, service_account_claims
 from wisp.cloud.store import Store
@@ -209,7 +210,7 @@ def test_the_token_file(sidecar: Sidecar, own_pod: Pod) -> None:
         assert str(own_pod.token_file) in heard.document["error_description"]
         assert heard.headers["retry-after"] == "2"
     own_pod.token_file.write_text(good)
-    assert wait_for(lambda: sidecar.token("missing").status == 200) < 4
+    wait_until(lambda: sidecar.token("missing").status == 200)
 
 
 def test_throttled(sidecar: Sidecar, authority: Authority) -> None:
@@ -227,7 +228,7 @@ def test_a_hundred_clients_of_a_broken_authority(sidecar: Sidecar, authority: Au
     authority.behaviour = lambda _: answer(500, {}) if ready.wait(10) else None
     with ThreadPoolExecutor(100) as clients:
         waiting = [clients.submit(sidecar.token) for _ in range(100)]
-        wait_for(lambda: authority.posts)
+        wait_until(lambda: authority.posts)
         ready.set()
         assert {each.result().status for each in waiting} == {503}
     assert len(authority.posts) == 1
@@ -276,10 +277,10 @@ def test_stopping_during_an_exchange(
     with running(own_pod, "--authority-ca", str(authority.ca_file), wrapper=("setsid",)) as sidecar:
         client = threading.Thread(target=lambda: heard.append(sidecar.token().status))
         client.start()
-        wait_for(lambda: authority.posts)
+        wait_until(lambda: authority.posts)
         begun = time.monotonic()
         (os.killpg if group else os.kill)(sidecar.process.pid, number)
-        wait_for(lambda: _refuses_connections(sidecar.port))
+        wait_until(lambda: _refuses_connections(sidecar.port))
         release.set()
         assert sidecar.process.wait(10) == 0
         assert time.monotonic() - begun < 5
@@ -330,9 +331,9 @@ def test_the_exchange_process_is_killed(sidecar: Sidecar, authority: Authority) 
     authority.behaviour = lambda post: grants(post) if release.wait(10) else None
     with ThreadPoolExecutor(1) as client:
         waiting = client.submit(sidecar.token, "https://during/")
-        wait_for(lambda: len(authority.posts) == 3)
+        wait_until(lambda: len(authority.posts) == 3)
         os.kill(sidecar.child(), signal.SIGKILL)
-        wait_for(lambda: len(authority.posts) == 4)
+        wait_until(lambda: len(authority.posts) == 4)
         release.set()
         assert waiting.result().status == 200
 
@@ -344,9 +345,9 @@ def test_nothing_is_left_of_a_killed_sidecar(sidecar: Sidecar, authority: Author
     authority.behaviour = lambda post: grants(post) if release.wait(10) else None
     with ThreadPoolExecutor(1) as client:
         waiting = client.submit(sidecar.token)
-        wait_for(lambda: authority.posts)
+        wait_until(lambda: authority.posts)
         sidecar.end(signal.SIGKILL)
-        wait_for(lambda: is_gone(child))
+        wait_until(lambda: is_gone(child))
         release.set()
         assert isinstance(waiting.exception(), OSError)
 

@@ -14,7 +14,8 @@ import pytest
 
 from tests.proxy.authority import Authority
 from tests.proxy.node import Node
-from tests.proxy.sidecar import PATIENCE, Pod, Sidecar, free_port, running, wait_for
+from tests.proxy.sidecar import Pod, Sidecar, free_port, running
+from tests.waiting import PATIENCE, wait_until
 
 INSTANCE = "/metadata/instance?api-version=2021-02-01"
 GET = f"GET {INSTANCE} HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nConnection: close\r\n\r\n".encode()
@@ -127,7 +128,7 @@ def test_narrowed(own_pod: Pod, authority: Authority, node: Node, names: str, th
     """What the flag does not name is not there."""
     with passing(own_pod, authority, "--passthrough", names, endpoint=node.address) as sidecar:
         assert sidecar.get(INSTANCE, Metadata="true").status == there
-        wait_for(lambda: listening(sidecar))
+        wait_until(lambda: listening(sidecar))
         assert set(listening(sidecar)[0]["passthrough"].split(",")) == set(names.split(","))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.traces import eventually
+from tests.waiting import wait_until
 
 WISP = (sys.executable, "-m", "wisp", "run")
 TIMEOUT = 60
@@ -59,7 +59,7 @@ class Runner:
             text=True,
             timeout=TIMEOUT,
         )
-        assert eventually(lambda: self.serving() == [])
+        wait_until(lambda: self.serving() == [])
         return done
 
     def start(self, *arguments: str, **options: object) -> subprocess.Popen[str]:

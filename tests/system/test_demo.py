@@ -18,7 +18,8 @@ import pytest
 
 import wisp
 from tests.lab.apart import apart
-from tests.lab.traces import Process, descendants, eventually, look, members, now, own_namespaces
+from tests.lab.traces import Process, descendants, look, members, now, own_namespaces
+from tests.waiting import wait_until
 from wisp.lab.story import STEPS
 
 pytestmark = pytest.mark.system
@@ -213,7 +214,7 @@ def test_cut_short_it_leaves_nothing(number: int, status: int, mode: str, step: 
         _, complaint = demo.communicate()
     assert "Traceback" not in complaint
     _assert_gone(seen)
-    assert eventually(lambda: owned.left_over() == [])
+    wait_until(lambda: owned.left_over() == [])
 
 
 @pytest.mark.parametrize("mode", ["root", "userns"])
@@ -246,8 +247,8 @@ def _inside(seen: list[Process]) -> Process:
 
 def _assert_gone(seen: list[Process]) -> None:
     moment, namespaces = now(), own_namespaces(seen)
-    assert eventually(lambda: not any(each.is_there for each in seen)), [each for each in seen if each.is_there]
-    assert eventually(lambda: members(namespaces, moment) == [])
+    wait_until(lambda: not any(each.is_there for each in seen), lambda: f"gone: {[e for e in seen if e.is_there]}")
+    wait_until(lambda: members(namespaces, moment) == [])
 
 
 def test_the_sidecar_is_a_user_of_its_own_without_privilege(owned: Lab) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import CLIENT_ID, jwt
-from tests.lab.traces import eventually
 from tests.run.runner import DIALECTS, SDK, WISP, Runner
 from tests.run.terminal import Terminal, shell
+from tests.waiting import wait_until
 from wisp.cloud.certificates import new_authority
 from wisp.cloud.store import Store
 
@@ -95,7 +95,7 @@ def test_a_part_that_ends_is_told(program: str, name: str, runner: Runner) -> No
         [log] = runner.logs.iterdir()
         warning = f"wisp: warning: the {name} has ended, and the command gets no new tokens; its log is {log}\n"
         assert process.stderr.readline() == warning
-        assert eventually(lambda: not Path(f"/proc/{part}").exists())  # nor as a zombie
+        wait_until(lambda: not Path(f"/proc/{part}").exists())  # nor as a zombie
         process.stdin.write("go on\n")
         process.stdin.close()
         assert (process.wait(30), process.stderr.read()) == (7, "")
@@ -115,7 +115,7 @@ def test_without_a_place_for_state(runner: Runner, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "200")
     assert done.stderr.startswith("wisp: note: the local cloud, and with it the identity, goes with the command (")
     assert done.stderr.count("\n") == 1
-    assert eventually(lambda: not list(temporary.iterdir()))
+    wait_until(lambda: not list(temporary.iterdir()))
 
 
 def test_what_a_failing_part_said_is_shown(runner: Runner, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_signal_ends_everything(number: signal.Signals, runner: Runner) -> Non
 def test_ended_before_it_began(runner: Runner) -> None:
     """Whoever is killed while the parts come up leaves nothing either."""
     with runner.start("--", "sleep", "60") as process:
-        assert eventually(lambda: len(runner.serving()) > 0)
+        wait_until(lambda: len(runner.serving()) > 0)
         process.kill()
 
 
@@ -225,7 +225,7 @@ def test_an_attendant_that_is_killed_leaves_nothing(runner: Runner) -> None:
         assert process.stdout.readline() == "begun\n"
         [attendant] = [each for each in runner.serving() if "-m wisp.run" in _command(each)]
         os.kill(attendant, signal.SIGKILL)
-        assert eventually(lambda: runner.serving() == [])
+        wait_until(lambda: runner.serving() == [])
         process.stdin.write("go on\n")
         process.stdin.close()
         assert process.wait(30) == 0

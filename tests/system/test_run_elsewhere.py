@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.lab.apart import apart
-from tests.lab.traces import eventually, look
+from tests.lab.traces import look
 from tests.run.runner import DIALECTS, SDK, Runner
+from tests.waiting import wait_until
 from wisp.cloud.issuer import service_account_token
 from wisp.cloud.store import Store
 from wisp.run.local import PROJECTION
@@ -74,7 +75,7 @@ def _machine() -> Iterator[None]:
     with apart():
         before = look()
         yield
-        assert eventually(lambda: look() == before), (before, look())
+        wait_until(lambda: look() == before, lambda: f"as it was: {before}; it is {look()}")
 
 
 @pytest.mark.usefixtures("machine")

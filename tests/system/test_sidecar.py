@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.proxy.authority import Authority, Drip, grants, in_turn, refuses
-from tests.proxy.sidecar import COMMAND, Pod, Sidecar, free_port, pod, running, wait_for
+from tests.proxy.sidecar import COMMAND, Pod, Sidecar, free_port, pod, running
+from tests.waiting import wait_until
 from wisp.cloud.certificates import new_authority
 
 pytestmark = pytest.mark.system
@@ -64,7 +65,7 @@ def test_an_authority_that_comes_late(tmp_path: Path) -> None:
         assert "the connection was refused" in heard.document["error_description"]
         assert 1 <= int(heard.headers["retry-after"]) <= 2
         with Authority(tmp_path, port=port):
-            assert wait_for(lambda: sidecar.token().status == 200) < 6
+            wait_until(lambda: sidecar.token().status == 200)
 
 
 def test_a_ca_file_replaced(sidecar: Sidecar, authority: Authority) -> None:
@@ -76,7 +77,7 @@ def test_a_ca_file_replaced(sidecar: Sidecar, authority: Authority) -> None:
     assert "--authority-ca" in heard.document["error_description"]
     assert "retry-after" in heard.headers
     authority.ca_file.write_bytes(good)
-    assert wait_for(lambda: sidecar.token().status == 200) < 6
+    wait_until(lambda: sidecar.token().status == 200)
 
 
 def test_a_hanging_authority(sidecar: Sidecar, authority: Authority, hanging: threading.Event) -> None:
@@ -95,7 +96,7 @@ def test_a_hanging_authority(sidecar: Sidecar, authority: Authority, hanging: th
     assert again.status == 503
     assert "did not answer in time" in again.document["error_description"]
     hanging.set()
-    assert wait_for(lambda: sidecar.token().status == 200) < 4
+    wait_until(lambda: sidecar.token().status == 200)
 
 
 @pytest.mark.usefixtures("hanging")
@@ -117,14 +118,14 @@ def test_an_authority_that_drips(sidecar: Sidecar, authority: Authority) -> None
     assert "did not answer in 9 s" in heard.document["error_description"]
     assert time.monotonic() - begun < LONGEST_WAIT
     authority.behaviour = grants
-    assert wait_for(lambda: sidecar.token().status == 200) < 4
+    wait_until(lambda: sidecar.token().status == 200)
 
 
 def test_stopping_while_entra_hangs(sidecar: Sidecar, authority: Authority, hanging: threading.Event) -> None:
     """It does not wait for Entra: five seconds after the signal it is gone, with its exchange process."""
     client = threading.Thread(target=lambda: _ignoring(sidecar))
     client.start()
-    wait_for(lambda: authority.posts)
+    wait_until(lambda: authority.posts)
     child = sidecar.child()
     begun = time.monotonic()
     assert sidecar.end(signal.SIGTERM) == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.traces import eventually
+from tests.waiting import wait_until
 
 pytest_plugins = ["pytester"]
 
@@ -58,7 +58,7 @@ def test_the_default_chain_gets_the_identitys_token(pytester: pytest.Pytester, m
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     pytester.makepyfile(DEFAULT_CHAIN)
     pytester.runpytest_subprocess(*STRICT).assert_outcomes(passed=2)
-    assert eventually(lambda: _serving(pytester.path) == [])
+    wait_until(lambda: _serving(pytester.path) == [])
 
 
 FAULTS = """
@@ -174,7 +174,7 @@ def test_why_the_cloud_did_not_start_is_shown(pytester: pytest.Pytester) -> None
     result.stdout.fnmatch_lines(
         ["*the local cloud did not start*", "*unknown key 'identitys': did you mean 'identities'?*"]
     )
-    assert eventually(lambda: _serving(pytester.path) == [])
+    wait_until(lambda: _serving(pytester.path) == [])
 
 
 WORKERS = """
@@ -198,7 +198,7 @@ def test_each_worker_has_a_cloud_of_its_own(
     pytester.runpytest_subprocess("-n", "2", *STRICT).assert_outcomes(passed=6)
     clouds = {tuple(line.split()) for line in seen.read_text().splitlines()}
     assert len(clouds) == len({worker for worker, _ in clouds}) == len({url for _, url in clouds}) == 2
-    assert eventually(lambda: _serving(pytester.path) == [])
+    wait_until(lambda: _serving(pytester.path) == [])
 
 
 @pytest.mark.system
@@ -206,7 +206,7 @@ def test_a_failing_test_leaves_nothing_behind(pytester: pytest.Pytester) -> None
     """Its fixtures are taken down as ever."""
     pytester.makepyfile("def test_it(wisp_environment):\n    assert False\n")
     pytester.runpytest_subprocess(*STRICT).assert_outcomes(failed=1)
-    assert eventually(lambda: _serving(pytester.path) == [])
+    wait_until(lambda: _serving(pytester.path) == [])
 
 
 HANGING = """
@@ -227,13 +227,13 @@ def test_an_interrupted_run_leaves_no_process(pytester: pytest.Pytester, number:
     command = [*heard, sys.executable, "-m", "pytest", "-q", *STRICT, "--basetemp", str(pytester.path / "tmp")]
     with subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
         try:
-            assert eventually((pytester.path / "ready").exists)
+            wait_until((pytester.path / "ready").exists)
             assert len(_serving(pytester.path / "tmp")) >= 2
             run.send_signal(number)
             run.wait(60)
         finally:
             run.kill()
-    assert eventually(lambda: _serving(pytester.path / "tmp") == [])
+    wait_until(lambda: _serving(pytester.path / "tmp") == [])
 
 
 @pytest.mark.system

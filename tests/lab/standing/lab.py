@@ -12,7 +12,7 @@ from typing import Any
 
 import urllib3
 
-from tests.lab.traces import eventually
+from tests.waiting import wait_until
 
 _TIMEOUT = 60  # seconds for a command
 
@@ -71,4 +71,4 @@ class Lab:
     def kill(self) -> None:
         """Kill the cloud, and see it gone."""
         os.kill(self.pid, signal.SIGKILL)
-        eventually(lambda: self.status()["running"] is None)
+        wait_until(lambda: self.status()["running"] is None)

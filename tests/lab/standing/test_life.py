@@ -13,7 +13,8 @@ import pytest
 
 from tests.lab.standing.conftest import NewLab
 from tests.lab.standing.lab import Lab
-from tests.lab.traces import descendants, eventually
+from tests.lab.traces import descendants
+from tests.waiting import wait_until
 from wisp.cloud.directory import SecretCheck
 from wisp.cloud.store import Store
 from wisp.lab.lasting import lasting
@@ -69,7 +70,7 @@ def test_a_cloud_that_was_killed_comes_back_the_same(lab: Lab) -> None:
     before = lab.url, _kept(lab)
     (lab.folder / "azure" / "wisp.login").touch()
     os.kill(lab.pid, 9)
-    assert eventually(lambda: lab.status()["running"] is None)
+    wait_until(lambda: lab.status()["running"] is None)
     assert "has ended by itself: `wisp lab up` starts it again" in lab.status()["problems"][0]
     assert "The lab is up" in lab.up()
     assert (lab.url, _kept(lab)) == before
