@@ -4,7 +4,6 @@ import http.client
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,11 +106,9 @@ def test_itself(own_pod: Pod, authority: Authority) -> None:
 
 
 def test_no_node(own_pod: Pod, authority: Authority) -> None:
-    """Off Azure a client hears so in no time, every time."""
+    """Off Azure a client hears so, every time."""
     with passing(own_pod, authority, endpoint=f"127.0.0.1:{free_port()}") as sidecar:
-        begun = time.monotonic()
         answers = [sidecar.get(INSTANCE, Metadata="true") for _ in range(50)]
-        assert time.monotonic() - begun < 2
         assert {answer.status for answer in answers} == {503}
         assert "no metadata service" in answers[0].document["error_description"]
         assert outcome(sidecar, "pass_failed") == 50

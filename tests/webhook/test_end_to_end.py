@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 from tests.webhook.apiserver import ApiServer, running, service_account, webhook_configuration
 from tests.webhook.process import CLIENT_ID, SERVICE, TENANT, Webhook, bundle, review, trusted, webhook
 from wisp.webhook import authority
@@ -247,7 +247,7 @@ def test_it_ends_in_good_order(hook: Webhook) -> None:
         assert hook.stop() == 0
     assert hook.events("stopped")
     with pytest.raises(ConnectionError):
-        socket.create_connection(("127.0.0.1", hook.port), timeout=5)
+        socket.create_connection(("127.0.0.1", hook.port), PATIENCE)
 
 
 @pytest.mark.system
@@ -278,8 +278,11 @@ def test_only_tls_1_3_unless_told(hook: Webhook, api: ApiServer, tmp_path: Path)
 
 @pytest.mark.system
 def test_no_review_fails_through_rotations(api: ApiServer, tmp_path: Path) -> None:
-    """Certificates of 45 seconds, authorities of 90: every connection verifies, every review is answered."""
-    flags = ("--certificate-days", str(45 / 86400), "--authority-days", str(90 / 86400))
+    """Certificates of two minutes, authorities of four: every connection verifies, every review is answered.
+
+    A third of a certificate's life is left when it is renewed: time enough for a busy machine.
+    """
+    flags = ("--certificate-days", str(120 / 86400), "--authority-days", str(240 / 86400))
     with webhook(api, tmp_path, *flags) as first, webhook(api, tmp_path, *flags) as second:
         for each in (first, second):
             each.await_ready()
@@ -289,5 +292,5 @@ def test_no_review_fails_through_rotations(api: ApiServer, tmp_path: Path) -> No
             announced = bundle(api).count(b"BEGIN CERTIFICATE") >= 2
             return announced and all(len(each.events("certificate in use")) >= 4 for each in (first, second))
 
-        wait_until(reviewed, "two authorities and four certificates have been in use", patience=300)
+        wait_until(reviewed, "two authorities and four certificates have been in use", patience=1800)
         assert not [line for each in (first, second) for line in each.log if line.get("level") == "warning"]

@@ -12,9 +12,7 @@ from typing import Any
 
 import urllib3
 
-from tests.waiting import wait_until
-
-_TIMEOUT = 60  # seconds for a command
+from tests.waiting import PATIENCE, wait_until
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Lab:
             capture_output=True,
             text=True,
             check=False,
-            timeout=_TIMEOUT,
+            timeout=PATIENCE,
         )
 
     def up(self, *arguments: str) -> str:

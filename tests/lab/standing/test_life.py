@@ -14,7 +14,7 @@ import pytest
 from tests.lab.standing.conftest import NewLab
 from tests.lab.standing.lab import Lab
 from tests.lab.traces import descendants
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 from wisp.cloud.directory import SecretCheck
 from wisp.cloud.store import Store
 from wisp.lab.lasting import lasting
@@ -244,7 +244,7 @@ def test_two_that_start_it_at_once_start_one(lab: Lab) -> None:
     lab.run("down")
     command = [sys.executable, "-m", "wisp", "lab", "up", "--lab", str(lab.folder)]
     several = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    said = sorted(each.communicate(timeout=60)[0].partition(":")[0] for each in several)
+    said = sorted(each.communicate(timeout=PATIENCE)[0].partition(":")[0] for each in several)
     assert said == ["The lab is up", "The lab runs already", "The lab runs already"]
     clouds = [each for each in descendants(1) if str(lab.folder) in each.command]
     assert [each.pid for each in clouds] == [lab.pid]
