@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import pytest
 import wisp
 from tests.lab.apart import apart
 from tests.lab.traces import Process, descendants, look, members, now, own_namespaces
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 from wisp.lab.story import STEPS
 
 pytestmark = pytest.mark.system
@@ -50,7 +49,7 @@ class Lab:
         """Run a demo to its end."""
         environment = {**self.environment, **variables}
         return subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, check=False, text=True, timeout=60
+            command, cwd=ROOT, env=environment, capture_output=True, check=False, text=True, timeout=PATIENCE
         )
 
     @contextlib.contextmanager
@@ -124,11 +123,9 @@ def check_document(printed: str, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_walk_through_ends_with_the_token(mode: str, owned: Lab) -> None:
-    """Every mode tells the story in less than ten seconds, and prints one document and nothing else."""
-    begun = time.monotonic()
+    """Every mode tells the story to its end, and prints one document and nothing else."""
     ended = owned.run(owned.command("--mode", mode, "--json"))
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert time.monotonic() - begun < 10
     check_document(ended.stdout, mode)
 
 
@@ -210,7 +207,7 @@ def test_cut_short_it_leaves_nothing(number: int, status: int, mode: str, step: 
         seen = descendants(demo.pid)
         assert any("wisp.lab" in each.command for each in seen)
         os.killpg(demo.pid, number)
-        assert demo.wait(30) == status
+        assert demo.wait(PATIENCE) == status
         _, complaint = demo.communicate()
     assert "Traceback" not in complaint
     _assert_gone(seen)
@@ -233,7 +230,7 @@ def test_an_inside_that_is_killed_is_told(mode: str, owned: Lab) -> None:
     with owned.reaching("curl", "--mode", mode) as demo:
         seen = descendants(demo.pid)
         os.kill(_inside(seen).pid, signal.SIGKILL)
-        _, complaint = demo.communicate(timeout=30)
+        _, complaint = demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 1
     assert complaint.startswith("wisp: the lab ended in the middle (")
     _assert_gone(seen)
@@ -319,7 +316,7 @@ def test_two_at_once_do_not_meet(owned: Lab) -> None:
             )
             for command in commands
         ]
-        tokens = [json.loads(demo.communicate(timeout=60)[0])["access_token"] for demo in demos]
+        tokens = [json.loads(demo.communicate(timeout=PATIENCE)[0])["access_token"] for demo in demos]
     assert len(set(tokens)) == len(commands)
 
 
@@ -380,5 +377,5 @@ def _on_a_terminal(lab: Lab, no_color: str) -> bytes:
             while said := os.read(ours, 65536):
                 shown += said
         os.close(ours)
-        assert demo.wait(60) == 0
+        assert demo.wait(PATIENCE) == 0
     return shown

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import CLIENT_ID, jwt
-from tests.run.runner import DIALECTS, SDK, WISP, Runner
+from tests.run.runner import DIALECTS, WISP, Runner
 from tests.run.terminal import Terminal, shell
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 from wisp.cloud.certificates import new_authority
 from wisp.cloud.store import Store
 
@@ -98,7 +98,7 @@ def test_a_part_that_ends_is_told(program: str, name: str, runner: Runner) -> No
         wait_until(lambda: not Path(f"/proc/{part}").exists())  # nor as a zombie
         process.stdin.write("go on\n")
         process.stdin.close()
-        assert (process.wait(30), process.stderr.read()) == (7, "")
+        assert (process.wait(PATIENCE), process.stderr.read()) == (7, "")
 
 
 def _command(pid: int) -> str:
@@ -207,7 +207,7 @@ def test_a_signal_ends_everything(number: signal.Signals, runner: Runner) -> Non
         assert process.stdout.readline() == "begun\n"
         assert len(runner.serving()) >= 3
         process.send_signal(number)
-        assert process.wait(30) == -number
+        assert process.wait(PATIENCE) == -number
 
 
 def test_ended_before_it_began(runner: Runner) -> None:
@@ -228,17 +228,27 @@ def test_an_attendant_that_is_killed_leaves_nothing(runner: Runner) -> None:
         wait_until(lambda: runner.serving() == [])
         process.stdin.write("go on\n")
         process.stdin.close()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
+
+
+def _open_files(pid: int) -> Iterator[Path]:
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+            yield each.readlink()
 
 
 def test_who_reads_to_the_end_does_not_wait(runner: Runner) -> None:
-    """What serves the command does not hold its standard output or error once it has ended."""
-    with runner.start("--", "sh", "-c", "echo $$", stderr=subprocess.STDOUT) as process:
+    """What serves the command does not hold its standard output or error."""
+    with runner.start("--", "sh", "-c", "echo begun; read line", stdin=-1, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
-        process.stdout.read()
-        begun = time.monotonic()
-        process.wait()
-        assert time.monotonic() - begun < 0.5
+        assert process.stdin is not None
+        assert process.stdout.readline() == "begun\n"
+        pipe = Path(f"/proc/self/fd/{process.stdout.fileno()}").readlink()
+        serving = runner.serving()
+        assert len(serving) >= 3
+        assert all(pipe not in _open_files(each) for each in serving)
+        process.stdin.close()
+        assert process.stdout.read() == ""
 
 
 def test_many_at_once(runner: Runner) -> None:
@@ -246,19 +256,11 @@ def test_many_at_once(runner: Runner) -> None:
     asking = ("sh", "-c", f"{TOKEN}")
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(runner.start("--", *asking)) for _ in range(4)]
-        answers = [json.loads(each.communicate(timeout=60)[0]) for each in processes]
+        answers = [json.loads(each.communicate(timeout=PATIENCE)[0]) for each in processes]
     assert len({each["client_id"] for each in answers}) == 1
     assert len({each["access_token"] for each in answers}) == 4
     with Store(runner.state) as store:
         assert len(store.token_keys()) == len(store.identities()) == 1
-
-
-def test_the_first_token_comes_soon(runner: Runner) -> None:
-    """Two seconds after the start on an idle machine, by azure-identity, the first time ever and later (here: 10)."""
-    for _ in ("first", "later"):
-        begun = time.monotonic()
-        assert runner.run("--", sys.executable, "-c", SDK).returncode == 0
-        assert time.monotonic() - begun < 10
 
 
 def test_closed_streams(runner: Runner) -> None:
@@ -278,7 +280,7 @@ def test_the_documentations_examples(runner: Runner) -> None:
     said = []
     for script in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
         command = ["bash", "-euc", script]
-        done = subprocess.run(command, env=environment, capture_output=True, check=False, text=True, timeout=60)
+        done = subprocess.run(command, env=environment, capture_output=True, check=False, text=True, timeout=PATIENCE)
         assert (done.returncode, done.stderr) == (0, "")
         said.append(done.stdout.splitlines())
     assert int(said[0][0]) > time.time()

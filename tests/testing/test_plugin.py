@@ -3,12 +3,11 @@
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 pytest_plugins = ["pytester"]
 
@@ -74,15 +73,9 @@ SCOPE = "https://vault.azure.net/.default"
     ("forget_credential", "AADSTS700211"),
     ("delete", "AADSTS700016"),
 ])
-def test_entra_refuses(wisp_environment, wisp_identity, fault, code):
+def test_entra_refuses_until_mended(wisp_environment, wisp_identity, fault, code):
     getattr(wisp_identity, fault)()
     with ManagedIdentityCredential() as credential, pytest.raises(ClientAuthenticationError, match=code):
-        credential.get_token(SCOPE)
-
-@pytest.mark.parametrize("fault", ["misspell_subject", "delete"])
-def test_mended(wisp_environment, wisp_identity, fault):
-    getattr(wisp_identity, fault)()
-    with ManagedIdentityCredential(retry_total=0) as credential, pytest.raises(ClientAuthenticationError):
         credential.get_token(SCOPE)
     wisp_identity.mend()
     with ManagedIdentityCredential() as credential:
@@ -98,9 +91,12 @@ def test_identity_not_found(wisp_environment, wisp_cloud):
 
 @pytest.mark.system
 def test_faults_are_heard_by_the_sdk(pytester: pytest.Pytester) -> None:
-    """Each way in which a federation can be wrong has Entra's own code in the error that the application sees."""
+    """Each way in which a federation can be wrong has Entra's own code in the error that the application sees.
+
+    Two workers share the waiting: the sidecar tries again for two seconds where a refusal may pass.
+    """
     pytester.makepyfile(FAULTS)
-    pytester.runpytest_subprocess(*STRICT).assert_outcomes(passed=7)
+    pytester.runpytest_subprocess("-n", "2", *STRICT).assert_outcomes(passed=5)
 
 
 SEEDED = """
@@ -214,7 +210,7 @@ import pathlib, time
 
 def test_it(wisp_environment, wisp_cloud):
     pathlib.Path("ready").touch()
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -230,16 +226,7 @@ def test_an_interrupted_run_leaves_no_process(pytester: pytest.Pytester, number:
             wait_until((pytester.path / "ready").exists)
             assert len(_serving(pytester.path / "tmp")) >= 2
             run.send_signal(number)
-            run.wait(60)
+            run.wait(PATIENCE)
         finally:
             run.kill()
     wait_until(lambda: _serving(pytester.path / "tmp") == [])
-
-
-@pytest.mark.system
-def test_start_up(pytester: pytest.Pytester) -> None:
-    """Cloud and metadata service are there in half a second, and in seconds on a machine that is busy."""
-    pytester.makepyfile("def test_it(wisp_imds):\n    pass\n")
-    begun = time.monotonic()
-    pytester.runpytest_subprocess(*STRICT, "--durations=0", "-vv").assert_outcomes(passed=1)
-    assert time.monotonic() - begun < 30
