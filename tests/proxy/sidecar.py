@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.fakes import ARM, CLIENT_ID, jwt, token_target
-from tests.waiting import PATIENCE, wait_until
+from tests.waiting import PATIENCE
 from wisp.proxy.probe import probe
 
 COMMAND = (sys.executable, "-m", "wisp.proxy")
@@ -96,16 +96,19 @@ class Sidecar:
     def tokens_at_once(self, clients: int, *, times: int = 1) -> list[Answer]:
         """Let so many clients ask for one token together, each `times` times on a connection of its own.
 
-        The exchange process stands still until the sidecar has every request: all of them wait for one exchange,
-        however slow the machine is. Who asks again has sent it already, so that it is asked as soon as can be.
+        The exchange process, which has to be there, is stopped until the sidecar has every request: all of them wait
+        for one exchange, however slow the machine is. A client that asks again has sent both requests beforehand.
         """
-        wait_until(self.child, "the exchange process runs")
-        os.kill(self.child(), signal.SIGSTOP)
+        exchanges = self.child()
+        assert exchanges, "there is no exchange process"
         connections = [socket.create_connection(("127.0.0.1", self.port), PATIENCE) for _ in range(clients)]
-        for connection in connections:
-            connection.sendall((_ASK + b"\r\n") * (times - 1) + _ASK + b"Connection: close\r\n\r\n")
-        self.get("/readyz")  # read after all of those
-        os.kill(self.child(), signal.SIGCONT)
+        os.kill(exchanges, signal.SIGSTOP)
+        try:
+            for connection in connections:
+                connection.sendall((_ASK + b"\r\n") * (times - 1) + _ASK + b"Connection: close\r\n\r\n")
+            self.get("/readyz")  # is read after all of those
+        finally:
+            os.kill(exchanges, signal.SIGCONT)
         answers = [answer for connection in connections for answer in _answers(connection)]
         self.said += [repr(answer) for answer in answers if answer.status != 200]
         return answers
