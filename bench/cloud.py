@@ -56,7 +56,7 @@ class Column(NamedTuple):
 def latencies(entra: Entra, asked: Requests) -> list[float]:
     """Return the seconds that each exchange took, one after the other on one connection over TLS."""
     trust = ssl.create_default_context(cafile=entra.ca_file)
-    connection = http.client.HTTPSConnection("127.0.0.1", entra.port, context=trust, timeout=30)
+    connection = http.client.HTTPSConnection("127.0.0.1", entra.port, context=trust, timeout=120)
     try:
         return [_exchange(connection, asked.path, body) for body in asked.bodies]
     finally:

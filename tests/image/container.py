@@ -13,7 +13,7 @@ from pathlib import Path
 from image.archive import Config
 from tests.waiting import wait_until
 
-_PATIENCE = 60  # seconds
+_PATIENCE = 120  # seconds; it only guards against hanging
 # crun refuses a machine with control groups of both versions: in here, and only in here, it sees one.
 _IN_ONE_HIERARCHY = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"'
 _DEVICES = {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]}
