@@ -21,7 +21,7 @@ class Answer(NamedTuple):
 
 def ask(port: int, target: str = TOKEN_PATH) -> Answer:
     """Ask as a workload does, on a connection of its own."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("GET", target, headers={"Metadata": "true"})
     answer = connection.getresponse()
     body = answer.read()
@@ -34,7 +34,7 @@ def pour(port: int, requests: Iterable[bytes]) -> int:
     """Send `requests`, which all keep their connection alive, and count the answers."""
     rest = iter(requests)
     count = 0
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as client:
         while batch := list(islice(rest, _AT_ONCE)):
             client.sendall(b"".join(batch))
             count += _read(client, len(batch))
@@ -55,7 +55,7 @@ def _read(client: socket.socket, answers: int) -> int:
 
 def offend(port: int, data: bytes) -> bytes:
     """Send what is no request on a connection of its own, and return all that is answered."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as client:
         client.sendall(data)
         client.shutdown(socket.SHUT_WR)
         answer = b""

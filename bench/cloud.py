@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.entra import Entra, Requests, fill, requests, serving
-from bench.load import wrk
+from bench.load import PATIENT, wrk
 from bench.processes import Memory
 from bench.report import machine, table, write
+from bench.starting import starting
 
 FORM = "application/x-www-form-urlencoded"
 _SCRIPT = """
@@ -55,7 +56,7 @@ class Column(NamedTuple):
 def latencies(entra: Entra, asked: Requests) -> list[float]:
     """Return the seconds that each exchange took, one after the other on one connection over TLS."""
     trust = ssl.create_default_context(cafile=entra.ca_file)
-    connection = http.client.HTTPSConnection("127.0.0.1", entra.port, context=trust, timeout=30)
+    connection = http.client.HTTPSConnection("127.0.0.1", entra.port, context=trust, timeout=120)
     try:
         return [_exchange(connection, asked.path, body) for body in asked.bodies]
     finally:
@@ -79,7 +80,7 @@ def main() -> None:
     wrk()
     with tempfile.TemporaryDirectory() as folder:
         columns = [_column(Path(folder), count, arguments) for count in (1, arguments.identities)]
-    section = _render(columns, arguments)
+    section = f"{_render(columns, arguments)}\n\n{starting(arguments.rounds)}"
     print(section)
     if arguments.write:
         write(section, "bench.cloud")
@@ -118,7 +119,7 @@ def _wrk(folder: Path, entra: Entra, asked: Requests, connections: int, seconds:
     bodies.write_text("\n".join(asked.bodies))
     script.write_text(_SCRIPT.replace("BODIES", str(bodies)).replace("PATH", asked.path).replace("FORM", FORM))
     url = f"https://127.0.0.1:{entra.port}"
-    command = [wrk(), "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), url]
+    command = [wrk(), "-t1", f"-c{connections}", f"-d{seconds}s", PATIENT, "--latency", "-s", str(script), url]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     rate, shares = _RATE.search(said), {share: float(n) * _SECONDS[unit] for share, n, unit in _LATENCY.findall(said)}
     if _WRONG.search(said) or rate is None or len(shares) != 2:

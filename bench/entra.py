@@ -98,4 +98,4 @@ def serving(state: Path) -> Iterator[Entra]:
             yield Entra(cloud.pid, int(said["url"].rpartition(":")[2]), said["ca_file"])
         finally:
             cloud.send_signal(signal.SIGTERM)
-            cloud.wait(20)
+            cloud.wait(120)

@@ -4,7 +4,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import repeat
 from typing import NamedTuple
 
@@ -91,12 +91,3 @@ def growth(pod: Pod, requests: int, command: Sequence[str] = PROXY) -> Growth:
         first = Memory.of(server.pid)
         pour(server.port, repeat(TOKEN, requests))
         return Growth(idle, first, Memory.of(server.pid), requests)
-
-
-def quietest(measure: Callable[[], StartUp], enough: float, tries: int) -> Iterator[StartUp]:
-    """Measure until the ratio of work is `enough` or below, `tries` times at most: noise only ever adds to it."""
-    for _ in range(tries):
-        found = measure()
-        yield found
-        if found.work <= enough:
-            return

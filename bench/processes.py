@@ -20,7 +20,7 @@ from wisp.cloud.store import Store
 READYZ = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PROXY = (sys.executable, "-m", "wisp.proxy")
 _POLL = 0.0005
-_PATIENCE = 20.0
+_PATIENCE = 120.0
 
 
 @dataclass(frozen=True)

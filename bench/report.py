@@ -93,6 +93,7 @@ def _times(found: Findings) -> str:
     rows = [
         ["the bare interpreter (`python -c pass`)", f"{start.interpreter * 1e3:.1f} ms"],
         ["sidecar ready", f"{start.ready * 1e3:.1f} ms: {start.ratio:.2f} times that"],
+        ["sidecar ready, seconds on a CPU", f"{start.work:.2f} times the interpreter's"],
         ["first token, asked for at once", f"{first.at_once * 1e3:.0f} ms"],
         ["first token, asked for a second later", f"{first.later * 1e3:.0f} ms"],
         [f"requests to the authority for {trips} first tokens", f"{trips}: {', '.join(sorted(set(_kinds(first))))}"],

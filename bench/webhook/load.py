@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.load import wrk
+from bench.load import PATIENT, wrk
 from bench.webhook.processes import PATH, Server
 from bench.webhook.review import review
 
@@ -99,7 +99,7 @@ def run(server: Server, row: Row, seconds: int) -> Measured:
         body, script = Path(folder, "review.json"), Path(folder, "post.lua")
         body.write_bytes(row.body)
         script.write_text(_POST % body + (_DIFFERENT if b"NUMBER" in row.body else ""))
-        command = [wrk(), "-t1", f"-c{row.connections}", f"-d{seconds}s", "--latency", "-s", str(script)]
+        command = [wrk(), "-t1", f"-c{row.connections}", f"-d{seconds}s", PATIENT, "--latency", "-s", str(script)]
         said = subprocess.run(
             [*command, f"https://127.0.0.1:{server.port}{PATH}"], check=True, capture_output=True, text=True
         ).stdout

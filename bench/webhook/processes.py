@@ -21,7 +21,7 @@ from wisp.webhook import authority
 TENANT = "22222222-2222-4222-8222-222222222222"
 SERVICE = "wisp-webhook.wisp.svc"
 PATH = "/mutate-v1-pod?timeout=10s"
-_PATIENCE = 30.0
+_PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def bare(size: int, folder: Path) -> Iterator[Server]:
 
 def ask(server: Server, body: bytes, context: ssl.SSLContext) -> tuple[int, bytes, int]:
     """Send one review; return status, body, and the bytes of the whole answer."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as plain:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as plain:
         connection = http.client.HTTPConnection(SERVICE)
         connection.sock = context.wrap_socket(plain, server_hostname=SERVICE)
         connection.request("POST", PATH, body, {"Content-Type": "application/json"})

@@ -120,10 +120,10 @@ def test_a_cluster_is_made_while_nobody_asks(az: Az) -> None:
     """The clock moves it: `--no-wait`, then `az aks wait`."""
     az("group create -g waiting -l eastus")
     az("aks create -g waiting -n aks1 --no-ssh-key --no-wait")
-    az("aks wait -g waiting -n aks1 --created --interval 1 --timeout 60")
+    az("aks wait -g waiting -n aks1 --created --interval 1 --timeout 300")
     assert az("aks show -g waiting -n aks1 --query provisioningState -o tsv") == "Succeeded"
     az("aks delete -g waiting -n aks1 --yes --no-wait")
-    az("aks wait -g waiting -n aks1 --deleted --interval 1 --timeout 60")
+    az("aks wait -g waiting -n aks1 --deleted --interval 1 --timeout 300")
 
 
 def test_a_cluster_backed_by_an_api_server(az: Az, local: LocalAzure) -> None:

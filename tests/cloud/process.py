@@ -14,6 +14,7 @@ import urllib3
 
 from tests.cloud.asgi import FORM
 from tests.cloud.world import ARM, PROJECTION, SUBJECT
+from tests.waiting import PATIENCE
 from wisp.cloud.directory import Application
 from wisp.cloud.form import ASSERTION_TYPE
 from wisp.cloud.issuer import service_account_token
@@ -35,7 +36,7 @@ class Running:
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit status."""
         self.process.send_signal(number)
-        return self.process.wait(10)
+        return self.process.wait(PATIENCE)
 
 
 @contextmanager

@@ -9,7 +9,9 @@ from tests.cloud.world import BASE_URL, NOW
 from wisp.cloud.signing import SigningKey, new_rsa_key
 
 GUID = "11111111-2222-4333-8444-555555555555"
-ANY = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ANY = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def _forged(azure: Azure) -> str:

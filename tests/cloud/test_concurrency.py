@@ -16,6 +16,7 @@ import pytest
 import urllib3
 
 from tests.cloud.process import WISP, exchange, exchange_secret, running, workload
+from tests.waiting import PATIENCE
 from wisp.cloud.directory import MAXIMUM_FEDERATED_CREDENTIALS
 from wisp.cloud.store import Store
 
@@ -29,7 +30,6 @@ class Said(NamedTuple):
 
     outcome: str
     name: str
-    seconds: float
 
 
 @pytest.fixture(name="state")
@@ -59,8 +59,7 @@ def _begin(process: subprocess.Popen[str]) -> None:
 def _heard(process: subprocess.Popen[str], lines: int | None = None) -> list[Said]:
     assert process.stdout is not None
     said = process.stdout.readlines() if lines is None else [process.stdout.readline() for _ in range(lines)]
-    words = [line.split() for line in said if line.endswith("\n")]
-    return [Said(outcome, name, float(seconds)) for outcome, name, seconds in words]
+    return [Said(*line.split()) for line in said if line.endswith("\n")]
 
 
 def _at_once(state: Path, kinds: Sequence[str], count: int) -> list[Said]:
@@ -70,15 +69,14 @@ def _at_once(state: Path, kinds: Sequence[str], count: int) -> list[Said]:
         for each in writers:
             _begin(each)
         said = [line for each in writers for line in _heard(each)]
-        assert [each.wait(60) for each in writers] == [0] * len(writers)
+        assert [each.wait(PATIENCE) for each in writers] == [0] * len(writers)
     return said
 
 
 def test_nothing_that_was_acknowledged_is_lost(state: Path) -> None:
-    """Four processes write as fast as they can; all of it is there, and no one waited long."""
+    """Four processes write as fast as they can; all of it is there, and no one gave up."""
     said = _at_once(state, ["identities"] * 4, 50)
     assert len(said) == 200
-    assert max(each.seconds for each in said) < 10
     assert {each.outcome for each in said} == {"made"}
     with Store(state) as store:
         assert {each.name for each in store.identities()} == {each.name for each in said} | {"shared"}
@@ -117,7 +115,7 @@ def test_commands_beside_a_server_that_answers(state: Path) -> None:
         writer = stack.enter_context(_writer(state, "w", "identities", 100))
         _begin(writer)
         statuses = {exchange(cloud, asks).status for _ in range(30)}
-        assert [each.communicate(timeout=60)[1] for each in shells] == ["", ""]
+        assert [each.communicate(timeout=PATIENCE)[1] for each in shells] == ["", ""]
         assert [each.returncode for each in shells] == [0, 0]
         assert len(_heard(writer)) == 100
         assert statuses == {200}
@@ -173,8 +171,9 @@ def test_writers_at_once_by_resource_manager(tmp_path: Path) -> None:
 
         def write(name: str) -> int:
             body = {"properties": {"issuer": "https://i.test/", "subject": name, "audiences": ["a"]}}
-            start.wait()
             with urllib3.PoolManager(ca_certs=cloud.ca_file) as pool:
+                pool.request("GET", f"{cloud.url}/healthz")  # connects, so that nothing is between start and write
+                start.wait()
                 url, headers = (
                     f"{path}/{name}?api-version=2025-01-31-preview",
                     {"Authorization": f"Bearer {token.reveal()}"},

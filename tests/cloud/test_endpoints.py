@@ -11,7 +11,9 @@ from tests.cloud.world import BASE_URL, World
 from wisp.cloud.endpoints import BODY_LIMIT
 from wisp.cloud.server import Options, create_app
 
-ANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ANY = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 GUID = "11111111-2222-4333-8444-555555555555"
 
 

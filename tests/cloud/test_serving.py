@@ -14,6 +14,7 @@ from azure.identity import ClientAssertionCredential, WorkloadIdentityCredential
 
 from tests.cloud.process import WISP, Running, exchange, running, workload
 from tests.cloud.world import ARM, claims_of
+from tests.waiting import PATIENCE
 from wisp.cloud.local import Settings, serve
 from wisp.cloud.serving import base_url
 from wisp.cloud.store import Store
@@ -106,7 +107,7 @@ def test_an_open_connection_does_not_hold_the_server_up(tmp_path: Path) -> None:
         with socket.create_connection((host, int(port))), urllib3.PoolManager(ca_certs=cloud.ca_file) as pool:
             assert pool.request("GET", f"{cloud.url}/healthz").status == 200
             cloud.process.send_signal(signal.SIGTERM)
-            assert cloud.process.wait(3) == 0
+            assert cloud.process.wait(PATIENCE) == 0
 
 
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
@@ -209,7 +210,7 @@ def test_requests_are_logged_as_json_lines(tmp_path: Path) -> None:
         with urllib3.PoolManager(ca_certs=event["ca_file"]) as pool:
             pool.request("GET", f"{event['url']}/healthz?token=x")
         process.terminate()
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate(timeout=PATIENCE)
     assert output == ""
     line = json.loads(errors)
     assert (line["path"], line["status"]) == ("/healthz", 200)

@@ -12,7 +12,7 @@ from wisp.lab.cluster.network import API_PORT
 
 NO_ANSWER = 0
 """The status of what the API server did not answer."""
-_PATIENCE = 15.0  # seconds; the API server gives a webhook ten
+_PATIENCE = 120.0  # seconds; it only guards against hanging
 _TYPES = {"PATCH": "application/merge-patch+json"}
 
 

@@ -45,15 +45,15 @@ class Stream:
         """Return what is wrong with the pods that were admitted: they are to have their identity."""
         return [fault for each in self.admitted() for fault in faults(each.answer.document, CLIENT_ID)]
 
-    def until_admitted(self) -> float:
-        """Wait until a pod is admitted that was asked for now; return the seconds it took."""
+    def until_admitted(self) -> None:
+        """Wait until a pod is admitted that was asked for now."""
         now = time.monotonic()
-        return eventually(lambda: any(each.at > now for each in self.admitted()), "a pod to be admitted", 60)
+        eventually(lambda: any(each.at > now for each in self.admitted()), "a pod to be admitted")
 
     def until_refused(self) -> None:
         """Wait until a pod is refused that was asked for now."""
         now = time.monotonic()
-        eventually(lambda: any(each.at > now and each.answer.status != 201 for each in self.said), "a refusal", 60)
+        eventually(lambda: any(each.at > now and each.answer.status != 201 for each in self.said), "a refusal")
 
 
 @contextmanager

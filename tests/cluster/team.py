@@ -130,7 +130,7 @@ class Team:
 
 def curl(url: str, *arguments: str) -> tuple[str, ...]:
     """Return the command that asks `url`, of which `heard` makes sense."""
-    return ("curl", "-sS", "--noproxy", "*", "--max-time", "30", "-w", _STATUS, *arguments, url)
+    return ("curl", "-sS", "--noproxy", "*", "--max-time", "120", "-w", _STATUS, *arguments, url)
 
 
 def heard(output: str) -> Heard:

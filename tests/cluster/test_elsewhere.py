@@ -63,7 +63,7 @@ def test_without_native_sidecars_a_pod_does_not_end(team: Team) -> None:
         "Warning: no native sidecars here: init containers get no token, as the sidecar starts after them",
     ]
     ended = "jsonpath={.status.containerStatuses[?(@.name=='app')].state.terminated.exitCode}=0"
-    team.kubectl("wait", f"--for={ended}", "pod/once", "--timeout=60s")
+    team.kubectl("wait", f"--for={ended}", "pod/once", "--timeout=300s")
     team.claims(heard(team.kubectl("logs", "once")))
     assert "curl: (7) Failed to connect to 169.254.169.254" in team.kubectl("logs", "once", "-c", "early")
     status = team.get("pod", "once")["status"]

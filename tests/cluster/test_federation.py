@@ -23,7 +23,7 @@ def test_a_misspelt_subject_is_put_right_without_a_new_pod(cluster: Site) -> Non
     assert "Trace ID: " in described
     before = team.get("pod", "app")
     cluster.identity(team.namespace, (team.namespace, ACCOUNT))
-    eventually(lambda: team.ask("app").status == 200, "the token", patience=20)
+    eventually(lambda: team.ask("app").status == 200, "the token")
     after = team.get("pod", "app")
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert {each["restartCount"] for each in _statuses(after)} == {0}

@@ -23,7 +23,7 @@ def test_a_job_with_the_sidecar_completes(cluster: Site) -> None:
         }
     )
     assert "Warning" not in said
-    team.kubectl("wait", "--for=condition=Complete", "job/report", "--timeout=60s")
+    team.kubectl("wait", "--for=condition=Complete", "job/report", "--timeout=300s")
     team.claims(heard(team.kubectl("logs", "job/report")))
     (made,) = team.get("pods", "-l", "job-name=report")["items"]
     states = {each["name"]: each["state"]["terminated"]["exitCode"] for each in made["status"]["initContainerStatuses"]}

@@ -134,7 +134,7 @@ def test_a_template_that_it_has_mutated(migrating: Cluster) -> None:
         "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "exported"}}, "template": template},
     }
     migrating.site.apply(deployment)
-    migrating.site.kubectl("rollout", "status", "deployment/exported", "-n", PLACE, "--timeout=60s")
+    migrating.site.kubectl("rollout", "status", "deployment/exported", "-n", PLACE, "--timeout=300s")
     (pod,) = migrating.site.get("pods", "-n", PLACE, "-l", "app=exported")["items"]
     assert faults(pod, migrating.identity.client_id, ours=False) == []
     migrating.has_token(pod["metadata"]["name"])

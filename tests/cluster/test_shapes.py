@@ -36,7 +36,7 @@ def test_a_debugging_container_is_intercepted(team: Team) -> None:
         "debug", "one-process-tree", "--image=ubuntu:20.04", "--container=look", "--profile=general", "--", *asks
     )
     path = "jsonpath={.status.ephemeralContainerStatuses[0].state.terminated.exitCode}=0"
-    team.kubectl("wait", f"--for={path}", "pod/one-process-tree", "--timeout=30s")
+    team.kubectl("wait", f"--for={path}", "pod/one-process-tree", "--timeout=300s")
     team.claims(heard(team.kubectl("logs", "one-process-tree", "-c", "look")))
 
 

@@ -34,13 +34,13 @@ def _team(cluster: Site) -> Team:
 def test_its_pods_get_tokens(kind: str, team: Team) -> None:
     """Named or not when they are admitted, they become ready and have the identity."""
     selected = ("-l", f"kind={kind.lower()}")
-    team.kubectl("wait", "--for=create", "pod", *selected, "--timeout=30s")
-    team.kubectl("wait", "--for=condition=Ready", "pod", *selected, "--timeout=60s")
+    team.kubectl("wait", "--for=create", "pod", *selected, "--timeout=300s")
+    team.kubectl("wait", "--for=condition=Ready", "pod", *selected, "--timeout=300s")
     (made,) = team.get("pods", *selected)["items"]
     team.claims(team.ask(made["metadata"]["name"]))
 
 
 def test_a_cron_jobs_job_completes(team: Team) -> None:
     """The sidecar does not keep it from ending."""
-    team.kubectl("wait", "--for=condition=Complete", "job/tonight", "--timeout=60s")
+    team.kubectl("wait", "--for=condition=Complete", "job/tonight", "--timeout=300s")
     team.claims(heard(team.kubectl("logs", "job/tonight")))

@@ -153,16 +153,6 @@ def test_a_broken_proxy(
     assert isinstance(endpoint.exchange(ASK), Granted)
 
 
-@pytest.mark.system
-def test_a_proxy_that_hangs(endpoints: Make, settings: ExchangeSettings, proxy: ForwardProxy) -> None:
-    """It is given three seconds."""
-    proxy.treatment = proxy.hang
-    begun = time.monotonic()
-    heard = refusal(endpoints(settings))
-    assert time.monotonic() - begun < 5
-    assert f"the proxy http://{proxy.address} (HTTPS_PROXY): it did not answer in time" in heard
-
-
 @pytest.mark.parametrize(
     "url, why",
     [

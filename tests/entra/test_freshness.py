@@ -17,6 +17,7 @@ from wisp.entra.freshness import (
     token_of,
 )
 from wisp.entra.messages import Refused, unavailable
+from wisp.entra.process import DEADLINE
 
 REFUSED = Refused(401, "invalid_client", "AADSTS700213: ...", "refused", 700213)
 spreads = st.floats(0, 1, exclude_max=True)
@@ -115,3 +116,4 @@ def test_the_last_try_begins_in_time(tries: int, since_first: float) -> None:
     """With the nine seconds that an exchange may take, nobody waits over twelve."""
     delay = retry_delay(REFUSED, known=None, tries=tries, since_first=since_first)
     assert delay is None or since_first + delay <= EVENTUAL_WINDOW
+    assert EVENTUAL_WINDOW + DEADLINE <= 12.0

@@ -13,7 +13,7 @@ def main(arguments: list[str]) -> None:
     """Run."""
     with tempfile.TemporaryDirectory() as folder:
         came = experiences(FAULTS, Path(folder))
-        text = tables({fault.name: row(fault, came[fault.name].result()) for fault in FAULTS})
+        text = tables({fault.name: row(fault, came[fault.name]) for fault in FAULTS})
     if "--write" in arguments:
         write(text)
     else:

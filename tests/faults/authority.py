@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TypeAlias
 
 from tests.proxy.authority import Authority, Behaviour, Post, grants
+from tests.waiting import PATIENCE
 from wisp.cloud.certificates import Certified, new_authority, new_server_certificate
 from wisp.cloud.serving import tls_context
 
@@ -150,12 +151,12 @@ class FaultyAuthority(Authority):
 
     def hang(self, _: object) -> bool:
         """Greet with silence."""
-        self.released.wait(60)
+        self.released.wait(PATIENCE)
         return False
 
     def hang_on(self, _: Post) -> None:
         """Answer with silence."""
-        self.released.wait(60)
+        self.released.wait(PATIENCE)
 
     def _note_names(self) -> None:
         self._context.sni_callback = self._note_name

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeAlias
 
+from tests.waiting import PATIENCE
+
 Treatment: TypeAlias = Callable[[socket.socket, str], None]
 """What to do with a connection whose request head was read."""
 
@@ -71,11 +73,11 @@ class ForwardProxy:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(10)
+            thread.join(PATIENCE)
 
     def hang(self, _connection: socket.socket, _head: str) -> None:
         """Treat a connection with silence."""
-        self.released.wait(60)
+        self.released.wait(PATIENCE)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):

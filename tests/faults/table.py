@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.faults.catalogue import GROUPS, Fault
-from tests.faults.experience import LONGEST_WAIT, Experience
+from tests.faults.experience import Experiences
 
 PATH = Path(__file__).parents[2] / "docs" / "faults.md"
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
+LONGEST_WAIT = 12.0
+"""Seconds that any client waits at most, on a machine that is not busy; tests/entra checks it by a clock of its own."""
 BOUNDS = (1.0, 4.0, 7.0, LONGEST_WAIT)
 """What times are given as: machines differ, and a table of exact ones would never agree with the next run."""
 
@@ -16,24 +18,25 @@ _HEAD = "| {} | the client hears | `Retry-After` | after | calls to Entra | well
 _RULE = "|---|---|---|---|---|---|\n"
 
 
-def row(fault: Fault, came: Experience) -> list[str]:
-    """Return the cells of a fault's row."""
-    error = came.heard.document.get("error")
+def row(fault: Fault, came: Experiences) -> list[str]:
+    """Return the cells of a fault's row, as one client lived through it; both take part in how long one waits."""
+    first = came.one.heard[0]
+    error = first.document.get("error")
     return [
         fault.name,
-        f"{came.heard.status} `{error}`" if error else f"{came.heard.status}, a token",
-        wait_asked(fault, came.heard.headers.get("retry-after")),
-        bound(max(came.waited, came.crowd_waited)),
-        str(came.calls),
-        bound(came.recovered),
+        f"{first.status} `{error}`" if error else f"{first.status}, a token",
+        wait_asked(fault, first.headers.get("retry-after")),
+        bound(max(came.one.waited, came.crowd.waited)),
+        str(came.one.calls),
+        bound(came.one.recovered),
     ]
 
 
 def wait_asked(fault: Fault, retry_after: str | None) -> str:
-    """Return the cell for a Retry-After: the authority's own, or the sidecar's, which is drawn by lot."""
+    """Return the cell for a Retry-After: what is left of the authority's own, or the sidecar's, drawn by lot."""
     if retry_after is None:
         return ""
-    if fault.asked is not None and int(retry_after) in (fault.asked - 1, fault.asked):
+    if fault.asked is not None and 2 < int(retry_after) <= fault.asked:
         return f"{fault.asked}, its own"
     return "1–2" if int(retry_after) <= 2 else retry_after  # noqa: RUF001 -- a range
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from image.archive import Config
-from tests.proxy.sidecar import wait_for
+from tests.waiting import wait_until
 
-_PATIENCE = 60  # seconds
+_PATIENCE = 120  # seconds; it only guards against hanging
 # crun refuses a machine with control groups of both versions: in here, and only in here, it sees one.
 _IN_ONE_HIERARCHY = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"'
 _DEVICES = {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]}
@@ -95,7 +95,7 @@ def running(image: Image, pod: Pod, command: Sequence[str], log: Path) -> Iterat
 def _first_process(folder: Path, crun: subprocess.Popen[bytes]) -> int:
     """Return the process id of the container's process 1, once it is there."""
     file = folder / "pid"
-    wait_for(lambda: crun.poll() is not None or (file.exists() and file.read_text()), _PATIENCE)
+    wait_until(lambda: crun.poll() is not None or (file.exists() and file.read_text()))
     assert crun.poll() is None, "the container did not start"
     return int(file.read_text())
 

@@ -11,7 +11,8 @@ from bench.processes import Memory
 from image.archive import files
 from tests.image.container import Image, Pod, run, run_program, running
 from tests.proxy.authority import Authority
-from tests.proxy.sidecar import Sidecar, free_port, pod, wait_for
+from tests.proxy.sidecar import Sidecar, free_port, pod
+from tests.waiting import wait_until
 from wisp import __version__
 from wisp.proxy.probe import probe
 
@@ -216,4 +217,4 @@ def test_ready_without_entra(image: Image, tmp_path: Path) -> None:
     )
     port = free_port()
     with running(image, inside, ["/proxy", f"--proxy-port={port}"], tmp_path / "log"):
-        wait_for(lambda: probe(port) is None)
+        wait_until(lambda: probe(port) is None)

@@ -16,6 +16,7 @@ from tests.interop import authority
 from tests.interop.authority import Authority
 from tests.interop.cells import Sidecar
 from tests.redirect.pod import confine
+from tests.waiting import PATIENCE
 from wisp.lab.netns import NetworkNamespace, new_namespace
 from wisp.lab.processes import Place, beside, run
 from wisp.lab.users import APPLICATION_UID, SIDECAR_UID
@@ -168,7 +169,7 @@ def _must(place: Place, *command: str, text: str = "") -> None:
         stderr=subprocess.STDOUT,
         check=False,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, f"{command}: {done.stdout}"
 

@@ -5,11 +5,12 @@ import threading
 import pytest
 
 from tests.interop.runs import Runs
+from tests.waiting import PATIENCE
 
 
 def test_runs_wait_beside_each_other() -> None:
     """Each waits for the other, which only two at once can."""
-    barrier = threading.Barrier(2, timeout=30)
+    barrier = threading.Barrier(2, timeout=PATIENCE)
 
     def do(run: str) -> str:
         barrier.wait()
@@ -38,12 +39,12 @@ def test_what_has_not_begun_is_given_up() -> None:
 
     def do(run: int) -> None:
         begun.set()
-        go.wait(30)
+        go.wait(PATIENCE)
         done.append(run)
 
     with Runs[int, None](do, 1) as runs:
         runs.begin([1, 2])
-        begun.wait(30)
+        begun.wait(PATIENCE)
         runs._pool.shutdown(wait=False, cancel_futures=True)
         go.set()
     assert done == [1]

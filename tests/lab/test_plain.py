@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.waiting import PATIENCE
 from wisp.lab.image import in_place, this_interpreter
 from wisp.lab.modes import Attempt, Mode
 from wisp.lab.plain import plain_scene
@@ -50,5 +51,5 @@ def test_the_inside_ends_with_its_outside(tmp_path: Path) -> None:
         assert b'"Ready"' in inside.stdout.readline()
         inside.stdin.close()
         assert b'"Finished"' not in inside.stdout.read()
-        assert inside.wait(30) == 1
+        assert inside.wait(PATIENCE) == 1
     assert not folder.exists()

@@ -3,11 +3,11 @@
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE, wait_until
 from wisp.errors import ToolError
 from wisp.lab.processes import FailedError, Place, beside, run, tail
 
@@ -68,7 +68,7 @@ def test_a_component_is_heard_and_ended(tmp_path: Path) -> None:
     """Its first line is waited for; when the block is left it has ended."""
     script = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     with beside("the clock", HERE, tmp_path / "log", sys.executable, "-c", script) as clock:
-        process = int(clock.first_line(30))
+        process = int(clock.first_line(PATIENCE))
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
 
@@ -80,7 +80,7 @@ def test_a_component_that_ends_at_once_is_told_with_its_log(tmp_path: Path) -> N
         beside("the clock", HERE, log, sys.executable, "-c", "import sys; sys.exit('no spring')") as clock,
         pytest.raises(FailedError, match="the clock did not start") as failed,
     ):
-        clock.first_line(30)
+        clock.first_line(PATIENCE)
     assert failed.value.log == ("the clock: no spring",)
 
 
@@ -93,11 +93,8 @@ def test_a_component_that_says_nothing_is_not_waited_for_long(tmp_path: Path) ->
 def test_a_stubborn_component_is_killed_with_what_it_started(tmp_path: Path) -> None:
     """Whatever it does about SIGTERM, neither it nor its child is left."""
     with beside("the clock", HERE, tmp_path / "log", sys.executable, "-c", STUBBORN, grace=0.05) as clock:
-        child = int(clock.first_line(30))
-    end = time.monotonic() + 30
-    while _runs(child) and time.monotonic() < end:
-        os.sched_yield()
-    assert not _runs(child)
+        child = int(clock.first_line(PATIENCE))
+    wait_until(lambda: not _runs(child), "the end of its child")
 
 
 def _runs(process: int) -> bool:

@@ -4,11 +4,9 @@ import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-_PATIENCE = 30  # seconds
 
 
 @dataclass(frozen=True)
@@ -109,11 +107,3 @@ def members(namespaces: frozenset[str], started_by: int) -> list[int]:
 def own_namespaces(processes: list[Process]) -> frozenset[str]:
     """Return those of their namespaces that this process is not in."""
     return frozenset().union(*(each.namespaces for each in processes)) - _process(os.getpid()).namespaces
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    """Wait for a condition, which the kernel brings about in its own time."""
-    end = time.monotonic() + _PATIENCE
-    while not holds() and time.monotonic() < end:
-        os.sched_yield()
-    return holds()

@@ -13,6 +13,7 @@ from typing import NamedTuple, Self, TypeAlias
 from urllib.parse import parse_qs
 
 from tests.fakes import jwt
+from tests.waiting import PATIENCE
 from wisp.cloud.certificates import Certified, new_authority, new_server_certificate
 from wisp.cloud.serving import tls_context
 
@@ -105,7 +106,7 @@ class Authority:
         self._listener.close()
         self.hang_up()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(PATIENCE)
 
     def hang_up(self) -> None:
         """Close every connection, and wait until they are."""

@@ -3,38 +3,30 @@
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.fakes import ARM, CLIENT_ID, jwt, token_target
+from tests.waiting import PATIENCE
 from wisp.proxy.probe import probe
 
 COMMAND = (sys.executable, "-m", "wisp.proxy")
-PATIENCE = 15.0
 TENANT = "0f1e2d3c-0000-4000-8000-000000000001"
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def wait_for(condition: Callable[[], object], patience: float = PATIENCE) -> float:
-    """Wait until `condition` holds; return the seconds that took."""
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begun < patience, "it did not happen"
-        time.sleep(0.01)
-    return time.monotonic() - begun
+    """Return a free port of loopback, below those that the system gives to clients: it stays free until it is used."""
+    while True:
+        port = random.randrange(10_000, 32_768)  # noqa: S311 -- other runs of the tests choose another, no secret
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def is_gone(pid: int) -> bool:
@@ -59,6 +51,18 @@ class Answer(NamedTuple):
         parsed = json.loads(self.body)
         assert isinstance(parsed, dict)
         return parsed
+
+
+_ASK = f"GET {token_target()} HTTP/1.1\r\nHost: x\r\nMetadata: true\r\n".encode()
+
+
+def _answers(connection: socket.socket) -> Iterator[Answer]:
+    """Yield the answers on a connection until its end."""
+    with connection, connection.makefile("rb") as file:
+        while line := file.readline():
+            fields = http.client.parse_headers(file)
+            headers = {name.lower(): value for name, value in fields.items()}
+            yield Answer(int(line.split()[1]), headers, file.read(int(headers["content-length"])))
 
 
 class Sidecar:
@@ -88,6 +92,26 @@ class Sidecar:
     def token(self, resource: str = ARM, **parameters: str) -> Answer:
         """Ask for a token."""
         return self.get(token_target(resource, **parameters), Metadata="true")
+
+    def tokens_at_once(self, clients: int, *, times: int = 1) -> list[Answer]:
+        """Let so many clients ask for one token together, each `times` times on a connection of its own.
+
+        The exchange process, which has to be there, is stopped until the sidecar has every request: all of them wait
+        for one exchange, however slow the machine is. A client that asks again has sent both requests beforehand.
+        """
+        exchanges = self.child()
+        assert exchanges, "there is no exchange process"
+        connections = [socket.create_connection(("127.0.0.1", self.port), PATIENCE) for _ in range(clients)]
+        os.kill(exchanges, signal.SIGSTOP)
+        try:
+            for connection in connections:
+                connection.sendall((_ASK + b"\r\n") * (times - 1) + _ASK + b"Connection: close\r\n\r\n")
+            self.get("/readyz")  # is read after all of those
+        finally:
+            os.kill(exchanges, signal.SIGCONT)
+        answers = [answer for connection in connections for answer in _answers(connection)]
+        self.said += [repr(answer) for answer in answers if answer.status != 200]
+        return answers
 
     def events(self) -> list[dict[str, Any]]:
         """Return what it logged so far."""
@@ -152,7 +176,7 @@ def running(pod: Pod, *flags: str, wrapper: tuple[str, ...] = (), port: int = 0)
     with log.open("wb") as stderr, subprocess.Popen(command, env=environment, stderr=stderr) as process:
         sidecar = Sidecar(process, port, log)
         try:
-            failure = probe(port)
+            failure = probe(port, PATIENCE)
             assert failure is None, log.read_text()
             yield sidecar
             sidecar.note_what_others_see()

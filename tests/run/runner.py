@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.traces import eventually
+from tests.waiting import PATIENCE, wait_until
 
 WISP = (sys.executable, "-m", "wisp", "run")
-TIMEOUT = 60
 SDK = (
     "from azure.identity import DefaultAzureCredential; "
     "print(DefaultAzureCredential().get_token('https://vault.azure.net/.default').expires_on)"
@@ -57,9 +56,9 @@ class Runner:
             capture_output=True,
             check=False,
             text=True,
-            timeout=TIMEOUT,
+            timeout=PATIENCE,
         )
-        assert eventually(lambda: self.serving() == [])
+        wait_until(lambda: self.serving() == [])
         return done
 
     def start(self, *arguments: str, **options: object) -> subprocess.Popen[str]:

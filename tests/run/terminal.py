@@ -11,7 +11,8 @@ import termios
 import time
 from collections.abc import Iterator, Mapping
 
-_PATIENCE = 30.0  # seconds
+from tests.waiting import PATIENCE
+
 _SHELL = ("bash", "--norc", "--noprofile", "-i")
 _PROMPT = "ready> "
 
@@ -37,7 +38,7 @@ class Terminal:
 
     def expect(self, pattern: str) -> re.Match[str]:
         """Wait until `pattern` is on the screen, and forget what is there up to its end."""
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + PATIENCE
         while (found := re.search(pattern, self._screen)) is None:
             assert time.monotonic() < end, f"{pattern!r} is not on the screen: {self._screen!r}"
             if select.select([self._descriptor], [], [], 1)[0]:

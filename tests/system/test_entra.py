@@ -1,33 +1,29 @@
-"""How fast the local Entra answers when it knows very many identities: the real process, over TLS."""
+"""The local Entra with many identities: the real process, over TLS."""
 
-import statistics
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
+import urllib3
 
-from bench.cloud import latencies
 from bench.entra import fill, requests, serving
+from tests.cloud.asgi import FORM
+from wisp.entra.interpret import claims_of
 
 pytestmark = pytest.mark.long
 
-IDENTITIES = 10_000
-"""With 20 federated credentials each."""
-MOST = 0.005
-"""Seconds that the median exchange may take; it takes a sixth of that on a quiet machine."""
-LONGEST_FILL = 120
-"""Seconds to make them all; it takes five."""
+IDENTITIES = 500
+"""With 20 federated credentials each; `make bench-cloud` measures it with 10,000."""
 
 
-def test_an_exchange_among_ten_thousand_identities(tmp_path: Path) -> None:
-    """Under 5 ms at the median, one connection, every request for another identity.
-
-    A busy machine gets five tries, for noise only ever adds.
-    """
+def test_an_exchange_among_many_identities(tmp_path: Path) -> None:
+    """Each of them gets its own token, whichever is asked for."""
     state = tmp_path / "large.db"
-    assert fill(state, IDENTITIES) < LONGEST_FILL
-    asked = requests(state, 200)
-    medians: list[float] = []
-    with serving(state) as entra:
-        while len(medians) < 5 and min(medians, default=MOST) >= MOST:
-            medians.append(statistics.median(latencies(entra, asked)))
-    assert min(medians) < MOST, medians
+    fill(state, IDENTITIES)
+    asked = requests(state, 30)
+    with serving(state) as entra, urllib3.PoolManager(ca_certs=entra.ca_file) as pool:
+        for body in asked.bodies:
+            url = f"https://127.0.0.1:{entra.port}{asked.path}"
+            answer = pool.request("POST", url, body=body, headers={"Content-Type": FORM})
+            assert answer.status == 200, answer.data
+            assert claims_of(answer.json()["access_token"])["appid"] == parse_qs(body)["client_id"][0]

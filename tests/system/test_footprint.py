@@ -1,4 +1,4 @@
-"""What a pod pays for its sidecar: memory, start-up and round trips, of the real process with a real authority."""
+"""What a pod pays for its sidecar: memory and round trips, of the real process with a real authority."""
 
 from collections.abc import Iterator
 from itertools import chain, repeat
@@ -7,7 +7,6 @@ import pytest
 
 from bench.client import TOKEN, TOKEN_PATH, ask, offend, pour
 from bench.compiled import compile_sidecar
-from bench.figures import quietest, start_up
 from bench.processes import PROXY, Memory, Pod, Server, pod, sidecar
 
 pytestmark = pytest.mark.long
@@ -16,8 +15,6 @@ MOST_RESIDENT, MOST_ANONYMOUS, MOST_GROWTH = 14.0, 7.0, 1.0
 """In MB of 1,000,000 bytes."""
 MOST_CACHED = 2.0
 """MB that the caches take, all full of the longest that they take."""
-MOST_START_UP = 2.5
-"""Times the bare interpreter's."""
 REQUESTS = 200_000
 
 GET = b"GET %b HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n%b\r\n"
@@ -118,16 +115,6 @@ def _resource(number: int) -> bytes:
 
 def _heavy(number: int) -> bytes:
     return (BODY if number % 2 else CHUNKED) % b"/%d" % number
-
-
-def test_ready_within_its_time(surroundings: Pod) -> None:
-    """With at most 2.5 times the work of the bare interpreter's start-up.
-
-    Medians of 15 interleaved pairs, in seconds on a CPU, which other processes hardly change; `make bench` shows the
-    ratio by the clock, too.
-    """
-    measured = list(quietest(lambda: start_up(surroundings, 15), enough=MOST_START_UP, tries=5))
-    assert measured[-1].work <= MOST_START_UP, measured
 
 
 def test_one_round_trip_a_token(surroundings: Pod) -> None:

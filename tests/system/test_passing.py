@@ -68,7 +68,7 @@ def sidecar(inside: Pod, folder: Path, uid: int) -> Iterator[None]:
 def ask(inside: Pod, path: str) -> tuple[int, dict[str, Any]]:
     """Ask the metadata service as a workload does; return the status and the JSON."""
     url = f"http://{METADATA}{path}"
-    said = inside.must("curl", "-sS", "--path-as-is", "-m5", "-HMetadata:true", "-w", "\n%{http_code}", url)
+    said = inside.must("curl", "-sS", "--path-as-is", "-m120", "-HMetadata:true", "-w", "\n%{http_code}", url)
     body, _, status = said.rpartition("\n")
     return int(status), json.loads(body)
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.lab.apart import apart
-from tests.lab.traces import eventually, look
+from tests.lab.traces import look
 from tests.needs import Missing, MissingSkip, need
 from tests.redirect.pod import NEEDED
 from tests.run.runner import DIALECTS, SDK, Runner
+from tests.waiting import PATIENCE, wait_until
 from wisp.cloud.issuer import service_account_token
 from wisp.cloud.store import Store
 from wisp.run.local import PROJECTION
@@ -54,7 +55,7 @@ import json, os, urllib.request
 url = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net"
 request = urllib.request.Request(url, headers={"Metadata": "true"})
 print(json.dumps({
-    "kind": json.load(urllib.request.urlopen(request, timeout=30))["token_type"],
+    "kind": json.load(urllib.request.urlopen(request, timeout=120))["token_type"],
     "user": [os.getuid(), os.geteuid(), os.getgid()],
     "links": sorted(os.listdir("/proc/sys/net/ipv4/conf")),
     "told": [name for name in os.environ if name.startswith(("IDENTITY_", "MSI_"))],
@@ -71,7 +72,7 @@ def _machine() -> Iterator[None]:
     with apart():
         before = look()
         yield
-        assert eventually(lambda: look() == before), (before, look())
+        wait_until(lambda: look() == before, lambda: f"as it was: {before}; it is {look()}")
 
 
 @pytest.mark.usefixtures("machine")
@@ -103,7 +104,7 @@ def as_guest(folder: Path, ids: str, *arguments: str) -> subprocess.CompletedPro
     """Run `wisp run` as an ordinary user, with an environment that would lead everyone astray."""
     guest = ("unshare", "--mount", sys.executable, "-m", "tests.lab.guest", str(folder), str(GUEST), ids)
     command = (*guest, "-m", "wisp", "run", *arguments)
-    return subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, check=False, text=True, timeout=PATIENCE)
 
 
 def test_interception_as_a_user(folder: Path) -> None:
@@ -141,7 +142,7 @@ def test_an_ordinary_user_without_tools(folder: Path) -> None:
     empty = folder / "empty"
     empty.mkdir()
     command = (*guest, "-c", WITHOUT_TOOLS, str(empty), SDK)
-    done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) > time.time()
     made = folder / "home/.local/state/wisp"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import wisp.testing
+from tests.waiting import PATIENCE
 from wisp.cloud.seedformat import ROOT, Key
 
 pytest_plugins = ["pytester"]
@@ -49,7 +50,7 @@ def _shell(script: str, folder: Path) -> str:
         capture_output=True,
         check=False,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -3,12 +3,11 @@
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.lab.traces import eventually
+from tests.waiting import PATIENCE, wait_until
 
 pytest_plugins = ["pytester"]
 
@@ -58,7 +57,7 @@ def test_the_default_chain_gets_the_identitys_token(pytester: pytest.Pytester, m
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     pytester.makepyfile(DEFAULT_CHAIN)
     pytester.runpytest_subprocess(*STRICT).assert_outcomes(passed=2)
-    assert eventually(lambda: _serving(pytester.path) == [])
+    wait_until(lambda: _serving(pytester.path) == [])
 
 
 FAULTS = """
@@ -74,15 +73,9 @@ SCOPE = "https://vault.azure.net/.default"
     ("forget_credential", "AADSTS700211"),
     ("delete", "AADSTS700016"),
 ])
-def test_entra_refuses(wisp_environment, wisp_identity, fault, code):
+def test_entra_refuses_until_mended(wisp_environment, wisp_identity, fault, code):
     getattr(wisp_identity, fault)()
     with ManagedIdentityCredential() as credential, pytest.raises(ClientAuthenticationError, match=code):
-        credential.get_token(SCOPE)
-
-@pytest.mark.parametrize("fault", ["misspell_subject", "delete"])
-def test_mended(wisp_environment, wisp_identity, fault):
-    getattr(wisp_identity, fault)()
-    with ManagedIdentityCredential(retry_total=0) as credential, pytest.raises(ClientAuthenticationError):
         credential.get_token(SCOPE)
     wisp_identity.mend()
     with ManagedIdentityCredential() as credential:
@@ -98,9 +91,12 @@ def test_identity_not_found(wisp_environment, wisp_cloud):
 
 @pytest.mark.system
 def test_faults_are_heard_by_the_sdk(pytester: pytest.Pytester) -> None:
-    """Each way in which a federation can be wrong has Entra's own code in the error that the application sees."""
+    """Each way in which a federation can be wrong has Entra's own code in the error that the application sees.
+
+    Two workers share the waiting: the sidecar tries again for two seconds where a refusal may pass.
+    """
     pytester.makepyfile(FAULTS)
-    pytester.runpytest_subprocess(*STRICT).assert_outcomes(passed=7)
+    pytester.runpytest_subprocess("-n", "2", *STRICT).assert_outcomes(passed=5)
 
 
 SEEDED = """
@@ -174,7 +170,7 @@ def test_why_the_cloud_did_not_start_is_shown(pytester: pytest.Pytester) -> None
     result.stdout.fnmatch_lines(
         ["*the local cloud did not start*", "*unknown key 'identitys': did you mean 'identities'?*"]
     )
-    assert eventually(lambda: _serving(pytester.path) == [])
+    wait_until(lambda: _serving(pytester.path) == [])
 
 
 WORKERS = """
@@ -198,7 +194,7 @@ def test_each_worker_has_a_cloud_of_its_own(
     pytester.runpytest_subprocess("-n", "2", *STRICT).assert_outcomes(passed=6)
     clouds = {tuple(line.split()) for line in seen.read_text().splitlines()}
     assert len(clouds) == len({worker for worker, _ in clouds}) == len({url for _, url in clouds}) == 2
-    assert eventually(lambda: _serving(pytester.path) == [])
+    wait_until(lambda: _serving(pytester.path) == [])
 
 
 @pytest.mark.system
@@ -206,7 +202,7 @@ def test_a_failing_test_leaves_nothing_behind(pytester: pytest.Pytester) -> None
     """Its fixtures are taken down as ever."""
     pytester.makepyfile("def test_it(wisp_environment):\n    assert False\n")
     pytester.runpytest_subprocess(*STRICT).assert_outcomes(failed=1)
-    assert eventually(lambda: _serving(pytester.path) == [])
+    wait_until(lambda: _serving(pytester.path) == [])
 
 
 HANGING = """
@@ -214,7 +210,7 @@ import pathlib, time
 
 def test_it(wisp_environment, wisp_cloud):
     pathlib.Path("ready").touch()
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -227,19 +223,10 @@ def test_an_interrupted_run_leaves_no_process(pytester: pytest.Pytester, number:
     command = [*heard, sys.executable, "-m", "pytest", "-q", *STRICT, "--basetemp", str(pytester.path / "tmp")]
     with subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
         try:
-            assert eventually((pytester.path / "ready").exists)
+            wait_until((pytester.path / "ready").exists)
             assert len(_serving(pytester.path / "tmp")) >= 2
             run.send_signal(number)
-            run.wait(60)
+            run.wait(PATIENCE)
         finally:
             run.kill()
-    assert eventually(lambda: _serving(pytester.path / "tmp") == [])
-
-
-@pytest.mark.system
-def test_start_up(pytester: pytest.Pytester) -> None:
-    """Cloud and metadata service are there in half a second, and in seconds on a machine that is busy."""
-    pytester.makepyfile("def test_it(wisp_imds):\n    pass\n")
-    begun = time.monotonic()
-    pytester.runpytest_subprocess(*STRICT, "--durations=0", "-vv").assert_outcomes(passed=1)
-    assert time.monotonic() - begun < 30
+    wait_until(lambda: _serving(pytester.path / "tmp") == [])

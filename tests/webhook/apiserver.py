@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
+from tests.waiting import PATIENCE
 from wisp.secret import Secret
 from wisp.webhook import authority
 from wisp.webhook.tls import load_pem
@@ -285,7 +286,7 @@ class _Server(ThreadingHTTPServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         with suppress(OSError):  # the other side hung up
-            request.settimeout(20)
+            request.settimeout(PATIENCE)
             with self.context.wrap_socket(request, server_side=True) as wrapped:
                 self.open.add(wrapped)
                 try:

@@ -9,17 +9,16 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
+from tests.waiting import PATIENCE, wait_until
 from tests.webhook.apiserver import ApiServer
 
 TENANT = "22222222-2222-4222-8222-222222222222"
 CLIENT_ID = "11111111-1111-4111-8111-111111111111"
 SERVICE = "wisp-webhook.wisp.svc"
-PATIENCE = 60.0
 COMMAND = [sys.executable, "-m", "wisp", "webhook", "--tenant-id", TENANT, "--namespace", "wisp", "--port", "0"]
 COMMAND += ["--health-port", "0", "--address", "127.0.0.1", "--health-address", "127.0.0.1", "--shutdown-delay", "0"]
 
@@ -39,14 +38,6 @@ def review(account: str = "web", *, uid: str = "u", **pod: Any) -> bytes:
         "object": document,
     }
     return json.dumps({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request}).encode()
-
-
-def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
-    """Wait until something is so; generously, for the machine may be busy."""
-    end = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < end, f"still not so: {what}"
-        time.sleep(0.02)
 
 
 class Connection:
@@ -104,7 +95,7 @@ class Webhook:
 
     def _listen(self) -> None:
         process = self.process
-        until(lambda: self.events("listening") or process.poll() is not None, "it listens")
+        wait_until(lambda: self.events("listening") or process.poll() is not None, "it listens")
         (said,) = self.events("listening")
         self.port: int = said["port"]
         self.health_port: int = said["health_port"]
@@ -131,7 +122,7 @@ class Webhook:
 
     def await_ready(self) -> None:
         """Wait until /readyz says so."""
-        until(lambda: self.health("/readyz")[0] == 200, "it is ready")
+        wait_until(lambda: self.health("/readyz")[0] == 200, "it is ready")
 
     def metric(self, line: str) -> float:
         """Return the value of one sample."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import PATIENCE
 from wisp.secret import Secret
 from wisp.webhook import authority
 from wisp.webhook.certificate import Broken, Facts, Kept, Lives
@@ -142,17 +143,17 @@ def test_the_process_answers_every_question() -> None:
 
 
 @pytest.mark.parametrize(
-    "command, words",
+    "command, patience, words",
     [
-        pytest.param(("/nowhere/python",), "cannot be started", id="not there"),
-        pytest.param((sys.executable, "-c", "raise SystemExit('broken')"), "broken", id="ends with an error"),
-        pytest.param((sys.executable, "-c", "import time; time.sleep(60)"), "did not answer", id="hangs"),
+        pytest.param(("/nowhere/python",), PATIENCE, "cannot be started", id="not there"),
+        pytest.param((sys.executable, "-c", "raise SystemExit('broken')"), PATIENCE, "broken", id="ends with an error"),
+        pytest.param((sys.executable, "-c", "import time; time.sleep(600)"), 0.1, "did not answer", id="hangs"),
     ],
 )
-def test_a_process_that_fails(command: tuple[str, ...], words: str) -> None:
+def test_a_process_that_fails(command: tuple[str, ...], patience: float, words: str) -> None:
     """Is an error with its last words, and is not left behind."""
     with pytest.raises(UncertifiedError, match=words):
-        asyncio.run(Certifier(command, patience=0.5).examine(made()))
+        asyncio.run(Certifier(command, patience=patience).examine(made()))
 
 
 def test_packing() -> None:

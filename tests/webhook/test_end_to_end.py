@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE, wait_until
 from tests.webhook.apiserver import ApiServer, running, service_account, webhook_configuration
-from tests.webhook.process import CLIENT_ID, SERVICE, TENANT, Webhook, bundle, review, trusted, until, webhook
+from tests.webhook.process import CLIENT_ID, SERVICE, TENANT, Webhook, bundle, review, trusted, webhook
 from wisp.webhook import authority
 from wisp.webhook.certificate import Kept
 
@@ -59,7 +60,7 @@ def test_the_same_pod_again(hook: Webhook) -> None:
         assert [each["uid"] for each in answers] == ["u0", "u1", "u2"]
         assert len({each["patch"] for each in answers}) == 1
         hook.api.world.put("serviceaccounts", service_account("web", client_id=OTHER_ID))
-        until(lambda: client_id(connection.review(review())) == OTHER_ID, "the new client id is given")
+        wait_until(lambda: client_id(connection.review(review())) == OTHER_ID, "the new client id is given")
 
 
 def test_a_pod_without_the_label(hook: Webhook) -> None:
@@ -69,7 +70,7 @@ def test_a_pod_without_the_label(hook: Webhook) -> None:
         answers = [connection.review(body) for _ in range(2)]
         assert answers == [{"uid": "u", "allowed": True}] * 2
         hook.api.world.put("serviceaccounts", service_account("soon", client_id=CLIENT_ID))
-        until(lambda: "warnings" in connection.review(body), "the account is known")
+        wait_until(lambda: "warnings" in connection.review(body), "the account is known")
         assert "patch" not in connection.review(body)
     assert hook.metric("wisp_webhook_account_lookups_total") == 0
 
@@ -88,7 +89,7 @@ def test_an_account_that_comes_after_its_pod(hook: Webhook) -> None:
 def test_an_account_annotated_a_moment_ago(hook: Webhook) -> None:
     """Even where the watch has not told of it yet: no pod starts without the identity that it was to have."""
     hook.api.world.put("serviceaccounts", service_account("bare"))
-    until(lambda: hook.metric("wisp_webhook_accounts") == 2, "the account is in the cache")
+    wait_until(lambda: hook.metric("wisp_webhook_accounts") == 2, "the account is in the cache")
     hook.api.world.fault = lambda _, path: 503 if "watch=1" in path else None
     hook.api.world.break_watches()
     hook.api.world.put("serviceaccounts", service_account("bare", client_id=CLIENT_ID))
@@ -105,7 +106,7 @@ def test_the_api_server_down(hook: Webhook) -> None:
     assert hook.health("/readyz")[0] == 200
     hook.api.start()
     hook.api.world.put("serviceaccounts", service_account("unknown", client_id=CLIENT_ID))
-    until(lambda: hook.metric("wisp_webhook_accounts") == 2, "the watch is back")
+    wait_until(lambda: hook.metric("wisp_webhook_accounts") == 2, "the watch is back")
     assert client_id(hook.review(review("unknown"))) == CLIENT_ID
 
 
@@ -124,8 +125,10 @@ def test_a_watch_that_expires(hook: Webhook) -> None:
     hook.api.world.put("serviceaccounts", service_account("more", client_id=CLIENT_ID))
     hook.api.world.expire()
     hook.api.world.delete("serviceaccounts", "web", "default")
-    until(lambda: hook.metric('wisp_webhook_watch_restarts_total{resource="serviceaccounts"}') >= 1, "it lists anew")
-    until(lambda: hook.metric("wisp_webhook_accounts") == 1, "both changes are known")
+    wait_until(
+        lambda: hook.metric('wisp_webhook_watch_restarts_total{resource="serviceaccounts"}') >= 1, "it lists anew"
+    )
+    wait_until(lambda: hook.metric("wisp_webhook_accounts") == 1, "both changes are known")
     assert hook.review(review("web"))["allowed"] is False
 
 
@@ -144,9 +147,9 @@ def test_not_ready_before_all_is_there(api: ApiServer, tmp_path: Path) -> None:
     """/readyz names what is missing; /healthz is content; without a configuration there is no readiness."""
     api.world.delete("mutatingwebhookconfigurations", "wisp-webhook")
     with webhook(api, tmp_path) as hook:
-        until(lambda: hook.health("/readyz")[1].startswith("no certificate yet\nthe CA bundle is"), "it says so")
+        wait_until(lambda: hook.health("/readyz")[1].startswith("no certificate yet\nthe CA bundle is"), "it says so")
         assert hook.health("/healthz")[0] == 200
-        until(lambda: hook.events("certificates not kept"), "it says why")
+        wait_until(lambda: hook.events("certificates not kept"), "it says why")
         api.world.put("mutatingwebhookconfigurations", webhook_configuration())
         hook.await_ready()
         assert client_id(hook.review(review())) == CLIENT_ID
@@ -169,7 +172,7 @@ def test_a_reset_bundle_is_put_back(hook: Webhook) -> None:
     """By a `helm upgrade`, say: the watch tells, and it is patched again."""
     held = bundle(hook.api)
     hook.api.world.put("mutatingwebhookconfigurations", webhook_configuration())
-    until(lambda: bundle(hook.api) == held, "the bundle is back")
+    wait_until(lambda: bundle(hook.api) == held, "the bundle is back")
 
 
 @pytest.mark.system
@@ -181,7 +184,7 @@ def test_a_half_written_secret_is_repaired(hook: Webhook, keys: list[str]) -> No
     broken = {**before, "data": {**data, "tls.crt": "!", "notes": "bm90ZXM="}, "type": "Opaque"}
     with hook.connect() as connection:
         hook.api.world.put("secrets", broken)
-        until(lambda: len(hook.events("certificate in use")) == 2, "there is a new certificate")
+        wait_until(lambda: len(hook.events("certificate in use")) == 2, "there is a new certificate")
         assert client_id(connection.review(review())) == CLIENT_ID, "on a connection from before"
     assert client_id(hook.review(review())) == CLIENT_ID, "on a new one"
     after = hook.api.world.get("secrets", "wisp-webhook-certificate", "wisp")
@@ -198,7 +201,7 @@ def test_two_replicas(api: ApiServer, tmp_path: Path) -> None:
         first.process.kill()
         before = bundle(api)
         api.world.delete("secrets", "wisp-webhook-certificate", "wisp")
-        until(lambda: bundle(api) != before, "a new authority is trusted")
+        wait_until(lambda: bundle(api) != before, "a new authority is trusted")
         assert before in bundle(api), "and the old one"
         second.await_ready()
         assert client_id(second.review(review())) == CLIENT_ID
@@ -210,17 +213,17 @@ def test_certificates_of_somebody_else(api: ApiServer, tmp_path: Path) -> None:
     folder = tmp_path / "certificate"
     folder.mkdir()
     with webhook(api, tmp_path, "--certificate-dir", str(folder)) as hook:
-        until(lambda: hook.events("certificate files not usable"), "it misses them")
+        wait_until(lambda: hook.events("certificate files not usable"), "it misses them")
         assert hook.health("/readyz")[0] == 503
         first, second = _write(folder), _made()
         hook.await_ready()
         context = ssl.create_default_context(cadata=first.decode())
         assert hook.review(review(), context)["allowed"] is True
         (folder / "tls.crt").write_bytes(second.chain)
-        until(lambda: len(hook.events("certificate files not usable")) == 2, "they do not fit together")
+        wait_until(lambda: len(hook.events("certificate files not usable")) == 2, "they do not fit together")
         assert hook.review(review(), context)["allowed"] is True
         (folder / "tls.key").write_text(second.key.reveal())
-        until(lambda: len(hook.events("certificate in use")) == 2, "the new ones are shown")
+        wait_until(lambda: len(hook.events("certificate in use")) == 2, "the new ones are shown")
         assert hook.review(review(), ssl.create_default_context(cadata=second.bundle.decode()))["allowed"] is True
         assert not hook.api.world.asked("secrets")
         assert not hook.api.world.asked("mutatingwebhookconfigurations")
@@ -244,7 +247,7 @@ def test_it_ends_in_good_order(hook: Webhook) -> None:
         assert hook.stop() == 0
     assert hook.events("stopped")
     with pytest.raises(ConnectionError):
-        socket.create_connection(("127.0.0.1", hook.port), timeout=5)
+        socket.create_connection(("127.0.0.1", hook.port), PATIENCE)
 
 
 @pytest.mark.system
@@ -253,7 +256,7 @@ def test_it_goes_on_while_endpoints_forget_it(api: ApiServer, tmp_path: Path) ->
     with webhook(api, tmp_path, "--shutdown-delay", "60") as hook:
         hook.await_ready()
         hook.process.send_signal(signal.SIGTERM)
-        until(lambda: hook.health("/readyz") == (503, "stopping\n"), "it says that it stops")
+        wait_until(lambda: hook.health("/readyz") == (503, "stopping\n"), "it says that it stops")
         assert hook.review(review())["allowed"] is True
 
 
@@ -275,8 +278,11 @@ def test_only_tls_1_3_unless_told(hook: Webhook, api: ApiServer, tmp_path: Path)
 
 @pytest.mark.long
 def test_no_review_fails_through_rotations(api: ApiServer, tmp_path: Path) -> None:
-    """Certificates of 45 seconds, authorities of 90: every connection verifies, every review is answered."""
-    flags = ("--certificate-days", str(45 / 86400), "--authority-days", str(90 / 86400))
+    """Certificates of two minutes, authorities of four: every connection verifies, every review is answered.
+
+    A third of a certificate's life is left when it is renewed: time enough for a busy machine.
+    """
+    flags = ("--certificate-days", str(120 / 86400), "--authority-days", str(240 / 86400))
     with webhook(api, tmp_path, *flags) as first, webhook(api, tmp_path, *flags) as second:
         for each in (first, second):
             each.await_ready()
@@ -286,5 +292,5 @@ def test_no_review_fails_through_rotations(api: ApiServer, tmp_path: Path) -> No
             announced = bundle(api).count(b"BEGIN CERTIFICATE") >= 2
             return announced and all(len(each.events("certificate in use")) >= 4 for each in (first, second))
 
-        until(reviewed, "two authorities and four certificates have been in use", patience=300)
+        wait_until(reviewed, "two authorities and four certificates have been in use", patience=1800)
         assert not [line for each in (first, second) for line in each.log if line.get("level") == "warning"]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.waiting import PATIENCE
 from tests.webhook.apiserver import ApiServer, running, service_account
 from wisp.webhook.access import Access, from_kubeconfig
 from wisp.webhook.accounts import ACCOUNTS, PREFIX, Absent, Accounts, Found, Unknown
@@ -195,7 +196,7 @@ def follow(access: Access, until: Callable[[Accounts, Counter], Iterable[Callabl
         task = asyncio.create_task(Watcher(api, ACCOUNTS, accounts, counter, pause=lambda _: 0.01).run())
         try:
             for condition in until(accounts, counter):
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(PATIENCE):
                     while not condition():
                         assert not task.done()
                         await asyncio.sleep(0.01)

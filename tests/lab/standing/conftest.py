@@ -26,6 +26,17 @@ def _new_lab(tmp_path: Path) -> Iterator[NewLab]:
         each.run("down")
 
 
+@pytest.fixture(name="standing", scope="module")
+def _standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Give a lab that is up, to tests of a module that only look at it."""
+    folder = tmp_path_factory.mktemp("standing")
+    (folder / "home").mkdir()
+    lab = Lab(folder / "a lab", folder / "home")
+    lab.up()
+    yield lab
+    lab.run("down")
+
+
 @pytest.fixture(name="lab")
 def _lab(new_lab: NewLab) -> Lab:
     """Give a lab that is not up yet."""

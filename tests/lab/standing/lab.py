@@ -12,9 +12,7 @@ from typing import Any
 
 import urllib3
 
-from tests.lab.traces import eventually
-
-_TIMEOUT = 60  # seconds for a command
+from tests.waiting import PATIENCE, wait_until
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Lab:
             capture_output=True,
             text=True,
             check=False,
-            timeout=_TIMEOUT,
+            timeout=PATIENCE,
         )
 
     def up(self, *arguments: str) -> str:
@@ -71,4 +69,4 @@ class Lab:
     def kill(self) -> None:
         """Kill the cloud, and see it gone."""
         os.kill(self.pid, signal.SIGKILL)
-        eventually(lambda: self.status()["running"] is None)
+        wait_until(lambda: self.status()["running"] is None)

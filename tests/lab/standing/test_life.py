@@ -13,7 +13,8 @@ import pytest
 
 from tests.lab.standing.conftest import NewLab
 from tests.lab.standing.lab import Lab
-from tests.lab.traces import descendants, eventually
+from tests.lab.traces import descendants
+from tests.waiting import PATIENCE, wait_until
 from wisp.cloud.directory import SecretCheck
 from wisp.cloud.store import Store
 from wisp.lab.lasting import lasting
@@ -41,12 +42,11 @@ def test_up_status_down(lab: Lab) -> None:
     assert lab.run("down").stdout == "No lab was running.\n"
 
 
-def test_up_twice_is_as_once(lab: Lab) -> None:
+def test_up_twice_is_as_once(standing: Lab) -> None:
     """It says so, and the process is the same."""
-    lab.up()
-    pid = lab.pid
-    assert "The lab runs already: a local Azure at" in lab.up()
-    assert lab.pid == pid
+    pid = standing.pid
+    assert "The lab runs already: a local Azure at" in standing.up()
+    assert standing.pid == pid
 
 
 def test_after_down_it_is_the_same_again(lab: Lab) -> None:
@@ -69,7 +69,7 @@ def test_a_cloud_that_was_killed_comes_back_the_same(lab: Lab) -> None:
     before = lab.url, _kept(lab)
     (lab.folder / "azure" / "wisp.login").touch()
     os.kill(lab.pid, 9)
-    assert eventually(lambda: lab.status()["running"] is None)
+    wait_until(lambda: lab.status()["running"] is None)
     assert "has ended by itself: `wisp lab up` starts it again" in lab.status()["problems"][0]
     assert "The lab is up" in lab.up()
     assert (lab.url, _kept(lab)) == before
@@ -167,15 +167,15 @@ def test_nobody_else_can_read_it(lab: Lab) -> None:
         assert stat.S_IMODE((lab.folder / name).stat().st_mode) == 0o600
 
 
-def test_the_secret_is_in_its_file_alone(lab: Lab) -> None:
+def test_the_secret_is_in_its_file_alone(standing: Lab) -> None:
     """It is one that the cloud takes, and is nowhere else: neither said nor logged."""
-    said = lab.up() + lab.run("status").stdout + lab.run("env").stdout
-    secret = (lab.folder / "login.secret").read_text()
-    with Store(lab.folder / "cloud.db") as store:
+    said = standing.up() + standing.run("status").stdout + standing.run("env").stdout
+    secret = (standing.folder / "login.secret").read_text()
+    with Store(standing.folder / "cloud.db") as store:
         client_id = store.principals.named("wisp-lab").client_id
         assert store.principals.check_secret(client_id, Secret(secret)) is SecretCheck.RIGHT
     assert secret not in said
-    files = [each for each in lab.folder.rglob("*") if each.is_file() and each.name != "login.secret"]
+    files = [each for each in standing.folder.rglob("*") if each.is_file() and each.name != "login.secret"]
     assert not [each for each in files if secret.encode() in each.read_bytes()]
 
 
@@ -209,15 +209,14 @@ def test_purge_leaves_nothing(lab: Lab) -> None:
     assert not lab.folder.exists()
 
 
-def test_env_is_for_a_running_lab(lab: Lab) -> None:
+def test_env_is_for_a_running_lab(lab: Lab, standing: Lab) -> None:
     """What a shell evaluates fails where there is none, so that `set -e` ends a script."""
     done = lab.run("env")
     assert (done.returncode, done.stdout) == (1, "false\n")
     assert done.stderr == f"wisp: no lab runs in {lab.folder}: `wisp lab up` starts it\n"
-    lab.up()
-    done = lab.run("env", "--shell=fish")
-    assert done.stdout.startswith(f"set -gx WISP_LAB '{lab.folder}'\n")
-    assert lab.run("env", "--unset").stdout == "\n"
+    done = standing.run("env", "--shell=fish")
+    assert done.stdout.startswith(f"set -gx WISP_LAB '{standing.folder}'\n")
+    assert standing.run("env", "--unset").stdout == "\n"
 
 
 def test_a_shell_that_entered_means_that_lab(new_lab: NewLab) -> None:
@@ -243,7 +242,7 @@ def test_two_that_start_it_at_once_start_one(lab: Lab) -> None:
     lab.run("down")
     command = [sys.executable, "-m", "wisp", "lab", "up", "--lab", str(lab.folder)]
     several = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    said = sorted(each.communicate(timeout=60)[0].partition(":")[0] for each in several)
+    said = sorted(each.communicate(timeout=PATIENCE)[0].partition(":")[0] for each in several)
     assert said == ["The lab is up", "The lab runs already", "The lab runs already"]
     clouds = [each for each in descendants(1) if str(lab.folder) in each.command]
     assert [each.pid for each in clouds] == [lab.pid]
