@@ -278,11 +278,11 @@ def test_only_tls_1_3_unless_told(hook: Webhook, api: ApiServer, tmp_path: Path)
 
 @pytest.mark.long
 def test_no_review_fails_through_rotations(api: ApiServer, tmp_path: Path) -> None:
-    """Certificates of two minutes, authorities of four: every connection verifies, every review is answered.
+    """Certificates of one minute, authorities of two: every connection verifies, every review is answered.
 
     A third of a certificate's life is left when it is renewed: time enough for a busy machine.
     """
-    flags = ("--certificate-days", str(120 / 86400), "--authority-days", str(240 / 86400))
+    flags = ("--certificate-days", str(60 / 86400), "--authority-days", str(120 / 86400))
     with webhook(api, tmp_path, *flags) as first, webhook(api, tmp_path, *flags) as second:
         for each in (first, second):
             each.await_ready()
