@@ -19,6 +19,7 @@ from tests.interop.recipes import RECIPES, Recipe
 from wisp.errors import ToolError
 from wisp.lab import building
 from wisp.lab.building import Builder, LastLine, Product
+from wisp.lab.gobuild import go_build
 from wisp.lab.signals import deferred, run_program
 
 _AT_ONCE = 2
@@ -72,9 +73,7 @@ def build_all(names: Iterable[str], cache: Path) -> Mapping[str, Future[Built]]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
             futures = {
-                name: pool.submit(build, recipe, cache, builder)
-                for name, recipe in RECIPES.items()
-                if name in selected
+                name: pool.submit(build, recipe, cache, builder) for name, recipe in RECIPES.items() if name in selected
             }
             wait(futures.values())
         except BaseException:
@@ -97,13 +96,12 @@ def _make(recipe: Recipe, draft: Path, builder: Builder) -> Path:
     work, kept = draft / "work", draft / "kept"
     shutil.copytree(recipe.folder, work, ignore=shutil.ignore_patterns("__pycache__"))
     for number, command in enumerate(recipe.commands, 1):
-        builder.run(
-            _name(recipe),
-            _filled(command, here=kept, folder=work),
-            folder=work,
-            environment=_ONE_CORE,
-            meter=LastLine(f"step {number} of {len(recipe.commands)} ({_program(command)})"),
-        )
+        filled = _filled(command, here=kept, folder=work)
+        if command[:2] == ("go", "build"):
+            go_build(builder, _name(recipe), filled, folder=work, environment=_ONE_CORE)
+        else:
+            meter = LastLine(f"step {number} of {len(recipe.commands)} ({_program(command)})")
+            builder.run(_name(recipe), filled, folder=work, environment=_ONE_CORE, meter=meter)
     kept.mkdir()
     for path in recipe.keep:
         (work / path).rename(kept / Path(path).name)

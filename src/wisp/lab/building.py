@@ -20,6 +20,7 @@ from wisp.lab.tools import lines, started
 
 _TIMEOUT = 3600  # seconds; a cold package registry is slow
 _ERROR_LINES = 20  # of a tool's output, in an error
+_LINE_LENGTH = 150  # characters of progress; a tool may print long lines
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Builder:
         for tool, hint in product.tools.items():
             must_have(tool, product.name, hint)
         self.progress.line(_announcement(product, target))
-        with self.progress.operation(product.name), draft_folder(cache) as draft:
+        with self.progress.operation(product.name), draft_folder(cache, ".build-") as draft:
             move_into_place(make(draft), target)
             self.progress.line(f"Built {product.name} in {self.progress.elapsed(product.name)}.")
         return target
@@ -104,17 +105,17 @@ class Builder:
 
         Its temporary files are removed afterwards. Raise ToolError with the last lines of its output.
         """
+        self._check_cancelled(what)
         output = collections.deque[str](maxlen=_ERROR_LINES)
         with self.progress.operation(what), draft_folder(Path(tempfile.gettempdir())) as temporary:
             variables = {**os.environ, **(environment or {}), "TMPDIR": str(temporary)}
             with started(command, folder, variables) as process:
                 try:
                     self._follow(what, process, meter or LastLine(), output)
-                    status = process.wait()
                 except (KeyboardInterrupt, SystemExit):
                     self.progress.line(f"Interrupted: stopping the build of {what} and removing its files ...")
                     raise
-        if status != 0:
+        if process.returncode != 0:
             problem = "\n".join([f"building {what} failed ({' '.join(command)}):", *output])
             raise ToolError(problem, remedy="fix what the tool reports, then run the command again")
 
@@ -130,12 +131,15 @@ class Builder:
         for line in lines(process):
             if line is not None and meter.read(line):
                 output.append(line)
-            self.progress.update(what, meter.state(self.progress.elapsed(what)))
-            if self._cancelled.is_set():
-                raise ToolError(f"building {what} was cancelled", remedy="run the command again")
+            self.progress.update(what, meter.state(self.progress.elapsed(what))[:_LINE_LENGTH])
+            self._check_cancelled(what)
             if time.monotonic() > end:
                 problem = f"building {what} took longer than {_TIMEOUT} s"
                 raise ToolError(problem, remedy="check that the package registry responds")
+
+    def _check_cancelled(self, what: str) -> None:
+        if self._cancelled.is_set():
+            raise ToolError(f"building {what} was cancelled", remedy="run the command again")
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:

@@ -13,29 +13,30 @@ from wisp.errors import ToolError
 from wisp.lab.signals import deferred
 
 _TICK = 1.0  # seconds without output after which the reader gets control
-_STOP = ((signal.SIGINT, 10.0), (signal.SIGKILL, 5.0))
-"""Signals to the process group and seconds to wait after each. On SIGINT, go removes its work folder."""
+_PATIENCE = 5.0  # seconds for a tool to end after a signal
 _POLL = 0.05  # seconds
 _CHUNK = 65536
 
 
 @contextlib.contextmanager
 def started(
-    command: Sequence[str], folder: Path | None, environment: Mapping[str, str]
+    command: Sequence[str], folder: Path | None, environment: Mapping[str, str], *, patience: float = _PATIENCE
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a tool whose output is read with `lines`. If the block raises, stop the tool and its whole process group.
 
-    It has a session of its own, so Ctrl-C in a terminal reaches only this process. Raise ToolError.
+    It gets SIGINT, after `patience` seconds SIGTERM, and then SIGKILL. It has a session of its own, so Ctrl-C in a
+    terminal reaches only this process. When the block is left, the tool has ended. Raise ToolError.
     """
     process = None
     try:
         with deferred():
             process = _start(command, folder, environment)
         yield process
+        process.wait()
     except BaseException:
         if process is not None:
             with deferred():
-                _stop(process)
+                _stop(process, patience)
         raise
     finally:
         if process is not None and process.stdout is not None:
@@ -77,15 +78,16 @@ def lines(process: subprocess.Popen[bytes]) -> Iterator[str | None]:
                 return
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    for number, patience in _STOP:
+def _stop(process: subprocess.Popen[bytes], patience: float) -> None:
+    # SIGINT is first because go removes its work folder at that signal only.
+    for number, seconds in ((signal.SIGINT, patience), (signal.SIGTERM, patience), (signal.SIGKILL, _PATIENCE)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        end = time.monotonic() + patience
-        while _is_running(process) and time.monotonic() < end:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if not _is_running(process):
+                return
             time.sleep(_POLL)
-        if not _is_running(process):
-            return
 
 
 def _is_running(process: subprocess.Popen[bytes]) -> bool:
