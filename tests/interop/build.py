@@ -58,7 +58,7 @@ def build(recipe: Recipe, cache: Path, builder: Builder | None = None) -> Built:
     product = Product(
         name=_name(recipe),
         reason="the interoperability tests run it against the sidecar",
-        usual_duration=f"{recipe.usual_duration}; about 90 seconds for all of them",
+        usual_duration="about 90 seconds for all clients, which are built two at a time",
         path=f"{recipe.name}-{key(recipe)}",
     )
     target = cache / product.path
@@ -67,17 +67,22 @@ def build(recipe: Recipe, cache: Path, builder: Builder | None = None) -> Built:
     return Built(target, _filled(recipe.start, here=target, folder=recipe.folder))
 
 
-def build_all(names: Iterable[str], cache: Path) -> Mapping[str, Future[Built]]:
+def build_all(
+    names: Iterable[str], cache: Path, recipes: Mapping[str, Recipe] = RECIPES
+) -> Mapping[str, Future[Built]]:
     """Build the clients, two at a time; a failure is in its future. Ctrl-C stops all of them."""
     builder, selected = Builder(), set(names)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
             futures = {
-                name: pool.submit(build, recipe, cache, builder) for name, recipe in RECIPES.items() if name in selected
+                name: pool.submit(build, recipe, cache, builder) for name, recipe in recipes.items() if name in selected
             }
-            wait(futures.values())
+            # A signal that arrives just before a wait does not end it: wait for a second at a time.
+            while wait(futures.values(), timeout=1).not_done:
+                pass
         except BaseException:
             with deferred():
+                builder.progress.line("Interrupted: stopping the builds of the clients and removing their files ...")
                 builder.cancel()
                 pool.shutdown(cancel_futures=True)
             raise

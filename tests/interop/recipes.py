@@ -35,7 +35,6 @@ class Recipe:
     keep: tuple[str, ...]
     start: tuple[str, ...]
     script: str = ""
-    usual_duration: str = "about 1 minute"
 
     @property
     def sources(self) -> list[Path]:
