@@ -49,10 +49,11 @@ test-bare: ready ## run the demo and the tests as on a machine without nft, wrk 
 
 .PHONY: test-long
 test-long: ready ## run the simulations and the memory tests (needs wrk)
-	@$(PYTEST) -m long
+	@$(PYTEST) -n auto -m long
 
 .PHONY: test-chart
 test-chart: ready ## compare the chart with its golden files; builds Helm once (needs go)
+	@$(BIN)/python -m tests.helm.build
 	@$(PYTEST) -m chart
 
 .PHONY: test-image
@@ -61,10 +62,12 @@ test-image: ready ## build the container image and test it, as root (needs build
 
 .PHONY: interop
 interop: ready ## run the SDKs of five languages and az against the sidecar; builds them once (needs go, node, mvn, cargo)
+	@$(BIN)/python -m tests.interop.build
 	@$(PYTEST) -m interop
 
 .PHONY: cluster
 cluster: ready ## run the tests in a real cluster on this machine, as root; builds Kubernetes once (needs go, containerd, crun, etcd, buildah)
+	@$(BIN)/python -m tests.cluster.build
 	@$(PYTEST) -m cluster
 
 .PHONY: test-all
@@ -110,6 +113,7 @@ wheels: ready ## fetch and build the wheels that the Containerfile installs, for
 
 .PHONY: manifest
 manifest: ready ## make deploy/wisp.yaml of the chart anew, and the chart's golden files (needs go)
+	@$(BIN)/python -m tests.helm.build
 	@$(BIN)/python -m tests.chart.manifest
 	@$(BIN)/python -m tests.chart.cases
 

@@ -8,6 +8,7 @@ from image.build import DEBIAN, SOURCE, build
 from image.sbom import path_for
 from wisp import __version__
 from wisp.errors import WispError
+from wisp.lab.signals import run_program
 
 
 def main() -> int:
@@ -27,4 +28,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

@@ -1,13 +1,18 @@
-"""Runs the programs that the image is built by."""
+"""Runs the programs that build the image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from wisp.lab.building import build, must_have
+from wisp.lab.building import Builder, LastLine, must_have
 
+IMAGE = "the image"
+"""What messages call the image as a whole."""
 _PACKAGES = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
 
 
-def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-    """Run `command` to its end. Raise ToolError with the last lines that it said, or with what is missing."""
-    must_have(command[0], "the image", f"apt-get install {_PACKAGES.get(command[0], command[0])}")
-    build("the image", command, environment=environment)
+def run(command: Sequence[str], builder: Builder, *, what: str = IMAGE, step: str = "") -> None:
+    """Run `command`, a step in building `what`. Raise ToolError with the last lines of its output, or if it is missing.
+
+    `step` is shown with the progress.
+    """
+    must_have(command[0], what, f"apt-get install {_PACKAGES.get(command[0], command[0])}")
+    builder.run(what, command, meter=LastLine(step))

@@ -1,26 +1,22 @@
-"""Buildah, with a storage of its own that is gone afterwards: nothing is left on the machine but the archive."""
+"""Runs buildah with a storage of its own, which is deleted afterwards: only the archive is left on the machine."""
 
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from image.commands import run
+from image.commands import IMAGE, run
+from wisp.lab.building import Builder, draft_folder
 
 
-def build(containerfile: Path, context: Path, archive: Path, options: Sequence[str] = ()) -> None:
-    """Build an OCI archive. Works as root without a daemon, user namespaces or overlay. Raise ToolError."""
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="wisp-image-") as storage:
-        draft = Path(storage, "archive.tar")
+def build(
+    builder: Builder, containerfile: Path, archive: Path, *, options: Sequence[str] = (), what: str = IMAGE
+) -> None:
+    """Build an OCI archive; the context is the Containerfile's folder. Raise ToolError.
+
+    Works as root without a daemon, user namespaces or overlay.
+    """
+    with draft_folder(Path(tempfile.gettempdir()), "wisp-image-") as storage:
         where = ("--root", f"{storage}/root", "--runroot", f"{storage}/run", "--storage-driver", "vfs")
-        how = ("--isolation", "chroot", "--layers=false", "--format", "oci", "--tag", f"oci-archive:{draft}")
-        run(["buildah", *where, "build", *how, *options, "--file", str(containerfile), str(context)])
-        _move(draft, archive)
-
-
-def _move(draft: Path, archive: Path) -> None:
-    """Put the archive where it is wanted, whole or not at all, be that on another file system."""
-    beside = archive.with_name(f".{archive.name}.{os.getpid()}")
-    run(["mv", str(draft), str(beside)])
-    beside.replace(archive)
+        how = ("--isolation", "chroot", "--layers=false", "--format", "oci", "--tag", f"oci-archive:{archive}")
+        context = ("--file", str(containerfile), str(containerfile.parent))
+        run(["buildah", *where, "build", *how, *options, *context], builder, what=what, step="buildah")

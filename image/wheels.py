@@ -9,7 +9,12 @@ import sys
 from pathlib import Path
 
 from image.commands import run
+from wisp.errors import ToolError
+from wisp.lab.building import Builder, draft_folder, move_into_place
+from wisp.lab.signals import run_program
 
+_PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+_OWN = ("--no-deps", "--no-build-isolation")
 PYTHON = "3.11"
 """The version of the base's Python."""
 _GLIBC = (
@@ -31,17 +36,20 @@ _GLIBC = (
 """The manylinux platforms that Debian 12 serves; pip takes each by name."""
 
 
-def fetch(source: Path, folder: Path, machine: str | None = None) -> None:
-    """Fill the folder anew with what `requirements/image.txt` locks, by its hashes, and with the wheel of `source`.
+def fetch(source: Path, folder: Path, machine: str | None = None, builder: Builder | None = None) -> None:
+    """Replace the folder's content by what `requirements/image.txt` locks, by its hashes, and the wheel of `source`.
 
     `machine` is the architecture as the kernel names it, this machine's by default. Raise ToolError.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
-    locked = ["--require-hashes", "--requirement", str(source / "requirements/image.txt")]
-    run([*pip, "download", *locked, *for_base(machine), "--dest", str(folder)])
-    run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(source)])
+    builder = builder or Builder()
+    with draft_folder(folder.parent, f".{folder.name}-") as draft:
+        made = draft / folder.name
+        made.mkdir()
+        locked = ["--require-hashes", "--requirement", str(source / "requirements/image.txt")]
+        run([*_PIP, "download", *locked, *for_base(machine), "--dest", str(made)], builder, step="pip download")
+        run([*_PIP, "wheel", *_OWN, "--wheel-dir", str(made), str(source)], builder, step="pip wheel")
+        shutil.rmtree(folder, ignore_errors=True)
+        move_into_place(made, folder)
 
 
 def for_base(machine: str | None = None) -> list[str]:
@@ -52,6 +60,16 @@ def for_base(machine: str | None = None) -> list[str]:
     return [*version, *(f"--abi={abi}" for abi in abis), *platforms]
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Fetch the wheels; return the exit status."""
     root = Path(__file__).parent.parent
-    fetch(root, root / "build/wheels")
+    try:
+        fetch(root, root / "build/wheels")
+    except ToolError as error:
+        sys.stderr.write(f"image: {error}\n")
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

@@ -6,15 +6,14 @@ The packages are those that the SDKs' matrix is run with (tests/interop), for th
 import hashlib
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from image import archive, wheels
 from image.base import debian_base
-from image.commands import run
-from wisp.lab.building import cache_folder
+from wisp.lab.building import Builder, Product, cache_folder
 
 IMAGE = "python:3.11"
+_NAME = "the Azure SDK for Python"
 _REQUIREMENTS = Path(__file__).parents[1] / "interop" / "clients" / "python" / "requirements.txt"
 
 
@@ -26,16 +25,23 @@ def image(folder: Path) -> Path:
     return made
 
 
-def packages(cache: Path | None = None) -> Path:
-    """Return the folder of packages, kept in `~/.cache/wisp/cluster-sdk-HASH/` and made anew when they are others."""
+def packages(cache: Path | None = None, builder: Builder | None = None) -> Path:
+    """Return the folder of packages, cached in `~/.cache/wisp/cluster-sdk-HASH/` for as long as they stay the same."""
     key = hashlib.sha256(_REQUIREMENTS.read_bytes()).hexdigest()[:12]
-    folder = (cache or cache_folder()) / f"cluster-sdk-{key}"
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".cluster-sdk-", dir=folder.parent) as draft:
-            made = Path(draft, "packages")
-            pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
-            locked = ("--require-hashes", "--requirement", str(_REQUIREMENTS))
-            run([*pip, "--root-user-action=ignore", *locked, *wheels.for_base(), "--target", str(made)])
-            made.rename(folder)
-    return folder
+    builder = builder or Builder()
+
+    def make(draft: Path) -> Path:
+        made = draft / "packages"
+        pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "install")
+        locked = ("--require-hashes", "--requirement", str(_REQUIREMENTS))
+        command = [*pip, "--root-user-action=ignore", *locked, *wheels.for_base(), "--target", str(made)]
+        builder.run(_NAME, command)
+        return made
+
+    product = Product(
+        name=_NAME,
+        reason="a test in a cluster runs Python with the SDK in a pod",
+        usual_duration="about 15 seconds",
+        path=f"cluster-sdk-{key}",
+    )
+    return builder.obtain(product, cache or cache_folder(), make)

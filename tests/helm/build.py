@@ -1,14 +1,17 @@
-"""Builds Helm from its Go module, once: kept in `~/.cache/wisp/helm-VERSION-HASH/helm`, and made anew without that.
+"""Builds Helm from its Go module, once: `python -m tests.helm.build`.
 
-`go.mod` and `go.sum` here pin it and all that it is made of.
+It is cached in `~/.cache/wisp/helm-VERSION-HASH/`. `go.mod` and `go.sum` here pin Helm and its dependencies.
 """
 
 import hashlib
 import re
-import tempfile
+import sys
 from pathlib import Path
 
-from wisp.lab.building import build, cache_folder, must_have
+from wisp.errors import ToolError
+from wisp.lab.building import Builder, Product, cache_folder
+from wisp.lab.gobuild import go_build
+from wisp.lab.signals import run_program
 
 KUBERNETES = (1, 34)
 """What Helm takes the cluster to be when it has none to ask."""
@@ -17,22 +20,29 @@ _FILES = ("go.mod", "go.sum")
 _SET = "helm.sh/helm/v3"
 
 
-def helm(cache: Path | None = None) -> Path:
-    """Return the program, built now if need be. Raise ToolError."""
+def helm(cache: Path | None = None, builder: Builder | None = None) -> Path:
+    """Return the program, built now if it is not cached. Raise ToolError."""
     pinned = b"".join((_MODULE / name).read_bytes() for name in _FILES)
     found = re.search(rb"helm\.sh/helm/v3 (v\S+)", pinned)
     version = found[1].decode() if found else "unknown"
     command = _command(version)
     key = hashlib.sha256(pinned + repr(command).encode()).hexdigest()[:12]
-    target = (cache or cache_folder()) / f"helm-{version}-{key}" / "helm"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".helm-", dir=target.parent) as draft:
-            must_have("go", "Helm", "install Go, as in CONTRIBUTING.md")
-            output = ("-o", f"{draft}/helm", f"{_SET}/cmd/helm")
-            build("Helm", ["nice", "-n", "10", *command, *output], folder=_MODULE, environment={"GOFLAGS": ""})
-            Path(draft, "helm").replace(target)
-    return target
+    builder = builder or Builder()
+    name = f"Helm {version}"
+
+    def make(draft: Path) -> Path:
+        output = ("-o", f"{draft}/helm", f"{_SET}/cmd/helm")
+        go_build(builder, name, ["nice", "-n", "10", *command, *output], folder=_MODULE, environment={"GOFLAGS": ""})
+        return draft / "helm"
+
+    product = Product(
+        name=name,
+        reason="the tests of the chart and of clusters render and install the chart with it",
+        usual_duration="about 2 to 4 minutes on 2 cores",
+        path=f"helm-{version}-{key}/helm",
+        tools={"go": "install Go, as in CONTRIBUTING.md"},
+    )
+    return builder.obtain(product, cache or cache_folder(), make)
 
 
 def _command(version: str) -> list[str]:
@@ -42,3 +52,18 @@ def _command(version: str) -> list[str]:
             said[f"{_SET}/{package}.k8sVersion{name}"] = str(number)
     flags = " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in said.items())])
     return ["go", "build", "-mod=readonly", "-trimpath", "-ldflags", flags]
+
+
+def main() -> int:
+    """Build Helm if it is not cached, and print its path; return the exit status."""
+    try:
+        path = helm()
+    except ToolError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_status
+    sys.stdout.write(f"{path}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

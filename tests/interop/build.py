@@ -5,21 +5,22 @@ is built. A folder appears there whole or not at all, so several runs may build 
 built anew.
 """
 
-import contextlib
 import hashlib
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.interop.recipes import RECIPES, Recipe
 from wisp.errors import ToolError
 from wisp.lab import building
+from wisp.lab.building import Builder, LastLine, Product
+from wisp.lab.gobuild import go_build
+from wisp.lab.signals import deferred, run_program
 
 _AT_ONCE = 2
 _ONE_CORE = {"GOMAXPROCS": "1", "MAVEN_OPTS": "-XX:ActiveProcessorCount=1"}
@@ -51,24 +52,41 @@ def key(recipe: Recipe) -> str:
     return digest.hexdigest()[:16]
 
 
-def build(recipe: Recipe, cache: Path) -> Built:
+def build(recipe: Recipe, cache: Path, builder: Builder | None = None) -> Built:
     """Return the client, built now if it is not in `cache`; raises ToolError with what is missing or what failed."""
-    target = cache / f"{recipe.name}-{key(recipe)}"
+    builder = builder or Builder()
+    product = Product(
+        name=_name(recipe),
+        reason="the interoperability tests run it against the sidecar",
+        usual_duration="about 90 seconds for all clients, which are built two at a time",
+        path=f"{recipe.name}-{key(recipe)}",
+    )
+    target = cache / product.path
     _check_tools(recipe, (recipe.start[0],) if target.exists() else recipe.tools)
-    if not target.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{recipe.name}-", dir=cache) as draft:
-            made = _make(recipe, Path(draft))
-            with contextlib.suppress(OSError):  # another run was quicker, and made the same
-                made.rename(target)
+    builder.obtain(product, cache, lambda draft: _make(recipe, draft, builder))
     return Built(target, _filled(recipe.start, here=target, folder=recipe.folder))
 
 
-def build_all(names: Iterable[str], cache: Path) -> Mapping[str, Future[Built]]:
-    """Start to build the clients, two at a time; a failure is in its future."""
-    wanted = set(names)
+def build_all(
+    names: Iterable[str], cache: Path, recipes: Mapping[str, Recipe] = RECIPES
+) -> Mapping[str, Future[Built]]:
+    """Build the clients, two at a time; a failure is in its future. Ctrl-C stops all of them."""
+    builder, selected = Builder(), set(names)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return {name: pool.submit(build, recipe, cache) for name, recipe in RECIPES.items() if name in wanted}
+        try:
+            futures = {
+                name: pool.submit(build, recipe, cache, builder) for name, recipe in recipes.items() if name in selected
+            }
+            # A signal that arrives just before a wait does not end it: wait for a second at a time.
+            while wait(futures.values(), timeout=1).not_done:
+                pass
+        except BaseException:
+            with deferred():
+                builder.progress.line("Interrupted: stopping the builds of the clients and removing their files ...")
+                builder.cancel()
+                pool.shutdown(cancel_futures=True)
+            raise
+    return futures
 
 
 def _check_tools(recipe: Recipe, needed: Iterable[str]) -> None:
@@ -78,18 +96,30 @@ def _check_tools(recipe: Recipe, needed: Iterable[str]) -> None:
             raise MissingToolError(problem, remedy=f"install {recipe.tools[tool]}")
 
 
-def _make(recipe: Recipe, draft: Path) -> Path:
+def _make(recipe: Recipe, draft: Path, builder: Builder) -> Path:
     """Run the recipe in `draft` and return the folder of what is kept."""
     work, kept = draft / "work", draft / "kept"
     shutil.copytree(recipe.folder, work, ignore=shutil.ignore_patterns("__pycache__"))
-    for command in recipe.commands:
-        building.build(
-            f"the {recipe.name} client", _filled(command, here=kept, folder=work), folder=work, environment=_ONE_CORE
-        )
+    for number, command in enumerate(recipe.commands, 1):
+        filled = _filled(command, here=kept, folder=work)
+        if command[:2] == ("go", "build"):
+            go_build(builder, _name(recipe), filled, folder=work, environment=_ONE_CORE)
+        else:
+            meter = LastLine(f"step {number} of {len(recipe.commands)} ({_program(command)})")
+            builder.run(_name(recipe), filled, folder=work, environment=_ONE_CORE, meter=meter)
     kept.mkdir()
     for path in recipe.keep:
         (work / path).rename(kept / Path(path).name)
     return kept
+
+
+def _name(recipe: Recipe) -> str:
+    return f"the {recipe.name} client"
+
+
+def _program(command: Sequence[str]) -> str:
+    """Return the program that a command runs, such as npm, or pip for `python -m pip`."""
+    return command[2] if command[1:2] == ("-m",) else command[0]
 
 
 def _filled(command: Sequence[str], *, here: Path, folder: Path) -> tuple[str, ...]:
@@ -116,4 +146,4 @@ def main(names: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_program(lambda: main(sys.argv[1:])))

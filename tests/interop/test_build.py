@@ -1,5 +1,10 @@
 """Clients are built once, whole or not at all, and whoever lacks something is told what."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +19,23 @@ _PROGRAM = """
 import os, pathlib, sys
 pathlib.Path(sys.argv[1], f"build-{os.getpid()}").touch()
 pathlib.Path("made").write_text("made of " + pathlib.Path("source").read_text())
+"""
+
+
+_INTERRUPTED = """
+import pathlib, sys
+from tests.interop.build import build_all
+from tests.interop.recipes import Recipe
+from wisp.lab.signals import run_program
+
+folder = pathlib.Path(sys.argv[1])
+
+def recipe(name):
+    command = ("sh", "-c", f"touch {folder}/{name}.started; exec sleep 60")
+    return Recipe(name, folder / "sources", "source", {}, {}, (command,), ("made",), ("true",))
+
+recipes = {name: recipe(name) for name in ("first", "second", "third")}
+sys.exit(run_program(lambda: len(build_all(recipes, folder / "cache", recipes))))
 """
 
 
@@ -110,3 +132,24 @@ def test_an_unknown_client(capsys: pytest.CaptureFixture[str]) -> None:
     """The command names those that there are."""
     assert main(["cobol"]) == 2
     assert "there is no client cobol; there are rust, az" in capsys.readouterr().err
+
+
+@pytest.mark.system
+def test_interrupted_builds_leave_nothing(recipe: Recipe, tmp_path: Path) -> None:
+    """The tools of both threads are stopped, and the client that waits for its turn is not built."""
+    (tmp_path / "tmp").mkdir()
+    command = (sys.executable, "-c", _INTERRUPTED, str(tmp_path))
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as building:
+        end = time.monotonic() + 60
+        while len(list(tmp_path.glob("*.started"))) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        building.send_signal(signal.SIGINT)
+        _, errors = building.communicate(timeout=60)
+    assert building.returncode == 130
+    assert "Interrupted: stopping the builds of the clients" in errors
+    assert "Traceback" not in errors
+    assert list((tmp_path / "cache").iterdir()) == list((tmp_path / "tmp").iterdir()) == []
+    assert recipe.folder.exists()
+    assert not (tmp_path / "third.started").exists()

@@ -1,14 +1,10 @@
 """`wisp demo`: the walk-through on this machine, told step by step."""
 
-import contextlib
 import json
 import os
-import signal
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from types import FrameType
 
 import click
 
@@ -18,6 +14,7 @@ from wisp.lab.launching import launch
 from wisp.lab.modes import Mode, attempts
 from wisp.lab.outside import Told, play
 from wisp.lab.scene import base_environment
+from wisp.lab.signals import unwinding
 from wisp.lab.story import STEPS, Step
 
 _MARGIN = 12  # columns for the names of claims
@@ -108,7 +105,7 @@ def command(mode: str, *, as_json: bool) -> None:
     teller = Teller(color=False if os.environ.get("NO_COLOR") else None)
     environment = base_environment(os.environ)
     ways = attempts(None if mode == "auto" else Mode(mode), root=os.geteuid() == 0)
-    with _signals_end_it(), log_shown():
+    with unwinding(), log_shown():
         told = play(ways, Silence() if as_json else teller, lambda way: launch(way, environment), environment["PATH"])
     if as_json:
         click.echo(json.dumps(document(told)))
@@ -125,20 +122,3 @@ def document(told: Told) -> dict[str, object]:
         "header": told.header,
         "steps": [{"name": name, "seconds": seconds} for name, seconds in told.steps],
     }
-
-
-@contextlib.contextmanager
-def _signals_end_it() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind as Ctrl-C does, so that the inside is taken down before we end."""
-    wanted = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
-    for each in wanted:
-        signal.signal(each, _unwind)
-    try:
-        yield
-    finally:
-        for each in wanted:
-            signal.signal(each, signal.SIG_DFL)
-
-
-def _unwind(number: int, _frame: FrameType | None) -> None:
-    sys.exit(128 + number)

@@ -12,6 +12,7 @@ import click
 from wisp.cli.failure import log_shown
 from wisp.cli.labcluster import NodeCluster
 from wisp.errors import WispError
+from wisp.lab.signals import unwinding
 from wisp.lab.standing.az import MARK
 from wisp.lab.standing.behind import Site
 from wisp.lab.standing.findings import Seen, kind_of, problems
@@ -69,7 +70,7 @@ def up(
         load=tuple(str(each.absolute()) for each in load),
         **options,  # type: ignore[arg-type]  # click has checked them
     )
-    with log_shown():
+    with unwinding(), log_shown():
         stood = put_up(site, asked)
     click.echo("\n".join(_told(site, stood)))
 

@@ -1,0 +1,30 @@
+"""Builds what the tests in a cluster need and what is cached: `python -m tests.cluster.build`.
+
+That is Kubernetes, Helm, the base of wisp's image and the image that stands for `ubuntu:20.04`. The tests build what is
+missing themselves, but pytest hides progress.
+"""
+
+import sys
+
+from image.base import debian_base
+from tests.cluster import sdk
+from tests.cluster.site import ubuntu_image
+from tests.helm.build import helm
+from wisp.errors import ToolError
+from wisp.lab.cluster.binaries import binaries
+from wisp.lab.signals import run_program
+
+
+def main() -> int:
+    """Build what is not cached and print the paths; return the exit status."""
+    try:
+        for build in (binaries, helm, ubuntu_image, debian_base, sdk.packages):
+            sys.stdout.write(f"{build()}\n")
+    except ToolError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))
