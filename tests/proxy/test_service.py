@@ -252,6 +252,13 @@ ENTRA = "AADSTS700016: Application with identifier 'x' was not found. Trace ID: 
         ),
         pytest.param(unavailable(ENTRA, retry_after=0.2), 503, "1", "failed", id="a moment"),
         pytest.param(unavailable(ENTRA), 503, "1", "failed", id="unavailable"),
+        pytest.param(
+            unavailable(ENTRA, retry_after=4082.211883972744 + 30 - 4082.211883972744),
+            503,
+            "30",
+            "failed",
+            id="the error of floating point arithmetic on a clock",
+        ),
     ],
 )
 def test_what_entra_refuses(bench: Bench, refused: Refused, status: int, retry_after: str | None, outcome: str) -> None:

@@ -233,7 +233,8 @@ class TokenService:
         self._metrics.requests["failed" if refused.passing else "refused"] += 1
         headers = b""
         if refused.passing:
-            headers = b"Retry-After: %d\r\n" % max(1, -int(-(refused.retry_after or 1) // 1))  # rounded up
+            wait = round(refused.retry_after or 1, 3)  # the difference of two times can be 30.0000000000005 for 30
+            headers = b"Retry-After: %d\r\n" % max(1, -int(-wait // 1))  # rounded up
         body = _error(refused, of_app_service=_is_of_app_service(request))
         return echoing(Response(refused.status, body, headers=headers), request)
 
