@@ -22,6 +22,7 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
         yield made
 
 
+@pytest.mark.long
 @pytest.mark.needs("wrk")
 def test_every_dialect_is_answered(surroundings: Pod) -> None:
     """By 200, or by a refusal where that is what is measured: `measure` ends the bench where it is otherwise."""
