@@ -16,14 +16,17 @@ UNIX = 1_790_000_000.0
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that shows `now` until it is moved, and moves itself by `step` whenever it is read."""
 
-    def __init__(self, now: float = 1000.0) -> None:
+    def __init__(self, now: float = 1000.0, *, step: float = 0.0) -> None:
         self.now = now
+        self._step = step
 
     def __call__(self) -> float:
         """Return the present second."""
-        return self.now
+        shown = self.now
+        self.now += self._step
+        return shown
 
 
 class UnixClock:

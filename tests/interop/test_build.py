@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from tests.interop.build import Built, MissingToolError, build, cache_folder, key, main
 from tests.interop.recipes import Recipe
+from tests.waiting import PATIENCE, wait_until
 from wisp.errors import ToolError
 
 _PROGRAM = """
@@ -141,12 +141,9 @@ def test_interrupted_builds_leave_nothing(recipe: Recipe, tmp_path: Path) -> Non
     command = (sys.executable, "-c", _INTERRUPTED, str(tmp_path))
     environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as building:
-        end = time.monotonic() + 60
-        while len(list(tmp_path.glob("*.started"))) < 2:
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        wait_until(lambda: len(list(tmp_path.glob("*.started"))) == 2)
         building.send_signal(signal.SIGINT)
-        _, errors = building.communicate(timeout=60)
+        _, errors = building.communicate(timeout=PATIENCE)
     assert building.returncode == 130
     assert "Interrupted: stopping the builds of the clients" in errors
     assert "Traceback" not in errors

@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.lab.clock import Clock
+from tests.fakes import Clock
+from tests.waiting import PATIENCE, wait_until
 from wisp.errors import ToolError
 from wisp.lab.building import Builder, LastLine, Product, cache_folder, move_into_place, must_have
 from wisp.lab.progress import Progress
@@ -229,10 +229,10 @@ def test_interrupted_build_leaves_nothing(tmp_path: Path, number: int, status: i
     environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
     command = (sys.executable, "-c", BUILDING, str(tmp_path / "cache"), TOOL)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as building:
-        _wait_for(tmp_path / "processes")
+        wait_until((tmp_path / "processes").exists)
         assert list((tmp_path / "tmp").glob("*/work"))
         building.send_signal(number)
-        _, errors = building.communicate(timeout=60)
+        _, errors = building.communicate(timeout=PATIENCE)
     assert building.returncode == status
     assert "Interrupted: stopping the build of Helm" in errors
     assert "Traceback" not in errors
@@ -240,10 +240,3 @@ def test_interrupted_build_leaves_nothing(tmp_path: Path, number: int, status: i
     for process in (tmp_path / "processes").read_text(encoding="utf-8").split():
         with pytest.raises(ProcessLookupError):
             os.kill(int(process), 0)
-
-
-def _wait_for(path: Path) -> None:
-    end = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < end
-        time.sleep(0.01)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.clock import Clock
+from tests.fakes import Clock
 from wisp.errors import ToolError
 from wisp.lab.building import Builder
 from wisp.lab.gobuild import Compilation, Listing, go_build

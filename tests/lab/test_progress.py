@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from tests.lab.clock import Clock
+from tests.fakes import Clock
 from wisp.lab.progress import Progress, duration
 
 ERASE = "\r\x1b[K"
@@ -22,7 +22,7 @@ def test_duration_is_readable(seconds: float, expected: str) -> None:
 
 def test_log_has_a_complete_line_every_20_seconds() -> None:
     """An update in between is not shown."""
-    clock, stream = Clock(), io.StringIO()
+    clock, stream = Clock(0), io.StringIO()
     progress = Progress(stream, clock)
     with progress.operation("Helm"):
         for clock.now in (0, 10, 19, 20, 30, 41):
@@ -32,7 +32,7 @@ def test_log_has_a_complete_line_every_20_seconds() -> None:
 
 def test_terminal_line_is_rewritten_every_second_and_erased_at_the_end() -> None:
     """Other lines are printed above it."""
-    clock, stream = Clock(), io.StringIO()
+    clock, stream = Clock(0), io.StringIO()
     progress = Progress(stream, clock, lambda: 80)
     with progress.operation("Helm"):
         for clock.now in (0, 0.5, 1, 1.5, 2):
@@ -43,7 +43,7 @@ def test_terminal_line_is_rewritten_every_second_and_erased_at_the_end() -> None
 
 def test_terminal_line_fits_into_the_terminal() -> None:
     """A line that wraps could not be rewritten."""
-    clock, stream = Clock(), io.StringIO()
+    clock, stream = Clock(0), io.StringIO()
     progress = Progress(stream, clock, lambda: 12)
     with progress.operation("Helm"):
         clock.now = 1
@@ -53,7 +53,7 @@ def test_terminal_line_fits_into_the_terminal() -> None:
 
 def test_terminal_line_shows_all_running_operations() -> None:
     """Two clients are built at a time."""
-    clock, stream = Clock(), io.StringIO()
+    clock, stream = Clock(0), io.StringIO()
     progress = Progress(stream, clock, lambda: 80)
     with progress.operation("go"), progress.operation("rust"):
         clock.now = 1
@@ -64,7 +64,7 @@ def test_terminal_line_shows_all_running_operations() -> None:
 
 def test_elapsed_time_is_that_of_the_whole_operation() -> None:
     """A product of several steps is measured from its start."""
-    clock = Clock()
+    clock = Clock(0)
     progress = Progress(io.StringIO(), clock)
     with progress.operation("Helm"):
         clock.now = 60
