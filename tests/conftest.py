@@ -73,7 +73,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def summary(skipped: Iterable[pytest.TestReport]) -> list[str]:
     """Return one line for each thing that skipped tests lacked, beginning with what most of them lacked."""
     counted = Counter(missing for report in skipped for missing in _missing(report))
-    return [f"{each.name:<16} {count:>4} skipped    {each.remedy}" for each, count in counted.most_common()]
+    width = max(len(each.name) for each in counted)
+    return [f"{each.name:<{width}}  {count:>4} skipped    {each.remedy}" for each, count in counted.most_common()]
 
 
 def _missing(report: pytest.TestReport) -> list[Missing]:

@@ -48,8 +48,8 @@ def test_each_missing_program_has_one_line_with_its_remedy(project: pytest.Pytes
         result.assert_outcomes(passed=1, skipped=2)
         lines = result.outlines[result.outlines.index(next(x for x in result.outlines if "lacks something" in x)) :]
         assert lines[1:3] == [
-            "nft                 2 skipped    apt-get install nftables",
-            "wrk                 1 skipped    apt-get install wrk",
+            "nft     2 skipped    apt-get install nftables",
+            "wrk     1 skipped    apt-get install wrk",
         ]
 
 
