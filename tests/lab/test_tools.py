@@ -1,8 +1,11 @@
 """A build tool is read line by line, and stopped with everything that it has started."""
 
 import os
+import signal
 import subprocess
 import sys
+from collections import UserDict
+from collections.abc import ItemsView
 from contextlib import AbstractContextManager
 
 import pytest
@@ -51,6 +54,31 @@ def test_tool_that_ignores_signals_is_killed_with_its_children() -> None:
     for process in processes:
         with pytest.raises(ProcessLookupError):
             os.kill(int(process), 0)
+
+
+class InterruptingEnvironment(UserDict[str, str]):
+    """An environment during whose reading Ctrl-C is pressed: the tool is just being started."""
+
+    def items(self) -> ItemsView[str, str]:
+        """Return the variables."""
+        signal.raise_signal(signal.SIGINT)
+        return super().items()
+
+
+def test_interruption_while_the_tool_is_being_started_is_announced() -> None:
+    """The tool is there by then, and is stopped."""
+    announced = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        environment = InterruptingEnvironment(os.environ)
+        with (
+            pytest.raises(KeyboardInterrupt),
+            started(("sleep", "60"), None, environment, interrupted=lambda: announced.append("once")),
+        ):
+            pytest.fail("the block is not entered")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert announced == ["once"]
 
 
 def test_tool_that_does_not_exist_is_reported() -> None:

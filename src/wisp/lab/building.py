@@ -109,12 +109,9 @@ class Builder:
         output = collections.deque[str](maxlen=_ERROR_LINES)
         with self.progress.operation(what), draft_folder(Path(tempfile.gettempdir())) as temporary:
             variables = {**os.environ, **(environment or {}), "TMPDIR": str(temporary)}
-            with started(command, folder, variables) as process:
-                try:
-                    self._follow(what, process, meter or LastLine(), output)
-                except (KeyboardInterrupt, SystemExit):
-                    self.progress.line(f"Interrupted: stopping the build of {what} and removing its files ...")
-                    raise
+            notice = f"Interrupted: stopping the build of {what} and removing its files ..."
+            with started(command, folder, variables, interrupted=lambda: self.progress.line(notice)) as process:
+                self._follow(what, process, meter or LastLine(), output)
         if process.returncode != 0:
             problem = "\n".join([f"building {what} failed ({' '.join(command)}):", *output])
             raise ToolError(problem, remedy="fix what the tool reports, then run the command again")

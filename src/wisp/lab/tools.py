@@ -6,7 +6,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wisp.errors import ToolError
@@ -20,12 +20,18 @@ _CHUNK = 65536
 
 @contextlib.contextmanager
 def started(
-    command: Sequence[str], folder: Path | None, environment: Mapping[str, str], *, patience: float = _PATIENCE
+    command: Sequence[str],
+    folder: Path | None,
+    environment: Mapping[str, str],
+    *,
+    interrupted: Callable[[], None] = lambda: None,
+    patience: float = _PATIENCE,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a tool whose output is read with `lines`. If the block raises, stop the tool and its whole process group.
 
     It gets SIGINT, after `patience` seconds SIGTERM, and then SIGKILL. It has a session of its own, so Ctrl-C in a
-    terminal reaches only this process. When the block is left, the tool has ended. Raise ToolError.
+    terminal reaches only this process; `interrupted` is called then, before the tool is stopped. When the block is
+    left, the tool has ended. Raise ToolError.
     """
     process = None
     try:
@@ -33,9 +39,11 @@ def started(
             process = _start(command, folder, environment)
         yield process
         process.wait()
-    except BaseException:
+    except BaseException as error:
         if process is not None:
             with deferred():
+                if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                    interrupted()
                 _stop(process, patience)
         raise
     finally:
