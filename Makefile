@@ -57,8 +57,8 @@ test-chart: ready ## compare the chart with its golden files; builds Helm once (
 	@$(PYTEST) -m chart
 
 .PHONY: test-image
-test-image: ready ## build the container image and test it, as root (needs buildah, mmdebstrap, crun and nft)
-	@$(PYTEST) -m image
+test-image: image ## build the container image and test it, as root (needs buildah, mmdebstrap, crun and nft)
+	@WISP_IMAGE=dist/wisp-image.tar $(PYTEST) -m image
 
 .PHONY: interop
 interop: ready ## run the SDKs of five languages and az against the sidecar; builds them once (needs go, node, mvn, cargo)
