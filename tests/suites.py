@@ -56,8 +56,11 @@ def report(suites: Sequence[Suite]) -> str:
 
 
 def main(targets: Sequence[str]) -> int:
-    """Run the suites; return the exit status."""
-    suites = run_all(targets, lambda target: run(target, sys.stdout))
+    """Run the suites; return the exit status, which is 130 after Ctrl-C."""
+    try:
+        suites = run_all(targets, lambda target: run(target, sys.stdout))
+    except KeyboardInterrupt:  # make and pytest have heard it, too
+        return 130
     sys.stdout.write(report(suites))
     return 1 if any(each.status != 0 for each in suites) else 0
 
