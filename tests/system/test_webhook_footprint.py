@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from bench.compiled import compile_sidecar
-from bench.load import wrk
 from bench.processes import Memory
 from bench.webhook.__main__ import after_reviews
 from bench.webhook.processes import Server, Surroundings, surroundings, webhook
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.needs("wrk")]
 
 MOST_RESIDENT = 45.0
 """In MB of 1,000,000 bytes."""
@@ -21,7 +20,6 @@ MOST_GROWTH = 4.0
 
 @pytest.fixture(name="around", scope="module")
 def _around() -> Iterator[Surroundings]:
-    wrk()
     compile_sidecar()
     with tempfile.TemporaryDirectory() as folder, surroundings(Path(folder)) as around:
         yield around
