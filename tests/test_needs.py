@@ -41,6 +41,7 @@ def _project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
     return pytester
 
 
+@pytest.mark.system
 def test_each_missing_program_has_one_line_with_its_remedy(project: pytest.Pytester) -> None:
     """The tests are counted, those skipped by a fixture too; workers of pytest-xdist report to the same summary."""
     for workers in ((), ("-n", "2")):
@@ -53,6 +54,7 @@ def test_each_missing_program_has_one_line_with_its_remedy(project: pytest.Pytes
         ]
 
 
+@pytest.mark.system
 def test_in_ci_a_skip_is_a_failure(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """There, everything is installed first."""
     monkeypatch.setenv("CI", "true")
