@@ -80,7 +80,7 @@ check: ready ## lint, types, layers and the fast tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(PYTEST) -q -n auto -m "not (system or $(OWN_TARGETS))"
+	@$(PYTEST) -q -n $(shell nproc) -m "not (system or $(OWN_TARGETS))"
 
 $(FUZZ_READY): $(READY) requirements/fuzz.txt
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/fuzz.txt
