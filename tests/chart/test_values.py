@@ -36,7 +36,6 @@ def _validate() -> Callable[[object], None]:
     return Draft202012Validator(SCHEMA).validate
 
 
-@pytest.mark.xdist_group("schema")  # one import of jsonschema for all
 @pytest.mark.parametrize("case", CASES)
 def test_cases_keep_the_schema(case: str, validate: Callable[[object], None]) -> None:
     """Defaults and the tests' values are allowed, by another validator than Helm's."""

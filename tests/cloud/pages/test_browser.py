@@ -15,7 +15,6 @@ from tests.cloud.process import running
 pytestmark = [
     pytest.mark.system,
     pytest.mark.needs("chromium"),
-    pytest.mark.xdist_group("browser"),  # one browser for all
 ]
 
 
