@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 from image.commands import run
-from wisp.errors import ToolError
 from wisp.lab.building import Builder, draft_folder, move_into_place
 from wisp.lab.signals import run_program
 
@@ -61,13 +60,9 @@ def for_base(machine: str | None = None) -> list[str]:
 
 
 def main() -> int:
-    """Fetch the wheels; return the exit status."""
+    """Fetch the wheels; return the exit status. Raise ToolError."""
     root = Path(__file__).parent.parent
-    try:
-        fetch(root, root / "build/wheels")
-    except ToolError as error:
-        sys.stderr.write(f"image: {error}\n")
-        return error.exit_status
+    fetch(root, root / "build/wheels")
     return 0
 
 

@@ -10,19 +10,14 @@ from image.base import debian_base
 from tests.cluster import sdk
 from tests.cluster.site import ubuntu_image
 from tests.helm.build import helm
-from wisp.errors import ToolError
 from wisp.lab.cluster.binaries import binaries
 from wisp.lab.signals import run_program
 
 
 def main() -> int:
-    """Build what is not cached and print the paths; return the exit status."""
-    try:
-        for build in (binaries, helm, ubuntu_image, debian_base, sdk.packages):
-            sys.stdout.write(f"{build()}\n")
-    except ToolError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_status
+    """Build what is not cached and print the paths; return the exit status. Raise ToolError."""
+    for build in (binaries, helm, ubuntu_image, debian_base, sdk.packages):
+        sys.stdout.write(f"{build()}\n")
     return 0
 
 

@@ -8,7 +8,6 @@ import re
 import sys
 from pathlib import Path
 
-from wisp.errors import ToolError
 from wisp.lab.building import Builder, Product, cache_folder
 from wisp.lab.gobuild import go_build
 from wisp.lab.signals import run_program
@@ -55,13 +54,8 @@ def _command(version: str) -> list[str]:
 
 
 def main() -> int:
-    """Build Helm if it is not cached, and print its path; return the exit status."""
-    try:
-        path = helm()
-    except ToolError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_status
-    sys.stdout.write(f"{path}\n")
+    """Build Helm if it is not cached, and print its path; return the exit status. Raise ToolError."""
+    sys.stdout.write(f"{helm()}\n")
     return 0
 
 

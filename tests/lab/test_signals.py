@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from wisp.errors import SettingError
 from wisp.lab.signals import deferred, run_program, unwinding
 
 
@@ -75,3 +76,11 @@ def test_interrupted_program_has_the_shells_status() -> None:
 
     assert run_program(lambda: 3) == 3
     assert run_program(interrupted) == 130
+
+
+def test_an_error_of_wisp_is_printed_and_gives_the_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+    def failing() -> int:
+        raise SettingError("the port is in use", remedy="choose another one")
+
+    assert run_program(failing) == 2
+    assert capsys.readouterr().err == "the port is in use: choose another one\n"

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from wisp.errors import WispError
+
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -46,10 +48,16 @@ def deferred() -> Iterator[None]:
 
 
 def run_program(main: Callable[[], int]) -> int:
-    """Run a `python -m` program and return its exit status; a signal unwinds it and shows no traceback."""
+    """Run a `python -m` program and return its exit status; a signal unwinds it and shows no traceback.
+
+    A WispError is printed on standard error and gives the exit status.
+    """
     try:
         with unwinding():
             return main()
+    except WispError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_status
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
