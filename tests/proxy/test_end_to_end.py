@@ -23,11 +23,11 @@ from tests.proxy.authority import Authority, Post, answer, grants, in_turn, refu
 from tests.proxy.exposition import parse
 from tests.proxy.sidecar import COMMAND, Answer, Pod, Sidecar, free_port, is_gone, pod, run, running
 from tests.waiting import PATIENCE, wait_until
-from wisp import __version__
 from wisp.cloud.issuer import Projection, service_account_claims
 from wisp.cloud.store import Store
 from wisp.entra.interpret import claims_of
 from wisp.proxy.flags import USAGE
+from wisp.version import shown
 
 VAULT = "https://vault.azure.net"
 PROJECTION = Projection("kube-system", "wi-demo-sa")
@@ -411,7 +411,12 @@ def test_a_port_in_use() -> None:
 
 @pytest.mark.parametrize(
     "arguments, stdout",
-    [(["--version"], f"{__version__}\n"), (["--help"], USAGE), (["-h", "--proxy-port", "1"], USAGE)],
+    [
+        (["--version"], shown("text")),
+        (["--version", "-o", "json"], shown("json")),
+        (["--help"], USAGE),
+        (["-h", "--proxy-port", "1"], USAGE),
+    ],
 )
 def test_what_needs_no_settings(arguments: list[str], stdout: str) -> None:
     """The version and the usage."""

@@ -23,8 +23,8 @@ def version_options(command: C) -> C:
         help="Print version, commit, Python and platform, and exit.",
     )
     output = click.option(
-        "-o",
         "--output",
+        "-o",
         type=click.Choice(FORMS),
         is_eager=True,  # it is read before --version is
         expose_value=False,
