@@ -12,7 +12,7 @@ from itertools import accumulate
 MASK = "***"
 
 _RUN = re.compile(r"(?:[A-Za-z0-9_.-]+|%(?:25)*(?:2[DEde]|5[Ff])|={1,2}(?=[.%]))+")
-"""Characters that a token consists of; `-`, `.` and `_` may be percent-encoded, any number of times, and parts padded."""
+"""Characters that a token consists of; `-`, `.` and `_` may be percent-encoded, repeatedly, and parts padded."""
 _ESCAPES = (
     (re.compile("%(?:25)*2[Dd]"), "-"),
     (re.compile("%(?:25)*2[Ee]"), "."),
