@@ -134,6 +134,8 @@ class Policy:
     proxy_resources: Resources = field(default=SIDECAR_RESOURCES)
     redirect_resources: Resources = field(default=REDIRECT_RESOURCES)
     token_endpoint: TokenEndpoint | None = None
+    proxy_only: bool = False
+    """Whether the sidecar alone has the identity, in pods that ask for the sidecar and do not say."""
     legacy_token_mount: bool = False
     """Whether the token is also at /var/run/secrets/azure/tokens/azure-identity-token."""
     authority_ca: str | None = None

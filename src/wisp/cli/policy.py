@@ -120,6 +120,11 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--custom-token-endpoint-ca", "endpoint_ca_file", type=_FILE, metavar="FILE", help="PEM file with its CA."
     ),
+    click.option(
+        "--inject-proxy-only",
+        is_flag=True,
+        help="Give the identity to the sidecar alone, in pods that have one and no annotation inject-proxy-only.",
+    ),
     click.option("--legacy-token-mount", is_flag=True, help="Have the token at /var/run/secrets/azure/tokens, too."),
     click.option(
         "--authority-ca", type=_FILE, metavar="FILE", help="PEM file of CAs that the sidecar trusts for the authority."
@@ -159,6 +164,7 @@ def _policy(given: dict[str, Any]) -> Policy:
         proxy_resources=_resources("proxy", given),
         redirect_resources=_resources("redirect", given),
         token_endpoint=_token_endpoint(given),
+        proxy_only=given["inject_proxy_only"],
         legacy_token_mount=given["legacy_token_mount"],
         authority_ca=None if ca_file is None else _read("--authority-ca", ca_file),
         proxy_log_level=given["proxy_log_level"],
