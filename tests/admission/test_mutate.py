@@ -42,6 +42,11 @@ GOLDENS = {
     ),
     "sidecar-before-1.32": (with_sidecar(), OLD_POLICY),
     "environment": (with_sidecar(annotations={"inject-proxy-mode": "env"}), POLICY),
+    "proxy-only": (pod(annotations={"inject-proxy-only": "true"}), replace(POLICY, legacy_token_mount=True)),
+    "proxy-only-environment": (
+        with_sidecar(annotations={"inject-proxy-mode": "env", **BINDING}),
+        replace(POLICY, proxy_only=True, token_endpoint=replace(ENDPOINT, ca=InlineCA(PEM))),
+    ),
     "token-endpoint": (
         with_sidecar(annotations=BINDING),
         replace(POLICY, token_endpoint=replace(ENDPOINT, sni_name="sni.test", ca=ConfigMapCA("wi-ca"))),
