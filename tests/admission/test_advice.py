@@ -81,7 +81,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], Policy]] = {
         account(),
         POLICY,
     ),
-    "TOKEN_IN_BOTH": (
+    "NOT_ONLY": (
         "use inject-proxy-only",
         with_sidecar(annotations={"use-binding": "true"}),
         account(),

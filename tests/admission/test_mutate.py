@@ -15,6 +15,7 @@ from wisp.admission.contract import (
     InlineCA,
     NativeSidecar,
     Policy,
+    Requirement,
     Resources,
     TokenEndpoint,
     TrustBundleCA,
@@ -330,6 +331,28 @@ def test_a_guaranteed_pod_stays_guaranteed() -> None:
                 }
             },
             id="all of a signer's trust bundles",
+        ),
+        pytest.param(
+            TrustBundleCA(
+                "signer.test/x",
+                requirements=(Requirement("a", "NotIn", ("b", "c")), Requirement("d", "Exists")),
+            ),
+            True,
+            None,
+            {
+                "clusterTrustBundle": {
+                    "signerName": "signer.test/x",
+                    "labelSelector": {
+                        "matchExpressions": [
+                            {"key": "a", "operator": "NotIn", "values": ["b", "c"]},
+                            {"key": "d", "operator": "Exists"},
+                        ]
+                    },
+                    "path": "ca-cert/ca.crt",
+                    "optional": False,
+                }
+            },
+            id="trust bundles by expressions",
         ),
         pytest.param(InlineCA(PEM), False, PEM, None, id="in a variable"),
     ],

@@ -38,9 +38,7 @@ PLACES = {"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT", "MSI_SECRET", 
 DEFAULT = replace(POLICY, proxy_only=True)
 APP = {"name": "app", "image": "app:1"}
 SETUP = {"name": "setup", "image": "setup:1"}
-FULL = replace(
-    POLICY, legacy_token_mount=True, authority_ca=PEM, token_endpoint=replace(ENDPOINT, sni_name="sni.test")
-)
+FULL = replace(POLICY, legacy_token_mount=True, authority_ca=PEM, token_endpoint=replace(ENDPOINT, sni_name="sni.test"))
 
 
 def others(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -57,7 +55,7 @@ def has_token(container: dict[str, Any]) -> bool:
 
 def is_proxy_only(document: dict[str, Any]) -> bool:
     """Say whether the sidecar is there and alone has the identity."""
-    return FOUR <= set(variables(named(document, "azwi-proxy"))) and not any(
+    return FOUR.issubset(variables(named(document, "azwi-proxy"))) and not any(
         FOUR & set(variables(each)) or has_token(each) for each in others(document)
     )
 
@@ -66,9 +64,9 @@ def is_proxy_only(document: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("mode", [{}, ENV], ids=["redirect", "env"])
 def test_the_sidecar_alone_has_the_identity(mode: dict[str, str], policy: Policy) -> None:
     """With init containers, a custom token endpoint, a private authority and the legacy mount."""
-    more = {"legacy_token_mount": True, "authority_ca": PEM, "token_endpoint": FULL.token_endpoint}
+    version = policy.server_version
     document = pod(APP, annotations={**ONLY, **mode, **BINDING}, initContainers=[SETUP])
-    after = mutate(document, account(), replace(policy, **more))
+    after = mutate(document, account(), replace(FULL, server_version=version))
     sidecar = named(after, "azwi-proxy")
     assert set(variables(sidecar)) - {"IDENTITY_HEADER"} == FOUR | ENDPOINTS | {"WISP_AUTHORITY_CA_DATA"}
     assert [each["mountPath"] for each in sidecar["volumeMounts"]] == [MOUNT]
@@ -120,7 +118,9 @@ def test_the_default_is_for_pods_with_a_sidecar() -> None:
 def test_an_annotation_that_refuses_the_sidecar_contradicts() -> None:
     """Neither is obeyed: the application would have no identity at all, or one that it was not to have."""
     document = pod(annotations={**ONLY, "inject-proxy-sidecar": "false"})
-    with pytest.raises(PodError, match="inject-proxy-only asks for the sidecar, and .*inject-proxy-sidecar refuses it"):
+    with pytest.raises(
+        PodError, match=r"inject-proxy-only asks for the sidecar, and .*inject-proxy-sidecar refuses it"
+    ):
         mutate(document, account(), POLICY)
 
 
@@ -135,10 +135,17 @@ def test_a_pod_that_can_have_no_sidecar_is_refused(spec: dict[str, Any]) -> None
 @pytest.mark.parametrize("mode", [{}, ENV], ids=["redirect", "env"])
 def test_what_an_earlier_mutation_gave_is_taken_away(mode: dict[str, str]) -> None:
     """Of every container but the sidecar, old and new mount alike; what is the user's own stays, and its order."""
-    own = [{"name": "A", "value": "1"}, {"name": "AZURE_CLIENT_ID", "valueFrom": {"fieldRef": {}}}]
+    own: list[dict[str, Any]] = [
+        {"name": "A", "value": "1"},
+        {"name": "AZURE_CLIENT_ID", "valueFrom": {"fieldRef": {}}},
+    ]
     data = {"name": "data", "mountPath": "/data"}
-    app = {**APP, "env": own, "volumeMounts": [data]}
-    before = pod(app, annotations={**BINDING, **mode}, initContainers=[SETUP], volumes=[{"name": "data"}])
+    before = pod(
+        {**APP, "env": own, "volumeMounts": [data]},
+        annotations={**BINDING, **mode},
+        initContainers=[SETUP],
+        volumes=[{"name": "data"}],
+    )
     policy = replace(FULL, token_endpoint=replace(ENDPOINT, ca=InlineCA(PEM)))
     once = mutate(before, account(), policy)
     assert has_token(named(once, "app"))

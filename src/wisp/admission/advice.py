@@ -45,7 +45,7 @@ OTHER_SIDECAR = "the pod has a container azwi-proxy of its own: left as it is bu
 MOUNTED = "the container {} mounts something of its own at {}: the token is not there"
 NO_BOOLEAN = "inject-proxy-only is {}, which is not a boolean: taken for true"
 GOES_PAST = "the container {} sets AZURE_FEDERATED_TOKEN_FILE itself: Azure SDKs go past the sidecar"
-TOKEN_IN_BOTH = "the application has the endpoint's token, too: SDKs that send it to Entra fail; use inject-proxy-only"
+NOT_ONLY = "the application has the endpoint's token, too: SDKs that send it to Entra fail; use inject-proxy-only"
 TOLD_OTHERWISE = "the container {} sets IDENTITY_ENDPOINT itself: it does not ask the sidecar"
 PROXIED = "the container {} sets a proxy: have NO_PROXY name 127.0.0.1, where the sidecar is"
 
@@ -120,9 +120,9 @@ def _of_skipping(about: _About) -> Iterator[str]:
     known = {*about.pod.named, *((names.SIDECAR, names.REDIRECT) if about.wanted.sidecar else ())}
     for name in sorted(skipped - known):
         yield _say(UNKNOWN_SKIPPED, name)
-    if about.pod.named and all(each.get("name") in skipped for each in (*about.pod.own, *about.pod.own_init)):
-        if not _leaves_application_alone(about.wanted.sidecar):
-            yield ALL_SKIPPED
+    all_skipped = all(each.get("name") in skipped for each in (*about.pod.own, *about.pod.own_init))
+    if about.pod.named and all_skipped and not _leaves_application_alone(about.wanted.sidecar):
+        yield ALL_SKIPPED
     if names.SIDECAR in skipped and about.wanted.sidecar is not None:
         yield SIDECAR_SKIPPED
 
@@ -198,9 +198,9 @@ def _of_sidecar(about: _About) -> Iterator[str]:
             yield NEVER_ENDS
         if pod.own_init:
             yield NO_INIT
-    if about.wanted.endpoint is not None and not sidecar.has_identity_alone:
-        if names.PROXY_ONLY not in pod.annotations:
-            yield TOKEN_IN_BOTH
+    has_chosen = sidecar.has_identity_alone or names.PROXY_ONLY in pod.annotations
+    if about.wanted.endpoint is not None and not has_chosen:
+        yield NOT_ONLY
     if sidecar.port < 1024:
         yield _say(LOW_PORT, sidecar.port)
     yield from _of_neighbours(about, sidecar)

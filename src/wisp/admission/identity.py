@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from wisp.admission import names
-from wisp.admission.contract import ConfigMapCA, InlineCA, Policy, TokenEndpoint, TrustBundleCA
+from wisp.admission.contract import ConfigMapCA, InlineCA, Policy, Requirement, TokenEndpoint, TrustBundleCA
 from wisp.admission.pod import Pod
 from wisp.admission.shape import Object, objects_in
 from wisp.admission.wanted import Mode, Sidecar, Wanted
@@ -128,13 +128,20 @@ def _ca_source(endpoint: TokenEndpoint) -> Object | None:
         case ConfigMapCA(name):
             items = [{"key": names.CA_KEY, "path": names.CA_PATH}]
             return {"configMap": {"name": name, "items": items, "optional": False}}
-        case TrustBundleCA(signer_name, labels):
+        case TrustBundleCA(signer_name, labels, requirements):
             # An empty selector means every bundle of the signer's, a missing one means none.
-            selector = {"matchLabels": dict(labels)} if labels else {}
+            selector: Object = {"matchLabels": dict(labels)} if labels else {}
+            if requirements:
+                selector["matchExpressions"] = [_expression(each) for each in requirements]
             bundle = {"signerName": signer_name, "labelSelector": selector, "path": names.CA_PATH, "optional": False}
             return {"clusterTrustBundle": bundle}
         case _:
             return None
+
+
+def _expression(requirement: Requirement) -> Object:
+    values = {"values": list(requirement.values)} if requirement.values else {}
+    return {"key": requirement.key, "operator": requirement.operator, **values}
 
 
 def _volume_name(pod: Pod, prefix: str) -> str:
