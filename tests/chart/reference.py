@@ -1,4 +1,4 @@
-"""azure-workload-identity v1.6.0 as it is published: its Go module, fetched by `go mod download` and never copied here."""
+"""azure-workload-identity v1.6.0 as it is published: its Go module, from `go mod download`; nothing is copied here."""
 
 import functools
 import json
@@ -19,7 +19,7 @@ _FLAG = re.compile(r'flag\.\w+Var\(&\w+, "([^"]+)"')
 
 @functools.cache
 def module() -> Path:
-    """Return the folder of its source, in Go's module cache; raise AssertionError with what go says where that fails."""
+    """Return the folder of its source in Go's module cache; raise AssertionError with what go says where that fails."""
     command = ["go", "mod", "download", "-json", _MODULE]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=300, env={**os.environ, "GOFLAGS": "-modcacherw"}
