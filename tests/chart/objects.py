@@ -38,7 +38,7 @@ def container(text: str) -> dict[str, Any]:
 
 
 def policy(text: str, folder: Path) -> Policy:
-    """Return the policy that the webhook makes of its arguments and variables; `folder` has files for those it names."""
+    """Return the policy that the webhook makes of its arguments and variables; `folder` is for the files they name."""
     authority = folder / "ca.crt"
     authority.write_text(PEM)
     _, *arguments = (each.replace("/authority/ca.crt", str(authority)) for each in container(text)["args"])
