@@ -26,7 +26,10 @@ REFUSED = {
     "quantity that is none": (["proxy.resources.limits.memory=much"], "/proxy/resources/limits/memory"),
     "custom endpoint without audience": (["customTokenEndpoint.annotationSuffix=a"], "/customTokenEndpoint/audience"),
     "custom endpoint without suffix": (["customTokenEndpoint.audience=a"], "/customTokenEndpoint/audience"),
-    "pods that would wait for themselves": ([r"podLabels.azure\.workload\.identity/use=yes"], "propertyName"),
+    "pods that would wait for themselves": (
+        [r"podLabels.azure\.workload\.identity/use=yes"],
+        "podLabels has azure.workload.identity/use",
+    ),
     "quantity below nothing": (["proxy.resources.requests.cpu=-1"], "/proxy/resources/requests/cpu"),
     "suffix that is none": (
         ["customTokenEndpoint.annotationSuffix=a b", "customTokenEndpoint.audience=a"],

@@ -270,6 +270,13 @@ def test_every_flag_of_its_webhook_is_documented() -> None:
     assert [each for each in sorted(reference.flags()) if f"`--{each}`" not in documented] == []
 
 
+def test_a_tenant_by_its_domain(tmp_path: Path) -> None:
+    """Entra takes either, and so does the command."""
+    (tmp_path / "values.yaml").write_text("azureTenantID: contoso.onmicrosoft.com\n")
+    done = template("--values", str(tmp_path / "values.yaml"))
+    assert policy(done.stdout, tmp_path).tenant_id == "contoso.onmicrosoft.com"
+
+
 def test_a_variable_from_an_object(tmp_path: Path) -> None:
     """Its value is not known to the chart, which leaves the setting to it."""
     source = {"configMapKeyRef": {"name": "settings", "key": "tenant"}}

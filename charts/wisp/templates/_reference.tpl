@@ -65,6 +65,9 @@
 {{- fail (printf "metricsBackend is %q, but metrics are served for prometheus only: remove metricsBackend" .) }}
 {{- end }}
 {{- end }}
+{{- if hasKey (default dict .Values.podLabels) "azure.workload.identity/use" }}
+{{- fail "podLabels has azure.workload.identity/use, with which the webhook's own pods would wait for the webhook: remove it" }}
+{{- end }}
 {{- range .Values.extraEnv }}
 {{- include "wisp.checkVariable" .name }}
 {{- end }}
