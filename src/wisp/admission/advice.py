@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from wisp.admission import names
+from wisp.admission import keys, names
 from wisp.admission.contract import Policy
 from wisp.admission.pod import Pod
 from wisp.admission.shape import Object
 from wisp.admission.sidecar import is_native
 from wisp.admission.wanted import Mode, Sidecar, Wanted, wants_sidecar
+from wisp.admission.windows import may_be_windows
 from wisp.azure import is_guid, is_tenant
 
 _is_guid = lru_cache(maxsize=1024)(is_guid)  # a cluster has as many as it has identities
@@ -44,6 +45,7 @@ OTHER_SIDECAR = "the pod has a container azwi-proxy of its own: left as it is bu
 MOUNTED = "the container {} mounts something of its own at {}: the token is not there"
 TOLD_OTHERWISE = "the container {} sets IDENTITY_ENDPOINT itself: it does not ask the sidecar"
 PROXIED = "the container {} sets a proxy: have NO_PROXY name 127.0.0.1, where the sidecar is"
+MAY_BE_WINDOWS = "the pod may run on Windows nodes, where there is no sidecar: require kubernetes.io/os=linux"
 
 
 class _About(NamedTuple):
@@ -59,22 +61,31 @@ def advice(pod: Pod, account: Object, wanted: Wanted, policy: Policy) -> tuple[s
     """Return the warnings about a pod; `account` is the metadata of its service account, found to be in order."""
     about = _About(pod, account, wanted, policy)
     found = [
-        warning for each in (_of_account, _of_skipping, _of_annotations, _of_containers) for warning in each(about)
+        warning
+        for each in (_of_account, _of_keys, _of_skipping, _of_annotations, _of_containers)
+        for warning in each(about)
     ]
     if wanted.sidecar is not None:
         found += _of_sidecar(about)
     return _bounded(found)
 
 
-def advice_unlabelled(account: Object) -> tuple[str, ...]:
-    """Return the warnings about a pod without the label that runs as `account`, a ServiceAccount."""
+def advice_unlabelled(pod: Object, account: Object) -> tuple[str, ...]:
+    """Return the warnings about a pod without the label that runs as `account`, a ServiceAccount.
+
+    Nothing of either has been checked.
+    """
     metadata = account.get("metadata")
-    if type(metadata) is not dict:
-        return ()
-    labels, annotations = metadata.get("labels"), metadata.get("annotations")
-    labelled = type(labels) is dict and labels.get(names.USE) == "true"
-    annotated = type(annotations) is dict and bool(annotations.get(names.CLIENT_ID))
-    return (_say(NOT_LABELLED, metadata.get("name")),) if labelled or annotated else ()
+    found = [_say(*each) for each in (*keys.of_pod(pod.get("metadata")), *keys.of_unlabelled(pod.get("metadata")))]
+    labelled = keys.text_map(metadata, "labels").get(names.USE) == "true"
+    if labelled or keys.text_map(metadata, "annotations").get(names.CLIENT_ID):
+        found.append(_say(NOT_LABELLED, metadata.get("name") if type(metadata) is dict else None))
+    return _bounded(found)
+
+
+def advice_unused(account: Object) -> tuple[str, ...]:
+    """Return the warnings about a ServiceAccount that no pod here runs as."""
+    return _bounded([_say(*each) for each in keys.of_account(account.get("metadata"))])
 
 
 def _bounded(warnings: list[str]) -> tuple[str, ...]:
@@ -111,6 +122,13 @@ def _of_account(about: _About) -> Iterator[str]:
         yield BOTH
 
 
+def _of_keys(about: _About) -> Iterator[str]:
+    """Warn of labels and annotations that are in the wrong place, or spelled wrongly."""
+    metadata = {"labels": about.pod.labels, "annotations": about.pod.annotations}
+    for misuse in (*keys.of_pod(metadata), *keys.of_account(about.account)):
+        yield _say(*misuse)
+
+
 def _of_skipping(about: _About) -> Iterator[str]:
     skipped = about.wanted.skipped
     known = {*about.pod.named, *((names.SIDECAR, names.REDIRECT) if about.wanted.sidecar else ())}
@@ -140,7 +158,8 @@ def _of_annotation(key: str, about: _About) -> Iterator[str]:
     elif key in names.ON_ACCOUNTS:
         yield _say(ON_ACCOUNT, short)
     elif not key.startswith(names.USE_ENDPOINT):
-        yield _say(UNKNOWN, short)
+        if key != names.USE and keys.intended(key) is None:  # else `_of_keys` says more
+            yield _say(UNKNOWN, short)
     elif about.pod.annotations[key].lower() == "true" and not _is_served(key, about.wanted):
         yield _say(NO_ENDPOINT, short)
 
@@ -174,6 +193,8 @@ def _of_sidecar(about: _About) -> Iterator[str]:
             yield NEVER_ENDS
         if pod.own_init:
             yield NO_INIT
+    if may_be_windows(pod.spec):
+        yield MAY_BE_WINDOWS
     if sidecar.port < 1024:
         yield _say(LOW_PORT, sidecar.port)
     yield from _of_neighbours(about, sidecar)
