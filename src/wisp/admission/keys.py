@@ -19,8 +19,8 @@ Misuse: TypeAlias = tuple[str, ...]
 LABEL_VALUE = 'the label azure.workload.identity/use is {}: only "true" counts, so nothing is injected'
 LABEL_AS_ANNOTATION = "the annotation {} has no effect: azure.workload.identity/use is a label of the pod"
 ANNOTATION_AS_LABEL = "the label {} has no effect: it is an annotation of the {}"
-SIMILAR_LABEL = "the label {} has no effect: did you mean azure.workload.identity/use?"
-SIMILAR_ANNOTATION = "the annotation {} has no effect: did you mean {}?"
+SIMILAR_LABEL = "the label {} is misspelled: write azure.workload.identity/use"
+SIMILAR_ANNOTATION = "the annotation {} is misspelled: write azure.workload.identity/{}"
 NO_LABEL = "the annotation {} has no effect: the pod has no label azure.workload.identity/use"
 UNKNOWN_LABEL = "the label {} is unknown and has no effect"
 ON_POD = "the annotation {} belongs on the pod: it has no effect on the service account"
@@ -56,6 +56,11 @@ def intended(key: str) -> str | None:
     if "azure" in head and ("workload" in head or "identity" in head) and _flat(tail) in _BY_SUFFIX:
         return _BY_SUFFIX[_flat(tail)]
     return next((_BY_FLAT[each] for each in get_close_matches(_flat(lowered), _BY_FLAT, 1, _CUTOFF)), None)
+
+
+def meaning(key: str) -> str | None:
+    """Return the label or annotation that `key` is, or is a misspelling of; None if it is neither."""
+    return key if key in _KNOWN or key.startswith(names.USE_ENDPOINT) else intended(key)
 
 
 def concerns(key: str) -> bool:
@@ -136,11 +141,11 @@ def of_account(metadata: object) -> Iterator[Misuse]:
 
 def of_label(key: str) -> Iterator[Misuse]:
     """Yield what is wrong with a label, which is not `use`."""
-    meant = key if key in _KNOWN or key.startswith(names.USE_ENDPOINT) else intended(key)
+    meant = meaning(key)
     if meant == names.USE:
         yield SIMILAR_LABEL, key
     elif meant is not None:
-        yield ANNOTATION_AS_LABEL, _short(key), "service account" if meant in _ACCOUNTS_ONLY else "pod"
+        yield ANNOTATION_AS_LABEL, _short(key), home_of(meant)
     elif key.startswith(names.PREFIX):
         yield UNKNOWN_LABEL, _short(key)
 
@@ -151,12 +156,12 @@ def of_similar_annotation(key: str) -> Iterator[Misuse]:
     if meant == names.USE:
         yield LABEL_AS_ANNOTATION, key
     elif meant is not None:
-        yield SIMILAR_ANNOTATION, key, meant if len(key) < 32 else _short(meant)
+        yield SIMILAR_ANNOTATION, key, _short(meant)
 
 
 def home_of(key: str) -> str:
     """Return where an annotation belongs, "pod" or "service account"."""
-    return "service account" if (intended(key) or key) in _ACCOUNTS_ONLY else "pod"
+    return "service account" if key in _ACCOUNTS_ONLY else "pod"
 
 
 def _short(key: str) -> str:

@@ -7,7 +7,7 @@ cannot be injected; as a warning where the label or annotation has no effect.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from wisp.admission.keys import check_texts, concerns, declines, home_of, intended, of_label, text_map
+from wisp.admission.keys import check_texts, concerns, declines, home_of, meaning, text_map
 from wisp.admission.names import USE
 from wisp.admission.shape import PodError
 from wisp.admission.workloads import Carrier, Owner, Place, carrier_at, places
@@ -94,8 +94,7 @@ def _of_labels(place: Place, context: _Context, *, is_own: bool) -> Iterator[Fin
         yield from _of_use(place, context, is_own=is_own)
     for key in filter(_concerns, place.content):
         if key != USE:
-            for text, *about in of_label(key):
-                yield _warning(place, text.format(*about), _advice(key, context))
+            yield _warning(place, f"the label {key} has no effect here", _advice(key, context))
 
 
 def _of_use(place: Place, context: _Context, *, is_own: bool) -> Iterator[Finding]:
@@ -104,7 +103,7 @@ def _of_use(place: Place, context: _Context, *, is_own: bool) -> Iterator[Findin
         return
     elif owner.is_policy:
         yield _warning(
-            place, f"{owner.kind} describes other objects: nothing in it is injected", "inject those objects"
+            place, f"a {owner.kind} describes other objects: nothing in it is injected", "inject those objects"
         )
     elif owner.kind in ("Kustomization", "Component") and owner.group == "kustomize.config.k8s.io":
         remedy = "inject what it makes: kustomize build DIRECTORY | wisp inject -f -"
@@ -145,11 +144,10 @@ def _of_annotations(place: Place, context: _Context, *, is_own: bool) -> Iterato
     owner = place.owner
     lost = owner.kind not in _COPIED.get(owner.group, ()) and (is_own or not owner.is_custom)
     for key in filter(_concerns, place.content):
-        meant = intended(key) or key
-        if meant == USE:
+        if meaning(key) == USE:
             yield _warning(place, f"the annotation {key} has no effect: it is a label", _advice(USE, context))
         elif lost and not _is_on_pods(key, context):
-            yield _warning(place, f"the annotation {key} has no effect here", _advice(meant, context))
+            yield _warning(place, f"the annotation {key} has no effect here", _advice(key, context))
 
 
 def _is_on_pods(key: str, context: _Context) -> bool:
@@ -175,7 +173,9 @@ def _warning(place: Place, problem: str, remedy: str) -> Finding:
 
 def _advice(key: str, context: _Context) -> str:
     """Return where a label or annotation belongs."""
-    meant = intended(key) or key
+    meant = meaning(key)
+    if meant is None:
+        return "remove it, for it is unknown everywhere"
     kind = "labels" if meant == USE else "annotations"
     if meant != USE and home_of(meant) == "service account":
         return f"put {meant} under the annotations of the service account"

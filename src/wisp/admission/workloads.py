@@ -21,6 +21,25 @@ _ACCOUNT_OUTSIDE = frozenset({"flink.apache.org", "sparkoperator.k8s.io"})
 """API groups whose objects name the pods' service account beside or above the template, as `serviceAccount`."""
 _POLICIES = frozenset({"apiextensions.k8s.io", "kyverno.io", "policies.kyverno.io"})
 """API groups whose objects describe other objects, as patterns and schemas."""
+_KUBERNETES = frozenset(
+    {
+        "admissionregistration",
+        "apiextensions",
+        "apiregistration",
+        "certificates",
+        "coordination",
+        "discovery",
+        "events",
+        "flowcontrol.apiserver",
+        "networking",
+        "node",
+        "rbac.authorization",
+        "resource",
+        "scheduling",
+        "storage",
+    }
+)
+"""API groups of Kubernetes itself that end in .k8s.io; others that do are projects of its community."""
 _NOT_CONFIGURATION = frozenset({"managedFields", "status"})
 """What the cluster writes into objects, not their authors."""
 _RECORDS = frozenset({"ControllerRevision"})
@@ -47,7 +66,7 @@ class Owner(NamedTuple):
     @property
     def is_custom(self) -> bool:
         """Whether its kind is not one of Kubernetes' own, so that nothing is known about its fields."""
-        return not self.kind or ("." in self.group and not self.group.endswith(".k8s.io"))
+        return not self.kind or ("." in self.group and self.group.removesuffix(".k8s.io") not in _KUBERNETES)
 
     @property
     def is_policy(self) -> bool:
