@@ -129,7 +129,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "client id as the Deployment's label": (
         with_metadata(workload(), labels={f"{PREFIX}client-id": "x"}),
         (
-            f"the label {PREFIX}client-id has no effect here: put {PREFIX}client-id under the annotations of the service account"
+            f"the label {PREFIX}client-id has no effect here: "
+            f"put {PREFIX}client-id under the annotations of the service account"
         ),
     ),
     "misspelled on the Deployment": (
