@@ -170,6 +170,13 @@ def test_a_label_that_asks_in_vain(name: str) -> None:
     assert "leave this object to the webhook" in line or "give the pod its containers" in line
 
 
+def test_a_label_beside_a_template_that_is_injected() -> None:
+    """One part of an object has a template, another has not: nothing is printed without the second."""
+    spec = {"head": template(), "workers": {"podLabels": {LABEL: "true"}}}
+    said = refused(inject(of("Cluster", "example.dev/v1", spec)))
+    assert 'Cluster "web" (document 2, /spec/workers/podLabels): the label' in said
+
+
 def test_containers_of_another_kind_are_no_template() -> None:
     """Prometheus merges `spec.containers` into its own, SidecarSet injects them: neither is a pod."""
     for kind, version in (("Prometheus", "monitoring.coreos.com/v1"), ("SidecarSet", "apps.kruise.io/v1alpha1")):

@@ -93,6 +93,45 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
             f"put {LABEL} under /spec/jobTemplate/spec/template/metadata/labels"
         ),
     ),
+    "on a JobSet's Jobs": (
+        {
+            **thing("JobSet", "jobset.x-k8s.io/v1alpha2"),
+            "spec": {
+                "replicatedJobs": [
+                    {
+                        "template": {
+                            "metadata": {"labels": USED},
+                            "spec": {"template": {"spec": {"containers": [{"name": "a"}]}}},
+                        }
+                    }
+                ]
+            },
+        },
+        (
+            f"(document 1, /spec/replicatedJobs/0/template/metadata/labels): the label {LABEL} has no effect here: "
+            f"put {LABEL} under /spec/replicatedJobs/0/template/spec/template/metadata/labels"
+        ),
+    ),
+    "beside the labels": (
+        with_metadata(workload(), **USED),
+        f'Deployment "web" (document 1, /metadata): the label {LABEL} has no effect here: {TO_TEMPLATE}',
+    ),
+    "annotated on a CronJob's Jobs": (
+        {
+            **thing("CronJob", "batch/v1"),
+            "spec": {
+                "jobTemplate": {
+                    "metadata": {"annotations": {f"{PREFIX}inject-proxy-sidecar": "true"}},
+                    "spec": {"template": {"spec": {"containers": [{"name": "a"}]}}},
+                }
+            },
+        },
+        f"put {PREFIX}inject-proxy-sidecar under /spec/jobTemplate/spec/template/metadata/annotations",
+    ),
+    "unknown on the Deployment": (
+        with_metadata(workload(), annotations={f"{PREFIX}enabled": "true"}),
+        f"the annotation {PREFIX}enabled has no effect here: remove it, for it is unknown everywhere",
+    ),
     "on claims": (
         workload("StatefulSet", volumeClaimTemplates=[{"metadata": {"name": "data", "labels": USED}}]),
         f'StatefulSet "web" (document 1, /spec/volumeClaimTemplates/0/metadata/labels): the label {LABEL} has no',
@@ -181,6 +220,15 @@ def test_a_mistake(name: str) -> None:
             id="annotated on both",
         ),
         pytest.param([with_metadata(workload(), labels={LABEL: "false"})], id="not wanted"),
+        pytest.param(
+            [
+                {
+                    **thing("Grafana", "grafana.integreatly.org/v1beta1"),
+                    "spec": {"deployment": {"metadata": {"labels": USED}, "spec": workload(labels=USED)["spec"]}},
+                }
+            ],
+            id="on both, within a custom resource",
+        ),
         pytest.param([{**thing("Service"), "spec": {"selector": USED}}], id="a Service"),
         pytest.param(
             [{**thing("NetworkPolicy", "networking.k8s.io/v1"), "spec": {"podSelector": {"matchLabels": USED}}}],

@@ -35,18 +35,52 @@ class Finding(NamedTuple):
     is_error: bool
 
 
-class _Context(NamedTuple):
-    """What a finding depends on besides its place."""
+class _Subject(NamedTuple):
+    """A place with labels or annotations of this project, and the templates of the same object."""
 
+    place: Place
     templates: list[Carrier]
-    """Those of the same object."""
     every: bool
     """Whether templates without the label are injected, too."""
 
     @property
-    def is_served(self) -> bool:
-        """Whether one of the object's templates is injected."""
-        return any(self.every or each.is_labelled for each in self.templates)
+    def name(self) -> str:
+        """The name of the map in what holds it, such as `podLabels`."""
+        return self.place.path.rpartition("/")[2].lower()
+
+    @property
+    def metadata_of(self) -> str | None:
+        """The path of what this is the metadata of; None if it is no metadata."""
+        parent = self.place.path.rpartition("/")[0]
+        return parent.removesuffix("/metadata") if parent.endswith("/metadata") else None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the metadata of the object itself."""
+        return self.metadata_of == self.place.owner.path
+
+    @property
+    def below(self) -> list[Carrier]:
+        """The templates in what this is the metadata of, as a Deployment is of one."""
+        around = self.metadata_of
+        return [] if around is None else [each for each in self.templates if each.path.startswith(f"{around}/")]
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether the controller of the object is known to copy this to its pods."""
+        return self.is_own and self.place.owner.kind in _COPIED.get(self.place.owner.group, ())
+
+    def serves(self, templates: list[Carrier]) -> bool:
+        """Say whether one of these templates is injected."""
+        return any(self.every or each.is_labelled for each in templates)
+
+    def warning(self, problem: str, remedy: str) -> Finding:
+        """Return a finding about something without effect."""
+        return Finding(self.place.owner, self.place.path, problem, remedy, is_error=False)
+
+    def error(self, problem: str, remedy: str) -> Finding:
+        """Return a finding about something that is asked for and cannot be done."""
+        return Finding(self.place.owner, self.place.path, problem, remedy, is_error=True)
 
 
 def findings(document: object, *, every: bool = False) -> Iterator[Finding]:
@@ -59,119 +93,114 @@ def findings(document: object, *, every: bool = False) -> Iterator[Finding]:
     metadata_of_pods = {f"{each.path}/metadata" for each in found if each.is_template}
     for place in found:
         if place.path.rpartition("/")[0] not in metadata_of_pods and any(map(_concerns, place.content)):
-            yield from _of_place(place, _Context(templates.get(place.owner.path, []), every))
+            yield from _of_place(_Subject(place, templates.get(place.owner.path, []), every))
 
 
 def _concerns(key: object) -> bool:
     return type(key) is str and concerns(key)
 
 
-def _of_place(place: Place, context: _Context) -> Iterator[Finding]:
-    parent, _, name = place.path.rpartition("/")
-    is_own = parent == f"{place.owner.path}/metadata"
+def _of_place(subject: _Subject) -> Iterator[Finding]:
+    place = subject.place
     if any(step.lower().endswith("selector") or step == "matchLabels" for step in place.path.split("/")):
-        yield from _of_selector(place, context)
+        yield from _of_selector(subject)
     elif (wrong := _wrong_type(place)) is not None:
-        yield wrong
-    elif is_own and place.owner.kind == "ServiceAccount":
+        yield subject.error(wrong.problem, wrong.remedy)
+    elif subject.is_own and place.owner.kind == "ServiceAccount":
         return  # what is wrong with it is said of the pods that run as it
-    elif name.lower().endswith("annotations"):
-        yield from _of_annotations(place, context, is_own=is_own)
-    elif name.lower().endswith("labels"):
-        yield from _of_labels(place, context, is_own=is_own)
-    elif USE in place.content:
-        yield from _of_use(place, context, is_own=False)
-
-
-def _of_selector(place: Place, context: _Context) -> Iterator[Finding]:
-    """Selectors ask for nothing; that of an object whose own pods have no label is a mistake all the same."""
-    if USE in place.content and not place.is_in_pod and context.templates and not context.is_served:
-        yield _no_effect(place, context, f"the label {USE} in a selector has no effect on the pods")
-
-
-def _of_labels(place: Place, context: _Context, *, is_own: bool) -> Iterator[Finding]:
-    if USE in place.content:
-        yield from _of_use(place, context, is_own=is_own)
-    for key in filter(_concerns, place.content):
-        if key != USE:
-            yield _warning(place, f"the label {key} has no effect here", _advice(key, context))
-
-
-def _of_use(place: Place, context: _Context, *, is_own: bool) -> Iterator[Finding]:
-    value, owner = place.content[USE], place.owner
-    if declines(value) or (context.is_served and (is_own or place.is_in_pod or not owner.is_custom)):
-        return
-    elif owner.is_policy:
-        yield _warning(
-            place, f"a {owner.kind} describes other objects: nothing in it is injected", "inject those objects"
-        )
-    elif owner.kind in ("Kustomization", "Component") and owner.group == "kustomize.config.k8s.io":
-        remedy = "inject what it makes: kustomize build DIRECTORY | wisp inject -f -"
-        yield _warning(place, f"the label {USE} is for the objects that Kustomize makes", remedy)
-    elif value != "true":
-        yield _warning(place, f'the label {USE} is "{value}": only "true" counts', f'write "true", or remove {USE}')
-    elif _asks(place, is_own=is_own):
-        yield _cannot(place, is_own=is_own)
+    elif subject.name.endswith("annotations"):
+        yield from _of_annotations(subject)
     else:
-        yield _no_effect(place, context, f"the label {USE} has no effect here")
+        if USE in place.content:
+            yield from _of_use(subject)
+        if subject.name.endswith("labels"):
+            yield from _of_other_labels(subject)
 
 
-def _asks(place: Place, *, is_own: bool) -> bool:
-    """Say whether pods come to carry a label of this place, as far as can be known."""
-    owner = place.owner
-    if place.is_in_pod or place.path == f"{owner.path}/labels":  # OpenShift's Template labels the objects in it
-        return False
-    if is_own:
-        return owner.kind == "Pod" or owner.kind in _COPIED.get(owner.group, ())
-    return owner.is_custom or place.path.endswith("/template/metadata/labels")
-
-
-def _cannot(place: Place, *, is_own: bool) -> Finding:
-    owner = place.owner
-    around = place.path.removesuffix("/metadata/labels")
-    if owner.kind == "Pod" or (place.path != around and not owner.is_custom):
-        problem = f"the label {USE} asks for an identity, but there is no list {around}/spec/containers"
-        return Finding(owner, place.path, problem, "give the pod its containers", is_error=True)
-    if is_own:
-        problem = f"pods get the label {USE} from the {owner.kind}, which has no template of pods to inject into"
-    else:
-        problem = f"the label {USE} asks for an identity, but it is on no template of pods with containers"
-    return Finding(owner, place.path, problem, _WEBHOOK, is_error=True)
-
-
-def _of_annotations(place: Place, context: _Context, *, is_own: bool) -> Iterator[Finding]:
-    """Find annotations without effect; controllers may well put others than their object's own on pods."""
-    owner = place.owner
-    lost = owner.kind not in _COPIED.get(owner.group, ()) and (is_own or not owner.is_custom)
-    for key in filter(_concerns, place.content):
-        if meaning(key) == USE:
-            yield _warning(place, f"the annotation {key} has no effect: it is a label", _advice(USE, context))
-        elif lost and not _is_on_pods(key, context):
-            yield _warning(place, f"the annotation {key} has no effect here", _advice(key, context))
-
-
-def _is_on_pods(key: str, context: _Context) -> bool:
-    """Say whether an object's templates have the annotation as well, as charts write it that annotate everything."""
-    return any(key in text_map(each.pod.get("metadata"), "annotations") for each in context.templates)
-
-
-def _wrong_type(place: Place) -> Finding | None:
+def _wrong_type(place: Place) -> PodError | None:
     try:
         check_texts(place.content, place.path)
     except PodError as error:
-        return Finding(place.owner, place.path, error.problem, error.remedy, is_error=True)
+        return error
     return None
 
 
-def _no_effect(place: Place, context: _Context, problem: str) -> Finding:
-    return _warning(place, problem, _advice(USE, context))
+def _of_selector(subject: _Subject) -> Iterator[Finding]:
+    """Selectors ask for nothing; that of an object whose own pods have no label is a mistake all the same."""
+    templates, place = subject.templates, subject.place
+    if USE in place.content and not place.is_in_pod and templates and not subject.serves(templates):
+        yield subject.warning(f"the label {USE} in a selector has no effect on the pods", _advice(USE, subject))
 
 
-def _warning(place: Place, problem: str, remedy: str) -> Finding:
-    return Finding(place.owner, place.path, problem, remedy, is_error=False)
+def _of_other_labels(subject: _Subject) -> Iterator[Finding]:
+    for key in filter(_concerns, subject.place.content):
+        if key != USE:
+            yield subject.warning(f"the label {key} has no effect here", _advice(key, subject))
 
 
-def _advice(key: str, context: _Context) -> str:
+def _of_use(subject: _Subject) -> Iterator[Finding]:
+    owner, value = subject.place.owner, subject.place.content[USE]
+    if declines(value) or _is_needless(subject):
+        return
+    if owner.is_policy:
+        problem = f"a {owner.kind} describes other objects: nothing in it is injected"
+        yield subject.warning(problem, "inject the objects themselves")
+    elif owner.group == "kustomize.config.k8s.io":
+        remedy = "inject what it makes: kustomize build DIRECTORY | wisp inject -f -"
+        yield subject.warning(f"the label {USE} is for the objects that Kustomize makes", remedy)
+    elif value != "true":
+        yield subject.warning(f'the label {USE} is "{value}": only "true" counts', f'write "true", or remove {USE}')
+    elif _is_asking(subject):
+        yield _unserved(subject)
+    else:
+        yield subject.warning(f"the label {USE} has no effect here", _advice(USE, subject))
+
+
+def _is_needless(subject: _Subject) -> bool:
+    """Say whether the pods have the label as well, so that it is no mistake that it is here too."""
+    if subject.place.is_in_pod or not subject.place.owner.is_custom:
+        return subject.serves(subject.templates)
+    return subject.serves(subject.below)
+
+
+def _is_asking(subject: _Subject) -> bool:
+    """Say whether pods come to carry a label of this place, as far as can be known."""
+    place = subject.place
+    if subject.is_own:
+        return place.owner.kind == "Pod" or subject.is_copied
+    if place.is_in_pod or subject.below or place.path == f"{place.owner.path}/labels":
+        return False  # the last are OpenShift's: a Template labels the objects in it
+    return place.owner.is_custom or place.path.endswith("/template/metadata/labels")
+
+
+def _unserved(subject: _Subject) -> Finding:
+    owner, around = subject.place.owner, subject.metadata_of
+    if around is not None and (owner.kind == "Pod" or not owner.is_custom):
+        problem = f"the label {USE} asks for an identity, but there is no list {around}/spec/containers"
+        return subject.error(problem, "give the pod its containers")
+    if subject.is_copied:
+        problem = f"pods get the label {USE} from the {owner.kind}, which has no labelled template to inject into"
+    else:
+        problem = f"the label {USE} asks for an identity, but it is on no template of pods with containers"
+    return subject.error(problem, _WEBHOOK)
+
+
+def _of_annotations(subject: _Subject) -> Iterator[Finding]:
+    """Find annotations without effect; controllers may well put others than their object's own on pods."""
+    lost = not subject.is_copied and (subject.is_own or bool(subject.below) or not subject.place.owner.is_custom)
+    for key in filter(_concerns, subject.place.content):
+        if meaning(key) == USE:
+            yield subject.warning(f"the annotation {key} has no effect: it is a label", _advice(USE, subject))
+        elif lost and not _is_on_pods(key, subject):
+            yield subject.warning(f"the annotation {key} has no effect here", _advice(key, subject))
+
+
+def _is_on_pods(key: str, subject: _Subject) -> bool:
+    """Say whether an object's templates have the annotation as well, as charts write it that annotate everything."""
+    return any(key in text_map(each.pod.get("metadata"), "annotations") for each in subject.templates)
+
+
+def _advice(key: str, subject: _Subject) -> str:
     """Return where a label or annotation belongs."""
     meant = meaning(key)
     if meant is None:
@@ -179,6 +208,6 @@ def _advice(key: str, context: _Context) -> str:
     kind = "labels" if meant == USE else "annotations"
     if meant != USE and home_of(meant) == "service account":
         return f"put {meant} under the annotations of the service account"
-    if not context.templates:
-        return f"put {meant} under the {kind} of the pods"
-    return f"put {meant} under {context.templates[0].path}/metadata/{kind}"
+    templates = subject.below or subject.templates
+    where = f"{templates[0].path}/metadata/{kind}" if templates else f"the {kind} of the pods"
+    return f"put {meant} under {where}"

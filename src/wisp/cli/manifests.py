@@ -30,7 +30,9 @@ _MOST = 1_000_000
 _WHOLE = 1e21
 """From here on Go's JSON writes whole numbers with an exponent."""
 _RENDER = "correct it; if it is a chart's template, render it first: helm template CHART | wisp inject -f -"
-_START, _SPACE = re.compile(r"\ufeff?[ \t\r\n]*"), re.compile(r"[ \t\r\n]*")
+_SPACE = re.compile(r"[ \t\r\n]*")
+_MARKS = re.compile(r"^\ufeff", re.MULTILINE)
+"""Byte order marks: one may begin each document (YAML 1.2.2 §5.2), as where files are put together."""
 _HEAD = re.compile(r"\A((?:[ \t]*(?:#.*)?\r?\n)*)(?:%.*\n)*---(?:[ \t]*\r?\n|[ \t]+|\Z)")
 """Comments, directives and the mark that a document begins with."""
 
@@ -75,6 +77,7 @@ def documents(text: str, source: str) -> Iterator[Document]:
     None of them holds itself or is too large when references are written out. Raise ManifestError naming `source`,
     line and column.
     """
+    text = _MARKS.sub("", text)
     found = _stream_of_json(text)
     for each in _documents(text, source) if found is None else found:
         _check_size(each, source)
@@ -126,7 +129,7 @@ def _measure(value: Any, known: dict[int, _Measure], depth: int) -> _Measure:
 def _stream_of_json(text: str) -> list[Document] | None:
     """Return what `text` is as JSON; None where it is anything else."""
     found: list[Document] = []
-    start = _START.match(text).end()  # type: ignore[union-attr]  # it matches nothing, too
+    start = _SPACE.match(text).end()  # type: ignore[union-attr]  # it matches nothing, too
     try:
         while start < len(text):
             content, end = _JSON.raw_decode(text, start)
@@ -185,7 +188,7 @@ def _told(error: yaml.YAMLError) -> str:
 
 def _between(text: str) -> str:
     """Return a document's text without the marks around it; comments before the first of them stay."""
-    text = _HEAD.sub(r"\1", text.removeprefix("\ufeff"), count=1)
+    text = _HEAD.sub(r"\1", text, count=1)
     text = re.sub(r"\n\.\.\.[ \t]*\r?\n?\s*\Z", "\n", text)
     return text if text.endswith("\n") else f"{text}\n"
 
