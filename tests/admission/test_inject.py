@@ -128,10 +128,20 @@ def test_json_is_read_again() -> None:
 
 def test_keys_are_text() -> None:
     """As for kubectl, which reads manifests into JSON."""
-    text = f"{yaml.dump(pod())}novel: {{8080: a, on: b, n: c, 2.5: d}}\n"
-    novel = {"8080": "a", "true": "b", "false": "c", "2.5": "d"}
+    text = f"{yaml.dump(pod())}novel: {{8080: a, on: b, n: c, 2.5: d, ~: e}}\n"
+    novel = {"8080": "a", "true": "b", "false": "c", "2.5": "d", "null": "e"}
     assert json.loads(inject(text, "-o", "json").printed)["novel"] == novel
     assert yaml.safe_load(inject(text).printed)["novel"] == novel
+
+
+def test_messages_are_one_line() -> None:
+    """Whatever an object is called, and whatever leads to its template."""
+    document = workload("Set\n", {"a\nb": template()}, "example.dev/v1")
+    ran = inject(json.dumps(document))
+    assert ran.status == 1
+    (line,) = ran.noted.splitlines()
+    assert r"Set\n" in line
+    assert r"/spec/a\nb" in line
 
 
 def test_all() -> None:

@@ -63,6 +63,7 @@ def meaning(key: str) -> str | None:
     return key if key in _KNOWN or key.startswith(names.USE_ENDPOINT) else intended(key)
 
 
+@lru_cache(maxsize=1024)
 def concerns(key: str) -> bool:
     """Say whether a label or annotation is one of this project's, or a misspelling of one."""
     return key.startswith(names.PREFIX) or intended(key) is not None
@@ -102,16 +103,16 @@ def check_texts(values: Mapping[str, object], path: str) -> None:
 
 def of_pod(metadata: object) -> Iterator[Misuse]:
     """Yield what is wrong with the labels of a pod, and which annotations are misspelled or labels."""
-    for key, value in text_map(metadata, "labels").items():
-        if key == names.USE:
-            if value != "true" and not declines(value):
-                yield LABEL_VALUE, f'"{value}"'
-        else:
+    labels = text_map(metadata, "labels")
+    for key in filter(concerns, labels):
+        if key != names.USE:
             yield from of_label(key)
-    for key in text_map(metadata, "annotations"):
+        elif labels[key] != "true" and not declines(labels[key]):
+            yield LABEL_VALUE, f'"{labels[key]}"'
+    for key in filter(concerns, text_map(metadata, "annotations")):
         if key == names.USE:
             yield LABEL_AS_ANNOTATION, _short(key)
-        else:
+        elif key not in _KNOWN:
             yield from of_similar_annotation(key)
 
 
@@ -124,10 +125,10 @@ def of_unlabelled(metadata: object) -> Iterator[Misuse]:
 
 def of_account(metadata: object) -> Iterator[Misuse]:
     """Yield what is wrong with the labels and annotations of a service account."""
-    for key in text_map(metadata, "labels"):
+    for key in filter(concerns, text_map(metadata, "labels")):
         if key != names.USE:  # which has no effect there either, but is often set by the guides of others
             yield from of_label(key)
-    for key in text_map(metadata, "annotations"):
+    for key in filter(concerns, text_map(metadata, "annotations")):
         if key == names.USE:
             yield LABEL_AS_ANNOTATION, _short(key)
         elif key not in names.ON_ACCOUNTS:

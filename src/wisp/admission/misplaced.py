@@ -92,12 +92,8 @@ def findings(document: object, *, every: bool = False) -> Iterator[Finding]:
             templates.setdefault(each.owner.path, []).append(carrier_at(each))
     metadata_of_pods = {f"{each.path}/metadata" for each in found if each.is_template}
     for place in found:
-        if place.path.rpartition("/")[0] not in metadata_of_pods and any(map(_concerns, place.content)):
+        if place.path.rpartition("/")[0] not in metadata_of_pods and any(map(concerns, place.content)):
             yield from _of_place(_Subject(place, templates.get(place.owner.path, []), every))
-
-
-def _concerns(key: object) -> bool:
-    return type(key) is str and concerns(key)
 
 
 def _of_place(subject: _Subject) -> Iterator[Finding]:
@@ -133,7 +129,7 @@ def _of_selector(subject: _Subject) -> Iterator[Finding]:
 
 
 def _of_other_labels(subject: _Subject) -> Iterator[Finding]:
-    for key in filter(_concerns, subject.place.content):
+    for key in filter(concerns, subject.place.content):
         if key != USE:
             yield subject.warning(f"the label {key} has no effect here", _advice(key, subject))
 
@@ -188,7 +184,7 @@ def _unserved(subject: _Subject) -> Finding:
 def _of_annotations(subject: _Subject) -> Iterator[Finding]:
     """Find annotations without effect; controllers may well put others than their object's own on pods."""
     lost = not subject.is_copied and (subject.is_own or bool(subject.below) or not subject.place.owner.is_custom)
-    for key in filter(_concerns, subject.place.content):
+    for key in filter(concerns, subject.place.content):
         if meaning(key) == USE:
             yield subject.warning(f"the annotation {key} has no effect: it is a label", _advice(USE, subject))
         elif lost and not _is_on_pods(key, subject):

@@ -36,8 +36,10 @@ def is_windows(spec: Object) -> bool:
 
 def may_be_windows(spec: Object) -> bool:
     """Say whether the pod names Windows nodes among those that it may run on, and Linux nodes too."""
-    return _ANY.intersection(*_ways(spec)) == _ANY and any(
-        _systems(each) == {_WINDOWS} or _names_windows(each) for each in _expressions(spec)
+    return (
+        "affinity" in spec
+        and _ANY.intersection(*_ways(spec)) == _ANY
+        and any(_systems(each) == {_WINDOWS} or _names_windows(each) for each in _expressions(spec))
     )
 
 

@@ -106,7 +106,8 @@ def _done(carrier: Carrier, title: str, given: _Given) -> Mutation:
 
 def _title(owner: Owner, path: str, document: Document) -> str:
     """Return what a message is about: an object, its document and the path in the document, if it is not all of it."""
-    return f"{owner.title} (document {document.place}{path and f', {path}'})"
+    title = f"{owner.title} (document {document.place}{path and f', {path}'})"
+    return title if title.isprintable() else ascii(title)  # names and keys are their author's
 
 
 def _runs_as(carrier: Carrier, given: _Given) -> AccountRef:

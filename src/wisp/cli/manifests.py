@@ -215,7 +215,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _key(key: object) -> object:
-    return json.dumps(key) if isinstance(key, bool | int | float) else key
+    return json.dumps(key) if key is None or isinstance(key, bool | int | float) else key
 
 
 def _boolean(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> bool:
