@@ -140,6 +140,22 @@ ASKING: dict[str, tuple[str, str]] = {
         of("HelmRelease", "helm.toolkit.fluxcd.io/v2", {"values": {"podLabels": {LABEL: "true"}}}),
         'HelmRelease "web" (document 2, /spec/values/podLabels)',
     ),
+    "Spark's settings": (
+        of(
+            "SparkApplication",
+            "sparkoperator.k8s.io/v1beta2",
+            {"sparkConf": {f"spark.kubernetes.driver.label.{LABEL}": "true"}},
+        ),
+        'SparkApplication "web" (document 2, /spec/sparkConf)',
+    ),
+    "Flink's settings": (
+        of(
+            "FlinkDeployment",
+            "flink.apache.org/v1beta1",
+            {"flinkConfiguration": {"kubernetes.jobmanager.labels": f"app:clicks,{LABEL}:true"}},
+        ),
+        'FlinkDeployment "web" (document 2, /spec/flinkConfiguration)',
+    ),
     "values alone": (f'podLabels:\n  {LABEL}: "true"\n', 'object "" (document 1, /podLabels)'),
     "a template without containers": (
         of("Deployment", "apps/v1", {"template": {"metadata": {"labels": {LABEL: "true"}}, "spec": {}}}),

@@ -76,7 +76,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "on a custom resource without one": (
         thing("Widget", "example.dev/v1", labels=USED),
-        f'Widget "web" (document 1, /metadata/labels): the label {LABEL} has no effect here',
+        (
+            f'Widget "web" (document 1, /metadata/labels): the label {LABEL} is not on a pod, and there is no template '
+            "of pods in this object: if its pods get the label, the webhook injects them"
+        ),
     ),
     "on a CronJob's Jobs": (
         {
@@ -115,6 +118,24 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "beside the labels": (
         with_metadata(workload(), **USED),
         f'Deployment "web" (document 1, /metadata): the label {LABEL} has no effect here: {TO_TEMPLATE}',
+    ),
+    "beside the template's labels": (
+        {
+            **workload(),
+            "spec": {"template": {"metadata": USED, "spec": {"containers": [{"name": "a"}]}}},
+        },
+        f'Deployment "web" (document 1, /spec/template/metadata): the label {LABEL} has no effect here: {TO_TEMPLATE}',
+    ),
+    "under a misspelled name": (
+        {
+            **workload(),
+            "spec": {"template": {"metadata": {"label": USED}, "spec": {"containers": [{"name": "a"}]}}},
+        },
+        f"(document 1, /spec/template/metadata/label): the label {LABEL} has no effect here: {TO_TEMPLATE}",
+    ),
+    "in the template, not in its metadata": (
+        {**workload(), "spec": {"template": {"labels": USED, "spec": {"containers": [{"name": "a"}]}}}},
+        f"(document 1, /spec/template/labels): the label {LABEL} has no effect here: {TO_TEMPLATE}",
     ),
     "annotated on a CronJob's Jobs": (
         {
@@ -253,6 +274,28 @@ def test_a_mistake(name: str) -> None:
             id="annotations in a chart's values",
         ),
         pytest.param([with_metadata(ACCOUNT, labels=USED)], id="on a service account"),
+        pytest.param(
+            [
+                {
+                    **thing("DeploymentRuntimeConfig", "pkg.crossplane.io/v1beta1"),
+                    "spec": {"serviceAccountTemplate": {"metadata": {"labels": USED}}},
+                }
+            ],
+            id="on a service account to be made",
+        ),
+        pytest.param(
+            [
+                {
+                    **thing("FlinkDeployment", "flink.apache.org/v1beta1"),
+                    "spec": {
+                        "serviceAccount": "app",
+                        "flinkConfiguration": {"kubernetes.jobmanager.labels": f"{LABEL}:true"},
+                        "podTemplate": workload(labels=USED)["spec"]["template"],
+                    },
+                }
+            ],
+            id="in the settings of a program whose template has it",
+        ),
     ],
 )
 def test_no_mistake(documents: list[dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from wisp.admission.keys import check_texts, concerns, declines, home_of, meaning, text_map
 from wisp.admission.names import USE
-from wisp.admission.shape import PodError
+from wisp.admission.shape import Object, PodError
 from wisp.admission.workloads import Carrier, Owner, Place, carrier_at, places
 
 _COPIED: dict[str, frozenset[str]] = {
@@ -90,20 +90,24 @@ def findings(document: object, *, every: bool = False) -> Iterator[Finding]:
     for each in found:
         if each.is_template:
             templates.setdefault(each.owner.path, []).append(carrier_at(each))
-    metadata_of_pods = {f"{each.path}/metadata" for each in found if each.is_template}
+    of_pods = {f"{each.path}/metadata/{key}" for each in found if each.is_template for key in ("labels", "annotations")}
     for place in found:
-        if place.path.rpartition("/")[0] not in metadata_of_pods and any(map(concerns, place.content)):
+        if place.path not in of_pods and (any(map(concerns, place.content)) or _in_text(place.content)):
             yield from _of_place(_Subject(place, templates.get(place.owner.path, []), every))
 
 
 def _of_place(subject: _Subject) -> Iterator[Finding]:
     place = subject.place
-    if any(step.lower().endswith("selector") or step == "matchLabels" for step in place.path.split("/")):
+    steps = place.path.lower().split("/")
+    if any(each.endswith("selector") or each == "matchlabels" for each in steps):
         yield from _of_selector(subject)
+    elif _in_text(place.content) and not subject.name.endswith(("labels", "annotations")):
+        if not subject.serves(subject.templates):
+            yield _unserved(subject)
     elif (wrong := _wrong_type(place)) is not None:
         yield subject.error(wrong.problem, wrong.remedy)
-    elif subject.is_own and place.owner.kind == "ServiceAccount":
-        return  # what is wrong with it is said of the pods that run as it
+    elif any("serviceaccount" in each for each in steps) or (subject.is_own and place.owner.kind == "ServiceAccount"):
+        return  # what is wrong with a service account is said of the pods that run as it
     elif subject.name.endswith("annotations"):
         yield from _of_annotations(subject)
     else:
@@ -111,6 +115,15 @@ def _of_place(subject: _Subject) -> Iterator[Finding]:
             yield from _of_use(subject)
         if subject.name.endswith("labels"):
             yield from _of_other_labels(subject)
+
+
+def _in_text(content: Object) -> bool:
+    """Say whether settings of a program ask for the label on pods: Spark has it in a key, Flink in a list of labels."""
+    return any(
+        key.endswith(f".{USE}") if value == "true" else (key.endswith("labels") and f"{USE}:true" in value)
+        for key, value in content.items()
+        if type(value) is str
+    )
 
 
 def _wrong_type(place: Place) -> PodError | None:
@@ -148,6 +161,9 @@ def _of_use(subject: _Subject) -> Iterator[Finding]:
         yield subject.warning(f'the label {USE} is "{value}": only "true" counts', f'write "true", or remove {USE}')
     elif _is_asking(subject):
         yield _unserved(subject)
+    elif subject.is_own and owner.is_custom and not subject.below:
+        problem = f"the label {USE} is not on a pod, and there is no template of pods in this object"
+        yield subject.warning(problem, "if its pods get the label, the webhook injects them")
     else:
         yield subject.warning(f"the label {USE} has no effect here", _advice(USE, subject))
 
