@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.admission.command import Ran, inject
 from tests.admission.pods import account
@@ -447,3 +449,34 @@ def test_an_annotation_of_an_account_that_is_no_string() -> None:
     assert "/metadata/annotations/azure.workload.identity/client-id is not a string" in refused(
         inject(yaml.dump(document))
     )
+
+
+_KEYS = ("metadata", "labels", "annotations", "spec", "template", "containers", "kind", "items", "selector", "status")
+_VALUES = st.sampled_from(("true", "Pod", "List", "Deployment", "ServiceAccount", "Template", "", None, True, 1, "x"))
+DOCUMENTS = st.recursive(
+    _VALUES,
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from((*_KEYS, "apiVersion", "name", "serviceAccount", LABEL, f"{PREFIX}client-id")),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(DOCUMENTS)
+def test_any_document(document: Any) -> None:
+    """It is injected, passed on or refused in words, and a second time nothing changes."""
+    text = json.dumps(document)
+    for every in ((), ("--all",)):
+        ran = inject(text, *every)
+        assert ran.status in (0, 1)
+        if ran.status == 1:
+            assert ran.printed == ""
+            assert not ran.noted.splitlines()[-1].startswith("wisp: warning")
+        else:
+            again = inject(ran.printed, *every)
+            assert (again.status, again.printed) == (0, ran.printed)
