@@ -135,6 +135,17 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         },
         f"(document 1, /spec/template/metadata/label): the label {LABEL} has no effect here: {TO_TEMPLATE}",
     ),
+    "under a misspelled name, in a pod": (
+        {**thing("Pod", label=USED), "spec": {"containers": [{"name": "a"}]}},
+        f'Pod "web" (document 1, /metadata/label): the label {LABEL} has no effect here: put {LABEL} under /metadata/',
+    ),
+    "under a misspelled name, in a custom resource": (
+        {
+            **thing("Widget", "example.dev/v1"),
+            "spec": {"podTemplate": {"metadata": {"label": USED}, "spec": {"containers": [{"name": "a"}]}}},
+        },
+        f"put {LABEL} under /spec/podTemplate/metadata/labels",
+    ),
     "in the template, not in its metadata": (
         {**workload(), "spec": {"template": {"labels": USED, "spec": {"containers": [{"name": "a"}]}}}},
         f"(document 1, /spec/template/labels): the label {LABEL} has no effect here: {TO_TEMPLATE}",
@@ -279,6 +290,18 @@ def test_a_mistake(name: str) -> None:
         pytest.param(
             [
                 {
+                    **thing("FlinkDeployment", "flink.apache.org/v1beta1", labels=USED),
+                    "spec": {
+                        "serviceAccount": "app",
+                        "podTemplate": {**thing("Pod", labels=USED), "spec": {"containers": [{"name": "app"}]}},
+                    },
+                }
+            ],
+            id="on an object with a whole pod for a template",
+        ),
+        pytest.param(
+            [
+                {
                     **thing("DeploymentRuntimeConfig", "pkg.crossplane.io/v1beta1"),
                     "spec": {"serviceAccountTemplate": {"metadata": {"labels": USED}}},
                 }
@@ -395,6 +418,12 @@ def refused(ran: Ran) -> str:
     """Return the one line that says why nothing is printed."""
     assert (ran.status, ran.printed) == (1, "")
     return ran.noted.splitlines()[-1]
+
+
+def test_a_selector_that_is_no_string() -> None:
+    """API servers reject it, too."""
+    document = workload(labels=USED, selector={"matchLabels": {LABEL: True}})
+    assert f"/spec/selector/matchLabels/{LABEL} is not a string" in refused(inject(json.dumps(document)))
 
 
 @pytest.mark.parametrize("labels", [[f"{LABEL}=true"], f"{LABEL}=true", 1, [{LABEL: "true"}]], ids=str)

@@ -5,6 +5,7 @@ cannot be injected; as a warning where the label or annotation has no effect.
 """
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import NamedTuple
 
 from wisp.admission.keys import check_texts, concerns, declines, home_of, meaning, text_map
@@ -36,10 +37,11 @@ class Finding(NamedTuple):
 
 
 class _Subject(NamedTuple):
-    """A place with labels or annotations of this project, and the templates of the same object."""
+    """A place with labels or annotations of this project, and the pods and templates around it."""
 
     place: Place
-    templates: list[Carrier]
+    inside: dict[str, list[Carrier]]
+    """The pods and templates of the document, by every path that leads to them."""
     every: bool
     """Whether templates without the label are injected, too."""
 
@@ -60,10 +62,14 @@ class _Subject(NamedTuple):
         return self.metadata_of == self.place.owner.path
 
     @property
+    def templates(self) -> list[Carrier]:
+        """The pods and templates in the same object."""
+        return self.inside.get(self.place.owner.path, [])
+
+    @property
     def below(self) -> list[Carrier]:
-        """The templates in what this is the metadata of, as a Deployment is of one."""
-        around = self.metadata_of
-        return [] if around is None else [each for each in self.templates if each.path.startswith(f"{around}/")]
+        """The pods and templates in what this is the metadata of, such as a Deployment."""
+        return [] if self.metadata_of is None else self.inside.get(self.metadata_of, [])
 
     @property
     def is_copied(self) -> bool:
@@ -86,26 +92,29 @@ class _Subject(NamedTuple):
 def findings(document: object, *, every: bool = False) -> Iterator[Finding]:
     """Yield what is to say about the labels and annotations in a document, its pods and their templates left out."""
     found = list(places(document))
-    templates: dict[str, list[Carrier]] = {}
+    inside: dict[str, list[Carrier]] = {}
     for each in found:
         if each.is_template:
-            templates.setdefault(each.owner.path, []).append(carrier_at(each))
+            carrier = carrier_at(each)
+            for path in accumulate(each.path.split("/"), "{}/{}".format):
+                inside.setdefault(path, []).append(carrier)
     of_pods = {f"{each.path}/metadata/{key}" for each in found if each.is_template for key in ("labels", "annotations")}
     for place in found:
         if place.path not in of_pods and (any(map(concerns, place.content)) or _in_text(place.content)):
-            yield from _of_place(_Subject(place, templates.get(place.owner.path, []), every))
+            yield from _of_place(_Subject(place, inside, every))
 
 
 def _of_place(subject: _Subject) -> Iterator[Finding]:
     place = subject.place
     steps = place.path.lower().split("/")
-    if any(each.endswith("selector") or each == "matchlabels" for each in steps):
+    wrong = _wrong_type(place)
+    if wrong is not None:
+        yield subject.error(wrong.problem, wrong.remedy)
+    elif any(each.endswith("selector") or each == "matchlabels" for each in steps):
         yield from _of_selector(subject)
     elif _in_text(place.content) and not subject.name.endswith(("labels", "annotations")):
         if not subject.serves(subject.templates):
             yield _unserved(subject)
-    elif (wrong := _wrong_type(place)) is not None:
-        yield subject.error(wrong.problem, wrong.remedy)
     elif any("serviceaccount" in each for each in steps) or (subject.is_own and place.owner.kind == "ServiceAccount"):
         return  # what is wrong with a service account is said of the pods that run as it
     elif subject.name.endswith("annotations"):
@@ -179,7 +188,7 @@ def _is_asking(subject: _Subject) -> bool:
     """Say whether pods come to carry a label of this place, as far as can be known."""
     place = subject.place
     if subject.is_own:
-        return place.owner.kind == "Pod" or subject.is_copied
+        return subject.is_copied or (place.owner.kind == "Pod" and not subject.below)
     if place.is_in_pod or subject.below or place.path == f"{place.owner.path}/labels":
         return False  # the last are OpenShift's: a Template labels the objects in it
     return place.owner.is_custom or place.path.endswith("/template/metadata/labels")
