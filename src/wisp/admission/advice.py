@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from wisp.admission import keys, names
+from wisp.admission import keys, names, windows
 from wisp.admission.contract import Policy
 from wisp.admission.pod import Pod
 from wisp.admission.shape import Object
 from wisp.admission.sidecar import is_native
 from wisp.admission.wanted import Mode, Sidecar, Wanted, wants_sidecar
-from wisp.admission.windows import may_be_windows
 from wisp.azure import is_guid, is_tenant
 
 _is_guid = lru_cache(maxsize=1024)(is_guid)  # a cluster has as many as it has identities
@@ -185,6 +184,8 @@ def _of_sidecar(about: _About) -> Iterator[str]:
     pod, sidecar = about.pod, about.wanted.sidecar
     if sidecar is None:
         return
+    if windows.may_be_windows(pod.spec):
+        yield MAY_BE_WINDOWS
     there = pod.named.get(names.SIDECAR)
     if there is not None and there.get("image") != about.policy.proxy_image:
         yield OTHER_SIDECAR
@@ -193,8 +194,6 @@ def _of_sidecar(about: _About) -> Iterator[str]:
             yield NEVER_ENDS
         if pod.own_init:
             yield NO_INIT
-    if may_be_windows(pod.spec):
-        yield MAY_BE_WINDOWS
     if sidecar.port < 1024:
         yield _say(LOW_PORT, sidecar.port)
     yield from _of_neighbours(about, sidecar)
