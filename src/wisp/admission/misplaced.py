@@ -202,7 +202,7 @@ def _unserved(subject: _Subject) -> Finding:
     if subject.is_copied:
         problem = f"pods get the label {USE} from the {owner.kind}, which has no labelled template to inject into"
     else:
-        problem = f"the label {USE} asks for an identity, but it is on no template of pods with containers"
+        problem = f"the label {USE} asks for an identity, but there is no pod template with containers to inject into"
     return subject.error(problem, _WEBHOOK)
 
 
@@ -225,7 +225,7 @@ def _advice(key: str, subject: _Subject) -> str:
     """Return where a label or annotation belongs."""
     meant = meaning(key)
     if meant is None:
-        return "remove it, for it is unknown everywhere"
+        return "remove it, because no such key is known"
     kind = "labels" if meant == USE else "annotations"
     if meant != USE and home_of(meant) == "service account":
         return f"put {meant} under the annotations of the service account"

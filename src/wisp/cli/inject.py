@@ -39,11 +39,13 @@ class _Given(NamedTuple):
     metavar="FILE",
     help="Manifests with service accounts, besides those among the manifests; may be given several times.",
 )
-@click.option("-n", "--namespace", default="default", show_default=True, help="Of objects that name none.")
+@click.option("-n", "--namespace", default="default", show_default=True, help="Namespace of objects that name none.")
 @click.option("--all", "every", is_flag=True, help="Inject into pods without the label, too.")
 @click.option("-o", "--output", "form", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
 @click.option(
-    "--server-version", metavar="VERSION", help="The API server's, as 1.34: from 1.32 on sidecars are native."
+    "--server-version",
+    metavar="VERSION",
+    help="Version of the API server, such as 1.34: from 1.32 on, sidecars are native.",
 )
 @policy_options
 def command(
