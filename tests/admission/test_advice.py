@@ -93,6 +93,26 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], Policy]] = {
         account(),
         POLICY,
     ),
+    "MAY_BE_WINDOWS": (
+        "may run on Windows nodes",
+        with_sidecar(
+            affinity={
+                "nodeAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": {
+                        "nodeSelectorTerms": [
+                            {
+                                "matchExpressions": [
+                                    {"key": "kubernetes.io/os", "operator": "In", "values": ["linux", "windows"]}
+                                ]
+                            }
+                        ]
+                    }
+                }
+            }
+        ),
+        account(),
+        POLICY,
+    ),
     "PROXIED": (
         "container app sets a proxy",
         with_sidecar({**APP, "env": [{"name": "HTTP_PROXY", "value": "http://x"}]}, annotations=ENV),

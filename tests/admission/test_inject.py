@@ -104,6 +104,9 @@ def test_what_is_left_alone() -> None:
         pytest.param("# whose\n\nkind: A\n---\nkind: B\n", "# whose\n\nkind: A\n---\nkind: B\n", id="comments first"),
         pytest.param("# whose\n--- # mine\nkind: A\n", "# whose\n# mine\nkind: A\n", id="comments before a mark"),
         pytest.param("\ufeffkind: A\r\n---\r\nkind: B\r\n", "kind: A\n---\nkind: B\n", id="CRLF and BOM"),
+        pytest.param("kind: A\n---\n\ufeffkind: B\n", "kind: A\n---\nkind: B\n", id="files put together"),
+        pytest.param("kind: A\n\ufeff---\nkind: B\n", "kind: A\n---\nkind: B\n", id="with marks before them"),
+        pytest.param('\ufeff{"a": 1}\n\ufeff{"b": 2}', '{"a": 1}\n---\n{"b": 2}\n', id="JSON put together"),
         pytest.param("a: |+\n  x\n\n---\nkind: B", "a: |+\n  x\n\n---\nkind: B\n", id="empty lines that are text"),
         pytest.param("%YAML 1.1\n---\nkind: A\n...\n%YAML 1.1\n---\nb: 1\n", "kind: A\n---\nb: 1\n", id="directives"),
         pytest.param('{"a": 1e3}\n{"b": [\n]}\n"c"', '{"a": 1e3}\n---\n{"b": [\n]}\n---\n"c"\n', id="JSON"),
@@ -125,10 +128,20 @@ def test_json_is_read_again() -> None:
 
 def test_keys_are_text() -> None:
     """As for kubectl, which reads manifests into JSON."""
-    text = f"{yaml.dump(pod())}novel: {{8080: a, on: b, n: c, 2.5: d}}\n"
-    novel = {"8080": "a", "true": "b", "false": "c", "2.5": "d"}
+    text = f"{yaml.dump(pod())}novel: {{8080: a, on: b, n: c, 2.5: d, ~: e}}\n"
+    novel = {"8080": "a", "true": "b", "false": "c", "2.5": "d", "null": "e"}
     assert json.loads(inject(text, "-o", "json").printed)["novel"] == novel
     assert yaml.safe_load(inject(text).printed)["novel"] == novel
+
+
+def test_messages_are_one_line() -> None:
+    """Whatever an object is called, and whatever leads to its template."""
+    document = workload("Set\n", {"a\nb": template()}, "example.dev/v1")
+    ran = inject(json.dumps(document))
+    assert ran.status == 1
+    (line,) = ran.noted.splitlines()
+    assert r"Set\n" in line
+    assert r"/spec/a\nb" in line
 
 
 def test_all() -> None:
@@ -138,7 +151,9 @@ def test_all() -> None:
     assert "AZURE_TENANT_ID" not in inject(text).printed
     ran = inject(text, "--all")
     assert "AZURE_TENANT_ID" in ran.printed
-    assert 'wisp: warning: Deployment "web" (document 1): the service account default has no' in ran.noted
+    assert (
+        'wisp: warning: Deployment "web" (document 1, /spec/template): the service account default has no' in ran.noted
+    )
 
 
 def test_text_stays_text() -> None:
@@ -218,7 +233,12 @@ def test_a_label_on_the_account_only() -> None:
     [
         pytest.param("a: [", 1, "standard input is no YAML: ", id="no YAML"),
         pytest.param("a: !!python/name:os.system x", 1, "could not determine a constructor", id="a tag"),
-        pytest.param(f"{yaml.dump(pod())}novel: &a [*a]", 1, "a document has no end", id="a reference to itself"),
+        pytest.param(
+            f"{yaml.dump(pod())}novel: &a [*a]",
+            1,
+            "input is nested too deeply, in document 1",
+            id="a reference to itself",
+        ),
         pytest.param("[" * 5000, 1, "standard input is nested too deeply", id="too deep"),
         pytest.param(
             json.dumps(with_sidecar(hostNetwork=True)),
@@ -248,7 +268,7 @@ def test_what_json_has_not(novel: str) -> None:
     """It is refused, not printed as something else."""
     ran = inject(f"{yaml.dump(pod())}novel: {novel}\n", "-o", "json")
     assert (ran.status, ran.printed) == (1, "")
-    assert "a document has no end" in ran.noted
+    assert "nested too deeply" in ran.noted or "a document has no end" in ran.noted
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -56,7 +56,6 @@ def mirror() -> dict[str, Any]:
         pytest.param(review(mirror()), id="a static pod's mirror"),
         pytest.param(review(unlabelled()), id="no label"),
         pytest.param(review(unlabelled("false")), id="label false"),
-        pytest.param(review(unlabelled("True")), id="label in another spelling"),
         pytest.param(review({"metadata": {"labels": []}}), id="labels that are none"),
         pytest.param(review(pod(), operation="UPDATE"), id="update"),
         pytest.param(review(pod(), operation="DELETE", object=None), id="delete"),
@@ -69,6 +68,21 @@ def test_what_is_let_by(document: dict[str, Any]) -> None:
     assert account_wanted(asked) is None
     decision = decide(asked, None, POLICY)
     assert answer(asked, decision)["response"] == {"uid": UID, "allowed": True}
+
+
+@pytest.mark.parametrize("value", ["True", "TRUE", "yes", "1", "enabled", "on", ""])
+def test_a_label_with_another_value(value: str) -> None:
+    """Where the webhook sees such a pod, it is let by with a warning, whether its account is known or not."""
+    for who in (None, {"metadata": {"name": "app"}}):
+        decision = decide(read(review(unlabelled(value))), who, POLICY)
+        text = f'the label azure.workload.identity/use is "{value}": only "true" counts, so nothing is injected'
+        assert decision == Admit(warnings=(text,))
+
+
+def test_an_update_is_not_warned_about() -> None:
+    """Nor is what else makes no pod: its author was told when it was made."""
+    for changes in ({"operation": "UPDATE"}, {"subResource": "ephemeralcontainers"}):
+        assert decide(read(review(unlabelled("True"), **changes)), None, POLICY) == Admit()
 
 
 def test_a_label_on_the_account_only() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from wisp.admission import names
+from wisp.admission import keys, names, windows
 from wisp.admission.contract import Policy
 from wisp.admission.identity import is_token_mount
 from wisp.admission.pod import Pod
@@ -48,6 +48,7 @@ GOES_PAST = "the container {} sets AZURE_FEDERATED_TOKEN_FILE itself: Azure SDKs
 NOT_ONLY = "the application has the endpoint's token, too: SDKs that send it to Entra fail; use inject-proxy-only"
 TOLD_OTHERWISE = "the container {} sets IDENTITY_ENDPOINT itself: it does not ask the sidecar"
 PROXIED = "the container {} sets a proxy: have NO_PROXY name 127.0.0.1, where the sidecar is"
+MAY_BE_WINDOWS = "the pod may run on Windows nodes, where there is no sidecar: require kubernetes.io/os=linux"
 
 
 class _About(NamedTuple):
@@ -63,22 +64,31 @@ def advice(pod: Pod, account: Object, wanted: Wanted, policy: Policy) -> tuple[s
     """Return the warnings about a pod; `account` is the metadata of its service account, found to be in order."""
     about = _About(pod, account, wanted, policy)
     found = [
-        warning for each in (_of_account, _of_skipping, _of_annotations, _of_containers) for warning in each(about)
+        warning
+        for each in (_of_account, _of_keys, _of_skipping, _of_annotations, _of_containers)
+        for warning in each(about)
     ]
     if wanted.sidecar is not None:
         found += _of_sidecar(about)
     return _bounded(found)
 
 
-def advice_unlabelled(account: Object) -> tuple[str, ...]:
-    """Return the warnings about a pod without the label that runs as `account`, a ServiceAccount."""
+def advice_unlabelled(pod: Object, account: Object) -> tuple[str, ...]:
+    """Return the warnings about a pod without the label that runs as `account`, a ServiceAccount.
+
+    Nothing of either has been checked.
+    """
     metadata = account.get("metadata")
-    if type(metadata) is not dict:
-        return ()
-    labels, annotations = metadata.get("labels"), metadata.get("annotations")
-    labelled = type(labels) is dict and labels.get(names.USE) == "true"
-    annotated = type(annotations) is dict and bool(annotations.get(names.CLIENT_ID))
-    return (_say(NOT_LABELLED, metadata.get("name")),) if labelled or annotated else ()
+    found = [_say(*each) for each in (*keys.of_pod(pod.get("metadata")), *keys.of_unlabelled(pod.get("metadata")))]
+    labelled = keys.text_map(metadata, "labels").get(names.USE) == "true"
+    if labelled or keys.text_map(metadata, "annotations").get(names.CLIENT_ID):
+        found.append(_say(NOT_LABELLED, metadata.get("name") if type(metadata) is dict else None))
+    return _bounded(found)
+
+
+def advice_unused(account: Object) -> tuple[str, ...]:
+    """Return the warnings about a ServiceAccount that no pod here runs as."""
+    return _bounded([_say(*each) for each in keys.of_account(account.get("metadata"))])
 
 
 def _bounded(warnings: list[str]) -> tuple[str, ...]:
@@ -115,6 +125,13 @@ def _of_account(about: _About) -> Iterator[str]:
         yield BOTH
 
 
+def _of_keys(about: _About) -> Iterator[str]:
+    """Warn of labels and annotations that are in the wrong place, or spelled wrongly."""
+    metadata = {"labels": about.pod.labels, "annotations": about.pod.annotations}
+    for misuse in (*keys.of_pod(metadata), *keys.of_account(about.account)):
+        yield _say(*misuse)
+
+
 def _of_skipping(about: _About) -> Iterator[str]:
     skipped = about.wanted.skipped
     known = {*about.pod.named, *((names.SIDECAR, names.REDIRECT) if about.wanted.sidecar else ())}
@@ -148,7 +165,8 @@ def _of_annotation(key: str, about: _About) -> Iterator[str]:
     elif key in names.ON_ACCOUNTS:
         yield _say(ON_ACCOUNT, short)
     elif not key.startswith(names.USE_ENDPOINT):
-        yield _say(UNKNOWN, short)
+        if key != names.USE and keys.intended(key) is None:  # else `_of_keys` says more
+            yield _say(UNKNOWN, short)
     elif about.pod.annotations[key].lower() == "true" and not _is_served(key, about.wanted):
         yield _say(NO_ENDPOINT, short)
 
@@ -190,6 +208,8 @@ def _of_sidecar(about: _About) -> Iterator[str]:
     pod, sidecar = about.pod, about.wanted.sidecar
     if sidecar is None:
         return
+    if windows.may_be_windows(pod.spec):
+        yield MAY_BE_WINDOWS
     there = pod.named.get(names.SIDECAR)
     if there is not None and there.get("image") != about.policy.proxy_image:
         yield OTHER_SIDECAR

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from wisp.admission.names import REDIRECT, SIDECAR
 from wisp.admission.shape import Object, PodError, object_in, objects_in, text_in, texts_in
+from wisp.admission.windows import is_windows
 
 
 class Pod(NamedTuple):
@@ -11,6 +12,7 @@ class Pod(NamedTuple):
 
     name: str
     """Its name, or `<generateName> (prefix)`: what its volume is named after."""
+    labels: dict[str, str]
     annotations: dict[str, str]
     spec: Object
     containers: list[Object]
@@ -31,9 +33,8 @@ class Pod(NamedTuple):
 
     @property
     def is_windows(self) -> bool:
-        """Whether it is to run on Windows, as far as it says so."""
-        system = object_in(self.spec, "os", "/spec").get("name")
-        return "windows" in (system, object_in(self.spec, "nodeSelector", "/spec").get("kubernetes.io/os"))
+        """Whether it runs on Windows, as far as it says so."""
+        return is_windows(self.spec)
 
 
 def account_name(spec: Object) -> str:
@@ -53,6 +54,7 @@ def pod_of(document: Object) -> Pod:
     init_containers = objects_in(spec, "initContainers", "/spec")
     return Pod(
         text_in(metadata, "name", "/metadata") or f"{text_in(metadata, 'generateName', '/metadata')} (prefix)",
+        texts_in(metadata, "labels", "/metadata"),
         texts_in(metadata, "annotations", "/metadata"),
         spec,
         containers,

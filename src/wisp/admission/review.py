@@ -142,7 +142,7 @@ def decide(review: Review, account: Object | None, policy: Policy) -> Decision:
     """Decide about a review. `account` is the ServiceAccount that `account_of` names; None: there is none."""
     wanted = account_wanted(review)
     if wanted is None:
-        return Admit(warnings=() if account is None else advice_unlabelled(account))
+        return Admit(warnings=() if account_of(review) is None else advice_unlabelled(review.pod, account or {}))
     if account is None:
         return Refuse(
             400,

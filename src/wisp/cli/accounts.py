@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from wisp.admission.review import AccountRef
 from wisp.admission.shape import Object
-from wisp.admission.workloads import accounts, identity_of
+from wisp.admission.workloads import accounts
 from wisp.cli.manifests import Document, documents, read_text
 
 Accounts: TypeAlias = Mapping[AccountRef, Object]
@@ -13,8 +13,8 @@ Accounts: TypeAlias = Mapping[AccountRef, Object]
 
 def accounts_in(found: Iterable[Document], namespace: str) -> Accounts:
     """Return the service accounts of these documents; one that names no namespace is of `namespace`."""
-    named = ((identity_of(each), each) for document in found for each in accounts(document.content))
-    return {AccountRef(where or namespace, name): each for (where, name), each in named}
+    owned = (each for document in found for each in accounts(document.content))
+    return {AccountRef(owner.namespace or namespace, owner.name): account for owner, account in owned}
 
 
 def accounts_of(paths: Iterable[str], namespace: str) -> Accounts:

@@ -5,12 +5,15 @@ from typing import Any, NamedTuple
 
 import click
 
-from wisp.admission.advice import advice_unlabelled
+from wisp.admission.advice import advice_unlabelled, advice_unused
 from wisp.admission.contract import Policy, parse_version
+from wisp.admission.keys import check_types
+from wisp.admission.misplaced import findings
+from wisp.admission.mutate import Mutation
 from wisp.admission.patch import applied
 from wisp.admission.review import AccountRef
 from wisp.admission.shape import Object, PodError
-from wisp.admission.workloads import Carrier, carriers, injected
+from wisp.admission.workloads import Carrier, Owner, accounts, carriers, injected
 from wisp.cli.accounts import Accounts, accounts_in, accounts_of
 from wisp.cli.manifests import Document, ManifestError, as_json, as_yaml, documents, read_text
 from wisp.cli.policy import policy_options
@@ -23,6 +26,8 @@ class _Given(NamedTuple):
     namespace: str
     policy: Policy
     every: bool
+    used: set[AccountRef]
+    """The service accounts that pods run as which have been injected."""
 
 
 @click.command(name="inject")
@@ -34,11 +39,13 @@ class _Given(NamedTuple):
     metavar="FILE",
     help="Manifests with service accounts, besides those among the manifests; may be given several times.",
 )
-@click.option("-n", "--namespace", default="default", show_default=True, help="Of objects that name none.")
+@click.option("-n", "--namespace", default="default", show_default=True, help="Namespace of objects that name none.")
 @click.option("--all", "every", is_flag=True, help="Inject into pods without the label, too.")
 @click.option("-o", "--output", "form", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
 @click.option(
-    "--server-version", metavar="VERSION", help="The API server's, as 1.34: from 1.32 on sidecars are native."
+    "--server-version",
+    metavar="VERSION",
+    help="Version of the API server, such as 1.34: from 1.32 on, sidecars are native.",
 )
 @policy_options
 def command(
@@ -53,15 +60,17 @@ def command(
 ) -> None:
     """Put identities into manifests, as the webhook would into their pods.
 
-    Pods and templates of pods are found wherever they are; those without the label azure.workload.identity/use
-    are passed on as they are, as is everything else. Nothing is printed unless all of it can be done.
+    Pods and templates of pods are found in objects of every kind, custom resources included. Those without the
+    label azure.workload.identity/use are printed as they are, and so is everything else. Nothing is printed if a pod
+    or template that has the label cannot be injected.
     """
     if server_version is not None:
         policy = replace(policy, server_version=parse_version(server_version))
     found = list(documents(read_text(path), "standard input" if path == "-" else path))
-    accounts = {**accounts_in(found, namespace), **accounts_of(account_paths, namespace)}
-    given = _Given(accounts, namespace, policy, every)
+    known = {**accounts_in(found, namespace), **accounts_of(account_paths, namespace)}
+    given = _Given(known, namespace, policy, every, set())
     done = [(each, _injected(each, given)) for each in found]
+    _warn_of_unused(found, given)
     if form == "json":
         click.echo("".join(as_json(content) for _, content in done), nl=False)
     else:
@@ -72,13 +81,15 @@ def command(
 def _injected(document: Document, given: _Given) -> Any:
     """Return the document's content with its pods injected: the same object where there is nothing to do."""
     content = document.content
+    for each in findings(content, every=given.every):
+        title = _title(each.owner, each.path, document)
+        if each.is_error:
+            raise ManifestError(f"{title}: {each.problem}", remedy=each.remedy)
+        _warn(title, (f"{each.problem}: {each.remedy}",))
     for carrier in carriers(document.content):
-        title = f"{carrier.title} (document {document.place})"
-        if not (given.every or carrier.is_labelled):
-            _warn(title, advice_unlabelled(_known(carrier, given) or {}))
-            continue
+        title = _title(carrier.owner, carrier.path, document)
         try:
-            done = injected(carrier, _account(carrier, title, given), given.policy)
+            done = _done(carrier, title, given)
         except PodError as error:
             raise ManifestError(f"{title}: {error.problem}", remedy=error.remedy) from None
         _warn(title, done.warnings)
@@ -87,19 +98,42 @@ def _injected(document: Document, given: _Given) -> Any:
     return content
 
 
-def _known(carrier: Carrier, given: _Given) -> Object | None:
-    return given.accounts.get(AccountRef(carrier.namespace or given.namespace, carrier.account))
+def _done(carrier: Carrier, title: str, given: _Given) -> Mutation:
+    """Decide what is done to a pod or template. Raise PodError, or ManifestError if its account is not known."""
+    check_types(carrier.pod.get("metadata"), f"{carrier.path}/metadata")
+    if given.every or carrier.is_labelled:
+        return injected(carrier, _account(carrier, title, given), given.policy)
+    return Mutation((), advice_unlabelled(carrier.pod, given.accounts.get(_runs_as(carrier, given)) or {}))
+
+
+def _title(owner: Owner, path: str, document: Document) -> str:
+    """Return what a message is about: an object, its document and the path in the document, if it is not all of it."""
+    title = f"{owner.title} (document {document.place}{path and f', {path}'})"
+    return title if title.isprintable() else ascii(title)  # names and keys are their author's
+
+
+def _runs_as(carrier: Carrier, given: _Given) -> AccountRef:
+    return AccountRef(carrier.owner.namespace or given.namespace, carrier.account)
 
 
 def _account(carrier: Carrier, title: str, given: _Given) -> Object:
-    found = _known(carrier, given)
-    if found is None and carrier.account != "default":
-        namespace = carrier.namespace or given.namespace
+    ref = _runs_as(carrier, given)
+    found = given.accounts.get(ref)
+    if found is None and ref.name != "default":
         raise ManifestError(
-            f'{title}: its service account "{carrier.account}" of the namespace "{namespace}" is not known',
+            f'{title}: its service account "{ref.name}" of the namespace "{ref.namespace}" is not known',
             remedy="have it among the manifests, or name a file that it is in by --service-account",
         )
+    given.used.add(ref)
     return found or {}  # every namespace has a default, as a rule with nothing to say
+
+
+def _warn_of_unused(found: list[Document], given: _Given) -> None:
+    """Warn of service accounts that no injected pod runs as; those of the others are warned of with their pods."""
+    for document in found:
+        for owner, account in accounts(document.content):
+            if AccountRef(owner.namespace or given.namespace, owner.name) not in given.used:
+                _warn(_title(owner, owner.path, document), advice_unused(account))
 
 
 def _warn(title: str, warnings: tuple[str, ...]) -> None:

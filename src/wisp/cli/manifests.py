@@ -23,9 +23,16 @@ _TAG = "tag:yaml.org,2002:"
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./:@-]*(?<!:)")
 _WORDS = frozenset(each.lower() for each in (*_YES, *_NO, "null"))
 _WIDEST = 1 << 30
+_DEEPEST = 200
+"""Levels of nesting. The deepest objects that Kubernetes knows, CustomResourceDefinitions, have fewer than 100."""
+_MOST = 1_000_000
+"""Values that a document may have by YAML's references, which write a value once and repeat it."""
 _WHOLE = 1e21
 """From here on Go's JSON writes whole numbers with an exponent."""
-_START, _SPACE = re.compile(r"\ufeff?[ \t\r\n]*"), re.compile(r"[ \t\r\n]*")
+_RENDER = "correct it; if it is a chart's template, render it first: helm template CHART | wisp inject -f -"
+_SPACE = re.compile(r"[ \t\r\n]*")
+_MARKS = re.compile(r"^\ufeff", re.MULTILINE)
+"""Byte order marks: one may begin each document (YAML 1.2.2 §5.2), as where files are put together."""
 _HEAD = re.compile(r"\A((?:[ \t]*(?:#.*)?\r?\n)*)(?:%.*\n)*---(?:[ \t]*\r?\n|[ \t]+|\Z)")
 """Comments, directives and the mark that a document begins with."""
 
@@ -67,16 +74,62 @@ def read_text(path: str) -> str:
 def documents(text: str, source: str) -> Iterator[Document]:
     """Yield the documents in `text` that hold something: YAML, or JSON one after the other as `as_json` prints it.
 
-    Raise ManifestError naming `source`, line and column.
+    None of them holds itself or is too large when references are written out. Raise ManifestError naming `source`,
+    line and column.
     """
+    text = _MARKS.sub("", text)
     found = _stream_of_json(text)
-    yield from _documents(text, source) if found is None else found
+    for each in _documents(text, source) if found is None else found:
+        _check_size(each, source)
+        yield each
+
+
+class _Measure(NamedTuple):
+    """How large a list or map is, if all references in it are written out."""
+
+    size: int
+    """Values in it."""
+    height: int
+    """Levels of nesting."""
+    members: int
+    """Its own, which are written once."""
+
+
+def _check_size(document: Document, source: str) -> None:
+    """Raise ManifestError if a document is too deep, or too large or endless because of references in it."""
+    known: dict[int, _Measure] = {}
+    try:
+        size = _measure(document.content, known, 1).size
+    except RecursionError:
+        raise ManifestError(
+            f"{source} is nested too deeply, in document {document.place}",
+            remedy=f"give one of at most {_DEEPEST} levels, without references to itself",
+        ) from None
+    if size > _MOST and size > 10 * sum(each.members for each in known.values()):
+        raise ManifestError(
+            f"{source} has {size} values in document {document.place}, most of them by references",
+            remedy="write it with fewer references (&name and *name)",
+        )
+
+
+def _measure(value: Any, known: dict[int, _Measure], depth: int) -> _Measure:
+    """Measure a value, each list and map in it once. Raise RecursionError where it is too deep."""
+    if type(value) is not dict and type(value) is not list:
+        return _Measure(1, 0, 0)
+    found = known.get(id(value))
+    if depth + (found.height if found else 0) > _DEEPEST:
+        raise RecursionError
+    if found is None:
+        parts = [_measure(each, known, depth + 1) for each in (value.values() if type(value) is dict else value)]
+        size, height = 1 + sum(each.size for each in parts), 1 + max((each.height for each in parts), default=0)
+        found = known[id(value)] = _Measure(size, height, len(parts))
+    return found
 
 
 def _stream_of_json(text: str) -> list[Document] | None:
     """Return what `text` is as JSON; None where it is anything else."""
     found: list[Document] = []
-    start = _START.match(text).end()  # type: ignore[union-attr]  # it matches nothing, too
+    start = _SPACE.match(text).end()  # type: ignore[union-attr]  # it matches nothing, too
     try:
         while start < len(text):
             content, end = _JSON.raw_decode(text, start)
@@ -95,7 +148,8 @@ def _documents(text: str, source: str) -> Iterator[Document]:
             starts.append(loader.peek_event().start_mark.index)  # type: ignore[no-untyped-call]  # PyYAML's
             contents.append(loader.construct_document(loader.get_node()))
     except yaml.YAMLError as error:
-        raise ManifestError(f"{source} is no YAML: {_told(error)}", remedy="correct it") from None
+        remedy = _RENDER if "{{" in text else "correct it"
+        raise ManifestError(f"{source} is no YAML: {_told(error)}", remedy=remedy) from None
     except RecursionError:
         raise ManifestError(f"{source} is nested too deeply", remedy="give one without references to itself") from None
     finally:
@@ -134,7 +188,7 @@ def _told(error: yaml.YAMLError) -> str:
 
 def _between(text: str) -> str:
     """Return a document's text without the marks around it; comments before the first of them stay."""
-    text = _HEAD.sub(r"\1", text.removeprefix("\ufeff"), count=1)
+    text = _HEAD.sub(r"\1", text, count=1)
     text = re.sub(r"\n\.\.\.[ \t]*\r?\n?\s*\Z", "\n", text)
     return text if text.endswith("\n") else f"{text}\n"
 
@@ -153,9 +207,15 @@ class _Loader(yaml.SafeLoader):
         """Return a mapping whose keys are text, as JSON has them: `8080: x` and `on: x` are `"8080"` and `"true"`."""
         return {_key(key): value for key, value in super().construct_mapping(node, deep).items()}
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Take in what `<<` names; each key once, or a few merges of merges have millions of them."""
+        super().flatten_mapping(node)
+        members = {key.value if isinstance(key, yaml.ScalarNode) else id(key): (key, of) for key, of in node.value}
+        node.value = list(members.values())
+
 
 def _key(key: object) -> object:
-    return json.dumps(key) if isinstance(key, bool | int | float) else key
+    return json.dumps(key) if key is None or isinstance(key, bool | int | float) else key
 
 
 def _boolean(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> bool:
