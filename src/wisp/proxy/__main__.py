@@ -108,14 +108,6 @@ def _listen(port: int) -> Socket:
         raise SettingError(f"cannot listen on 127.0.0.1:{port} ({reason})", remedy=remedy) from None
 
 
-def _probe(port: int) -> None:
-    from wisp.proxy.probe import probe
-
-    failure = probe(port)
-    if failure is not None:
-        raise WispError(f"no sidecar is ready on 127.0.0.1:{port} ({failure})", remedy="see its log")
-
-
 def main(arguments: list[str]) -> int:
     """Run the sidecar with these arguments; return its exit status."""
     open_standard_streams()
@@ -124,7 +116,9 @@ def main(arguments: list[str]) -> int:
         if flags.help or flags.version:
             _say(1, USAGE if flags.help else f"{__version__}\n")
         elif flags.probe:
-            _probe(flags.port)
+            from wisp.proxy.probe import check
+
+            check(flags.port)
         else:
             Sidecar(flags).run()
     except WispError as error:
