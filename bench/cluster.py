@@ -5,9 +5,9 @@ milliseconds, because a pod's own time stamps are whole seconds.
 
 Two environment variables add pods to compare with, in the same run:
 
-  WISP_BENCH_BEFORE     an archive of another wisp image, as `make image` writes to dist/wisp-image.tar: the same pods
+  BEFORE_IMAGE     an archive of another wisp image, as `make image` writes to dist/wisp-image.tar: the same pods
                         with that image
-  WISP_BENCH_REFERENCE  the program `proxy` of azure-workload-identity, built for this machine without cgo: pods as its
+  REFERENCE_PROXY  the program `proxy` of azure-workload-identity, built for this machine without cgo: pods as its
                         webhook makes them, with that program as the sidecar
 """
 
@@ -24,13 +24,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import urllib3
 
 from bench.report import machine, table, write
+from bench.runtime import Event, events, hook_time, recorded, run_time
 from image.archive import set_name
-from tests.cluster.identity import SIDECAR
+from tests.cluster.identity import REDIRECT, SIDECAR
 from tests.cluster.reference import PROXY_IMAGE, REDIRECT_RECIPE, Reference
 from tests.cluster.site import Site, site, ubuntu_image, wisp_image
 from wisp.lab.building import cache_folder
@@ -53,13 +54,27 @@ _BEFORE_IMAGE = "docker.io/library/wisp:before"
 _PODS = "/api/v1/namespaces/default/pods"
 _MOMENTS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "scheduled": lambda pod: _has(pod, "PodScheduled"),
-    "redirect ended": lambda pod: "terminated" in _container(pod, "azwi-proxy-init").get("state", {}),
+    "redirect ended": lambda pod: "terminated" in _container(pod, REDIRECT).get("state", {}),
     "sidecar started": lambda pod: bool(_container(pod, SIDECAR).get("started")),
     "application runs": lambda pod: "running" in _container(pod, "main").get("state", {}),
     "Ready": lambda pod: _has(pod, "Ready"),
 }
 """What is awaited of a pod, in order, each after the API server has admitted it."""
+_TOOK = (
+    ("the redirect's container, start to end", run_time, REDIRECT),
+    ("the sidecar's, start to the end of its postStart hook", hook_time, SIDECAR),
+)
+"""What containers took, besides."""
 Times = dict[str, float]
+
+
+class Start(NamedTuple):
+    """How one pod started: when what was seen, and the ids of its containers by their names."""
+
+    times: Times
+    containers: dict[str, str]
+
+
 Manifest = dict[str, Any]
 _Maker = Callable[[str], Manifest]
 """Makes the manifest of the pod of that name."""
@@ -75,7 +90,7 @@ class Others:
     @classmethod
     def named(cls) -> "Others":
         """Read the environment. Raises SystemExit where a file is not there."""
-        return cls(_file("WISP_BENCH_BEFORE"), _file("WISP_BENCH_REFERENCE"))
+        return cls(_file("BEFORE_IMAGE"), _file("REFERENCE_PROXY"))
 
 
 def _file(variable: str) -> Path | None:
@@ -100,7 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for each in (wisp_image(Path(folder)), ubuntu_image(), *_images(others, Path(folder))):
             running.node.load(each)
         running.install()
-        section = render(measure(running, _kinds(running, others), options.rounds), options.rounds)
+        log = Path(folder) / "events"
+        with recorded(running, log):
+            found = measure(running, _kinds(running, others), options.rounds)
+        section = render(found, options.rounds, events(log))
     print(section)
     if options.write:
         write(section, "bench.cluster")
@@ -166,20 +184,20 @@ def _kinds(running: Site, others: Others) -> dict[str, _Maker]:
     return kinds
 
 
-def measure(running: Site, kinds: Mapping[str, _Maker], rounds: int) -> dict[str, list[Times]]:
+def measure(running: Site, kinds: Mapping[str, _Maker], rounds: int) -> dict[str, list[Start]]:
     """Start pods of all kinds in turn, so that what else the machine does weighs on all."""
-    found: dict[str, list[Times]] = {kind: [] for kind in kinds}
+    found: dict[str, list[Start]] = {kind: [] for kind in kinds}
     for number in range(rounds + 1):
         for index, (kind, make) in enumerate(random.sample(list(kinds.items()), len(kinds))):
             manifest = make(f"bench-{number}-{index}")
             time.sleep(random.random())  # noqa: S311 -- kubelet looks at containers once a second: begin anywhere in it
-            times = _start(running, manifest)
+            start = _start(running, manifest)
             if number:  # the first of each kind has images to unpack
-                found[kind].append(times)
+                found[kind].append(start)
     return found
 
 
-def _start(running: Site, manifest: Manifest) -> Times:
+def _start(running: Site, manifest: Manifest) -> Start:
     pki, name = running.node.layout.pki, manifest["metadata"]["name"]
     with urllib3.PoolManager(
         ca_certs=str(pki / "ca.crt"), cert_file=str(pki / "admin.crt"), key_file=str(pki / "admin.key"), timeout=60
@@ -193,14 +211,16 @@ def _start(running: Site, manifest: Manifest) -> Times:
         if made.status != 201:
             raise SystemExit(f"bench: the pod {name} is refused: {made.data.decode()}")
         times = {"admitted": time.perf_counter() - begun}
+        containers: dict[str, str] = {}
         for pod in _seen(watch):
             now = time.perf_counter() - begun
             times.update({what: now for what, holds in _MOMENTS.items() if what not in times and holds(pod)})
+            containers |= {each["name"]: each["containerID"] for each in _statuses(pod) if each.get("containerID")}
             if "Ready" in times:
                 break
         watch.close()
         pool.request("DELETE", f"{url}/{name}?gracePeriodSeconds=0")
-    return times
+    return Start(times, {name: each.rpartition("//")[2] for name, each in containers.items()})
 
 
 def _seen(watch: urllib3.BaseHTTPResponse) -> Iterator[dict[str, Any]]:
@@ -226,12 +246,15 @@ def _has(pod: dict[str, Any], condition: str) -> bool:
 
 
 def _container(pod: dict[str, Any], name: str) -> dict[str, Any]:
+    return next((each for each in _statuses(pod) if each["name"] == name), {})
+
+
+def _statuses(pod: dict[str, Any]) -> list[dict[str, Any]]:
     status = pod.get("status", {})
-    all_of_them = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
-    return next((dict(each) for each in all_of_them if each["name"] == name), {})
+    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
 
 
-def render(found: dict[str, list[Times]], rounds: int) -> str:
+def render(found: dict[str, list[Start]], rounds: int, events: Sequence[Event]) -> str:
     """Return the section, in Markdown."""
     moments = ["admitted", *_MOMENTS]
     bare, *added = found
@@ -239,22 +262,25 @@ def render(found: dict[str, list[Times]], rounds: int) -> str:
     rows.append(["added to Ready, median", "", *(f"+{_quartiles(found[kind], found[bare])[1]:.2f}" for kind in added)])
     quartiles = [_quartiles(found[kind], found[bare]) for kind in added]
     rows.append(["added to Ready, quartiles", "", *(f"+{low:.2f} to +{high:.2f}" for low, _, high in quartiles)])
+    for what, took, name in _TOOK:
+        seconds = [took(events, (each.containers.get(name, "") for each in found[kind])) for kind in found]
+        rows.append([what, *("" if each is None else f"{each:.2f}" for each in seconds)])
     head = ["seconds after the pod was asked for", *found]
     method = (
         f"{rounds} pods of each kind in turn, one at a time, on one node that has the images; medians of when a watch "
-        "first said so, and of the differences within a round."
+        "first said so, of the differences within a round, and of what containers took by containerd's events."
     )
     return "\n\n".join([machine(), method, table(head, rows)])
 
 
-def _median(times: list[Times], moment: str) -> str:
-    seen = [each[moment] for each in times if moment in each]
+def _median(starts: list[Start], moment: str) -> str:
+    seen = [each.times[moment] for each in starts if moment in each.times]
     return f"{statistics.median(seen):.2f}" if seen else ""
 
 
-def _quartiles(times: list[Times], bare: list[Times]) -> tuple[float, float, float]:
+def _quartiles(starts: list[Start], bare: list[Start]) -> tuple[float, float, float]:
     """Return the quartiles of what pods of a kind took longer than the bare ones of the same round."""
-    added = [ours["Ready"] - theirs["Ready"] for ours, theirs in zip(times, bare, strict=True)]
+    added = [ours.times["Ready"] - theirs.times["Ready"] for ours, theirs in zip(starts, bare, strict=True)]
     if len(added) == 1:
         return added[0], added[0], added[0]
     low, middle, high = statistics.quantiles(added, n=4, method="inclusive")

@@ -1,14 +1,14 @@
 """`wisp redirect up --proxy-port=PORT`, as every pod runs it first: says and does what the command does, but faster.
 
 The kubelet looks at containers once a second, so a pod starts a second later when this ends just after it has looked.
-Where nft is the only tool and takes the rule, there is nothing else to look for, and the code that does is not loaded.
+Where nft is the only tool and no redirect is there yet, there is nothing to look for, so that code is not loaded.
 In every other case the command's own code decides, runs the tools and reports.
 """
 
 import os
 import sys
 
-from wisp.redirect.scripts import conntrack_arguments, nft_script, sentence
+from wisp.redirect.scripts import NFT_CREATE, conntrack_arguments, nft_table, sentence
 
 _IPTABLES = ("iptables", "iptables-nft", "iptables-legacy")
 
@@ -24,11 +24,11 @@ def main(proxy_port: int) -> int:
 
 
 def _is_taken_by_nft(proxy_port: int) -> bool:
-    """Put the redirect in force with nft. False: nothing has changed, or there is iptables, which may hold a rule."""
+    """Put the redirect in force with nft. False: nothing has changed; one is there, or iptables, which may hold one."""
     nft, conntrack = _find("nft"), _find("conntrack")
     if nft is None or conntrack is None or any(map(_find, _IPTABLES)):
         return False
-    if _run(nft, ("nft", nft_script(proxy_port))) != 0:
+    if _run(nft, ("nft", NFT_CREATE + nft_table(proxy_port))) != 0:
         return False
     _run(conntrack, conntrack_arguments())  # also says 1 when there was none
     return True
@@ -36,7 +36,8 @@ def _is_taken_by_nft(proxy_port: int) -> bool:
 
 def _find(program: str) -> str | None:
     """Return the path of a program on PATH."""
-    paths = (f"{folder}/{program}" for folder in os.get_exec_path())
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    paths = (os.path.join(folder, program) for folder in folders)  # noqa: PTH118 -- pathlib takes as long as all of this
     return next((path for path in paths if os.access(path, os.X_OK)), None)
 
 

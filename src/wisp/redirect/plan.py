@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from wisp.redirect.rule import Absent, Altered, Backend, InForce, Present, Rule, Unknown
-from wisp.redirect.scripts import NFT_CLEAR, conntrack_arguments, nft_script
+from wisp.redirect.scripts import NFT_CLEAR, conntrack_arguments, nft_table
 
 CHAIN = "WISP"  # iptables: a chain of the nat table
 JUMP = f"-A OUTPUT -j {CHAIN}"  # as iptables-save prints it
@@ -122,7 +122,8 @@ def as_shell(steps: Sequence[Step]) -> str:
 
 def _install(tool: Tool, rule: Rule, present: Present) -> Command:
     if tool.backend is Backend.NFT:
-        return _nft(nft_script(rule.proxy_port, rule.proxy_uid, str(rule.metadata_ip), rule.metadata_port))
+        table = nft_table(rule.proxy_port, rule.proxy_uid, str(rule.metadata_ip), rule.metadata_port)
+        return _nft(NFT_CLEAR + table)
     # Naming a chain with --noflush empties it or makes it; the jump goes first, before another's catch-all.
     return _restore(tool, f":{CHAIN} - [0:0]", *_iptables_rules(rule), *_unjump(present), f"-I OUTPUT 1 -j {CHAIN}")
 

@@ -12,19 +12,20 @@ Service meshes and both iptables use -100 (dstnat). The kernel accepts nothing b
 
 # `add` makes the delete safe when there is no table; `destroy`, which would need no such thing, is kernel 6.3's.
 NFT_CLEAR = f"add table ip {TABLE}\ndelete table ip {TABLE}\n"
+NFT_CREATE = f"create table ip {TABLE}\n"
+"""Fails where there is a table. Clearing, even of nothing, makes the kernel wait for its other CPUs, 10 ms and more."""
 
 
-def nft_script(
+def nft_table(
     proxy_port: int, proxy_uid: int = PROXY_UID, metadata_ip: str = METADATA_IP, metadata_port: int = METADATA_PORT
 ) -> str:
-    """Return the transaction that puts the redirect in force, in the place of any that is there.
+    """Return what puts the redirect in force after one of the above, in the same transaction.
 
     The sidecar's own connections are mapped to the address that they have anyway: without a mapping, a chain of a
     service mesh would take them to the mesh's proxy, whose connection would come back to the sidecar.
     """
     metadata = f"ip daddr {metadata_ip} tcp dport {metadata_port}"
     return (
-        f"{NFT_CLEAR}"
         f"table ip {TABLE} {{\n"
         "\tchain output {\n"
         f"\t\ttype nat hook output priority {PRIORITY}; policy accept;\n"
