@@ -37,7 +37,7 @@ def _is_taken_by_nft(proxy_port: int) -> bool:
 
 
 def _may_track() -> bool:
-    """Say whether the kernel may track connections here: of none, conntrack takes as long as everything else to say so."""
+    """Say whether the kernel may track connections here. With none, conntrack would take as long as all the rest."""
     try:
         with open(_TRACKED, "rb") as file:  # noqa: PTH123 -- see _find
             return file.read() != b"0\n"
