@@ -9,6 +9,7 @@ import pytest
 
 from tests.redirect.pod import NEEDED, Pod, pod, programs
 
+_TRACKING = "table ip other {\n chain output {\n type nat hook output priority 0;\n }\n}\n"
 _LONG = ("--proxy-port", "9000")
 """What pods do not say, so that the command line library reads it."""
 
@@ -98,6 +99,23 @@ def test_a_rule_that_iptables_holds_is_removed(tmp_path: Path) -> None:
         assert "WISP" in inside.rules()
         assert _up(inside, path, "--proxy-port=9000")[0] == 0
         assert "WISP" not in inside.rules()
+
+
+@pytest.mark.system
+@pytest.mark.needs(*NEEDED)
+@pytest.mark.parametrize("tracked", [True, False], ids=["connections are tracked", "none is tracked"])
+def test_conntrack_is_asked_where_connections_are_tracked(tmp_path: Path, *, tracked: bool) -> None:
+    """Asking takes as long as all the rest; in a new pod there is none."""
+    programs(tmp_path, "nft")
+    asked = tmp_path / "asked"
+    _program(tmp_path, "conntrack", f'echo "$@" > {asked}')
+    with pod() as inside:
+        if tracked:
+            inside.must("nft", "-f", "-", text=_TRACKING)
+            inside.ask()
+        assert _up(inside, tmp_path, "--proxy-port=9000")[0] == 0
+    assert asked.exists() is tracked
+    assert not tracked or "--delete --proto tcp --orig-dst 169.254.169.254" in asked.read_text()
 
 
 def _modules(path: Path) -> set[str]:
