@@ -9,7 +9,7 @@ import pytest
 
 from tests.redirect.pod import NEEDED, Pod, pod, programs
 
-_TRACKING = "table ip other {\n chain output {\n type nat hook output priority 0;\n }\n}\n"
+_TRACKING = "table ip other {\n chain output {\n type filter hook output priority 0;\n ct state new accept\n }\n}\n"
 _LONG = ("--proxy-port", "9000")
 """What pods do not say, so that the command line library reads it."""
 
@@ -112,8 +112,8 @@ def test_conntrack_is_asked_where_connections_are_tracked(tmp_path: Path, *, tra
     with pod() as inside:
         if tracked:
             inside.must("nft", "-f", "-", text=_TRACKING)
-            inside.ask()
-        assert _up(inside, tmp_path, "--proxy-port=9000")[0] == 0
+        with inside.connected(80, []):
+            assert _up(inside, tmp_path, "--proxy-port=9000")[0] == 0
     assert asked.exists() is tracked
     assert not tracked or "--delete --proto tcp --orig-dst 169.254.169.254" in asked.read_text()
 
