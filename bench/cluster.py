@@ -1,73 +1,204 @@
 """Measures how long pods take to start, with the sidecar and without: `make bench-cluster`.
 
-Needs what the tests in a real cluster need (docs/decisions/0014-cluster.md). What happens when is told by a watch, so
-that it is told to the millisecond; a pod's own time stamps are whole seconds.
+Needs what the tests in a real cluster need (docs/decisions/0014-cluster.md). A watch reports the time of each event in
+milliseconds, because a pod's own time stamps are whole seconds.
+
+Two environment variables add pods to compare with, in the same run:
+
+  BEFORE_IMAGE     an archive of another wisp image, as `make image` writes to dist/wisp-image.tar: the same pods
+                        with that image
+  REFERENCE_PROXY  the program `proxy` of azure-workload-identity, built for this machine without cgo: pods as its
+                        webhook makes them, with that program as the sidecar
 """
 
 import argparse
+import contextlib
 import json
+import os
+import platform
 import random
+import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import urllib3
 
 from bench.report import machine, table, write
+from bench.runtime import Event, events, hook_time, recorded, run_time
+from image.archive import set_name
+from tests.cluster.identity import REDIRECT, SIDECAR
+from tests.cluster.reference import PROXY_IMAGE, REDIRECT_RECIPE, Reference
 from tests.cluster.site import Site, site, ubuntu_image, wisp_image
+from wisp.lab.building import cache_folder
+from wisp.lab.cluster.archive import Image, write_image, write_layer
+from wisp.lab.cluster.node import ARCHITECTURES
+from wisp.lab.cluster.standin import standin
 
 IMAGE = "ubuntu:20.04"
-KINDS = ("without", "identity", "env", "sidecar")
-"""Without anything of ours; with the variables and the token; with the sidecar but no redirect; with both."""
 ANNOTATION = "azure.workload.identity/inject-proxy"
+LABELS = {"azure.workload.identity/use": "true"}
+WITHOUT, IDENTITY, ENV, BEFORE, SIDECAR_KIND, REFERENCE = (
+    "without",
+    "with its identity",
+    "sidecar, env mode",
+    "sidecar, before",
+    "sidecar",
+    "azure-workload-identity",
+)
+_BEFORE_IMAGE = "docker.io/library/wisp:before"
 _PODS = "/api/v1/namespaces/default/pods"
 _MOMENTS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "scheduled": lambda pod: _has(pod, "PodScheduled"),
-    "redirect ended": lambda pod: "terminated" in _container(pod, "azwi-proxy-init").get("state", {}),
-    "sidecar started": lambda pod: bool(_container(pod, "azwi-proxy").get("started")),
+    "redirect ended": lambda pod: "terminated" in _container(pod, REDIRECT).get("state", {}),
+    "sidecar started": lambda pod: bool(_container(pod, SIDECAR).get("started")),
     "application runs": lambda pod: "running" in _container(pod, "main").get("state", {}),
     "Ready": lambda pod: _has(pod, "Ready"),
 }
 """What is awaited of a pod, in order, each after the API server has admitted it."""
+_TOOK = (
+    ("the redirect's container, start to end", run_time, REDIRECT),
+    ("the sidecar's, start to the end of its postStart hook", hook_time, SIDECAR),
+)
+"""What containers took, besides."""
 Times = dict[str, float]
+
+
+class Start(NamedTuple):
+    """How one pod started: when what was seen, and the ids of its containers by their names."""
+
+    times: Times
+    containers: dict[str, str]
+
+
+Manifest = dict[str, Any]
+_Maker = Callable[[str], Manifest]
+"""Makes the manifest of the pod of that name."""
+
+
+@dataclass(frozen=True)
+class Others:
+    """What the environment names to compare with."""
+
+    before: Path | None
+    reference: Path | None
+
+    @classmethod
+    def named(cls) -> "Others":
+        """Read the environment. Raises SystemExit where a file is not there."""
+        return cls(_file("BEFORE_IMAGE"), _file("REFERENCE_PROXY"))
+
+
+def _file(variable: str) -> Path | None:
+    path = Path(os.environ.get(variable, ""))
+    if not os.environ.get(variable):
+        return None
+    if not path.is_file():
+        raise SystemExit(f"bench: {variable} names no file: {path}")
+    return path
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, and with --write put it into docs/performance.md."""
-    parser = argparse.ArgumentParser(prog="python -m bench.cluster", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.cluster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=15, help="pods of each kind")
     parser.add_argument("--write", action="store_true", help="update docs/performance.md")
     options = parser.parse_args(arguments)
+    others = Others.named()
     with tempfile.TemporaryDirectory(prefix="wisp-bench-") as folder, site(Path(folder)) as running:
-        for each in (wisp_image(Path(folder)), ubuntu_image()):
+        for each in (wisp_image(Path(folder)), ubuntu_image(), *_images(others, Path(folder))):
             running.node.load(each)
         running.install()
-        section = render(measure(running, options.rounds), options.rounds)
+        log = Path(folder) / "events"
+        with recorded(running, log):
+            found = measure(running, _kinds(running, others), options.rounds)
+        section = render(found, options.rounds, events(log))
     print(section)
     if options.write:
         write(section, "bench.cluster")
 
 
-def measure(running: Site, rounds: int) -> dict[str, list[Times]]:
-    """Start pods of all kinds in turn, so that what else the machine does weighs on all."""
+def _images(others: Others, folder: Path) -> Iterator[Path]:
+    """Yield archives of the images to compare with."""
+    if others.before:
+        archive = folder / "before.tar"
+        shutil.copyfile(others.before, archive)
+        set_name(archive, _BEFORE_IMAGE)
+        yield archive
+    if others.reference:
+        layer, archive = folder / "proxy-layer.tar", folder / "proxy.tar"
+        with contextlib.ExitStack() as stack:
+            program = others.reference
+            if program.name != "proxy":
+                named = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "proxy"
+                program = Path(shutil.copyfile(program, named))
+            write_layer(layer, [program])
+        architecture = ARCHITECTURES[platform.machine()]
+        write_image(archive, Image(PROXY_IMAGE, layer, ("/proxy",)), architecture)
+        yield archive
+        yield standin(cache_folder(), architecture, REDIRECT_RECIPE)
+
+
+def _kinds(running: Site, others: Others) -> dict[str, _Maker]:
+    """Return how the pods of each kind are made. The first is that which the others are compared with."""
     identity = running.identity("bench", ("default", "default"))
     annotation = f"azure.workload.identity/client-id={identity.client_id}"
     running.kubectl("annotate", "--overwrite", "serviceaccount", "default", annotation)
-    found: dict[str, list[Times]] = {kind: [] for kind in KINDS}
+    sidecar = {f"{ANNOTATION}-sidecar": "true"}
+
+    def before(name: str) -> Manifest:
+        """Have the webhook mutate the pod without making it, and change the images of what it added."""
+        asked = running.kubectl(
+            "create", "--dry-run=server", "-o", "json", "-f", "-", given=json.dumps(_pod(name, LABELS, sidecar))
+        )
+        spec = json.loads(asked)["spec"]
+        for each in spec["initContainers"]:
+            each["image"] = _BEFORE_IMAGE
+        return {**_pod(name), "spec": spec}
+
+    def reference(name: str) -> Manifest:
+        webhook = Reference(running.tenant_id, identity.client_id, f"{running.cloud.url}/")
+        made = webhook.mutated(_pod(name))
+        for each in made["spec"]["initContainers"]:
+            if each["name"] == SIDECAR:  # what the image says of itself, which this one does not
+                each["command"] = ["/proxy"]
+                each["securityContext"] = {**each["securityContext"], "runAsUser": 1501}
+        return made
+
+    kinds: dict[str, _Maker] = {
+        WITHOUT: _pod,
+        IDENTITY: lambda name: _pod(name, LABELS),
+        ENV: lambda name: _pod(name, LABELS, {**sidecar, f"{ANNOTATION}-mode": "env"}),
+        SIDECAR_KIND: lambda name: _pod(name, LABELS, sidecar),
+    }
+    if others.before:
+        kinds[BEFORE] = before
+    if others.reference:
+        kinds[REFERENCE] = reference
+    return kinds
+
+
+def measure(running: Site, kinds: Mapping[str, _Maker], rounds: int) -> dict[str, list[Start]]:
+    """Start pods of all kinds in turn, so that what else the machine does weighs on all."""
+    found: dict[str, list[Start]] = {kind: [] for kind in kinds}
     for number in range(rounds + 1):
-        for kind in KINDS:
+        for index, (kind, make) in enumerate(random.sample(list(kinds.items()), len(kinds))):
+            manifest = make(f"bench-{number}-{index}")
             time.sleep(random.random())  # noqa: S311 -- kubelet looks at containers once a second: begin anywhere in it
-            times = _start(running, f"{kind}-{number}", kind)
+            start = _start(running, manifest)
             if number:  # the first of each kind has images to unpack
-                found[kind].append(times)
+                found[kind].append(start)
     return found
 
 
-def _start(running: Site, name: str, kind: str) -> Times:
-    pki = running.node.layout.pki
+def _start(running: Site, manifest: Manifest) -> Start:
+    pki, name = running.node.layout.pki, manifest["metadata"]["name"]
     with urllib3.PoolManager(
         ca_certs=str(pki / "ca.crt"), cert_file=str(pki / "admin.crt"), key_file=str(pki / "admin.key"), timeout=60
     ) as pool:
@@ -76,18 +207,20 @@ def _start(running: Site, name: str, kind: str) -> Times:
             "GET", f"{url}?watch=1&resourceVersion=0&fieldSelector=metadata.name%3D{name}", preload_content=False
         )
         begun = time.perf_counter()
-        made = pool.request("POST", url, json=_pod(name, kind))
+        made = pool.request("POST", url, json=manifest)
         if made.status != 201:
             raise SystemExit(f"bench: the pod {name} is refused: {made.data.decode()}")
         times = {"admitted": time.perf_counter() - begun}
+        containers: dict[str, str] = {}
         for pod in _seen(watch):
             now = time.perf_counter() - begun
             times.update({what: now for what, holds in _MOMENTS.items() if what not in times and holds(pod)})
+            containers |= {each["name"]: each["containerID"] for each in _statuses(pod) if each.get("containerID")}
             if "Ready" in times:
                 break
         watch.close()
         pool.request("DELETE", f"{url}/{name}?gracePeriodSeconds=0")
-    return times
+    return Start(times, {name: each.rpartition("//")[2] for name, each in containers.items()})
 
 
 def _seen(watch: urllib3.BaseHTTPResponse) -> Iterator[dict[str, Any]]:
@@ -98,14 +231,11 @@ def _seen(watch: urllib3.BaseHTTPResponse) -> Iterator[dict[str, Any]]:
         yield from (json.loads(line)["object"] for line in lines if line)
 
 
-def _pod(name: str, kind: str) -> dict[str, Any]:
-    annotations = {"identity": {}, "env": {f"{ANNOTATION}-sidecar": "true", f"{ANNOTATION}-mode": "env"}}
-    annotations["sidecar"] = {f"{ANNOTATION}-sidecar": "true"}
-    labels = {} if kind == "without" else {"azure.workload.identity/use": "true"}
+def _pod(name: str, labels: Mapping[str, str] = {}, annotations: Mapping[str, str] = {}) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "labels": labels, "annotations": annotations.get(kind, {})},
+        "metadata": {"name": name, "labels": dict(labels), "annotations": dict(annotations)},
         "spec": {"containers": [{"name": "main", "image": IMAGE, "command": ["sleep", "infinity"]}]},
     }
 
@@ -116,32 +246,45 @@ def _has(pod: dict[str, Any], condition: str) -> bool:
 
 
 def _container(pod: dict[str, Any], name: str) -> dict[str, Any]:
+    return next((each for each in _statuses(pod) if each["name"] == name), {})
+
+
+def _statuses(pod: dict[str, Any]) -> list[dict[str, Any]]:
     status = pod.get("status", {})
-    all_of_them = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
-    return next((dict(each) for each in all_of_them if each["name"] == name), {})
+    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
 
 
-def render(found: dict[str, list[Times]], rounds: int) -> str:
+def render(found: dict[str, list[Start]], rounds: int, events: Sequence[Event]) -> str:
     """Return the section, in Markdown."""
     moments = ["admitted", *_MOMENTS]
-    rows = [[moment, *(_median(found[kind], moment) for kind in KINDS)] for moment in moments]
-    rows.append(["added to Ready", "", *(f"+{_added(found, kind):.2f}" for kind in KINDS[1:])])
-    head = ["seconds after the pod was asked for", "without", "with its identity", "sidecar, env mode", "sidecar"]
+    bare, *added = found
+    rows = [[moment, *(_median(found[kind], moment) for kind in found)] for moment in moments]
+    rows.append(["added to Ready, median", "", *(f"+{_quartiles(found[kind], found[bare])[1]:.2f}" for kind in added)])
+    quartiles = [_quartiles(found[kind], found[bare]) for kind in added]
+    rows.append(["added to Ready, quartiles", "", *(f"+{low:.2f} to +{high:.2f}" for low, _, high in quartiles)])
+    for what, took, name in _TOOK:
+        seconds = [took(events, (each.containers.get(name, "") for each in found[kind])) for kind in found]
+        rows.append([what, *("" if each is None else f"{each:.2f}" for each in seconds)])
+    head = ["seconds after the pod was asked for", *found]
     method = (
         f"{rounds} pods of each kind in turn, one at a time, on one node that has the images; medians of when a watch "
-        "first said so, and of the differences within a round."
+        "first said so, of the differences within a round, and of what containers took by containerd's events."
     )
     return "\n\n".join([machine(), method, table(head, rows)])
 
 
-def _median(times: list[Times], moment: str) -> str:
-    seen = [each[moment] for each in times if moment in each]
+def _median(starts: list[Start], moment: str) -> str:
+    seen = [each.times[moment] for each in starts if moment in each.times]
     return f"{statistics.median(seen):.2f}" if seen else ""
 
 
-def _added(found: dict[str, list[Times]], kind: str) -> float:
-    pairs = zip(found[kind], found["without"], strict=True)
-    return statistics.median(ours["Ready"] - bare["Ready"] for ours, bare in pairs)
+def _quartiles(starts: list[Start], bare: list[Start]) -> tuple[float, float, float]:
+    """Return the quartiles of what pods of a kind took longer than the bare ones of the same round."""
+    added = [ours.times["Ready"] - theirs.times["Ready"] for ours, theirs in zip(starts, bare, strict=True)]
+    if len(added) == 1:
+        return added[0], added[0], added[0]
+    low, middle, high = statistics.quantiles(added, n=4, method="inclusive")
+    return low, middle, high
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from itertools import repeat
 from typing import NamedTuple
 
 from bench.client import TOKEN, ask, pour
-from bench.processes import PROXY, Memory, Pod, sidecar
+from bench.processes import PROXY, Memory, Pod, children, sidecar
 
 
 class StartUp(NamedTuple):
@@ -33,10 +33,11 @@ class FirstToken(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """Memory of one sidecar through its life so far, in MB."""
+    """Memory of one sidecar through its life so far, in MB, and of its exchange process after the first token."""
 
     idle: Memory
     first_token: Memory
+    exchange: Memory
     loaded: Memory
     requests: int
 
@@ -89,5 +90,7 @@ def growth(pod: Pod, requests: int, command: Sequence[str] = PROXY) -> Growth:
         idle = Memory.of(server.pid)
         ask(server.port)
         first = Memory.of(server.pid)
+        (child,) = children(server.pid)
+        exchange = Memory.of(child)
         pour(server.port, repeat(TOKEN, requests))
-        return Growth(idle, first, Memory.of(server.pid), requests)
+        return Growth(idle, first, exchange, Memory.of(server.pid), requests)

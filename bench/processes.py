@@ -145,6 +145,11 @@ def running_process(command: Sequence[str], **options: object) -> Iterator[subpr
                 process.kill()
 
 
+def children(pid: int) -> list[int]:
+    """Return the ids of the processes that the main thread of a process has started and that still run."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def _on_cpu(pid: int) -> float:
     """Return the seconds that a process' main thread has run (Linux, Documentation/scheduler/sched-stats)."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9

@@ -77,10 +77,11 @@ def _dialects(found: Findings) -> str:
 
 
 def _memory(found: Findings) -> str:
-    idle, first, loaded, requests = found.growth
+    idle, first, exchange, loaded, requests = found.growth
     rows = [
         ["wisp, idle", str(idle)],
         ["wisp, after its first token", str(first)],
+        ["its exchange process then, for a minute", str(exchange)],
         [f"wisp, after {requests:,} warm requests", str(loaded)],
         *([f"{name}, after the load above", str(memory)] for name, memory in found.loaded.items()),
     ]

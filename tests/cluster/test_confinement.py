@@ -40,7 +40,7 @@ def _caught(cluster: Site) -> Caught:
         **SIDECAR,
         f"{PREFIX}proxy-sidecar-port": str(PORT),
         f"{PREFIX}proxy-memory-limit": str(LIMIT),
-        f"{PREFIX}proxy-cpu-limit": "100m",  # slow enough for the redirect to be seen
+        f"{PREFIX}proxy-cpu-limit": "50m",  # slow enough for the redirect to be seen
     }
     with watched("redirect", "up", f"--proxy-port={PORT}") as redirects:
         team = settle(cluster, "confinement", pod("app", annotations=annotations))

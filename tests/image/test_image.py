@@ -160,9 +160,10 @@ def test_redirect(image: Image, network: str) -> None:
     assert "redirect to :8123" in rules.stdout
 
 
-def test_redirect_without_the_capability(image: Image, network: str) -> None:
+@pytest.mark.parametrize("flags", [(), ("--proxy-port=8123",)], ids=["by hand", "as pods run it"])
+def test_redirect_without_the_capability(image: Image, network: str, flags: tuple[str, ...]) -> None:
     """Without NET_ADMIN nothing changes, and the error says so."""
-    done = run(image, Pod(user=0, network=network), ["redirect", "up"])
+    done = run(image, Pod(user=0, network=network), ["redirect", "up", *flags])
     assert done.returncode == 3
     assert "NET_ADMIN" in done.stderr
 

@@ -341,6 +341,14 @@ def test_readiness_needs_no_service(bench: Bench) -> None:
     assert bench.loads == 1
 
 
+@pytest.mark.parametrize("target, probed", [("/readyz", True), ("/healthz", True), ("/metrics", False)])
+def test_a_probe_is_noted_and_loads_nothing(bench: Bench, target: str, *, probed: bool) -> None:
+    """The sidecar loads the rest when the probe of its postStart hook has been answered."""
+    assert not bench.front.probed
+    bench.get(target)
+    assert (bench.front.probed, bench.loads == 0) == (probed, probed)
+
+
 @pytest.mark.parametrize("spelling", ["/readyz", "/readyz/"])
 def test_stopping(bench: Bench, spelling: str) -> None:
     """It is not ready any more, and still alive."""

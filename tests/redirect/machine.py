@@ -9,7 +9,11 @@ from wisp.redirect.plan import Command
 from wisp.redirect.rule import Backend
 
 DONE = Outcome(0, "", "")
-_NFT_RULE = re.compile(r"ip daddr (\S+) tcp dport (\d+) meta skuid != (\d+) redirect to :(\d+)")
+_NFT_RULE = re.compile(
+    r"ip daddr (?P<ip>\S+) tcp dport (?P<port>\d+) "
+    r"meta skuid (?P<not>!= )?(?P<uid>\d+) (?P<verdict>\S+) to :?(?P<to>\S+)"
+)
+_NFT_PRIORITY = re.compile(r"priority (-?\d+)")
 
 
 @dataclass
@@ -71,6 +75,15 @@ class FakeMachine:
         self.nft_table: str | None = None
         self.nat = {Backend.IPTABLES_NFT: NatTable(), Backend.IPTABLES_LEGACY: NatTable()}
 
+    def downgrade(self) -> None:
+        """Have the rule as an earlier version installed it: at the priority of others, none for the sidecar's own."""
+        if self.nft_table is not None:
+            lines = self.nft_table.replace("priority -199", "priority -100").splitlines(keepends=True)
+            self.nft_table = "".join(line for line in lines if " dnat to " not in line)
+        chains = self.nat[Backend.IPTABLES_NFT].chains
+        if "WISP" in chains:
+            chains["WISP"] = [rule for rule in chains["WISP"] if " -j DNAT " not in rule]
+
     def has(self, program: str) -> bool:
         """Tell whether the program was named; iptables always brings its -save and -restore."""
         return re.sub("-(save|restore)$", "", program) in self.programs
@@ -119,24 +132,26 @@ class FakeMachine:
 
 def nft_listing(table: str) -> str:
     """List a table as nft 1.0.6 does with -j."""
-    rules = _NFT_RULE.findall(table)
+    (priority,) = _NFT_PRIORITY.findall(table)
+    rules = _NFT_RULE.finditer(table)
     return json.dumps(
         {
             "nftables": [
                 {"metainfo": {"version": "1.0.6", "json_schema_version": 1}},
                 {"table": {"family": "ip", "name": "wisp", "handle": 2}},
-                {"chain": {"type": "nat", "hook": "output", "prio": -100, "policy": "accept"}},
-                *({"rule": {"chain": "output", "expr": _expressions(*found)}} for found in rules),
+                {"chain": {"type": "nat", "hook": "output", "prio": int(priority), "policy": "accept"}},
+                *({"rule": {"chain": "output", "expr": _expressions(found)}} for found in rules),
             ]
         }
     )
 
 
-def _expressions(ip: str, port: str, uid: str, to: str) -> list[dict[str, object]]:
+def _expressions(rule: re.Match[str]) -> list[dict[str, object]]:
     daddr, dport = ({"payload": {"protocol": p, "field": f}} for p, f in (("ip", "daddr"), ("tcp", "dport")))
+    target: dict[str, object] = {"addr": rule["to"]} if rule["verdict"] == "dnat" else {"port": int(rule["to"])}
     return [
-        {"match": {"op": "==", "left": daddr, "right": ip}},
-        {"match": {"op": "==", "left": dport, "right": int(port)}},
-        {"match": {"op": "!=", "left": {"meta": {"key": "skuid"}}, "right": int(uid)}},
-        {"redirect": {"port": int(to)}},
+        {"match": {"op": "==", "left": daddr, "right": rule["ip"]}},
+        {"match": {"op": "==", "left": dport, "right": int(rule["port"])}},
+        {"match": {"op": "!=" if rule["not"] else "==", "left": {"meta": {"key": "skuid"}}, "right": int(rule["uid"])}},
+        {rule["verdict"]: target},
     ]

@@ -6,6 +6,7 @@ ends when its standard input does.
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -186,6 +187,15 @@ def wisp_command(
     environment = [f"PATH={path or os.environ['PATH']}", f"PYTHONPATH={source_path()}", "PYTHONDONTWRITEBYTECODE=1"]
     confined = [] if capabilities is None else confine(capabilities, uid)
     return [*confined, "env", *environment, python or sys.executable, "-m", "wisp", "redirect", *arguments]
+
+
+def programs(folder: Path, *names: str) -> Path:
+    """Link these programs into `folder`, which is to be PATH; what is not installed is left out."""
+    for name in names:
+        found = shutil.which(name)
+        if found:
+            (folder / name).symlink_to(found)
+    return folder
 
 
 def confine(capabilities: Sequence[str], uid: int) -> list[str]:

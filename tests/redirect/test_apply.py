@@ -34,6 +34,25 @@ def test_up_show_down(programs: tuple[str, ...], backend: Backend) -> None:
     assert apply.show(machine) == apply.Shown((), ())
 
 
+@pytest.mark.parametrize("programs", [("nft", "conntrack"), ("iptables", "conntrack")], ids=["nft", "iptables"])
+def test_a_rule_of_an_earlier_version_is_shown_and_replaced(programs: tuple[str, ...]) -> None:
+    """`show` says what is in force, with a note; `up` replaces it in one transaction and `down` removes it."""
+    machine = FakeMachine(*programs)
+    apply.up(machine, RULE, Choice.AUTO)
+    current = apply.show(machine)
+    machine.downgrade()
+    earlier = apply.show(machine)
+    assert earlier.redirects == current.redirects
+    assert ["an earlier version" in note for note in earlier.notes] == [True]
+    machine.ran.clear()
+    apply.up(machine, RULE, Choice.AUTO)
+    assert len([command for command in machine.ran if command.script]) == 1
+    assert apply.show(machine) == current
+    machine.downgrade()
+    apply.down(machine)
+    assert apply.show(machine) == apply.Shown((), ())
+
+
 def test_up_moves_a_rule_from_one_backend_to_another() -> None:
     """What another backend held is gone after `up`."""
     machine = FakeMachine(*EVERYTHING)

@@ -10,6 +10,7 @@ from bench.dialects import besides, dialects
 from bench.load import measure
 from bench.processes import Pod, pod
 from bench.report import table
+from bench.runtime import events, hook_time, run_time
 
 pytestmark = pytest.mark.system
 
@@ -38,6 +39,23 @@ def test_the_page_has_a_row_for_each(surroundings: Pod) -> None:
     page = (Path(__file__).parents[2] / "docs" / "performance.md").read_text(encoding="utf-8")
     for row in dialects(surroundings):
         assert re.search(rf"^\| {re.escape(row.name)} +\| +[\d,]+ \| +[\d,]+ \| +\d+\.\d\d \|$", page, re.MULTILINE)
+
+
+def test_what_containers_took(tmp_path: Path) -> None:
+    """It is read from what `ctr events` prints: of the containers asked about, and not of programs run in them."""
+    log = tmp_path / "events"
+    lines = (
+        '00.25 +0000 UTC k8s.io /tasks/start {"container_id":"a","pid":1}',
+        '00.5 +0000 UTC k8s.io /tasks/exec-started {"container_id":"a","exec_id":"hook","pid":2}',
+        '00.75 +0000 UTC k8s.io /tasks/exit {"container_id":"a","id":"hook","pid":2}',
+        '01.000000001 +0000 UTC k8s.io /images/create {"name":"x"}',
+        '02 +0000 UTC k8s.io /tasks/start {"container_id":"b","pid":3}',
+        '04.25 +0000 UTC k8s.io /tasks/exit {"container_id":"a","id":"a","pid":1}',
+    )
+    log.write_text("".join(f"2026-11-30 10:00:{line}\n" for line in lines) + "an unfinished line")
+    found = events(log)
+    assert (run_time(found, ["a"]), hook_time(found, ["a"])) == (4.0, 0.5)
+    assert (run_time(found, ["b"]), hook_time(found, ["b"])) == (None, None)
 
 
 def test_a_table() -> None:

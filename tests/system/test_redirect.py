@@ -1,7 +1,6 @@
 """The redirect for real: packets through network namespaces, with nft and both iptables."""
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.redirect.pod import (
     Pod,
     confine,
     pod,
+    programs,
     python_for,
     wisp_command,
 )
@@ -57,20 +57,11 @@ def _tools(request: pytest.FixtureRequest, open_folder: Path, inside: Pod) -> Pa
     """Make a folder to be PATH that has one backend's programs only, under the names they have everywhere."""
     backend = request.param
     if backend == "nft":
-        return _only(open_folder, "nft", "conntrack")
+        return programs(open_folder, "nft", "conntrack")
     need(backend)
     if backend == "iptables-legacy" and inside.run("iptables-legacy", "-t", "nat", "-S").returncode:
         raise MissingSkip(Missing("the kernel's iptables-legacy nat table", "load the module iptable_nat"))
-    return _only(open_folder, *(f"{backend}{ending}" for ending in ("", "-save", "-restore")), "conntrack")
-
-
-def _only(folder: Path, *programs: str) -> Path:
-    """Link these programs into `folder`; what is not installed is left out."""
-    for program in programs:
-        found = shutil.which(program)
-        if found:
-            (folder / program).symlink_to(found)
-    return folder
+    return programs(open_folder, *(f"{backend}{ending}" for ending in ("", "-save", "-restore")), "conntrack")
 
 
 def _up(inside: Pod, tools: Path | str = "", *flags: str) -> None:
@@ -194,7 +185,7 @@ def test_a_kernel_without_nf_tables_gets_iptables(inside: Pod, tmp_path: Path) -
     need("iptables-legacy")
     (tmp_path / "nft").write_text("#!/bin/sh\necho 'netlink: Error: Protocol not supported' >&2\nexit 1\n")
     (tmp_path / "nft").chmod(0o755)
-    tools = _only(tmp_path, *(f"iptables-nft{ending}" for ending in ("", "-save", "-restore")))
+    tools = programs(tmp_path, *(f"iptables-nft{ending}" for ending in ("", "-save", "-restore")))
     done = inside.run(*wisp_command("up", path=tools))
     assert done.returncode == 0, done.stderr
     assert "note: nft failed (netlink: Error: Protocol not supported)" in done.stderr

@@ -10,7 +10,8 @@ from wisp.errors import WispError
 from wisp.redirect import apply
 from wisp.redirect.host import Host
 from wisp.redirect.plan import Choice, Tool, as_shell
-from wisp.redirect.rule import METADATA_IP, METADATA_PORT, PROXY_UID, Rule, parse_address
+from wisp.redirect.rule import Rule, parse_address
+from wisp.redirect.scripts import METADATA_IP, METADATA_PORT, PROXY_UID
 
 _Function = TypeVar("_Function", bound=Callable[..., None])
 

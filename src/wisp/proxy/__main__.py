@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from wisp.proxy.running import Tokens
     from wisp.proxy.service import TokenService
 
-_FIRST_PROBES = 0.02
-"""Seconds for which nothing but readiness is served at first."""
+_FIRST_PROBE = 0.3
+"""Seconds for which the rest waits for a first probe: the pod's next container waits for it, and it shares our CPU."""
 
 
 def steady() -> float:
@@ -51,7 +51,7 @@ class Sidecar:
 
     def run(self) -> None:
         """Serve until told to stop, and then until what is in flight is done."""
-        self._answer_first_probes()
+        self._answer_first_probe()
         if self._front.ready:  # else it was told to stop already
             self._settle()
         self._loop.run()
@@ -61,10 +61,10 @@ class Sidecar:
             self._tokens.log.info("stopped")
         self._kept.close()
 
-    def _answer_first_probes(self) -> None:
-        """Serve for a moment before the rest is loaded, or until a request needs it: who waits for us hears at once."""
-        end = steady() + _FIRST_PROBES
-        while self._tokens is None and self._front.ready and (left := end - steady()) > 0:
+    def _answer_first_probe(self) -> None:
+        """Serve before the rest is loaded: until a probe is answered, a request needs it, or a moment has passed."""
+        end = steady() + _FIRST_PROBE
+        while not (self._front.probed or self._tokens) and self._front.ready and (left := end - steady()) > 0:
             self._loop.turn(left)
 
     def _settle(self) -> None:
@@ -108,14 +108,6 @@ def _listen(port: int) -> Socket:
         raise SettingError(f"cannot listen on 127.0.0.1:{port} ({reason})", remedy=remedy) from None
 
 
-def _probe(port: int) -> None:
-    from wisp.proxy.probe import probe
-
-    failure = probe(port)
-    if failure is not None:
-        raise WispError(f"no sidecar is ready on 127.0.0.1:{port} ({failure})", remedy="see its log")
-
-
 def main(arguments: list[str]) -> int:
     """Run the sidecar with these arguments; return its exit status."""
     open_standard_streams()
@@ -124,7 +116,9 @@ def main(arguments: list[str]) -> int:
         if flags.help or flags.version:
             _say(1, USAGE if flags.help else _version(flags.output))
         elif flags.probe:
-            _probe(flags.port)
+            from wisp.proxy.probe import check
+
+            check(flags.port)
         else:
             Sidecar(flags).run()
     except WispError as error:

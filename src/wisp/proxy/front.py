@@ -1,7 +1,7 @@
 """The first to see a request: says whether the sidecar is alive and ready, and gives the rest to the token service.
 
-The service is loaded when it is called for, or a moment after the sidecar listens: so readiness does not wait for it,
-and a client that is quicker still is merely answered a few milliseconds later.
+The service is loaded when it is called for, after the first probe, or a moment after the sidecar listens: so readiness
+does not wait for it, and a client that is quicker still is merely answered a few milliseconds later.
 """
 
 from collections.abc import Callable
@@ -34,6 +34,8 @@ class Front:
         self._service: Service | None = None
         self.ready = True
         """Whether /readyz says yes; false once the sidecar is to stop."""
+        self.probed = False
+        """Whether a probe has been answered."""
 
     @property
     def service(self) -> Service:
@@ -45,6 +47,7 @@ class Front:
     def answer(self, request: Request, reply: Callable[[Response], None]) -> Response | Source | None:
         """Return the response, or its source; or None and call `reply` with it later."""
         if request.target in _PAGES and request.method in (b"GET", b"HEAD"):
+            self.probed = True
             return self.page(request.target.decode()) or _OK
         return self.service.answer(request, reply)
 

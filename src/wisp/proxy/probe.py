@@ -1,10 +1,19 @@
-"""Asks a running sidecar whether it is ready: what a container's startup probe runs."""
+"""Asks a running sidecar whether it is ready: what a container's postStart hook runs."""
 
-import socket
+import _socket
 import time
 
+from wisp.errors import WispError
+
 _PATIENCE = 10.0
-_PAUSE = 0.05
+_PAUSE = 0.01
+
+
+def check(port: int, patience: float = _PATIENCE) -> None:
+    """Wait until the sidecar on `port` is ready. Raise WispError where it is not after `patience` seconds."""
+    failure = probe(port, patience)
+    if failure is not None:
+        raise WispError(f"no sidecar is ready on 127.0.0.1:{port} ({failure})", remedy="see its log")
 
 
 def probe(port: int, patience: float = _PATIENCE) -> str | None:
@@ -18,11 +27,16 @@ def probe(port: int, patience: float = _PATIENCE) -> str | None:
 
 
 def _ask(port: int) -> str | None:
+    # `_socket` as in wisp.http.sockets: the public module takes as long to load as the interpreter to start.
+    connection = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1.0) as connection:
-            connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            answer = connection.recv(1024)
+        connection.settimeout(1.0)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        answer = connection.recv(1024)
     except OSError as error:
         return error.strerror or "timed out"
+    finally:
+        connection.close()
     status = answer[9:12].decode("ascii", "replace")
     return None if answer.startswith(b"HTTP/1.1 200 ") else f"it answered {status or 'nothing'}"

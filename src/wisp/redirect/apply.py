@@ -108,8 +108,14 @@ def show(machine: Machine) -> Shown:
                 f"what {tool.backend.value} holds under wisp's name is not what `wisp redirect up` puts there",
                 remedy="run `wisp redirect up` to replace it or `wisp redirect down` to remove it",
             )
-    redirects = ((tool, present.rule) for tool, present in seen.items() if isinstance(present, InForce))
-    return Shown(tuple(redirects), _blind_spots(seen))
+    in_force = [(tool, present) for tool, present in seen.items() if isinstance(present, InForce)]
+    outdated = [
+        f"the rule in {tool.backend.value} was installed by an earlier version, and a service mesh may take the "
+        "traffic before it does; `wisp redirect up` replaces it"
+        for tool, present in in_force
+        if present.outdated
+    ]
+    return Shown(tuple((tool, present.rule) for tool, present in in_force), (*outdated, *_blind_spots(seen)))
 
 
 def _finish(machine: Machine, steps: Sequence[Step]) -> None:

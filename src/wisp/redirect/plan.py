@@ -11,15 +11,11 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from wisp.redirect.rule import Absent, Altered, Backend, InForce, Present, Rule, Unknown
+from wisp.redirect.scripts import NFT_CLEAR, conntrack_arguments, nft_table
 
-TABLE = "wisp"  # nft: table ip wisp
 CHAIN = "WISP"  # iptables: a chain of the nat table
 JUMP = f"-A OUTPUT -j {CHAIN}"  # as iptables-save prints it
-PRIORITY = -100  # NF_IP_PRI_NAT_DST, by number: the name `dstnat` is newer than the hook (nft(8), "Standard priority")
 _LOCK_WAIT = "5"  # seconds for another iptables to finish; both variants take -w, the nft one has no lock
-
-# `add` makes the delete safe when there is no table; `destroy`, which would need no such thing, is kernel 6.3's.
-_NFT_CLEAR = f"add table ip {TABLE}\ndelete table ip {TABLE}\n"
 
 
 class Choice(enum.Enum):
@@ -113,7 +109,7 @@ def remove(tool: Tool, present: Present) -> Command | None:
             return None
         case InForce() | Altered():
             if tool.backend is Backend.NFT:
-                return _nft(_NFT_CLEAR)
+                return _nft(NFT_CLEAR)
             return _restore(tool, *_unjump(present), f"-F {CHAIN}", f"-X {CHAIN}")
         case _:
             assert_never(present)
@@ -126,25 +122,14 @@ def as_shell(steps: Sequence[Step]) -> str:
 
 def _install(tool: Tool, rule: Rule, present: Present) -> Command:
     if tool.backend is Backend.NFT:
-        return _nft(_NFT_CLEAR + _nft_table(rule))
+        table = nft_table(rule.proxy_port, rule.proxy_uid, str(rule.metadata_ip), rule.metadata_port)
+        return _nft(NFT_CLEAR + table)
     # Naming a chain with --noflush empties it or makes it; the jump goes first, before another's catch-all.
-    return _restore(tool, f":{CHAIN} - [0:0]", _iptables_rule(rule), *_unjump(present), f"-I OUTPUT 1 -j {CHAIN}")
+    return _restore(tool, f":{CHAIN} - [0:0]", *_iptables_rules(rule), *_unjump(present), f"-I OUTPUT 1 -j {CHAIN}")
 
 
 def _nft(script: str) -> Command:
     return Command(("nft", "-f", "-"), script)
-
-
-def _nft_table(rule: Rule) -> str:
-    return (
-        f"table ip {TABLE} {{\n"
-        "\tchain output {\n"
-        f"\t\ttype nat hook output priority {PRIORITY}; policy accept;\n"
-        f"\t\tip daddr {rule.metadata_ip} tcp dport {rule.metadata_port} "
-        f"meta skuid != {rule.proxy_uid} redirect to :{rule.proxy_port}\n"
-        "\t}\n"
-        "}\n"
-    )
 
 
 def _restore(tool: Tool, *lines: str) -> Command:
@@ -153,10 +138,11 @@ def _restore(tool: Tool, *lines: str) -> Command:
     return Command((f"{tool.program}-restore", "--noflush", "-w", _LOCK_WAIT), script, environment)
 
 
-def _iptables_rule(rule: Rule) -> str:
+def _iptables_rules(rule: Rule) -> tuple[str, str]:
+    metadata = f"-A {CHAIN} -d {rule.metadata_ip}/32 -p tcp -m tcp --dport {rule.metadata_port} -m owner"
     return (
-        f"-A {CHAIN} -d {rule.metadata_ip}/32 -p tcp -m tcp --dport {rule.metadata_port} "
-        f"-m owner ! --uid-owner {rule.proxy_uid} -j REDIRECT --to-ports {rule.proxy_port}"
+        f"{metadata} --uid-owner {rule.proxy_uid} -j DNAT --to-destination {rule.metadata_ip}",
+        f"{metadata} ! --uid-owner {rule.proxy_uid} -j REDIRECT --to-ports {rule.proxy_port}",
     )
 
 
@@ -166,10 +152,7 @@ def _unjump(present: Present) -> list[str]:
 
 
 def _flush(rule: Rule) -> Command:
-    # --reply-src: only flows that answer from the metadata address itself, so those already redirected live on.
-    address = str(rule.metadata_ip)
-    wanted = ("--orig-dst", address, "--orig-port-dst", str(rule.metadata_port), "--reply-src", address)
-    return Command(("conntrack", "--delete", "--proto", "tcp", *wanted))
+    return Command(conntrack_arguments(str(rule.metadata_ip), rule.metadata_port))
 
 
 def _shell_line(step: Step) -> str:

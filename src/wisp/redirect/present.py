@@ -5,14 +5,18 @@ import re
 from ipaddress import AddressValueError, IPv4Address
 
 from wisp.errors import SettingError
-from wisp.redirect.plan import CHAIN, JUMP, PRIORITY
+from wisp.redirect.plan import CHAIN, JUMP
 from wisp.redirect.rule import Absent, Altered, Backend, InForce, Present, Rule
+from wisp.redirect.scripts import PRIORITY
 
-_IPTABLES_RULE = re.compile(
-    rf"-A {CHAIN} "
-    r"-d (?P<ip>[\d.]+)(?:/32)? -p tcp -m tcp --dport (?P<port>\d{1,5}) "
-    r"-m owner ! --uid-owner (?P<uid>\d{1,10}) -j REDIRECT --to-ports (?P<to>\d{1,5})",
-    re.ASCII,
+_FIRST_PRIORITY = -100
+"""That of the nft chain of earlier versions, which had no rule for the sidecar's own connections."""
+_IPTABLES_METADATA = rf"-A {CHAIN} -d (?P<ip>[\d.]+)(?:/32)? -p tcp -m tcp --dport (?P<port>\d{{1,5}}) -m owner"
+_IPTABLES_SIDECAR = re.compile(
+    rf"{_IPTABLES_METADATA} --uid-owner (?P<uid>\d{{1,10}}) -j DNAT --to-destination (?P=ip)", re.ASCII
+)
+_IPTABLES_REDIRECT = re.compile(
+    rf"{_IPTABLES_METADATA} ! --uid-owner (?P<uid>\d{{1,10}}) -j REDIRECT --to-ports (?P<to>\d{{1,5}})", re.ASCII
 )
 _REFUSALS = ("Operation not permitted", "Permission denied", "you must be root")
 
@@ -38,23 +42,45 @@ def parse_nft(listing: str) -> Present:
         case [
             ("table", _),
             ("chain", {"type": "nat", "hook": "output", "prio": int(priority)}),
+            *sidecar,
             ("rule", {"expr": expressions}),
-        ] if priority == PRIORITY:
-            rule = _nft_rule(expressions)
-            return InForce(rule) if rule else Altered()
+        ]:
+            rule = _nft_redirect(expressions)
         case _:
             return Altered()
+    if rule and priority == PRIORITY and len(sidecar) == 1 and _is_for_sidecar(sidecar[0], rule):
+        return InForce(rule)
+    return InForce(rule, outdated=True) if rule and priority == _FIRST_PRIORITY and not sidecar else Altered()
 
 
-def _nft_rule(expressions: object) -> Rule | None:
+def _nft_redirect(expressions: object) -> Rule | None:
     match expressions:
+        case [*matches, {"redirect": {"port": int(to)}}]:
+            found = _nft_metadata(matches, "!=")
+            return _rule(*found, to) if found else None
+        case _:
+            return None
+
+
+def _is_for_sidecar(entry: object, rule: Rule) -> bool:
+    """Say whether the sidecar's own connections stay as they are, whatever chains come after."""
+    match entry:
+        case ("rule", {"expr": [*matches, {"dnat": {"addr": str(address), **rest}}]}):
+            kept = (str(rule.metadata_ip), rule.metadata_port, rule.proxy_uid)
+            return rest in ({}, {"family": "ip"}) and address == kept[0] and _nft_metadata(matches, "==") == kept
+        case _:
+            return False
+
+
+def _nft_metadata(matches: list[object], uid_operator: str) -> tuple[str, int, int] | None:
+    """Return the address, the port and the uid that a rule matches."""
+    match matches:
         case [
             {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": str(ip)}},
             {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": int(port)}},
-            {"match": {"op": "!=", "left": {"meta": {"key": "skuid"}}, "right": int(uid)}},
-            {"redirect": {"port": int(to)}},
-        ]:
-            return _rule(ip, port, uid, to)
+            {"match": {"op": operator, "left": {"meta": {"key": "skuid"}}, "right": int(uid)}},
+        ] if operator == uid_operator:
+            return ip, port, uid
         case _:
             return None
 
@@ -66,9 +92,21 @@ def parse_iptables(listing: str) -> Present:
         return Absent()
     jumps = lines.count(JUMP)
     ours = [line for line in lines if line.startswith(f"-A {CHAIN} ")]
-    found = _IPTABLES_RULE.fullmatch(ours[0]) if len(ours) == 1 else None
+    *sidecar, redirect = ours or [""]
+    found = _IPTABLES_REDIRECT.fullmatch(redirect)
     rule = _rule(found["ip"], int(found["port"]), int(found["uid"]), int(found["to"])) if found else None
-    return InForce(rule, jumps) if rule and jumps == 1 else Altered(jumps)
+    if rule is None or jumps != 1 or not _are_for_sidecar(sidecar, rule):
+        return Altered(jumps)
+    return InForce(rule, jumps, outdated=not sidecar)
+
+
+def _are_for_sidecar(lines: list[str], rule: Rule) -> bool:
+    """Say whether the lines are the one rule for the sidecar's own connections, or none as from an earlier version."""
+    if not lines:
+        return True
+    found = _IPTABLES_SIDECAR.fullmatch(lines[0])
+    kept = (str(rule.metadata_ip), rule.metadata_port, rule.proxy_uid)
+    return len(lines) == 1 and found is not None and (found["ip"], int(found["port"]), int(found["uid"])) == kept
 
 
 def _rule(ip: str, port: int, uid: int, to: int) -> Rule | None:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 
 from wisp.errors import SettingError
+from wisp.redirect.scripts import sentence
 
-PROXY_UID, METADATA_IP, METADATA_PORT = 1501, "169.254.169.254", 80
-"""Who is let by, and whose traffic is taken, unless something else is said."""
 MAX_PORT = 2**16 - 1
 MAX_UID = 2**32 - 2  # the kernel keeps 2^32-1 for "no user" (user_namespaces(7))
 
@@ -38,10 +37,7 @@ class Rule:
         _check("--metadata-port", self.metadata_port, 1, MAX_PORT)
 
     def __str__(self) -> str:
-        return (
-            f"TCP to {self.metadata_ip}:{self.metadata_port} goes to 127.0.0.1:{self.proxy_port}, "
-            f"except from uid {self.proxy_uid}"
-        )
+        return sentence(self.proxy_port, self.proxy_uid, str(self.metadata_ip), self.metadata_port)
 
 
 def parse_address(text: str) -> IPv4Address:
@@ -66,10 +62,15 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """Our rule is there, whole. `jumps`: how many times iptables' OUTPUT chain leads to it (0 with nft)."""
+    """Our rule is there, whole.
+
+    `jumps`: how many times iptables' OUTPUT chain leads to it (0 with nft). `outdated`: it is as an earlier version
+    installed it, so that a service mesh may take the traffic before it does.
+    """
 
     rule: Rule
     jumps: int = 0
+    outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """Find the tools and read what they see now; changes nothing."""
 
 from wisp.redirect.host import Machine, Outcome
-from wisp.redirect.plan import TABLE, Command, Tool
+from wisp.redirect.plan import Command, Tool
 from wisp.redirect.present import iptables_variant, parse_iptables, parse_nft
 from wisp.redirect.rule import Absent, Backend, Present, Unknown
+from wisp.redirect.scripts import TABLE
 
 _IPTABLES = ("iptables", "iptables-nft", "iptables-legacy")
 # The lock need only be openable and lockable. It guards against another iptables at work in this file system,
