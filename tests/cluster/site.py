@@ -73,7 +73,7 @@ class Site:
         self, *arguments: str, given: str | None = None, timeout: float = _PATIENCE
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl and return how it went."""
-        return self._run(self.node.binaries / "kubectl", arguments, given, timeout)
+        return self._run(self.node.binaries.kubectl, arguments, given, timeout)
 
     def helm(self, *arguments: str, timeout: float = _PATIENCE) -> str:
         """Run helm, which succeeds, and return what it printed."""

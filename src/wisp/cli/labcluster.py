@@ -10,7 +10,7 @@ import click
 import wisp
 from wisp.errors import SettingError, ToolError
 from wisp.lab.building import cache_folder
-from wisp.lab.cluster.binaries import binaries, folder
+from wisp.lab.cluster.binaries import binaries, cached_binaries
 from wisp.lab.cluster.network import Network
 from wisp.lab.cluster.node import ARCHITECTURES, Node, Prepared
 from wisp.lab.cluster.standin import UBUNTU, standin
@@ -33,7 +33,7 @@ class NodeCluster:
     @property
     def _node(self) -> Node:
         number = int(self._number_file.read_text(encoding="ascii")) if self._number_file.exists() else 0
-        return Node(self._places.folder / "node", folder(cache_folder()), number)
+        return Node(self._places.folder / "node", cached_binaries(cache_folder()), number)
 
     def prepare(self, image: Path | None) -> str:
         """Make its network, unless it runs; return this machine's address in it. Kubernetes is built now if need be."""
@@ -64,7 +64,7 @@ class NodeCluster:
         if shutil.which("kubectl") is None:
             link = self._places.programs / "kubectl"
             link.unlink(missing_ok=True)
-            link.symlink_to(self._node.binaries / "kubectl")
+            link.symlink_to(self._node.binaries.kubectl)
         return self._node.kubeconfig
 
     def _start(self, prepared: Prepared, archive: Path, issuer_url: str) -> None:

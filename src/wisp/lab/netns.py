@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import ipaddress
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -88,6 +90,16 @@ def pod_batch(wiring: Wiring) -> str:
         "link set eth0 up\n"
         f"route add default via {wiring.node}\n"
     )
+
+
+def addresses() -> list[str]:
+    """Return the IPv4 addresses of this process's network namespace but those of loopback. Raises ToolError."""
+    command = ("ip", "-4", "-json", "address", "show")
+    done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=_TIMEOUT)
+    if done.returncode != 0:
+        raise ToolError(f"ip failed ({' '.join(done.stderr.split())})", remedy="install a current iproute2")
+    every = [info["local"] for device in json.loads(done.stdout) for info in device.get("addr_info", ())]
+    return sorted({each for each in every if not ipaddress.ip_address(each).is_loopback})
 
 
 def ip_batch(batch: str, prefix: tuple[str, ...], pod: NetworkNamespace) -> None:

@@ -14,21 +14,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import urllib3
+
 from wisp.errors import PrivilegeError, SettingError, ToolError
-from wisp.lab.cluster import cgroups, configs, pki
+from wisp.lab.cluster import cgroups, configs, dns, pki
 from wisp.lab.cluster.archive import Image, write_image, write_layer
 from wisp.lab.cluster.binaries import PAUSE_PROGRAM
-from wisp.lab.cluster.inside import write_programs
+from wisp.lab.cluster.inside import Plan, write_plan
 from wisp.lab.cluster.layout import Layout
-from wisp.lab.cluster.network import MASQUERADE, NODE, Network, host_batch, node_batch
-from wisp.lab.cluster.programs import Sources, programs
+from wisp.lab.cluster.network import NODE, Network, host_batch, node_batch, node_rules
+from wisp.lab.cluster.programs import Binaries, Sources, first_objects, programs
 from wisp.lab.image import in_place, this_interpreter
 from wisp.lab.lasting import Lasting, keep, kept, lasting
-from wisp.lab.netns import NetworkNamespace, ip_batch, new_namespace
+from wisp.lab.netns import NetworkNamespace, addresses, ip_batch, new_namespace
 from wisp.lab.processes import Outcome, Place, run
 from wisp.lab.users import ends_with_parent
 
 _START = 120  # seconds to become ready, on a slow machine
+_ASK = 5  # seconds for CoreDNS to say whether it is ready
 _STOP = 10  # seconds for the kernel to end everything
 _PAUSE = 0.1
 _TOOLS = {
@@ -56,13 +59,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Node:
-    """The node number `number`, in the folder `folder`, made of the programs in `binaries`.
+    """The node number `number`, in the folder `folder`, made of the programs `binaries`.
 
     `tied`: it ends with the process that starts it.
     """
 
     folder: Path
-    binaries: Path
+    binaries: Binaries
     number: int = 0
     tied: bool = False
 
@@ -101,13 +104,14 @@ class Node:
         """Start the node and return when it is ready; service account tokens are `issuer_url`'s. Raises ToolError."""
         self._write_files(issuer_url)
         cgroups.make(self._cgroup)
-        self._in_network(prepared, ("nft", "-f", str(self.folder / "masquerade.nft")))
+        self._in_network(prepared, ("nft", "-f", str(self.folder / "rules.nft")))
         keep(self.layout.process, self._spawn(prepared))
         self._await("the container runtime", lambda: self.ctr("version").status == 0)
         self.load(self._pause_image())
         self._await("the API server", lambda: self.kubectl("get", "--raw", "/readyz").status == 0)
         self._await("the node", self._is_ready)
         self._await("the service account", lambda: self.kubectl("get", "serviceaccount", "default").status == 0)
+        self._await("the cluster DNS", self._resolves)
 
     def load(self, archive: Path) -> None:
         """Import an OCI or docker image archive. Raises ToolError."""
@@ -131,7 +135,7 @@ class Node:
 
     def kubectl(self, *arguments: str, timeout: float = 60) -> Outcome:
         """Run kubectl as the administrator."""
-        return run(self._place, str(self.binaries / "kubectl"), *arguments, timeout=timeout)
+        return run(self._place, str(self.binaries.kubectl), *arguments, timeout=timeout)
 
     def ctr(self, *arguments: str) -> Outcome:
         """Run containerd's own client."""
@@ -152,7 +156,7 @@ class Node:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name, content in pki.new_files(network, time.time()).items():
             _write(layout.pki / name, content)
-        for name in ("admin", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet"):
+        for name in ("admin", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "coredns"):
             _write(layout.kubeconfig(name), configs.kubeconfig(layout, network, name).encode())
         runtime = shutil.which("crun") or "crun"
         snapshotter = "overlayfs" if self._can_stack() else "native"
@@ -160,12 +164,15 @@ class Node:
             "containerd.toml": configs.containerd(layout, runtime=runtime, snapshotter=snapshotter),
             "cni/wisp.conflist": configs.cni(layout),
             "kubelet.json": configs.kubelet(layout, f"/{self._cgroup}"),
-            "masquerade.nft": MASQUERADE,
+            "rules.nft": node_rules(addresses()),
+            "Corefile": dns.corefile(network),
+            "resolv.conf": dns.resolv_conf(network),
+            "objects.json": dns.objects(network),
         }
         for name, text in texts.items():
             _write(self.folder / name, text.encode())
         sources = Sources(self.binaries, shutil.which("etcd") or "etcd", shutil.which("containerd") or "containerd")
-        write_programs(layout, programs(sources, layout, network, issuer_url))
+        write_plan(layout, Plan(programs(sources, layout, network, issuer_url), first_objects(sources, layout)))
 
     def _spawn(self, prepared: Prepared) -> Lasting:
         image = in_place(this_interpreter())
@@ -197,7 +204,7 @@ class Node:
 
     def _pause_image(self) -> Path:
         layer, archive = self.folder / "pause.layer.tar", self.folder / "pause.tar"
-        write_layer(layer, [self.binaries / PAUSE_PROGRAM])
+        write_layer(layer, [self.binaries.kubernetes / PAUSE_PROGRAM])
         architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
         write_image(archive, Image(configs.PAUSE, layer, (f"/{PAUSE_PROGRAM}",)), architecture)
         return archive
@@ -214,6 +221,13 @@ class Node:
     def _is_ready(self) -> bool:
         path = '{.status.conditions[?(@.type=="Ready")].status}'
         return self.kubectl("get", "node", NODE, "-o", f"jsonpath={path}").output.reveal() == "True"
+
+    def _resolves(self) -> bool:
+        url = f"http://{self.network.node}:{dns.READY_PORT}/ready"
+        try:
+            return urllib3.request("GET", url, retries=False, timeout=_ASK).status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
 
     def _await(self, what: str, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _START
