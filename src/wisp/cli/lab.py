@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from wisp.lab.standing.behind import Site
 from wisp.lab.standing.findings import Seen, kind_of, problems
 from wisp.lab.standing.keeping import Counted, Stood, down_and_purge, look, running_cloud
 from wisp.lab.standing.keeping import down as take_down
+from wisp.lab.standing.keeping import load as load_images
 from wisp.lab.standing.keeping import up as put_up
 from wisp.lab.standing.places import Places, default_folder
 from wisp.lab.standing.record import NOTHING, Asked, Behind, Cloud
@@ -25,6 +27,8 @@ from wisp.lab.standing.serving import local_url
 from wisp.lab.standing.shell import Shell, entering, leaving
 
 _FILE = click.Path(path_type=Path)
+_STDIN = Path("-")
+_LATEST = "pods that name {name} need imagePullPolicy: IfNotPresent, because Kubernetes pulls :latest every time"
 _lab = click.option(
     "--lab",
     "folder",
@@ -114,6 +118,28 @@ def status(folder: Path | None, *, as_json: bool) -> int:
 
 @command.command()
 @_lab
+@click.argument("archives", nargs=-1, required=True, type=_FILE, metavar="IMAGE.tar...")
+def load(folder: Path | None, archives: tuple[Path, ...]) -> None:
+    """Load images into the lab's own cluster, and print their names.
+
+    IMAGE.tar is what `docker save` or `buildah push oci-archive:...` writes, compressed or not, or - for standard
+    input. The images are there until `wisp lab down`.
+    """
+    if archives.count(_STDIN) > 1:
+        raise click.UsageError("- is given more than once, and standard input can be read only once")
+    if _STDIN in archives and sys.stdin.isatty():
+        raise click.UsageError("standard input is a terminal: docker save NAME:TAG | wisp lab load -")
+    site = _site(folder)
+    named = {_shown(each): Path("/dev/stdin") if each == _STDIN else each.absolute() for each in archives}
+    with unwinding():
+        for name in load_images(site, named):
+            click.echo(name)
+            if name.endswith(":latest"):
+                click.echo(f"wisp: note: {_LATEST.format(name=name)}", err=True)
+
+
+@command.command()
+@_lab
 @click.option("--purge", is_flag=True, help="Delete what the lab kept, too: resources, keys, logins, logs.")
 def down(folder: Path | None, *, purge: bool) -> None:
     """End all that runs. What the lab kept stays for the next `wisp lab up`."""
@@ -121,6 +147,10 @@ def down(folder: Path | None, *, purge: bool) -> None:
     done = (down_and_purge if purge else take_down)(site)
     gone = "gone, with all that it kept" if purge else f"down; what it kept is in {site.places.folder}"
     click.echo(f"The lab is {gone}." if done else "No lab was running.")
+
+
+def _shown(archive: Path) -> str:
+    return "standard input" if archive == _STDIN else str(archive)
 
 
 def _site(folder: Path | None) -> Site:

@@ -74,9 +74,9 @@ class FakeCluster:
         self.running: Kubernetes | None = None
         self.done: list[str] = []
 
-    def prepare(self, image: Path | None) -> str:
+    def prepare(self, image: Path | None, load: Sequence[Path]) -> str:
         """Say where this machine is."""
-        self.done.append(f"prepare {image}")
+        self.done.append(" ".join(["prepare", str(image), *map(str, load)]))
         return self.host
 
     def start(self, issuer_url: str, load: Sequence[Path]) -> Path:
@@ -85,6 +85,11 @@ class FakeCluster:
         if self.running is None:
             self.running = Kubernetes(self.folder, issuer_url)
         return self.running.kubeconfig
+
+    def load(self, archive: Path, shown: str) -> list[str]:
+        """Note what is loaded, and call it by its file's name."""
+        self.done.append(f"load {archive} {shown}")
+        return [f"docker.io/library/{archive.stem}:1"]
 
     def stop(self) -> None:
         """End."""

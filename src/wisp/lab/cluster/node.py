@@ -10,7 +10,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import urllib3
 from wisp.errors import PrivilegeError, SettingError, ToolError
 from wisp.lab.cluster import cgroups, configs, dns, pki
 from wisp.lab.cluster.archive import Image, write_image, write_layer
+from wisp.lab.cluster.archived import plain, read_archive
 from wisp.lab.cluster.binaries import PAUSE_PROGRAM
 from wisp.lab.cluster.inside import Plan, write_plan
 from wisp.lab.cluster.layout import Layout
@@ -46,7 +48,9 @@ _TOOLS = {
     "setpriv": "util-linux",
 }
 """What a node is made of besides Kubernetes, and the Debian packages that have it."""
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+"""This machine's, as Go calls it."""
+PLATFORM = f"linux/{ARCHITECTURE}"
 
 
 @dataclass(frozen=True)
@@ -100,24 +104,44 @@ class Node:
         ip_batch(node_batch(self.network), namespace.prefix, namespace)
         return Prepared(self.network.host, namespace)
 
-    def start(self, prepared: Prepared, issuer_url: str) -> None:
-        """Start the node and return when it is ready; service account tokens are `issuer_url`'s. Raises ToolError."""
+    def start(self, prepared: Prepared, issuer_url: str, images: Sequence[Path] = ()) -> None:
+        """Start the node and return when it is ready, with the `images` in it. Raises SettingError or ToolError.
+
+        Service account tokens are `issuer_url`'s.
+        """
         self._write_files(issuer_url)
         cgroups.make(self._cgroup)
         self._in_network(prepared, ("nft", "-f", str(self.folder / "rules.nft")))
         keep(self.layout.process, self._spawn(prepared))
         self._await("the container runtime", lambda: self.ctr("version").status == 0)
         self.load(self._pause_image())
+        with ThreadPoolExecutor(max_workers=1) as meanwhile:
+            loaded = meanwhile.submit(lambda: [self.load(each) for each in images])
+            self._await_ready()
+            loaded.result()
+
+    def _await_ready(self) -> None:
         self._await("the API server", lambda: self.kubectl("get", "--raw", "/readyz").status == 0)
         self._await("the node", self._is_ready)
         self._await("the service account", lambda: self.kubectl("get", "serviceaccount", "default").status == 0)
         self._await("the cluster DNS", self._resolves)
 
-    def load(self, archive: Path) -> None:
-        """Import an OCI or docker image archive. Raises ToolError."""
-        done = self.ctr("-n", "k8s.io", "images", "import", str(archive))
+    def load(self, archive: Path, shown: str | None = None) -> list[str]:
+        """Import an image archive, called `shown` in messages. Return the names by which pods find the images.
+
+        Raises SettingError if pods could not use an image of it, ToolError if containerd refuses it.
+        """
+        shown = shown or str(archive)
+        with plain(archive, shown) as content:
+            images = read_archive(content, PLATFORM, shown)
+            done = self._images("import", str(content))
         if done.status != 0:
-            raise ToolError(f"{archive} cannot be imported ({done.complaint.strip()})", remedy="give an image archive")
+            problem = f"{shown} cannot be imported ({done.complaint.strip()})"
+            raise ToolError(problem, remedy="save the image again: the archive may be incomplete")
+        for each in images:
+            if each.name != each.full_name and each.full_name not in self._images("list", "-q").output.reveal().split():
+                self._images("tag", "--force", each.name, each.full_name)
+        return [each.full_name for each in images]
 
     def stop(self) -> None:
         """End all of it and remove its folder; nothing happens when there is nothing. Raises ToolError."""
@@ -140,6 +164,9 @@ class Node:
     def ctr(self, *arguments: str) -> Outcome:
         """Run containerd's own client."""
         return run(self._place, "ctr", "-a", str(self.layout.containerd), *arguments, timeout=_START)
+
+    def _images(self, command: str, *arguments: str) -> Outcome:
+        return self.ctr("-n", "k8s.io", "images", command, *arguments)
 
     @property
     def _place(self) -> Place:
@@ -205,8 +232,7 @@ class Node:
     def _pause_image(self) -> Path:
         layer, archive = self.folder / "pause.layer.tar", self.folder / "pause.tar"
         write_layer(layer, [self.binaries.kubernetes / PAUSE_PROGRAM])
-        architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
-        write_image(archive, Image(configs.PAUSE, layer, (f"/{PAUSE_PROGRAM}",)), architecture)
+        write_image(archive, Image(configs.PAUSE, layer, (f"/{PAUSE_PROGRAM}",)), ARCHITECTURE)
         return archive
 
     def _can_stack(self) -> bool:

@@ -32,12 +32,19 @@ _PROBE = (
 class OwnCluster(Protocol):
     """A Kubernetes that the lab starts and ends with itself."""
 
-    def prepare(self, image: Path | None) -> str:
-        """Make its network, if it is not there; return this machine's address in it. `image`: archive of wisp's."""
+    def prepare(self, image: Path | None, load: Sequence[Path]) -> str:
+        """Make its network, if it is not there; return this machine's address in it.
+
+        `image` is the archive of wisp's image, `load` are those of more images: they are checked.
+        """
         ...
 
     def start(self, issuer_url: str, load: Sequence[Path]) -> Path:
         """Start it, unless it runs, with wisp's image and those of `load`; return the kubeconfig when it is ready."""
+        ...
+
+    def load(self, archive: Path, shown: str) -> list[str]:
+        """Load the images of an archive, called `shown` in messages; return the names by which pods find them."""
         ...
 
     def stop(self) -> None:
