@@ -14,13 +14,14 @@ from wisp.cli.failure import log_shown
 from wisp.cli.labcluster import NodeCluster
 from wisp.errors import WispError
 from wisp.lab.signals import unwinding
-from wisp.lab.standing.az import MARK
+from wisp.lab.standing.az import MARK, MISSING
 from wisp.lab.standing.behind import Site
 from wisp.lab.standing.findings import Seen, kind_of, problems
 from wisp.lab.standing.keeping import Counted, Stood, down_and_purge, look, running_cloud
 from wisp.lab.standing.keeping import down as take_down
 from wisp.lab.standing.keeping import load as load_images
 from wisp.lab.standing.keeping import up as put_up
+from wisp.lab.standing.login import has_az
 from wisp.lab.standing.places import Places, default_folder
 from wisp.lab.standing.record import NOTHING, Asked, Behind, Cloud
 from wisp.lab.standing.serving import local_url
@@ -199,6 +200,10 @@ def _told(site: Site, stood: Stood) -> list[str]:
         kubeconfig = shlex.quote(behind.kubeconfig)
         lines += [f"  webhook  kubectl --kubeconfig {kubeconfig} apply -f {shlex.quote(str(site.places.manifest))}"]
         lines += [_UNREACHABLE] if not cloud.listening.advertise else []
+    if behind.own:
+        lines += [f"  admin    {site.places.admin_kubeconfig} (the administrator's kubeconfig)"]
+    if not has_az(os.environ):
+        lines += [f"  note     {MISSING}"]
     return [*lines, "Next, in every shell that is to use it:", f'  eval "$(wisp lab env{named})"', _FIRST]
 
 
@@ -218,10 +223,14 @@ def _document(site: Site, seen: Seen, counted: Counted) -> dict[str, object]:
         "folder": str(site.places.folder),
         "running": None if seen.running is None else _running(seen.running),
         "caFile": str(site.places.authority),
-        "cluster": {"kind": kind_of(behind), "kubeconfig": behind.kubeconfig},
+        "cluster": {"kind": kind_of(behind), "kubeconfig": _kubeconfig(site, behind)},
         **asdict(counted),
         "problems": problems(seen),
     }
+
+
+def _kubeconfig(site: Site, behind: Behind) -> str | None:
+    return str(site.places.admin_kubeconfig) if behind.own else behind.kubeconfig
 
 
 def _running(cloud: Cloud) -> dict[str, object]:
@@ -248,6 +257,7 @@ def _lines(site: Site, seen: Seen, counted: Counted) -> list[str]:
             f"page        {cloud.page or 'none'}",
             f"CA          {site.places.authority}",
             f"behind aks  {behind.kubeconfig or kind_of(behind)}",
+            *([f"admin       {site.places.admin_kubeconfig}"] if behind.own else []),
         ]
     lines += [f"identities  {counted.identities}", f"clusters    {counted.clusters}"]
     return lines + [f"problem     {each}" for each in problems(seen)]

@@ -33,7 +33,7 @@ class NodeCluster:
     @property
     def _node(self) -> Node:
         number = int(self._number_file.read_text(encoding="ascii")) if self._number_file.exists() else 0
-        return Node(self._places.folder / "node", cached_binaries(cache_folder()), number)
+        return Node(self._places.node, cached_binaries(cache_folder()), number)
 
     def prepare(self, image: Path | None, load: Sequence[Path]) -> str:
         """Make its network, unless it runs; return this machine's address in it. What is not built yet is built now."""
