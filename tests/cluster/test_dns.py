@@ -64,7 +64,7 @@ def test_services_are_found_by_their_names(named: Site, pod: str) -> None:
     """Of the own namespace, another, and in full; and the API server answers by its name."""
     address = _address(named, "service", "plain", ".spec.clusterIP")
     for name in ("plain", f"plain.{_NAMESPACE}", f"plain.{_NAMESPACE}.svc", f"plain.{_NAMESPACE}.svc.cluster.local"):
-        eventually(lambda name=name: _in(named, pod, f"getent ahostsv4 {name} || true").startswith(f"{address} "), name)
+        assert _in(named, pod, f"until getent ahostsv4 {name}; do sleep 0.1; done").startswith(f"{address} ")
     assert _in(named, pod, "getent ahostsv4 kubernetes.default").startswith("10.96.0.1 ")
     assert _in(named, pod, "curl -sk https://kubernetes.default/healthz") == "ok"
 

@@ -121,10 +121,11 @@ def test_a_misspelt_subject(lab: Lab) -> None:
     _verified(lab, _answer(_typed(lab, f'NAMESPACE=kube-system\n{remedy} >/dev/null\n{again}\necho "$said"')))
 
 
-_APPLICATION = """
-kubectl --kubeconfig "$WISP_LAB/node/admin.conf" run app --image=app:1 --image-pull-policy=Never >/dev/null
-kubectl --kubeconfig "$WISP_LAB/node/admin.conf" run again --image=team/again:2 --image-pull-policy=IfNotPresent >/dev/null
-kubectl --kubeconfig "$WISP_LAB/node/admin.conf" wait --for=condition=Ready pod/app pod/again --timeout=300s >/dev/null
+_PODS = """
+export KUBECONFIG="$WISP_LAB/node/admin.conf"
+kubectl run app --image=app:1 --image-pull-policy=Never >/dev/null
+kubectl run again --image=team/again:2 --image-pull-policy=IfNotPresent >/dev/null
+kubectl wait --for=condition=Ready pod/app pod/again --timeout=300s >/dev/null
 """
 
 
@@ -141,15 +142,13 @@ def test_images_that_are_loaded_while_it_runs(lab: Lab, tmp_path: Path) -> None:
     loaded = lab.run("load", str(short))
     assert loaded.stdout.split() == ["docker.io/library/short:latest"]
     assert "imagePullPolicy: IfNotPresent" in loaded.stderr
-    assert _typed(lab, f"wisp lab load - < {again}\ngzip -c {again} | wisp lab load -\n{_APPLICATION}").split() == [
+    assert _typed(lab, f"wisp lab load - < {again}\ngzip -c {again} | wisp lab load -\n{_PODS}").split() == [
         "docker.io/team/again:2",
         "docker.io/team/again:2",
     ]
     assert "other:1 in " in lab.run("load", str(other)).stderr
     assert "has no name" in lab.run("load", str(unnamed)).stderr
-    images = _typed(
-        lab, 'ctr --address "$WISP_LAB/node/containerd.sock" --namespace k8s.io images list --quiet'
-    ).split()
+    images = _typed(lab, 'ctr -a "$WISP_LAB/node/containerd.sock" -n k8s.io images list -q').split()
     assert {"docker.io/library/app:1", "docker.io/library/short:latest", "docker.io/team/again:2"} <= set(images)
     assert not any("other" in each for each in images)
     assert f"admin       {lab.folder / 'node/admin.conf'}" in lab.run("status").stdout
