@@ -98,7 +98,8 @@ def _copied(source: io.BufferedIOBase, target: Path) -> Path:
 def read_archive(archive: Path, platform: str, shown: str) -> list[Archived]:
     """Return the images of an uncompressed archive that have a name. Raise SettingError.
 
-    That is also raised if there is none, or one is not for `platform`. `shown` is what messages call the archive.
+    An archive without such an image is an error, and so is an image that is not for `platform`. `shown` is what
+    messages call the archive.
     """
     with _reported(shown), tarfile.open(archive, "r:") as tar:
         members = {each.name.removeprefix("./"): each for each in tar.getmembers() if each.isfile()}

@@ -24,7 +24,7 @@ class GoModule:
     """Programs that are built from the Go module in `folder`, which requires the module `path` in a pinned version.
 
     `name` is theirs in messages, `packages` is what is built, and `files` decide whether the cached programs are
-    current. `stamped`: the programs are told their version with the linker's -X (Kubernetes).
+    current. `stamped`: the linker writes the version into the programs (-X), as Kubernetes expects.
     """
 
     name: str
