@@ -12,7 +12,7 @@ from wisp.lab.building import cache_folder
 from wisp.lab.cluster.archived import check_archive
 from wisp.lab.cluster.binaries import binaries, cached_binaries
 from wisp.lab.cluster.network import Network
-from wisp.lab.cluster.node import ARCHITECTURE, PLATFORM, Node, Prepared
+from wisp.lab.cluster.node import ARCHITECTURE, PLATFORM, Node, Prepared, check_machine
 from wisp.lab.cluster.standin import UBUNTU, standin
 from wisp.lab.standing.places import Places, write
 
@@ -28,7 +28,7 @@ class NodeCluster:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._number_file = places.folder / "node.number"
-        self._prepared: tuple[Prepared, list[Path]] | None = None
+        self._prepared: tuple[Prepared, Path, list[Path]] | None = None
 
     @property
     def _node(self) -> Node:
@@ -46,34 +46,40 @@ class NodeCluster:
             problem = f"there is no image to run in the cluster ({archive})"
             raise SettingError(problem, remedy="`make image` in a checkout makes it; or name one: --image-archive FILE")
         check_archive(archive, PLATFORM)
+        check_machine()  # before a build of minutes
         binaries()
-        images = [archive, *_standin()]
+        images = _standin()
         if not self._number_file.exists():
             write(self._number_file, str(_free_number()))
         self.stop()
         prepared = self._node.prepare()
-        self._prepared = prepared, images
+        self._prepared = prepared, archive, images
         return prepared.host
 
-    def start(self, issuer_url: str, load: Sequence[Path]) -> Path:
-        """Start it, unless it runs, and load the images; return its kubeconfig."""
+    def start(self, issuer_url: str) -> Path:
+        """Start it with wisp's image, unless it runs; return its kubeconfig."""
         if self._prepared is not None:
+            prepared, archive, _ = self._prepared
             try:
-                self._start(*self._prepared, issuer_url)
+                self._node.start(prepared, issuer_url, archive)
             except BaseException:
                 self._node.stop()
                 raise
-        for each in load:
-            self._node.load(each)
         if shutil.which("kubectl") is None:
             link = self._places.programs / "kubectl"
             link.unlink(missing_ok=True)
             link.symlink_to(self._node.binaries.kubectl)
         return self._node.kubeconfig
 
-    def _start(self, prepared: Prepared, images: list[Path], issuer_url: str) -> None:
-        self._node.start(prepared, issuer_url, images)
-        self._whole.touch(0o600)
+    def finish(self, load: Sequence[Path]) -> None:
+        """Load what stands for the walk-through's image, unless it was there before, and the images of `load`."""
+        if self._prepared is not None:
+            _, _, images = self._prepared
+            for each in images:
+                self._node.load(each)
+            self._whole.touch(0o600)
+        for each in load:
+            self._node.load(each)
 
     @property
     def _whole(self) -> Path:

@@ -31,7 +31,11 @@ def oci_archive(target: Path, annotations: Mapping[str, str], *architectures: st
     for each in architectures or ("amd64",):
         config = _config(each, layer)
         manifest = json.dumps(
-            {"schemaVersion": 2, "config": _described("config.v1+json", config), "layers": [_described("layer.v1.tar", layer)]}
+            {
+                "schemaVersion": 2,
+                "config": _described("config.v1+json", config),
+                "layers": [_described("layer.v1.tar", layer)],
+            }
         ).encode()
         files |= {_blob(config): config, _blob(manifest): manifest}
         manifests.append(_described("manifest.v1+json", manifest))

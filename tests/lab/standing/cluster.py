@@ -79,12 +79,16 @@ class FakeCluster:
         self.done.append(" ".join(["prepare", str(image), *map(str, load)]))
         return self.host
 
-    def start(self, issuer_url: str, load: Sequence[Path]) -> Path:
+    def start(self, issuer_url: str) -> Path:
         """Become ready, and issue tokens as `issuer_url`."""
-        self.done.append(" ".join(["start", *map(str, load)]))
+        self.done.append("start")
         if self.running is None:
             self.running = Kubernetes(self.folder, issuer_url)
         return self.running.kubeconfig
+
+    def finish(self, load: Sequence[Path]) -> None:
+        """Note what is loaded."""
+        self.done.append(" ".join(["finish", *map(str, load)]))
 
     def load(self, archive: Path, shown: str) -> list[str]:
         """Note what is loaded, and call it by its file's name."""

@@ -156,7 +156,7 @@ def test_a_cluster_of_its_own(site: Site) -> None:
     cluster = site.cluster
     assert isinstance(cluster, FakeCluster)
     stood = up(site, Asked(port=0, behind=Behind(own=True), image_archive="/wisp.tar", load=("/a.tar", "/b.tar")))
-    assert cluster.done == ["prepare /wisp.tar /a.tar /b.tar", "start /a.tar /b.tar"]
+    assert cluster.done == ["prepare /wisp.tar /a.tar /b.tar", "start", "finish /a.tar /b.tar"]
     assert stood.cloud.url == f"https://127.0.0.2:{stood.cloud.listening.port}"
     with Store(site.places.state) as store:
         issuer = store.issuer_called(ISSUER)
@@ -212,7 +212,7 @@ def test_down_ends_both(site: Site) -> None:
     assert not cluster.is_running()
     assert look(site)[0].record is not None
     up(site, Asked(behind=NOTHING))
-    assert cluster.done[2:] == ["stop", "stop"]
+    assert cluster.done[3:] == ["stop", "stop"]
     assert not site.places.manifest.exists()
 
 

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,19 +93,15 @@ class Node:
 
         Raises PrivilegeError, SettingError or ToolError.
         """
-        if os.geteuid() != 0:
-            raise PrivilegeError("a cluster on this machine takes root", remedy="run it as root, or use --kubeconfig")
-        for tool, package in _TOOLS.items():
-            if shutil.which(tool) is None:
-                raise ToolError(f"there is no {tool} on PATH", remedy=f"apt-get install {package}")
+        check_machine()
         self._make_way()
         namespace = new_namespace()
         ip_batch(host_batch(self.network, namespace.path, str(self.folder)), (), namespace)
         ip_batch(node_batch(self.network), namespace.prefix, namespace)
         return Prepared(self.network.host, namespace)
 
-    def start(self, prepared: Prepared, issuer_url: str, images: Sequence[Path] = ()) -> None:
-        """Start the node and return when it is ready, with the `images` in it. Raises SettingError or ToolError.
+    def start(self, prepared: Prepared, issuer_url: str, image: Path | None = None) -> None:
+        """Start the node and return when it is ready, with the `image` in it. Raises SettingError or ToolError.
 
         Service account tokens are `issuer_url`'s.
         """
@@ -116,9 +112,10 @@ class Node:
         self._await("the container runtime", lambda: self.ctr("version").status == 0)
         self.load(self._pause_image())
         with ThreadPoolExecutor(max_workers=1) as meanwhile:
-            loaded = meanwhile.submit(lambda: [self.load(each) for each in images])
+            loaded = None if image is None else meanwhile.submit(self.load, image)
             self._await_ready()
-            loaded.result()
+            if loaded is not None:
+                loaded.result()
 
     def _await_ready(self) -> None:
         self._await("the API server", lambda: self.kubectl("get", "--raw", "/readyz").status == 0)
@@ -277,6 +274,15 @@ class Node:
     def _unwire(self) -> None:
         """Take the network away now: for minutes yet, the kernel keeps it for connections cut off within."""
         run(self._place, "ip", "link", "delete", self.network.device)
+
+
+def check_machine() -> None:
+    """Raise PrivilegeError or ToolError if this user or this machine cannot run a node."""
+    if os.geteuid() != 0:
+        raise PrivilegeError("a cluster on this machine takes root", remedy="run it as root, or use --kubeconfig")
+    for tool, package in _TOOLS.items():
+        if shutil.which(tool) is None:
+            raise ToolError(f"there is no {tool} on PATH", remedy=f"apt-get install {package}")
 
 
 def _write(path: Path, content: bytes) -> None:

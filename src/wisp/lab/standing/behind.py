@@ -39,8 +39,12 @@ class OwnCluster(Protocol):
         """
         ...
 
-    def start(self, issuer_url: str, load: Sequence[Path]) -> Path:
-        """Start it, unless it runs, with wisp's image and those of `load`; return the kubeconfig when it is ready."""
+    def start(self, issuer_url: str) -> Path:
+        """Start it with wisp's image, unless it runs; return the kubeconfig when it is ready."""
+        ...
+
+    def finish(self, load: Sequence[Path]) -> None:
+        """Load the other images that it has from the start, and those of `load`; pods can start meanwhile."""
         ...
 
     def load(self, archive: Path, shown: str) -> list[str]:
@@ -90,11 +94,12 @@ def _put_own(site: Site, record: Record, cloud: Cloud) -> None:
         issuer_url = cloud.url + store.put_issuer(ISSUER).path
     if not site.cluster.is_running():
         site.places.kubeconfig.unlink(missing_ok=True)  # of one that is gone: az would ask before it replaces that
-    kubeconfig = site.cluster.start(issuer_url, [Path(each) for each in record.wanted.load])
+    kubeconfig = site.cluster.start(issuer_url)
     server = site.server(kubeconfig)
     _back(site, kubeconfig, server.published())
     _write_manifest(site, record, cloud)
     server.kubectl("apply", f"--filename={site.places.manifest}")
+    site.cluster.finish([Path(each) for each in record.wanted.load])
     waiting = ("rollout", "status", "deployment/wisp", "--namespace=wisp-system", f"--timeout={_ROLLOUT}s")
     server.kubectl(*waiting, timeout=_ROLLOUT + 30)
     _await_admission(server)
