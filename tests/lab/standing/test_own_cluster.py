@@ -23,7 +23,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_machine_is_checked_before_a_build(tmp_path: Path, cache: Path) -> None:
     """Who is not root, or lacks a tool, hears that before Kubernetes is compiled for minutes."""
     archive = oci_archive(tmp_path / "wisp.tar", {NAME: "wisp:1"}, ARCHITECTURE)
-    with pytest.raises((PrivilegeError, ToolError), match="takes root|there is no etcd on PATH"):
+    with pytest.raises((PrivilegeError, ToolError), match=r"takes root|there is no etcd on PATH"):
         NodeCluster(Places(tmp_path / "lab")).prepare(archive, [])
     assert not cache.exists()
 
