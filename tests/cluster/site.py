@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import platform
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from wisp.cloud.store import Store
 from wisp.lab.building import cache_folder
 from wisp.lab.cluster.binaries import binaries
 from wisp.lab.cluster.network import Network
-from wisp.lab.cluster.node import ARCHITECTURES, Node
+from wisp.lab.cluster.node import ARCHITECTURE, Node
 from wisp.lab.cluster.standin import standin
 
 IMAGE = f"wisp:{__version__}"
@@ -73,7 +72,7 @@ class Site:
         self, *arguments: str, given: str | None = None, timeout: float = _PATIENCE
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl and return how it went."""
-        return self._run(self.node.binaries / "kubectl", arguments, given, timeout)
+        return self._run(self.node.binaries.kubectl, arguments, given, timeout)
 
     def helm(self, *arguments: str, timeout: float = _PATIENCE) -> str:
         """Run helm, which succeeds, and return what it printed."""
@@ -172,4 +171,4 @@ def wisp_image(folder: Path) -> Path:
 
 def ubuntu_image() -> Path:
     """Return the image that stands for ubuntu:20.04."""
-    return standin(cache_folder(), ARCHITECTURES[platform.machine()])
+    return standin(cache_folder(), ARCHITECTURE)

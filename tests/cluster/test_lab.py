@@ -14,9 +14,14 @@ from playwright.sync_api import expect
 
 from tests.azure.az import new_home
 from tests.cloud.pages.browser import chromium, sight
+from tests.lab.cluster.archives import REFERENCE, docker_archive, oci_archive
 from tests.lab.standing.lab import Lab
 from wisp.cloud.store import Store
+from wisp.lab.building import cache_folder
 from wisp.lab.claims import Promise, fault
+from wisp.lab.cluster.archive import write_layer
+from wisp.lab.cluster.binaries import cached_binaries
+from wisp.lab.cluster.node import ARCHITECTURE
 from wisp.lab.lasting import kept, lasting
 from wisp.lab.standing.apiserver import ApiServer
 from wisp.lab.story import RESOURCE
@@ -26,7 +31,6 @@ from wisp.secret import Secret
 pytestmark = [pytest.mark.cluster]
 _TEXT = (Path(__file__).parents[2] / "docs" / "lab.md").read_text(encoding="utf-8")
 _TIMEOUT = 600  # seconds for all of it
-_READY = "kubectl wait --for=condition=Ready pod/ubuntu -n $NAMESPACE --timeout=120s >/dev/null\n"
 
 
 @pytest.fixture(name="lab")
@@ -46,11 +50,11 @@ def _lab(tmp_path: Path, images: list[Path]) -> Iterator[Lab]:
 
 
 def walkthrough() -> str:
-    """Return the text of docs/lab.md's walk-through, which waits for the pod before it asks in it."""
+    """Return the text of docs/lab.md's walk-through."""
     section = _TEXT.partition("## The walk-through")[2].partition("\n## ")[0]
     text = "".join(re.findall(r"```bash\n(.*?)```", section, re.DOTALL))
     assert text.count("\nkubectl exec ") == 1
-    return text.replace("\nkubectl exec ", f"\n{_READY}kubectl exec ")
+    return text
 
 
 def _typed(lab: Lab, text: str) -> str:
@@ -115,6 +119,39 @@ def test_a_misspelt_subject(lab: Lab) -> None:
     asking = walkthrough().rpartition("\nkubectl exec ")[2].strip()
     again = f'until said=$(kubectl exec {asking}); [ "${{said#*access_token}}" != "$said" ]; do sleep 1; done'
     _verified(lab, _answer(_typed(lab, f'NAMESPACE=kube-system\n{remedy} >/dev/null\n{again}\necho "$said"')))
+
+
+_PODS = """
+export KUBECONFIG="$WISP_LAB/node/admin.conf"
+kubectl run app --image=app:1 --image-pull-policy=Never >/dev/null
+kubectl run again --image=team/again:2 --image-pull-policy=IfNotPresent >/dev/null
+kubectl wait --for=condition=Ready pod/app pod/again --timeout=300s >/dev/null
+"""
+
+
+def test_images_that_are_loaded_while_it_runs(lab: Lab, tmp_path: Path) -> None:
+    """Pods start with them, which are not pulled; those that pods could not use are refused."""
+    write_layer(tmp_path / "layer.tar", [cached_binaries(cache_folder()).kubernetes / "pause"])
+    layer = (tmp_path / "layer.tar").read_bytes()
+    app = docker_archive(tmp_path / "app.tar", ["app:1"], ARCHITECTURE, layer)
+    again = docker_archive(tmp_path / "again.tar", ["team/again:2"], ARCHITECTURE, layer)
+    short = oci_archive(tmp_path / "short.tar", {REFERENCE: "short:latest"}, ARCHITECTURE)
+    other = docker_archive(tmp_path / "other.tar", ["other:1"], "s390x")
+    unnamed = docker_archive(tmp_path / "unnamed.tar", None, ARCHITECTURE)
+    assert lab.run("load", str(app), str(app)).stdout.split() == ["docker.io/library/app:1"]
+    loaded = lab.run("load", str(short))
+    assert loaded.stdout.split() == ["docker.io/library/short:latest"]
+    assert "imagePullPolicy: IfNotPresent" in loaded.stderr
+    assert _typed(lab, f"wisp lab load - < {again}\ngzip -c {again} | wisp lab load -\n{_PODS}").split() == [
+        "docker.io/team/again:2",
+        "docker.io/team/again:2",
+    ]
+    assert "other:1 in " in lab.run("load", str(other)).stderr
+    assert "has no name" in lab.run("load", str(unnamed)).stderr
+    images = _typed(lab, 'ctr -a "$WISP_LAB/node/containerd.sock" -n k8s.io images list -q').split()
+    assert {"docker.io/library/app:1", "docker.io/library/short:latest", "docker.io/team/again:2"} <= set(images)
+    assert not any("other" in each for each in images)
+    assert f"admin       {lab.folder / 'node/admin.conf'}" in lab.run("status").stdout
 
 
 def test_a_cluster_that_was_killed_is_started_anew(lab: Lab) -> None:

@@ -5,7 +5,6 @@ Its images are ours under its proxy's name, which `/proxy` makes possible, and o
 
 import contextlib
 import json
-import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from tests.cluster.reference import PROXY_IMAGE, REDIRECT_RECIPE, Reference, web
 from tests.cluster.site import IMAGE, NAMESPACE, Site
 from wisp.cloud.directory import ManagedIdentity
 from wisp.lab.building import cache_folder
-from wisp.lab.cluster.node import ARCHITECTURES
+from wisp.lab.cluster.node import ARCHITECTURE
 from wisp.lab.cluster.standin import standin
 from wisp.lab.verify import Verifier
 from wisp.secret import Secret
@@ -69,7 +68,7 @@ class Cluster:
 
 @pytest.fixture(name="migrating")
 def _migrating(served: Site, tmp_path: Path) -> Cluster:
-    served.node.load(standin(cache_folder(), ARCHITECTURES[platform.machine()], REDIRECT_RECIPE))
+    served.node.load(standin(cache_folder(), ARCHITECTURE, REDIRECT_RECIPE))
     ours = f"docker.io/library/{IMAGE}"
     tagged = served.node.ctr("-n", "k8s.io", "images", "tag", "--force", ours, PROXY_IMAGE)
     assert tagged.status == 0, tagged.complaint

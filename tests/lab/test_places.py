@@ -23,9 +23,9 @@ def test_the_node_half_of_the_wiring() -> None:
 
 
 def test_the_pod_half_of_the_wiring() -> None:
-    """A real address and a default route: what the redirect needs."""
+    """A real address and a route to the metadata service: what the redirect needs, and nothing else."""
     assert pod_batch(Wiring("10.0.0.1", "10.0.0.2", 30)) == (
-        "link set lo up\naddress add 10.0.0.2/30 dev eth0\nlink set eth0 up\nroute add default via 10.0.0.1\n"
+        "link set lo up\naddress add 10.0.0.2/30 dev eth0\nlink set eth0 up\nroute add 169.254.169.254 via 10.0.0.1\n"
     )
 
 

@@ -28,6 +28,7 @@ serviceAccountName: wi-demo-sa
 azure.workload.identity/use: "true"
 azure.workload.identity/inject-proxy-sidecar: "true"
 azure.workload.identity/client-id: ${USER_ASSIGNED_CLIENT_ID}
+kubectl wait --for=condition=Ready pod/ubuntu -n $NAMESPACE
 kubectl exec ubuntu -n $NAMESPACE -- curl -s -H Metadata:true --noproxy "*"
 "http://169.254.169.254/metadata/identity/oauth2/token?resource=https://management.azure.com/&api-version=2018-02-01"
 """.splitlines(),

@@ -89,6 +89,25 @@ def test_interception_as_root(runner: Runner) -> None:
     assert runner.run("--intercept", "--", "sh", "-c", asking).stdout == "404"
 
 
+ELSEWHERE = f"""
+import errno, socket
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    asking = socket.socket(socket.AF_INET, kind)
+    asking.settimeout({PATIENCE} / 2)
+    try:
+        asking.connect(("192.0.2.53", 53))
+    except OSError as error:
+        print(errno.errorcode.get(error.errno, error))
+"""
+"""What a program does that looks up a name, or calls another machine, by TCP and UDP."""
+
+
+@pytest.mark.usefixtures("machine")
+def test_nothing_else_is_reached_with_interception(runner: Runner) -> None:
+    """That is an error at once, not a timeout: a lookup took 20 seconds, and a connection minutes."""
+    assert runner.run("--intercept", "--", sys.executable, "-c", ELSEWHERE).stdout.split() == ["ENETUNREACH"] * 2
+
+
 GUEST = 4321
 
 

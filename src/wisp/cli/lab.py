@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,18 +14,22 @@ from wisp.cli.failure import log_shown
 from wisp.cli.labcluster import NodeCluster
 from wisp.errors import WispError
 from wisp.lab.signals import unwinding
-from wisp.lab.standing.az import MARK
+from wisp.lab.standing.az import MARK, MISSING
 from wisp.lab.standing.behind import Site
 from wisp.lab.standing.findings import Seen, kind_of, problems
 from wisp.lab.standing.keeping import Counted, Stood, down_and_purge, look, running_cloud
 from wisp.lab.standing.keeping import down as take_down
+from wisp.lab.standing.keeping import load as load_images
 from wisp.lab.standing.keeping import up as put_up
+from wisp.lab.standing.login import has_az
 from wisp.lab.standing.places import Places, default_folder
 from wisp.lab.standing.record import NOTHING, Asked, Behind, Cloud
 from wisp.lab.standing.serving import local_url
 from wisp.lab.standing.shell import Shell, entering, leaving
 
 _FILE = click.Path(path_type=Path)
+_STDIN = Path("-")
+_LATEST = "pods that name {name} need imagePullPolicy: IfNotPresent, because Kubernetes pulls :latest every time"
 _lab = click.option(
     "--lab",
     "folder",
@@ -114,6 +119,28 @@ def status(folder: Path | None, *, as_json: bool) -> int:
 
 @command.command()
 @_lab
+@click.argument("archives", nargs=-1, required=True, type=_FILE, metavar="IMAGE.tar...")
+def load(folder: Path | None, archives: tuple[Path, ...]) -> None:
+    """Load images into the lab's own cluster, and print their names.
+
+    IMAGE.tar is what `docker save` or `buildah push oci-archive:...` writes, compressed or not, or - for standard
+    input. The images are there until `wisp lab down`.
+    """
+    if archives.count(_STDIN) > 1:
+        raise click.UsageError("- is given more than once, and standard input can be read only once")
+    if _STDIN in archives and sys.stdin.isatty():
+        raise click.UsageError("standard input is a terminal: docker save NAME:TAG | wisp lab load -")
+    site = _site(folder)
+    named = {_shown(each): Path("/dev/stdin") if each == _STDIN else each.absolute() for each in archives}
+    with unwinding():
+        for name in load_images(site, named):
+            click.echo(name)
+            if name.endswith(":latest"):
+                click.echo(f"wisp: note: {_LATEST.format(name=name)}", err=True)
+
+
+@command.command()
+@_lab
 @click.option("--purge", is_flag=True, help="Delete what the lab kept, too: resources, keys, logins, logs.")
 def down(folder: Path | None, *, purge: bool) -> None:
     """End all that runs. What the lab kept stays for the next `wisp lab up`."""
@@ -121,6 +148,10 @@ def down(folder: Path | None, *, purge: bool) -> None:
     done = (down_and_purge if purge else take_down)(site)
     gone = "gone, with all that it kept" if purge else f"down; what it kept is in {site.places.folder}"
     click.echo(f"The lab is {gone}." if done else "No lab was running.")
+
+
+def _shown(archive: Path) -> str:
+    return "standard input" if archive == _STDIN else str(archive)
 
 
 def _site(folder: Path | None) -> Site:
@@ -169,6 +200,10 @@ def _told(site: Site, stood: Stood) -> list[str]:
         kubeconfig = shlex.quote(behind.kubeconfig)
         lines += [f"  webhook  kubectl --kubeconfig {kubeconfig} apply -f {shlex.quote(str(site.places.manifest))}"]
         lines += [_UNREACHABLE] if not cloud.listening.advertise else []
+    if behind.own:
+        lines += [f"  admin    {site.places.admin_kubeconfig} (the administrator's kubeconfig)"]
+    if not has_az(os.environ):
+        lines += [f"  note     {MISSING}"]
     return [*lines, "Next, in every shell that is to use it:", f'  eval "$(wisp lab env{named})"', _FIRST]
 
 
@@ -188,10 +223,14 @@ def _document(site: Site, seen: Seen, counted: Counted) -> dict[str, object]:
         "folder": str(site.places.folder),
         "running": None if seen.running is None else _running(seen.running),
         "caFile": str(site.places.authority),
-        "cluster": {"kind": kind_of(behind), "kubeconfig": behind.kubeconfig},
+        "cluster": {"kind": kind_of(behind), "kubeconfig": _kubeconfig(site, behind)},
         **asdict(counted),
         "problems": problems(seen),
     }
+
+
+def _kubeconfig(site: Site, behind: Behind) -> str | None:
+    return str(site.places.admin_kubeconfig) if behind.own else behind.kubeconfig
 
 
 def _running(cloud: Cloud) -> dict[str, object]:
@@ -218,6 +257,7 @@ def _lines(site: Site, seen: Seen, counted: Counted) -> list[str]:
             f"page        {cloud.page or 'none'}",
             f"CA          {site.places.authority}",
             f"behind aks  {behind.kubeconfig or kind_of(behind)}",
+            *([f"admin       {site.places.admin_kubeconfig}"] if behind.own else []),
         ]
     lines += [f"identities  {counted.identities}", f"clusters    {counted.clusters}"]
     return lines + [f"problem     {each}" for each in problems(seen)]

@@ -2,12 +2,15 @@
 
 import contextlib
 import ctypes
+import ipaddress
+import json
 import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wisp.errors import ToolError
+from wisp.redirect.rule import METADATA_IP
 
 _CLONE_NEWNET = 0x40000000  # unshare(2)
 _OWN = "/proc/thread-self/ns/net"
@@ -65,7 +68,7 @@ class Wiring:
 
 
 def wire(pod: NetworkNamespace, wiring: Wiring) -> None:
-    """Join the pod's namespace to this process's own, where its default route then leads. Raises ToolError."""
+    """Join the pod's namespace to this process's own. Raises ToolError."""
     ip_batch(node_batch(pod.path, wiring), (), pod)
     ip_batch(pod_batch(wiring), pod.prefix, pod)
 
@@ -81,13 +84,27 @@ def node_batch(pod_path: str, wiring: Wiring) -> str:
 
 
 def pod_batch(wiring: Wiring) -> str:
-    """Write the pod's half for `ip -batch`."""
+    """Write the pod's half for `ip -batch`.
+
+    The redirect needs a route to the metadata service's address. There is no default route: nothing else is reached
+    from here, and with a route to the node, which drops the packets, each attempt would wait for its timeout.
+    """
     return (
         "link set lo up\n"
         f"address add {wiring.pod}/{wiring.length} dev eth0\n"
         "link set eth0 up\n"
-        f"route add default via {wiring.node}\n"
+        f"route add {METADATA_IP} via {wiring.node}\n"
     )
+
+
+def addresses() -> list[str]:
+    """Return the IPv4 addresses of this process's network namespace but those of loopback. Raises ToolError."""
+    command = ("ip", "-4", "-json", "address", "show")
+    done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=_TIMEOUT)
+    if done.returncode != 0:
+        raise ToolError(f"ip failed ({' '.join(done.stderr.split())})", remedy="install a current iproute2")
+    every = [info["local"] for device in json.loads(done.stdout) for info in device.get("addr_info", ())]
+    return sorted({each for each in every if not ipaddress.ip_address(each).is_loopback})
 
 
 def ip_batch(batch: str, prefix: tuple[str, ...], pod: NetworkNamespace) -> None:

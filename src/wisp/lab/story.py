@@ -98,6 +98,7 @@ spec:
     command: ["/bin/bash", "-c", "--"]
     args: ["apt-get update;apt-get install -y curl;while true; do sleep 30; done;"]
 EOF
+kubectl wait --for=condition=Ready pod/ubuntu -n $NAMESPACE --timeout=120s
 """,
     ),
     Step(

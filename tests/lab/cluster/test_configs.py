@@ -9,11 +9,11 @@ import pytest
 from wisp.lab.cluster import configs
 from wisp.lab.cluster.layout import Layout
 from wisp.lab.cluster.network import Network
-from wisp.lab.cluster.programs import Sources, programs
+from wisp.lab.cluster.programs import Binaries, Sources, programs
 
 LAYOUT = Layout(Path('/lab/a "node"'))
 NETWORK = Network(3)
-SOURCES = Sources(Path("/bin/kubernetes"), "/usr/bin/etcd", "/usr/bin/containerd")
+SOURCES = Sources(Binaries(Path("/bin/kubernetes"), Path("/bin/dns")), "/usr/bin/etcd", "/usr/bin/containerd")
 
 
 def test_containerd() -> None:
@@ -40,6 +40,8 @@ def test_kubelet() -> None:
     assert told["authentication"]["anonymous"] == {"enabled": False}
     assert told["cgroupRoot"] == "/wisp-node3"
     assert told["podLogsDir"].startswith(str(LAYOUT.folder))
+    assert told["clusterDNS"] == ["10.96.0.10"]
+    assert told["resolvConf"] == str(LAYOUT.folder / "resolv.conf")  # an empty one has containerd take this machine's
 
 
 def test_kubeconfig() -> None:
@@ -64,6 +66,7 @@ def test_programs() -> None:
         "kube-scheduler",
         "kube-proxy",
         "kubelet",
+        "coredns",
     ]
     assert "--service-account-issuer=https://issuer.test/lab" in wanted["kube-apiserver"]
     assert "--authorization-mode=Node,RBAC" in wanted["kube-apiserver"]

@@ -1,6 +1,6 @@
 """The node's network as commands: several nodes do not meet, and nothing of this machine is changed but one device."""
 
-from wisp.lab.cluster.network import MASQUERADE, Network, host_batch, node_batch
+from wisp.lab.cluster.network import Network, host_batch, node_batch, node_rules
 
 FIRST, SECOND = Network(0), Network(7)
 
@@ -38,4 +38,11 @@ def test_the_nodes_half() -> None:
 
 def test_pods_leave_under_the_nodes_address() -> None:
     """This machine has no route to pods."""
-    assert 'ip saddr 10.244.0.0/16 oifname "node0" masquerade' in MASQUERADE
+    assert 'ip saddr 10.244.0.0/16 oifname "node0" masquerade' in node_rules(["10.201.7.1"])
+
+
+def test_what_cannot_be_reached_is_rejected() -> None:
+    """All but this machine's own addresses; a dropped packet would keep its sender waiting."""
+    rules = node_rules(["10.201.7.1", "192.0.2.2"])
+    assert "elements = { 10.201.7.1, 192.0.2.2 }" in rules
+    assert 'oifname "node0" ip daddr != @machine reject' in rules

@@ -21,7 +21,7 @@ def test_stand_in_is_built_once_a_month(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is announced when it is built, and only then."""
-    _mmdebstrap(tmp_path, monkeypatch, 'tar -cf "$4" -T /dev/null')
+    _mmdebstrap(tmp_path, monkeypatch, 'for target; do :; done; tar -cf "$target" -T /dev/null')
     archive = standin(tmp_path / "cache", "amd64")
     assert f"Building the stand-in for {STANDIN.name}" in capsys.readouterr().err
     assert standin(tmp_path / "cache", "amd64") == archive

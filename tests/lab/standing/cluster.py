@@ -74,17 +74,26 @@ class FakeCluster:
         self.running: Kubernetes | None = None
         self.done: list[str] = []
 
-    def prepare(self, image: Path | None) -> str:
+    def prepare(self, image: Path | None, load: Sequence[Path]) -> str:
         """Say where this machine is."""
-        self.done.append(f"prepare {image}")
+        self.done.append(" ".join(["prepare", str(image), *map(str, load)]))
         return self.host
 
-    def start(self, issuer_url: str, load: Sequence[Path]) -> Path:
+    def start(self, issuer_url: str) -> Path:
         """Become ready, and issue tokens as `issuer_url`."""
-        self.done.append(" ".join(["start", *map(str, load)]))
+        self.done.append("start")
         if self.running is None:
             self.running = Kubernetes(self.folder, issuer_url)
         return self.running.kubeconfig
+
+    def finish(self, load: Sequence[Path]) -> None:
+        """Note what is loaded."""
+        self.done.append(" ".join(["finish", *map(str, load)]))
+
+    def load(self, archive: Path, shown: str) -> list[str]:
+        """Note what is loaded, and call it by its file's name."""
+        self.done.append(f"load {archive} {shown}")
+        return [f"docker.io/library/{archive.stem}:1"]
 
     def stop(self) -> None:
         """End."""

@@ -18,7 +18,7 @@ from wisp.errors import ToolError, WispError
 from wisp.lab.standing.apiserver import ApiServer, Published
 from wisp.lab.standing.behind import ISSUER, Site
 from wisp.lab.standing.findings import problems
-from wisp.lab.standing.keeping import down, look, up
+from wisp.lab.standing.keeping import down, load, look, up
 from wisp.lab.standing.places import Places
 from wisp.lab.standing.record import NOTHING, Asked, Behind
 from wisp.lab.standing.serving import local_url
@@ -156,7 +156,7 @@ def test_a_cluster_of_its_own(site: Site) -> None:
     cluster = site.cluster
     assert isinstance(cluster, FakeCluster)
     stood = up(site, Asked(port=0, behind=Behind(own=True), image_archive="/wisp.tar", load=("/a.tar", "/b.tar")))
-    assert cluster.done == ["prepare /wisp.tar", "start /a.tar /b.tar"]
+    assert cluster.done == ["prepare /wisp.tar /a.tar /b.tar", "start", "finish /a.tar /b.tar"]
     assert stood.cloud.url == f"https://127.0.0.2:{stood.cloud.listening.port}"
     with Store(site.places.state) as store:
         issuer = store.issuer_called(ISSUER)
@@ -212,5 +212,42 @@ def test_down_ends_both(site: Site) -> None:
     assert not cluster.is_running()
     assert look(site)[0].record is not None
     up(site, Asked(behind=NOTHING))
-    assert cluster.done[2:] == ["stop", "stop"]
+    assert cluster.done[3:] == ["stop", "stop"]
     assert not site.places.manifest.exists()
+
+
+@pytest.mark.system
+def test_images_are_loaded_into_a_running_cluster(site: Site) -> None:
+    """Each archive by its name for people; the images' names are given."""
+    up(site, Asked(port=0, behind=Behind(own=True)))
+    names = list(load(site, {"a.tar": Path("/here/a.tar"), "standard input": Path("/dev/stdin")}))
+    assert names == ["docker.io/library/a:1", "docker.io/library/stdin:1"]
+    assert isinstance(site.cluster, FakeCluster)
+    assert site.cluster.done[-2:] == ["load /here/a.tar a.tar", "load /dev/stdin standard input"]
+
+
+@pytest.mark.system
+def test_images_without_a_cluster_to_load_them_into(site: Site, kubernetes: Kubernetes) -> None:
+    """Each error says how to get one, and nothing is loaded."""
+    cluster = site.cluster
+    assert isinstance(cluster, FakeCluster)
+
+    def problem() -> str:
+        with pytest.raises(WispError) as caught:
+            list(load(site, {"a.tar": Path("/a.tar")}))
+        return str(caught.value)
+
+    no_lab = f"no lab runs in {site.places.folder}: `wisp lab up --cluster` starts one with a cluster"
+    assert problem() == no_lab
+    up(site, Asked(port=0))
+    no_cluster = f"the lab in {site.places.folder} has no cluster of its own to load images into: "
+    assert problem().startswith(f"{no_cluster}`wisp lab up --cluster` starts one")
+    up(site, Asked(behind=Behind(kubeconfig=str(kubernetes.kubeconfig))))
+    assert problem().startswith(no_cluster)
+    down(site)
+    up(site, Asked(behind=Behind(own=True)))
+    cluster.running = None
+    assert problem() == "the lab's cluster has ended: `wisp lab up` starts a new one"
+    down(site)
+    assert problem() == no_lab
+    assert not any(each.startswith("load") for each in cluster.done)

@@ -275,3 +275,50 @@ def test_what_cannot_be_is_said(lab: Lab, arguments: list[str], words: str) -> N
     assert done.returncode != 0
     assert words in done.stderr
     assert lab.status()["running"] is None
+
+
+def test_without_an_az_up_says_how_to_install_it(new_lab: NewLab, tmp_path: Path) -> None:
+    """The lab stands without it. The az of the lab itself, or of another, is not one."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    lab = new_lab(PATH=f"{tmp_path / 'a lab' / 'bin'}:{programs}")
+    hint = "there is no az on PATH: install Azure CLI, for example with `pip install azure-cli`"
+    assert hint in lab.up()
+    (programs / "az").write_text("#!/bin/sh\n")
+    (programs / "az").chmod(0o755)
+    assert hint not in lab.up()
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ((), "Missing argument 'IMAGE.tar...'"),
+        (("-", "-"), "- is given more than once"),
+        (("image.tar",), "has no cluster of its own to load images into: `wisp lab up --cluster` starts one"),
+    ],
+    ids=["nothing", "standard input twice", "no cluster"],
+)
+def test_images_that_cannot_be_loaded(standing: Lab, arguments: tuple[str, ...], words: str) -> None:
+    """The reason is given, and what to do."""
+    done = standing.run("load", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+
+
+def test_images_are_not_read_from_a_terminal(standing: Lab) -> None:
+    """The command would wait for an archive to be typed."""
+    controller, terminal = os.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "wisp", "lab", "load", "--lab", str(standing.folder), "-"],
+            stdin=terminal,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+    finally:
+        os.close(terminal)
+        os.close(controller)
+    assert done.returncode == 2
+    assert "standard input is a terminal: docker save NAME:TAG | wisp lab load -" in done.stderr

@@ -6,8 +6,9 @@ JSON is YAML, and the programs take it, so what is not TOML is written as JSON.
 import json
 from pathlib import Path
 
+from wisp.lab.cluster.dns import DOMAIN
 from wisp.lab.cluster.layout import Layout
-from wisp.lab.cluster.network import POD_RANGE, Network
+from wisp.lab.cluster.network import DNS_SERVICE, POD_RANGE, Network
 
 PAUSE = "wisp.test/pause:1"
 """The image of what holds a pod's namespaces."""
@@ -76,7 +77,9 @@ def kubelet(layout: Layout, cgroup: str) -> str:
             "failSwapOn": False,
             "containerRuntimeEndpoint": f"unix://{layout.containerd}",
             "podLogsDir": str(layout.folder / "pod-logs"),
-            "resolvConf": "/dev/null",
+            "clusterDNS": [DNS_SERVICE],
+            "clusterDomain": DOMAIN,
+            "resolvConf": str(layout.resolver),
             "evictionHard": {"imagefs.available": "1%", "nodefs.available": "1%"},
             "imageGCHighThresholdPercent": 100,  # images came by hand, and would not come again
             "localStorageCapacityIsolation": False,

@@ -21,18 +21,32 @@ from wisp.lab.mounts import mount_tmpfs
 
 _COVERED = (Path("/run"), Path("/var/log"))
 """What Kubernetes, containerd and CNI plugins write to by fixed names."""
+_ICMP_RATE_LIMIT = Path("/proc/sys/net/ipv4/icmp_ratelimit")
+"""Zero: connections that are rejected fail at once, however many there are (icmp(7)). It is the network namespace's."""
 _AGAIN = 0.5  # seconds before a program that ended is started again
 
 
-def read_programs(layout: Layout) -> tuple[Program, ...]:
-    """Return what `write_programs` wrote."""
-    wanted = json.loads(layout.wanted.read_text(encoding="utf-8"))
-    return tuple(Program(name, tuple(command)) for name, command in wanted)
+@dataclass(frozen=True)
+class Plan:
+    """What the node's inside runs: the `programs`, and `first`, which has to succeed before those that need the API."""
+
+    programs: tuple[Program, ...]
+    first: Program
 
 
-def write_programs(layout: Layout, wanted: tuple[Program, ...]) -> None:
+def read_plan(layout: Layout) -> Plan:
+    """Return what `write_plan` wrote."""
+    *programs, first = (
+        Program(name, tuple(command), needs_api)
+        for name, command, needs_api in json.loads(layout.wanted.read_text(encoding="utf-8"))
+    )
+    return Plan(tuple(programs), first)
+
+
+def write_plan(layout: Layout, plan: Plan) -> None:
     """Write down what the node's inside is to run."""
-    layout.wanted.write_text(json.dumps([(each.name, each.command) for each in wanted]), encoding="utf-8")
+    every = [(each.name, each.command, each.needs_api) for each in (*plan.programs, plan.first)]
+    layout.wanted.write_text(json.dumps(every), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -55,13 +69,16 @@ class Supervisor:
         started.returncode = 0  # whoever is process 1 waits for all alike
         return started.pid
 
-    def keep(self, programs: tuple[Program, ...]) -> None:
-        """Have all of them run, for ever."""
-        running = {self.start(each): each for each in programs}
+    def keep(self, plan: Plan) -> None:
+        """Start all of the plan's programs, in its order, and start again each one that ends. Does not return."""
+        at_once = [each for each in plan.programs if not each.needs_api]
+        running = {self.start(each): each for each in (*at_once, plan.first)}
         while True:
-            ended, _ = os.wait()
+            ended, status = os.wait()
             program = running.pop(ended, None)
-            if program is not None:
+            if program is plan.first and status == 0:
+                running |= {self.start(each): each for each in plan.programs if each.needs_api}
+            elif program is not None:
                 time.sleep(_AGAIN)
                 running[self.start(program)] = program
 
@@ -73,7 +90,9 @@ def main(folder: str) -> None:
     for each in _COVERED:
         mount_tmpfs(each)
     _make_one_kind_of_cgroups()
-    Supervisor(layout).keep(read_programs(layout))
+    with contextlib.suppress(OSError):  # read-only in some containers: then only the first few fail at once
+        _ICMP_RATE_LIMIT.write_text("0", encoding="ascii")
+    Supervisor(layout).keep(read_plan(layout))
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

@@ -26,6 +26,21 @@ class Layout:
         return self.folder / "containerd.sock"
 
     @property
+    def corefile(self) -> Path:
+        """The configuration of CoreDNS."""
+        return self.folder / "Corefile"
+
+    @property
+    def resolver(self) -> Path:
+        """The resolv.conf of the node, for pods that ask for that of their node."""
+        return self.folder / "resolv.conf"
+
+    @property
+    def objects(self) -> Path:
+        """The objects that are created before anything else."""
+        return self.folder / "objects.json"
+
+    @property
     def process(self) -> Path:
         """The process that all others end with."""
         return self.folder / "process.json"

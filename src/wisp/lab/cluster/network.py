@@ -4,12 +4,15 @@ A node is a network namespace behind one veth pair, so several can be on one mac
 is within, pods and Services, has the same addresses in each and is seen from nowhere else.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 POD_RANGE = "10.244.0.0/16"
 SERVICE_RANGE = "10.96.0.0/16"
 API_SERVICE = "10.96.0.1"
 """The Service `kubernetes`: the first address of the range."""
+DNS_SERVICE = "10.96.0.10"
+"""The Service `kube-dns`, at the address that kubeadm gives it."""
 API_PORT = 6443
 NODE = "node1"
 DEVICE = "node0"
@@ -66,12 +69,35 @@ def node_batch(network: Network) -> str:
     )
 
 
-MASQUERADE = f"""\
+def node_rules(machine: Iterable[str]) -> str:
+    """Write the node's packet filter for `nft -f`; `machine` are the addresses of this machine.
+
+    Pods leave under the node's address, because this machine has no route to them. What would leave for anywhere but
+    this machine is rejected: there is no way out, and a dropped packet would keep the sender waiting for minutes. That
+    includes pods and Services that do not exist: for the latter, this comes before the rule of kube-proxy that drops.
+    What the node itself sends to a Service still shows the device of the Service's route here, hence the exception.
+    """
+    return f"""\
 table ip wisp-node {{
+  set machine {{
+    type ipv4_addr
+    elements = {{ {", ".join(machine)} }}
+  }}
   chain postrouting {{
     type nat hook postrouting priority srcnat
     ip saddr {POD_RANGE} oifname "{DEVICE}" masquerade
   }}
+  chain forward {{
+    type filter hook forward priority filter - 10
+    jump leaving
+  }}
+  chain output {{
+    type filter hook output priority filter - 10
+    ct status dnat accept
+    jump leaving
+  }}
+  chain leaving {{
+    oifname "{DEVICE}" ip daddr != @machine reject with icmp admin-prohibited
+  }}
 }}
 """
-"""For `nft -f -` in the node: this machine has no route to pods, and needs none."""

@@ -11,24 +11,29 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import urllib3
+
 from wisp.errors import PrivilegeError, SettingError, ToolError
-from wisp.lab.cluster import cgroups, configs, pki
+from wisp.lab.cluster import cgroups, configs, dns, pki
 from wisp.lab.cluster.archive import Image, write_image, write_layer
+from wisp.lab.cluster.archived import plain, read_archive
 from wisp.lab.cluster.binaries import PAUSE_PROGRAM
-from wisp.lab.cluster.inside import write_programs
+from wisp.lab.cluster.inside import Plan, write_plan
 from wisp.lab.cluster.layout import Layout
-from wisp.lab.cluster.network import MASQUERADE, NODE, Network, host_batch, node_batch
-from wisp.lab.cluster.programs import Sources, programs
+from wisp.lab.cluster.network import NODE, Network, host_batch, node_batch, node_rules
+from wisp.lab.cluster.programs import Binaries, Sources, first_objects, programs
 from wisp.lab.image import in_place, this_interpreter
 from wisp.lab.lasting import Lasting, keep, kept, lasting
-from wisp.lab.netns import NetworkNamespace, ip_batch, new_namespace
+from wisp.lab.netns import NetworkNamespace, addresses, ip_batch, new_namespace
 from wisp.lab.processes import Outcome, Place, run
 from wisp.lab.users import ends_with_parent
 
 _START = 120  # seconds to become ready, on a slow machine
+_ASK = 5  # seconds for CoreDNS to say whether it is ready
 _STOP = 10  # seconds for the kernel to end everything
 _PAUSE = 0.1
 _TOOLS = {
@@ -43,7 +48,9 @@ _TOOLS = {
     "setpriv": "util-linux",
 }
 """What a node is made of besides Kubernetes, and the Debian packages that have it."""
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+"""This machine's, as Go calls it."""
+PLATFORM = f"linux/{ARCHITECTURE}"
 
 
 @dataclass(frozen=True)
@@ -56,13 +63,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Node:
-    """The node number `number`, in the folder `folder`, made of the programs in `binaries`.
+    """The node number `number`, in the folder `folder`, made of the programs `binaries`.
 
     `tied`: it ends with the process that starts it.
     """
 
     folder: Path
-    binaries: Path
+    binaries: Binaries
     number: int = 0
     tied: bool = False
 
@@ -86,34 +93,52 @@ class Node:
 
         Raises PrivilegeError, SettingError or ToolError.
         """
-        if os.geteuid() != 0:
-            raise PrivilegeError("a cluster on this machine takes root", remedy="run it as root, or use --kubeconfig")
-        for tool, package in _TOOLS.items():
-            if shutil.which(tool) is None:
-                raise ToolError(f"there is no {tool} on PATH", remedy=f"apt-get install {package}")
+        check_machine()
         self._make_way()
         namespace = new_namespace()
         ip_batch(host_batch(self.network, namespace.path, str(self.folder)), (), namespace)
         ip_batch(node_batch(self.network), namespace.prefix, namespace)
         return Prepared(self.network.host, namespace)
 
-    def start(self, prepared: Prepared, issuer_url: str) -> None:
-        """Start the node and return when it is ready; service account tokens are `issuer_url`'s. Raises ToolError."""
+    def start(self, prepared: Prepared, issuer_url: str, image: Path | None = None) -> None:
+        """Start the node and return when it is ready, with the `image` in it. Raises SettingError or ToolError.
+
+        Service account tokens are `issuer_url`'s.
+        """
         self._write_files(issuer_url)
         cgroups.make(self._cgroup)
-        self._in_network(prepared, ("nft", "-f", str(self.folder / "masquerade.nft")))
+        self._in_network(prepared, ("nft", "-f", str(self.folder / "rules.nft")))
         keep(self.layout.process, self._spawn(prepared))
         self._await("the container runtime", lambda: self.ctr("version").status == 0)
         self.load(self._pause_image())
+        with ThreadPoolExecutor(max_workers=1) as meanwhile:
+            loaded = None if image is None else meanwhile.submit(self.load, image)
+            self._await_ready()
+            if loaded is not None:
+                loaded.result()
+
+    def _await_ready(self) -> None:
         self._await("the API server", lambda: self.kubectl("get", "--raw", "/readyz").status == 0)
         self._await("the node", self._is_ready)
         self._await("the service account", lambda: self.kubectl("get", "serviceaccount", "default").status == 0)
+        self._await("the cluster DNS", self._resolves)
 
-    def load(self, archive: Path) -> None:
-        """Import an OCI or docker image archive. Raises ToolError."""
-        done = self.ctr("-n", "k8s.io", "images", "import", str(archive))
+    def load(self, archive: Path, shown: str | None = None) -> list[str]:
+        """Import an image archive, called `shown` in messages. Return the names by which pods find the images.
+
+        Raises SettingError if pods could not use an image of it, ToolError if containerd refuses it.
+        """
+        shown = shown or str(archive)
+        with plain(archive, shown) as content:
+            images = read_archive(content, PLATFORM, shown)
+            done = self._images("import", str(content))
         if done.status != 0:
-            raise ToolError(f"{archive} cannot be imported ({done.complaint.strip()})", remedy="give an image archive")
+            problem = f"{shown} cannot be imported ({done.complaint.strip()})"
+            raise ToolError(problem, remedy="save the image again: the archive may be incomplete")
+        for each in images:
+            if each.name != each.full_name and each.full_name not in self._images("list", "-q").output.reveal().split():
+                self._images("tag", "--force", each.name, each.full_name)
+        return [each.full_name for each in images]
 
     def stop(self) -> None:
         """End all of it and remove its folder; nothing happens when there is nothing. Raises ToolError."""
@@ -131,11 +156,14 @@ class Node:
 
     def kubectl(self, *arguments: str, timeout: float = 60) -> Outcome:
         """Run kubectl as the administrator."""
-        return run(self._place, str(self.binaries / "kubectl"), *arguments, timeout=timeout)
+        return run(self._place, str(self.binaries.kubectl), *arguments, timeout=timeout)
 
     def ctr(self, *arguments: str) -> Outcome:
         """Run containerd's own client."""
         return run(self._place, "ctr", "-a", str(self.layout.containerd), *arguments, timeout=_START)
+
+    def _images(self, command: str, *arguments: str) -> Outcome:
+        return self.ctr("-n", "k8s.io", "images", command, *arguments)
 
     @property
     def _place(self) -> Place:
@@ -152,7 +180,7 @@ class Node:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name, content in pki.new_files(network, time.time()).items():
             _write(layout.pki / name, content)
-        for name in ("admin", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet"):
+        for name in ("admin", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "coredns"):
             _write(layout.kubeconfig(name), configs.kubeconfig(layout, network, name).encode())
         runtime = shutil.which("crun") or "crun"
         snapshotter = "overlayfs" if self._can_stack() else "native"
@@ -160,12 +188,15 @@ class Node:
             "containerd.toml": configs.containerd(layout, runtime=runtime, snapshotter=snapshotter),
             "cni/wisp.conflist": configs.cni(layout),
             "kubelet.json": configs.kubelet(layout, f"/{self._cgroup}"),
-            "masquerade.nft": MASQUERADE,
+            "rules.nft": node_rules(addresses()),
+            "Corefile": dns.corefile(network),
+            "resolv.conf": dns.resolv_conf(network),
+            "objects.json": dns.objects(network),
         }
         for name, text in texts.items():
             _write(self.folder / name, text.encode())
         sources = Sources(self.binaries, shutil.which("etcd") or "etcd", shutil.which("containerd") or "containerd")
-        write_programs(layout, programs(sources, layout, network, issuer_url))
+        write_plan(layout, Plan(programs(sources, layout, network, issuer_url), first_objects(sources, layout)))
 
     def _spawn(self, prepared: Prepared) -> Lasting:
         image = in_place(this_interpreter())
@@ -197,9 +228,8 @@ class Node:
 
     def _pause_image(self) -> Path:
         layer, archive = self.folder / "pause.layer.tar", self.folder / "pause.tar"
-        write_layer(layer, [self.binaries / PAUSE_PROGRAM])
-        architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
-        write_image(archive, Image(configs.PAUSE, layer, (f"/{PAUSE_PROGRAM}",)), architecture)
+        write_layer(layer, [self.binaries.kubernetes / PAUSE_PROGRAM])
+        write_image(archive, Image(configs.PAUSE, layer, (f"/{PAUSE_PROGRAM}",)), ARCHITECTURE)
         return archive
 
     def _can_stack(self) -> bool:
@@ -214,6 +244,13 @@ class Node:
     def _is_ready(self) -> bool:
         path = '{.status.conditions[?(@.type=="Ready")].status}'
         return self.kubectl("get", "node", NODE, "-o", f"jsonpath={path}").output.reveal() == "True"
+
+    def _resolves(self) -> bool:
+        url = f"http://{self.network.node}:{dns.READY_PORT}/ready"
+        try:
+            return urllib3.request("GET", url, retries=False, timeout=_ASK).status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
 
     def _await(self, what: str, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _START
@@ -237,6 +274,15 @@ class Node:
     def _unwire(self) -> None:
         """Take the network away now: for minutes yet, the kernel keeps it for connections cut off within."""
         run(self._place, "ip", "link", "delete", self.network.device)
+
+
+def check_machine() -> None:
+    """Raise PrivilegeError or ToolError if this user or this machine cannot run a node."""
+    if os.geteuid() != 0:
+        raise PrivilegeError("a cluster on this machine takes root", remedy="run it as root, or use --kubeconfig")
+    for tool, package in _TOOLS.items():
+        if shutil.which(tool) is None:
+            raise ToolError(f"there is no {tool} on PATH", remedy=f"apt-get install {package}")
 
 
 def _write(path: Path, content: bytes) -> None:

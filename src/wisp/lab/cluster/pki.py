@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from wisp.cloud.certificates import general_name
+from wisp.lab.cluster.dns import USER
 from wisp.lab.cluster.network import API_SERVICE, NODE, Network
 
 _LIFE = timedelta(days=365)
@@ -39,6 +40,7 @@ def subjects(network: Network) -> Mapping[str, Subject]:
         "kube-controller-manager": Subject("system:kube-controller-manager"),
         "kube-scheduler": Subject("system:kube-scheduler"),
         "kube-proxy": Subject("system:kube-proxy"),
+        "coredns": Subject(USER),
         "kubelet": Subject(f"system:node:{NODE}", group="system:nodes", hosts=(NODE, *own)),
     }
 

@@ -14,17 +14,35 @@ KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "ku
 
 @dataclass(frozen=True)
 class Program:
-    """A program of the node: it is started again when it ends."""
+    """A program of the node: it is started again when it ends.
+
+    `needs_api`: it is started once the API server has answered, because until then it would only wait and retry, with
+    pauses of seconds.
+    """
 
     name: str
     command: tuple[str, ...]
+    needs_api: bool = False
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """The folders of the programs that are built from source: those of Kubernetes, and CoreDNS."""
+
+    kubernetes: Path
+    coredns: Path
+
+    @property
+    def kubectl(self) -> Path:
+        """The command line client, in the version of the node."""
+        return self.kubernetes / "kubectl"
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the programs are: Kubernetes' own in `binaries`, the others by their paths."""
+    """Where the programs are: those built from source in `binaries`, the others by their paths."""
 
-    binaries: Path
+    binaries: Binaries
     etcd: str
     containerd: str
 
@@ -35,11 +53,18 @@ def programs(sources: Sources, layout: Layout, network: Network, issuer_url: str
         Program("etcd", _etcd(sources, layout)),
         Program("containerd", (sources.containerd, "--config", str(layout.folder / "containerd.toml"))),
         Program("kube-apiserver", _api_server(sources, layout, network, issuer_url)),
-        Program("kube-controller-manager", _controller_manager(sources, layout)),
-        Program("kube-scheduler", _with_kubeconfig(sources, layout, "kube-scheduler", "--leader-elect=false")),
-        Program("kube-proxy", _proxy(sources, layout, network)),
-        Program("kubelet", _kubelet(sources, layout, network)),
+        Program("kube-controller-manager", _controller_manager(sources, layout), needs_api=True),
+        Program("kube-scheduler", _scheduler(sources, layout), needs_api=True),
+        Program("kube-proxy", _proxy(sources, layout, network), needs_api=True),
+        Program("kubelet", _kubelet(sources, layout, network), needs_api=True),
+        Program("coredns", (str(sources.binaries.coredns / "coredns"), "-conf", str(layout.corefile)), needs_api=True),
     )
+
+
+def first_objects(sources: Sources, layout: Layout) -> Program:
+    """Return the command that creates the cluster's first objects. It fails until the API server answers."""
+    apply = ("apply", f"--kubeconfig={layout.kubeconfig('admin')}", f"--filename={layout.objects}")
+    return Program("first-objects", (str(sources.binaries.kubectl), *apply))
 
 
 def _etcd(sources: Sources, layout: Layout) -> tuple[str, ...]:
@@ -56,7 +81,7 @@ def _etcd(sources: Sources, layout: Layout) -> tuple[str, ...]:
 def _api_server(sources: Sources, layout: Layout, network: Network, issuer_url: str) -> tuple[str, ...]:
     pki = layout.pki
     return (
-        str(sources.binaries / "kube-apiserver"),
+        str(sources.binaries.kubernetes / "kube-apiserver"),
         "--etcd-servers=http://127.0.0.1:2379",
         f"--secure-port={API_PORT}",
         f"--advertise-address={network.node}",
@@ -88,8 +113,14 @@ def _controller_manager(sources: Sources, layout: Layout) -> tuple[str, ...]:
         f"--service-account-private-key-file={layout.pki / 'service-accounts.key'}",
         f"--root-ca-file={layout.pki / 'ca.crt'}",
         "--use-service-account-credentials=true",
+        "--kube-api-qps=1000",  # each controller asks for a token first, and with the default they take four seconds
+        "--kube-api-burst=1000",
         "--leader-elect=false",
     )
+
+
+def _scheduler(sources: Sources, layout: Layout) -> tuple[str, ...]:
+    return _with_kubeconfig(sources, layout, "kube-scheduler", "--leader-elect=false")
 
 
 def _proxy(sources: Sources, layout: Layout, network: Network) -> tuple[str, ...]:
@@ -119,4 +150,4 @@ def _kubelet(sources: Sources, layout: Layout, network: Network) -> tuple[str, .
 
 
 def _with_kubeconfig(sources: Sources, layout: Layout, name: str, *flags: str) -> tuple[str, ...]:
-    return (str(sources.binaries / name), f"--kubeconfig={layout.kubeconfig(name)}", *flags)
+    return (str(sources.binaries.kubernetes / name), f"--kubeconfig={layout.kubeconfig(name)}", *flags)

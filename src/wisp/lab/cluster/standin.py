@@ -14,6 +14,11 @@ from wisp.lab.cluster.archive import Image, write_image
 UBUNTU = "docker.io/library/ubuntu:20.04"
 """What kubelet asks the container runtime for when a pod says ubuntu:20.04."""
 _SUITE = "bookworm"
+_SLIM = (
+    '--aptopt=APT::Install-Recommends "false"',
+    *(f"--dpkgopt=path-exclude=/usr/share/{each}/*" for each in ("doc", "info", "locale", "man")),
+)
+"""Options of mmdebstrap that leave out a quarter of the bytes: each start of a cluster unpacks them."""
 _MAX_AGE = 30 * 86400  # seconds
 
 
@@ -31,14 +36,14 @@ STANDIN = Recipe(UBUNTU, ("ca-certificates", "curl"), ("/bin/bash",))
 
 def standin(cache: Path, architecture: str, recipe: Recipe = STANDIN, builder: Builder | None = None) -> Path:
     """Return the image's archive, built now if it is not cached. Raise ToolError."""
-    key = hashlib.sha256(repr((recipe, _SUITE, architecture)).encode()).hexdigest()[:12]
+    key = hashlib.sha256(repr((recipe, _SUITE, _SLIM, architecture)).encode()).hexdigest()[:12]
     builder = builder or Builder()
     name = f"the stand-in for {recipe.name}"
 
     def make(draft: Path) -> Path:
         archive, layer = draft / "image.tar", draft / "layer.tar"
         included = f"--include={','.join(recipe.packages)}"
-        builder.run(name, ["mmdebstrap", "--variant=minbase", included, _SUITE, str(layer)])
+        builder.run(name, ["mmdebstrap", "--variant=minbase", *_SLIM, included, _SUITE, str(layer)])
         write_image(archive, Image(recipe.name, layer, recipe.command), architecture)
         return archive
 

@@ -14,6 +14,10 @@ from urllib.parse import quote
 MARK = ".wisp-lab"
 """A file beside the program: by it, one lab's program does not take another lab's for the real az."""
 CLOUD_NAME = "WispLocal"
+MISSING = (
+    "there is no az on PATH: install Azure CLI, for example with `pip install azure-cli` "
+    "(https://learn.microsoft.com/cli/azure/install-azure-cli)"
+)
 LOGGED_IN = "wisp.login"
 """A file in az's configuration folder: it has logged in once. A user's own `az logout` stays so."""
 
@@ -71,6 +75,7 @@ def program(told: Told, login: Login) -> str:
         logged_in=shlex.quote(f"{told.config}/{LOGGED_IN}"),
         host=told.host,
         mark=MARK,
+        missing=MISSING,
     )
 
 
@@ -88,7 +93,7 @@ done
 unset IFS
 set +f
 if [ -z "$found" ]; then
-  echo 'wisp lab: there is no az on PATH: install Azure CLI, for one with `pip install azure-cli`' >&2
+  echo 'wisp lab: {missing}' >&2
   exit 127
 fi
 export PATH="${{rest#:}}"

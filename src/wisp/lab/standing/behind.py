@@ -32,12 +32,23 @@ _PROBE = (
 class OwnCluster(Protocol):
     """A Kubernetes that the lab starts and ends with itself."""
 
-    def prepare(self, image: Path | None) -> str:
-        """Make its network, if it is not there; return this machine's address in it. `image`: archive of wisp's."""
+    def prepare(self, image: Path | None, load: Sequence[Path]) -> str:
+        """Make its network, if it is not there; return this machine's address in it.
+
+        `image` is the archive of wisp's image, `load` are those of more images: they are checked.
+        """
         ...
 
-    def start(self, issuer_url: str, load: Sequence[Path]) -> Path:
-        """Start it, unless it runs, with wisp's image and those of `load`; return the kubeconfig when it is ready."""
+    def start(self, issuer_url: str) -> Path:
+        """Start it with wisp's image, unless it runs; return the kubeconfig when it is ready."""
+        ...
+
+    def finish(self, load: Sequence[Path]) -> None:
+        """Load the other images that it has from the start, and those of `load`; pods can start meanwhile."""
+        ...
+
+    def load(self, archive: Path, shown: str) -> list[str]:
+        """Load the images of an archive, called `shown` in messages; return the names by which pods find them."""
         ...
 
     def stop(self) -> None:
@@ -83,11 +94,12 @@ def _put_own(site: Site, record: Record, cloud: Cloud) -> None:
         issuer_url = cloud.url + store.put_issuer(ISSUER).path
     if not site.cluster.is_running():
         site.places.kubeconfig.unlink(missing_ok=True)  # of one that is gone: az would ask before it replaces that
-    kubeconfig = site.cluster.start(issuer_url, [Path(each) for each in record.wanted.load])
+    kubeconfig = site.cluster.start(issuer_url)
     server = site.server(kubeconfig)
     _back(site, kubeconfig, server.published())
     _write_manifest(site, record, cloud)
     server.kubectl("apply", f"--filename={site.places.manifest}")
+    site.cluster.finish([Path(each) for each in record.wanted.load])
     waiting = ("rollout", "status", "deployment/wisp", "--namespace=wisp-system", f"--timeout={_ROLLOUT}s")
     server.kubectl(*waiting, timeout=_ROLLOUT + 30)
     _await_admission(server)

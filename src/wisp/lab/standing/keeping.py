@@ -1,11 +1,12 @@
 """A lab's life: up, seen, down. Each looks at what is written and what runs, and does only what is missing."""
 
 import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wisp.cloud.store import Store
-from wisp.errors import WispError
+from wisp.errors import SettingError, WispError
 from wisp.lab.standing import serving
 from wisp.lab.standing.apiserver import Published
 from wisp.lab.standing.behind import Site, put
@@ -52,7 +53,8 @@ def _prepared(site: Site, wanted: Wanted) -> str | None:
     """Make the network of the lab's own cluster, where the cloud has to listen."""
     if not wanted.behind.own:
         return None
-    return site.cluster.prepare(None if wanted.image_archive is None else Path(wanted.image_archive))
+    image = None if wanted.image_archive is None else Path(wanted.image_archive)
+    return site.cluster.prepare(image, [Path(each) for each in wanted.load])
 
 
 def _as_it_runs(cloud: Cloud, how: Listening) -> Cloud:
@@ -70,6 +72,24 @@ def _started(site: Site, how: Listening, before: Record) -> Cloud:
     except WispError:
         keep_record(site.places, replace(before, cloud=None))
         raise
+
+
+def load(site: Site, archives: Mapping[str, Path]) -> Iterator[str]:
+    """Load images into the lab's own cluster, and give the names of each; the keys are what messages call the archives.
+
+    Raises `WispError`.
+    """
+    running_cloud(site, remedy="`wisp lab up --cluster` starts one with a cluster")
+    with locked(site.places):
+        record = read_record(site.places)
+        if record is None or not record.wanted.behind.own:
+            problem = f"the lab in {site.places.folder} has no cluster of its own to load images into"
+            remedy = "`wisp lab up --cluster` starts one; images for another cluster are loaded with its own tools"
+            raise SettingError(problem, remedy=remedy)
+        if not site.cluster.is_running():
+            raise WispError("the lab's cluster has ended", remedy="`wisp lab up` starts a new one")
+        for shown, archive in archives.items():
+            yield from site.cluster.load(archive, shown)
 
 
 def down(site: Site) -> bool:
@@ -132,10 +152,10 @@ def _wrong_behind(site: Site, record: Record) -> str | None:
     return None
 
 
-def running_cloud(site: Site) -> Cloud:
-    """Return the lab's running cloud; raises `WispError` when there is none."""
+def running_cloud(site: Site, remedy: str = "`wisp lab up` starts it") -> Cloud:
+    """Return the lab's running cloud; raises `WispError`, with that `remedy`, when there is none."""
     with contextlib.suppress(FileNotFoundError):
         record = read_record(site.places)
         if record is not None and record.cloud is not None and serving.is_running(record.cloud):
             return record.cloud
-    raise WispError(f"no lab runs in {site.places.folder}", remedy="`wisp lab up` starts it")
+    raise WispError(f"no lab runs in {site.places.folder}", remedy=remedy)

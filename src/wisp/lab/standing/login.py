@@ -1,6 +1,8 @@
 """Puts in place what `az` needs: an application to log in as, what to trust, where the cloud is, and the program."""
 
+import os
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,6 +33,12 @@ def equip(places: Places, url: str) -> None:
     told = az.Told(str(places.azure), str(places.trusted), str(places.metadata), urlsplit(url).hostname or "")
     write(places.programs / az.MARK, "")
     write(places.programs / "az", az.program(told, login), 0o700)
+
+
+def has_az(environ: Mapping[str, str]) -> bool:
+    """Tell whether there is an az on PATH besides those of labs."""
+    folders = [Path(each) for each in environ.get("PATH", "").split(os.pathsep)]
+    return any(os.access(each / "az", os.X_OK) for each in folders if not (each / az.MARK).exists())
 
 
 def _login(store: Store, places: Places) -> tuple[az.Login, bool]:

@@ -66,6 +66,16 @@ class Places:
         return self.folder / "bin"
 
     @property
+    def node(self) -> Path:
+        """The lab's own cluster."""
+        return self.folder / "node"
+
+    @property
+    def admin_kubeconfig(self) -> Path:
+        """The administrator's credentials for the lab's own cluster."""
+        return self.node / "admin.conf"
+
+    @property
     def log(self) -> Path:
         """What the cloud says."""
         return self.folder / "logs" / "cloud.log"
