@@ -2,6 +2,7 @@
 
 from wisp.cloud.directory import FederatedCredential, ManagedIdentity
 from wisp.cloud.exchange import Token
+from wisp.cloud.form import audience_of
 from wisp.cloud.pages.decoded import claims
 from wisp.cloud.pages.listing import line
 from wisp.cloud.pages.nearest import Presented, is_match
@@ -46,7 +47,7 @@ def _refused(site: Site, entry: Entry, refused: Refused) -> Told:
     matched = bool(entry.examined.compared) and all(each.matches for each in entry.examined.compared)
     about_the_match = entry.examined.assertion is not None and entry.client is not None and not matched
     return {
-        "advice": "" if about_the_match else advice(refused),
+        "advice": "" if about_the_match else advice(refused, audience_of(entry.scope) or "", site.azure_cloud),
         "mistaken": _with_principal_id(site, entry.client_id),
         "trusting": _trusting(site, entry) if about_the_match else None,
     }
