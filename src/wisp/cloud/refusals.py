@@ -17,6 +17,7 @@ _APPLICATION = "https://docs.microsoft.com/en-us/graph/api/application-get?view=
 LONGEST_ASSERTION = (
     25 * 60 * 60
 )  # seconds that an assertion may be valid for: a day, and an hour for clocks that differ
+CERTIFICATE_NOT_REGISTERED = 700027  # the one refusal of an assertion that no federated credential is compared with
 _LAST_INSTANT = 253402300799  # 9999-12-31T23:59:59Z, the last that a datetime can say
 
 
@@ -161,7 +162,7 @@ def certificate_not_registered(client_id: str, thumbprint: str) -> Refused:
         f"corresponding service endpoint and {_APPLICATION} to build a query request URL, such as "
         f"'https://graph.microsoft.com/beta/applications/{client_id}']."
     )
-    return _refusal(700027, "invalid_client", text)
+    return _refusal(CERTIFICATE_NOT_REGISTERED, "invalid_client", text)
 
 
 def malformed_assertion() -> Refused:

@@ -80,7 +80,9 @@ def _unknown_resource(resource: str, cloud: AzureCloud) -> str:
     if found is None:
         return 'If the resource is your own, register it: wisp cloud resource --state "$STATE" URI.'
     if found.cloud is cloud:
-        return f"Request a token for {found.resource}: {found.service} has no other resource for {resource}."
+        return (
+            f"Request a token for {found.resource}: {resource} belongs to {found.service}, but is no resource itself."
+        )
     instead = f"Request {found.resource} in this one" if found.resource else f"{cloud.value} has no such service"
     return (
         f"{resource} belongs to {found.service} in {found.cloud.value}, and this cloud is {cloud.value}. {instead}, or "
