@@ -49,7 +49,7 @@ def test_names_have_the_form_that_is_compared() -> None:
     "service, cloud", [row[:2] for row in ROWS], ids=[f"{row[0].name}, {row[1].value}" for row in ROWS]
 )
 def test_every_name_of_a_service_can_be_requested(service: Service, cloud: AzureCloud) -> None:
-    """In another case, with a slash and without; an instance's URL is no resource, and the right one is suggested."""
+    """In another case, with a slash and without; an instance's URL is refused, and the right one is suggested."""
     names = service.names[cloud]
     accounts = [f"https://{each.replace('*', 'a1-b')}" for each in names.accounts]
     for each in (*names.uris, *accounts, *filter(None, [service.application_id])):

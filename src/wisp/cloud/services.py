@@ -31,7 +31,7 @@ class Names:
     A token can be requested for each of `uris`, in any case, with or without one slash at its end; the first is the
     one that the documentation recommends. It can also be requested for `https://` and a host that one of `accounts`
     describes, where `*` is one label or a part of it. The hosts below `endpoints` belong to single instances of the
-    service, such as one vault, and are no resources.
+    service, such as one vault, and are not resources.
     """
 
     uris: tuple[str, ...] = ()
@@ -755,4 +755,4 @@ SERVICES = (
         "00000003-0000-0ff1-ce00-000000000000",
     ),
 )
-"""Every service. The sources are Microsoft's pages; docs/cloud.md says how the table is used."""
+"""Every service that can be requested without being registered; docs/cloud.md explains the rules."""

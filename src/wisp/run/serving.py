@@ -41,7 +41,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Serving:
-    """What there is to say of it, and the parts that it stands on; `renew` is to be called now and then."""
+    """The answer for the caller, and the running parts; call `renew` from time to time: it renews the assertion."""
 
     ready: Ready
     parts: tuple[Component, ...]

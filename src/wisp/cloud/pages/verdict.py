@@ -80,9 +80,7 @@ def _unknown_resource(resource: str, cloud: AzureCloud) -> str:
     if found is None:
         return 'If the resource is your own, register it: wisp cloud resource --state "$STATE" URI.'
     if found.cloud is cloud:
-        return (
-            f"Request a token for {found.resource}: {resource} belongs to {found.service}, but is no resource itself."
-        )
+        return f"Request a token for {found.resource}: {resource} belongs to {found.service}, but is not a resource."
     instead = f"Request {found.resource} in this one" if found.resource else f"{cloud.value} has no such service"
     return (
         f"{resource} belongs to {found.service} in {found.cloud.value}, and this cloud is {cloud.value}. {instead}, or "
