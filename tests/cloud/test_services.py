@@ -38,7 +38,7 @@ def test_names_have_the_form_that_is_compared() -> None:
         assert service.application_id is None or re.fullmatch(GUID, service.application_id)
         assert names.uris or names.accounts or service.application_id
         for uri in names.uris:
-            assert re.fullmatch(rf"https://{LABEL}(\.{LABEL})+(/[a-z-]+)*|api://[A-Za-z]+", uri), uri
+            assert re.fullmatch(rf"https://(\*\.)?{LABEL}(\.{LABEL})+(/[a-z-]+)*|api://[A-Za-z]+", uri), uri
         for host in names.accounts:
             assert re.fullmatch(rf"\*(\.(\*|{LABEL}\*?))+\.{LABEL}", host), host
         for host in names.endpoints:
@@ -84,11 +84,14 @@ KNOWN = [
     "api://AzureADTokenExchange",
     "https://analysis.windows.net/powerbi/api",
     "https://redis.azure.com",
+    "https://*.asazure.windows.net",
     "https://ai.azure.com",
 ]
 UNKNOWN = [
     "https://my-vault.vault.azure.net",
     "https://my.registry.azurecr.io",
+    "https://api.loganalytics.azure.com",
+    "https://*.vault.azure.net",
     "https://my-account.cognitiveservices.azure.com",
     "https://my-server.database.windows.net",
     "https://crm.dynamics.com",

@@ -400,6 +400,7 @@ SERVICES = (
                 ("https://kusto.kusto.chinacloudapi.cn",),
                 accounts=("*.kusto.chinacloudapi.cn", "*.*.kusto.chinacloudapi.cn"),
             ),
+            GERMANY: Names(accounts=("*.*.kusto.cloudapi.de",)),
         },
         "2746ea77-4702-4b45-80ca-3c97e680e8b7",
     ),
@@ -537,9 +538,15 @@ SERVICES = (
     ),
     Service(
         "Power Apps",
-        f"{_LEARN}/power-platform/admin/programmability-authentication-v2",
+        f"{_LEARN}/power-platform/admin/powershell-create-service-principal",
         _one("https://service.powerapps.com", "https://api.powerapps.com"),
         "475226c6-020e-4fb2-8a90-7a972cbfc1d4",
+    ),
+    Service(
+        "Power Platform API",
+        f"{_LEARN}/power-platform/admin/programmability-authentication-v2",
+        _one("https://api.powerplatform.com"),
+        "8578e004-a5c6-46e7-913e-12f58912df43",
     ),
     Service(
         "Power Automate",
@@ -649,9 +656,13 @@ SERVICES = (
         "Analysis Services",
         f"{_LEARN}/azure/analysis-services/analysis-services-async-refresh",
         {
-            PUBLIC: Names(accounts=("*.asazure.windows.net",)),
-            US_GOVERNMENT: Names(accounts=("*.asazure.usgovcloudapi.net",)),
-            CHINA: Names(accounts=("*.asazure.chinacloudapi.cn",)),
+            cloud: Names((f"https://*.{host}",), accounts=(f"*.{host}",))  # the first is requested with its asterisk
+            for cloud, host in (
+                (PUBLIC, "asazure.windows.net"),
+                (US_GOVERNMENT, "asazure.usgovcloudapi.net"),
+                (CHINA, "asazure.chinacloudapi.cn"),
+                (GERMANY, "asazure.cloudapi.de"),
+            )
         },
         "4ac7d521-0382-477b-b0f8-7e1d95f85ca2",
     ),
