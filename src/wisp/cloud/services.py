@@ -576,17 +576,17 @@ SERVICES = (
     ),
     Service(
         "Azure Attestation",
-        f"{_LEARN}/azure/attestation/view-sign-policy",
+        _CLOUDS,
         _one("https://attest.azure.net", endpoints=("attest.azure.net",)),
     ),
     Service(
         "Azure confidential ledger",
-        f"{_LEARN}/azure/confidential-ledger/authenticate-ledger-nodes",
+        f"{_LEARN}/azure/confidential-ledger/authentication-azure-ad",
         _one("https://confidential-ledger.azure.com", endpoints=("confidential-ledger.azure.com",)),
     ),
     Service(
         "Azure Quantum",
-        f"{_LEARN}/azure/quantum/optimization-authenticate-service-principal",
+        f"{_LEARN}/rest/api/azurequantum/",
         _one("https://quantum.microsoft.com", endpoints=("quantum.azure.com",)),
     ),
     Service(
