@@ -70,14 +70,18 @@ def test_the_answer_says_how_long_the_token_lives(world: World) -> None:
         ("https://management.azure.com//.default", "https://management.azure.com/"),
         ("https://management.azure.com/.default", "https://management.azure.com"),
         ("https://database.windows.net//.default openid profile offline_access", "https://database.windows.net/"),
-        ("https://vault.azure.net/.default/.default", "https://vault.azure.net/.default"),
+        ("https://my-api.test/.default/.default", "https://my-api.test/.default"),
+        ("https://VAULT.azure.net/.default", "https://VAULT.azure.net"),
         ("00000003-0000-0000-c000-000000000000/.default", "00000003-0000-0000-c000-000000000000"),
+        ("499b84ac-1321-427f-aa17-267ca6975798/.default", "499b84ac-1321-427f-aa17-267ca6975798"),
+        ("https://me.blob.core.windows.net//.default", "https://me.blob.core.windows.net/"),
         ("api://my-api/.default", "api://my-api"),
     ],
 )
 def test_the_audience_is_all_before_the_last_default(world: World, scope: str, audience: str) -> None:
     """Slashes are not tidied, as Entra does not tidy them."""
     world.store.put_resource("api://my-api")
+    world.store.put_resource("https://my-api.test/.default")
     assert claims_of(world.ask(scope=scope).json()["access_token"])["aud"] == audience
 
 

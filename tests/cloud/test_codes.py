@@ -75,9 +75,49 @@ def _of_type(world: World) -> str:
     return world.issuer.keys[-1].sign({"typ": "at+jwt"}, world.claims()).reveal()
 
 
+def _without_credentials(world: World) -> World:
+    for each in world.store.federated_credentials(world.identity):
+        world.store.delete_federated_credential(world.identity, each.name)
+    return world
+
+
+def _by_entra(world: World, tenant: str, url: str = "https://login.microsoftonline.com/{}/v2.0") -> Answer:
+    """Present a credential of Entra's that the identity trusts, for which nobody is asked."""
+    issuer = url.format(tenant)
+    world.store.put_federated_credential(world.identity, "entra", issuer=issuer, subject="me")
+    return world.present(iss=issuer, sub="me")
+
+
+def _by_certificate(world: World) -> Answer:
+    """Present what an SDK's certificate credential makes: issued by the client, with a thumbprint and no kid."""
+    client_id = world.identity.client_id
+    header = {"alg": "PS256", "x5t": "gx8tGysyjcRqKjFPnd7RFwvwZI0"}
+    claims = {
+        **world.claims(iss=client_id, sub=client_id),
+        "aud": "https://login.microsoftonline.com/t/oauth2/v2.0/token",
+    }
+    key = world.issuer.keys[-1].private
+    token = jws.serialize_compact(
+        header, json.dumps(claims), world.issuer.keys[-1].public.import_key(key), algorithms=["PS256"]
+    )
+    return world.ask(client_assertion=token)
+
+
 CASES: list[tuple[str, Callable[[World], Answer], int, str, int]] = [
     ("tenant unknown", lambda w: w.ask(tenant=GUID), 90002, "invalid_request", 400),
-    ("tenant no guid", lambda w: w.ask(tenant="contoso"), 90002, "invalid_request", 400),
+    ("tenant a domain", lambda w: w.ask(tenant="contoso.onmicrosoft.com"), 90002, "invalid_request", 400),
+    ("tenant common", lambda w: w.ask(tenant="common"), 90002, "invalid_request", 400),
+    ("tenant no guid", lambda w: w.ask(tenant="contoso"), 900023, "invalid_request", 400),
+    ("tenant a guid cut short", lambda w: w.ask(tenant=w.tenant[:-1]), 900023, "invalid_request", 400),
+    ("tenant undefined", lambda w: w.ask(tenant="undefined"), 900023, "invalid_request", 400),
+    ("no federated credential", lambda w: _without_credentials(w).ask(), 70025, "invalid_client", 401),
+    (
+        "no federated credential, though nothing else is right either",
+        lambda w: _without_credentials(w).present(iss="https://other.test/", sub="x", aud="y", exp=int(NOW) - 1),
+        70025,
+        "invalid_client",
+        401,
+    ),
     ("client unknown", lambda w: w.ask(client_id=GUID), 700016, "unauthorized_client", 400),
     ("client no guid", lambda w: w.ask(client_id="me"), 700016, "unauthorized_client", 400),
     ("issuer other", lambda w: w.present(iss="https://other.test/"), 700211, "invalid_client", 401),
@@ -96,6 +136,25 @@ CASES: list[tuple[str, Callable[[World], Answer], int, str, int]] = [
     ("expired", lambda w: w.present(exp=int(NOW) - 1), 700024, "invalid_client", 401),
     ("expires now", lambda w: w.present(exp=int(NOW)), 700024, "invalid_client", 401),
     ("not yet valid", lambda w: w.present(nbf=int(NOW) + 60), 700024, "invalid_client", 401),
+    ("valid for too long", lambda w: w.present(exp=int(NOW) + 25 * 3600 + 1), 70023, "invalid_client", 401),
+    ("valid for a year", lambda w: w.present(exp=int(NOW) + 365 * 24 * 3600), 70023, "invalid_client", 401),
+    (
+        "valid for a year that is over",
+        lambda w: w.present(iat=0, nbf=0, exp=int(NOW) - 1),
+        700024,
+        "invalid_client",
+        401,
+    ),
+    ("issued by entra", lambda w: _by_entra(w, w.tenant), 700222, "invalid_client", 401),
+    (
+        "issued by entra, v1.0",
+        lambda w: _by_entra(w, w.tenant, "https://sts.windows.net/{}/"),
+        700222,
+        "invalid_client",
+        401,
+    ),
+    ("issued by another tenant", lambda w: _by_entra(w, GUID), 700236, "invalid_client", 401),
+    ("signed by a certificate", _by_certificate, 700027, "invalid_client", 401),
     ("absurd times", lambda w: w.present(exp=-1e300, nbf=10**40), 700024, "invalid_client", 401),
     ("no jwt", lambda w: w.ask(client_assertion="not-a-token"), 50027, "invalid_client", 401),
     ("unsigned", lambda w: w.ask(client_assertion=_unsigned(w)), 50027, "invalid_client", 401),
@@ -123,8 +182,19 @@ CASES: list[tuple[str, Callable[[World], Answer], int, str, int]] = [
     ),
     ("typ other", lambda w: w.ask(client_assertion=_of_type(w)), 5002727, "invalid_request", 400),
     ("issuer unreachable", lambda w: _elsewhere(w, {}), 50166, "invalid_request", 400),
+    ("resource a vault", lambda w: w.ask(scope="https://my.vault.azure.net/.default"), 500011, "invalid_resource", 400),
     ("resource unknown", lambda w: w.ask(scope="api://nobody/.default"), 500011, "invalid_resource", 400),
-    ("scope without .default", lambda w: w.ask(scope=ARM), 70011, "invalid_scope", 400),
+    ("scope without .default", lambda w: w.ask(scope=ARM), 1002012, "invalid_scope", 400),
+    ("scope of a permission", lambda w: w.ask(scope=f"{ARM}user_impersonation"), 1002012, "invalid_scope", 400),
+    ("scope of a word", lambda w: w.ask(scope="User.Read"), 1002012, "invalid_scope", 400),
+    ("scope openid", lambda w: w.ask(scope="openid profile"), 1002012, "invalid_scope", 400),
+    (
+        "scope encoded twice",
+        lambda w: w.ask(scope="https%3A%2F%2Fvault.azure.net%2F.default"),
+        1002012,
+        "invalid_scope",
+        400,
+    ),
     ("scope no uri", lambda w: w.ask(scope="arm/.default"), 70011, "invalid_scope", 400),
     (
         "scope of two",
@@ -192,6 +262,38 @@ NO_TIME = (
     "assertion valid from 1970-01-01T00:00:00.0000000Z, expiry time of assertion 2025-10-09T08:23:20.0000000Z. Review "
     "the documentation at https://learn.microsoft.com/entra/identity-platform/certificate-credentials . Trace ID"
 )
+NO_CREDENTIAL = (
+    "AADSTS70025: The client '{}'(wi-demo-identity) has no configured federated identity credentials. Trace ID"
+)
+NO_TENANT = (
+    "AADSTS900023: Specified tenant identifier 'contoso' is neither a valid DNS name, nor a valid external domain. "
+    "Trace ID"
+)
+NO_DEFAULT = (
+    "AADSTS1002012: The provided value for scope User.Read is not valid. Client credential flows must have a scope "
+    "value with /.default suffixed to the resource identifier (application ID URI). Trace ID"
+)
+TWO_RESOURCES = (
+    "AADSTS70011: The provided request must include a 'scope' input parameter. The provided value for the input "
+    "parameter 'scope' is not valid. The scope https://graph.microsoft.com/.default "
+    "https://xxx.sharepoint.com/.default is not valid. Trace ID"
+)
+OWN_ENTRA = "AADSTS700222: AAD-issued tokens may not be used for federated identity flows. Trace ID"
+OTHER_ENTRA = (
+    f"AADSTS700236: Entra ID tokens issued by issuer 'https://login.microsoftonline.com/{GUID}/v2.0' may not be used "
+    "for federated identity credential flows for applications or managed identities registered in this tenant. Trace ID"
+)
+NO_CERTIFICATE = (
+    "AADSTS700027: The certificate with identifier used to sign the client assertion is not registered on application. "
+    "[Reason - The key was not found., Thumbprint of key used by client: '831F2D1B2B328DC46A2A314F9DDED1170BF0648D', "
+    "Please visit the Azure Portal"
+)
+NO_VAULT = (
+    "AADSTS500011: The resource principal named https://my.vault.azure.net/ was not found in the tenant named wisp "
+    "local. This can happen if the application has not been installed by the administrator of the tenant or consented "
+    "to by any user in the tenant. You might have sent your authentication request to the wrong tenant. Trace ID"
+)
+TOO_LONG = "must have a lifetime of less than or equal to 1.01:00:00. Trace ID"
 NO_KEY = (
     "AADSTS7000272: The certificate with identifier nobody-knows used to sign the federated credential could not be "
     "found in the metadata of identity provider https://cloud.test:8443/oidc/"
@@ -199,11 +301,17 @@ NO_KEY = (
 
 
 def test_a_new_federated_credential_is_heard_of_after_a_while(world: World) -> None:
-    """With `propagation`, 70021 until then, for the one that is new alone; what does not match is refused as ever."""
+    """With `propagation`, 70021 until then, for the one that is new alone; what does not match is refused as ever.
+
+    Where all are new the identity has none as yet: 70025.
+    """
     app = create_app(world.store, BASE_URL, Options(propagation=30))
-    world.store.put_federated_credential(world.identity, "new", issuer=world.issuer_url, subject="new")
-    new = {"client_assertion": world.assertion(sub="new")}
     with Client(app, BASE_URL.removeprefix("https://")) as world.client:
+        assert [world.ask().code, world.present(sub="other").code] == [70025, 70025]
+        world.clock.now += 30
+        assert world.ask().status == 200
+        world.store.put_federated_credential(world.identity, "new", issuer=world.issuer_url, subject="new")
+        new = {"client_assertion": world.assertion(sub="new")}
         answer = world.ask(**new)
         assert (answer.code, answer.status, answer.json()["error"]) == (70021, 400, "invalid_request")
         assert world.present(sub="other").code == 700213
@@ -215,6 +323,16 @@ WORDS: dict[str, tuple[Callable[[World], Answer], str]] = {
     "subject": (lambda w: w.present(sub="system:serviceaccount:a:b"), NO_SUBJECT),
     "time": (lambda w: w.present(exp=int(NOW) - 1800, nbf=None), NO_TIME),
     "key": (lambda w: w.ask(client_assertion=_of_unknown_key(w)), NO_KEY),
+    "tenant": (lambda w: w.ask(tenant="contoso"), NO_TENANT),
+    "scope": (lambda w: w.ask(scope="User.Read"), NO_DEFAULT),
+    "two resources": (
+        lambda w: w.ask(scope="https://graph.microsoft.com/.default https://xxx.sharepoint.com/.default"),
+        TWO_RESOURCES,
+    ),
+    "entra": (lambda w: _by_entra(w, w.tenant), OWN_ENTRA),
+    "another entra": (lambda w: _by_entra(w, GUID), OTHER_ENTRA),
+    "certificate": (_by_certificate, NO_CERTIFICATE),
+    "vault": (lambda w: w.ask(scope="https://my.vault.azure.net//.default"), NO_VAULT),
 }
 
 
@@ -222,6 +340,40 @@ WORDS: dict[str, tuple[Callable[[World], Answer], str]] = {
 def test_a_refusal_is_in_entras_words(world: World, send: Callable[[World], Answer], words: str) -> None:
     """People search for these texts, so they are the ones that Entra is known to write."""
     assert send(world).json()["error_description"].startswith(words)
+
+
+def test_a_client_without_credentials_is_named(world: World) -> None:
+    """By its client id and its name."""
+    said = _without_credentials(world).ask().json()["error_description"]
+    assert said.startswith(NO_CREDENTIAL.format(world.identity.client_id))
+
+
+def test_the_longest_lifetime_is_that_of_a_dotnet_time_span(world: World) -> None:
+    """A day and an hour is still accepted; without `iat` the lifetime is not known."""
+    assert TOO_LONG in world.present(exp=int(NOW) + 25 * 3600 + 1).json()["error_description"]
+    assert world.present(exp=int(NOW) + 25 * 3600).status == 200
+    assert world.present(iat=None, nbf=None).status == 200
+
+
+@pytest.mark.parametrize("host", ["login.microsoftonline.com.evil.test", "notlogin.microsoftonline.community"])
+def test_an_issuer_that_only_resembles_entra_is_asked_for_its_keys(world: World, host: str) -> None:
+    """Which nobody answers here."""
+    issuer = f"https://{host}/{GUID}/v2.0"
+    world.store.put_federated_credential(world.identity, "other", issuer=issuer, subject="me")
+    assert world.present(iss=issuer, sub="me").code == 50166
+
+
+def test_metadata_of_what_is_no_tenant_is_refused(world: World) -> None:
+    """`invalid_tenant` is the error where there could be such a tenant."""
+    wrong = {
+        "contoso": (900023, "invalid_request"),
+        "contoso.com": (90002, "invalid_tenant"),
+        GUID: (90002, "invalid_tenant"),
+    }
+    for tenant, expected in wrong.items():
+        for path in ("v2.0/.well-known/openid-configuration", "discovery/v2.0/keys"):
+            answer = world.client.get(f"/{tenant}/{path}")
+            assert (answer.code, answer.json()["error"]) == expected
 
 
 def test_other_credentials_do_not_hide_the_one_that_matches(world: World) -> None:

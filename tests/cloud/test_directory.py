@@ -37,6 +37,7 @@ NO_MATCH = {
     "audience": (dataclasses.replace(GOOD, audience="A"), [CREDENTIAL], 15, 700212),
     "too early": (GOOD, [CREDENTIAL], 9.9, 700024),
     "too late": (GOOD, [CREDENTIAL], 20, 700024),
+    "too long": (dataclasses.replace(GOOD, issued_at=10, expires=90011), [CREDENTIAL], 15, 70023),
 }
 
 

@@ -122,6 +122,17 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
     )
 
 
+def test_the_cloud_whose_services_it_knows_is_an_option(tmp_path: Path) -> None:
+    """Resource Manager of the public cloud is no resource of Azure Government."""
+    state = tmp_path / "state.db"
+    with running(state, "--azure-cloud", "AzureUSGovernmentCloud") as cloud:
+        asks = workload(state, cloud.url)
+        assert exchange(cloud, asks).json()["error_codes"] == [500011]
+        with urllib3.PoolManager(ca_certs=cloud.ca_file) as pool:
+            told = pool.request("GET", f"{cloud.url}/metadata/endpoints?api-version=2022-09-01").json()
+        assert "https://management.usgovcloudapi.net/" in told["authentication"]["audiences"]
+
+
 def test_several_addresses_have_one_port(tmp_path: Path) -> None:
     """All answer by the same certificate, with URLs that lead back the same way."""
     with running(tmp_path / "s", "--host", "127.0.0.1", "--host", "127.0.0.2") as cloud:

@@ -94,12 +94,13 @@ def test_patience(failures: int, spread: float) -> None:
 @pytest.mark.parametrize("code", sorted(EVENTUAL_CODES))
 def test_codes_that_pass_are_tried_again(code: int) -> None:
     """A few times, and no more."""
+    assert {70021, 70025, 700211, 700213} <= EVENTUAL_CODES
     refused = REFUSED._replace(aadsts=code)
     delays = [retry_delay(refused, known=None, tries=tries, since_first=0.0) for tries in range(1, 6)]
     assert delays == [*EVENTUAL_DELAYS, None, None]
 
 
-@pytest.mark.parametrize("code", [None, 700016, 700212, 700024, 500011, 7000272, 50027])
+@pytest.mark.parametrize("code", [None, 700016, 700212, 7002138, 700024, 70023, 700222, 500011, 7000272, 50027])
 def test_others_are_not(code: int | None) -> None:
     """They say what is so."""
     assert retry_delay(REFUSED._replace(aadsts=code), known=None, tries=1, since_first=0.0) is None

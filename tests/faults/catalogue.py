@@ -207,6 +207,8 @@ CONTENT = (
 ENTRA = (
     in_order("AADSTS700213 now and then", lambda _: [refuses(401, 700213), grants]),
     behaving("AADSTS700213 for good", refuses(401, 700213)),
+    in_order("AADSTS70025, until the first credential has propagated", lambda _: [refuses(401, 70025), grants]),
+    behaving("AADSTS70025 for good: there is no federated credential", refuses(401, 70025)),
     behaving("AADSTS700024, the assertion has expired", refuses(401, 700024)),
     behaving("AADSTS700016, no such identity", lambda _: answer(400, UNKNOWN)),
     behaving("AADSTS90033, passing, with status 400", lambda _: answer(400, {"error": "temporarily_unavailable"})),

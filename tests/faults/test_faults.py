@@ -72,5 +72,5 @@ def _expected(calls: int, came: Experience) -> range:
 
     A code that may pass is tried again until `EVENTUAL_WINDOW` seconds are over, in which a busy machine manages fewer.
     """
-    may_pass = came.heard[0].document.get("error_description", "").startswith("AADSTS700213")
+    may_pass = came.heard[0].document.get("error_description", "").startswith(("AADSTS700213", "AADSTS70025"))
     return range(1 if may_pass and came.waited > EVENTUAL_WINDOW else calls, calls + 1)

@@ -82,7 +82,7 @@ def test_the_errors(condition: str, request_: Request) -> None:
         "made again after {}, {} and {} seconds".format(*freshness.EVENTUAL_DELAYS),
         f"an exchange has {process.DEADLINE:g}, and the last of several begins within {freshness.EVENTUAL_WINDOW:g} of",
         f"less than {freshness.MARGIN / 60:g} minutes left",
-        "AADSTS{}, {} or {}".format(*sorted(freshness.EVENTUAL_CODES)),
+        "AADSTS{}, {}, {} or {}".format(*sorted(freshness.EVENTUAL_CODES)),
         f"the {len(METADATA_SERVICE.published)} published `api-version`s",
         f"{METADATA_SERVICE.published[0]} to\n{METADATA_SERVICE.published[-1]}, and every later date",
         "accepts {} and every later date".format(*APP_SERVICE.published),

@@ -254,9 +254,9 @@ def test_a_hundred_clients_of_a_broken_authority(sidecar: Sidecar, authority: Au
 def test_a_refusal_that_passes(sidecar: Sidecar, authority: Authority) -> None:
     """Federated credentials are eventually consistent: the client hears nothing of it."""
     assert sidecar.token(VAULT).status == 200, "the exchange process is there, and its connection"
-    authority.behaviour = in_turn(refuses(401, 700213), refuses(401, 700211), grants)
+    authority.behaviour = in_turn(refuses(401, 70025), refuses(401, 700213), refuses(401, 700211), grants)
     assert sidecar.token().status == 200
-    assert len(authority.posts) == 4
+    assert len(authority.posts) == 5
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND"])

@@ -70,7 +70,7 @@ SCOPE = "https://vault.azure.net/.default"
 @pytest.mark.parametrize("fault, code", [
     ("misspell_subject", "AADSTS700213"),
     ("misspell_issuer", "AADSTS700211"),
-    ("forget_credential", "AADSTS700211"),
+    ("forget_credential", "AADSTS70025"),
     ("delete", "AADSTS700016"),
 ])
 def test_entra_refuses_until_mended(wisp_environment, wisp_identity, fault, code):

@@ -20,6 +20,7 @@ from wisp.cloud.local import Settings
 from wisp.cloud.local import serve as serve_cloud
 from wisp.cloud.seedformat import json_schema
 from wisp.cloud.seeding import load_seed, plant
+from wisp.cloud.services import AzureCloud
 from wisp.cloud.store import Store
 from wisp.errors import SettingError
 from wisp.secret import Secret
@@ -77,7 +78,16 @@ command.add_command(cluster)
     default=0.0,
     show_default=True,
     type=click.FloatRange(0),
-    help="Seconds until a new federated credential is heard of; until then the answer is AADSTS70021.",
+    help="Seconds until a new federated credential is known; until then the answer is AADSTS70021, for the first "
+    "credential of an identity AADSTS70025.",
+)
+@click.option(
+    "--azure-cloud",
+    default=AzureCloud.PUBLIC.value,
+    show_default=True,
+    type=click.Choice([each.value for each in AzureCloud]),
+    callback=lambda _context, _option, value: AzureCloud(value),
+    help="Cloud of Azure whose services tokens can be requested for.",
 )
 @click.option("--quiet", is_flag=True, help="Log no line for each request.")
 def serve(**options: object) -> None:

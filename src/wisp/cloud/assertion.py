@@ -17,7 +17,10 @@ _ALGORITHM = "RS256"
 
 @dataclass(frozen=True)
 class Assertion:
-    """The claims of an assertion that decide; `not_before` and `expires` in Unix seconds."""
+    """The claims of an assertion that decide.
+
+    `not_before`, `expires` and `issued_at`, which not every issuer writes, are in Unix seconds.
+    """
 
     key_id: str
     issuer: str
@@ -25,6 +28,7 @@ class Assertion:
     audience: str
     not_before: float
     expires: float
+    issued_at: float | None = None
 
 
 class _MalformedError(Exception):
@@ -59,7 +63,28 @@ def _assertion(header: dict[str, object], claims: dict[str, object]) -> Assertio
         audience=_audience(claims),
         not_before=_seconds(claims, "nbf") if "nbf" in claims else 0,
         expires=_seconds(claims, "exp"),
+        issued_at=_seconds(claims, "iat") if "iat" in claims else None,
     )
+
+
+def certificate_thumbprint(text: str, client_id: str) -> str | None:
+    """Return the thumbprint, in hexadecimal, of the certificate with which `client_id` signed `text` itself.
+
+    Such an assertion (RFC 7523 §3, private_key_jwt) has the client as its issuer and subject. The result is empty where
+    it names no certificate, and None for an assertion of any other issuer.
+    """
+    try:
+        header, claims = _segments(text)
+        names = {_text(claims, name).lower() for name in ("iss", "sub")}
+    except _MalformedError:
+        return None
+    if names != {client_id.lower()}:
+        return None
+    digest = header.get("x5t#S256", header.get("x5t"))
+    try:
+        return base64.urlsafe_b64decode(f"{digest}==").hex().upper() if isinstance(digest, str) else ""
+    except ValueError:
+        return ""
 
 
 def _segments(text: str) -> tuple[dict[str, object], dict[str, object]]:

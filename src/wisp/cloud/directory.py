@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import assert_never
+from urllib.parse import urlsplit
 
 from wisp.cloud import refusals
 from wisp.cloud.assertion import Assertion
@@ -16,6 +17,20 @@ from wisp.cloud.refusals import Refused
 
 DEFAULT_AUDIENCE = "api://AzureADTokenExchange"  # what `az` sends when --audience is absent
 MAXIMUM_FEDERATED_CREDENTIALS = 20  # an identity; Azure's limit
+_ENTRA_HOSTS = (
+    "login.microsoftonline.com",
+    "login.windows.net",
+    "login.microsoft.com",
+    "sts.windows.net",
+    "login.microsoftonline.us",
+    "login.chinacloudapi.cn",
+    "login.partner.microsoftonline.cn",
+    "sts.chinacloudapi.cn",
+    "login.microsoftonline.de",
+    "sts.microsoftonline.de",
+)
+"""Hosts of Entra's own issuers: https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations
+lists those of the public cloud."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +166,21 @@ def _no_subject(subject: str, candidates: Iterable[FederatedCredential]) -> Refu
 
 
 def _within_time(assertion: Assertion, credential: FederatedCredential, now: float) -> FederatedCredential | Refused:
-    if assertion.not_before <= now < assertion.expires:
-        return credential
-    return refusals.not_within_valid_time(now, assertion.not_before, assertion.expires)
+    if not assertion.not_before <= now < assertion.expires:
+        return refusals.not_within_valid_time(now, assertion.not_before, assertion.expires)
+    if assertion.issued_at is not None and assertion.expires - assertion.issued_at > refusals.LONGEST_ASSERTION:
+        return refusals.assertion_too_long_lived()
+    return credential
+
+
+def refuse_entra_issuer(issuer: str, tenant_id: str) -> Refused | None:
+    """Refuse an `issuer` that is Entra itself, whose tokens no federated credential of the tenant can accept."""
+    parts = urlsplit(issuer)
+    host = parts.hostname or ""
+    if not any(host == each or host.endswith(f".{each}") for each in _ENTRA_HOSTS):
+        return None
+    own = tenant_id in parts.path.lower().split("/")
+    return refusals.issued_by_entra() if own else refusals.issued_by_other_tenant(issuer)
 
 
 def conclude(assertion: Assertion, credential: FederatedCredential, signature: Signature) -> Decision:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from wisp.cloud import refusals
 from wisp.cloud.claims import token_issuer
-from wisp.cloud.exchange import Exchange, Heard, Token
+from wisp.cloud.exchange import EVERY_TENANT, Exchange, Heard, Token, unknown_tenant
 from wisp.cloud.refusals import Refused
 from wisp.cloud.web import NO_STORE, Site, json_answer, note, read_body, trace_id
 
@@ -21,7 +21,6 @@ BODY_LIMIT = 64 * 1024  # bytes; a token request is about 2 KB
 _FIELD_LIMIT = 32
 _FORM = "application/x-www-form-urlencoded"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_EVERY_TENANT = ("common", "organizations", "consumers")
 _REFRESH_FROM = 2 * 60 * 60  # seconds; Entra gives refresh_in to tokens that live this long or longer
 
 
@@ -69,18 +68,18 @@ class Endpoints:
     async def metadata_v2(self, request: Request) -> Response:
         """Answer the v2.0 discovery document; MSAL wants its issuer to be on the authority it asked."""
         tenant = request.path_params["tenant"]
-        issuer = f"{self.site.base_of(request)}/{'{tenantid}' if tenant in _EVERY_TENANT else tenant}/v2.0"
+        issuer = f"{self.site.base_of(request)}/{'{tenantid}' if tenant in EVERY_TENANT else tenant}/v2.0"
         return self._metadata(request, issuer, "v2.0/")
 
     async def metadata_v1(self, request: Request) -> Response:
         """Answer the v1.0 discovery document, whose issuer is the one in managed identities' tokens."""
         tenant = request.path_params["tenant"]
-        return self._metadata(request, token_issuer("{tenantid}" if tenant in _EVERY_TENANT else tenant), "")
+        return self._metadata(request, token_issuer("{tenantid}" if tenant in EVERY_TENANT else tenant), "")
 
     def _metadata(self, request: Request, issuer: str, version: str) -> Response:
         tenant = request.path_params["tenant"]
         if not self._knows(tenant):
-            return self._refusal(request, refusals.tenant_not_found(tenant), error="invalid_tenant")
+            return self._unknown(request, tenant)
         authority = f"{self.site.base_of(request)}/{tenant}"
         document = {
             "token_endpoint": f"{authority}/oauth2/v2.0/token",
@@ -100,7 +99,7 @@ class Endpoints:
         """Answer the keys that sign access tokens."""
         tenant = request.path_params["tenant"]
         if not self._knows(tenant):
-            return self._refusal(request, refusals.tenant_not_found(tenant), error="invalid_tenant")
+            return self._unknown(request, tenant)
         keys = await run_in_threadpool(self.exchange.store.token_keys)
         return json_answer({"keys": [each.published() for each in keys]})
 
@@ -116,6 +115,11 @@ class Endpoints:
             "metadata": [{"preferred_network": host, "preferred_cache": host, "aliases": [host]}],
         }
         return json_answer(document)
+
+    def _unknown(self, request: Request, tenant: str) -> Response:
+        """Refuse metadata of a tenant that there is not: `invalid_tenant`, where it could be one."""
+        refused = unknown_tenant(tenant)
+        return self._refusal(request, refused, error="invalid_tenant" if refused.code == 90002 else None)
 
     def _refusal(
         self, request: Request, refused: Refused, headers: dict[str, str] | None = None, *, error: str | None = None
@@ -137,7 +141,7 @@ class Endpoints:
         return json_answer(document, refused.status, {**NO_STORE, "x-ms-request-id": trace, **(headers or {})})
 
     def _knows(self, tenant: str) -> bool:
-        return tenant in _EVERY_TENANT or tenant.lower() == self.exchange.store.tenant().id
+        return tenant in EVERY_TENANT or tenant.lower() == self.exchange.store.tenant().id
 
 
 def _form(request: Request, body: bytes) -> list[tuple[str, str]] | Refused:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from wisp.cloud import refusals
-from wisp.cloud.assertion import Assertion, read_assertion
+from wisp.cloud.assertion import Assertion, certificate_thumbprint, read_assertion
 from wisp.cloud.audiences import is_known
 from wisp.cloud.claims import (
     APPLICATION_LIFETIME,
@@ -26,13 +26,18 @@ from wisp.cloud.directory import (
     Tenant,
     conclude,
     match_credential,
+    refuse_entra_issuer,
 )
 from wisp.cloud.form import ClientSecret, FederatedAssertion, TokenRequest, read_token_request
 from wisp.cloud.keysource import KeySource
+from wisp.cloud.names import is_domain, is_guid
 from wisp.cloud.refusals import Refused
+from wisp.cloud.services import PUBLIC, AzureCloud
 from wisp.cloud.signing import verifies
 from wisp.cloud.store import Store
 from wisp.secret import Secret
+
+EVERY_TENANT = ("common", "organizations", "consumers")  # what stands in a URL for whichever tenant the user has
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,8 @@ class Heard:
 class Exchange:
     """Entra's token endpoint over `store`; tokens live `lifetime` seconds, an application's an hour at most.
 
-    `own_resources` can be asked for besides Azure's and the registered ones: this cloud itself. An identity's new
-    federated credential is heard of after `propagation` seconds, as on Azure.
+    Tokens can be requested for the services of `azure_cloud`, the registered resources and `own_resources`: this cloud
+    itself. An identity's new federated credential is known after `propagation` seconds, as on Azure.
     """
 
     store: Store
@@ -69,12 +74,13 @@ class Exchange:
     lifetime: int = DEFAULT_LIFETIME
     own_resources: frozenset[str] = frozenset()
     propagation: float = 0
+    azure_cloud: AzureCloud = PUBLIC
 
     def answer(self, tenant_name: str, form: Iterable[tuple[str, str]]) -> Token | Refused:
         """Answer `POST /{tenant_name}/oauth2/v2.0/token` with the given form; may wait for an issuer elsewhere."""
         tenant = self.store.tenant()
         if tenant_name.lower() != tenant.id:
-            return refusals.tenant_not_found(tenant_name)
+            return unknown_tenant(tenant_name)
         request = read_token_request(form)
         if isinstance(request, Refused):
             return request
@@ -97,20 +103,34 @@ class Exchange:
 
     def _decide(self, token: Secret, client: Client) -> Granted | Refused:
         """Read, match and only then fetch keys: nobody can make us call an issuer that no client trusts."""
+        thumbprint = certificate_thumbprint(token.reveal(), client.client_id)
+        if thumbprint is not None:
+            return refusals.certificate_not_registered(client.client_id, thumbprint)
         assertion = read_assertion(token.reveal())
         if isinstance(assertion, Refused):
             return assertion
-        credential = match_credential(assertion, self.store.credentials_of(client), self.store.clock())
+        credential = self._credential(assertion, client)
         if isinstance(credential, Refused):
             return credential
-        if self._is_on_its_way(client, credential):
-            return refusals.no_match_yet(assertion.issuer, assertion.subject, assertion.audience)
-        return conclude(assertion, credential, self._signature(token, assertion))
+        refused = refuse_entra_issuer(assertion.issuer, client.tenant_id)
+        return refused or conclude(assertion, credential, self._signature(token, assertion))
 
-    def _is_on_its_way(self, client: Client, credential: FederatedCredential) -> bool:
+    def _credential(self, assertion: Assertion, client: Client) -> FederatedCredential | Refused:
+        """Find the federated credential that the assertion matches; a new one is not known yet."""
+        credentials, new = self.store.credentials_of(client), self._new(client)
+        if all(each.name in new for each in credentials):
+            name = client.display_name if isinstance(client, Application) else client.name
+            return refusals.no_federated_credentials(client.client_id, name)
+        found = match_credential(assertion, credentials, self.store.clock())
+        if isinstance(found, FederatedCredential) and found.name in new:
+            return refusals.no_match_yet(assertion.issuer, assertion.subject, assertion.audience)
+        return found
+
+    def _new(self, client: Client) -> set[str]:
+        """Return the names of the client's federated credentials that have not propagated."""
         if not self.propagation or isinstance(client, Application):
-            return False
-        return credential.name in self.store.federated_since(client, self.store.clock() - self.propagation)
+            return set()
+        return self.store.federated_since(client, self.store.clock() - self.propagation)
 
     def _decide_secret(self, secret: Secret, client: Client) -> Refused | None:
         check = self.store.principals.check_secret(client.client_id, secret)
@@ -131,7 +151,7 @@ class Exchange:
         return Signature.VERIFIED if verifies(token, found) else Signature.WRONG
 
     def _token(self, tenant: Tenant, client: Client, request: TokenRequest) -> Token | Refused:
-        if not is_known(request.audience, [*self.store.resources(), *self.own_resources]):
+        if not is_known(request.audience, [*self.store.resources(), *self.own_resources], self.azure_cloud):
             return refusals.resource_not_found(request.audience, tenant.display_name)
         issue = Issue(
             audience=request.audience,
@@ -144,3 +164,9 @@ class Exchange:
         key = self.store.token_keys()[-1]
         header = {"typ": "JWT", "x5t": key.extra["x5t"]}
         return Token(key.sign(header, access_token_claims(tenant, client, issue)), issue.lifetime)
+
+
+def unknown_tenant(name: str) -> Refused:
+    """Say that there is no tenant `name`, or that nothing can be called so."""
+    known_form = is_guid(name) or is_domain(name) or name in EVERY_TENANT
+    return refusals.tenant_not_found(name) if known_form else refusals.tenant_malformed(name)

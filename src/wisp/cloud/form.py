@@ -51,9 +51,9 @@ def read_token_request(pairs: Iterable[tuple[str, str]]) -> TokenRequest | Refus
     refused = _unfit(form)
     if refused is not None:
         return refused
-    audience, capabilities = audience_of(form["scope"]), _capabilities(form.get("claims", ""))
-    if audience is None:
-        return refusals.scope_malformed(form["scope"])
+    audience, capabilities = _audience(form["scope"]), _capabilities(form.get("claims", ""))
+    if isinstance(audience, Refused):
+        return audience
     if capabilities is None:
         return refusals.request_malformed()
     return TokenRequest(form["client_id"], audience, _proof(form), capabilities)
@@ -98,11 +98,18 @@ def _no_proof(form: Mapping[str, str]) -> Refused:
 
 def audience_of(scope: str) -> str | None:
     """Return the resource that `scope` names: all before the last `/.default`, slashes and all; None when malformed."""
+    audience = _audience(scope)
+    return None if isinstance(audience, Refused) else audience
+
+
+def _audience(scope: str) -> str | Refused:
     resources = [each for each in scope.split() if each not in _OPENID]
-    if len(resources) != 1 or not resources[0].endswith(_DEFAULT):
-        return None
+    if not resources or not all(each.endswith(_DEFAULT) for each in resources):
+        return refusals.scope_without_default(scope)
+    if len(resources) > 1:
+        return refusals.several_resources(scope)
     audience = resources[0].removesuffix(_DEFAULT)
-    return audience if is_resource(audience) else None
+    return audience if is_resource(audience) else refusals.scope_malformed(scope)
 
 
 def _capabilities(claims: str) -> tuple[str, ...] | None:

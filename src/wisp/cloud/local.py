@@ -20,6 +20,7 @@ from wisp.cloud.pages.guard import is_this_machine
 from wisp.cloud.remote import RemoteIssuers
 from wisp.cloud.seeding import load_seed, plant
 from wisp.cloud.server import Options, create_app
+from wisp.cloud.services import PUBLIC, AzureCloud
 from wisp.cloud.serving import base_url, listen_on, run, tls_context
 from wisp.cloud.store import Store
 from wisp.errors import SettingError
@@ -38,7 +39,8 @@ class Settings:
     are known by as well, though nobody need answer there; `seed` is a file of what is to be there first; a cluster
     takes `operation_seconds` to be made, changed or deleted, a federated credential `write_seconds` to be written
     (another write to the same identity meanwhile is a conflict) and `propagation` seconds until it is heard of; `page`
-    serves the web page on all addresses or on none, by default on loopback ones only.
+    serves the web page on all addresses or on none, by default on loopback ones only; tokens can be requested for the
+    services of `azure_cloud`.
     """
 
     state: Path
@@ -54,6 +56,7 @@ class Settings:
     write_seconds: float = WRITE_SECONDS
     propagation: float = 0
     page: bool | None = None
+    azure_cloud: AzureCloud = PUBLIC
 
     @property
     def has_page(self) -> bool:
@@ -104,6 +107,7 @@ def serve(settings: Settings) -> None:
             propagation=settings.propagation,
             page=settings.has_page,
             page_on_loopback_only=settings.page is None,
+            azure_cloud=settings.azure_cloud,
         )
         app = create_app(store, url, options)
         tls = tls_context(store.authority.server_certificate(settings.names))

@@ -69,6 +69,11 @@ def is_guid(text: str) -> bool:
     return _GUID.fullmatch(text) is not None
 
 
+def is_domain(text: str) -> bool:
+    """Tell whether `text` is a domain name of two labels or more, which a tenant can be called by."""
+    return "." in text and _HOST.fullmatch(text) is not None
+
+
 def is_issuer_url(text: str) -> bool:
     """Tell whether `text` is an https URL as OpenID Connect Discovery §3 wants an issuer: no query, no fragment."""
     try:

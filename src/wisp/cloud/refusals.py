@@ -12,6 +12,12 @@ _CHECK = "Check your federated identity credential Subject, Audience and Issuer 
 _FEDERATION = "https://learn.microsoft.com/entra/workload-id/workload-identity-federation"
 _CASE = "https://learn.microsoft.com/en-us/entra/identity-platform/reference-breaking-changes#august-2024"
 _CREDENTIALS = "https://learn.microsoft.com/entra/identity-platform/certificate-credentials"
+_DEPLOYMENTS = "https://docs.microsoft.com/en-us/graph/deployments"
+_APPLICATION = "https://docs.microsoft.com/en-us/graph/api/application-get?view=graph-rest-1.0&tabs=http"
+LONGEST_ASSERTION = (
+    25 * 60 * 60
+)  # seconds that an assertion may be valid for: a day, and an hour for clocks that differ
+CERTIFICATE_NOT_REGISTERED = 700027  # the one refusal of an assertion that no federated credential is compared with
 _LAST_INSTANT = 253402300799  # 9999-12-31T23:59:59Z, the last that a datetime can say
 
 
@@ -39,6 +45,12 @@ def tenant_not_found(tenant: str) -> Refused:
     return _refusal(90002, "invalid_request", text)
 
 
+def tenant_malformed(tenant: str) -> Refused:
+    """900023: what stands for the tenant is neither a GUID nor a domain name."""
+    text = f"Specified tenant identifier '{tenant}' is neither a valid DNS name, nor a valid external domain."
+    return _refusal(900023, "invalid_request", text)
+
+
 def application_not_found(client_id: str, directory: str) -> Refused:
     """700016: the client id belongs to nobody in this tenant."""
     text = (
@@ -57,6 +69,12 @@ def resource_not_found(resource: str, directory: str) -> Refused:
         "the tenant. You might have sent your authentication request to the wrong tenant."
     )
     return _refusal(500011, "invalid_resource", text)
+
+
+def no_federated_credentials(client_id: str, name: str) -> Refused:
+    """70025: the client has no federated credential, or its first one has not propagated yet."""
+    text = f"The client '{client_id}'({name}) has no configured federated identity credentials."
+    return _refusal(70025, "invalid_client", text)
 
 
 def issuer_mismatch(issuer: str) -> Refused:
@@ -113,6 +131,40 @@ def _instant(seconds: float) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06}0Z"  # .NET writes seven decimals
 
 
+def assertion_too_long_lived() -> Refused:
+    """70023: the assertion is valid for more than `LONGEST_ASSERTION`, written as .NET writes a time span."""
+    days, seconds = divmod(LONGEST_ASSERTION, 24 * 60 * 60)
+    text = f"The assertion must have a lifetime of less than or equal to {days}.{seconds // 3600:02}:00:00."
+    return _refusal(70023, "invalid_client", text)
+
+
+def issued_by_entra() -> Refused:
+    """700222: a federated credential names this tenant's own Entra as its issuer."""
+    return _refusal(700222, "invalid_client", "AAD-issued tokens may not be used for federated identity flows.")
+
+
+def issued_by_other_tenant(issuer: str) -> Refused:
+    """700236: a federated credential names another tenant's Entra as its issuer."""
+    text = (
+        f"Entra ID tokens issued by issuer '{issuer}' may not be used for federated identity credential flows for "
+        "applications or managed identities registered in this tenant."
+    )
+    return _refusal(700236, "invalid_client", text)
+
+
+def certificate_not_registered(client_id: str, thumbprint: str) -> Refused:
+    """700027: the client signed the assertion itself with a certificate; `thumbprint` is hexadecimal or empty."""
+    key = f" Thumbprint of key used by client: '{thumbprint}'," if thumbprint else ""
+    text = (
+        "The certificate with identifier used to sign the client assertion is not registered on application. [Reason "
+        f"- The key was not found.,{key} Please visit the Azure Portal, Graph Explorer or directly use MS Graph to see "
+        f"configured keys for app Id '{client_id}'. Review the documentation at {_DEPLOYMENTS} to determine the "
+        f"corresponding service endpoint and {_APPLICATION} to build a query request URL, such as "
+        f"'https://graph.microsoft.com/beta/applications/{client_id}']."
+    )
+    return _refusal(CERTIFICATE_NOT_REGISTERED, "invalid_client", text)
+
+
 def malformed_assertion() -> Refused:
     """50027: not a JWT, a claim that is missing or of the wrong type, or a signature that does not verify."""
     return _refusal(50027, "invalid_client", "JWT token is invalid or malformed.")
@@ -147,11 +199,31 @@ def issuer_unreachable() -> Refused:
 def scope_malformed(scope: str) -> Refused:
     """70011: the scope names no resource."""
     text = (
-        "The provided request must include a 'scope' input parameter. The provided value for the input parameter "
-        f"'scope' is not valid. The scope {scope} is not valid. The scope format is invalid. Scope must be in a valid "
-        "URI form <https://example/scope> or a valid Guid <guid/scope>."
+        f"{_invalid_scope(scope)} The scope format is invalid. Scope must be in a valid URI form "
+        "<https://example/scope> or a valid Guid <guid/scope>."
     )
     return _refusal(70011, "invalid_scope", text)
+
+
+def several_resources(scope: str) -> Refused:
+    """70011: the scope names more than one resource."""
+    return _refusal(70011, "invalid_scope", _invalid_scope(scope))
+
+
+def _invalid_scope(scope: str) -> str:
+    return (
+        "The provided request must include a 'scope' input parameter. The provided value for the input parameter "
+        f"'scope' is not valid. The scope {scope} is not valid."
+    )
+
+
+def scope_without_default(scope: str) -> Refused:
+    """1002012: the scope does not end in `/.default`, the only one that an application can request."""
+    text = (
+        f"The provided value for scope {scope} is not valid. Client credential flows must have a scope value with "
+        "/.default suffixed to the resource identifier (application ID URI)."
+    )
+    return _refusal(1002012, "invalid_scope", text)
 
 
 def parameter_missing(names: Iterable[str]) -> Refused:

@@ -19,6 +19,7 @@ from wisp.cloud.endpoints import Endpoints
 from wisp.cloud.exchange import Exchange, Heard
 from wisp.cloud.issuer import KEYS_PATH, Issuer, discovery, key_set
 from wisp.cloud.keysource import KeySource, NoOthers, OwnIssuers
+from wisp.cloud.services import PUBLIC, AzureCloud
 from wisp.cloud.store import Store
 from wisp.cloud.web import Log, RequestLog, Site, json_answer, note
 from wisp.errors import WispError
@@ -34,7 +35,7 @@ class Options:
     `lifetime` is that of access tokens in seconds; `log` takes one record a request; long-running operations of
     Resource Manager take `operation_seconds`, a federated credential `write_seconds` to be written and `propagation`
     seconds until it is heard of; `page` serves the web page, `page_on_loopback_only` only where the connection came in
-    there.
+    there; tokens can be requested for the services of `azure_cloud`.
     """
 
     aliases: Sequence[str] = ()
@@ -46,21 +47,25 @@ class Options:
     propagation: float = 0
     page: bool = False
     page_on_loopback_only: bool = False
+    azure_cloud: AzureCloud = PUBLIC
 
 
 def create_app(store: Store, base_url: str, options: Options | None = None) -> Starlette:
     """Return the ASGI application of the cloud in `store`, reached at `base_url` (`https://HOST:PORT`)."""
     options = options or Options()
-    site = Site(store, base_url.rstrip("/"), tuple(options.aliases))
+    site = Site(store, base_url.rstrip("/"), tuple(options.aliases), options.azure_cloud)
     keys = OwnIssuers(store, site.base_urls, options.elsewhere)
     issuers = _Issuers(site)
     record, pages = _page(site, options) if options.page else (None, [])
+    exchange = Exchange(
+        store, keys, options.lifetime, site.base_urls, propagation=options.propagation, azure_cloud=options.azure_cloud
+    )
     routes = [
         Route("/healthz", _healthy),
         Route("/oidc/{issuer}/.well-known/openid-configuration", issuers.discovery),
         Route(f"/oidc/{{issuer}}/{KEYS_PATH}", issuers.keys),
         *ResourceManager(site, options.operation_seconds, OneAtATime(options.write_seconds)).routes(),
-        *Endpoints(site, Exchange(store, keys, options.lifetime, site.base_urls, options.propagation), record).routes(),
+        *Endpoints(site, exchange, record).routes(),
         *pages,
     ]
     return Starlette(

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from wisp.cloud.services import PUBLIC, AzureCloud
 from wisp.cloud.store import Store
 
 Log = Callable[[Mapping[str, object]], None]
@@ -24,11 +25,15 @@ NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}  # RFC 
 
 @dataclass(frozen=True)
 class Site:
-    """A cloud as its clients see it: `base_url` (no slash at its end) and the `aliases` it also answers to."""
+    """A cloud as its clients see it: `base_url` (no slash at its end) and the `aliases` it also answers to.
+
+    Its resources are those of `azure_cloud`.
+    """
 
     store: Store
     base_url: str
     aliases: Sequence[str] = ()
+    azure_cloud: AzureCloud = PUBLIC
 
     @property
     def base_urls(self) -> frozenset[str]:

@@ -11,8 +11,12 @@ from wisp.secret import Secret
 MARGIN = 300.0
 """Seconds: clients do not cache a token that lives shorter, so none is handed out while a newer one can be had."""
 
-EVENTUAL_CODES = frozenset({70021, 700211, 700213})
-"""AADSTS codes that also come from a credential that is in place: federated credentials are eventually consistent."""
+EVENTUAL_CODES = frozenset({70021, 70025, 700211, 700213})
+"""AADSTS codes that Entra also answers while a federated credential is in place: they are eventually consistent.
+
+70025 says that there is none at all: the identity's first one has not propagated yet. 700212 (audience) and 7002138
+(case of the subject) say that a credential was found and differs, which waiting does not change.
+"""
 
 EVENTUAL_DELAYS = (0.2, 0.6, 1.2)
 """Seconds before each further try of an exchange refused with one of `EVENTUAL_CODES`."""

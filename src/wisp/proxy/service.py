@@ -30,7 +30,7 @@ _DECIDING = (b"metadata", b"x-forwarded-for", *IDENTITY_HEADERS)
 _LONGEST_REQUEST_ID = 128
 _REQUEST_ID_BYTES = frozenset(range(0x21, 0x7F))
 _NOT_STORED = b"Cache-Control: no-store\r\n"  # RFC 6749 §5.1
-_NOT_THE_PODS = frozenset({700016, 70021, 700211, 700212, 700213, 7002138})
+_NOT_THE_PODS = frozenset({700016, 70021, 70025, 700211, 700212, 700213, 7002138})
 """AADSTS codes of an identity that is not in the tenant, or not federated with the pod's service account."""
 
 K = TypeVar("K")

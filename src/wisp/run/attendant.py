@@ -17,6 +17,7 @@ from wisp.run.podsite import in_pod
 from wisp.run.serving import Serving, Site, on_loopback, serve
 
 _OWN_USERS = "/proc/self/ns/user"
+_LOOK = 60_000  # milliseconds between looks at whether the assertion is to be renewed
 
 
 def main(arguments: list[str]) -> int:
@@ -71,17 +72,22 @@ def _site(way: Attempt | None, environment: Mapping[str, str]) -> Iterator[tuple
     yield site, (*users, pod.descriptor)
 
 
-def attend(command: int, terminal: int, serving: Serving) -> None:
-    """Return when the process of the pidfd `command` has ended; say on `terminal` when a part did before."""
+def attend(command: int, terminal: int, serving: Serving, *, look: int = _LOOK) -> None:
+    """Return when the process of the pidfd `command` has ended; say on `terminal` when a part did before.
+
+    Between these, renew the assertion when it is time: every `look` milliseconds, or more often.
+    """
     with contextlib.ExitStack() as stack:
         watched = {stack.enter_context(_pidfd(each.pid)): each for each in serving.parts}
         poll = select.poll()
         for descriptor in (command, *watched):
             poll.register(descriptor, select.POLLIN)
         while True:
-            ended = [descriptor for descriptor, _ in poll.poll()]
+            ended = [descriptor for descriptor, _ in poll.poll(look)]
             if command in ended:
                 return
+            with contextlib.suppress(WispError):  # the state is in use, or gone; the next look tries again
+                serving.renew()
             for descriptor in ended:
                 poll.unregister(descriptor)
                 watched[descriptor].has_ended()  # waits for it, so that it is no zombie

@@ -16,9 +16,11 @@ from wisp.run.wanted import GROUP, ISSUER_BASE, LOCATION, LocalCloud
 from wisp.secret import Secret
 
 _NAME = "wisp-run"
-_YEAR = 365 * 24 * 60 * 60
-PROJECTION = Projection(_NAME, _NAME, _NAME, lifetime=_YEAR)
-"""Who the command is. No kubelet renews its assertion, which only memory holds: so it outlives any command."""
+_DAY = 24 * 60 * 60
+PROJECTION = Projection(_NAME, _NAME, _NAME, lifetime=_DAY)
+"""Who the command is. Entra takes no assertion that is valid for more than 25 hours."""
+RENEW_AFTER = _DAY / 2
+"""Seconds after which the assertion is minted again: no kubelet does it, and the command may run for days."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,20 @@ def federate(state: Path, wanted: LocalCloud) -> Federated:
     """Make in `state` what is not there yet; raises WispError for an identity that there cannot be."""
     with Store(state) as store:
         identity = _identity(store, wanted)
-        issuer = store.put_issuer(_NAME)
-        url = ISSUER_BASE + issuer.path
+        url = ISSUER_BASE + store.put_issuer(_NAME).path
         store.put_federated_credential(identity, _NAME, issuer=url, subject=PROJECTION.subject)
-        assertion = service_account_token(issuer, url, PROJECTION, now=time.time())
-        return Federated(identity, assertion, store.authority.certificate_pem)
+        return Federated(identity, _assertion(store), store.authority.certificate_pem)
+
+
+def new_assertion(state: Path) -> Secret:
+    """Mint another assertion of the command that `federate` made `state` ready for; raises WispError."""
+    with Store(state) as store:
+        return _assertion(store)
+
+
+def _assertion(store: Store) -> Secret:
+    issuer = store.put_issuer(_NAME)
+    return service_account_token(issuer, ISSUER_BASE + issuer.path, PROJECTION, now=time.time())
 
 
 def _identity(store: Store, wanted: LocalCloud) -> ManagedIdentity:

@@ -63,6 +63,13 @@ def in_memory(name: str, content: Secret | bytes) -> Iterator[int]:
         os.close(descriptor)
 
 
+def rewrite(descriptor: int, content: Secret) -> None:
+    """Replace the content of a file of `in_memory`, which others may be reading."""
+    data = content.reveal().encode()
+    os.pwrite(descriptor, data, 0)
+    os.ftruncate(descriptor, len(data))
+
+
 def path_of(descriptor: int) -> str:
     """Return where a process that has `descriptor` finds the file."""
     return f"/proc/self/fd/{descriptor}"

@@ -14,7 +14,7 @@ from wisp.lab.plain import reserved_port
 from wisp.lab.processes import Component, Place
 from wisp.proxy.probe import probe
 from wisp.run.messages import Ready
-from wisp.run.parts import beside, in_memory, path_of
+from wisp.run.parts import beside, in_memory, path_of, rewrite
 from wisp.run.wanted import ISSUER_BASE, Authority, LocalCloud, RealAuthority
 from wisp.secret import Secret
 
@@ -41,10 +41,11 @@ class Site:
 
 @dataclass(frozen=True)
 class Serving:
-    """What there is to say of it, and the parts that it stands on."""
+    """The answer for the caller, and the running parts; call `renew` from time to time: it renews the assertion."""
 
     ready: Ready
     parts: tuple[Component, ...]
+    renew: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,16 @@ def serve(authority: Authority, site: Site) -> Iterator[Serving]:
     """
     with contextlib.ExitStack() as stack:
         cloud: tuple[Component, ...] = ()
+        renew = Serving.renew
         if isinstance(authority, LocalCloud):
-            cloud, told = _start_cloud(authority, site, stack)
+            cloud, told, renew = _start_cloud(authority, site, stack)
         else:
             told = _told_of_real(authority)
         sidecar = stack.enter_context(_sidecar(told, site))
         for each in cloud:
             each.first_line(_START)
         _wait_for(sidecar, site)
-        yield Serving(Ready(site.ports[1], told.variables["AZURE_CLIENT_ID"], site.header), (*cloud, sidecar))
+        yield Serving(Ready(site.ports[1], told.variables["AZURE_CLIENT_ID"], site.header), (*cloud, sidecar), renew)
 
 
 def _told_of_real(authority: RealAuthority) -> _Told:
@@ -94,14 +96,16 @@ def _told_of_real(authority: RealAuthority) -> _Told:
     return _Told(variables, None if authority.ca is None else str(authority.ca))
 
 
-def _start_cloud(wanted: LocalCloud, site: Site, stack: contextlib.ExitStack) -> tuple[tuple[Component, ...], _Told]:
+def _start_cloud(
+    wanted: LocalCloud, site: Site, stack: contextlib.ExitStack
+) -> tuple[tuple[Component, ...], _Told, Callable[[], None]]:
     """Start the cloud, and fill it meanwhile: what takes time, the first time, is generating keys."""
     state = wanted.state or Path(stack.enter_context(TemporaryDirectory(prefix="wisp-run-"))) / "run.db"
     listen = ("--host", site.host, "--port", str(site.ports[0]), "--issuer-base", ISSUER_BASE)
     rest = ("--token-lifetime", str(wanted.token_lifetime), "--no-page", "--quiet")
     command = (sys.executable, "-m", "wisp", "cloud", "serve", "--state", str(state), *listen, *rest)
     cloud = stack.enter_context(beside("the local cloud", site.node, *command))
-    from wisp.run.local import federate  # noqa: PLC0415 -- cryptography takes its time to load, as it does for the cloud
+    from wisp.run.local import RENEW_AFTER, federate, new_assertion  # noqa: PLC0415 -- cryptography takes its time to load, as it does for the cloud
 
     made = federate(state, wanted)
     assertion = stack.enter_context(in_memory("assertion", made.assertion))
@@ -114,7 +118,27 @@ def _start_cloud(wanted: LocalCloud, site: Site, stack: contextlib.ExitStack) ->
         "AZURE_RESOURCE_ID": made.identity.resource_id,
         "AZURE_FEDERATED_TOKEN_FILE": path_of(assertion),
     }
-    return (cloud,), _Told(variables, path_of(ca), (assertion, ca))
+    renew = Renewal(lambda: rewrite(assertion, new_assertion(state)), RENEW_AFTER, time.time)
+    return (cloud,), _Told(variables, path_of(ca), (assertion, ca)), renew
+
+
+class Renewal:
+    """Does `act` when it is called and `period` seconds have passed on `clock` since the last time, or the start.
+
+    The clock is the wall's: a machine that was suspended is late, and the assertion ages in its sleep.
+    """
+
+    def __init__(self, act: Callable[[], None], period: float, clock: Callable[[], float]) -> None:
+        self._act = act
+        self._period = period
+        self._clock = clock
+        self._last = clock()
+
+    def __call__(self) -> None:
+        """Act if it is time; after a failure, which raises WispError, the next call tries again."""
+        if self._clock() - self._last >= self._period:
+            self._act()
+            self._last = self._clock()
 
 
 def _sidecar(told: _Told, site: Site) -> AbstractContextManager[Component]:

@@ -37,7 +37,7 @@ class Identity:
         self._federate(self.issuer_url.rstrip("/"), self.account.subject)
 
     def forget_credential(self) -> None:
-        """Delete the federated credential: AADSTS700211."""
+        """Delete the federated credential, the only one unless more were added: AADSTS70025."""
         with Store(self.state) as store:
             store.delete_federated_credential(self._found(store), CREDENTIAL)
 

@@ -113,6 +113,81 @@ def test_a_refused_exchange_says_what_differs(paged: World, claim: str, change: 
     assert '<mark class="presented">' in html or '<mark class="expected">' in html
 
 
+def test_an_identity_without_credentials_gets_the_command_that_makes_one(paged: World) -> None:
+    """With the issuer and the subject that were presented."""
+    paged.store.delete_federated_credential(paged.identity, "wi-demo-federated-id")
+    assert paged.ask().code == 70025
+    assert "The identity has no federated credential" in _text(paged.client.get("/"))
+    text = _opened(paged)
+    assert "az identity federated-credential create --name" in text
+    assert f"--identity-name {paged.identity.name} --resource-group {paged.identity.resource_group}" in text
+    assert f"--issuer {paged.issuer_url}" in text
+    assert f"--subject {SUBJECT}" in text
+    assert "had no federated credential at all" in text
+
+
+def test_a_credential_that_has_not_propagated_calls_for_patience(paged: World) -> None:
+    """Nothing is to be corrected, be it the first one or not."""
+    app = create_app(paged.store, BASE_URL, Options(propagation=30, page=True))
+    with Client(app, HOST) as paged.client:
+        assert paged.ask().code == 70025
+        first = _opened(paged)
+        paged.clock.now += 30
+        paged.store.put_federated_credential(paged.identity, "new", issuer=paged.issuer_url, subject="new")
+        assert paged.present(sub="new").code == 70021
+        second = _opened(paged)
+    for text in (first, second):
+        assert "Wait and try again" in text
+        assert "az identity" not in text
+
+
+ADVICE = {
+    "a vault": (
+        {"scope": "https://my.vault.azure.net/.default"},
+        500011,
+        "Request a token for https://vault.azure.net: https://my.vault.azure.net belongs to Key Vault",
+    ),
+    "another cloud": (
+        {"scope": "https://vault.usgovcloudapi.net/.default"},
+        500011,
+        (
+            "belongs to Key Vault in AzureUSGovernmentCloud, and this cloud is AzurePublicCloud. Request "
+            "https://vault.azure.net in this one, or start the cloud with --azure-cloud AzureUSGovernmentCloud."
+        ),
+    ),
+    "nobody's": ({"scope": "api://nobody/.default"}, 500011, "wisp cloud resource --state"),
+    "permission": ({"scope": "User.Read"}, 1002012, "followed by /.default"),
+}
+
+
+@pytest.mark.parametrize("form, code, words", ADVICE.values(), ids=ADVICE)
+def test_a_wrong_resource_is_answered_with_the_right_one(
+    paged: World, form: dict[str, str], code: int, words: str
+) -> None:
+    """Where the table of services knows it; no federated credential is to blame."""
+    assert paged.ask(**form).code == code
+    text = _opened(paged)
+    assert words in text
+    assert "az identity" not in text
+
+
+def test_an_assertion_that_is_too_long_lived_names_the_limit(paged: World) -> None:
+    """And what to project instead."""
+    assert paged.present(exp=int(paged.clock()) + 10**6).code == 70023
+    assert "valid for more than 25 hours" in _text(paged.client.get("/"))
+    assert "expirationSeconds of 86400" in _opened(paged)
+
+
+def test_a_self_signed_assertion_is_compared_with_no_credential(paged: World) -> None:
+    """No federated credential can accept it."""
+    client_id = paged.identity.client_id
+    assert paged.present(iss=client_id, sub=client_id).code == 700027
+    text = _opened(paged)
+    assert "This cloud registers no certificates" in text
+    assert "Nearest is" not in text
+    assert "had no federated credential" not in text
+
+
 def test_the_trace_id_that_the_pod_heard_leads_to_the_page(paged: World) -> None:
     """An error in a pod's log is found on the page."""
     trace_id = paged.present(sub="x").json()["trace_id"]
@@ -139,7 +214,7 @@ def test_an_expired_assertion_shows_the_time_it_was_late(paged: World) -> None:
     assert paged.ask(client_assertion=assertion).code == 700024
     text = _opened(paged)
     assert "expired 1 min 40 s before it was presented" in text
-    assert "Read the token file anew" in text
+    assert "Read the token file again" in text
     assert "az identity" not in text
 
 

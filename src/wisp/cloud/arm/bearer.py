@@ -12,8 +12,6 @@ from typing import assert_never
 from wisp.cloud.arm.problem import ResourceError
 from wisp.cloud.claims import token_issuer
 
-AUDIENCES = ("https://management.core.windows.net", "https://management.azure.com")
-
 
 @dataclass(frozen=True)
 class Caller:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from wisp.cloud.arm.bearer import AUDIENCES
+from wisp.cloud.services import PUBLIC, RESOURCE_MANAGER, AzureCloud
 
 
-def endpoints(base: str, tenant_id: str) -> Mapping[str, object]:
+def endpoints(base: str, tenant_id: str, cloud: AzureCloud = PUBLIC) -> Mapping[str, object]:
     """Return the document of `GET /metadata/endpoints?api-version=2022-09-01` for the cloud at `base`."""
     return {
         "name": "WispLocal",
@@ -18,7 +18,7 @@ def endpoints(base: str, tenant_id: str) -> Mapping[str, object]:
         "activeDirectoryDataLake": f"{base}/",
         "authentication": {
             "loginEndpoint": f"{base}/",
-            "audiences": [f"{each}/" for each in AUDIENCES],
+            "audiences": [f"{each}/" for each in reversed(RESOURCE_MANAGER.names[cloud].uris)],
             "tenant": tenant_id,
             "identityProvider": "AAD",
         },

@@ -24,7 +24,7 @@ from wisp.cloud.arm import (
     resources,
     roles,
 )
-from wisp.cloud.arm.bearer import AUDIENCES, Caller, Presented, Unreadable, admit
+from wisp.cloud.arm.bearer import Caller, Presented, Unreadable, admit
 from wisp.cloud.arm.call import OPERATION_SECONDS, Call, Handler, Reply
 from wisp.cloud.arm.metadata import endpoints
 from wisp.cloud.arm.problem import ResourceError
@@ -32,6 +32,7 @@ from wisp.cloud.arm.reading import read_json
 from wisp.cloud.arm.routing import Found, Table, Unknown, WrongMethod
 from wisp.cloud.arm.writing import OneAtATime
 from wisp.cloud.errors import ConflictError, NotFoundError, RequestError, StateError
+from wisp.cloud.services import MICROSOFT_GRAPH, RESOURCE_MANAGER, Service
 from wisp.cloud.signing import verifies
 from wisp.cloud.web import Site, json_answer, note, read_body
 from wisp.secret import Secret
@@ -82,15 +83,19 @@ class ResourceManager:
 
     async def endpoints(self, request: Request) -> Response:
         """Answer where everything is, which is all that `az cloud register` asks; no token is needed."""
-        return json_answer(endpoints(self.site.base_of(request), self.site.store.tenant().id))
+        site = self.site
+        return json_answer(endpoints(site.base_of(request), site.store.tenant().id, site.azure_cloud))
 
     async def resources(self, request: Request) -> Response:
         """Answer a request for a resource."""
-        return await self._answer(request, _TABLE, (*AUDIENCES, *self.site.base_urls))
+        return await self._answer(request, _TABLE, self._audiences(RESOURCE_MANAGER))
 
     async def graph(self, request: Request) -> Response:
         """Answer a request to Microsoft Graph, which has no api-version."""
-        return await self._answer(request, _GRAPH, ("https://graph.microsoft.com", *self.site.base_urls))
+        return await self._answer(request, _GRAPH, self._audiences(MICROSOFT_GRAPH))
+
+    def _audiences(self, service: Service) -> tuple[str, ...]:
+        return (*reversed(service.names[self.site.azure_cloud].uris), *self.site.base_urls)
 
     async def _answer(self, request: Request, table: Table[Handler], audiences: tuple[str, ...]) -> Response:
         headers = {"x-ms-request-id": str(uuid.uuid4()), "x-ms-correlation-request-id": _correlation(request)}

@@ -2,6 +2,7 @@
 
 from wisp.cloud.directory import FederatedCredential, ManagedIdentity
 from wisp.cloud.exchange import Token
+from wisp.cloud.form import audience_of
 from wisp.cloud.pages.decoded import claims
 from wisp.cloud.pages.listing import line
 from wisp.cloud.pages.nearest import Presented, is_match
@@ -9,7 +10,7 @@ from wisp.cloud.pages.record import Entry
 from wisp.cloud.pages.signatures import access_token_signature, assertion_signature
 from wisp.cloud.pages.verdict import advice, period, untimely
 from wisp.cloud.pages.views import Told
-from wisp.cloud.refusals import Refused
+from wisp.cloud.refusals import CERTIFICATE_NOT_REGISTERED, Refused
 from wisp.cloud.web import Site
 
 
@@ -44,9 +45,10 @@ def _granted(site: Site, entry: Entry, token: Token) -> Told:
 
 def _refused(site: Site, entry: Entry, refused: Refused) -> Told:
     matched = bool(entry.examined.compared) and all(each.matches for each in entry.examined.compared)
-    about_the_match = entry.examined.assertion is not None and entry.client is not None and not matched
+    comparable = entry.client is not None and refused.code != CERTIFICATE_NOT_REGISTERED
+    about_the_match = entry.examined.assertion is not None and comparable and not matched
     return {
-        "advice": "" if about_the_match else advice(refused),
+        "advice": "" if about_the_match else advice(refused, audience_of(entry.scope) or "", site.azure_cloud),
         "mistaken": _with_principal_id(site, entry.client_id),
         "trusting": _trusting(site, entry) if about_the_match else None,
     }

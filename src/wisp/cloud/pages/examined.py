@@ -9,7 +9,7 @@ from wisp.cloud.pages.decoded import Decoded, decode
 from wisp.cloud.pages.nearest import nearest
 from wisp.cloud.pages.remedy import Remedy, remedies
 from wisp.cloud.pages.verdict import in_short
-from wisp.cloud.refusals import Refused
+from wisp.cloud.refusals import CERTIFICATE_NOT_REGISTERED, Refused
 from wisp.secret import Secret
 
 
@@ -35,7 +35,7 @@ def examine(
     decoded = decode(assertion)
     if isinstance(outcome, Secret):
         return Examined(decoded, token=decode(outcome.reveal()))
-    if decoded is None or client is None:
+    if decoded is None or client is None or outcome.code == CERTIFICATE_NOT_REGISTERED:
         return Examined(decoded, in_short=in_short(outcome, ()))
     meant = nearest(decoded.presented, credentials)
     compared = () if meant is None else compare_with(decoded.presented, meant)
