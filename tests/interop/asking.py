@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.interop.authority import Authority
 from tests.interop.build import Built
-from tests.interop.cells import RESOURCE, Case
+from tests.interop.cells import Case, Row
 from wisp.lab.processes import Place, run
 
 LIMIT = 240
@@ -21,7 +21,10 @@ NOBODY = "00000000-0000-4000-8000-00000000dead"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a client printed: a token's claims and expiry (Unix seconds), or the text of an error."""
+    """What a client printed: a token's claims and expiry (Unix seconds), or the text of an error.
+
+    The expiry is 0 where the program does not tell it.
+    """
 
     ok: bool
     seconds: tuple[float, ...]
@@ -45,7 +48,7 @@ def parse_answer(output: str) -> Answer:
         return Answer(ok=False, seconds=seconds, error=said["error"])
     assert len(said["token_sha256"]) == 64, said
     claims = {name: said[name] for name in ("appid", "oid", "aud")}
-    return Answer(ok=True, seconds=seconds, claims=claims, expires_on=said["expires_on"])
+    return Answer(ok=True, seconds=seconds, claims=claims, expires_on=said.get("expires_on", 0))
 
 
 def selector(case: Case, asked: Authority) -> Mapping[str, str]:
@@ -63,12 +66,12 @@ def selector(case: Case, asked: Authority) -> Mapping[str, str]:
             return {}
 
 
-def ask(client: Built, mode: str, place: Place, told: Mapping[str, str], *flags: str) -> Answer:
-    """Run the client at `place`, as any user, with a home of its own; `told` are further variables."""
+def ask(client: Built, row: Row, place: Place, told: Mapping[str, str], *flags: str) -> Answer:
+    """Run the row's client at `place`, as any user, with a home of its own; `told` are further variables."""
     with tempfile.TemporaryDirectory() as home:
         Path(home).chmod(0o777)
         environment = {"HOME": home, "TMPDIR": home, **told}
-        done = run(place.having(environment), *client.command, mode, RESOURCE, *flags, timeout=LIMIT)
+        done = run(place.having(environment), *client.command, row.mode, row.sdk.resource, *flags, timeout=LIMIT)
     output = done.output.reveal()
     assert output, f"exit status {done.status}: {done.complaint}"
     answer = parse_answer(output)

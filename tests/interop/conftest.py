@@ -79,8 +79,8 @@ def _matrix(
 
     def run(place: Place, cell: Cell) -> Answer:
         site = sites[cell.row.route]
-        told = {**selector(cell.case, site.authority), **site.trust}
-        return ask(clients[cell.row.client].result(), cell.row.mode, place, told)
+        told = {**selector(cell.case, site.authority), **site.surroundings}
+        return ask(clients[cell.row.client].result(), cell.row, place, told)
 
     shared: dict[tuple[Route, Sidecar], Place] = {}
 

@@ -79,6 +79,7 @@ def _blob(request: Request) -> Response:
         "x-ms-creation-time": formatdate(usegmt=True),
         "x-ms-lease-state": "available",
         "x-ms-lease-status": "unlocked",
+        "x-ms-resource-type": "file",
         "x-ms-server-encrypted": "true",
         "x-ms-version": "2021-12-02",
         "Accept-Ranges": "bytes",
