@@ -170,6 +170,14 @@ def test_clouds(name: str, authorities: list[str], resource_manager: str) -> Non
         assert {authority_url(spelling) for spelling in spellings} == {authority}
 
 
+@pytest.mark.parametrize(
+    "alias, name", [("AzureCloud", "AzurePublicCloud"), ("azureusgovernment", "AzureUSGovernmentCloud")]
+)
+def test_a_cloud_by_its_other_name(alias: str, name: str) -> None:
+    """As `az cloud list` has it; azure-workload-identity takes those, too."""
+    assert cloud_named(alias) == cloud_named(name) is not None
+
+
 def test_the_public_cloud_is_the_default() -> None:
     """And there are no others than those above."""
     assert DEFAULT_AUTHORITY == "https://login.microsoftonline.com/"

@@ -25,6 +25,9 @@ CLOUDS = (
 )
 """Azure, national clouds; the names are those of Azure's SDKs and of the webhook's azureEnvironment."""
 
+CLOUD_ALIASES = {"azurecloud": "azurepubliccloud", "azureusgovernment": "azureusgovernmentcloud"}
+"""Names in lower case that `az cloud list` and azure-workload-identity's azureEnvironment have for two of them."""
+
 DEFAULT_AUTHORITY = CLOUDS[0].authorities[0]
 
 _HEX = frozenset("0123456789abcdefABCDEF")
@@ -50,6 +53,7 @@ def is_tenant(text: str) -> bool:
 def cloud_named(name: str) -> Cloud | None:
     """Return the cloud called `name`, in any case as in Azure's SDKs, or None."""
     wanted = name.strip().lower()
+    wanted = CLOUD_ALIASES.get(wanted, wanted)
     return next((cloud for cloud in CLOUDS if cloud.name.lower() == wanted), None)
 
 

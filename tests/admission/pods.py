@@ -70,7 +70,7 @@ _NAMES = st.sampled_from(("a", "b", "istio-proxy", "azwi-proxy", "azwi-proxy-ini
 _ENVS = st.lists(
     st.fixed_dictionaries(
         {"name": st.sampled_from(("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "IDENTITY_HEADER", "X"))},
-        optional={"value": st.sampled_from(("", "mine")), "valueFrom": JSON},
+        optional={"value": st.sampled_from(("", "mine", CLIENT_ID)), "valueFrom": JSON},
     ),
     max_size=3,
 )
@@ -101,17 +101,28 @@ _CONTAINERS = st.builds(
         optional={"env": _ENVS | st.none(), "volumeMounts": _MOUNTS | st.none(), "securityContext": JSON},
     ),
 )
+
+
+def _consistent(annotations: dict[str, str]) -> dict[str, str]:
+    """Return annotations of which none refuses the sidecar that another asks for."""
+    only, sidecar = f"{PREFIX}inject-proxy-only", f"{PREFIX}inject-proxy-sidecar"
+    if annotations.get(only, "false") != "false" and annotations.get(sidecar) == "false":
+        return {key: value for key, value in annotations.items() if key != sidecar}
+    return annotations
+
+
 _ANNOTATIONS = st.fixed_dictionaries(
     {},
     optional={
         f"{PREFIX}inject-proxy-sidecar": st.sampled_from(("true", "false", "")),
+        f"{PREFIX}inject-proxy-only": st.sampled_from(("true", "false", "", "maybe")),
         f"{PREFIX}inject-proxy-mode": st.sampled_from(("env", "redirect")),
         f"{PREFIX}proxy-sidecar-port": st.sampled_from(("9000", "+80")),
         f"{PREFIX}skip-containers": st.sampled_from(("a", " b ; azwi-proxy;", "ghost")),
         f"{PREFIX}proxy-memory-limit": st.sampled_from(("16Mi", "1Gi", "")),
         "other": st.text(max_size=3),
     },
-)
+).map(_consistent)
 PODS = st.builds(
     lambda metadata, spec: {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec},
     st.fixed_dictionaries(
@@ -148,5 +159,6 @@ POLICIES = st.builds(
     tenant_id=st.just(TENANT),
     native_sidecar=st.sampled_from(NativeSidecar),
     server_version=st.sampled_from(((1, 31), (1, 34), None)),
+    proxy_only=st.booleans(),
     legacy_token_mount=st.booleans(),
 )

@@ -15,6 +15,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "admission.md"
 SETUP = {"name": "setup", "image": "setup:1"}
 ENDPOINT = TokenEndpoint(suffix="binding", audience="api://binding", url="https://proxy.test/")
 ENV = {"inject-proxy-mode": "env"}
+ONLY = {"inject-proxy-only": "true"}
 APP = {"name": "app", "image": "app:1"}
 
 
@@ -73,6 +74,19 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], Policy]] = {
         account(),
         POLICY,
     ),
+    "NO_BOOLEAN": ('inject-proxy-only is "no"', pod(annotations={"inject-proxy-only": "no"}), account(), POLICY),
+    "GOES_PAST": (
+        "container app sets AZURE_FEDERATED_TOKEN_FILE",
+        pod({**APP, "env": [{"name": "AZURE_FEDERATED_TOKEN_FILE", "value": "/own"}]}, annotations=ONLY),
+        account(),
+        POLICY,
+    ),
+    "NOT_ONLY": (
+        "use inject-proxy-only",
+        with_sidecar(annotations={"use-binding": "true"}),
+        account(),
+        replace(POLICY, token_endpoint=ENDPOINT),
+    ),
     "TOLD_OTHERWISE": (
         "container app sets IDENTITY_ENDPOINT",
         with_sidecar({**APP, "env": [{"name": "IDENTITY_ENDPOINT", "value": "http://x"}]}, annotations=ENV),
@@ -130,6 +144,13 @@ def test_every_warning_is_tested_and_documented() -> None:
         ),
         pytest.param(mutate(with_sidecar(), account(), POLICY), POLICY, id="a pod that was mutated"),
         pytest.param(mutate(with_sidecar(annotations=ENV), account(), POLICY), POLICY, id="and by variables"),
+        pytest.param(pod(annotations=ONLY), POLICY, id="the identity in the sidecar alone"),
+        pytest.param(mutate(pod(annotations=ONLY), account(), POLICY), POLICY, id="and mutated"),
+        pytest.param(
+            with_sidecar(mutate(pod(), account(), POLICY)["spec"]["containers"][0], annotations=ONLY),
+            POLICY,
+            id="and mutated before without",
+        ),
     ],
 )
 def test_no_warning(document: dict[str, Any], policy: Policy) -> None:

@@ -15,6 +15,7 @@ from wisp.admission.contract import (
     InlineCA,
     NativeSidecar,
     Policy,
+    Requirement,
     Resources,
     TokenEndpoint,
     TrustBundleCA,
@@ -42,6 +43,11 @@ GOLDENS = {
     ),
     "sidecar-before-1.32": (with_sidecar(), OLD_POLICY),
     "environment": (with_sidecar(annotations={"inject-proxy-mode": "env"}), POLICY),
+    "proxy-only": (pod(annotations={"inject-proxy-only": "true"}), replace(POLICY, legacy_token_mount=True)),
+    "proxy-only-environment": (
+        with_sidecar(annotations={"inject-proxy-mode": "env", **BINDING}),
+        replace(POLICY, proxy_only=True, token_endpoint=replace(ENDPOINT, ca=InlineCA(PEM))),
+    ),
     "token-endpoint": (
         with_sidecar(annotations=BINDING),
         replace(POLICY, token_endpoint=replace(ENDPOINT, sni_name="sni.test", ca=ConfigMapCA("wi-ca"))),
@@ -325,6 +331,28 @@ def test_a_guaranteed_pod_stays_guaranteed() -> None:
                 }
             },
             id="all of a signer's trust bundles",
+        ),
+        pytest.param(
+            TrustBundleCA(
+                "signer.test/x",
+                requirements=(Requirement("a", "NotIn", ("b", "c")), Requirement("d", "Exists")),
+            ),
+            True,
+            None,
+            {
+                "clusterTrustBundle": {
+                    "signerName": "signer.test/x",
+                    "labelSelector": {
+                        "matchExpressions": [
+                            {"key": "a", "operator": "NotIn", "values": ["b", "c"]},
+                            {"key": "d", "operator": "Exists"},
+                        ]
+                    },
+                    "path": "ca-cert/ca.crt",
+                    "optional": False,
+                }
+            },
+            id="trust bundles by expressions",
         ),
         pytest.param(InlineCA(PEM), False, PEM, None, id="in a variable"),
     ],

@@ -1,5 +1,6 @@
 """The policy: from the command line, and what is wrong with one."""
 
+import json
 import re
 from dataclasses import replace
 from fractions import Fraction
@@ -19,6 +20,7 @@ from wisp.admission.contract import (
     InlineCA,
     NativeSidecar,
     Policy,
+    Requirement,
     Resources,
     TokenEndpoint,
     TrustBundleCA,
@@ -35,6 +37,18 @@ BINDING = (
     *("--custom-token-endpoint-annotation-suffix", "binding"),
     *("--custom-token-endpoint-audience", "api://binding"),
 )
+
+SELECTOR = json.dumps(
+    {
+        "matchLabels": {"a": "b"},
+        "matchExpressions": [
+            {"key": "example.com/tier", "operator": "In", "values": ["x", "y"]},
+            {"key": "old", "operator": "DoesNotExist"},
+        ],
+    },
+    separators=(",", ":"),
+)
+REQUIREMENTS = (Requirement("example.com/tier", "In", ("x", "y")), Requirement("old", "DoesNotExist"))
 
 
 def policy(*arguments: str, environ: dict[str, str] | None = None) -> tuple[Policy | None, Ran]:
@@ -83,7 +97,7 @@ def test_everything_else(tmp_path: Path) -> None:
         "--audience=a --proxy-image=p:1 --redirect-image=r:1 --image-pull-policy=Always --native-sidecar=never "
         "--proxy-cpu-request=1 --proxy-cpu-limit=2 --proxy-memory-request=3 --proxy-memory-limit= "
         "--redirect-cpu-request= --redirect-cpu-limit=6 --redirect-memory-request=7 --redirect-memory-limit=8 "
-        f"--proxy-log-level=debug --legacy-token-mount --authority-ca={file}"
+        f"--proxy-log-level=debug --inject-proxy-only --legacy-token-mount --authority-ca={file}"
     )
     assert made(*arguments.split(" ")) == Policy(
         tenant_id=TENANT,
@@ -95,6 +109,7 @@ def test_everything_else(tmp_path: Path) -> None:
         proxy_resources=Resources(cpu_request="1", cpu_limit="2", memory_request="3"),
         redirect_resources=Resources(cpu_limit="6", memory_request="7", memory_limit="8"),
         proxy_log_level="debug",
+        proxy_only=True,
         legacy_token_mount=True,
         authority_ca=PEM,
     )
@@ -113,6 +128,14 @@ def test_a_token_endpoint(tmp_path: Path) -> None:
             "--custom-token-endpoint-ca-bundle-signer=a.test/b --custom-token-endpoint-ca-bundle-labels=a=b,c=",
             TrustBundleCA("a.test/b", (("a", "b"), ("c", ""))),
         ),
+        (
+            f"--custom-token-endpoint-ca-bundle-signer=a.test/b --custom-token-endpoint-ca-bundle-selector={SELECTOR}",
+            TrustBundleCA("a.test/b", (("a", "b"),), REQUIREMENTS),
+        ),
+        (
+            "--custom-token-endpoint-ca-bundle-signer=a.test/b --custom-token-endpoint-ca-bundle-selector={}",
+            TrustBundleCA("a.test/b"),
+        ),
         (f"--custom-token-endpoint-ca={file}", InlineCA(PEM)),
     ]
     for arguments, ca in given:
@@ -121,6 +144,68 @@ def test_a_token_endpoint(tmp_path: Path) -> None:
                 suffix="binding", audience="api://binding", url="https://10.0.0.1/x", sni_name="sni.test", ca=ca
             )
         )
+
+
+def test_a_token_endpoint_from_the_environment() -> None:
+    """By azure-workload-identity's variables, all of them; empty ones say nothing."""
+    prefix = "AZURE_KUBERNETES_"
+    environ = {f"{prefix}TOKEN_PROXY": "https://10.0.0.1/x", f"{prefix}SNI_NAME": "sni.test"}
+    given: list[tuple[dict[str, str], EndpointCA | None]] = [
+        ({}, None),
+        ({"CA_DATA": PEM}, InlineCA(PEM)),
+        ({"CA_CONFIGMAP_NAME": "wi-ca", "CA_DATA": "", "CA_CTB_SIGNER_NAME": ""}, ConfigMapCA("wi-ca")),
+        ({"CA_CTB_SIGNER_NAME": "a.test/b"}, TrustBundleCA("a.test/b")),
+        (
+            {"CA_CTB_SIGNER_NAME": "a.test/b", "CA_CTB_LABEL_SELECTOR": SELECTOR, "CA_CONFIGMAP_NAME": ""},
+            TrustBundleCA("a.test/b", (("a", "b"),), REQUIREMENTS),
+        ),
+        ({"CA_CTB_SIGNER_NAME": "a.test/b", "CA_CTB_LABEL_SELECTOR": " "}, TrustBundleCA("a.test/b")),
+    ]
+    for more, ca in given:
+        endpoint = made(
+            *BINDING[2:], **environ, **{prefix + name: value for name, value in more.items()}
+        ).token_endpoint
+        assert endpoint is not None
+        assert (endpoint.url, endpoint.sni_name, endpoint.ca) == ("https://10.0.0.1/x", "sni.test", ca)
+
+
+@pytest.mark.parametrize(
+    "selector, said",
+    [
+        pytest.param("a=b", "not a JSON object: 'a=b'", id="kubectl's syntax"),
+        pytest.param("[" * 100_000, "not a JSON object", id="nested too deeply"),
+        pytest.param("[]", "not a JSON object", id="list"),
+        pytest.param('{"matchLabel": {"a": "b"}}', "unknown field: 'matchLabel'", id="misspelt field"),
+        pytest.param('{"matchLabels": {"a": 1}}', "not an object of strings", id="label that is a number"),
+        pytest.param('{"matchLabels": ["a"]}', "not an object of strings", id="labels in a list"),
+        pytest.param('{"matchLabels": {"a b": "c"}}', "a key that is not a label's: 'a b'", id="label key"),
+        pytest.param('{"matchLabels": {"a": "b c"}}', "a value that is not a label's: 'b c'", id="label value"),
+        pytest.param('{"matchExpressions": {}, "matchLabels": null}', None, id="nothing"),
+        pytest.param('{"matchExpressions": {"key": "a"}}', "matchExpressions is not a list", id="one expression"),
+        pytest.param('{"matchExpressions": ["a"]}', "key, operator and values: 'a'", id="text for an expression"),
+        pytest.param('{"matchExpressions": [{"key": "a", "op": "In"}]}', "key, operator and values", id="other field"),
+        pytest.param('{"matchExpressions": [{"key": "a"}]}', "are strings", id="no operator"),
+        pytest.param('{"matchExpressions": [{"key": "a", "operator": "In", "values": "b"}]}', "are strings", id="text"),
+        pytest.param('{"matchExpressions": [{"key": "a", "operator": "Is", "values": ["b"]}]}', "'Is'", id="operator"),
+        pytest.param('{"matchExpressions": [{"key": "a", "operator": "In"}]}', "no values for the operator", id="In"),
+        pytest.param(
+            '{"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}', "has values", id="Exists"
+        ),
+    ],
+)
+def test_a_label_selector(selector: str, said: str | None) -> None:
+    """What Kubernetes would refuse in each pod is refused when the webhook starts."""
+    signer = "--custom-token-endpoint-ca-bundle-signer=a.test/b"
+    result, ran = policy(
+        "--tenant-id", TENANT, *BINDING, signer, f"--custom-token-endpoint-ca-bundle-selector={selector}"
+    )
+    if said is None:
+        assert result is not None
+        assert result.token_endpoint is not None
+        assert result.token_endpoint.ca == TrustBundleCA("a.test/b")
+        return
+    assert (result, ran.status) == (None, 2)
+    assert said in ran.noted
 
 
 def test_a_token_endpoint_that_is_not_on() -> None:
@@ -156,6 +241,21 @@ def test_a_token_endpoint_that_is_not_on() -> None:
         (
             [*BINDING, "--custom-token-endpoint-ca-bundle-signer=a", "--custom-token-endpoint-ca-configmap=b"],
             "give one",
+        ),
+        ([*BINDING, f"--custom-token-endpoint-ca-data={PEM}", "--custom-token-endpoint-ca-configmap=b"], "give one"),
+        ([*BINDING, "--custom-token-endpoint-ca-data=/etc/ca.pem"], "-ca-data holds no certificate"),
+        ([*BINDING, "--custom-token-endpoint-ca-bundle-labels=a=b"], "without their signer"),
+        ([*BINDING, f"--custom-token-endpoint-ca-bundle-selector={SELECTOR}"], "without their signer"),
+        (
+            [
+                *(
+                    *BINDING,
+                    "--custom-token-endpoint-ca-bundle-signer=a",
+                    "--custom-token-endpoint-ca-bundle-labels=a=b",
+                ),
+                f"--custom-token-endpoint-ca-bundle-selector={SELECTOR}",
+            ],
+            "are both given",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

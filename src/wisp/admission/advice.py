@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from wisp.admission import names
 from wisp.admission.contract import Policy
+from wisp.admission.identity import is_token_mount
 from wisp.admission.pod import Pod
 from wisp.admission.shape import Object
 from wisp.admission.sidecar import is_native
-from wisp.admission.wanted import Mode, Sidecar, Wanted, wants_sidecar
+from wisp.admission.wanted import Mode, Sidecar, Wanted, is_boolean, wants_sidecar
 from wisp.azure import is_guid, is_tenant
 
 _is_guid = lru_cache(maxsize=1024)(is_guid)  # a cluster has as many as it has identities
@@ -42,6 +43,9 @@ LOW_PORT = "the sidecar's port {} is below 1024: runtimes that guard those ports
 SIDECARS_USER = "the container {} runs as user 1501, the sidecar's: its metadata requests go to the node"
 OTHER_SIDECAR = "the pod has a container azwi-proxy of its own: left as it is but for its identity"
 MOUNTED = "the container {} mounts something of its own at {}: the token is not there"
+NO_BOOLEAN = "inject-proxy-only is {}, which is not a boolean: taken for true"
+GOES_PAST = "the container {} sets AZURE_FEDERATED_TOKEN_FILE itself: Azure SDKs go past the sidecar"
+NOT_ONLY = "the application has the endpoint's token, too: SDKs that send it to Entra fail; use inject-proxy-only"
 TOLD_OTHERWISE = "the container {} sets IDENTITY_ENDPOINT itself: it does not ask the sidecar"
 PROXIED = "the container {} sets a proxy: have NO_PROXY name 127.0.0.1, where the sidecar is"
 
@@ -116,7 +120,8 @@ def _of_skipping(about: _About) -> Iterator[str]:
     known = {*about.pod.named, *((names.SIDECAR, names.REDIRECT) if about.wanted.sidecar else ())}
     for name in sorted(skipped - known):
         yield _say(UNKNOWN_SKIPPED, name)
-    if about.pod.named and all(each.get("name") in skipped for each in (*about.pod.own, *about.pod.own_init)):
+    all_skipped = all(each.get("name") in skipped for each in (*about.pod.own, *about.pod.own_init))
+    if about.pod.named and all_skipped and not _leaves_application_alone(about.wanted.sidecar):
         yield ALL_SKIPPED
     if names.SIDECAR in skipped and about.wanted.sidecar is not None:
         yield SIDECAR_SKIPPED
@@ -127,6 +132,9 @@ def _of_annotations(about: _About) -> Iterator[str]:
     text = annotations.get(names.INJECT_SIDECAR)
     if text is not None and not wants_sidecar(annotations):
         yield _say(SAYS_NO, _quoted(text))
+    only = annotations.get(names.PROXY_ONLY)
+    if only is not None and not is_boolean(only):
+        yield _say(NO_BOOLEAN, _quoted(only))
     for key in annotations:
         if key.startswith(names.PREFIX):
             yield from _of_annotation(key, about)
@@ -150,16 +158,32 @@ def _is_served(key: str, wanted: Wanted) -> bool:
 
 
 def _of_containers(about: _About) -> Iterator[str]:
-    """Warn of what stands where the token should be."""
-    out_of_it = (names.REDIRECT, *about.wanted.skipped)
+    """Warn of what stands where the token should be, and of a token where none should be."""
+    out_of_it, sidecar = (names.REDIRECT, *about.wanted.skipped), about.wanted.sidecar
     for name, container in about.pod.named.items():
-        for mount in container.get("volumeMounts") or () if name not in out_of_it else ():
-            if mount.get("mountPath") == names.MOUNT_PATH and not _is_ours(mount):
+        if name in out_of_it:
+            continue
+        if sidecar is not None and sidecar.has_identity_alone and name != names.SIDECAR:
+            if _goes_past(container):
+                yield _say(GOES_PAST, name)
+            continue
+        for mount in container.get("volumeMounts") or ():
+            if mount.get("mountPath") == names.MOUNT_PATH and not is_token_mount(mount):
                 yield _say(MOUNTED, name, names.MOUNT_PATH)
 
 
-def _is_ours(mount: Object) -> bool:
-    return str(mount.get("name")).startswith(names.VOLUME_PREFIX)
+def _goes_past(container: Object) -> bool:
+    """Say whether a container has the SDKs' variable by its own doing: an earlier mutation's is taken away."""
+    if any(is_token_mount(each) for each in container.get("volumeMounts") or ()):
+        usual = {"name": names.TOKEN_FILE_VARIABLE, "value": names.TOKEN_FILE}
+    else:
+        usual = {}
+    return any(each.get("name") == names.TOKEN_FILE_VARIABLE and each != usual for each in container.get("env") or ())
+
+
+def _leaves_application_alone(sidecar: Sidecar | None) -> bool:
+    """Say whether the application's containers get nothing, named in skip-containers or not."""
+    return sidecar is not None and sidecar.has_identity_alone and sidecar.mode is Mode.REDIRECT
 
 
 def _of_sidecar(about: _About) -> Iterator[str]:
@@ -174,6 +198,9 @@ def _of_sidecar(about: _About) -> Iterator[str]:
             yield NEVER_ENDS
         if pod.own_init:
             yield NO_INIT
+    has_chosen = sidecar.has_identity_alone or names.PROXY_ONLY in pod.annotations
+    if about.wanted.endpoint is not None and not has_chosen:
+        yield NOT_ONLY
     if sidecar.port < 1024:
         yield _say(LOW_PORT, sidecar.port)
     yield from _of_neighbours(about, sidecar)

@@ -3,6 +3,7 @@
 A policy that exists can be applied to any pod: what is wrong with it is a SettingError when it is made.
 """
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -22,6 +23,12 @@ PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 PEM = "-----BEGIN CERTIFICATE-----"
 
 _LABEL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+_NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY = re.compile(rf"(?:[a-z0-9](?:[-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_NAME}")
+_LABEL_VALUE = re.compile(rf"(?:{_NAME})?")
+"""Source: Kubernetes, "Labels and Selectors", syntax and character set."""
+OPERATORS = {"In": True, "NotIn": True, "Exists": False, "DoesNotExist": False}
+"""Those of a label selector's requirements, and whether they have values."""
 
 
 class NativeSidecar(Enum):
@@ -63,18 +70,61 @@ class ConfigMapCA:
 
 
 @dataclass(frozen=True)
+class Requirement:
+    """One of a label selector's matchExpressions. Raise SettingError where Kubernetes would refuse it."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_label(self.key, *self.values)
+        if self.operator not in OPERATORS:
+            raise SettingError(
+                f"the label selector has an unknown operator: {self.operator!r}", remedy=f"use {', '.join(OPERATORS)}"
+            )
+        if OPERATORS[self.operator] != bool(self.values):
+            raise SettingError(
+                f"the label selector has {'values' if self.values else 'no values'} for the operator {self.operator}",
+                remedy="give values for In and NotIn, and for no other",
+            )
+
+
+@dataclass(frozen=True)
 class TrustBundleCA:
-    """The endpoint's authorities are ClusterTrustBundles, by signer name and labels; no labels: all of the signer's."""
+    """The endpoint's authorities are ClusterTrustBundles, by signer name, labels and requirements on labels.
+
+    Without either, they are all of the signer's. Raise SettingError for labels that Kubernetes would refuse.
+    """
 
     signer_name: str
     labels: tuple[tuple[str, str], ...] = ()
+    requirements: tuple[Requirement, ...] = ()
+
+    def __post_init__(self) -> None:
+        for key, value in self.labels:
+            _check_label(key, value)
+
+
+def _check_label(key: str, *values: str) -> None:
+    if _LABEL_KEY.fullmatch(key) is None:
+        raise SettingError(f"the label selector has a key that is not a label's: {key!r}", remedy="correct it")
+    for value in values:
+        if _LABEL_VALUE.fullmatch(value) is None:
+            raise SettingError(f"the label selector has a value that is not a label's: {value!r}", remedy="correct it")
 
 
 @dataclass(frozen=True)
 class InlineCA:
-    """The endpoint's authorities, as PEM text."""
+    """The endpoint's authorities, as PEM text. Raise SettingError where there is no certificate in it."""
 
     pem: str
+
+    def __post_init__(self) -> None:
+        if PEM not in self.pem:
+            raise SettingError(
+                "--custom-token-endpoint-ca-data holds no certificate", remedy="give PEM text with its line breaks"
+            )
 
 
 EndpointCA: TypeAlias = ConfigMapCA | TrustBundleCA | InlineCA
@@ -134,6 +184,8 @@ class Policy:
     proxy_resources: Resources = field(default=SIDECAR_RESOURCES)
     redirect_resources: Resources = field(default=REDIRECT_RESOURCES)
     token_endpoint: TokenEndpoint | None = None
+    proxy_only: bool = False
+    """Whether the sidecar alone has the identity, in pods that ask for the sidecar and do not say."""
     legacy_token_mount: bool = False
     """Whether the token is also at /var/run/secrets/azure/tokens/azure-identity-token."""
     authority_ca: str | None = None

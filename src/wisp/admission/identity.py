@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from wisp.admission import names
-from wisp.admission.contract import ConfigMapCA, InlineCA, Policy, TokenEndpoint, TrustBundleCA
+from wisp.admission.contract import ConfigMapCA, InlineCA, Policy, Requirement, TokenEndpoint, TrustBundleCA
 from wisp.admission.pod import Pod
 from wisp.admission.shape import Object, objects_in
 from wisp.admission.wanted import Mode, Sidecar, Wanted
@@ -19,39 +19,49 @@ _HASHED = names.LONGEST_VOLUME_NAME - len(names.VOLUME_PREFIX)
 
 
 class Share(NamedTuple):
-    """What is put into a pod's containers and among its volumes."""
+    """What is put into a pod's containers and among its volumes. Variables are in the order in which they are put."""
 
-    variables: list[Object]
-    """Every container's, in this order."""
-    told: list[Object]
-    """Those of them that are not the sidecar's: where to ask, in place of interception."""
+    application: list[Object]
+    """The variables of every container but ours."""
     sidecar: list[Object]
-    """The sidecar's own."""
-    mounts: list[Object]
+    """The variables of the sidecar."""
+    application_mounts: list[Object]
+    sidecar_mounts: list[Object]
     volumes: list[Object]
+    withheld: list[Object]
+    """The variables that the sidecar alone may have; empty where every container has the identity."""
 
 
 def share_of(pod: Pod, wanted: Wanted, policy: Policy) -> Share:
     """Return what the containers of a pod get."""
+    identity, sidecar = _identity(wanted, policy), wanted.sidecar
     volumes = [_volume(pod, wanted, policy)]
     mounts = [_mount(volumes[0]["name"], names.MOUNT_PATH)]
-    if policy.legacy_token_mount:
+    is_alone = sidecar is not None and sidecar.has_identity_alone
+    if policy.legacy_token_mount and not is_alone:  # the sidecar has no use for the token's old place
         volumes.append(_legacy_volume(pod, volumes[0]))
         mounts.append(_mount(volumes[1]["name"], names.LEGACY_MOUNT_PATH))
     places: list[Object] = []
-    own = _variables({"WISP_AUTHORITY_CA_DATA": policy.authority_ca}) if wanted.sidecar else []
-    if wanted.sidecar is not None and wanted.sidecar.mode is Mode.ENV:
+    own = _variables({"WISP_AUTHORITY_CA_DATA": policy.authority_ca}) if sidecar else []
+    if sidecar is not None and sidecar.mode is Mode.ENV:
         header = _header(pod)
-        places = _told(wanted.sidecar, header)
+        places = _told(sidecar, header)
         own += _variables({"IDENTITY_HEADER": header})
-    return Share(_identity(wanted, policy), places, own, mounts, volumes)
+    if is_alone:
+        return Share(places, identity + own, [], mounts, volumes, identity)
+    return Share(identity + places, identity + own, mounts, mounts, volumes, [])
+
+
+def is_token_mount(mount: Object) -> bool:
+    """Say whether a mount is of a volume that has the token by this, or an earlier, mutation."""
+    return str(mount.get("name")).startswith((names.VOLUME_PREFIX, names.LEGACY_VOLUME_PREFIX))
 
 
 def _identity(wanted: Wanted, policy: Policy) -> list[Object]:
     values: dict[str, str | None] = {
         "AZURE_CLIENT_ID": wanted.client_id,
         "AZURE_TENANT_ID": wanted.tenant,
-        "AZURE_FEDERATED_TOKEN_FILE": names.TOKEN_FILE,
+        names.TOKEN_FILE_VARIABLE: names.TOKEN_FILE,
         "AZURE_AUTHORITY_HOST": policy.authority_host,
     }
     endpoint = wanted.endpoint
@@ -118,13 +128,20 @@ def _ca_source(endpoint: TokenEndpoint) -> Object | None:
         case ConfigMapCA(name):
             items = [{"key": names.CA_KEY, "path": names.CA_PATH}]
             return {"configMap": {"name": name, "items": items, "optional": False}}
-        case TrustBundleCA(signer_name, labels):
+        case TrustBundleCA(signer_name, labels, requirements):
             # An empty selector means every bundle of the signer's, a missing one means none.
-            selector = {"matchLabels": dict(labels)} if labels else {}
+            selector: Object = {"matchLabels": dict(labels)} if labels else {}
+            if requirements:
+                selector["matchExpressions"] = [_expression(each) for each in requirements]
             bundle = {"signerName": signer_name, "labelSelector": selector, "path": names.CA_PATH, "optional": False}
             return {"clusterTrustBundle": bundle}
         case _:
             return None
+
+
+def _expression(requirement: Requirement) -> Object:
+    values = {"values": list(requirement.values)} if requirement.values else {}
+    return {"key": requirement.key, "operator": requirement.operator, **values}
 
 
 def _volume_name(pod: Pod, prefix: str) -> str:

@@ -1,6 +1,7 @@
 """Decides what is done to a pod so that it gets its identity: operations that touch only what they add. Pure.
 
-What is there already stays, wherever it came from, so that a second time changes nothing.
+What is there already stays, wherever it came from, so that a second time changes nothing. One thing is taken away:
+where the sidecar alone is to have the identity, what an earlier mutation gave the other containers of it.
 """
 
 from typing import NamedTuple
@@ -8,11 +9,11 @@ from typing import NamedTuple
 from wisp.admission import names
 from wisp.admission.advice import advice
 from wisp.admission.contract import Policy
-from wisp.admission.identity import Share, share_of
-from wisp.admission.patch import Operation, add, applied, escaped
+from wisp.admission.identity import Share, is_token_mount, share_of
+from wisp.admission.patch import Operation, add, applied, escaped, remove
 from wisp.admission.pod import Pod, pod_of
 from wisp.admission.put import put_all, put_first, put_variables
-from wisp.admission.shape import Object, object_in, texts_in
+from wisp.admission.shape import Object, object_in, objects_in, texts_in
 from wisp.admission.sidecar import ours
 from wisp.admission.wanted import Wanted, wanted_by
 
@@ -53,14 +54,47 @@ def mutation(document: Object, account: Object, policy: Policy) -> Mutation:
 
 def _give(operations: list[Operation], pod: Pod, wanted: Wanted, share: Share) -> None:
     """Give the containers that are there what is theirs of the share; the redirect's gets nothing."""
-    usual, sidecars = share.variables + share.told, share.variables + share.sidecar
     for key, present in (("containers", pod.containers), ("initContainers", pod.init_containers)):
         for index, container in enumerate(present):
-            name = container.get("name")
+            name, path = container.get("name"), f"/spec/{key}/{index}"
+            variables, mounts, left = share.sidecar, share.sidecar_mounts, container
+            if name != names.SIDECAR:
+                variables, mounts = share.application, share.application_mounts
+                if share.withheld:
+                    left = _withdraw(operations, container, path, share.withheld)
             if name != names.REDIRECT and name not in wanted.skipped:
-                path = f"/spec/{key}/{index}"
-                put_variables(operations, container, path, sidecars if name == names.SIDECAR else usual)
-                put_all(operations, container, "volumeMounts", path, share.mounts)
+                if variables:
+                    put_variables(operations, left, path, variables)
+                if mounts:
+                    put_all(operations, left, "volumeMounts", path, mounts)
+
+
+def _withdraw(operations: list[Operation], container: Object, path: str, withheld: list[Object]) -> Object:
+    """Take the identity from a container that an earlier mutation gave it to; return what is left of the container.
+
+    The token's mount tells that there was one, for its volume has a reserved name. Without it, variables are the
+    user's own, and stay.
+    """
+    mounts = objects_in(container, "volumeMounts", path)
+    token_mounts = [each for each in mounts if is_token_mount(each)]
+    if not token_mounts:
+        return container
+    left = _without(operations, container, f"{path}/volumeMounts", token_mounts)
+    return _without(operations, left, f"{path}/env", withheld)
+
+
+def _without(operations: list[Operation], container: Object, path: str, unwanted: list[Object]) -> Object:
+    """Remove what is unwanted from the container's list at `path`, and the list itself if nothing else is in it."""
+    parent, _, key = path.rpartition("/")
+    present = objects_in(container, key, parent)
+    places = [index for index, each in enumerate(present) if each in unwanted]
+    if not places:
+        return container
+    if len(places) == len(present):
+        operations.append(remove(path))
+        return {name: value for name, value in container.items() if name != key}
+    operations += [remove(f"{path}/{index}") for index in reversed(places)]
+    return {**container, key: [each for each in present if each not in unwanted]}
 
 
 def _name_default_container(operations: list[Operation], pod: Pod) -> None:

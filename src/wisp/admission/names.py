@@ -19,6 +19,8 @@ USE_ENDPOINT = PREFIX + "use-"
 
 SIDECAR_MODE = PREFIX + "inject-proxy-mode"
 """Ours: `redirect`, or `env` for variables in place of interception."""
+PROXY_ONLY = PREFIX + "inject-proxy-only"
+"""Ours: the sidecar, and the identity in it alone."""
 CPU_REQUEST = PREFIX + "proxy-cpu-request"
 CPU_LIMIT = PREFIX + "proxy-cpu-limit"
 MEMORY_REQUEST = PREFIX + "proxy-memory-request"
@@ -26,7 +28,7 @@ MEMORY_LIMIT = PREFIX + "proxy-memory-limit"
 
 SIDECAR_SETTINGS = (SIDECAR_PORT, SIDECAR_MODE, CPU_REQUEST, CPU_LIMIT, MEMORY_REQUEST, MEMORY_LIMIT)
 """Pod annotations that mean nothing without a sidecar."""
-ON_PODS = frozenset({EXPIRATION, SKIP_CONTAINERS, INJECT_SIDECAR, *SIDECAR_SETTINGS})
+ON_PODS = frozenset({EXPIRATION, SKIP_CONTAINERS, INJECT_SIDECAR, PROXY_ONLY, *SIDECAR_SETTINGS})
 ON_ACCOUNTS = frozenset({CLIENT_ID, TENANT_ID, EXPIRATION})
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
@@ -38,6 +40,8 @@ MIRROR = "kubernetes.io/config.mirror"
 SIDECAR = "azwi-proxy"
 REDIRECT = "azwi-proxy-init"
 
+TOKEN_FILE_VARIABLE = "AZURE_FEDERATED_TOKEN_FILE"  # noqa: S105 -- a variable's name
+"""Where this is set, Azure SDKs exchange the token themselves instead of asking for a managed identity's."""
 MOUNT_PATH = "/var/run/secrets/azure/wi"
 TOKEN_PATH = "token/azure-identity-token"  # noqa: S105 -- where the token is, not what
 TOKEN_FILE = f"{MOUNT_PATH}/{TOKEN_PATH}"

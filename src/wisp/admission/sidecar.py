@@ -28,7 +28,7 @@ def ours(pod: Pod, wanted: Wanted, policy: Policy, share: Share) -> Iterator[tup
         container = containers.proxy(sidecar, policy, guaranteed=guaranteed)
         if names.SIDECAR in wanted.skipped:
             return container
-        return {**container, "env": share.variables + share.sidecar, "volumeMounts": share.mounts}
+        return {**container, "env": share.sidecar, "volumeMounts": share.sidecar_mounts}
 
     before = {names.REDIRECT: redirect} if sidecar.mode is Mode.REDIRECT else {}
     if is_native(pod, policy):

@@ -15,6 +15,7 @@ SHORTEST, LONGEST, USUAL = 3600, 86400, 3600
 
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 """What Go's strconv.ParseBool takes for false."""
+_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _MEASURES = frozenset({names.CPU_REQUEST, names.CPU_LIMIT, names.MEMORY_REQUEST, names.MEMORY_LIMIT})
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 """What Go's strconv.ParseInt takes, in base 10."""
@@ -37,6 +38,8 @@ class Sidecar(NamedTuple):
     resources: Resources
     redirect_resources: Resources
     """Of the container before it: what is annotated is meant for both, or no pod could fit into every LimitRange."""
+    has_identity_alone: bool
+    """Whether the pod's other containers get neither the variables of the identity nor the token."""
 
 
 class Wanted(NamedTuple):
@@ -73,8 +76,24 @@ def skipped_by(annotations: dict[str, str]) -> frozenset[str]:
 
 
 def wants_sidecar(annotations: dict[str, str]) -> bool:
-    """Say whether the pod asks for the sidecar: by any value, an empty one too, that is not a boolean's false."""
-    return annotations.get(names.INJECT_SIDECAR, "false") not in _FALSE
+    """Say whether the pod asks for the sidecar, by either annotation that does."""
+    return _says_yes(annotations, names.INJECT_SIDECAR) or _says_yes(annotations, names.PROXY_ONLY)
+
+
+def is_boolean(text: str) -> bool:
+    """Say whether Go's strconv.ParseBool takes `text`."""
+    return text in _TRUE or text in _FALSE
+
+
+def _says_yes(annotations: dict[str, str], key: str) -> bool:
+    """Say whether an annotation has any value, an empty one too, that is not a boolean's false."""
+    return annotations.get(key, "false") not in _FALSE
+
+
+def _has_identity_alone(annotations: dict[str, str], policy: Policy) -> bool:
+    if names.PROXY_ONLY not in annotations:
+        return policy.proxy_only
+    return _says_yes(annotations, names.PROXY_ONLY)
 
 
 def _expiration(text: str | None) -> int:
@@ -103,21 +122,30 @@ def _endpoint(annotations: dict[str, str], endpoint: TokenEndpoint | None) -> To
 
 
 def _sidecar(pod: Pod, policy: Policy) -> Sidecar:
+    asked_by = names.INJECT_SIDECAR
+    if not _says_yes(pod.annotations, names.INJECT_SIDECAR):
+        asked_by = names.PROXY_ONLY
+        if names.INJECT_SIDECAR in pod.annotations:
+            raise PodError(
+                f"the annotation {names.PROXY_ONLY} asks for the sidecar, and {names.INJECT_SIDECAR} refuses it",
+                remedy=f"remove {names.INJECT_SIDECAR} for the sidecar, or {names.PROXY_ONLY} to go without",
+            )
     if pod.spec.get("hostNetwork") is True:
         raise PodError(
             "the pod uses the node's network (hostNetwork), where the sidecar would serve the whole node",
-            remedy=f"leave out hostNetwork or the annotation {names.INJECT_SIDECAR}",
+            remedy=f"leave out hostNetwork or the annotation {asked_by}",
         )
     if pod.is_windows:
         raise PodError(
             "the pod runs on Windows, where there is no sidecar",
-            remedy=f"leave out the annotation {names.INJECT_SIDECAR}: the Azure SDKs' workload identity needs none",
+            remedy=f"leave out the annotation {asked_by}: the Azure SDKs' workload identity needs none",
         )
     return Sidecar(
         _port(pod.annotations),
         _mode(pod.annotations),
         _resources(pod.annotations, _unless_measured(pod, policy.proxy_resources)),
         _resources(pod.annotations, _unless_measured(pod, policy.redirect_resources)),
+        _has_identity_alone(pod.annotations, policy),
     )
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from wisp.admission.contract import (
     InlineCA,
     NativeSidecar,
     Policy,
+    Requirement,
     Resources,
     TokenEndpoint,
     TrustBundleCA,
@@ -108,6 +110,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--custom-token-endpoint-ca-bundle-signer",
         "endpoint_signer",
+        envvar="AZURE_KUBERNETES_CA_CTB_SIGNER_NAME",
         metavar="SIGNER",
         help="ClusterTrustBundles with its CA, by their signer.",
     ),
@@ -118,7 +121,26 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="And by their labels.",
     ),
     click.option(
+        "--custom-token-endpoint-ca-bundle-selector",
+        "endpoint_selector",
+        envvar="AZURE_KUBERNETES_CA_CTB_LABEL_SELECTOR",
+        metavar="JSON",
+        help="The same as a Kubernetes label selector, with matchLabels and matchExpressions.",
+    ),
+    click.option(
+        "--custom-token-endpoint-ca-data",
+        "endpoint_ca_data",
+        envvar="AZURE_KUBERNETES_CA_DATA",
+        metavar="PEM",
+        help="PEM text with the endpoint's CA.",
+    ),
+    click.option(
         "--custom-token-endpoint-ca", "endpoint_ca_file", type=_FILE, metavar="FILE", help="PEM file with its CA."
+    ),
+    click.option(
+        "--inject-proxy-only",
+        is_flag=True,
+        help="Give the identity to the sidecar alone, in pods that have one and no annotation inject-proxy-only.",
     ),
     click.option("--legacy-token-mount", is_flag=True, help="Have the token at /var/run/secrets/azure/tokens, too."),
     click.option(
@@ -159,6 +181,7 @@ def _policy(given: dict[str, Any]) -> Policy:
         proxy_resources=_resources("proxy", given),
         redirect_resources=_resources("redirect", given),
         token_endpoint=_token_endpoint(given),
+        proxy_only=given["inject_proxy_only"],
         legacy_token_mount=given["legacy_token_mount"],
         authority_ca=None if ca_file is None else _read("--authority-ca", ca_file),
         proxy_log_level=given["proxy_log_level"],
@@ -199,16 +222,70 @@ def _token_endpoint(given: dict[str, Any]) -> TokenEndpoint | None:
 
 
 def _endpoint_ca(given: dict[str, Any]) -> EndpointCA | None:
-    configmap, signer, file = given["endpoint_configmap"], given["endpoint_signer"], given["endpoint_ca_file"]
-    if sum(map(bool, (configmap, signer, file))) > 1:
+    configmap, signer = given["endpoint_configmap"], given["endpoint_signer"]
+    file, data = given["endpoint_ca_file"], (given["endpoint_ca_data"] or "").strip()
+    if sum(map(bool, (configmap, signer, file, data))) > 1:
         raise SettingError(
-            "--custom-token-endpoint-ca, -ca-configmap and -ca-bundle-signer are not all one", remedy="give one of them"
+            "more than one of --custom-token-endpoint-ca, -ca-data, -ca-configmap and -ca-bundle-signer is given",
+            remedy="give one of them; their variables count, too",
         )
     if configmap:
         return ConfigMapCA(configmap)
-    if signer:
-        return TrustBundleCA(signer, _labels(given["endpoint_labels"] or ""))
-    return InlineCA(_read("--custom-token-endpoint-ca", file)) if file else None
+    if signer or given["endpoint_labels"] or (given["endpoint_selector"] or "").strip():
+        return _trust_bundle(signer, given["endpoint_labels"] or "", given["endpoint_selector"] or "")
+    if file:
+        return InlineCA(_read("--custom-token-endpoint-ca", file))
+    return InlineCA(given["endpoint_ca_data"]) if data else None
+
+
+def _trust_bundle(signer: str | None, labels: str, selector: str) -> TrustBundleCA:
+    if not signer:
+        raise SettingError(
+            "labels of ClusterTrustBundles are given without their signer",
+            remedy="give --custom-token-endpoint-ca-bundle-signer, or AZURE_KUBERNETES_CA_CTB_SIGNER_NAME",
+        )
+    if labels and selector.strip():
+        raise SettingError(
+            "--custom-token-endpoint-ca-bundle-labels and -ca-bundle-selector are both given",
+            remedy="have the labels in the selector's matchLabels",
+        )
+    return _selected(signer, selector) if selector.strip() else TrustBundleCA(signer, _labels(labels))
+
+
+def _selected(signer: str, text: str) -> TrustBundleCA:
+    """Read a LabelSelector (meta/v1) in JSON. Raise SettingError naming the part that is wrong."""
+    try:
+        selector = json.loads(text)
+    except (ValueError, RecursionError):
+        selector = None
+    if type(selector) is not dict:
+        raise _wrong_selector("not a JSON object", text)
+    unknown = sorted(selector.keys() - {"matchLabels", "matchExpressions"})
+    if unknown:
+        raise _wrong_selector("unknown field", unknown[0])
+    labels, expressions = selector.get("matchLabels") or {}, selector.get("matchExpressions") or []
+    if type(labels) is not dict or not all(type(each) is str for each in labels.values()):
+        raise _wrong_selector("matchLabels is not an object of strings", labels)
+    if type(expressions) is not list:
+        raise _wrong_selector("matchExpressions is not a list", expressions)
+    return TrustBundleCA(signer, tuple(labels.items()), tuple(map(_requirement, expressions)))
+
+
+def _requirement(expression: object) -> Requirement:
+    if type(expression) is not dict or expression.keys() - {"key", "operator", "values"}:
+        raise _wrong_selector("an expression has key, operator and values", expression)
+    values = expression.get("values") or []
+    texts = [expression.get("key"), expression.get("operator"), *(values if type(values) is list else [None])]
+    if not all(type(each) is str for each in texts):
+        raise _wrong_selector("key, operator and values of an expression are strings", expression)
+    return Requirement(expression["key"], expression["operator"], tuple(values))
+
+
+def _wrong_selector(problem: str, value: object) -> SettingError:
+    return SettingError(
+        f"--custom-token-endpoint-ca-bundle-selector: {problem}: {str(value)[:80]!r}",
+        remedy='give a LabelSelector such as {"matchLabels": {"app": "ca"}}',
+    )
 
 
 def _labels(text: str) -> tuple[tuple[str, str], ...]:
