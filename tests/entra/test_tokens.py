@@ -9,6 +9,7 @@ from tests.fakes import ASK, Clock, HeldExchange, UnixClock, granted
 from wisp.entra.freshness import EVENTUAL_DELAYS, REFUSAL_HOLD, Token
 from wisp.entra.messages import Ask, Refused, Result, unavailable
 from wisp.entra.tokens import Clocks, TokenStore
+from wisp.secret import Secret
 
 REFUSED = Refused(401, "invalid_client", "AADSTS700016: ...", "refused", 700016)
 EVENTUAL = Refused(401, "invalid_client", "AADSTS700213: ...", "refused", 700213)
@@ -48,6 +49,11 @@ class Bench:
         self.ask(ask)
         self.entra.land(result or granted(expires_in=DAY))
         self.heard.clear()
+
+    def revoke(self, value: str, ask: Ask = ASK) -> Outcome:
+        """Ask as a client does whose token was rejected."""
+        self.store.revoke(ask, Secret(value).sha256())
+        return self.store.ask(ask, self.heard.append)
 
 
 @pytest.fixture
@@ -381,3 +387,121 @@ def test_the_earliest_expiry(bench: Bench) -> None:
     bench.hold(granted(expires_in=50), Ask("b", "r"))
     bench.hold(REFUSED, Ask("c", "r"))
     assert bench.store.earliest_expiry() == 1_790_000_050
+
+
+CAPABLE = ASK._replace(capabilities="cp1")
+
+
+def test_a_rejected_token_is_exchanged_once_however_many_ask(bench: Bench) -> None:
+    """Who names it, who does not, and who names it after the new one came all get the new one."""
+    bench.hold(granted("old", DAY))
+    bench.pass_time(60)
+    assert [bench.revoke("old"), bench.revoke("old"), bench.ask()] == [None] * 3
+    bench.entra.land(granted("new", DAY))
+    assert [value(outcome) for outcome in bench.heard] == ["new"] * 3
+    assert value(bench.revoke("old")) == "new"
+    assert value(bench.ask()) == "new"
+    assert len(bench.entra.asked) == 2
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 64, Secret("another").sha256(), Secret("old").sha256().upper()])
+def test_any_other_hash_changes_nothing(bench: Bench, digest: str) -> None:
+    """The token stays."""
+    bench.hold(granted("old", DAY))
+    assert not bench.store.revoke(ASK, digest)
+    assert value(bench.ask()) == "old"
+    assert len(bench.entra.asked) == 1
+
+
+def test_the_hash_of_another_resources_token_changes_nothing(bench: Bench) -> None:
+    """Neither here nor there; nor does another identity's."""
+    others = [ASK._replace(resource="r"), ASK._replace(client_id="c")]
+    for name, ask in zip("abc", [ASK, *others], strict=True):
+        bench.hold(granted(name, DAY), ask)
+    assert value(bench.revoke("b")) == "a"
+    assert value(bench.revoke("c")) == "a"
+    assert [value(bench.ask(ask)) for ask in others] == ["b", "c"]
+    assert len(bench.entra.asked) == 3
+
+
+def test_a_token_of_other_capabilities_is_rejected_too(bench: Bench) -> None:
+    """A client that names its capabilities only with the challenge got its token without: nobody gets that again."""
+    bench.hold(granted("plain", DAY))
+    assert bench.revoke("plain", CAPABLE) is None
+    assert bench.entra.asked == [ASK, CAPABLE]
+    bench.entra.land(granted("capable", DAY))
+    assert bench.ask() is None
+    bench.entra.land(granted("plain again", DAY))
+    assert [value(outcome) for outcome in bench.heard] == ["capable", "plain again"]
+
+
+@pytest.mark.parametrize("fault", [DOWN, REFUSED], ids=["down", "refused"])
+def test_a_rejected_token_is_not_served_stale(bench: Bench, fault: Refused) -> None:
+    """Who asks hears the fault, with or without the hash, until there is a new one."""
+    bench.hold(granted("old", DAY))
+    bench.pass_time(60)
+    assert bench.revoke("old") is None
+    bench.entra.land(fault)
+    assert [description(outcome) for outcome in bench.heard] == [fault.description]
+    assert description(bench.ask()) == fault.description
+    assert description(bench.revoke("old")) == fault.description
+    bench.pass_time(10)
+    assert bench.ask() is None
+    bench.entra.land(granted("new", DAY))
+    assert value(bench.heard[-1]) == "new"
+
+
+def test_a_token_rejected_while_renewals_fail(bench: Bench) -> None:
+    """The time that Entra is left alone is kept; then it is asked."""
+    bench.hold(granted("old", DAY))
+    bench.pass_time(DAY / 2)
+    bench.entra.land(Refused(429, "too_many_requests", "slow down", "throttled", None, 30.0))
+    refused = bench.revoke("old")
+    assert isinstance(refused, Refused)
+    assert (refused.status, refused.retry_after) == (429, 30.0)
+    bench.pass_time(30)
+    assert bench.revoke("old") is None
+    assert len(bench.entra.calls) == 1
+
+
+def test_a_token_rejected_during_its_renewal(bench: Bench) -> None:
+    """The exchange under way is the one that is waited for, by everybody; its failure is heard."""
+    bench.hold(granted("old", DAY))
+    bench.pass_time(DAY / 2)
+    assert [bench.revoke("old"), bench.ask()] == [None, None]
+    assert len(bench.entra.calls) == 1
+    bench.entra.land(DOWN)
+    assert [description(outcome) for outcome in bench.heard] == ["down"] * 2
+
+
+def test_a_token_rejected_within_its_first_second(bench: Bench) -> None:
+    """It is exchanged at once; of several that are rejected in a row one is a second, and the clients wait for it."""
+    bench.hold(granted("0", DAY))
+    assert bench.revoke("0") is None
+    bench.entra.land(granted("1", DAY))
+    assert [bench.revoke("1"), bench.ask()] == [None, None]
+    bench.pass_time(0.99)
+    assert not bench.entra.calls
+    bench.pass_time(0.01)
+    bench.entra.land(granted("2", DAY))
+    assert [value(outcome) for outcome in bench.heard] == ["1", "2", "2"]
+    assert len(bench.entra.asked) == 3
+
+
+def test_a_rejected_token_is_not_renewed_but_its_successor_is(bench: Bench) -> None:
+    """The background renewal goes on with the new token's own times."""
+    bench.hold(granted("old", DAY))
+    bench.pass_time(60)
+    bench.revoke("old")
+    bench.entra.land(granted("new", DAY))
+    bench.pass_time(DAY / 2 - 1)
+    assert len(bench.entra.asked) == 2
+    bench.pass_time(2)
+    assert len(bench.entra.asked) == 3
+
+
+def test_a_rejected_token_does_not_count_as_one(bench: Bench) -> None:
+    """Its expiry is not reported, and its entry makes room first."""
+    bench.hold(granted("old", DAY))
+    bench.store.revoke(ASK, Secret("old").sha256())
+    assert bench.store.earliest_expiry() is None

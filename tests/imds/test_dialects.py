@@ -89,19 +89,63 @@ def test_who_does_not_show_the_header(request_: Request) -> None:
     assert HEADER.reveal() not in refuse.description
 
 
+def showing(request: Request, name: bytes, value: bytes) -> Request:
+    """Return the request with a header, which may be empty."""
+    return request._replace(headers=(*request.headers, (name, value)))
+
+
+@pytest.mark.parametrize("value", [b"true", b"x", b"\xff", b""], ids=["true", "another", "not ASCII", "empty"])
+@pytest.mark.parametrize(
+    "version, name, selector",
+    [("2019-08-01", b"x-identity-header", "client_id"), ("2017-09-01", b"secret", "clientid")],
+    ids=["2019", "2017"],
+)
+def test_without_a_header_of_its_own_any_value_is_taken(version: str, name: bytes, selector: str, value: bytes) -> None:
+    """Microsoft's migration page has the application's IDENTITY_HEADER set to true, and the sidecar's not set."""
+    target = app_service(version, **{selector: CLIENT_ID})
+    for request in (ask(target, metadata=""), ask(target)):
+        decision = decide(showing(request, name, value), None)
+        assert decision == TokenRequest(ARM, Selector("client_id", CLIENT_ID))
+
+
+@pytest.mark.parametrize("value", [b"true", b"", b"0f3b-identity-headeR", b"0f3b-identity-header "])
+@pytest.mark.parametrize("required", [False, True])
+def test_with_a_header_of_its_own_no_other_value_is_taken(value: bytes, *, required: bool) -> None:
+    """Only exactly the sidecar's own."""
+    for version, name in (("2019-08-01", b"x-identity-header"), ("2017-09-01", b"secret")):
+        request = showing(ask(app_service(version), metadata=""), name, value)
+        refuse = decide(request, HEADER, header_required=required)
+        assert isinstance(refuse, Refuse)
+        assert refuse.status == 401
+
+
+def test_the_name_that_has_a_value_counts() -> None:
+    """A client may send both names and leave one empty."""
+    empty = showing(ask(app_service("2017-09-01"), metadata=""), b"x-identity-header", b"")
+    assert decide(showing(empty, b"secret", HEADER.reveal().encode()), HEADER) == TokenRequest(ARM, None)
+
+
 @pytest.mark.parametrize(
     "request_",
     [
-        pytest.param(ask(app_service(), metadata="", **SHOWN), id="App Service"),
-        pytest.param(ask(app_service("2017-09-01"), metadata="", secret="x"), id="of 2017"),
+        pytest.param(ask(app_service(), metadata=""), id="App Service without the header"),
+        pytest.param(ask(app_service("2017-09-01"), metadata=""), id="of 2017"),
         pytest.param(ask(metadata=""), id="a probe"),
+        pytest.param(showing(cloud_shell(b"resource=x", metadata=""), b"x-identity-header", b"x"), id="Cloud Shell"),
     ],
 )
-def test_without_a_header_of_its_own(request_: Request) -> None:
-    """A pod without IDENTITY_HEADER serves the metadata service's dialect only: probes hear what they expect."""
+def test_a_header_that_no_web_page_sends_has_to_be_there(request_: Request) -> None:
+    """Without IDENTITY_HEADER of its own the sidecar still takes no request that a browser could be made to send."""
     refuse = decide(request_, None)
     assert isinstance(refuse, Refuse)
     assert (refuse.status, refuse.error) == (400, "bad_request_102")
+
+
+def test_a_forwarded_request_is_refused_whatever_it_shows() -> None:
+    """X-Forwarded-For is the sign of a reverse proxy that was forgotten."""
+    refuse = decide(ask(app_service(), metadata="", x_identity_header="true", x_forwarded_for="::1"), None)
+    assert isinstance(refuse, Refuse)
+    assert "X-Forwarded-For" in refuse.description
 
 
 @pytest.mark.parametrize(
@@ -132,7 +176,23 @@ def test_a_version_that_app_service_does_not_have() -> None:
     """The refusal names the one that it has."""
     refuse = decide(ask(app_service("2018-02-01"), metadata="", **SHOWN), HEADER)
     assert isinstance(refuse, Refuse)
-    assert (refuse.status, refuse.description.endswith("Versions served: 2019-08-01")) == (400, True)
+    assert refuse.status == 400
+    assert refuse.description.endswith("Versions served: 2019-08-01 and later dates (YYYY-MM-DD)")
+
+
+@pytest.mark.parametrize("metadata", ["", "true"], ids=["alone", "beside Metadata"])
+@pytest.mark.parametrize("header", [HEADER, None], ids=["own header", "no header"])
+def test_a_later_version_of_app_service(metadata: str, header: Secret | None) -> None:
+    """It is served as today's is: SDKs move to a new version before pods do."""
+    target = app_service("2022-03-01", principal_id=CLIENT_ID)
+    wanted = TokenRequest(ARM, Selector("object_id", CLIENT_ID))
+    assert decide(ask(target, metadata=metadata, **SHOWN), header) == wanted
+
+
+def test_a_later_version_with_the_header_of_2017() -> None:
+    """The version decides, not the name under which the header is sent."""
+    request = ask(app_service("2019-08-01", client_id=CLIENT_ID), metadata="", secret=HEADER.reveal())
+    assert decide(request, HEADER) == TokenRequest(ARM, Selector("client_id", CLIENT_ID))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from wisp.entra import freshness, process
 from wisp.http.head import Request
 from wisp.imds.decision import Refuse
 from wisp.imds.request import LONGEST_RESOURCE, decide
+from wisp.imds.versions import APP_SERVICE, METADATA_SERVICE
 from wisp.proxy import log
 from wisp.proxy.flags import USAGE
 from wisp.proxy.metrics import Metrics
@@ -58,9 +59,9 @@ def test_the_log() -> None:
     [
         ("no `Metadata: true`", token_request(metadata="")),
         ("`X-Forwarded-For` is there", token_request(x_forwarded_for="10.0.0.1")),
-        ("no `api-version`, or an unknown one", token_request(token_target(**{"api-version": "1"}))),
+        ("no `api-version`, or one that", token_request(token_target(**{"api-version": "1"}))),
         ("no `resource`, one over", token_request(token_target("x" * (LONGEST_RESOURCE + 1)))),
-        ("`resource` or a selector given twice", token_request(token_target(client_id="a", object_id="b"))),
+        ("`resource` given twice", token_request(token_target() + "&resource=x")),
         ("another method", token_request(method=b"PUT")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -82,6 +83,9 @@ def test_the_errors(condition: str, request_: Request) -> None:
         f"an exchange has {process.DEADLINE:g}, and the last of several begins within {freshness.EVENTUAL_WINDOW:g} of",
         f"less than {freshness.MARGIN / 60:g} minutes left",
         "AADSTS{}, {} or {}".format(*sorted(freshness.EVENTUAL_CODES)),
+        f"the {len(METADATA_SERVICE.published)} published `api-version`s",
+        f"{METADATA_SERVICE.published[0]} to\n{METADATA_SERVICE.published[-1]}, and every later date",
+        "accepts {} and every later date".format(*APP_SERVICE.published),
     ],
 )
 def test_the_numbers(sentence: str) -> None:

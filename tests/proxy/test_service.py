@@ -1,9 +1,11 @@
 """What a client hears, request by request: Entra, the clock and the log are in the test's hands."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -499,3 +501,152 @@ def test_a_refusal_carries_the_id_of_each_who_is_refused(bench: Bench) -> None:
     answers = [bench.answer(token_request(metadata="", x_ms_client_request_id=name)) for name in ("one", "two", "")]
     assert [b"one" in answer.headers for answer in answers] == [True, False, False]
     assert [b"two" in answer.headers for answer in answers] == [False, True, False]
+
+
+def digest_of(token: str) -> str:
+    """Return what MSAL sends of a token that was rejected."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def rejecting(dialect: str, token: str, **parameters: str) -> Request:
+    """Return a request of a client whose token was rejected."""
+    wanted = {"xms_cc": "cp1", "token_sha256_to_refresh": digest_of(token), **parameters}
+    if dialect == "POST":
+        body = urlencode({"resource": ARM, **wanted}).encode()
+        return token_request("/metadata/identity/oauth2/token", method=b"POST")._replace(body=body)
+    if dialect == "IMDS":
+        return token_request(token_target(**wanted))
+    version, name = {"2019": ("2019-08-01", "x_identity_header"), "2017": ("2017-09-01", "secret")}[dialect]
+    return token_request(token_target(**{"api-version": version, **wanted}), metadata="", **{name: "true"})  # type: ignore[arg-type]
+
+
+CAPABLE = ASK._replace(capabilities="cp1")
+DIALECTS = pytest.mark.parametrize("dialect", ["IMDS", "2019", "2017", "POST"])
+
+
+@DIALECTS
+def test_a_rejected_token(bench: Bench, dialect: str) -> None:
+    """Many clients name it: one exchange, and all get the new token, also those who still name the old one then."""
+    bench.hold("old", CAPABLE)
+    request = rejecting(dialect, "old")
+    assert [bench.ask(request), bench.ask(request)] == [None, None]
+    bench.entra.land(granted("new"))
+    answers = [*bench.replies, bench.answer(request), bench.answer(rejecting(dialect, "other"))]
+    assert [document(answer)["access_token"] for answer in answers] == ["new"] * 4
+    assert bench.entra.asked == [CAPABLE, CAPABLE]
+    assert bench.ask(rejecting(dialect, "new")) is None
+
+
+@DIALECTS
+def test_a_rejected_token_and_a_fault(bench: Bench, dialect: str) -> None:
+    """The old token is not served to anybody; the client hears the fault."""
+    bench.hold("old", CAPABLE)
+    assert bench.ask(rejecting(dialect, "old")) is None
+    bench.entra.land(unavailable("down"))
+    plain = token_request(token_target(xms_cc="cp1"))
+    assert [answer.status for answer in (*bench.replies, bench.answer(plain))] == [503, 503]
+
+
+@DIALECTS
+@pytest.mark.parametrize("digest", ["", "x", digest_of("another"), "old"])
+def test_a_hash_of_nothing(bench: Bench, dialect: str, digest: str) -> None:
+    """The client gets the token that there is."""
+    bench.hold("old", CAPABLE)
+    request = rejecting(dialect, "", token_sha256_to_refresh=digest)
+    assert document(bench.answer(request))["access_token"] == "old"
+    assert bench.entra.asked == [CAPABLE]
+
+
+def test_a_hash_beside_bypass_cache(bench: Bench) -> None:
+    """bypass_cache keeps its meaning: a newer token, or the old one if Entra gives none; a rejected one never."""
+    bench.hold("old", CAPABLE)
+    bench.clock.now += 2
+    assert bench.ask(rejecting("IMDS", "another", bypass_cache="true")) is None
+    bench.entra.land(unavailable("down"))
+    assert document(bench.replies[0])["access_token"] == "old"
+    bench.clock.now += 60
+    assert bench.ask(rejecting("IMDS", "old", bypass_cache="true")) is None
+    bench.entra.land(unavailable("down"))
+    assert bench.replies[1].status == 503
+
+
+def test_a_rejected_token_of_an_identity_that_is_named_otherwise(bench: Bench) -> None:
+    """By a name that the first token tells, or that it has yet to tell."""
+    bench.hold("old", CAPABLE)
+    assert bench.ask(rejecting("IMDS", "old", object_id=NAMED)) is None
+    bench.entra.land(OF_ITSELF)
+    assert document(bench.replies[0])["access_token"] == "its-own"
+    assert bench.ask(rejecting("IMDS", "its-own", object_id=NAMED)) is None
+    bench.clock.now += 1
+    bench.store.tick()
+    assert bench.entra.asked == [CAPABLE] * 3
+
+
+def test_a_rejection_is_logged_without_the_token(bench: Bench) -> None:
+    """Once, when it takes effect; neither the token nor its hash is in the log."""
+    bench.hold("old-token", CAPABLE)
+    for _ in range(2):
+        bench.ask(rejecting("IMDS", "old-token"))
+    assert bench.sink.events().count("token revoked") == 1
+    logged = bench.sink._path.read_text()
+    assert "old-token" not in logged
+    assert digest_of("old-token") not in logged
+
+
+BOTH = {"client_id": CLIENT_ID, "msi_res_id": "/SUBSCRIPTIONS/s/x/"}
+
+
+def test_two_selectors_of_the_pods_identity(bench: Bench) -> None:
+    """Its token tells whether both are its own; then it is known."""
+    request = token_request(token_target(**BOTH))
+    assert bench.ask(request) is None
+    bench.entra.land(OF_ITSELF)
+    assert document(bench.replies[0])["access_token"] == "its-own"
+    assert document(bench.answer(request))["access_token"] == "its-own"
+    assert document(bench.answer(token_request(token_target(**BOTH, object_id=NAMED))))["access_token"] == "its-own"
+    assert bench.entra.asked == [ASK]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"client_id": CLIENT_ID, "msi_res_id": "/subscriptions/another"},
+        {"object_id": OTHER, "mi_res_id": "/subscriptions/y"},
+    ],
+    ids=["one is another's", "both are"],
+)
+def test_two_selectors_of_other_identities(bench: Bench, parameters: dict[str, str]) -> None:
+    """The refusal names both, first and every further time."""
+    request = token_request(token_target(**parameters))
+    assert bench.ask(request) is None
+    bench.entra.land(OF_ITSELF)
+    for answer in (bench.replies[0], bench.answer(request)):
+        assert (answer.status, document(answer)["error"]) == (400, "invalid_request")
+        assert all(f"{name}={value}" in document(answer)["error_description"] for name, value in parameters.items())
+    assert bench.metrics.requests["token"] == 0
+    assert bench.entra.asked == [ASK]
+
+
+def test_two_selectors_of_another_identity(bench: Bench) -> None:
+    """Its own token tells, as the pod's identity's does."""
+    request = token_request(token_target(client_id=OTHER, object_id=NAMED))
+    assert bench.ask(request) is None
+    assert bench.entra.asked == [Ask(OTHER, ARM)]
+    bench.entra.land(OF_ITSELF)
+    assert document(bench.replies[0])["client_id"] == OTHER
+    assert bench.answer(token_request(token_target(client_id=CLIENT_ID, object_id=NAMED))).status == 400
+
+
+def test_two_client_ids(bench: Bench) -> None:
+    """Entra is not asked for either."""
+    answer = bench.answer(token_request(token_target(client_id=CLIENT_ID) + f"&client_id={OTHER}"))
+    assert answer.status == 400
+    assert all(each in document(answer)["error_description"] for each in (CLIENT_ID, OTHER))
+    assert bench.entra.asked == []
+
+
+def test_two_selectors_while_entra_fails(bench: Bench) -> None:
+    """Whether they are the same identity's cannot be told: the client hears the fault."""
+    assert bench.ask(token_request(token_target(**BOTH))) is None
+    bench.entra.land(unavailable("down"))
+    assert bench.replies[0].status == 503

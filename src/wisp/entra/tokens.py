@@ -11,6 +11,7 @@ from wisp.entra.messages import Ask, Granted, Refused, Result, unavailable
 
 Waiter: TypeAlias = Callable[[Token | Refused], None]
 _NEVER = float("inf")
+_SECOND = 1.0
 
 
 class Exchange(Protocol):
@@ -33,7 +34,7 @@ class _Entry:
 
     __slots__ = (
         "asked_at", "failures", "flying", "held_until", "idle", "launched_at",
-        "patient_until", "refusal", "retry_at", "token", "tries", "waiters",
+        "patient_until", "refusal", "retry_at", "revoked_at", "token", "tries", "waiters",
     )  # fmt: skip
 
     def __init__(self, now: float) -> None:
@@ -47,6 +48,8 @@ class _Entry:
         """Until then Entra is not asked, whoever waits."""
         self.patient_until = 0.0
         """Until then it is not asked either while the token is still good enough to hand out."""
+        self.revoked_at = -_NEVER
+        """When a client last said that its token was rejected."""
         self.flying = False
         self.launched_at = 0.0
         self.tries = 0
@@ -64,6 +67,18 @@ class _Entry:
     def askable_at(self, token: Token) -> float:
         """Return from when on Entra may be asked for a newer token than `token`."""
         return max(token.renew_at, self.held_until, min(self.patient_until, token.spare_at))
+
+    def revoke(self, now: float) -> None:
+        """Forget the token. A new one can be had at once, but of several in a row only one a second."""
+        self.token = None
+        if not self.failures:
+            self.held_until = min(self.held_until, self.revoked_at + _SECOND)
+        self.revoked_at = now
+
+    def defer(self) -> None:
+        """Plan a flight for when Entra may be asked again; those who ask meanwhile wait for it."""
+        self.flying, self.idle, self.tries, self.launched_at = True, False, 0, self.held_until
+        self.retry_at = self.held_until
 
     def unwanted(self, now: float) -> bool:
         """Say whether nobody asked for the token during the time that it lives, or it has run out."""
@@ -109,12 +124,30 @@ class TokenStore:
         askable_at = entry.held_until if entry.token is None or renew else entry.askable_at(entry.token)
         if not entry.flying and now >= askable_at:
             self._launch(ask, entry, now)
+        elif not entry.flying and entry.token is None and entry.refusal is None:
+            entry.defer()
+            self._schedule()
         if entry.token is not None and now < entry.token.spare_at and not renew:
             return entry.token
         if not entry.flying:
             return self._best(entry, now)
         entry.waiters.append(waiter)
         return None
+
+    def revoke(self, ask: Ask, digest: str) -> bool:
+        """Forget the token that a resource rejected; say whether it was there.
+
+        `digest` is its SHA-256 in lower-case hexadecimal digits. It is looked for among the tokens for the identity and
+        resource of `ask`, whatever capabilities they were asked for with. Nobody is given the token again, not even
+        while Entra fails; the next `ask` begins an exchange, or waits for the one that is under way.
+        """
+        now = self._clocks.steady()
+        named = [entry for key, entry in self._entries.items() if key[:2] == ask[:2]]
+        revoked = [entry for entry in named if entry.token is not None and entry.token.access_token.sha256() == digest]
+        for entry in revoked:
+            entry.revoke(now)
+        self._schedule()
+        return bool(revoked)
 
     def second(self) -> int:
         """Return the present second of the clock that tokens' `expires_at` is on."""
@@ -184,7 +217,7 @@ class TokenStore:
         entry.token = token_of(granted, now=now, unix=self._clocks.unix(), spread=self._clocks.spread())
         entry.failures = 0
         entry.refusal = None
-        entry.held_until = now + 1.0  # whatever an odd lifetime says, never more than one exchange a second
+        entry.held_until = now + _SECOND  # whatever an odd lifetime says, never more than one exchange a second
         entry.patient_until = 0.0
 
     def _retry_delay(self, entry: _Entry, refused: Refused, now: float) -> float | None:

@@ -10,17 +10,27 @@ class Selector(NamedTuple):
     value: str
 
 
-class TokenRequest(NamedTuple):
-    """A token for `resource`, exactly as spelled; of the pod's own identity where there is no selector.
+class NamedSelector(NamedTuple):
+    """A selector and the parameter that gave it, in lower case."""
 
-    `capabilities` is what the client says it can do (xms_cc, such as CP1); `renew` that it will not have a token from
-    before.
-    """
+    parameter: str
+    selector: Selector
+
+
+class TokenRequest(NamedTuple):
+    """A request for a token for `resource`, exactly as spelled; of the default identity if there is no selector."""
 
     resource: str
     selector: Selector | None
+    """The first one, if there are several."""
     capabilities: str = ""
+    """What the client says it can do (xms_cc, such as CP1)."""
     renew: bool = False
+    """Whether the client wants a token newer than the one that it may have from before."""
+    revoked: str = ""
+    """SHA-256 of a token that a resource rejected, in lower-case hexadecimal digits; empty if the client names none."""
+    selectors: tuple[NamedSelector, ...] = ()
+    """All selectors, if there are several."""
 
 
 class Refuse(NamedTuple):

@@ -10,38 +10,31 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from wisp.http.head import Request
+from wisp.imds import versions
 from wisp.imds.decision import Refuse, invalid
+from wisp.imds.versions import Versions
 from wisp.secret import Secret
-
-_PUBLISHED = (
-    "2018-02-01 2018-04-02 2018-10-01 2019-02-01 2019-03-11 2019-04-30 2019-06-01 2019-06-04 2019-08-01 "
-    "2019-08-15 2019-11-01 2020-06-01 2020-07-15 2020-09-01 2020-10-01 2020-12-01 2021-01-01 2021-02-01 "
-    "2021-03-01 2021-05-01 2021-10-01 2021-11-01 2021-11-15 2021-12-13 2023-07-01 2023-11-15 2024-03-15 "
-    "2024-07-17 2025-04-07 "
-)
-API_VERSIONS = frozenset(_PUBLISHED.split())
-"""Every published version of the metadata service that has the token endpoint; they ask for a token in the same way."""
-
-_APP_SERVICE_VERSION = "2019-08-01"
-_OLD_APP_SERVICE_VERSION = "2017-09-01"
 
 
 class Dialect(NamedTuple):
     """A way of asking: the api-versions served (None: none is asked for), and what parameter names an identity how."""
 
-    versions: frozenset[str] | None
+    versions: Versions | None
     selectors: Mapping[str, str]
 
 
 _NAMES = {"client_id": "client_id", "object_id": "object_id", "msi_res_id": "resource_id", "mi_res_id": "resource_id"}
 """The resource id has two spellings: most SDKs send msi_res_id, Java and Go's adal mi_res_id."""
 
-METADATA_SERVICE = Dialect(API_VERSIONS, _NAMES)
-APP_SERVICE = Dialect(frozenset({_APP_SERVICE_VERSION}), {**_NAMES, "principal_id": "object_id"})
-OLD_APP_SERVICE = Dialect(frozenset({_OLD_APP_SERVICE_VERSION}), {**_NAMES, "clientid": "client_id"})
+METADATA_SERVICE = Dialect(versions.METADATA_SERVICE, _NAMES)
+APP_SERVICE = Dialect(versions.APP_SERVICE, {**_NAMES, "principal_id": "object_id"})
+OLD_APP_SERVICE = Dialect(versions.OLD_APP_SERVICE, {**_NAMES, "clientid": "client_id"})
 CLOUD_SHELL = Dialect(None, _NAMES)
 
-_FOREIGN_WITHOUT_HEADER = (_APP_SERVICE_VERSION, _OLD_APP_SERVICE_VERSION)
+_FOREIGN_WITHOUT_HEADER = (*versions.APP_SERVICE.published, *versions.OLD_APP_SERVICE.published)
+IDENTITY_HEADERS = (b"x-identity-header", b"secret")
+"""The header that App Service's clients show, in its version of 2019 and in that of 2017."""
+
 NO_METADATA_HEADER = Refuse(400, "bad_request_102", "Required metadata header not specified")
 FORWARDED = invalid("Requests with an X-Forwarded-For header are not accepted: the metadata service is not proxied")
 UNAUTHORIZED = Refuse(
@@ -52,8 +45,10 @@ UNAUTHORIZED = Refuse(
 def dialect_of(request: Request, version: str | None, identity_header: Secret | None) -> Dialect | Refuse:
     """Return the dialect of a request to the token endpoint, or why it is not served.
 
-    `version` is its api-version; `identity_header` the value that App Service's clients must show, None where the pod
-    has none. Each dialect has a header that neither a browser nor a forgotten reverse proxy sets.
+    `version` is its api-version; `identity_header` the value that App Service's clients must show. If the sidecar has
+    none, it has nothing to compare with and takes any value, an empty one included: Microsoft's migration page has
+    users set IDENTITY_HEADER=true on the application alone. The presence of the header still shows that no web page
+    sent the request: a browser sends neither `Metadata` nor the identity header to another origin unasked.
     """
     if request.header(b"x-forwarded-for") is not None:
         return FORWARDED
@@ -61,13 +56,17 @@ def dialect_of(request: Request, version: str | None, identity_header: Secret | 
     if request.method == b"POST":
         return CLOUD_SHELL if with_metadata else NO_METADATA_HEADER
     shown = _shown(request)
-    if identity_header is not None and (shown or (not with_metadata and version in _FOREIGN_WITHOUT_HEADER)):
-        if not shows(request, identity_header):
+    if identity_header is None:
+        as_app_service = shown is not None
+    else:
+        as_app_service = bool(shown) or (not with_metadata and version in _FOREIGN_WITHOUT_HEADER)
+        if as_app_service and not shows(request, identity_header):
             return UNAUTHORIZED
-        if version == _OLD_APP_SERVICE_VERSION:
-            return OLD_APP_SERVICE
-        return METADATA_SERVICE if with_metadata else APP_SERVICE
-    return METADATA_SERVICE if with_metadata else NO_METADATA_HEADER
+    if not as_app_service:
+        return METADATA_SERVICE if with_metadata else NO_METADATA_HEADER
+    if version in versions.OLD_APP_SERVICE.published:
+        return OLD_APP_SERVICE
+    return METADATA_SERVICE if with_metadata and not versions.APP_SERVICE.include(version) else APP_SERVICE
 
 
 def shows(request: Request, identity_header: Secret | None) -> bool:
@@ -76,7 +75,9 @@ def shows(request: Request, identity_header: Secret | None) -> bool:
 
 
 def _shown(request: Request) -> bytes | None:
-    return request.header(b"x-identity-header") or request.header(b"secret")
+    """Return the identity header of the request, preferring a name that has a value; None if it has neither."""
+    values = [value for name in IDENTITY_HEADERS if (value := request.header(name)) is not None]
+    return max(values, key=bool, default=None)
 
 
 def has_metadata_header(request: Request) -> bool:

@@ -1,10 +1,26 @@
-"""Decides which client id a selector means, by what settings and earlier tokens say. Knows no socket, no clock."""
+"""Decides which client id selectors mean, by what settings and earlier tokens say. Knows no socket, no clock."""
+
+from typing import NamedTuple
 
 from wisp.azure import is_guid
-from wisp.imds.decision import Selector
+from wisp.imds.decision import NamedSelector, Refuse, Selector, invalid
 from wisp.secret import Secret
 
 _MOST = 128
+_LONGEST_SHOWN = 256
+_LONGEST_SEGMENT = 128
+"""Characters of the longest name in a resource id; a token is longer."""
+NOT_FOUND = invalid("Identity not found")
+
+
+class Meaning(NamedTuple):
+    """The identity that selectors mean, None if there is no such identity.
+
+    If it is not `certain`, a selector is unknown and may be another name of `client_id`, which its token will tell.
+    """
+
+    client_id: str | None
+    certain: bool = True
 
 
 class Identities:
@@ -39,26 +55,67 @@ class Identities:
             self._client_ids.update(new)
         return bool(new)
 
-    def may_be_default(self, selector: Selector) -> bool:
-        """Say whether `selector`, which is not known, can be a name of the default identity's that is yet to be learnt.
+    def meaning_of(self, selectors: tuple[Selector, ...]) -> Meaning:
+        """Return the one identity that all of `selectors` mean; the default one if there are none."""
+        if not selectors:
+            return Meaning(self.default)
+        client_ids = {selector: self.client_id_of(selector) for selector in selectors}
+        known = {client_id for client_id in client_ids.values() if client_id is not None}
+        unknown = {_compared(selector) for selector, client_id in client_ids.items() if client_id is None}
+        if len(known) > 1:
+            return Meaning(None)
+        client_id = known.pop() if known else self.default
+        if not unknown:
+            return Meaning(client_id)
+        ambiguous = len({selector.kind for selector in unknown}) < len(unknown)
+        if client_id is None or ambiguous or not all(self._may_mean(selector, client_id) for selector in unknown):
+            return Meaning(None)
+        return Meaning(client_id, certain=False)
 
-        Where its name of that kind is known, by settings or by a token, another one is another identity's.
+    def _may_mean(self, selector: Selector, client_id: str) -> bool:
+        """Say whether `selector`, which is not known, can be a name of `client_id` that is yet to be learnt.
+
+        If its name of that kind is known, by settings or by a token, another one is another identity's.
         """
-        learnt = any(
-            name.kind == selector.kind and client_id == self.default for name, client_id in self._client_ids.items()
+        return selector.kind != "client_id" and not any(
+            name.kind == selector.kind and known == client_id for name, known in self._client_ids.items()
         )
-        return self.default is not None and selector.kind != "client_id" and not learnt
 
-    def client_id_of(self, selector: Selector | None) -> str | None:
+    def client_id_of(self, selector: Selector) -> str | None:
         """Return the client id that is meant, or None where the pod has no such identity."""
-        if selector is None:
-            return self.default
+        selector = _compared(selector)
         if selector.kind == "client_id":
-            return selector.value.lower() if is_guid(selector.value) else None
-        value = _plain(selector.value) if selector.kind == "resource_id" else selector.value.lower()
-        return self._client_ids.get(Selector(selector.kind, value))
+            return selector.value if is_guid(selector.value) else None
+        return self._client_ids.get(selector)
+
+
+def refusal_of(selectors: tuple[NamedSelector, ...]) -> Refuse:
+    """Return the refusal of a request whose `selectors` mean no identity, or not the same one."""
+    distinct = {_compared(named.selector): named for named in selectors}
+    if len(distinct) < 2:
+        return NOT_FOUND
+    first, *others, last = (f"{named.parameter}={_shown(named.selector)}" for named in distinct.values())
+    return invalid(
+        f"{', '.join((first, *others))} and {last} are not known to name the same identity: name the identity once"
+    )
+
+
+def _compared(selector: Selector) -> Selector:
+    """Return `selector` in the spelling that names are compared in: Azure minds neither case nor a last slash."""
+    value = _plain(selector.value) if selector.kind == "resource_id" else selector.value.lower()
+    return Selector(selector.kind, value)
+
+
+def _shown(selector: Selector) -> str:
+    """Return what an error, which is also logged, shows of a selector: only what is shaped like a name of its kind."""
+    value = selector.value
+    if selector.kind == "resource_id":
+        is_name = value.startswith("/subscriptions/") and max(map(len, value.split("/"))) <= _LONGEST_SEGMENT
+    else:
+        is_name = is_guid(value)
+    return value[:_LONGEST_SHOWN] if is_name and value.isprintable() else "(not an id)"
 
 
 def _plain(resource_id: str) -> str:
-    """Return a resource id in the spelling that ids are compared in: Azure minds neither case nor a last slash."""
+    """Return a resource id in the spelling that ids are compared in."""
     return resource_id.strip().rstrip("/").lower()

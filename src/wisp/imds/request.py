@@ -5,7 +5,7 @@ send.
 """
 
 from wisp.http.head import Request
-from wisp.imds.decision import Decision, PassOn, Refuse, Selector, TokenRequest, invalid
+from wisp.imds.decision import Decision, NamedSelector, PassOn, Refuse, Selector, TokenRequest, invalid
 from wisp.imds.dialects import UNAUTHORIZED, Dialect, dialect_of, shows
 from wisp.imds.target import parse_form, parse_target
 from wisp.secret import Secret
@@ -17,6 +17,8 @@ LONGEST_RESOURCE = 1024
 
 _LONGEST_CAPABILITIES = 64
 _CAPABILITY_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-,")
+_HEXADECIMAL = frozenset("0123456789abcdef")
+_SHA256_DIGITS = 64
 _FORM = b"application/x-www-form-urlencoded"
 
 Parameters = tuple[tuple[str, str], ...]
@@ -68,30 +70,46 @@ def _named(parameters: Parameters) -> Parameters:
 
 
 def _token_request(dialect: Dialect, parameters: Parameters) -> TokenRequest | Refuse:
-    names = [name for name, _ in parameters]
     values = dict(parameters)
-    selectors = [Selector(kind, values[name]) for name, kind in dialect.selectors.items() if values.get(name)]
     complaint = _about_version(dialect, values.get("api-version")) or _about_resource(values.get("resource"))
-    repeated = [name for name in ("resource", *dialect.selectors) if names.count(name) > 1]
     if complaint is not None:
         return invalid(complaint)
-    if repeated:
-        return invalid(f"The parameter {repeated[0]} is given more than once")
-    if len(selectors) > 1:
-        return invalid("More than one of client_id, object_id and msi_res_id is given: name the identity once")
+    if [name for name, _ in parameters].count("resource") > 1:
+        return invalid("The parameter resource is given more than once")
     capabilities = values.get("xms_cc", "")
     if len(capabilities) > _LONGEST_CAPABILITIES or not _CAPABILITY_CHARACTERS.issuperset(capabilities):
         return invalid("The xms_cc parameter must be names of capabilities, separated by commas")
-    renew = values.get("bypass_cache", "").lower() == "true" or bool(values.get("claims"))
-    return TokenRequest(values["resource"], selectors[0] if selectors else None, capabilities, renew)
+    selectors = tuple(
+        NamedSelector(name, Selector(dialect.selectors[name], value))
+        for name, value in parameters
+        if value and name in dialect.selectors
+    )
+    return TokenRequest(
+        values["resource"],
+        selectors[0].selector if selectors else None,
+        capabilities,
+        renew=values.get("bypass_cache", "").lower() == "true" or bool(values.get("claims")),
+        revoked=_revoked(values.get("token_sha256_to_refresh", "")),
+        selectors=selectors if len(selectors) > 1 else (),
+    )
+
+
+def _revoked(text: str) -> str:
+    """Return the SHA-256 of a rejected token in lower-case digits; nothing if `text` is not one.
+
+    MSAL sends lower-case digits after a claims challenge. A value that cannot be the hash of any token is ignored like
+    one that is the hash of an unknown token: the client gets the token that it would get without the parameter.
+    """
+    digest = text.lower()
+    return digest if len(text) == _SHA256_DIGITS and _HEXADECIMAL.issuperset(digest) else ""
 
 
 def _about_version(dialect: Dialect, version: str | None) -> str | None:
     """Say what is wrong with the api-version, if anything."""
-    if dialect.versions is None or version in dialect.versions:
+    if dialect.versions is None or dialect.versions.include(version):
         return None
     said = "is not specified" if version is None else "is not supported"
-    return f"The api-version {said}. Versions served: {', '.join(sorted(dialect.versions))}"
+    return f"The api-version {said}. Versions served: {dialect.versions.described()}"
 
 
 def _about_resource(resource: str | None) -> str | None:

@@ -11,7 +11,8 @@ from wisp.http.peer import Source
 from wisp.http.response import Response
 from wisp.imds.answer import Grant, app_service_error_body, error_body, token_frame
 from wisp.imds.decision import Decision, PassOn, Refuse, Selector, TokenRequest
-from wisp.imds.identities import Identities
+from wisp.imds.dialects import IDENTITY_HEADERS
+from wisp.imds.identities import Identities, Meaning, refusal_of
 from wisp.imds.passthrough import Forward, judge
 from wisp.imds.request import decide
 from wisp.proxy.log import Log
@@ -24,12 +25,11 @@ _MOST_RENDERED = 8
 _LONGEST_RENDERED = 16 * 1024
 """Bytes of an answer; a token has 2,000 as a rule."""
 _REQUEST_ID = b"x-ms-client-request-id"
-_DECIDING = (b"metadata", b"x-forwarded-for", b"x-identity-header", b"secret")
+_DECIDING = (b"metadata", b"x-forwarded-for", *IDENTITY_HEADERS)
 """The headers that `decide` looks at in a request without a body: two that differ in others mean the same."""
 _LONGEST_REQUEST_ID = 128
 _REQUEST_ID_BYTES = frozenset(range(0x21, 0x7F))
 _NOT_STORED = b"Cache-Control: no-store\r\n"  # RFC 6749 §5.1
-_NOT_FOUND = Refuse(400, "invalid_request", "Identity not found")
 _NOT_THE_PODS = frozenset({700016, 70021, 700211, 700212, 700213, 7002138})
 """AADSTS codes of an identity that is not in the tenant, or not federated with the pod's service account."""
 
@@ -56,17 +56,25 @@ class Page(NamedTuple):
 
 
 class Renewal(NamedTuple):
-    """The client wants a token newer than the one there is (bypass_cache, or a claims challenge)."""
+    """The client may not want the token that there is."""
 
     ask: Ask
+    newer: bool
+    """Whether it wants a newer one if Entra gives one (bypass_cache, or a claims challenge)."""
+    digest: str
+    """The SHA-256 of a token that a resource rejected and nobody is to get again; empty if the client names none."""
 
 
 class Inquiry(NamedTuple):
-    """The client selects by a name that may be the default identity's: its own token, which `ask` is for, will tell."""
+    """The client selects by names that may be those of an identity: its token, which `ask` is for, will tell."""
 
     ask: Ask
-    selector: Selector
-    renew: bool
+    selectors: tuple[Selector, ...]
+    newer: bool
+    digest: str
+    """As in a renewal."""
+    refusal: Refuse
+    """What the client hears if the names are others."""
 
 
 Route: TypeAlias = Ask | Renewal | Inquiry | Refuse | Page | PassOn
@@ -105,7 +113,9 @@ class TokenService:
             self._metrics.cache_hits += 1
             return self._granted(route, token, request)
         if isinstance(route, Renewal):
-            return self._ask(route.ask, request, reply, renew=True)
+            if route.digest:
+                self._revoke(route.ask, route.digest)
+            return self._ask(route.ask, request, reply, renew=route.newer)
         if isinstance(route, Inquiry):
             return self._inquire(route, request, reply)
         if isinstance(route, Refuse):
@@ -141,19 +151,24 @@ class TokenService:
 
     def _resolved(self, decision: Decision) -> Route:
         if isinstance(decision, TokenRequest):
-            selector, default = decision.selector, self._identities.default
-            client_id = self._identities.client_id_of(selector)
-            if client_id is None:
-                if selector is None or default is None or not self._identities.may_be_default(selector):
-                    return _NOT_FOUND
-                return Inquiry(Ask(default, decision.resource, decision.capabilities), selector, decision.renew)
-            ask = Ask(client_id, decision.resource, decision.capabilities)
-            return Renewal(ask) if decision.renew else ask
+            return self._token_route(decision)
         if isinstance(decision, PassOn) and (
             decision.path == "/metrics" or self._beside.pages(decision.path) is not None
         ):
             return Page(decision.path)
         return decision
+
+    def _token_route(self, wanted: TokenRequest) -> Route:
+        selectors = tuple(named.selector for named in wanted.selectors)
+        if not selectors and wanted.selector is not None:
+            selectors = (wanted.selector,)
+        meaning = self._identities.meaning_of(selectors)
+        if meaning.client_id is None:
+            return refusal_of(wanted.selectors)
+        ask = Ask(meaning.client_id, wanted.resource, wanted.capabilities)
+        if not meaning.certain:
+            return Inquiry(ask, selectors, wanted.renew, wanted.revoked, refusal_of(wanted.selectors))
+        return Renewal(ask, wanted.renew, wanted.revoked) if wanted.renew or wanted.revoked else ask
 
     def _pass_on(self, request: Request) -> Response | Source:
         """Judge every request anew: more of its headers count, and those of one are not to go with another."""
@@ -167,19 +182,25 @@ class TokenService:
         self._metrics.cache_hits += 1
         return self._outcome(ask, outcome, request)
 
+    def _revoke(self, ask: Ask, digest: str) -> None:
+        if self._store.revoke(ask, digest):
+            self._log.info("token revoked", client_id=ask.client_id, resource=ask.resource)
+
     def _inquire(self, inquiry: Inquiry, request: Request, reply: Reply) -> Response | None:
         def told(outcome: Token | Refused) -> Response:
             return self._told(inquiry, outcome, request)
 
-        outcome = self._store.ask(inquiry.ask, lambda outcome: reply(told(outcome)), renew=inquiry.renew)
+        if inquiry.digest:
+            self._revoke(inquiry.ask, inquiry.digest)
+        outcome = self._store.ask(inquiry.ask, lambda outcome: reply(told(outcome)), renew=inquiry.newer)
         return None if outcome is None else told(outcome)
 
     def _told(self, inquiry: Inquiry, outcome: Token | Refused, request: Request) -> Response:
-        """Give the client the default identity's token if that says that it is the one which was selected."""
+        """Give the client the token if that says that it is of the identity which was selected."""
         if isinstance(outcome, Token):
             self._learn(inquiry.ask, outcome)
-            if self._identities.client_id_of(inquiry.selector) != inquiry.ask.client_id:
-                return self._refuse(_NOT_FOUND, request)
+            if self._identities.meaning_of(inquiry.selectors) != Meaning(inquiry.ask.client_id):
+                return self._refuse(inquiry.refusal, request)
         return self._outcome(inquiry.ask, outcome, request)
 
     def _outcome(self, ask: Ask, outcome: Token | Refused, request: Request) -> Response:
@@ -269,7 +290,7 @@ def _remember(known: dict[K, V], key: K, value: V, *, most: int = _MOST_REMEMBER
 
 def _is_of_app_service(request: Request) -> bool:
     """Say whether `request` is in a dialect of App Service."""
-    return any(name in (b"x-identity-header", b"secret") for name, _ in request.headers)
+    return any(name in IDENTITY_HEADERS for name, _ in request.headers)
 
 
 def _error(refusal: Refuse | Refused, *, of_app_service: bool) -> bytes:
