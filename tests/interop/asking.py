@@ -1,7 +1,9 @@
 """Runs a client once and reads what it says of itself."""
 
 import json
+import signal
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +53,11 @@ def parse_answer(output: str) -> Answer:
     return Answer(ok=True, seconds=seconds, claims=claims, expires_on=said.get("expires_on", 0))
 
 
+def _signal(status: int) -> str:
+    """Name the signal that ended a client, such as SIGABRT for an error that its library could not handle."""
+    return signal.Signals(-status).name
+
+
 def selector(case: Case, asked: Authority) -> Mapping[str, str]:
     """Return the variables by which a client is told which identity to ask for."""
     match case:
@@ -71,7 +78,10 @@ def ask(client: Built, row: Row, place: Place, told: Mapping[str, str], *flags: 
     with tempfile.TemporaryDirectory() as home:
         Path(home).chmod(0o777)
         environment = {"HOME": home, "TMPDIR": home, **told}
+        start = time.monotonic()
         done = run(place.having(environment), *client.command, row.mode, row.sdk.resource, *flags, timeout=LIMIT)
+    if done.status < 0:
+        return Answer(ok=False, seconds=(time.monotonic() - start,), error=f"{_signal(done.status)}: {done.complaint}")
     output = done.output.reveal()
     assert output, f"exit status {done.status}: {done.complaint}"
     answer = parse_answer(output)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class Authority:
     services: str
     """The https URL of services that take its tokens: tests/interop/services.py."""
     tunnel: str
-    """The URL of an HTTP proxy through which the cloud is login.microsoftonline.com, and `services` management.azure.com."""
+    """The URL of an HTTP proxy; through it, the cloud is login.microsoftonline.com, `services` management.azure.com."""
     trust_store: Path
     """What is in `ca_file`, for Java."""
     token_file: Path
@@ -83,7 +84,12 @@ def running(place: Place, host: str, folder: Path) -> Iterator[Authority]:
         )
         targets = {ENTRA: listening["url"], RESOURCE_MANAGER: services}
         tunnel = start("tunnel", *tunnelling(host, targets))["url"]
-        yield _fill(state, folder, listening, {"stand_in": stand_in, "services": services, "tunnel": tunnel})
+        # Java asks access(2) first, which counts no capability: the folder has to be open to the clients' user.
+        public = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        public.chmod(0o755)
+        trust_store = _write_trust_store(Path(listening["ca_file"]), public)
+        urls = {"stand_in": stand_in, "services": services, "tunnel": tunnel}
+        yield _fill(state, folder, listening, urls, trust_store)
 
 
 def tunnelling(host: str, targets: Mapping[str, str]) -> tuple[str, ...]:
@@ -107,7 +113,9 @@ def _write_certificate(settings: Settings, folder: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
-def _fill(state: Path, folder: Path, listening: Mapping[str, str], urls: Mapping[str, str]) -> Authority:
+def _fill(
+    state: Path, folder: Path, listening: Mapping[str, str], urls: Mapping[str, str], trust_store: Path
+) -> Authority:
     """Make a cluster's issuer, three identities, and the token of a pod that two of them trust."""
     token_file = folder / "token"
     with Store(state) as store:
@@ -126,7 +134,7 @@ def _fill(state: Path, folder: Path, listening: Mapping[str, str], urls: Mapping
             url=listening["url"],
             ca_file=Path(listening["ca_file"]),
             **urls,
-            trust_store=_write_trust_store(Path(listening["ca_file"]), folder),
+            trust_store=trust_store,
             token_file=token_file,
             default=identity("default", _POD.subject),
             other=identity("other", _POD.subject),

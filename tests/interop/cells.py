@@ -167,6 +167,9 @@ _KEPT_BACK = {
         _UNASSIGNED,
         "has a text of its own for a 400: the identity has not been assigned",
     ),
+    ("programs", "registry"): (set(Route), ERRORS, "looks for `access_token` in whatever it is answered"),
+    ("programs", "opendal"): (set(Route), ERRORS, "says only that it has no credential"),
+    ("programs", "pyarrow"): (set(Route), ERRORS, "ends the process by an exception of C++ that nobody catches"),
 }
 
 

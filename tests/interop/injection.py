@@ -11,7 +11,6 @@ from wisp.admission.contract import Policy
 from wisp.admission.mutate import mutate
 
 APPLICATION = "app"
-SIDECAR_ONLY = f"{names.PREFIX}inject-proxy-only"
 IDENTITY = ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST")
 """The variables of Azure Workload Identity."""
 _MODES = {Route.INTERCEPTION: "redirect", Route.ENVIRONMENT: "env"}
@@ -38,7 +37,7 @@ def injected(route: Route, sharing: Sharing, port: int, identity: tuple[str, str
         names.INJECT_SIDECAR: "true",
         names.SIDECAR_MODE: _MODES[route],
         names.SIDECAR_PORT: str(port),
-        **({SIDECAR_ONLY: "true"} if sharing is Sharing.SIDECAR_ONLY else {}),
+        **({names.PROXY_ONLY: "true"} if sharing is Sharing.SIDECAR_ONLY else {}),
     }
     pod = {
         "metadata": {"name": f"pod-{secrets.token_hex(4)}", "labels": {names.USE: "true"}, "annotations": annotations},

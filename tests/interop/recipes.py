@@ -10,7 +10,7 @@ VAULT = "https://vault.azure.net"
 MANAGEMENT = "https://management.azure.com"
 STORAGE = "https://storage.azure.com"
 CONFIGURATION = "https://appconfig.azure.com"
-LOGS = "https://api.loganalytics.io"
+LOGS = "https://api.loganalytics.azure.com"
 INGESTION = "https://monitor.azure.com"
 """Resources that clients ask tokens for; some put a slash at the end."""
 
@@ -61,7 +61,7 @@ class Recipe:
     def version(self, mode: str) -> str:
         """Return the version of the mode's SDK that the manifest pins."""
         package = re.escape(self.sdks[mode].package)
-        separator = r"""(?:</artifactId>\s*<version>|[\s"=:]+(?:\{ version = "=)?)"""
+        separator = r"""(?:\[[\w,-]+\])?(?:</artifactId>\s*<version>|[\s"=:]+(?:\{ version = "=)?)"""
         found = re.search(rf"(?<![\w-]){package}{separator}v?(\d[\w.]*)", (self.folder / self.manifest).read_text())
         assert found is not None, f"{self.folder / self.manifest} does not pin {self.sdks[mode].package}"
         return found[1]

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.interop import authority
 from tests.interop.authority import Authority
 from tests.interop.cells import Route, Sidecar
-from tests.interop.injection import Injected, Sharing, injected
+from tests.interop.injection import IDENTITY, Injected, Sharing, injected
 from tests.redirect.pod import confine
 from tests.waiting import PATIENCE
 from wisp.lab.netns import NetworkNamespace, new_namespace
@@ -72,7 +73,8 @@ class Site:
         """
         with self.spot() as spot:
             told = self._injected(spot, Sharing.SIDECAR_ONLY)
-            place = spot.server.having(told.sidecar).having(self.authority.environment(kind))
+            usual = {name: value for name, value in told.sidecar.items() if name not in IDENTITY}
+            place = spot.server.having({**usual, **self.authority.environment(kind)})
             command = (sys.executable, "-m", "wisp.proxy", "--proxy-port", str(spot.port))
             trusting = (*command, "--authority-ca", str(self.authority.ca_file))
             with beside("the sidecar", place, self._log(), *trusting) as component:
@@ -100,7 +102,11 @@ class Site:
         told = injected(self.route, sharing, spot.port, (identity.client_id, identity.tenant_id))
         if "AZURE_FEDERATED_TOKEN_FILE" not in told.application:
             return told
-        reached = {"HTTPS_PROXY": self.authority.tunnel, "NO_PROXY": "127.0.0.1,169.254.169.254"}
+        reached = {
+            "HTTPS_PROXY": self.authority.tunnel,
+            "NO_PROXY": f"127.0.0.1,169.254.169.254,{_NODE}",
+            "JDK_JAVA_OPTIONS": f"{self.surroundings['JDK_JAVA_OPTIONS']} {_java_proxy(self.authority.tunnel)}",
+        }
         file = {"AZURE_FEDERATED_TOKEN_FILE": str(self.authority.token_file)}
         return Injected({**told.application, **file, **reached}, told.sidecar)
 
@@ -193,6 +199,15 @@ def _must(place: Place, *command: str, text: str = "") -> None:
         timeout=PATIENCE,
     )
     assert done.returncode == 0, f"{command}: {done.stdout}"
+
+
+def _java_proxy(url: str) -> str:
+    """Return the options by which Java is told of a proxy for https alone."""
+    parts = urlsplit(url)
+    direct = f"-Dhttp.nonProxyHosts=127.0.0.1|169.254.169.254|{_NODE}"
+    return (
+        f"-Dhttps.proxyHost={parts.hostname} -Dhttps.proxyPort={parts.port} {direct} -Djava.net.useSystemProxies=true"
+    )
 
 
 def _free_port() -> int:

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 MANAGEMENT = "https://management.azure.com"
 STORAGE = "https://storage.azure.com"
 CONFIGURATION = "https://appconfig.azure.com"
-LOGS = "https://api.loganalytics.io"
+LOGS = "https://api.loganalytics.azure.com"
 INGESTION = "https://monitor.azure.com"
 _CLASSIC_MANAGEMENT = "https://management.core.windows.net"
 _SHOWN = ("appid", "oid", "aud")
@@ -168,7 +168,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-        span = self.headers.get("x-ms-range") or self.headers.get("Range", "")
+        span = self.headers.get("x-ms-range", self.headers.get("Range", ""))
         response = respond(self.path, body, self.headers.get("Authorization", ""), span)
         content = response.body.encode()
         self.send_response(response.status)
@@ -179,7 +179,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"" if self.command == "HEAD" else content)
 
-    do_HEAD = do_POST = do_GET
+    def do_HEAD(self) -> None:
+        """Answer without a body."""
+        self.do_GET()
+
+    def do_POST(self) -> None:
+        """Answer as to GET: what is sent changes nothing here."""
+        self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- http.server's name
         """Say nothing."""

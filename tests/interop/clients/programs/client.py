@@ -1,7 +1,7 @@
-"""`client.py MODE RESOURCE [--twice]`: a program reads from a service at WISP_SERVICES, with a token that it gets itself.
+"""`client.py MODE RESOURCE [--twice]`: a program reads from a service at WISP_SERVICES, with a token that it gets.
 
-Prints one line of JSON: what it read, which is the description of the token that it showed there. MODE is one of MODES,
-RESOURCE what the service is asked with, which most programs know by themselves. WISP_CLIENT_ID selects an identity.
+Prints one line of JSON: what it read, which is the description of the token that it showed there. MODE is one of MODES;
+RESOURCE is what the token is for, which most programs know by themselves. WISP_CLIENT_ID selects an identity.
 Each library is imported when it is asked for: the failure of one import must not hide another's.
 """
 
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from urllib.parse import quote, urlsplit
 
-Read = Callable[[], str]
+Read = Callable[[], str | bytes]
 """Reads what the service gives."""
 
 _IMDS = "http://169.254.169.254/metadata/identity/oauth2/token"
@@ -30,7 +30,7 @@ def adlfs(_resource: str) -> Read:
     made = importlib.import_module("adlfs").AzureBlobFileSystem(
         account_name="account", account_host=f"{urlsplit(_URL).netloc}/account", anon=False
     )
-    return lambda: made.cat_file(_BLOB).decode()
+    return lambda: made.cat_file(_BLOB)
 
 
 def object_store(_resource: str) -> Read:
@@ -44,7 +44,7 @@ def object_store(_resource: str) -> Read:
         container, account_name="account", endpoint=f"{_URL}/account", config=chosen, retry_config={"max_retries": 0}
     )
     read = importlib.import_module("obstore").get
-    return lambda: bytes(read(store, name).bytes()).decode()
+    return lambda: bytes(read(store, name).bytes())
 
 
 def opendal(_resource: str) -> Read:
@@ -57,18 +57,19 @@ def opendal(_resource: str) -> Read:
     operator = importlib.import_module("opendal").Operator(
         "azblob", account_name="account", endpoint=f"{_URL}/account", container=container
     )
-    return lambda: bytes(operator.read(name)).decode()
+    return lambda: bytes(operator.read(name))
 
 
 def pyarrow(_resource: str) -> Read:
     """Read a blob by pyarrow, that is by the Azure SDK for C++."""
+    authority = urlsplit(_URL).netloc
     made = importlib.import_module("pyarrow.fs").AzureFileSystem(
-        "account", blob_storage_authority=urlsplit(_URL).netloc, dfs_storage_authority=urlsplit(_URL).netloc
+        "account", blob_storage_authority=authority, dfs_storage_authority=authority, client_id=_CLIENT_ID
     )
 
-    def read() -> str:
+    def read() -> bytes:
         with made.open_input_stream(_BLOB) as stream:
-            return stream.read().decode()
+            return bytes(stream.read())
 
     return read
 
@@ -98,7 +99,7 @@ def google(resource: str) -> Read:
     def read() -> str:
         response = session.get(f"{_URL}/federated")
         response.raise_for_status()
-        return response.text
+        return str(response.text)
 
     return read
 
@@ -137,7 +138,7 @@ def logs(resource: str) -> Read:
             library.LogsQueryClient(credential, endpoint=f"{_URL}/v1", audience=resource) as client,
         ):
             answer = await client.query_workspace("workspace", "token", timespan=None)
-            return answer.tables[0].rows[0][0]
+            return str(answer.tables[0].rows[0][0])
 
     return lambda: asyncio.run(ask())
 

@@ -42,7 +42,7 @@ public final class Client {
         } catch (Throwable error) {
             seconds.add((System.nanoTime() - start) / 1e9);
             line.put("ok", false);
-            line.put("error", explained(error))
+            line.put("error", explained(error));
         }
         line.put("seconds", seconds);
         return line;
