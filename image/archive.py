@@ -3,7 +3,7 @@
 import io
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ class Config(NamedTuple):
     user: str
     entrypoint: tuple[str, ...]
     environment: tuple[str, ...]
+    labels: Mapping[str, str]
 
 
 def set_name(archive: Path, name: str) -> None:
@@ -51,7 +52,7 @@ def config(archive: Path) -> Config:
     """Read how the image is run."""
     with tarfile.open(archive) as opened:
         document = _blob(opened, _manifest(opened)["config"]["digest"])["config"]
-    return Config(document["User"], tuple(document["Entrypoint"]), tuple(document["Env"]))
+    return Config(document["User"], tuple(document["Entrypoint"]), tuple(document["Env"]), document.get("Labels") or {})
 
 
 def files(archive: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:

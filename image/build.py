@@ -6,7 +6,9 @@ from pathlib import Path
 from image import archive, sbom, storage, wheels
 from image.base import debian_base
 from image.commands import IMAGE
+from wisp import __version__
 from wisp.lab.building import Builder, draft_folder, move_into_place
+from wisp.version import commit_of
 
 SOURCE = Path(__file__).parent.parent
 DEBIAN = "debian"
@@ -32,7 +34,7 @@ def build(name: str, output: Path, base: str = DEBIAN, source: Path = SOURCE, bu
         progress.line("2/4 wheels: those that requirements/image.txt locks, and our own, in build/wheels")
         wheels.fetch(source, source / "build/wheels", builder=builder)
         progress.line("3/4 image: buildah runs the Containerfile")
-        options = ["--build-arg", f"BASE={found}", "--timestamp", str(_committed(source))]
+        options = ["--build-arg", f"BASE={found}", "--timestamp", str(_committed(source)), *_labels(source)]
         made = draft / "image.tar"
         storage.build(builder, source / "Containerfile", made, options=options)
         archive.set_name(made, name)
@@ -43,6 +45,12 @@ def build(name: str, output: Path, base: str = DEBIAN, source: Path = SOURCE, bu
         move_into_place(made, output)
         progress.line(f"Built {name} in {progress.elapsed(IMAGE)}.")
     return output
+
+
+def _labels(source: Path) -> list[str]:
+    """Return the options for the labels that say what the image was built of (OCI image spec, annotations)."""
+    labels = {"version": __version__, "revision": commit_of(str(source.resolve() / "src/wisp"))}
+    return [f"--label=org.opencontainers.image.{name}={value}" for name, value in labels.items()]
 
 
 def _committed(source: Path) -> int:

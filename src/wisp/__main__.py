@@ -5,8 +5,11 @@ The split is what keeps the sidecar small: a command line library costs it more 
 
 import sys
 
-_SIDECARS_OWN = ("--proxy-port", "--log-level", "--probe")
-"""With one of these first the sidecar is meant: so pods of azure-workload-identity start their image's entry point."""
+_SIDECARS_OWN = ("--proxy-port", "--log-level", "--probe", "--version", "-o", "--output")
+"""With one of these first the sidecar is meant: so pods of azure-workload-identity start their image's entry point.
+
+The version is the same for all commands, and needs no command line library to be printed.
+"""
 
 
 def main() -> None:

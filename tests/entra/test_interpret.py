@@ -272,3 +272,23 @@ def test_a_long_text_is_cut() -> None:
     result = answer(400, {"error": "e" * 9999, "error_description": "d" * 9999})
     assert isinstance(result, Refused)
     assert (len(result.error), len(result.description)) == (128, 4096)
+
+
+@pytest.mark.parametrize("place", ["error", "error_description"])
+@pytest.mark.parametrize("before", [*range(60, 140, 7), *range(4000, 4100, 13), *range(16_000, 16_400, 37)])
+def test_a_token_where_a_text_is_cut(place: str, before: int) -> None:
+    """No part of it is left, whether the cut is before, in or after it."""
+    token = jwt(sub="s" * 200)
+    text = ("word " * before)[:before] + token + " word" * 4000
+    result = answer(400, {**refusal(50027, "invalid_client"), place: text})
+    assert isinstance(result, Refused)
+    kept = result.error + result.description
+    assert not any(part[:8] in kept for part in token.split("."))
+
+
+def test_words_are_kept_in_a_text() -> None:
+    """What merely looks like the beginning of a token is part of what went wrong."""
+    text = "AADSTS500011: The resource principal named api://keyJoiner.greyJoy.example was not found."
+    result = answer(400, {"error": "invalid_resource", "error_description": text})
+    assert isinstance(result, Refused)
+    assert result.description == text

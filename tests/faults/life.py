@@ -23,7 +23,7 @@ from wisp.http.connection import Connection, Memo
 from wisp.http.head import Reject, Request
 from wisp.http.response import Response
 from wisp.imds.identities import Identities
-from wisp.imds.passthrough import Forward
+from wisp.imds.passthrough import Forward, Returned
 from wisp.proxy.front import Front
 from wisp.proxy.log import Log
 from wisp.proxy.metrics import Metrics
@@ -141,7 +141,7 @@ class Life:
             reply(at_once)
 
 
-def _nowhere(_forward: Forward, _request: Request) -> Response:
+def _nowhere(_judged: Forward | Returned, _request: Request) -> Response:
     raise AssertionError("nothing is passed on here")
 
 

@@ -17,7 +17,7 @@ from wisp.http.peer import Application, Source
 from wisp.http.received import Malformed, Received
 from wisp.http.response import Response
 from wisp.imds.decision import Decision, Refuse
-from wisp.imds.passthrough import Forward, judge
+from wisp.imds.passthrough import Forward, Returned, judge
 from wisp.imds.request import decide
 from wisp.secret import Secret
 
@@ -34,7 +34,7 @@ def _decides_for_anybody(request: Request, header: Secret | None, *, header_requ
     return decide(_with_metadata(request), header, header_required=header_required)
 
 
-def _passes_by_prefix(request: Request, allowed: tuple[str, ...]) -> Forward | Refuse:
+def _passes_by_prefix(request: Request, allowed: tuple[str, ...]) -> Forward | Returned | Refuse:
     """Pass on whatever begins as it should, and so `/metadata/instance/../identity` too."""
     judged = judge(request._replace(target=b"/metadata/instance"), allowed)
     begins = re.fullmatch(rb"/metadata/instance/[!-~]+", request.target)

@@ -12,7 +12,7 @@ import h11
 from tests.imds.readings import is_identity, readings
 from wisp.http.head import Request
 from wisp.imds.decision import Decision, PassOn, Refuse, TokenRequest
-from wisp.imds.passthrough import SEGMENTS, Forward, judge
+from wisp.imds.passthrough import MARK, SEGMENTS, Forward, Returned, judge
 from wisp.imds.request import LONGEST_RESOURCE, TOKEN_PATH, decide
 from wisp.secret import Secret
 
@@ -28,7 +28,7 @@ class Decisions(NamedTuple):
     """What decides; a test gives others, to see them found out."""
 
     decide: Callable[..., Decision] = decide
-    judge: Callable[[Request, tuple[str, ...]], Forward | Refuse] = judge
+    judge: Callable[[Request, tuple[str, ...]], Forward | Returned | Refuse] = judge
 
 
 def check(data: bytes, decisions: Decisions | None = None) -> None:
@@ -37,7 +37,7 @@ def check(data: bytes, decisions: Decisions | None = None) -> None:
     secret = Secret(HEADER.decode())
     for header, required in ((None, False), (secret, False), (secret, True)):
         decision = made.decide(request, header, header_required=required)
-        shown = header is not None and shows_header(request)
+        shown = shows_header(request, header)
         if isinstance(decision, TokenRequest):
             assert shown or (is_authorised(request) and not required), "a token for one who does not show who asks"
             _check_token_request(request, decision)
@@ -63,11 +63,12 @@ def is_authorised(request: Request) -> bool:
     return first.get(b"metadata", b"").lower() == b"true" and b"x-forwarded-for" not in first
 
 
-def shows_header(request: Request) -> bool:
-    """Say whether App Service's rule is kept."""
+def shows_header(request: Request, header: Secret | None) -> bool:
+    """Say whether App Service's rule is kept: the right value, or any if the sidecar has none to compare it with."""
     names = dict(request.headers)
     values = [value for name, value in request.headers if name in (b"x-identity-header", b"secret")]
-    return HEADER in values and b"x-forwarded-for" not in names
+    shown = bool(values) if header is None else header.reveal().encode() in values
+    return shown and b"x-forwarded-for" not in names
 
 
 def _check_token_request(request: Request, decision: TokenRequest) -> None:
@@ -90,6 +91,9 @@ def _check_passing(request: Request, decision: PassOn, made: Decisions) -> None:
     if isinstance(judged, Refuse):
         _check_refuse(judged)
         return
+    if isinstance(judged, Returned):
+        assert judged.mark == request.header(MARK)
+        return
     check_forward(judged)
     assert is_authorised(request), "something passes that the metadata service would not be asked for"
     assert judged.body == request.body
@@ -101,7 +105,7 @@ def check_forward(forward: Forward) -> None:
     found = [reading for reading in readings(forward.target) if is_identity(reading)]
     assert not found, f"{forward.target!r} can be read as {found[0]}"
     node = h11.Connection(h11.SERVER)
-    node.receive_data(forward.encode(b"169.254.169.254"))
+    node.receive_data(forward.encode(b"169.254.169.254", b"a-mark"))
     head = node.next_event()
     assert isinstance(head, h11.Request)
     assert (head.method, head.target) == (forward.method, forward.target)

@@ -1,5 +1,7 @@
 """The image for real: built by buildah, run by crun without anything that a pod would not give it."""
 
+import json
+import platform
 import re
 import subprocess
 from collections.abc import Iterator
@@ -71,9 +73,22 @@ def _network() -> Iterator[str]:
 
 
 def test_version(image: Image) -> None:
-    """Both ways in say which version they are."""
-    for done in (run_program(image, Pod(), ["/proxy", "--version"]), run(image, Pod(), ["--version"])):
-        assert (done.returncode, done.stdout, done.stderr) == (0, f"{__version__}\n", "")
+    """Every way in says the same: the version, the commit that the image was built of, and what it runs on."""
+    form = ["--version", "-o", "json"]
+    ways = [
+        run_program(image, Pod(), ["/proxy", *form]),
+        *(run(image, Pod(), [*way, *form]) for way in ([], ["webhook"])),
+    ]
+    for done in ways:
+        assert (done.returncode, done.stdout, done.stderr) == (0, ways[0].stdout, "")
+    told = json.loads(ways[0].stdout)
+    assert told["version"] == __version__
+    assert told["python"].startswith("3.11.")
+    assert told["platform"] == f"linux/{platform.machine()}"
+    assert told["commit"] == "unknown" or re.fullmatch("[0-9a-f]{40}", told["commit"])
+    labels = image.config.labels
+    assert labels["org.opencontainers.image.version"] == __version__
+    assert labels["org.opencontainers.image.revision"] == told["commit"]
 
 
 @pytest.mark.parametrize("command", ["proxy", "redirect up", "webhook", "webhook review", "inject"])

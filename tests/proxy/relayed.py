@@ -16,10 +16,11 @@ from wisp.http.peer import Source
 from wisp.http.response import Response
 from wisp.imds.answer import error_body
 from wisp.imds.decision import Refuse
-from wisp.imds.passthrough import SEGMENTS, judge
+from wisp.imds.passthrough import SEGMENTS, Returned, judge
 from wisp.proxy.log import Log
 from wisp.proxy.metrics import Metrics
-from wisp.proxy.passing import Endpoint, Passing
+from wisp.proxy.passing import Passing
+from wisp.proxy.relay import Endpoint
 
 GET = b"GET /metadata/instance HTTP/1.1\r\nHost: x\r\nMetadata: true\r\n\r\n"
 OLD_GET = GET.replace(b"HTTP/1.1", b"HTTP/1.0")
@@ -127,6 +128,8 @@ class RelayWorld(World):
         decision = judge(request, SEGMENTS)
         if isinstance(decision, Refuse):
             return Response(decision.status, error_body(decision.error, decision.description))
+        if isinstance(decision, Returned):
+            return self.passing.explain(decision, request)
         return self.passing.begin(decision, request)
 
     def rejected(self, reject: Reject) -> Response:

@@ -95,14 +95,17 @@ def test_clients_that_do_not_read(own_pod: Pod, authority: Authority, node: Node
 
 
 def test_itself(own_pod: Pod, authority: Authority) -> None:
-    """A sidecar whose traffic is redirected to itself says so, at once, and does not go round."""
+    """A sidecar that takes itself for the metadata service says so, at once, and does not go round."""
     port = free_port()
     flags = ("--authority-ca", str(authority.ca_file), "--metadata-endpoint", f"127.0.0.1:{port}")
     with running(own_pod, *flags, port=port) as sidecar:
         answer = sidecar.get(INSTANCE, Metadata="true")
         assert outcome(sidecar, "refused") == 1
     assert (answer.status, answer.document["error"]) == (508, "loop_detected")
-    assert "uid 1501" in answer.document["error_description"]
+    assert (
+        f"--metadata-endpoint 127.0.0.1:{port} is the address of the sidecar itself"
+        in (answer.document["error_description"])
+    )
 
 
 def test_no_node(own_pod: Pod, authority: Authority) -> None:

@@ -15,7 +15,7 @@ from wisp.entra.tokens import Clocks, TokenStore
 from wisp.http.head import Reject, Request
 from wisp.http.response import Response
 from wisp.imds.identities import Identities
-from wisp.imds.passthrough import Forward
+from wisp.imds.passthrough import Forward, Returned
 from wisp.proxy.front import Front
 from wisp.proxy.log import Log
 from wisp.proxy.metrics import Metrics
@@ -52,6 +52,7 @@ class Bench:
     metrics: Metrics = field(default_factory=Metrics)
     replies: list[Response] = field(default_factory=list)
     passed: list[Forward] = field(default_factory=list)
+    returned: list[bytes] = field(default_factory=list)
     loads: int = 0
 
     def __post_init__(self) -> None:
@@ -63,8 +64,11 @@ class Bench:
         beside = Beside(self.front.page, ("instance",), self._pass_on)
         return TokenService(self.store, Identities(self.client_id), self.metrics, self.sink.log, beside)
 
-    def _pass_on(self, forward: Forward, _request: Request) -> Response:
-        self.passed.append(forward)
+    def _pass_on(self, judged: Forward | Returned, _request: Request) -> Response:
+        if isinstance(judged, Returned):
+            self.returned.append(judged.mark)
+            return Response(508, b"returned")
+        self.passed.append(judged)
         return Response(200, b"passed")
 
     def ask(self, request: Request) -> Response | None:
@@ -295,7 +299,8 @@ def test_what_is_passed_on(bench: Bench) -> None:
     assert bench.answer(token_request("/metadata/instance", metadata="")).status == 400
     assert bench.answer(token_request("/metadata/instance?a=b", x_wisp_passed="1")).status == 508
     assert [forward.target for forward in bench.passed] == [b"/metadata/instance?a=b"] * 2
-    assert bench.metrics.requests["refused"] == 3
+    assert bench.returned == [b"1"]
+    assert bench.metrics.requests["refused"] == 2
 
 
 PAGES = ["/readyz", "/healthz", "/metrics"]

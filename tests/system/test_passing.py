@@ -1,4 +1,4 @@
-"""Passing on through a real redirect: the sidecar's own user reaches the node, another only itself."""
+"""Passing on through a real redirect: the sidecar's own user reaches the node, another or a service mesh do not."""
 
 import json
 import os
@@ -90,4 +90,106 @@ def test_another_user_reaches_itself(inside: Pod, tmp_path: Path) -> None:
     with sidecar(inside, tmp_path, 0):
         status, document = ask(inside, "/metadata/instance")
     assert (status, document["error"]) == (508, "loop_detected")
-    assert f"uid {PROXY_UID}" in document["error_description"]
+    assert "does not exempt the sidecar's user, uid 0" in document["error_description"]
+    assert "--proxy-uid 0" in document["error_description"]
+
+
+def test_a_redirect_for_another_user(inside: Pod, tmp_path: Path) -> None:
+    """The uid in the message is the sidecar's own, whichever the redirect exempts."""
+    inside.must(*wisp_command("up", "--proxy-uid=4000"))
+    with sidecar(inside, tmp_path, PROXY_UID):
+        status, document = ask(inside, "/metadata/instance")
+        assert status == 508
+        assert f"--proxy-uid {PROXY_UID}" in document["error_description"]
+        inside.must(*wisp_command("up", f"--proxy-uid={PROXY_UID}"))
+        assert ask(inside, "/metadata/instance")[0] == 200
+
+
+MESH_UID, MESH_PORT = 1337, 15001
+# Envoy's part: takes what the mesh's rules send to it, asks the kernel where it was going, and connects there.
+_MESH = """
+import encodings.idna, os, socket, struct, sys, threading
+os.setgroups([]); os.setresgid(1337, 1337, 1337); os.setresuid(1337, 1337, 1337)
+listener = socket.create_server(("127.0.0.1", 15001))
+def copy(source, target):
+    while data := source.recv(65536):
+        target.sendall(data)
+    target.shutdown(socket.SHUT_WR)
+def forward(accepted):
+    port, address = struct.unpack_from("!2xH4s", accepted.getsockopt(socket.SOL_IP, 80, 16))  # SO_ORIGINAL_DST
+    onward = socket.create_connection((socket.inet_ntoa(address), port))
+    threading.Thread(target=copy, args=(accepted, onward), daemon=True).start()
+    copy(onward, accepted)
+    accepted.close()
+def serve():
+    while True:
+        threading.Thread(target=forward, args=listener.accept()[:1], daemon=True).start()
+threading.Thread(target=serve, daemon=True).start()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+_MESH_RULES = {  # what istio-init installs, as far as it concerns a connection that leaves the pod
+    "nft": """
+table ip istio {
+    chain output {
+        type nat hook output priority -90; policy accept;
+        meta skuid 1337 return
+        ip daddr 127.0.0.0/8 return
+        EXEMPT
+        meta l4proto tcp redirect to :15001
+    }
+}
+""",
+    "iptables-nft": """*nat
+:ISTIO_OUTPUT - [0:0]
+-A OUTPUT -p tcp -j ISTIO_OUTPUT
+-A ISTIO_OUTPUT -m owner --uid-owner 1337 -j RETURN
+-A ISTIO_OUTPUT -d 127.0.0.0/8 -j RETURN
+EXEMPT
+-A ISTIO_OUTPUT -p tcp -j REDIRECT --to-ports 15001
+COMMIT
+""",
+}
+_EXEMPT = {
+    "nft": f"ip daddr {METADATA} return",
+    "iptables-nft": f"-A ISTIO_OUTPUT -d {METADATA}/32 -j RETURN",
+}
+
+
+def _install_mesh(inside: Pod, tool: str, *, exempt: bool) -> None:
+    rules = _MESH_RULES[tool].replace("EXEMPT\n", f"{_EXEMPT[tool]}\n" if exempt else "\n")
+    if tool == "nft":
+        inside.run("nft", "delete", "table", "ip", "istio")
+        inside.must("nft", "-f", "-", text=rules)
+    else:
+        need("iptables-nft-restore")
+        inside.run("iptables-nft", "-t", "nat", "-F", "ISTIO_OUTPUT")
+        inside.must(
+            "iptables-nft-restore", "--noflush", text="\n".join(line for line in rules.splitlines() if line) + "\n"
+        )
+
+
+@pytest.mark.parametrize("tool", sorted(_MESH_RULES))
+def test_a_service_mesh_sends_it_back(inside: Pod, tmp_path: Path, tool: str) -> None:
+    """A sidecar whose connection is taken by a mesh's proxy names it, its user, and the mesh's settings."""
+    need(tool)
+    _install_mesh(inside, tool, exempt=False)
+    with process(*inside.inside, sys.executable, "-c", _MESH), sidecar(inside, tmp_path, PROXY_UID):
+        status, document = ask(inside, "/metadata/instance")
+        assert (status, document["error"]) == (508, "loop_detected")
+        said = document["error_description"]
+        assert f"a process of uid {MESH_UID} in this pod" in said
+        assert f"traffic.sidecar.istio.io/excludeOutboundIPRanges: {METADATA}/32" in said
+        assert f"config.linkerd.io/skip-subnets: {METADATA}/32" in said
+        assert "--proxy-uid" not in said
+        _install_mesh(inside, tool, exempt=True)
+        assert ask(inside, "/metadata/instance") == (200, {"node heard": "/metadata/instance"})
+
+
+def test_a_mesh_and_a_redirect_for_another_user(inside: Pod, tmp_path: Path) -> None:
+    """If the redirect is first to catch the sidecar's connection, that is what is named."""
+    _install_mesh(inside, "nft", exempt=False)
+    with process(*inside.inside, sys.executable, "-c", _MESH), sidecar(inside, tmp_path, 0):
+        status, document = ask(inside, "/metadata/instance")
+    assert status == 508
+    assert "does not exempt the sidecar's user, uid 0" in document["error_description"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from wisp import __version__
+from wisp.cli.versioned import version_options
 from wisp.errors import WispError
 
 COMMANDS = {  # name -> help; a command's module is wisp.cli.NAME and its click command is called `command`
@@ -41,7 +41,7 @@ class _CommandsByName(click.Group):
 
 
 @click.command(cls=_CommandsByName, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="%(version)s")
+@version_options
 def wisp() -> None:
     """Give a workload its managed identity, without a secret anywhere."""
 

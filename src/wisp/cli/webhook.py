@@ -6,6 +6,7 @@ import click
 
 from wisp.admission.contract import Policy
 from wisp.cli.policy import policy_options
+from wisp.cli.versioned import version_options
 from wisp.errors import SettingError
 from wisp.proxy.log import Log
 from wisp.settings import cluster_place
@@ -51,6 +52,7 @@ def command() -> None:
     context_settings={"auto_envvar_prefix": _PREFIX, "help_option_names": ["-h", "--help"]},
     epilog="`wisp webhook review --help` tells of reviews from standard input.",
 )
+@version_options
 @policy_options
 @click.option("--address", default="::", show_default=True, help="Where reviews are taken; :: is IPv4 as well.")
 @click.option("--port", type=_PORT, default=9443, show_default=True, help="And on which port, by TLS.")

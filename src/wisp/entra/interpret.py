@@ -11,12 +11,12 @@ import re
 from typing import Any
 
 from wisp.entra.messages import Granted, Refused, Result, unavailable
+from wisp.masking import masked
 from wisp.secret import Secret
 
 _AADSTS = re.compile(r"AADSTS(\d{4,9})\b", re.ASCII)
-_JWT = re.compile(r"(?:eyJ|eyA|ew[0ok])[\w-]+(?:\.[\w-]*)+")
-"""What the base64 of a JSON object begins with, and at least one more part: a JWS of three parts, a JWE of five."""
-
+_EXAMINED_LIMIT = 16 * 1024
+"""Characters of a text that are searched for tokens."""
 _TEXT_LIMIT = 4096
 _ERROR_LIMIT = 128
 _TOKEN_LIMIT = 64 * 1024
@@ -37,7 +37,7 @@ def interpret(status: int, retry_after: str | None, body: bytes, now: float) -> 
         return Refused(429, "too_many_requests", text, "throttled", _code(document), wait)
     if 400 <= status < 500 and (error := _text(document.get("error"))) and error not in _PASSING_ERRORS:
         text = _description(document) or f"Entra refused with HTTP {status} and no description"
-        return Refused(_kept(status, text), _masked(error)[:_ERROR_LIMIT], text, "refused", _code(document))
+        return Refused(_kept(status, text), _shown(error, _ERROR_LIMIT), text, "refused", _code(document))
     detail = _description(document)
     said = f"Entra answered HTTP {status}" + (f": {detail}" if detail else "")
     if status < 500 and not detail:
@@ -126,12 +126,12 @@ def _name(value: object) -> str | None:
 
 
 def _description(document: dict[str, Any]) -> str:
-    return _masked(_text(document.get("error_description")) or "")
+    return _shown(_text(document.get("error_description")) or "", _TEXT_LIMIT)
 
 
-def _masked(text: str) -> str:
-    """Return `text` with whatever looks like a token struck out, and no longer than we care to pass on."""
-    return _JWT.sub("***", text)[:_TEXT_LIMIT]
+def _shown(text: str, limit: int) -> str:
+    """Return `text` without tokens, and at most `limit` characters of it: of what is cut off nothing is examined."""
+    return masked(text[:_EXAMINED_LIMIT], cut=len(text) > _EXAMINED_LIMIT)[:limit]
 
 
 def _code(document: dict[str, Any]) -> int | None:

@@ -7,7 +7,7 @@ from typing import Protocol
 from wisp.http.connection import Connection, Continue, Event, Memo, Reject, Request
 from wisp.http.epoll import READ, WRITE, Loop
 from wisp.http.response import CONTINUE, HttpDate, Response, encode
-from wisp.http.sockets import Socket, break_off, hang_up
+from wisp.http.sockets import Address, Socket, break_off, hang_up
 
 _READ_SIZE = 16 * 1024
 _UNSENT_LIMIT = 64 * 1024
@@ -127,6 +127,10 @@ class Peer:
     def host(self) -> Host:
         """What it shares with the other connections."""
         return self._host
+
+    def addresses(self) -> tuple[Address, Address]:
+        """Return the addresses of this end and of the client. Raise OSError if the connection is gone."""
+        return self._socket.getsockname(), self._socket.getpeername()
 
     @property
     def deadline(self) -> float:

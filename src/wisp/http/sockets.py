@@ -10,6 +10,8 @@ import errno
 import sys
 
 Socket = _socket.socket
+Address = tuple[str, int]
+"""An IPv4 address and a port."""
 
 _NO_LINGERING = (1).to_bytes(4, sys.byteorder) + bytes(4)  # struct linger: on, for no seconds (socket(7))
 

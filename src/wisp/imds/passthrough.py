@@ -16,7 +16,7 @@ SEGMENTS = ("instance", "versions", "scheduledevents", "attested", "loadbalancer
 """What can be passed on: the segments that may follow /metadata."""
 
 MARK = b"x-wisp-passed"
-"""Header of every request that a sidecar passes on: who gets one back has been sent its own."""
+"""Header of every request that a sidecar passes on; its value is the mark of that sidecar."""
 
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # RFC 3986 §2.3
 _PATH_BYTES = frozenset(_UNRESERVED + b"/")
@@ -25,12 +25,6 @@ _VALUE_BYTES = frozenset(range(0x20, 0x7F)) | {0x09}
 
 _REQUEST_HEADERS = (b"accept", b"content-type", b"user-agent", b"x-ms-client-request-id")
 _RESPONSE_HEADERS = frozenset((b"allow", b"content-encoding", b"content-type", b"retry-after", b"server"))
-_LOOP = Refuse(
-    508,
-    "loop_detected",
-    "The request has come back to the sidecar that passed it on: the redirect must let the sidecar's own user by "
-    "(uid 1501, or see wisp redirect up --proxy-uid)",
-)
 
 
 class Forward(NamedTuple):
@@ -41,26 +35,37 @@ class Forward(NamedTuple):
     headers: bytes
     body: bytes = b""
 
-    def encode(self, host: bytes) -> bytes:
-        """Return its bytes; `host` is the metadata service's own name."""
+    def encode(self, host: bytes, mark: bytes) -> bytes:
+        """Return its bytes; `host` is the metadata service's own name, `mark` says which sidecar passes it on."""
         length = b"Content-Length: %d\r\n" % len(self.body) if self.method == b"POST" else b""
-        return b"%b %b HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n%b%b\r\n%b" % (
+        return b"%b %b HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n%b%b%b\r\n%b" % (
             self.method,
             self.target,
             host,
+            _line(MARK, mark),
             self.headers,
             length,
             self.body,
         )
 
 
-def judge(request: Request, allowed: tuple[str, ...]) -> Forward | Refuse:
+class Returned(NamedTuple):
+    """A request that a sidecar has passed on already, and that is not passed on again; `mark` is that sidecar's."""
+
+    mark: bytes
+
+
+def judge(request: Request, allowed: tuple[str, ...]) -> Forward | Returned | Refuse:
     """Say what of `request` goes on; `allowed` are those of SEGMENTS that may follow /metadata."""
     path, query = split_target(request.target) or (b"", b"")
     below = _plain_segment(path)
     if below not in allowed or b"#" in request.target:
         return Refuse(404, "not_found", _what_is_served(allowed))
-    refuse = _about_method(request, below) or _about_headers(request)
+    refuse = _about_method(request, below)
+    mark = request.header(MARK)
+    if refuse is None and mark is not None:
+        return Returned(mark)
+    refuse = refuse or _about_headers(request)
     if refuse is not None:
         return refuse
     if request.method == b"GET" and request.body:
@@ -95,8 +100,6 @@ def _about_method(request: Request, below: str) -> Refuse | None:
 
 def _about_headers(request: Request) -> Refuse | None:
     """Say what is wrong with the headers, if anything: they are what shows that the workload itself is asking."""
-    if request.header(MARK) is not None:
-        return _LOOP
     if request.header(b"x-forwarded-for") is not None:
         return FORWARDED
     return None if has_metadata_header(request) else NO_METADATA_HEADER
@@ -109,10 +112,10 @@ def _what_is_served(allowed: tuple[str, ...]) -> str:
 
 
 def _request_headers(request: Request) -> bytes:
-    """Return those of the request's headers that are passed on, and ours."""
+    """Return those of the request's headers that are passed on, and `Metadata`."""
     found = [(name, request.header(name)) for name in _REQUEST_HEADERS]
     kept = b"".join(_line(name, value) for name, value in found if value)
-    return b"metadata: true\r\n" + MARK + b": 1\r\n" + kept
+    return b"metadata: true\r\n" + kept
 
 
 def response_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import select
 import signal
 import subprocess
@@ -12,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wisp.errors import ToolError, WispError
+from wisp.masking import masked
 from wisp.secret import Secret
 
-_TOKEN = re.compile(r"eyJ[\w-]{8,}(\.[\w-]*)*", re.ASCII)
 _TAIL, _WIDTH = 12, 500  # lines and columns of a log that are shown
 _GRACE = 3.0  # seconds to end after SIGTERM
 
@@ -78,8 +77,8 @@ def run(place: Place, *command: str, timeout: float = 30) -> Outcome:
 
 
 def tail(text: str) -> tuple[str, ...]:
-    """Give the last lines of `text`, each cut to a readable length, with whatever looks like a token masked."""
-    return tuple(_TOKEN.sub("***", line)[:_WIDTH] for line in text.splitlines()[-_TAIL:])
+    """Return the last lines of `text`, each cut to a readable length, with tokens masked, broken off ones too."""
+    return tuple(masked(line, cut=True)[:_WIDTH] for line in text.splitlines()[-_TAIL:])
 
 
 class Component:

@@ -122,7 +122,7 @@ def main(arguments: list[str]) -> int:
     try:
         flags = parse_flags(arguments)
         if flags.help or flags.version:
-            _say(1, USAGE if flags.help else f"{__version__}\n")
+            _say(1, USAGE if flags.help else _version(flags.output))
         elif flags.probe:
             _probe(flags.port)
         else:
@@ -131,6 +131,12 @@ def main(arguments: list[str]) -> int:
         _say(2, f"wisp proxy: {' '.join(str(error).splitlines())}\n")
         return error.exit_status
     return 0
+
+
+def _version(form: str | None) -> str:
+    from wisp.version import shown
+
+    return shown(form or "text")
 
 
 def _say(descriptor: int, text: str) -> None:

@@ -12,6 +12,7 @@ USAGE = """\
 Usage: wisp proxy [--proxy-port PORT] [--log-level LEVEL] [--authority-ca FILE]
                   [--passthrough LIST] [--metadata-endpoint IP[:PORT]] [--refusal-hold SECONDS]
        wisp proxy --probe [--proxy-port PORT]
+       wisp proxy --version [-o text|json]
 
 Answer http://169.254.169.254/metadata/identity/oauth2/token on 127.0.0.1:PORT with the managed identity's tokens.
 
@@ -25,7 +26,8 @@ Answer http://169.254.169.254/metadata/identity/oauth2/token on 127.0.0.1:PORT w
   --refusal-hold SECONDS
                        how long a refusal of Entra's is remembered before Entra is asked again, 0 to 300 (5)
   --probe              ask a running sidecar whether it is ready, waiting up to 10 s for it; exit with 0 or 1
-  --version            print the version
+  --version            print version, commit, Python and platform
+  -o, --output FORM    how --version prints them, text or json (text)
   --help               print this
 
 Environment: AZURE_TENANT_ID, AZURE_FEDERATED_TOKEN_FILE; AZURE_CLIENT_ID (the default identity), AZURE_AUTHORITY_HOST;
@@ -47,6 +49,8 @@ class Flags(NamedTuple):
     """Seconds."""
     probe: bool = False
     version: bool = False
+    output: str | None = None
+    """How the version is printed, one of `wisp.version.FORMS`; None if that is not said."""
     help: bool = False
 
 
@@ -74,6 +78,8 @@ def parse_flags(arguments: list[str]) -> Flags:
             flags = _VALUES[name](flags, value if equals else next(rest, ""))
         else:
             raise SettingError(f"unknown flag {argument!r}", remedy="see wisp proxy --help")
+    if flags.output is not None and not flags.version:
+        raise SettingError("--output is given without --version", remedy="give both, or neither")
     return flags
 
 
@@ -119,6 +125,14 @@ def _with_metadata_endpoint(flags: Flags, value: str) -> Flags:
     return flags._replace(metadata_endpoint=(host, port))
 
 
+def _with_output(flags: Flags, value: str) -> Flags:
+    from wisp.version import FORMS  # noqa: PLC0415 -- loaded only for this
+
+    if value not in FORMS:
+        raise SettingError(f"--output {value!r} is unknown", remedy=f"use one of {', '.join(FORMS)}")
+    return flags._replace(output=value)
+
+
 def _with_refusal_hold(flags: Flags, value: str) -> Flags:
     if not (value.isascii() and value.isdigit()) or int(value[:4]) > 300:
         raise SettingError(f"--refusal-hold {value!r} is not a time", remedy="give whole seconds, 0 to 300")
@@ -132,6 +146,8 @@ _VALUES: dict[str, Callable[[Flags, str], Flags]] = {
     "--passthrough": _with_passthrough,
     "--metadata-endpoint": _with_metadata_endpoint,
     "--refusal-hold": _with_refusal_hold,
+    "--output": _with_output,
+    "-o": _with_output,
 }
 
 

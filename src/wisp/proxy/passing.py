@@ -4,7 +4,7 @@ Loaded with the first request that passes: most pods never send one.
 """
 
 import errno
-from typing import NamedTuple
+import os
 
 from wisp.http.epoll import Loop
 from wisp.http.head import Request
@@ -12,10 +12,11 @@ from wisp.http.peer import Source
 from wisp.http.response import Response
 from wisp.http.sockets import connect
 from wisp.imds.answer import error_body
-from wisp.imds.passthrough import Forward
+from wisp.imds.passthrough import Forward, Returned
 from wisp.proxy.log import Log
 from wisp.proxy.metrics import Metrics
-from wisp.proxy.relay import Failure, Relay
+from wisp.proxy.relay import Endpoint, Failure, Relay
+from wisp.proxy.returning import Return
 from wisp.proxy.service import echoing
 
 MOST = 32
@@ -27,21 +28,6 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _GARBLED = ("malformed", "redirect", "truncated")  # it is there and answers, but not as it should
 
 
-class Endpoint(NamedTuple):
-    """Where the node's metadata service is: an IPv4 address and a port."""
-
-    host: str
-    port: int
-
-    @property
-    def name(self) -> bytes:
-        """Its Host header (RFC 9110 §7.2)."""
-        return (self.host if self.port == 80 else str(self)).encode()
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
 class Passing:
     """Pass requests on to the metadata service at `endpoint`."""
 
@@ -51,6 +37,9 @@ class Passing:
         self._metrics = metrics
         self._log = log
         self._relays: set[Relay] = set()
+        self._returns: list[Return] = []
+        self._mark = os.urandom(8).hex().encode()
+        """Tells requests that this sidecar passed on from those of others."""
         self._absent_until = 0.0
         self._absence = Failure("unreachable", "")
         loop.add_timed(self)
@@ -63,13 +52,24 @@ class Passing:
             return echoing(self._response(started), request)
         return started
 
+    def explain(self, returned: Returned, request: Request) -> Source:
+        """Answer a request that a sidecar passed on already; the answer says how it came here and what to do."""
+        source = Return(request, own=returned.mark == self._mark)
+        self._returns.append(source)
+        return source
+
     def due(self) -> float | None:
-        """Return when the next request runs out of time."""
+        """Return when the next request runs out of time, or is to be answered."""
+        if self._returns:
+            return self._loop.now
         return min((relay.deadline for relay in self._relays), default=None)
 
     def tick(self) -> None:
-        """End those that have."""
+        """End those that have, and answer the others."""
         now = self._loop.now
+        returns, self._returns = self._returns, []
+        for source in returns:
+            self._refuse(source)
         for relay in [relay for relay in self._relays if relay.deadline <= now]:
             relay.expire()
 
@@ -86,7 +86,7 @@ class Passing:
                 return failure._replace(cause="exhausted")
             self._note_absence(failure)
             return failure
-        data = forward.encode(self._endpoint.name)
+        data = forward.encode(self._endpoint.name, self._mark)
         relay = Relay(
             connection, data, self._loop, lambda relay, failure: self._ended(relay, failure, forward, request)
         )
@@ -101,6 +101,13 @@ class Passing:
         if failure.cause == "unreachable":
             self._note_absence(failure)
         relay.fail(echoing(self._response(failure), request))
+
+    def _refuse(self, source: Return) -> None:
+        refuse = source.refusal(self._endpoint, {relay.local_address for relay in self._relays})
+        self._metrics.requests["refused"] += 1
+        self._log.info("request refused", status=refuse.status, reason=refuse.description)
+        response = Response(refuse.status, error_body(refuse.error, refuse.description))
+        source.reply(echoing(response, source.request))
 
     def _note_absence(self, failure: Failure) -> None:
         """Remember it: off Azure every client that looks for the metadata service is to hear at once."""

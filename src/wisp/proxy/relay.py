@@ -15,7 +15,7 @@ from wisp.http.outlet import Outlet, Streamed
 from wisp.http.peer import Peer
 from wisp.http.received import Malformed, Received, ReceivedHead
 from wisp.http.response import Response
-from wisp.http.sockets import Socket, connect_error
+from wisp.http.sockets import Address, Socket, connect_error
 from wisp.imds.passthrough import response_headers
 
 CONNECT_LIMIT = 2.0
@@ -25,6 +25,21 @@ READ_LIMIT = 10.0
 
 _READ_SIZE = 16 * 1024
 _NEVER = float("inf")
+
+
+class Endpoint(NamedTuple):
+    """Where the node's metadata service is: an IPv4 address and a port."""
+
+    host: str
+    port: int
+
+    @property
+    def name(self) -> bytes:
+        """Its Host header (RFC 9110 §7.2)."""
+        return (self.host if self.port == 80 else str(self)).encode()
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
 
 
 class Failure(NamedTuple):
@@ -58,6 +73,12 @@ class Relay:
         self.status = 0
         """Of the answer; 0 while the client has heard nothing of it."""
         loop.watch(connection.fileno(), self._on_ready, WRITE)
+
+    @property
+    def local_address(self) -> Address:
+        """The address from which the metadata service is asked."""
+        address: Address = self._connection.getsockname()
+        return address
 
     def attach(self, peer: Peer, request: Request) -> None:
         """Take note of who waits for the answer."""

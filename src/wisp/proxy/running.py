@@ -15,7 +15,7 @@ from wisp.http.head import Request
 from wisp.http.peer import Source
 from wisp.http.response import Response
 from wisp.imds.identities import Identities
-from wisp.imds.passthrough import SEGMENTS, Forward
+from wisp.imds.passthrough import SEGMENTS, Forward, Returned
 from wisp.proxy.flags import Flags
 from wisp.proxy.log import Log
 from wisp.proxy.metrics import Metrics
@@ -53,12 +53,15 @@ class Tokens:
         beside = Beside(pages, self.passed, self._pass_on)
         self.service = TokenService(store, _identities(settings, workload), self._metrics, self.log, beside)
 
-    def _pass_on(self, forward: Forward, request: Request) -> Response | Source:
+    def _pass_on(self, judged: Forward | Returned, request: Request) -> Response | Source:
         if self._passing is None:
-            from wisp.proxy.passing import Endpoint, Passing
+            from wisp.proxy.passing import Passing
+            from wisp.proxy.relay import Endpoint
 
             self._passing = Passing(Endpoint(*self._endpoint), self._loop, self._metrics, self.log)
-        return self._passing.begin(forward, request)
+        if isinstance(judged, Returned):
+            return self._passing.explain(judged, request)
+        return self._passing.begin(judged, request)
 
     def _exchanged(self, ask: Ask, result: Result, seconds: float) -> None:
         """Count and log one exchange."""

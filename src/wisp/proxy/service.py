@@ -13,7 +13,7 @@ from wisp.imds.answer import Grant, app_service_error_body, error_body, token_fr
 from wisp.imds.decision import Decision, PassOn, Refuse, Selector, TokenRequest
 from wisp.imds.dialects import IDENTITY_HEADERS
 from wisp.imds.identities import Identities, Meaning, refusal_of
-from wisp.imds.passthrough import Forward, judge
+from wisp.imds.passthrough import Forward, Returned, judge
 from wisp.imds.request import decide
 from wisp.proxy.log import Log
 from wisp.proxy.metrics import CONTENT_TYPE, Metrics
@@ -45,8 +45,8 @@ class Beside(NamedTuple):
     """Gives the page about the sidecar at a path, None where there is none; /metrics is the token service's own."""
     passed: tuple[str, ...]
     """What of the node's metadata service is passed on: some of `wisp.imds.passthrough.SEGMENTS`."""
-    pass_on: Callable[[Forward, Request], Response | Source]
-    """Sends a request on; returns where its answer will come from, or why there will be none."""
+    pass_on: Callable[[Forward | Returned, Request], Response | Source]
+    """Sends a request on, or explains why it came back; returns the answer, or where it will come from."""
 
 
 class Page(NamedTuple):
