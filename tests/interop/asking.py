@@ -33,6 +33,9 @@ class Answer:
     error: str = ""
     claims: Mapping[str, str] | None = None
     expires_on: int = 0
+    token_sha256: str = ""
+    rejected_sha256: str = ""
+    """That of the token before, where the client was told to ask again with a challenge."""
 
     @property
     def took(self) -> float:
@@ -50,7 +53,14 @@ def parse_answer(output: str) -> Answer:
         return Answer(ok=False, seconds=seconds, error=said["error"])
     assert len(said["token_sha256"]) == 64, said
     claims = {name: said[name] for name in ("appid", "oid", "aud")}
-    return Answer(ok=True, seconds=seconds, claims=claims, expires_on=said.get("expires_on", 0))
+    return Answer(
+        ok=True,
+        seconds=seconds,
+        claims=claims,
+        expires_on=said.get("expires_on", 0),
+        token_sha256=said["token_sha256"],
+        rejected_sha256=said.get("rejected_sha256", ""),
+    )
 
 
 def _signal(status: int) -> str:

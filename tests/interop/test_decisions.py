@@ -73,7 +73,10 @@ def test_every_reason_is_about_a_cell() -> None:
 def test_a_token_answer_is_read() -> None:
     """Seconds of every question, claims and expiry."""
     answer = parse_answer(json.dumps({"ok": True, "seconds": [0.5, 0.25], **_TOKEN}))
-    assert answer == Answer(ok=True, seconds=(0.5, 0.25), claims={"appid": "a", "oid": "o", "aud": "r"}, expires_on=7)
+    claims = {"appid": "a", "oid": "o", "aud": "r"}
+    assert answer == Answer(
+        ok=True, seconds=(0.5, 0.25), claims=claims, expires_on=7, token_sha256=str(_TOKEN["token_sha256"])
+    )
     assert answer.took == 0.75
 
 
