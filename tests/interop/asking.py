@@ -4,7 +4,7 @@ import json
 import signal
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ class Answer:
     token_sha256: str = ""
     rejected_sha256: str = ""
     """That of the token before, where the client was told to ask again with a challenge."""
+    subscriptions: Sequence[Mapping[str, str]] = ()
+    """What a client was told to list instead of describing its token."""
 
     @property
     def took(self) -> float:
@@ -51,6 +53,8 @@ def parse_answer(output: str) -> Answer:
     seconds = tuple(float(each) for each in said["seconds"] or ())
     if not said["ok"]:
         return Answer(ok=False, seconds=seconds, error=said["error"])
+    if "subscriptions" in said:
+        return Answer(ok=True, seconds=seconds, subscriptions=said["subscriptions"])
     assert len(said["token_sha256"]) == 64, said
     claims = {name: said[name] for name in ("appid", "oid", "aud")}
     return Answer(

@@ -30,6 +30,7 @@ _POD = Projection("default", "app", lifetime=24 * 3600)
 class Authority:
     """A running authority. The sidecars' service account can be `default` and `other`, and not `stranger`."""
 
+    state: Path
     url: str
     ca_file: Path
     stand_in: str
@@ -83,7 +84,7 @@ def running(place: Place, host: str, folder: Path) -> Iterator[Authority]:
             for each in (_STAND_IN, _SERVICES)
         )
         targets = {ENTRA: listening["url"], RESOURCE_MANAGER: services}
-        tunnel = start("tunnel", *tunnelling(host, targets))["url"]
+        tunnel = stack.enter_context(tunnelling(place, host, targets, folder))
         # Java asks access(2) first, which counts no capability: the folder has to be open to the clients' user.
         public = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         public.chmod(0o755)
@@ -92,10 +93,13 @@ def running(place: Place, host: str, folder: Path) -> Iterator[Authority]:
         yield _fill(state, folder, listening, urls, trust_store)
 
 
-def tunnelling(host: str, targets: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the command of an HTTP proxy on `host` through which the https URLs in `targets` have other names."""
+@contextlib.contextmanager
+def tunnelling(place: Place, host: str, targets: Mapping[str, str], folder: Path) -> Iterator[str]:
+    """Run an HTTP proxy on `host` through which the https URLs in `targets` have other names; give its URL."""
     given = (f"{name}={url.removeprefix('https://')}" for name, url in targets.items())
-    return (sys.executable, str(_TUNNEL), host, *given)
+    log = folder / f"tunnel-{'-'.join(targets)}.log"
+    with beside("the tunnel", place, log, sys.executable, str(_TUNNEL), host, *given) as component:
+        yield _first_line(component)["url"]
 
 
 def _first_line(component: Component) -> Mapping[str, str]:
@@ -131,6 +135,7 @@ def _fill(
         minted = service_account_token(issuer, issuer_url, _POD, now=store.clock())
         _write_private(token_file, minted.reveal().encode())
         return Authority(
+            state=state,
             url=listening["url"],
             ca_file=Path(listening["ca_file"]),
             **urls,

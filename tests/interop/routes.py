@@ -24,6 +24,7 @@ from wisp.lab.processes import Place, beside, run
 from wisp.lab.users import APPLICATION_UID, SIDECAR_UID
 
 _RECORDER = Path(__file__).with_name("recorder.py")
+_LOOPBACK = "127.0.0.1"
 _NODE = "10.77.255.1"
 _PORT = 8000
 _BARE = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -44,9 +45,14 @@ class Spot:
 
 @dataclass(frozen=True)
 class Site:
-    """An authority, and a way to make spots from which it is reached by the `route`; logs go to `folder`."""
+    """An authority at `host` of `place`, and a way to make spots from which it is reached by the `route`.
+
+    Logs go to `folder`.
+    """
 
     route: Route
+    place: Place
+    host: str
     authority: Authority
     folder: Path
     spot: Callable[[], AbstractContextManager[Spot]]
@@ -96,6 +102,10 @@ class Site:
                 component.first_line(30)
                 yield spot.client.having(self._injected(spot, sharing).application), log
 
+    def tunnel(self, targets: Mapping[str, str]) -> AbstractContextManager[str]:
+        """Run a proxy beside the authority through which the https URLs in `targets` have other names; give its URL."""
+        return authority.tunnelling(self.place, self.host, targets, self.folder)
+
     def _injected(self, spot: Spot, sharing: Sharing) -> Injected:
         """Return what the webhook gives both; the projected token is where the authority has it."""
         identity = self.authority.default
@@ -123,8 +133,8 @@ def by_environment(folder: Path) -> Iterator[Site]:
     def spot() -> Iterator[Spot]:
         yield Spot(here, _free_port(), here)
 
-    with authority.running(here, "127.0.0.1", folder) as asked:
-        yield Site(Route.ENVIRONMENT, asked, folder, spot)
+    with authority.running(here, _LOOPBACK, folder) as asked:
+        yield Site(Route.ENVIRONMENT, here, _LOOPBACK, asked, folder, spot)
 
 
 @contextmanager
@@ -139,7 +149,7 @@ def by_interception(folder: Path) -> Iterator[Site]:
                 yield Spot(_as_user(pod, SIDECAR_UID), _PORT, _as_user(pod, APPLICATION_UID))
 
         with authority.running(node, _NODE, folder) as asked:
-            yield Site(Route.INTERCEPTION, asked, folder, spot)
+            yield Site(Route.INTERCEPTION, node, _NODE, asked, folder, spot)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""`client.py FOLDER mi|prod RESOURCE [--twice]`: Azure's MCP server, a .NET program in FOLDER, lists subscriptions.
+"""`client.py FOLDER mi|prod RESOURCE [--twice | --subscriptions]`: Azure's MCP server, in .NET, lists subscriptions.
 
-Its command line knows one Resource Manager, management.azure.com, which it reaches through the HTTP proxy at
-WISP_TUNNEL. The name of the subscription that is listed there is the description of the token that was shown. Prints
-one line of JSON. HOME has to be a folder of its own.
+It is in FOLDER. Its command line knows one Resource Manager, management.azure.com, which it reaches through the HTTP
+proxy at WISP_TUNNEL. The name of the subscription that is listed there is the description of the token that was shown;
+with --subscriptions, they are any subscriptions. Prints one line of JSON. HOME has to be a folder of its own.
 """
 
 import json
@@ -25,8 +25,8 @@ def find(folder: str) -> str:
     return str(next(Path(folder).glob("node_modules/@azure/mcp-*/dist/azmcp")))
 
 
-def listed(program: str, mode: str) -> dict[str, object]:
-    """Return the name of the subscription, which is JSON."""
+def listed(program: str, mode: str) -> list[dict[str, str]]:
+    """Return the subscriptions."""
     environment = {**os.environ, **_FIXED, "HTTPS_PROXY": os.environ["WISP_TUNNEL"]}
     environment["AZURE_TOKEN_CREDENTIALS"] = _CREDENTIALS[mode]
     if client_id := os.environ.get("WISP_CLIENT_ID"):
@@ -36,7 +36,15 @@ def listed(program: str, mode: str) -> dict[str, object]:
     answer = json.loads(text[text.find("\n{") + 1 :])  # its log may come first
     if done.returncode != 0 or answer["status"] != 200:
         raise McpError(f"{answer['results']['type']}: {' '.join(answer['results']['message'].split())}")
-    shown: dict[str, object] = json.loads(answer["results"]["subscriptions"][0]["displayName"])
+    subscriptions: list[dict[str, str]] = answer["results"]["subscriptions"]
+    return subscriptions
+
+
+def described(subscriptions: list[dict[str, str]]) -> dict[str, object]:
+    """Return the subscriptions, or what the name of the only one says."""
+    if "--subscriptions" in sys.argv:
+        return {"subscriptions": subscriptions}
+    shown: dict[str, object] = json.loads(subscriptions[0]["displayName"])
     return shown
 
 
@@ -47,7 +55,7 @@ def run(program: str, mode: str, *, times: int) -> dict[str, object]:
     answer: dict[str, object] = {}
     try:
         for _ in range(times):
-            answer = listed(program, mode)
+            answer = described(listed(program, mode))
             seconds.append(time.monotonic() - start)
             start = time.monotonic()
     except McpError as error:
