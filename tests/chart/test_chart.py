@@ -1,15 +1,12 @@
 """The chart as Helm renders it: golden files, what the schema refuses, and the plain manifest made of it."""
 
-from typing import Any
+from pathlib import Path
 
-import click
 import pytest
-import yaml
 
 from tests.chart.cases import CASES, CHART, GOLDEN, TENANT, rendered, run, template
 from tests.chart.manifest import MANIFEST, manifest
-from wisp.admission.contract import Policy
-from wisp.cli.policy import policy_options
+from tests.chart.objects import PEM, container, objects, one, policy
 from wisp.cli.webhook import serve
 
 pytestmark = pytest.mark.chart
@@ -20,7 +17,7 @@ REFUSED = {
     "unknown value": (["replicas=3"], "'replicas' not allowed"),
     "unknown value further in": (["image.tag=v1"], "'tag' not allowed"),
     "no replica": (["replicaCount=0"], "/replicaCount"),
-    "unknown cloud": (["azureEnvironment=AzureMoonCloud"], "/azureEnvironment"),
+    "unknown cloud": (["azureEnvironment=AzureMoonCloud"], 'azureEnvironment is "AzureMoonCloud"'),
     "authority without TLS": (["authorityHost=http://login.example/"], "/authorityHost"),
     "authority that is no PEM": (["authorityCA=/etc/ca.pem"], "/authorityCA"),
     "unknown failure policy": (["mutatingWebhookFailurePolicy=Maybe"], "/mutatingWebhookFailurePolicy"),
@@ -29,7 +26,10 @@ REFUSED = {
     "quantity that is none": (["proxy.resources.limits.memory=much"], "/proxy/resources/limits/memory"),
     "custom endpoint without audience": (["customTokenEndpoint.annotationSuffix=a"], "/customTokenEndpoint/audience"),
     "custom endpoint without suffix": (["customTokenEndpoint.audience=a"], "/customTokenEndpoint/audience"),
-    "pods that would wait for themselves": ([r"podLabels.azure\.workload\.identity/use=yes"], "propertyName"),
+    "pods that would wait for themselves": (
+        [r"podLabels.azure\.workload\.identity/use=yes"],
+        "podLabels has azure.workload.identity/use",
+    ),
     "quantity below nothing": (["proxy.resources.requests.cpu=-1"], "/proxy/resources/requests/cpu"),
     "suffix that is none": (
         ["customTokenEndpoint.annotationSuffix=a b", "customTokenEndpoint.audience=a"],
@@ -43,23 +43,8 @@ REFUSED = {
     "name that is none": (["fullnameOverride=Wisp"], "/fullnameOverride"),
     "image that is none": (["proxy.image=a b"], "/proxy/image"),
     "API server on no port": (["networkPolicy.apiServerPorts[0]=0"], "/networkPolicy/apiServerPorts/0"),
-    "other metrics": (["metricsBackend=statsd"], "/metricsBackend"),
+    "other metrics": (["metricsBackend=statsd"], 'metricsBackend is "statsd"'),
 }
-
-
-def _objects(text: str) -> list[dict[str, Any]]:
-    return [document for document in yaml.safe_load_all(text) if document]
-
-
-def _one(text: str, kind: str) -> dict[str, Any]:
-    (found,) = (each for each in _objects(text) if each["kind"] == kind)
-    return found
-
-
-def _container(text: str) -> dict[str, Any]:
-    (container,) = _one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
-    assert isinstance(container, dict)
-    return container
 
 
 def test_lint() -> None:
@@ -89,40 +74,33 @@ def test_plain_manifest() -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_arguments(case: str, tmp_path: Any) -> None:
+def test_arguments(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command knows every argument that the chart gives it, and makes a policy of them."""
-    (tmp_path / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+    (tmp_path / "ca.crt").write_text(PEM)
     first, *arguments = (
-        each.replace("/authority/ca.crt", f"{tmp_path}/ca.crt") for each in _container(rendered(case))["args"]
+        each.replace("/authority/ca.crt", f"{tmp_path}/ca.crt") for each in container(rendered(case))["args"]
     )
     assert first == "webhook"
+    monkeypatch.setenv("AZURE_TENANT_ID", TENANT)  # one case has it in the container's variables
     serve.make_context("webhook", list(arguments))
-    made: list[Policy] = []
-
-    @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-    @policy_options
-    def keep(*, policy: Policy) -> None:
-        made.append(policy)
-
-    keep.main([*arguments], standalone_mode=False)
-    assert made[0].tenant_id == TENANT
+    assert policy(rendered(case), tmp_path).tenant_id == TENANT
 
 
 @pytest.mark.parametrize("level, told", [("all", "debug"), ("trace", "debug"), ("", "warning"), ("error", "error")])
 def test_log_levels(level: str, told: str) -> None:
     """azure-workload-identity's are taken, too, and become those that the webhook knows."""
     done = template("--set", f"azureTenantID={TENANT}", "--set-string", f"logLevel={level}")
-    assert f"--log-level={told}" in _container(done.stdout)["args"]
+    assert f"--log-level={told}" in container(done.stdout)["args"]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_no_ca_bundle(case: str) -> None:
     """An upgrade keeps the bundle and the certificates that were put in, for the chart says nothing of either."""
     text = rendered(case)
-    (webhook,) = _one(text, "MutatingWebhookConfiguration")["webhooks"]
+    (webhook,) = one(text, "MutatingWebhookConfiguration")["webhooks"]
     assert set(webhook["clientConfig"]) == {"service"}
     assert all(
-        set(each) == {"apiVersion", "kind", "metadata", "type"} for each in _objects(text) if each["kind"] == "Secret"
+        set(each) == {"apiVersion", "kind", "metadata", "type"} for each in objects(text) if each["kind"] == "Secret"
     )
 
 
@@ -130,33 +108,32 @@ def test_no_ca_bundle(case: str) -> None:
 def test_own_pods_are_not_reviewed(case: str) -> None:
     """The webhook's own pods start whatever state it is in: no selector can match them."""
     text = rendered(case)
-    (webhook,) = _one(text, "MutatingWebhookConfiguration")["webhooks"]
+    (webhook,) = one(text, "MutatingWebhookConfiguration")["webhooks"]
     assert webhook["objectSelector"] == {"matchLabels": {"azure.workload.identity/use": "true"}}
-    assert "azure.workload.identity/use" not in _one(text, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert "azure.workload.identity/use" not in one(text, "Deployment")["spec"]["template"]["metadata"]["labels"]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_names_agree(case: str) -> None:
     """Service, Secret and configuration are called what the webhook is told that they are called."""
     text = rendered(case)
-    told = dict(each[2:].split("=", 1) for each in _container(text)["args"] if each.startswith("--") and "=" in each)
-    (webhook,) = _one(text, "MutatingWebhookConfiguration")["webhooks"]
-    service = _one(text, "Service")
+    told = dict(each[2:].split("=", 1) for each in container(text)["args"] if each.startswith("--") and "=" in each)
+    (webhook,) = one(text, "MutatingWebhookConfiguration")["webhooks"]
+    service = one(text, "Service")
     assert told["service-name"] == service["metadata"]["name"] == webhook["clientConfig"]["service"]["name"]
     assert webhook["clientConfig"]["service"]["port"] == service["spec"]["ports"][0]["port"]
     assert (
-        service["spec"]["selector"].items()
-        <= _one(text, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
+        service["spec"]["selector"].items() <= one(text, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
     )
     if "certificate-dir" not in told:
-        assert told["webhook-configuration"] == _one(text, "MutatingWebhookConfiguration")["metadata"]["name"]
-        assert told["certificate-secret"] == _one(text, "Secret")["metadata"]["name"]
+        assert told["webhook-configuration"] == one(text, "MutatingWebhookConfiguration")["metadata"]["name"]
+        assert told["certificate-secret"] == one(text, "Secret")["metadata"]["name"]
 
 
 def test_rights() -> None:
     """All that the webhook may do in the cluster: read service accounts, and keep what is named."""
     text = rendered("defaults")
-    rules = [rule for each in _objects(text) if each["kind"] in {"Role", "ClusterRole"} for rule in each["rules"]]
+    rules = [rule for each in objects(text) if each["kind"] in {"Role", "ClusterRole"} for rule in each["rules"]]
     assert {(rule["resources"][0], *rule.get("resourceNames", ["*"]), *sorted(rule["verbs"])) for rule in rules} == {
         ("serviceaccounts", "*", "get", "list", "watch"),
         ("mutatingwebhookconfigurations", "wisp", "get", "list", "patch", "watch"),
@@ -167,5 +144,5 @@ def test_rights() -> None:
 def test_rights_beside_cert_manager() -> None:
     """With certificates by cert-manager it reads service accounts and no more."""
     text = rendered("cert-manager")
-    rules = [rule for each in _objects(text) if each["kind"] in {"Role", "ClusterRole"} for rule in each["rules"]]
+    rules = [rule for each in objects(text) if each["kind"] in {"Role", "ClusterRole"} for rule in each["rules"]]
     assert [rule["resources"] for rule in rules] == [["serviceaccounts"]]

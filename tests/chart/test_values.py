@@ -11,7 +11,7 @@ import yaml
 from tests.chart.cases import CASES, CHART, ROOT, TENANT, VALUES
 from wisp import __version__
 from wisp.admission.contract import REDIRECT_RESOURCES, SIDECAR_RESOURCES, Resources
-from wisp.azure import CLOUDS
+from wisp.azure import CLOUD_ALIASES, CLOUDS
 
 DEFAULTS: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
@@ -59,8 +59,14 @@ def test_resources_are_the_commands() -> None:
 
 
 def test_clouds_are_the_commands() -> None:
-    """The schema's clouds are those that the command knows."""
-    assert SCHEMA["properties"]["azureEnvironment"]["enum"] == [cloud.name for cloud in CLOUDS]
+    """The chart's clouds, and their other names, are those that the command knows."""
+    template = (CHART / "templates/_reference.tpl").read_text()
+    clouds, aliases = (
+        re.findall(r'"(\w+)"', line)
+        for line in re.findall(r"^\{\{- \$(?:clouds|spellings) := list (.*)", template, re.MULTILINE)
+    )
+    assert clouds == [cloud.name for cloud in CLOUDS]
+    assert aliases == list(CLOUD_ALIASES)
 
 
 def test_version() -> None:

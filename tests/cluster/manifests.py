@@ -7,6 +7,8 @@ Manifest = dict[str, Any]
 PREFIX = "azure.workload.identity/"
 LABELLED = {f"{PREFIX}use": "true"}
 SIDECAR = {f"{PREFIX}inject-proxy-sidecar": "true"}
+PROXY_ONLY = {f"{PREFIX}inject-proxy-only": "true"}
+"""The sidecar, and the identity in it alone."""
 ENV_MODE = {**SIDECAR, f"{PREFIX}inject-proxy-mode": "env"}
 ACCOUNT = "app"
 UBUNTU = "ubuntu:20.04"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from image import archive, wheels
 from image.base import debian_base
+from tests.cluster.manifests import Manifest, container, pod
+from tests.cluster.site import Site
 from wisp.lab.building import Builder, Product, cache_folder
 
 IMAGE = "python:3.11"
@@ -23,6 +25,25 @@ def image(folder: Path) -> Path:
     shutil.copyfile(debian_base().removeprefix("oci-archive:"), made)
     archive.set_name(made, IMAGE)
     return made
+
+
+def load(site: Site, folder: Path) -> None:
+    """Put the image into the cluster; `folder` is for its archive, which is removed afterwards."""
+    made = image(folder)
+    site.node.load(made)
+    made.unlink()  # pytest would keep 250 MB three times
+
+
+def python_pod(name: str, annotations: dict[str, str]) -> Manifest:
+    """Return a pod whose application has Python and the SDK."""
+    app = container(
+        "app",
+        image=IMAGE,
+        env=[{"name": "PYTHONPATH", "value": "/sdk"}],
+        volumeMounts=[{"name": "sdk", "mountPath": "/sdk", "readOnly": True}],
+    )
+    volumes = [{"name": "sdk", "hostPath": {"path": str(packages()), "type": "Directory"}}]
+    return pod(name, app, annotations=annotations, volumes=volumes)
 
 
 def packages(cache: Path | None = None, builder: Builder | None = None) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.chart import reference
 from tests.chart.manifest import MANIFEST, TENANT
 from tests.cluster.inventory import inventory
 from tests.cluster.site import CHART, NAMESPACE, Site, eventually
@@ -79,6 +80,30 @@ def _is_as_it_was(site: Site, before: set[str]) -> None:
     with contextlib.suppress(AssertionError):
         eventually(lambda: inventory(site) == before, "the last object to go")
     assert sorted(inventory(site) ^ before) == []
+
+
+def test_the_values_of_azure_workload_identity(unserved: Site) -> None:
+    """The values.yaml that its chart ships installs wisp, with a tenant (and an authority, since this is no Azure)."""
+    settings = (f"azureTenantID={unserved.tenant_id}", f"authorityHost={unserved.cloud.url}/")
+    chosen = [word for each in settings for word in ("--set", each)]
+    place = ("--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout=300s")
+    said = unserved.helm(
+        *("install", "wisp", str(CHART), *place, "--values", str(reference.values_file()), *chosen),
+        *("--set-file", f"authorityCA={unserved.cloud.ca_file}"),
+        timeout=330,
+    )
+    assert "which is azure-workload-identity's webhook" in said
+    assert "resources.limits.memory is 30Mi" in said
+    eventually(unserved.is_admitting, "the webhook's Service")
+    with stream(unserved) as made:
+        pass
+    assert made.wrong() == []
+    assert {each["restartCount"] for each in _statuses(unserved)} == {0}
+
+
+def _statuses(site: Site) -> list[dict[str, Any]]:
+    pods = site.get("pods", *HERE)["items"]
+    return [status for pod in pods for status in pod["status"]["containerStatuses"]]
 
 
 def _told(site: Site) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.identity import faults
+from tests.cluster.identity import MOUNT, SIDECAR, VARIABLES, faults
 from tests.cluster.reference import PROXY_IMAGE, REDIRECT_RECIPE, Reference, webhook
 from tests.cluster.site import IMAGE, NAMESPACE, Site
 from wisp.cloud.directory import ManagedIdentity
@@ -150,6 +150,22 @@ def test_side_by_side(migrating: Cluster, name: str) -> None:
     assert faults(pod, migrating.identity.client_id, ours=False) == []
     migrating.has_token("both")
     migrating.end("both")
+
+
+def test_the_identity_in_the_sidecar_only(migrating: Cluster) -> None:
+    """The reference, asked first and again after ours, gives the application the identity: ours takes it back."""
+    pod = _plain("alone")
+    pod["metadata"]["annotations"] = {"azure.workload.identity/inject-proxy-only": "true"}
+    with migrating.with_reference(BEFORE):
+        migrating.site.apply(pod)
+    spec = migrating.pod("alone")["spec"]
+    for each in [*spec["initContainers"], *spec["containers"]]:
+        expected = set(VARIABLES) | {MOUNT} if each["name"] == SIDECAR else set()
+        variables = {one["name"] for one in each.get("env", [])}
+        mounts = {one["mountPath"] for one in each["volumeMounts"]}
+        assert (variables | mounts) & {*VARIABLES, MOUNT} == expected, each["name"]
+    migrating.has_token("alone")
+    migrating.end("alone")
 
 
 def test_rolled_back(migrating: Cluster) -> None:

@@ -24,7 +24,8 @@ app.kubernetes.io/part-of: wisp
 {{- end }}
 
 {{- define "wisp.image" -}}
-{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.release }}
+{{- $image := include "wisp.isOtherImage" . | eq "true" | ternary dict (default dict .Values.image) }}
+{{- default "wisp" $image.repository }}:{{ default .Chart.AppVersion $image.release }}
 {{- end }}
 
 {{- define "wisp.certificateSecret" -}}
@@ -32,5 +33,5 @@ app.kubernetes.io/part-of: wisp
 {{- end }}
 
 {{- define "wisp.metricsPort" -}}
-{{ regexReplaceAll "^.*:" .Values.metricsAddr "" }}
+{{ regexReplaceAll "^.*:" (default ":9440" .Values.metricsAddr) "" }}
 {{- end }}

@@ -1,0 +1,55 @@
+"""What Helm rendered, taken apart: the objects, the webhook's container, and the policy that its arguments make."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from tests.admission.command import run
+from wisp.admission.contract import Policy
+from wisp.cli.policy import policy_options
+
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+
+
+def objects(text: str) -> list[dict[str, Any]]:
+    """Return every object."""
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def one(text: str, kind: str) -> dict[str, Any]:
+    """Return the one object of a kind."""
+    (found,) = (each for each in objects(text) if each["kind"] == kind)
+    return found
+
+
+def pod_spec(text: str) -> dict[str, Any]:
+    """Return the spec of the webhook's pods."""
+    spec: dict[str, Any] = one(text, "Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+def container(text: str) -> dict[str, Any]:
+    """Return the webhook's container."""
+    (found,) = pod_spec(text)["containers"]
+    assert isinstance(found, dict)
+    return found
+
+
+def policy(text: str, folder: Path) -> Policy:
+    """Return the policy that the webhook makes of its arguments and variables; `folder` is for the files they name."""
+    authority = folder / "ca.crt"
+    authority.write_text(PEM)
+    _, *arguments = (each.replace("/authority/ca.crt", str(authority)) for each in container(text)["args"])
+    environ = {each["name"]: each["value"] for each in container(text)["env"] if "value" in each}
+    made: list[Policy] = []
+
+    @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+    @policy_options
+    def keep(*, policy: Policy) -> None:
+        made.append(policy)
+
+    ran = run(keep, *arguments, environ=environ)
+    assert made, ran
+    return made[0]
