@@ -1,4 +1,4 @@
-"""What the webhook gives an application and the sidecar beside it, by wisp's own admission; touches no machine."""
+"""The variables that the webhook gives an application and its sidecar, by wisp's own admission; touches no machine."""
 
 import secrets
 from collections.abc import Mapping

@@ -59,7 +59,7 @@ class Site:
 
     @property
     def surroundings(self) -> Mapping[str, str]:
-        """Which services clients are told of, and whose certificates they trust."""
+        """The variables that name the services for clients, and the CA that they trust."""
         trusted = str(self.authority.ca_file)
         return {
             "WISP_RESOURCE_MANAGER": self.authority.services,
@@ -93,7 +93,7 @@ class Site:
     def recorder(self, sharing: Sharing = Sharing.SIDECAR_ONLY) -> Iterator[tuple[Place, Path]]:
         """Run a recorder in the sidecar's place; give the place where its clients run, and the file of its records.
 
-        Clients that are told of Entra reach it: at the authority.
+        With `Sharing.ALL`, clients reach the authority as Entra.
         """
         log = self._log()
         with self.spot() as spot:
@@ -212,7 +212,7 @@ def _must(place: Place, *command: str, text: str = "") -> None:
 
 
 def _java_proxy(url: str) -> str:
-    """Return the options by which Java is told of a proxy for https alone."""
+    """Return the options that have Java use a proxy for https only."""
     parts = urlsplit(url)
     direct = f"-Dhttp.nonProxyHosts=127.0.0.1|169.254.169.254|{_NODE}"
     return (

@@ -60,7 +60,7 @@ def test_msal_says_which_token_was_rejected(row: Row, challenge: Challenge, site
 def test_msal_gets_another_token_than_the_rejected_one(
     row: Row, challenge: Challenge, sidecar: Callable[[Row], AbstractContextManager[Place]]
 ) -> None:
-    """The sidecar asks Entra anew, although its token is valid for a day."""
+    """The sidecar asks Entra again, although its token is valid for a day."""
     with sidecar(row) as place:
         answer = challenge(row, place, _FABRIC)
     assert answer.token_sha256 != answer.rejected_sha256

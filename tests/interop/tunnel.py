@@ -1,7 +1,7 @@
 """`tunnel.py HOST NAME=HOST:PORT ...`: an HTTP proxy that only makes tunnels (CONNECT), at an address that it prints.
 
-It is how clients that know Azure's host names alone reach the local services under these names: HTTPS_PROXY is told
-them, no name server is asked, and the certificates are checked for the names. A name that is not given is refused.
+Clients that know only Azure's host names reach the local services through it (HTTPS_PROXY): no name server is asked,
+and the certificates are checked for these names. Other names are refused.
 """
 
 import http.server
