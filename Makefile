@@ -61,12 +61,12 @@ test-image: image ## build the container image and test it, as root (needs build
 	@WISP_IMAGE=dist/wisp-image.tar $(PYTEST) -m image
 
 .PHONY: interop
-interop: ready ## run the SDKs of five languages and az against the sidecar; builds them once (needs go, node, mvn, cargo)
+interop: ready ## run the SDKs of six languages, az and programs that use them against the sidecar; builds them once (needs go, node, mvn, cargo)
 	@$(BIN)/python -m tests.interop.build
 	@$(PYTEST) -m interop
 
 .PHONY: cluster
-cluster: ready ## run the tests in a real cluster on this machine, as root; builds Kubernetes once (needs go, containerd, crun, etcd, buildah)
+cluster: ready ## run the tests in a real cluster on this machine, as root; builds Kubernetes once (needs go, npm, containerd, crun, etcd, buildah)
 	@$(BIN)/python -m tests.cluster.build
 	@$(PYTEST) -m cluster
 

@@ -97,8 +97,12 @@ def showing(request: Request, name: bytes, value: bytes) -> Request:
 @pytest.mark.parametrize("value", [b"true", b"x", b"\xff", b""], ids=["true", "another", "not ASCII", "empty"])
 @pytest.mark.parametrize(
     "version, name, selector",
-    [("2019-08-01", b"x-identity-header", "client_id"), ("2017-09-01", b"secret", "clientid")],
-    ids=["2019", "2017"],
+    [
+        ("2019-08-01", b"x-identity-header", "client_id"),
+        ("2017-09-01", b"secret", "clientid"),
+        ("2019-07-01-preview", b"secret", "client_id"),
+    ],
+    ids=["2019", "2017", "Service Fabric"],
 )
 def test_without_a_header_of_its_own_any_value_is_taken(version: str, name: bytes, selector: str, value: bytes) -> None:
     """Microsoft's migration page has the application's IDENTITY_HEADER set to true, and the sidecar's not set."""
@@ -177,7 +181,7 @@ def test_a_version_that_app_service_does_not_have() -> None:
     refuse = decide(ask(app_service("2018-02-01"), metadata="", **SHOWN), HEADER)
     assert isinstance(refuse, Refuse)
     assert refuse.status == 400
-    assert refuse.description.endswith("Versions served: 2019-08-01 and later dates (YYYY-MM-DD)")
+    assert refuse.description.endswith("Versions served: 2019-07-01-preview, 2019-08-01 and later dates (YYYY-MM-DD)")
 
 
 @pytest.mark.parametrize("metadata", ["", "true"], ids=["alone", "beside Metadata"])

@@ -1,15 +1,17 @@
 """Runs a client once and reads what it says of itself."""
 
 import json
+import signal
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.interop.authority import Authority
 from tests.interop.build import Built
-from tests.interop.cells import RESOURCE, Case
+from tests.interop.cells import Case, Row
 from wisp.lab.processes import Place, run
 
 LIMIT = 240
@@ -21,13 +23,21 @@ NOBODY = "00000000-0000-4000-8000-00000000dead"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a client printed: a token's claims and expiry (Unix seconds), or the text of an error."""
+    """What a client printed: a token's claims and expiry (Unix seconds), or the text of an error.
+
+    The expiry is 0 where the program does not tell it.
+    """
 
     ok: bool
     seconds: tuple[float, ...]
     error: str = ""
     claims: Mapping[str, str] | None = None
     expires_on: int = 0
+    token_sha256: str = ""
+    rejected_sha256: str = ""
+    """That of the token before, where the client was told to ask again with a challenge."""
+    subscriptions: Sequence[Mapping[str, str]] = ()
+    """What a client was told to list instead of describing its token."""
 
     @property
     def took(self) -> float:
@@ -43,9 +53,23 @@ def parse_answer(output: str) -> Answer:
     seconds = tuple(float(each) for each in said["seconds"] or ())
     if not said["ok"]:
         return Answer(ok=False, seconds=seconds, error=said["error"])
+    if "subscriptions" in said:
+        return Answer(ok=True, seconds=seconds, subscriptions=said["subscriptions"])
     assert len(said["token_sha256"]) == 64, said
     claims = {name: said[name] for name in ("appid", "oid", "aud")}
-    return Answer(ok=True, seconds=seconds, claims=claims, expires_on=said["expires_on"])
+    return Answer(
+        ok=True,
+        seconds=seconds,
+        claims=claims,
+        expires_on=said.get("expires_on", 0),
+        token_sha256=said["token_sha256"],
+        rejected_sha256=said.get("rejected_sha256", ""),
+    )
+
+
+def _signal(status: int) -> str:
+    """Name the signal that ended a client, such as SIGABRT for an error that its library could not handle."""
+    return signal.Signals(-status).name
 
 
 def selector(case: Case, asked: Authority) -> Mapping[str, str]:
@@ -63,12 +87,15 @@ def selector(case: Case, asked: Authority) -> Mapping[str, str]:
             return {}
 
 
-def ask(client: Built, mode: str, place: Place, told: Mapping[str, str], *flags: str) -> Answer:
-    """Run the client at `place`, as any user, with a home of its own; `told` are further variables."""
+def ask(client: Built, row: Row, place: Place, told: Mapping[str, str], *flags: str) -> Answer:
+    """Run the row's client at `place`, as any user, with a home of its own; `told` are further variables."""
     with tempfile.TemporaryDirectory() as home:
         Path(home).chmod(0o777)
         environment = {"HOME": home, "TMPDIR": home, **told}
-        done = run(place.having(environment), *client.command, mode, RESOURCE, *flags, timeout=LIMIT)
+        start = time.monotonic()
+        done = run(place.having(environment), *client.command, row.mode, row.sdk.resource, *flags, timeout=LIMIT)
+    if done.status < 0:
+        return Answer(ok=False, seconds=(time.monotonic() - start,), error=f"{_signal(done.status)}: {done.complaint}")
     output = done.output.reveal()
     assert output, f"exit status {done.status}: {done.complaint}"
     answer = parse_answer(output)

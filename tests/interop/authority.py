@@ -1,12 +1,16 @@
-"""What the sidecars exchange tokens with: a local cloud, filled, and a stand-in for what it does not do."""
+"""What the sidecars exchange tokens with: a local cloud, filled, and stand-ins for what it does not do."""
 
 import contextlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
+from cryptography.x509 import load_pem_x509_certificate
 
 from tests.interop.cells import Sidecar
 from wisp.cloud.directory import ManagedIdentity
@@ -15,7 +19,9 @@ from wisp.cloud.local import Settings
 from wisp.cloud.store import Store
 from wisp.lab.processes import Component, Place, beside
 
-_STAND_IN = Path(__file__).with_name("stand_in.py")
+ENTRA = "login.microsoftonline.com"
+RESOURCE_MANAGER = "management.azure.com"
+_STAND_IN, _SERVICES, _TUNNEL = (Path(__file__).with_name(f"{each}.py") for each in ("stand_in", "services", "tunnel"))
 _START = 30  # seconds
 _POD = Projection("default", "app", lifetime=24 * 3600)
 
@@ -24,10 +30,17 @@ _POD = Projection("default", "app", lifetime=24 * 3600)
 class Authority:
     """A running authority. The sidecars' service account can be `default` and `other`, and not `stranger`."""
 
+    state: Path
     url: str
     ca_file: Path
     stand_in: str
-    """Its https URL; also that of a Resource Manager."""
+    """The https URL of an Entra that only fails."""
+    services: str
+    """The https URL of services that take its tokens: tests/interop/services.py."""
+    tunnel: str
+    """The URL of an HTTP proxy; through it, the cloud is login.microsoftonline.com, `services` management.azure.com."""
+    trust_store: Path
+    """What is in `ca_file`, for Java."""
     token_file: Path
     default: ManagedIdentity
     other: ManagedIdentity
@@ -56,15 +69,37 @@ def running(place: Place, host: str, folder: Path) -> Iterator[Authority]:
     state = folder / "cloud.db"
     wisp = (sys.executable, "-m", "wisp")
     arguments = ("--state", str(state), "--host", host, "--port", "0", "--quiet")
+    known_as = ("--advertise", host, "--advertise", ENTRA, "--advertise", RESOURCE_MANAGER)
+    issuing_as = ("--issuer-base", f"https://{ENTRA}")
     with contextlib.ExitStack() as stack:
-        cloud = stack.enter_context(
-            beside("the cloud", place, folder / "cloud.log", *wisp, "cloud", "serve", *arguments)
+
+        def start(name: str, *command: str) -> Mapping[str, str]:
+            log = folder / f"{name.replace(' ', '_')}.log"
+            return _first_line(stack.enter_context(beside(f"the {name}", place, log, *command)))
+
+        listening = start("cloud", *wisp, "cloud", "serve", *arguments, *known_as, *issuing_as)
+        certificate = _write_certificate(Settings(state, (host, RESOURCE_MANAGER)), folder)
+        stand_in, services = (
+            start(each.stem, sys.executable, str(each), host, *map(str, certificate))["url"]
+            for each in (_STAND_IN, _SERVICES)
         )
-        listening = _first_line(cloud)
-        certificate = _write_certificate(Settings(state, (host,)), folder)
-        command = (sys.executable, str(_STAND_IN), host, *map(str, certificate))
-        stand_in = stack.enter_context(beside("the stand-in", place, folder / "stand_in.log", *command))
-        yield _fill(state, folder, listening, _first_line(stand_in)["url"])
+        targets = {ENTRA: listening["url"], RESOURCE_MANAGER: services}
+        tunnel = stack.enter_context(tunnelling(place, host, targets, folder))
+        # Java asks access(2) first, which counts no capability: the folder has to be open to the clients' user.
+        public = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        public.chmod(0o755)
+        trust_store = _write_trust_store(Path(listening["ca_file"]), public)
+        urls = {"stand_in": stand_in, "services": services, "tunnel": tunnel}
+        yield _fill(state, folder, listening, urls, trust_store)
+
+
+@contextlib.contextmanager
+def tunnelling(place: Place, host: str, targets: Mapping[str, str], folder: Path) -> Iterator[str]:
+    """Run an HTTP proxy on `host` through which the https URLs in `targets` have other names; give its URL."""
+    given = (f"{name}={url.removeprefix('https://')}" for name, url in targets.items())
+    log = folder / f"tunnel-{'-'.join(targets)}.log"
+    with beside("the tunnel", place, log, sys.executable, str(_TUNNEL), host, *given) as component:
+        yield _first_line(component)["url"]
 
 
 def _first_line(component: Component) -> Mapping[str, str]:
@@ -73,7 +108,7 @@ def _first_line(component: Component) -> Mapping[str, str]:
 
 
 def _write_certificate(settings: Settings, folder: Path) -> tuple[Path, Path]:
-    """Write the cloud's certificate and key for the stand-in, too."""
+    """Write a certificate and key of the cloud's CA for the stand-ins."""
     with Store(settings.state) as store:
         certified = store.authority.server_certificate(settings.names)
     certificate, key = folder / "certificate.pem", folder / "key.pem"
@@ -82,7 +117,9 @@ def _write_certificate(settings: Settings, folder: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
-def _fill(state: Path, folder: Path, listening: Mapping[str, str], stand_in: str) -> Authority:
+def _fill(
+    state: Path, folder: Path, listening: Mapping[str, str], urls: Mapping[str, str], trust_store: Path
+) -> Authority:
     """Make a cluster's issuer, three identities, and the token of a pod that two of them trust."""
     token_file = folder / "token"
     with Store(state) as store:
@@ -98,14 +135,24 @@ def _fill(state: Path, folder: Path, listening: Mapping[str, str], stand_in: str
         minted = service_account_token(issuer, issuer_url, _POD, now=store.clock())
         _write_private(token_file, minted.reveal().encode())
         return Authority(
+            state=state,
             url=listening["url"],
             ca_file=Path(listening["ca_file"]),
-            stand_in=stand_in,
+            **urls,
+            trust_store=trust_store,
             token_file=token_file,
             default=identity("default", _POD.subject),
             other=identity("other", _POD.subject),
             stranger=identity("stranger", "system:serviceaccount:default:somebody-else"),
         )
+
+
+def _write_trust_store(ca_file: Path, folder: Path) -> Path:
+    """Write the certificate in the form that Java reads (PKCS #12)."""
+    certificate = pkcs12.PKCS12Certificate(load_pem_x509_certificate(ca_file.read_bytes()), b"cloud")
+    path = folder / "trust.p12"
+    path.write_bytes(pkcs12.serialize_java_truststore([certificate], NoEncryption()))
+    return path
 
 
 def _write_private(path: Path, content: bytes) -> None:

@@ -3,9 +3,7 @@
 import enum
 from dataclasses import dataclass
 
-from tests.interop.recipes import RECIPES
-
-RESOURCE = "https://vault.azure.net"
+from tests.interop.recipes import RECIPES, Recipe, Sdk
 
 
 class Route(enum.Enum):
@@ -66,6 +64,8 @@ TOKENS = tuple(case for case in Case if case.reason is None)
 ERRORS = tuple(case for case in Case if case.reason is not None)
 PASSING = (Case.THROTTLED, Case.UNAVAILABLE)
 """Faults that may pass: clients try again, so these take as long as their patience lasts."""
+OF_PROGRAMS = (Case.DEFAULT, Case.CLIENT_ID, Case.FEDERATION)
+"""What programs that use their token are run for."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,21 @@ class Row:
     client: str
     mode: str
     route: Route
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the client is made."""
+        return RECIPES[self.client]
+
+    @property
+    def sdk(self) -> Sdk:
+        """What is asked."""
+        return self.recipe.sdks[self.mode]
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """What it is run for."""
+        return OF_PROGRAMS if self.recipe.uses_token else tuple(Case)
 
     def __str__(self) -> str:
         """Return the test's id."""
@@ -95,13 +110,24 @@ class Cell:
 
 def rows(route: Route) -> list[Row]:
     """Return every client and mode, in the order of the tables."""
-    names = ("python", "az", "go", "node", "java", "rust")
+    return [*sdks(route), *programs(route)]
+
+
+def sdks(route: Route) -> list[Row]:
+    """Return the rows of SDKs, whose client programs print what they are given."""
+    names = ("python", "az", "go", "node", "java", "rust", "dotnet")
+    return [Row(name, mode, route) for name in names for mode in RECIPES[name].sdks]
+
+
+def programs(route: Route) -> list[Row]:
+    """Return the rows of programs that use their token."""
+    names = ("programs", "go-programs", "java-programs")
     return [Row(name, mode, route) for name in names for mode in RECIPES[name].sdks]
 
 
 def cells(*cases: Case) -> list[Cell]:
     """Return every program run for those cases that means anything."""
-    every = (Cell(row, case) for route in Route for row in rows(route) for case in cases)
+    every = (Cell(row, case) for route in Route for row in rows(route) for case in cases if case in row.cases)
     return [cell for cell in every if cannot(cell) is None]
 
 
@@ -113,6 +139,10 @@ _NO_SUCH_OPTION = {
     ("go", "adal", Case.OBJECT_ID): "can be told a client id or a resource id only",
     ("node", "dac", Case.OBJECT_ID): "can be told a client id or a resource id only",
     ("java", "dac", Case.OBJECT_ID): "can be told a client id or a resource id only",
+    ("dotnet", "mi", Case.OBJECT_ID): "can be told a client id only, by `AZURE_CLIENT_ID`",
+    ("dotnet", "mi", Case.RESOURCE_ID): "can be told a client id only, by `AZURE_CLIENT_ID`",
+    ("dotnet", "prod", Case.OBJECT_ID): "can be told a client id only, by `AZURE_CLIENT_ID`",
+    ("dotnet", "prod", Case.RESOURCE_ID): "can be told a client id only, by `AZURE_CLIENT_ID`",
 }
 
 
@@ -137,6 +167,9 @@ _KEPT_BACK = {
         _UNASSIGNED,
         "has a text of its own for a 400: the identity has not been assigned",
     ),
+    ("programs", "registry"): (set(Route), ERRORS, "looks for `access_token` in whatever it is answered"),
+    ("programs", "opendal"): (set(Route), ERRORS, "says only that it has no credential"),
+    ("programs", "pyarrow"): (set(Route), ERRORS, "ends the process by an exception of C++ that nobody catches"),
 }
 
 

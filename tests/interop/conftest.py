@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from tests.interop import document, results, routes, wire
+from tests.interop import document, modes, results, routes, wire
 from tests.interop.asking import Answer, ask, selector
 from tests.interop.authority import Authority
 from tests.interop.build import Built, MissingToolError, build_all, cache_folder
@@ -79,8 +79,8 @@ def _matrix(
 
     def run(place: Place, cell: Cell) -> Answer:
         site = sites[cell.row.route]
-        told = {**selector(cell.case, site.authority), **site.trust}
-        return ask(clients[cell.row.client].result(), cell.row.mode, place, told)
+        told = {**selector(cell.case, site.authority), **site.surroundings}
+        return ask(clients[cell.row.client].result(), cell.row, place, told)
 
     shared: dict[tuple[Route, Sidecar], Place] = {}
 
@@ -117,6 +117,21 @@ def _sent(
         runs.begin(row for row in rows if row.route in sites)
         yield runs.result
         results.keep_sent(runs.results())
+
+
+@pytest.fixture(name="sources", scope="session")
+def _sources(
+    rows: list[Row], clients: Mapping[str, Future[Built]], sites: Mapping[Route, Site]
+) -> Iterator[Callable[[Row], str]]:
+    """Find who gives the selected clients their token; it is kept for the document."""
+
+    def find(row: Row) -> str:
+        return modes.find_source(row, clients[row.client].result(), sites[row.route])
+
+    with Runs(find, _BUSY) as runs:
+        runs.begin(row for row in rows if row.route in sites)
+        yield runs.result
+        results.keep_sources(runs.results())
 
 
 @pytest.fixture(name="possible")

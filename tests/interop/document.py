@@ -6,20 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.interop.cells import Route, Row
-from tests.interop.recipes import RECIPES
 
 PATH = Path(__file__).parents[2] / "docs" / "compatibility.md"
 TITLES = {Route.INTERCEPTION: "By interception", Route.ENVIRONMENT: "By environment"}
 
-_LANGUAGES = {"python": "Python", "az": "az", "go": "Go", "node": "Node", "java": "Java", "rust": "Rust"}
 _SECONDS = re.compile(r", \d+ s$")
 
 
 def label(row: Row) -> str:
     """Name a row: language, package with its version, and what is asked of it."""
-    recipe = RECIPES[row.client]
-    sdk = recipe.sdks[row.mode]
-    return f"{_LANGUAGES[row.client]}, {sdk.package} {recipe.version(row.mode)}, `{sdk.entry}`"
+    sdk = row.sdk
+    return f"{sdk.language or row.recipe.language}, {sdk.package} {row.recipe.version(row.mode)}, `{sdk.entry}`"
+
+
+def title(row: Row) -> str:
+    """Name the table that a row stands in."""
+    way = TITLES[row.route]
+    return f"Programs, {way[0].lower()}{way[1:]}" if row.recipe.uses_token else way
 
 
 def line(*texts: str) -> str:

@@ -6,14 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CLIENTS = Path(__file__).parent / "clients"
+VAULT = "https://vault.azure.net"
+MANAGEMENT = "https://management.azure.com"
+STORAGE = "https://storage.azure.com"
+CONFIGURATION = "https://appconfig.azure.com"
+LOGS = "https://api.loganalytics.azure.com"
+INGESTION = "https://monitor.azure.com"
+"""Resources that clients ask tokens for; some put a slash at the end."""
 
 
 @dataclass(frozen=True)
 class Sdk:
-    """A library as users know it: `package` in the manifest, and the `entry` point that a mode of the client asks."""
+    """A library as users know it: `package` in the manifest, and the `entry` point that a mode of the client asks.
+
+    `resource` is what it asks a token for, which most programs that use their token know by themselves.
+    """
 
     package: str
     entry: str
+    resource: str = VAULT
+    language: str = ""
+    """Where it is not the recipe's: the language of what asks for the token."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,9 @@ class Recipe:
     keep: tuple[str, ...]
     start: tuple[str, ...]
     script: str = ""
+    language: str = ""
+    uses_token: bool = False
+    """Whether it is a program that uses its token, at tests/interop/services.py, and no bare SDK."""
 
     @property
     def sources(self) -> list[Path]:
@@ -45,7 +61,7 @@ class Recipe:
     def version(self, mode: str) -> str:
         """Return the version of the mode's SDK that the manifest pins."""
         package = re.escape(self.sdks[mode].package)
-        separator = r"""(?:</artifactId>\s*<version>|[\s"=:]+(?:\{ version = "=)?)"""
+        separator = r"""(?:\[[\w,-]+\])?(?:</artifactId>\s*<version>|[\s"=:]+(?:\{ version = "=)?)"""
         found = re.search(rf"(?<![\w-]){package}{separator}v?(\d[\w.]*)", (self.folder / self.manifest).read_text())
         assert found is not None, f"{self.folder / self.manifest} does not pin {self.sdks[mode].package}"
         return found[1]
@@ -60,6 +76,7 @@ _VENV = (
 
 PYTHON = Recipe(
     name="python",
+    language="Python",
     folder=_CLIENTS / "python",
     manifest="requirements.in",
     sdks={
@@ -76,6 +93,7 @@ PYTHON = Recipe(
 )
 AZ = Recipe(
     name="az",
+    language="az",
     folder=_CLIENTS / "az",
     manifest="requirements.in",
     sdks={"cli": Sdk("azure-cli", "az login --identity")},
@@ -87,6 +105,7 @@ AZ = Recipe(
 )
 GO = Recipe(
     name="go",
+    language="Go",
     folder=_CLIENTS / "go",
     manifest="go.mod",
     sdks={
@@ -101,6 +120,7 @@ GO = Recipe(
 )
 NODE = Recipe(
     name="node",
+    language="Node",
     folder=_CLIENTS / "node",
     manifest="package.json",
     sdks={
@@ -115,6 +135,7 @@ NODE = Recipe(
 )
 JAVA = Recipe(
     name="java",
+    language="Java",
     folder=_CLIENTS / "java",
     manifest="pom.xml",
     sdks={
@@ -133,6 +154,7 @@ JAVA = Recipe(
 )
 RUST = Recipe(
     name="rust",
+    language="Rust",
     folder=_CLIENTS / "rust",
     manifest="Cargo.toml",
     sdks={"mi": Sdk("azure_identity", "ManagedIdentityCredential")},
@@ -142,5 +164,72 @@ RUST = Recipe(
     start=("{here}/client",),
 )
 
-RECIPES: Mapping[str, Recipe] = {each.name: each for each in (RUST, AZ, GO, JAVA, NODE, PYTHON)}
+DOTNET = Recipe(
+    name="dotnet",
+    language=".NET",
+    folder=_CLIENTS / "dotnet",
+    manifest="package.json",
+    sdks={
+        "mi": Sdk("@azure/mcp", "ManagedIdentityCredential", f"{MANAGEMENT}/"),
+        "prod": Sdk("@azure/mcp", "AZURE_TOKEN_CREDENTIALS=prod", f"{MANAGEMENT}/"),
+    },
+    tools={"node": "Node.js 20 or later", "npm": "npm"},
+    commands=NODE.commands,
+    keep=("node_modules",),
+    start=("{python}", "{folder}/client.py", "{here}"),
+    script="client.py",
+)
+PROGRAMS = Recipe(
+    name="programs",
+    language="Python",
+    uses_token=True,
+    folder=_CLIENTS / "programs",
+    manifest="requirements.in",
+    sdks={
+        "adlfs": Sdk("adlfs", "AzureBlobFileSystem", STORAGE),
+        "configuration": Sdk("azure-appconfiguration", "AzureAppConfigurationClient", CONFIGURATION),
+        "logs": Sdk("azure-monitor-query", "LogsQueryClient", LOGS),
+        "google": Sdk("google-auth", "identity_pool.Credentials", MANAGEMENT),
+        "registry": Sdk("confluent-kafka", "SchemaRegistryClient", MANAGEMENT),
+        "pyarrow": Sdk("pyarrow", "AzureFileSystem", STORAGE, "C++"),
+        "obstore": Sdk("obstore", "AzureStore", STORAGE, "Rust"),
+        "opendal": Sdk("opendal", "Operator", f"{STORAGE}/", "Rust"),
+    },
+    tools={},
+    commands=_VENV,
+    keep=("venv",),
+    start=("{here}/venv/bin/python", "{folder}/client.py"),
+    script="client.py",
+)
+GO_PROGRAMS = Recipe(
+    name="go-programs",
+    language="Go",
+    uses_token=True,
+    folder=_CLIENTS / "go-programs",
+    manifest="go.mod",
+    sdks={
+        "rclone": Sdk("rclone", "azureblob", STORAGE),
+        "azurerm": Sdk("go-azure-sdk/sdk", "ManagedIdentityAuthorizer", MANAGEMENT),
+        "prometheus": Sdk("prometheus/prometheus", "azuread", f"{INGESTION}/"),
+    },
+    tools=GO.tools,
+    commands=GO.commands,
+    keep=GO.keep,
+    start=GO.start,
+)
+JAVA_PROGRAMS = Recipe(
+    name="java-programs",
+    language="Java",
+    uses_token=True,
+    folder=_CLIENTS / "java-programs",
+    manifest="pom.xml",
+    sdks={"hadoop": Sdk("hadoop-azure", "MsiTokenProvider", f"{STORAGE}/")},
+    tools=JAVA.tools,
+    commands=JAVA.commands,
+    keep=JAVA.keep,
+    start=JAVA.start,
+)
+
+_SLOWEST_FIRST = (GO_PROGRAMS, RUST, AZ, GO, JAVA, PROGRAMS, NODE, JAVA_PROGRAMS, PYTHON, DOTNET)
+RECIPES: Mapping[str, Recipe] = {each.name: each for each in _SLOWEST_FIRST}
 """By name, those that take longest to build first."""

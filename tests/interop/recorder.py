@@ -14,6 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 _MARKS = ("Metadata", "X-IDENTITY-HEADER", "secret")
 _LIFETIME = 24 * 3600
+CLIENT_ID = "00000000-0000-4000-8000-00000000beef"
+"""The client id of its tokens, which no identity has."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -63,10 +65,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def granted(resource: str, now: int) -> dict[str, str]:
     """Return what the metadata service answers."""
     expires = now + _LIFETIME
-    claims = {"aud": resource, "appid": "a", "oid": "o", "tid": "t", "exp": expires, "xms_mirid": "m"}
+    claims = {"aud": resource, "appid": CLIENT_ID, "oid": "o", "tid": "t", "exp": expires, "xms_mirid": "m"}
     return {
         "access_token": ".".join(_encoded(each) for each in ({"alg": "none"}, claims, {})),
-        "client_id": "a",
+        "client_id": CLIENT_ID,
         "expires_in": str(_LIFETIME),
         "expires_on": str(expires),
         "ext_expires_in": str(_LIFETIME),

@@ -34,6 +34,17 @@ def sent() -> Mapping[Row, Mapping[str, str]]:
     return {row: kept[str(row)] for route in Route for row in rows(route) if str(row) in kept}
 
 
+def keep_sources(sources: Mapping[Row, str]) -> None:
+    """Add to what is kept of who gives clients their token."""
+    _keep("sources", {str(row): text for row, text in sources.items()})
+
+
+def sources() -> Mapping[Row, str]:
+    """Return what is kept of who gives clients their token, of the rows that there are."""
+    kept = _load("sources")
+    return {row: kept[str(row)] for route in Route for row in rows(route) if str(row) in kept}
+
+
 def _answer(kept: Mapping[str, Any]) -> Answer:
     return Answer(**{**kept, "seconds": tuple(kept["seconds"])})
 

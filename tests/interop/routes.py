@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.interop import authority
 from tests.interop.authority import Authority
-from tests.interop.cells import Sidecar
+from tests.interop.cells import Route, Sidecar
+from tests.interop.injection import IDENTITY, Injected, Sharing, injected
 from tests.redirect.pod import confine
 from tests.waiting import PATIENCE
 from wisp.lab.netns import NetworkNamespace, new_namespace
@@ -22,6 +24,7 @@ from wisp.lab.processes import Place, beside, run
 from wisp.lab.users import APPLICATION_UID, SIDECAR_UID
 
 _RECORDER = Path(__file__).with_name("recorder.py")
+_LOOPBACK = "127.0.0.1"
 _NODE = "10.77.255.1"
 _PORT = 8000
 _BARE = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -42,39 +45,80 @@ class Spot:
 
 @dataclass(frozen=True)
 class Site:
-    """An authority, and a way to make spots from which it is reached; logs go to `folder`."""
+    """An authority at `host` of `place`, and a way to make spots from which it is reached by the `route`.
 
+    Logs go to `folder`.
+    """
+
+    route: Route
+    place: Place
+    host: str
     authority: Authority
     folder: Path
     spot: Callable[[], AbstractContextManager[Spot]]
 
     @property
-    def trust(self) -> Mapping[str, str]:
-        """What `az` is told besides: a Resource Manager, and whose certificate it has."""
-        return {"WISP_RESOURCE_MANAGER": self.authority.stand_in, "REQUESTS_CA_BUNDLE": str(self.authority.ca_file)}
+    def surroundings(self) -> Mapping[str, str]:
+        """The variables that name the services for clients, and the CA that they trust."""
+        trusted = str(self.authority.ca_file)
+        return {
+            "WISP_RESOURCE_MANAGER": self.authority.services,
+            "WISP_SERVICES": self.authority.services,
+            "WISP_TUNNEL": self.authority.tunnel,
+            "REQUESTS_CA_BUNDLE": trusted,
+            "SSL_CERT_FILE": trusted,
+            "NODE_EXTRA_CA_CERTS": trusted,
+            "JDK_JAVA_OPTIONS": f"-Djavax.net.ssl.trustStore={self.authority.trust_store}",
+        }
 
     @contextmanager
     def sidecar(self, kind: Sidecar) -> Iterator[Place]:
-        """Run a sidecar until the block is left, ready when it begins; give the place where its clients run."""
+        """Run a sidecar until the block is left, ready when it begins; give the place where its clients run.
+
+        The webhook's variables, but those that tell where to ask, are the sidecar's alone.
+        """
         with self.spot() as spot:
-            place = spot.server.having(self.authority.environment(kind))
+            told = self._injected(spot, Sharing.SIDECAR_ONLY)
+            usual = {name: value for name, value in told.sidecar.items() if name not in IDENTITY}
+            place = spot.server.having({**usual, **self.authority.environment(kind)})
             command = (sys.executable, "-m", "wisp.proxy", "--proxy-port", str(spot.port))
             trusting = (*command, "--authority-ca", str(self.authority.ca_file))
             with beside("the sidecar", place, self._log(), *trusting) as component:
                 probe = run(place, *command, "--probe")
                 if probe.status != 0:
                     raise component.failure("did not become ready", probe.complaint)
-                yield spot.client
+                yield spot.client.having(told.application)
 
     @contextmanager
-    def recorder(self) -> Iterator[tuple[Place, Path]]:
-        """Run a recorder in the sidecar's place; give the place where its clients run, and the file of its records."""
+    def recorder(self, sharing: Sharing = Sharing.SIDECAR_ONLY) -> Iterator[tuple[Place, Path]]:
+        """Run a recorder in the sidecar's place; give the place where its clients run, and the file of its records.
+
+        With `Sharing.ALL`, clients reach the authority as Entra.
+        """
         log = self._log()
         with self.spot() as spot:
             command = (sys.executable, str(_RECORDER), str(spot.port))
             with beside("the recorder", spot.server, log, *command) as component:
                 component.first_line(30)
-                yield spot.client, log
+                yield spot.client.having(self._injected(spot, sharing).application), log
+
+    def tunnel(self, targets: Mapping[str, str]) -> AbstractContextManager[str]:
+        """Run a proxy beside the authority through which the https URLs in `targets` have other names; give its URL."""
+        return authority.tunnelling(self.place, self.host, targets, self.folder)
+
+    def _injected(self, spot: Spot, sharing: Sharing) -> Injected:
+        """Return what the webhook gives both; the projected token is where the authority has it."""
+        identity = self.authority.default
+        told = injected(self.route, sharing, spot.port, (identity.client_id, identity.tenant_id))
+        if "AZURE_FEDERATED_TOKEN_FILE" not in told.application:
+            return told
+        reached = {
+            "HTTPS_PROXY": self.authority.tunnel,
+            "NO_PROXY": f"127.0.0.1,169.254.169.254,{_NODE}",
+            "JDK_JAVA_OPTIONS": f"{self.surroundings['JDK_JAVA_OPTIONS']} {_java_proxy(self.authority.tunnel)}",
+        }
+        file = {"AZURE_FEDERATED_TOKEN_FILE": str(self.authority.token_file)}
+        return Injected({**told.application, **file, **reached}, told.sidecar)
 
     def _log(self) -> Path:
         return self.folder / f"{uuid.uuid4()}.log"
@@ -87,17 +131,10 @@ def by_environment(folder: Path) -> Iterator[Site]:
 
     @contextmanager
     def spot() -> Iterator[Spot]:
-        port, header = _free_port(), secrets.token_hex(16)
-        yield Spot(here.having({"IDENTITY_HEADER": header}), port, here.having(variables(port, header)))
+        yield Spot(here, _free_port(), here)
 
-    with authority.running(here, "127.0.0.1", folder) as asked:
-        yield Site(asked, folder, spot)
-
-
-def variables(port: int, header: str) -> Mapping[str, str]:
-    """Return what a client is told: App Service's variables, and the older ones for the deprecated clients."""
-    url = f"http://127.0.0.1:{port}/metadata/identity/oauth2/token"
-    return {"IDENTITY_ENDPOINT": url, "IDENTITY_HEADER": header, "MSI_ENDPOINT": url, "MSI_SECRET": header}
+    with authority.running(here, _LOOPBACK, folder) as asked:
+        yield Site(Route.ENVIRONMENT, here, _LOOPBACK, asked, folder, spot)
 
 
 @contextmanager
@@ -112,7 +149,7 @@ def by_interception(folder: Path) -> Iterator[Site]:
                 yield Spot(_as_user(pod, SIDECAR_UID), _PORT, _as_user(pod, APPLICATION_UID))
 
         with authority.running(node, _NODE, folder) as asked:
-            yield Site(asked, folder, spot)
+            yield Site(Route.INTERCEPTION, node, _NODE, asked, folder, spot)
 
 
 @contextmanager
@@ -172,6 +209,15 @@ def _must(place: Place, *command: str, text: str = "") -> None:
         timeout=PATIENCE,
     )
     assert done.returncode == 0, f"{command}: {done.stdout}"
+
+
+def _java_proxy(url: str) -> str:
+    """Return the options that have Java use a proxy for https only."""
+    parts = urlsplit(url)
+    direct = f"-Dhttp.nonProxyHosts=127.0.0.1|169.254.169.254|{_NODE}"
+    return (
+        f"-Dhttps.proxyHost={parts.hostname} -Dhttps.proxyPort={parts.port} {direct} -Djava.net.useSystemProxies=true"
+    )
 
 
 def _free_port() -> int:

@@ -1,7 +1,6 @@
 """`stand_in.py HOST CERTIFICATE KEY`: what the local cloud does not do, at an https URL that it prints.
 
-An Entra that only throttles (`/throttled/`), one that only fails (`/unavailable/`), and a Resource Manager in which the
-identities can see nothing, which `az login --identity` asks.
+An Entra that only throttles (`/throttled/`), and one that only fails (`/unavailable/`).
 """
 
 import http.server
@@ -25,13 +24,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._answer(429, {"error": "temporarily_unavailable", "error_description": _THROTTLED})
         else:
             self._answer(503, {"error": "temporarily_unavailable", "error_description": _UNAVAILABLE})
-
-    def do_GET(self) -> None:
-        """List no subscriptions to whoever has a token."""
-        if self.headers.get("Authorization", "").startswith("Bearer ") and self.path.startswith("/subscriptions?"):
-            self._answer(200, {"value": []})
-        else:
-            self._answer(401, {"error": {"code": "AuthenticationFailed", "message": "there is no token"}})
 
     def _answer(self, status: int, document: dict[str, object]) -> None:
         body = json.dumps(document).encode()

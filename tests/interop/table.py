@@ -9,8 +9,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from tests.interop import document, results
 from tests.interop.asking import Answer
-from tests.interop.cells import ERRORS, PASSING, TOKENS, Case, Cell, Route, cannot, kept_back, rows
-from tests.interop.document import TITLES, label, line
+from tests.interop.cells import (
+    ERRORS,
+    OF_PROGRAMS,
+    PASSING,
+    TOKENS,
+    Case,
+    Cell,
+    Route,
+    Row,
+    cannot,
+    kept_back,
+    programs,
+    rows,
+    sdks,
+)
+from tests.interop.document import TITLES, label, line, title
 
 
 def mark(cell: Cell, answer: Answer) -> str:
@@ -34,9 +48,12 @@ def tables(answers: Mapping[Cell, Answer]) -> str:
 
 def _lines(answers: Mapping[Cell, Answer]) -> Iterator[str]:
     for route in Route:
-        yield f"### {TITLES[route]}\n"
-        for cases in (TOKENS, ERRORS):
-            yield from _table(answers, route, cases)
+        yield f"### {title(sdks(route)[0])}\n"
+        yield from _table(answers, sdks(route), TOKENS)
+        yield from _table(answers, sdks(route), ERRORS)
+    for route in Route:
+        yield f"### {title(programs(route)[0])}\n"
+        yield from _table(answers, programs(route), OF_PROGRAMS)
     yield "### What cannot be had\n"
     yield "`—`: there is nothing to ask.\n"
     yield from _reasons(cannot, TOKENS)
@@ -44,10 +61,10 @@ def _lines(answers: Mapping[Cell, Answer]) -> Iterator[str]:
     yield from _reasons(kept_back, ERRORS)
 
 
-def _table(answers: Mapping[Cell, Answer], route: Route, cases: tuple[Case, ...]) -> Iterator[str]:
+def _table(answers: Mapping[Cell, Answer], rows: Iterable[Row], cases: tuple[Case, ...]) -> Iterator[str]:
     yield line("client", *(case.value for case in cases))
     yield line(*["---"] * (len(cases) + 1))
-    for row in rows(route):
+    for row in rows:
         yield line(label(row), *(_text(Cell(row, case), answers) for case in cases))
     yield ""
 
@@ -61,7 +78,7 @@ def _text(cell: Cell, answers: Mapping[Cell, Answer]) -> str:
 def _reasons(why: Callable[[Cell], str | None], cases: Iterable[Case]) -> Iterator[str]:
     """List each reason once, with whom it concerns."""
     found: dict[tuple[str, str], dict[str, None]] = {}
-    for cell in (Cell(row, case) for route in Route for row in rows(route) for case in cases):
+    for cell in (Cell(row, case) for route in Route for row in rows(route) for case in cases if case in row.cases):
         if (reason := why(cell)) is not None:
             found.setdefault((label(cell.row), reason), {})[TITLES[cell.row.route].lower()] = None
     for (who, reason), ways in found.items():
@@ -71,7 +88,7 @@ def _reasons(why: Callable[[Cell], str | None], cases: Iterable[Case]) -> Iterat
 
 def said(cell: Cell, text: str) -> str:
     """Return what the document says of the cell, without the seconds."""
-    return document.read(text)[TITLES[cell.row.route], label(cell.row), cell.case.value]
+    return document.read(text)[title(cell.row), label(cell.row), cell.case.value]
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_client(capsys: pytest.CaptureFixture[str]) -> None:
     """The command names those that there are."""
     assert main(["cobol"]) == 2
-    assert "there is no client cobol; there are rust, az" in capsys.readouterr().err
+    assert "there is no client cobol; there are go-programs, rust" in capsys.readouterr().err
 
 
 @pytest.mark.system

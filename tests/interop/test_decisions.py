@@ -8,10 +8,11 @@ import pytest
 from tests.interop import document, table, wire
 from tests.interop.asking import Answer, parse_answer
 from tests.interop.cells import ERRORS, TOKENS, Case, Cell, Route, Row, cannot, cells, kept_back, rows
+from tests.interop.injection import IDENTITY, Sharing, injected
 from tests.interop.recipes import RECIPES
-from tests.interop.routes import variables
 from tests.interop.wire import Request, describe, parse_records
 
+_IDENTITY = ("11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222")
 _ROW = Row("go", "mi", Route.ENVIRONMENT)
 _TOKEN = {"expires_on": 7, "token_sha256": "0" * 64, "appid": "a", "oid": "o", "aud": "r"}
 _AUTHENTIC = {"x-identity-header": "secret", "metadata": "true", "user-agent": "a client"}
@@ -32,8 +33,21 @@ def test_every_sdk_is_pinned(row: Row) -> None:
 
 def test_the_document_says_what_clients_are_told(compatibility: str) -> None:
     """The variables of the environment's way are those that the matrix is run with."""
-    told = "".join(f"  {name}={value}\n" for name, value in variables(8000, "SECRET").items())
-    assert f"  ```\n{told}  ```\n" in compatibility
+    told = injected(Route.ENVIRONMENT, Sharing.SIDECAR_ONLY, 8000, _IDENTITY)
+    header = told.sidecar["IDENTITY_HEADER"]
+    lines = "".join(f"  {name}={value}\n" for name, value in told.application.items()).replace(header, "SECRET")
+    assert f"  ```\n{lines}  ```\n" in compatibility
+
+
+@pytest.mark.parametrize("route", Route)
+def test_who_has_the_identity(route: Route) -> None:
+    """The sidecar in any case; the application unless the sidecar alone is to have it."""
+    both, alone = (injected(route, sharing, 8000, _IDENTITY) for sharing in (Sharing.ALL, Sharing.SIDECAR_ONLY))
+    for told in (both.application, both.sidecar, alone.sidecar):
+        assert {told["AZURE_CLIENT_ID"], told["AZURE_TENANT_ID"]} == set(_IDENTITY)
+        assert set(IDENTITY) <= set(told)
+    assert set(alone.application) == set(both.application) - set(IDENTITY)
+    assert ("IDENTITY_ENDPOINT" in alone.application) == (route is Route.ENVIRONMENT)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -49,7 +63,7 @@ def test_no_lock_file_says_where_packages_come_from(name: str) -> None:
 
 def test_every_reason_is_about_a_cell() -> None:
     """A token can be asked for or not; an error is run in any case."""
-    every = [Cell(row, case) for route in Route for row in rows(route) for case in Case]
+    every = [Cell(row, case) for route in Route for row in rows(route) for case in row.cases]
     assert {cell.case for cell in every if cannot(cell)} <= set(TOKENS)
     assert {cell.case for cell in every if kept_back(cell)} <= set(ERRORS)
     assert len(cells(*Case)) == len(every) - sum(cannot(cell) is not None for cell in every)
@@ -59,7 +73,10 @@ def test_every_reason_is_about_a_cell() -> None:
 def test_a_token_answer_is_read() -> None:
     """Seconds of every question, claims and expiry."""
     answer = parse_answer(json.dumps({"ok": True, "seconds": [0.5, 0.25], **_TOKEN}))
-    assert answer == Answer(ok=True, seconds=(0.5, 0.25), claims={"appid": "a", "oid": "o", "aud": "r"}, expires_on=7)
+    claims = {"appid": "a", "oid": "o", "aud": "r"}
+    assert answer == Answer(
+        ok=True, seconds=(0.5, 0.25), claims=claims, expires_on=7, token_sha256=str(_TOKEN["token_sha256"])
+    )
     assert answer.took == 0.75
 
 

@@ -13,8 +13,8 @@ from urllib.parse import parse_qsl
 from tests.interop import document, results
 from tests.interop.asking import ask, selector
 from tests.interop.build import Built
-from tests.interop.cells import TOKENS, Case, Cell, Route, Row, cannot, rows
-from tests.interop.document import TITLES, label, line
+from tests.interop.cells import TOKENS, Case, Cell, Route, Row, cannot, programs, sdks
+from tests.interop.document import label, line, title
 from tests.interop.routes import Site
 
 TOKEN_PATH = "/metadata/identity/oauth2/token"
@@ -62,10 +62,10 @@ class Request:
 def record(row: Row, client: Built, site: Site) -> Sent:
     """Run the client twice over, once for every way to name an identity, and say what it sent."""
     requests: dict[Case, list[Request]] = {}
-    for case in (each for each in TOKENS if cannot(Cell(row, each)) is None):
+    for case in (each for each in TOKENS if each in row.cases and cannot(Cell(row, each)) is None):
         with site.recorder() as (place, log):
-            told = {**selector(case, site.authority), **site.trust}
-            answer = ask(client, row.mode, place, told, "--twice")
+            told = {**selector(case, site.authority), **site.surroundings}
+            answer = ask(client, row, place, told, "--twice")
             assert answer.ok, answer.error
             requests[case] = parse_records(log.read_text(encoding="utf-8"))
     return describe(requests)
@@ -128,11 +128,11 @@ def tables(sent: Mapping[Row, Sent]) -> str:
 
 
 def _lines(sent: Mapping[Row, Sent]) -> Iterator[str]:
-    for route in Route:
-        yield f"### {TITLES[route]}, as sent\n"
+    for rows in (of(route) for of in (sdks, programs) for route in Route):
+        yield f"### {title(rows[0])}, as sent\n"
         yield line("client", *COLUMNS)
         yield line(*["---"] * (len(COLUMNS) + 1))
-        for row in rows(route):
+        for row in rows:
             texts = sent.get(row, dict.fromkeys(COLUMNS, "not run"))
             yield line(label(row), *(texts[column] for column in COLUMNS))
         yield ""
@@ -141,7 +141,7 @@ def _lines(sent: Mapping[Row, Sent]) -> Iterator[str]:
 def said(row: Row, text: str) -> Sent:
     """Return what the document says of the row."""
     tables = document.read(text)
-    return {column: tables[f"{TITLES[row.route]}, as sent", label(row), column] for column in COLUMNS}
+    return {column: tables[f"{title(row)}, as sent", label(row), column] for column in COLUMNS}
 
 
 if __name__ == "__main__":

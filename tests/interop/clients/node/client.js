@@ -1,12 +1,15 @@
-// `node client.js mi|dac|msal RESOURCE_OR_SCOPE [--twice]`: a token by @azure/identity or @azure/msal-node, told as one
-// line of JSON.
+// `node client.js mi|dac|msal RESOURCE_OR_SCOPE [--twice | --challenged]`: a token by @azure/identity or
+// @azure/msal-node, told as one line of JSON. --challenged has msal ask again with the claims by which a resource has
+// rejected the first token (continuous access evaluation), and tells both.
 "use strict";
 const { createHash } = require("node:crypto");
 
+const CHALLENGE = JSON.stringify({ access_token: { nbf: { essential: true, value: "1" } } });
 const { WISP_CLIENT_ID: clientId, WISP_OBJECT_ID: objectId, WISP_RESOURCE_ID: resourceId } = process.env;
 
-/** Return a function that asks once; it resolves to a token and when it expires, in Unix milliseconds. */
-function credential(mode, resource) {
+/** Return a function that asks once, with the claims of a challenge if there are any; it resolves to a token and when it
+ * expires, in Unix milliseconds. */
+function credential(mode, resource, clientCapabilities) {
   if (mode === "msal") {
     const { ManagedIdentityApplication } = require("@azure/msal-node");
     const managedIdentityIdParams = {
@@ -14,9 +17,9 @@ function credential(mode, resource) {
       userAssignedObjectId: objectId,
       userAssignedResourceId: resourceId,
     };
-    const application = new ManagedIdentityApplication({ managedIdentityIdParams });
-    return async () => {
-      const { accessToken, expiresOn } = await application.acquireToken({ resource });
+    const application = new ManagedIdentityApplication({ managedIdentityIdParams, clientCapabilities });
+    return async (claims) => {
+      const { accessToken, expiresOn } = await application.acquireToken({ resource, claims });
       return [accessToken, expiresOn.getTime()];
     };
   }
@@ -42,10 +45,12 @@ async function main([mode, wanted, ...rest]) {
   const seconds = [];
   let start = performance.now();
   try {
-    const ask = credential(mode, wanted.replace(/\/\.default$/, ""));
+    const challenged = rest.includes("--challenged");
+    const ask = credential(mode, wanted.replace(/\/\.default$/, ""), challenged ? ["cp1"] : undefined);
     let answer;
-    for (let times = rest.includes("--twice") ? 2 : 1; times > 0; times--) {
-      answer = described(await ask());
+    for (let times = challenged || rest.includes("--twice") ? 2 : 1; times > 0; times--) {
+      const rejected = challenged ? answer?.token_sha256 : undefined;
+      answer = { ...described(await ask(rejected && CHALLENGE)), rejected_sha256: rejected };
       seconds.push((performance.now() - start) / 1000);
       start = performance.now();
     }

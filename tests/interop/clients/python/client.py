@@ -1,11 +1,14 @@
-"""`client.py mi|dac|msal|msrestazure RESOURCE_OR_SCOPE [--twice]`: a token by azure-identity, msal or msrestazure.
+"""`client.py MODE RESOURCE_OR_SCOPE [--twice | --challenged]`: a token by azure-identity, msal or msrestazure.
 
-Prints one line of JSON. Each library is imported when it is asked for: one's import must not hide another's failure.
+Prints one line of JSON. MODE is one of MODES. --challenged has msal ask again with the claims by which a resource has
+rejected the first token (continuous access evaluation), and tells both. Each library is imported when it is asked for:
+one's import must not hide another's failure.
 """
 
 import base64
 import hashlib
 import importlib
+import itertools
 import json
 import os
 import sys
@@ -16,6 +19,7 @@ Token = tuple[str, int]
 """A token and when it expires, in Unix seconds."""
 Ask = Callable[[], Token]
 
+_CHALLENGE = json.dumps({"access_token": {"nbf": {"essential": True, "value": "1"}}})
 _VARIABLES = {"client_id": "WISP_CLIENT_ID", "object_id": "WISP_OBJECT_ID", "resource_id": "WISP_RESOURCE_ID"}
 
 
@@ -46,13 +50,18 @@ def default(resource: str) -> Ask:
 
 
 def msal(resource: str) -> Ask:
-    """Ask ManagedIdentityClient of msal."""
+    """Ask ManagedIdentityClient of msal, from the second time on with a challenge if that is wanted."""
+    challenges = itertools.chain([None], itertools.repeat(_CHALLENGE if "--challenged" in sys.argv else None))
     library, chosen = importlib.import_module("msal"), selector()
     who = library.UserAssignedManagedIdentity(**chosen) if chosen else library.SystemAssignedManagedIdentity()
-    made = library.ManagedIdentityClient(who, http_client=importlib.import_module("requests").Session())
+    made = library.ManagedIdentityClient(
+        who,
+        http_client=importlib.import_module("requests").Session(),
+        client_capabilities=["cp1"] if "--challenged" in sys.argv else None,
+    )
 
     def ask() -> Token:
-        answer = made.acquire_token_for_client(resource=resource)
+        answer = made.acquire_token_for_client(resource=resource, claims_challenge=next(challenges))
         if "access_token" not in answer:
             raise ErrorDictionary(json.dumps(answer))
         return answer["access_token"], int(time.time()) + answer["expires_in"]
@@ -102,9 +111,11 @@ def run(mode: str, resource: str, *, times: int) -> dict[str, object]:
     seconds: list[float] = []
     start = time.monotonic()
     try:
-        ask, answer = MODES[mode](resource), {}
+        ask = MODES[mode](resource)
+        answer: dict[str, object] = {}
         for _ in range(times):
-            answer = described(ask())
+            rejected = {"rejected_sha256": answer["token_sha256"]} if "token_sha256" in answer else {}
+            answer = {**described(ask()), **rejected}
             seconds.append(time.monotonic() - start)
             start = time.monotonic()
     except Exception as error:  # noqa: BLE001 -- whatever the library says is the result
@@ -119,6 +130,6 @@ def _issued(token: object) -> Token:
 
 if __name__ == "__main__":
     mode, resource = sys.argv[1], sys.argv[2].removesuffix("/.default")
-    result = run(mode, resource, times=2 if "--twice" in sys.argv else 1)
+    result = run(mode, resource, times=2 if {"--twice", "--challenged"} & set(sys.argv) else 1)
     print(json.dumps(result))  # noqa: T201 -- it is a program
     sys.exit(0 if result["ok"] else 1)

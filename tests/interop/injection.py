@@ -1,0 +1,53 @@
+"""The variables that the webhook gives an application and its sidecar, by wisp's own admission; touches no machine."""
+
+import secrets
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, NamedTuple
+
+from tests.interop.cells import Route
+from wisp.admission import names
+from wisp.admission.contract import Policy
+from wisp.admission.mutate import mutate
+
+APPLICATION = "app"
+IDENTITY = ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST")
+"""The variables of Azure Workload Identity."""
+_MODES = {Route.INTERCEPTION: "redirect", Route.ENVIRONMENT: "env"}
+
+
+class Sharing(Enum):
+    """Who has the variables of Azure Workload Identity, and the service account token."""
+
+    ALL = "application and sidecar"
+    SIDECAR_ONLY = "sidecar only"
+
+
+class Injected(NamedTuple):
+    """The variables of both containers."""
+
+    application: Mapping[str, str]
+    sidecar: Mapping[str, str]
+
+
+def injected(route: Route, sharing: Sharing, port: int, identity: tuple[str, str]) -> Injected:
+    """Have a pod admitted whose sidecar listens on `port`; `identity` is a client id and a tenant id."""
+    client_id, tenant_id = identity
+    annotations = {
+        names.INJECT_SIDECAR: "true",
+        names.SIDECAR_MODE: _MODES[route],
+        names.SIDECAR_PORT: str(port),
+        **({names.PROXY_ONLY: "true"} if sharing is Sharing.SIDECAR_ONLY else {}),
+    }
+    pod = {
+        "metadata": {"name": f"pod-{secrets.token_hex(4)}", "labels": {names.USE: "true"}, "annotations": annotations},
+        "spec": {"containers": [{"name": APPLICATION, "image": "app"}]},
+    }
+    account = {"metadata": {"annotations": {names.CLIENT_ID: client_id}}}
+    admitted = mutate(pod, account, Policy(tenant_id=tenant_id))
+    return Injected(_variables(admitted, APPLICATION), _variables(admitted, names.SIDECAR))
+
+
+def _variables(pod: Mapping[str, Any], name: str) -> Mapping[str, str]:
+    container = next(each for each in pod["spec"]["containers"] if each["name"] == name)
+    return {each["name"]: each["value"] for each in container.get("env", ())}

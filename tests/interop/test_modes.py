@@ -1,0 +1,16 @@
+"""Who gives clients their token in a pod whose application has the webhook's variables, and the mount, too."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.interop import document, modes
+from tests.interop.cells import Route, Row, rows
+
+pytestmark = [pytest.mark.system, pytest.mark.interop, pytest.mark.usefixtures("possible")]
+
+
+@pytest.mark.parametrize("row", [row for route in Route for row in rows(route)], ids=str)
+def test_the_document_says_who_gives_the_token(row: Row, sources: Callable[[Row], str], compatibility: str) -> None:
+    """If not: python -m tests.interop.modes --write."""
+    assert sources(row) == modes.said(row, document.part(compatibility, "modes"))
