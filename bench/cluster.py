@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import random
 import shutil
 import statistics
@@ -36,7 +35,7 @@ from tests.cluster.reference import PROXY_IMAGE, REDIRECT_RECIPE, Reference
 from tests.cluster.site import Site, site, ubuntu_image, wisp_image
 from wisp.lab.building import cache_folder
 from wisp.lab.cluster.archive import Image, write_image, write_layer
-from wisp.lab.cluster.node import ARCHITECTURES
+from wisp.lab.cluster.node import ARCHITECTURE
 from wisp.lab.cluster.standin import standin
 
 IMAGE = "ubuntu:20.04"
@@ -139,10 +138,9 @@ def _images(others: Others, folder: Path) -> Iterator[Path]:
                 named = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "proxy"
                 program = Path(shutil.copyfile(program, named))
             write_layer(layer, [program])
-        architecture = ARCHITECTURES[platform.machine()]
-        write_image(archive, Image(PROXY_IMAGE, layer, ("/proxy",)), architecture)
+        write_image(archive, Image(PROXY_IMAGE, layer, ("/proxy",)), ARCHITECTURE)
         yield archive
-        yield standin(cache_folder(), architecture, REDIRECT_RECIPE)
+        yield standin(cache_folder(), ARCHITECTURE, REDIRECT_RECIPE)
 
 
 def _kinds(running: Site, others: Others) -> dict[str, _Maker]:
