@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.helm.build import main
+from wisp.lab.signals import run_program
 
 GO = '#!/bin/sh\n[ $1 = list ] && exit\nwhile [ "$1" != -o ]; do shift; done\necho built > "$2"\n'
 
@@ -40,6 +41,6 @@ def test_second_build_prints_the_path_only(capsys: pytest.CaptureFixture[str]) -
 def test_failure_is_an_error_message(go: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The exit status says that it failed, and nothing is cached."""
     go.write_text("#!/bin/sh\necho no space left\nexit 1\n", encoding="utf-8")
-    assert main() == 1
+    assert run_program(main) == 1
     assert "no space left" in capsys.readouterr().err
     assert list((tmp_path / "cache" / "wisp").iterdir()) == []

@@ -85,7 +85,7 @@ def test_the_errors(condition: str, request_: Request) -> None:
         "AADSTS{}, {}, {} or {}".format(*sorted(freshness.EVENTUAL_CODES)),
         f"the {len(METADATA_SERVICE.published)} published `api-version`s",
         f"{METADATA_SERVICE.published[0]} to\n{METADATA_SERVICE.published[-1]}, and every later date",
-        "accepts {} and every later date".format(*APP_SERVICE.published),
+        "accepts {1} and every later date, and Service Fabric's\n{0}".format(*APP_SERVICE.published),
     ],
 )
 def test_the_numbers(sentence: str) -> None:
