@@ -75,15 +75,15 @@ def declines(value: object) -> bool:
 
 
 def text_map(metadata: object, key: str) -> dict[str, object]:
-    """Return the labels or annotations in an object's metadata; an empty map if there are none or they are no map."""
+    """Return the labels or annotations in an object's metadata; an empty map if they are absent or not a map."""
     values = metadata.get(key) if type(metadata) is dict else None
     return values if type(values) is dict else {}
 
 
 def check_types(metadata: object, path: str) -> None:
-    """Raise PodError if the labels are no map, or a label or annotation of this project is not a string.
+    """Raise PodError if the labels are not a map, or a label or annotation of this project is not a string.
 
-    API servers reject these. In YAML, `true`, `yes`, `on` and numbers are no strings unless they are quoted.
+    API servers reject these. In YAML, `true`, `yes`, `on` and numbers are not strings unless they are quoted.
     """
     if type(metadata) is not dict:
         return

@@ -52,7 +52,7 @@ class _Subject(NamedTuple):
 
     @property
     def metadata_of(self) -> str | None:
-        """The path of what this is the metadata of; None if it is no metadata."""
+        """The path of what this is the metadata of; None for a map outside of metadata."""
         parent = self.place.path.rpartition("/")[0]
         return parent.removesuffix("/metadata") if parent.endswith("/metadata") else None
 
@@ -178,7 +178,7 @@ def _of_use(subject: _Subject) -> Iterator[Finding]:
 
 
 def _is_needless(subject: _Subject) -> bool:
-    """Say whether the pods have the label as well, so that it is no mistake that it is here too."""
+    """Say whether the pods have the label as well, so that it is right to have it here too."""
     if subject.place.is_in_pod or not subject.place.owner.is_custom:
         return subject.serves(subject.templates)
     return subject.serves(subject.below)
