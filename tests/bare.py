@@ -15,7 +15,7 @@ from tests.needs import INSTALL
 
 _ESSENTIAL = ("ldd", "nsenter", "setpriv", "unshare")
 """Programs of packages that every Debian has (`Essential: yes`)."""
-_OTHERS = ("cargo", "containerd", "etcd", "go", "helm", "java", "javac", "kubectl", "mvn", "node", "npm", "rustc")
+_OTHERS = ("cargo", "containerd", "etcd", "helm", "java", "javac", "kubectl", "mvn", "node", "npm", "rustc")
 _SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin")
 
 

@@ -24,6 +24,7 @@ INSTALL: Mapping[str, str] = {
     "crun": "apt-get install crun",
     "curl": "apt-get install curl",
     "fish": "apt-get install fish",
+    "go": "apt-get install golang-go",
     "ip": "apt-get install iproute2",
     "iptables": "apt-get install iptables",
     "iptables-legacy": "apt-get install iptables",

@@ -14,7 +14,7 @@ from tests.chart.objects import PEM, container, one, pod_spec, policy
 from wisp import __version__
 from wisp.admission.contract import ConfigMapCA, InlineCA, Policy, Requirement, TokenEndpoint, TrustBundleCA
 
-pytestmark = pytest.mark.chart
+pytestmark = [pytest.mark.chart, pytest.mark.needs("go")]
 
 OTHER_TENANT = "0f1e2d3c-0000-4000-8000-000000000002"
 SELECTOR = {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["a", "b"]}]}
@@ -399,15 +399,17 @@ OWN: Values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8")
 NULLS = sorted({*groups(OWN), *TAKEN, "podDisruptionBudget.maxUnavailable", "certManager.issuerRef.name"})
 
 
+OPTIONAL = ("certManager", "networkPolicy", "podMonitor")
+
+
 @pytest.mark.parametrize("name", [each for each in NULLS if each != "azureTenantID"])
 def test_a_null(name: str, tmp_path: Path) -> None:
     """It takes the value away, as a key without a value in YAML does, and what is left is whole."""
     values: Any = None
     for each in reversed(name.split(".")):
         values = {each: values}
-    policy(rendered(tmp_path, values), tmp_path)
-    certified = {"certManager": {"enabled": True}, "networkPolicy": {"enabled": True}, "podMonitor": {"enabled": True}}
-    rendered(tmp_path, certified, values)
+    on = [{group: {"enabled": True}} for group in OPTIONAL if name.startswith(f"{group}.")]
+    policy(rendered(tmp_path, *on, values), tmp_path)
 
 
 MEANINGLESS: dict[str, tuple[Values, str]] = {
@@ -429,6 +431,16 @@ MEANINGLESS: dict[str, tuple[Values, str]] = {
     "labels without a signer": (
         {"customTokenEndpoint": {**BOUND, "azureKubernetesCACTBLabelSelector": "{}"}},
         "set customTokenEndpoint.caTrustBundle.signerName",
+    ),
+    "a selector that is not JSON": (
+        {
+            "customTokenEndpoint": {
+                **BOUND,
+                "azureKubernetesCACTBSignerName": "example.com/ca",
+                "azureKubernetesCACTBLabelSelector": "a=b",
+            }
+        },
+        "azureKubernetesCACTBLabelSelector) is not a label selector in JSON",
     ),
     "a suffix without an endpoint": ({"customTokenEndpoint": BINDING}, "set customTokenEndpoint.url"),
     "a cloud that is a file": ({"azureEnvironment": "AzureStackCloud"}, "set authorityHost"),

@@ -82,6 +82,7 @@ def _is_as_it_was(site: Site, before: set[str]) -> None:
     assert sorted(inventory(site) ^ before) == []
 
 
+@pytest.mark.needs("go")
 def test_the_values_of_azure_workload_identity(unserved: Site) -> None:
     """The values.yaml that its chart ships installs wisp, with a tenant (and an authority, since this is no Azure)."""
     settings = (f"azureTenantID={unserved.tenant_id}", f"authorityHost={unserved.cloud.url}/")

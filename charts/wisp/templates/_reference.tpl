@@ -84,6 +84,11 @@
 {{- if and $hasSelector (not (or (get $endpoint "caTrustBundle.signerName") (has "AZURE_KUBERNETES_CA_CTB_SIGNER_NAME" $variables))) }}
 {{- fail "customTokenEndpoint.caTrustBundle has labels or matchExpressions (or AZURE_KUBERNETES_CA_CTB_LABEL_SELECTOR is set) without a signer: set customTokenEndpoint.caTrustBundle.signerName" }}
 {{- end }}
+{{- with get $endpoint "caTrustBundle.labels" }}
+{{- if hasKey (fromJson .) "Error" }}
+{{- fail (printf "customTokenEndpoint.caTrustBundle (or azureKubernetesCACTBLabelSelector) is not a label selector in JSON: %q" .) }}
+{{- end }}
+{{- end }}
 {{- if and $given.annotationSuffix (not (or $endpoint.url (has "AZURE_KUBERNETES_TOKEN_PROXY" $variables))) }}
 {{- fail "customTokenEndpoint.annotationSuffix is set without an endpoint: set customTokenEndpoint.url" }}
 {{- end }}
