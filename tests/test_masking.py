@@ -48,6 +48,8 @@ JWE = ".".join((part({"alg": "dir", "enc": "A256GCM"}), "", "aXYtaXYtaXYt", "Y2l
         (f"{TOKEN}{TOKEN}", "***"),
         (f"{TOKEN}.{TOKEN}", "***"),
         (f"{TOKEN}.Trace", "***.Trace"),
+        (f"x={HEADER}==.{PAYLOAD}=.{SIGNATURE}=&y", "x=***=&y"),
+        (f"{HEADER}==%2E{PAYLOAD}=%2E{SIGNATURE}", "***"),
     ],
 )
 def test_a_token_is_struck_out(text: str, expected: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.needs import need
 from tests.waiting import PATIENCE
 from wisp import __version__
-from wisp.version import About, about, commit_of, shown
+from wisp.version import About, about, commit_of, version_text
 
 ROOT = Path(__file__).parents[1]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -44,7 +44,11 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 def test_every_command_says_the_same(command: tuple[str, ...], options: tuple[str, ...]) -> None:
     """Byte for byte, whatever the order of the options, without any setting."""
     ended = run(*command, *options, WISP_ADMISSION_OUTPUT="json")
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, shown("text" if len(options) == 1 else "json"), "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (
+        0,
+        version_text("text" if len(options) == 1 else "json"),
+        "",
+    )
 
 
 def test_no_variable_asks_for_it() -> None:
@@ -57,11 +61,11 @@ def test_no_variable_asks_for_it() -> None:
 def test_the_text_and_the_document() -> None:
     """One line with the short hash, and one with the whole."""
     what = About("1.2.3", COMMIT, "3.11.7", "linux/x86_64")
-    assert shown("text", what) == "wisp 1.2.3 (commit 0123456789ab, Python 3.11.7, linux/x86_64)\n"
+    assert version_text("text", what) == "wisp 1.2.3 (commit 0123456789ab, Python 3.11.7, linux/x86_64)\n"
     document = {"version": "1.2.3", "commit": COMMIT, "python": "3.11.7", "platform": "linux/x86_64"}
-    assert json.loads(shown("json", what)) == document
-    assert shown("json", what).count("\n") == 1
-    assert "commit unknown," in shown("text", what._replace(commit="unknown"))
+    assert json.loads(version_text("json", what)) == document
+    assert version_text("json", what).count("\n") == 1
+    assert "commit unknown," in version_text("text", what._replace(commit="unknown"))
 
 
 def test_what_is_running() -> None:

@@ -11,8 +11,8 @@ from itertools import accumulate
 
 MASK = "***"
 
-_RUN = re.compile(r"(?:[A-Za-z0-9_.-]+|%(?:25)*(?:2[DEde]|5[Ff]))+")
-"""Characters that a token consists of; `-`, `.` and `_` may be percent-encoded, any number of times."""
+_RUN = re.compile(r"(?:[A-Za-z0-9_.-]+|%(?:25)*(?:2[DEde]|5[Ff])|={1,2}(?=[.%]))+")
+"""Characters that a token consists of; `-`, `.` and `_` may be percent-encoded, repeatedly, and parts padded."""
 _ESCAPES = (
     (re.compile("%(?:25)*2[Dd]"), "-"),
     (re.compile("%(?:25)*2[Ee]"), "."),
@@ -90,6 +90,7 @@ def _header_in(part: str, *, cut: bool) -> int | None:
 
 
 def _decoded(text: str) -> bytes:
-    """Return the bytes of base64url without padding; a character too many is left out."""
+    """Return the bytes of base64url, padded or not; a character too many is left out."""
+    text = text.rstrip("=")
     whole = text[: len(text) - (len(text) % 4 == 1)].translate(_STANDARD_ALPHABET)
     return a2b_base64(whole + "=" * (-len(whole) % 4))

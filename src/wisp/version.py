@@ -39,7 +39,7 @@ def about() -> About:
     return About(__version__, commit_of(package), python, f"{system.lower()}/{machine}")
 
 
-def shown(form: str, what: About | None = None) -> str:
+def version_text(form: str, what: About | None = None) -> str:
     """Return the line that `--version` prints, in one of `FORMS`."""
     what = what or about()
     if form == "json":

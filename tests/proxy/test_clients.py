@@ -29,9 +29,10 @@ with requests.Session() as session:
 """
 
 
-def ask(script: str, sidecar: Sidecar) -> dict[str, Any]:
-    """Run a client that prints JSON."""
-    environment = {"PATH": os.environ["PATH"], "AZURE_POD_IDENTITY_AUTHORITY_HOST": f"http://127.0.0.1:{sidecar.port}"}
+def ask(script: str, sidecar: Sidecar, **variables: str) -> dict[str, Any]:
+    """Run a client that prints JSON; `variables` tell it where to ask, in place of the usual one."""
+    told = variables or {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"http://127.0.0.1:{sidecar.port}"}
+    environment = {"PATH": os.environ["PATH"], **told}
     ended = subprocess.run(
         [sys.executable, "-c", f"import json\n{script}"], env=environment, capture_output=True, text=True, check=True
     )
@@ -58,13 +59,26 @@ def test_a_token(sidecar: Sidecar, authority: Authority, script: str) -> None:
     assert len(authority.posts) == 1
 
 
-@pytest.mark.parametrize(
+BOTH_CLIENTS = pytest.mark.parametrize(
     "script",
     [
         pytest.param(AZURE_IDENTITY.format(arguments=""), id="azure-identity"),
         pytest.param(MSAL.format(identity="SystemAssignedManagedIdentity()"), id="msal"),
     ],
 )
+
+
+@BOTH_CLIENTS
+@pytest.mark.parametrize(
+    "endpoint, header", [("IDENTITY_ENDPOINT", "IDENTITY_HEADER"), ("MSI_ENDPOINT", "MSI_SECRET")], ids=["2019", "2017"]
+)
+def test_a_pod_that_was_migrated_by_hand(sidecar: Sidecar, script: str, endpoint: str, header: str) -> None:
+    """Its variables are those of Microsoft's migration page; the sidecar has no IDENTITY_HEADER of its own."""
+    told = {endpoint: f"http://localhost:{sidecar.port}/metadata/identity/oauth2/token", header: "true"}
+    assert ask(script, sidecar, **told)["access_token"] == sidecar.token(ARM).document["access_token"]
+
+
+@BOTH_CLIENTS
 def test_a_refusal(sidecar: Sidecar, authority: Authority, script: str) -> None:
     """Each shows Entra's own code to whoever has to mend the federation, and does not repeat the request."""
     authority.behaviour = refuses(401, 700212)

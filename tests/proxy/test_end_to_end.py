@@ -29,7 +29,7 @@ from wisp.cloud.issuer import Projection, service_account_claims
 from wisp.cloud.store import Store
 from wisp.entra.interpret import claims_of
 from wisp.proxy.flags import USAGE
-from wisp.version import shown
+from wisp.version import version_text
 
 VAULT = "https://vault.azure.net"
 PROJECTION = Projection("kube-system", "wi-demo-sa")
@@ -435,8 +435,8 @@ def test_a_port_in_use() -> None:
 @pytest.mark.parametrize(
     "arguments, stdout",
     [
-        (["--version"], shown("text")),
-        (["--version", "-o", "json"], shown("json")),
+        (["--version"], version_text("text")),
+        (["--version", "-o", "json"], version_text("json")),
         (["--help"], USAGE),
         (["-h", "--proxy-port", "1"], USAGE),
     ],

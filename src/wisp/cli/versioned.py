@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-from wisp.version import FORMS, shown
+from wisp.version import FORMS, version_text
 
 _FORM = "wisp.version.form"
 
@@ -42,7 +42,7 @@ def _remember(context: click.Context, _parameter: click.Parameter, form: str | N
 def _print(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 -- click's signature
     form = context.meta[_FORM]
     if wanted:
-        click.echo(shown(form or "text"), nl=False)
+        click.echo(version_text(form or "text"), nl=False)
         context.exit()
     if form is not None:
         raise click.UsageError("-o is given without --version.", context)

@@ -37,7 +37,7 @@ def interpret(status: int, retry_after: str | None, body: bytes, now: float) -> 
         return Refused(429, "too_many_requests", text, "throttled", _code(document), wait)
     if 400 <= status < 500 and (error := _text(document.get("error"))) and error not in _PASSING_ERRORS:
         text = _description(document) or f"Entra refused with HTTP {status} and no description"
-        return Refused(_kept(status, text), _shown(error, _ERROR_LIMIT), text, "refused", _code(document))
+        return Refused(_kept(status, text), _masked_and_cut(error, _ERROR_LIMIT), text, "refused", _code(document))
     detail = _description(document)
     said = f"Entra answered HTTP {status}" + (f": {detail}" if detail else "")
     if status < 500 and not detail:
@@ -126,10 +126,10 @@ def _name(value: object) -> str | None:
 
 
 def _description(document: dict[str, Any]) -> str:
-    return _shown(_text(document.get("error_description")) or "", _TEXT_LIMIT)
+    return _masked_and_cut(_text(document.get("error_description")) or "", _TEXT_LIMIT)
 
 
-def _shown(text: str, limit: int) -> str:
+def _masked_and_cut(text: str, limit: int) -> str:
     """Return `text` without tokens, and at most `limit` characters of it: of what is cut off nothing is examined."""
     return masked(text[:_EXAMINED_LIMIT], cut=len(text) > _EXAMINED_LIMIT)[:limit]
 

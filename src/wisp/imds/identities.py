@@ -56,7 +56,7 @@ class Identities:
         return bool(new)
 
     def meaning_of(self, selectors: tuple[Selector, ...]) -> Meaning:
-        """Return the one identity that all of `selectors` mean; the default one if there are none."""
+        """Return the one identity that all of `selectors` mean; the default one if `selectors` is empty."""
         if not selectors:
             return Meaning(self.default)
         client_ids = {selector: self.client_id_of(selector) for selector in selectors}
@@ -94,7 +94,7 @@ def refusal_of(selectors: tuple[NamedSelector, ...]) -> Refuse:
     distinct = {_compared(named.selector): named for named in selectors}
     if len(distinct) < 2:
         return NOT_FOUND
-    first, *others, last = (f"{named.parameter}={_shown(named.selector)}" for named in distinct.values())
+    first, *others, last = (f"{named.parameter}={_readable(named.selector)}" for named in distinct.values())
     return invalid(
         f"{', '.join((first, *others))} and {last} are not known to name the same identity: name the identity once"
     )
@@ -106,7 +106,7 @@ def _compared(selector: Selector) -> Selector:
     return Selector(selector.kind, value)
 
 
-def _shown(selector: Selector) -> str:
+def _readable(selector: Selector) -> str:
     """Return what an error, which is also logged, shows of a selector: only what is shaped like a name of its kind."""
     value = selector.value
     if selector.kind == "resource_id":

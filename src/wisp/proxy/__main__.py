@@ -134,9 +134,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _version(form: str | None) -> str:
-    from wisp.version import shown
+    from wisp.version import version_text
 
-    return shown(form or "text")
+    return version_text(form or "text")
 
 
 def _say(descriptor: int, text: str) -> None:
