@@ -1,8 +1,8 @@
 """Decides in which dialect the token endpoint is asked, and whether the asker may. Knows no socket and no clock.
 
 One URL serves them all: the metadata service's own; App Service's of 2019 and of 2017, which the SDKs speak when
-IDENTITY_ENDPOINT or MSI_ENDPOINT is set; Service Fabric's; and Cloud Shell's POST. Sources: Azure, "Use managed identities for App
-Service" (REST endpoint reference), and what the SDKs were seen to send.
+IDENTITY_ENDPOINT or MSI_ENDPOINT is set; Service Fabric's; and Cloud Shell's POST. Sources: Azure, "Use managed
+identities for App Service" (REST endpoint reference), and what the SDKs were seen to send.
 """
 
 from _operator import _compare_digest as compare_digest  # hmac has it too, and would load OpenSSL into every pod
@@ -69,11 +69,13 @@ def dialect_of(request: Request, version: str | None, identity_header: Secret | 
             return UNAUTHORIZED
     if not as_app_service:
         return METADATA_SERVICE if with_metadata else NO_METADATA_HEADER
-    if versions.OLD_APP_SERVICE.include(version):
-        return OLD_APP_SERVICE
-    if versions.SERVICE_FABRIC.include(version):
-        return SERVICE_FABRIC
-    return METADATA_SERVICE if with_metadata and not versions.APP_SERVICE.include(version) else APP_SERVICE
+    return _of_version(version) or (METADATA_SERVICE if with_metadata else APP_SERVICE)
+
+
+def _of_version(version: str | None) -> Dialect | None:
+    """Return the dialect, of those with an identity header, that has the api-version."""
+    dialects = (APP_SERVICE, SERVICE_FABRIC, OLD_APP_SERVICE)
+    return next((each for each in dialects if each.versions is not None and each.versions.include(version)), None)
 
 
 def shows(request: Request, identity_header: Secret | None) -> bool:
