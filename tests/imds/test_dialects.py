@@ -181,7 +181,7 @@ def test_a_version_that_app_service_does_not_have() -> None:
     refuse = decide(ask(app_service("2018-02-01"), metadata="", **SHOWN), HEADER)
     assert isinstance(refuse, Refuse)
     assert refuse.status == 400
-    assert refuse.description.endswith("Versions served: 2019-07-01-preview, 2019-08-01 and later dates (YYYY-MM-DD)")
+    assert refuse.description.endswith("Versions served: 2019-08-01 and later dates (YYYY-MM-DD)")
 
 
 @pytest.mark.parametrize("metadata", ["", "true"], ids=["alone", "beside Metadata"])

@@ -16,6 +16,7 @@ _MARKS = ("Metadata", "X-IDENTITY-HEADER", "secret")
 _LIFETIME = 24 * 3600
 CLIENT_ID = "00000000-0000-4000-8000-00000000beef"
 """The client id of its tokens, which no identity has."""
+_TENANT_ID = "00000000-0000-4000-8000-00000000cafe"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -65,7 +66,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def granted(resource: str, now: int) -> dict[str, str]:
     """Return what the metadata service answers."""
     expires = now + _LIFETIME
-    claims = {"aud": resource, "appid": CLIENT_ID, "oid": "o", "tid": "t", "exp": expires, "xms_mirid": "m"}
+    claims = {"aud": resource, "appid": CLIENT_ID, "oid": "o", "tid": _TENANT_ID, "exp": expires, "xms_mirid": "m"}
     return {
         "access_token": ".".join(_encoded(each) for each in ({"alg": "none"}, claims, {})),
         "client_id": CLIENT_ID,

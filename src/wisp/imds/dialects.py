@@ -1,8 +1,8 @@
 """Decides in which dialect the token endpoint is asked, and whether the asker may. Knows no socket and no clock.
 
 One URL serves them all: the metadata service's own; App Service's of 2019 and of 2017, which the SDKs speak when
-IDENTITY_ENDPOINT or MSI_ENDPOINT is set; and Cloud Shell's POST. Sources: Azure, "Use managed identities for App
-Service" (REST endpoint reference), and what the SDKs were seen to send.
+IDENTITY_ENDPOINT or MSI_ENDPOINT is set; Service Fabric's; and Cloud Shell's POST. Sources: Azure, "Use managed
+identities for App Service" (REST endpoint reference), and what the SDKs were seen to send.
 """
 
 from _operator import _compare_digest as compare_digest  # hmac has it too, and would load OpenSSL into every pod
@@ -28,10 +28,15 @@ _NAMES = {"client_id": "client_id", "object_id": "object_id", "msi_res_id": "res
 
 METADATA_SERVICE = Dialect(versions.METADATA_SERVICE, _NAMES)
 APP_SERVICE = Dialect(versions.APP_SERVICE, {**_NAMES, "principal_id": "object_id"})
+SERVICE_FABRIC = Dialect(versions.SERVICE_FABRIC, _NAMES)
 OLD_APP_SERVICE = Dialect(versions.OLD_APP_SERVICE, {**_NAMES, "clientid": "client_id"})
 CLOUD_SHELL = Dialect(None, _NAMES)
 
-_FOREIGN_WITHOUT_HEADER = (*versions.APP_SERVICE.published, *versions.OLD_APP_SERVICE.published)
+_FOREIGN_WITHOUT_HEADER = (
+    *versions.APP_SERVICE.published,
+    *versions.SERVICE_FABRIC.published,
+    *versions.OLD_APP_SERVICE.published,
+)
 IDENTITY_HEADERS = (b"x-identity-header", b"secret")
 """The header that App Service's clients show, in its version of 2019 and in that of 2017."""
 
@@ -64,9 +69,13 @@ def dialect_of(request: Request, version: str | None, identity_header: Secret | 
             return UNAUTHORIZED
     if not as_app_service:
         return METADATA_SERVICE if with_metadata else NO_METADATA_HEADER
-    if version in versions.OLD_APP_SERVICE.published:
-        return OLD_APP_SERVICE
-    return METADATA_SERVICE if with_metadata and not versions.APP_SERVICE.include(version) else APP_SERVICE
+    return _of_version(version) or (METADATA_SERVICE if with_metadata else APP_SERVICE)
+
+
+def _of_version(version: str | None) -> Dialect | None:
+    """Return the dialect, of those with an identity header, that has the api-version."""
+    dialects = (APP_SERVICE, SERVICE_FABRIC, OLD_APP_SERVICE)
+    return next((each for each in dialects if each.versions is not None and each.versions.include(version)), None)
 
 
 def shows(request: Request, identity_header: Secret | None) -> bool:

@@ -36,10 +36,9 @@ METADATA_SERVICE = Versions(
         "2021-12-13", "2023-07-01", "2023-11-15", "2024-03-15", "2024-07-17", "2025-04-07",
     )
 )  # fmt: skip
-APP_SERVICE = Versions(("2019-07-01-preview", "2019-08-01"))
-"""The preview is Service Fabric's, which asks in the same way but shows `secret`. MSAL asks so when
-IDENTITY_SERVER_THUMBPRINT is set, and says only there which token a resource rejected (token_sha256_to_refresh).
-"""
+APP_SERVICE = Versions(("2019-08-01",))
+SERVICE_FABRIC = Versions(("2019-07-01-preview",), later=False)
+"""MSAL asks so if IDENTITY_SERVER_THUMBPRINT is set, and only then says which token a resource rejected."""
 OLD_APP_SERVICE = Versions(("2017-09-01",), later=False)
 """Also of Azure Machine Learning. It has another header and another selector, so no later version is like it."""
 
