@@ -138,6 +138,16 @@ def test_several_selectors_without_a_default() -> None:
             [("client_id", CLIENT), ("object_id", Selector("object_id", "eyJh.b.c"))], ("(not an id)",), id="no id"
         ),
         pytest.param(
+            [("client_id", Selector("client_id", "my-identity")), ("mi_res_id", Selector("resource_id", "/my/id"))],
+            ("client_id=my-identity", "mi_res_id=/my/id"),
+            id="names in place of ids",
+        ),
+        pytest.param(
+            [("client_id", Selector("client_id", "x" * 37)), ("object_id", Selector("object_id", "a~b"))],
+            ("client_id=(not an id)", "object_id=(not an id)"),
+            id="what may be a secret",
+        ),
+        pytest.param(
             [("client_id", CLIENT), ("mi_res_id", Selector("resource_id", "/subscriptions/" + "x" * 129))],
             ("(not an id)",),
             id="too long for a name",

@@ -8,6 +8,8 @@ from wisp.secret import Secret
 
 _MOST = 128
 _LONGEST_SHOWN = 256
+_LONGEST_NAME = 36
+_NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_/")
 _LONGEST_SEGMENT = 128
 """Characters of the longest name in a resource id; a token is longer."""
 NOT_FOUND = invalid("Identity not found")
@@ -107,12 +109,15 @@ def _compared(selector: Selector) -> Selector:
 
 
 def _readable(selector: Selector) -> str:
-    """Return what an error, which is also logged, shows of a selector: only what is shaped like a name of its kind."""
+    """Return what an error, which is also logged, shows of a selector: an id, or a plain name in its place.
+
+    Anything else may be a secret in the wrong parameter; a token has dots, and a client secret of Entra's as a rule.
+    """
     value = selector.value
-    if selector.kind == "resource_id":
-        is_name = value.startswith("/subscriptions/") and max(map(len, value.split("/"))) <= _LONGEST_SEGMENT
+    if selector.kind == "resource_id" and value.startswith("/subscriptions/"):
+        is_name = max(map(len, value.split("/"))) <= _LONGEST_SEGMENT
     else:
-        is_name = is_guid(value)
+        is_name = is_guid(value) or (len(value) <= _LONGEST_NAME and _NAME_CHARACTERS.issuperset(value))
     return value[:_LONGEST_SHOWN] if is_name and value.isprintable() else "(not an id)"
 
 
