@@ -11,7 +11,7 @@ from wisp.entra import freshness, process
 from wisp.http.head import Request
 from wisp.imds.decision import Refuse
 from wisp.imds.request import LONGEST_RESOURCE, decide
-from wisp.imds.versions import APP_SERVICE, METADATA_SERVICE
+from wisp.imds.versions import APP_SERVICE, METADATA_SERVICE, SERVICE_FABRIC
 from wisp.proxy import log
 from wisp.proxy.flags import USAGE
 from wisp.proxy.metrics import Metrics
@@ -85,7 +85,9 @@ def test_the_errors(condition: str, request_: Request) -> None:
         "AADSTS{}, {}, {} or {}".format(*sorted(freshness.EVENTUAL_CODES)),
         f"the {len(METADATA_SERVICE.published)} published `api-version`s",
         f"{METADATA_SERVICE.published[0]} to\n{METADATA_SERVICE.published[-1]}, and every later date",
-        "accepts {1} and every later date, and Service Fabric's\n{0}".format(*APP_SERVICE.published),
+        "accepts {} and every later date, and Service Fabric's\n{}".format(
+            *APP_SERVICE.published, *SERVICE_FABRIC.published
+        ),
     ],
 )
 def test_the_numbers(sentence: str) -> None:
