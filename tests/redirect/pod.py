@@ -26,6 +26,15 @@ METADATA = "169.254.169.254"
 WIRE_SERVER = "168.63.129.16"
 WORKLOAD_UID, PROXY_UID = 4321, 1501
 NOBODY = 65534
+FIRST_RELEASE = """
+table ip wisp {
+	chain output {
+		type nat hook output priority -100; policy accept;
+		ip daddr 169.254.169.254 tcp dport 80 meta skuid != 1501 redirect to :8000
+	}
+}
+"""
+"""The redirect as earlier versions install it with nft: a service mesh may take the traffic before it does."""
 
 # Answers every connection with the label of the listener it came in by, or leaves it be when that is `silent`; ends
 # with its standard input.

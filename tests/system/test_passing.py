@@ -13,7 +13,7 @@ import pytest
 
 from tests.fakes import jwt
 from tests.needs import need
-from tests.redirect.pod import METADATA, NEEDED, PROXY_UID, Pod, network, process, wisp_command
+from tests.redirect.pod import FIRST_RELEASE, METADATA, NEEDED, PROXY_UID, Pod, network, process, wisp_command
 
 pytestmark = pytest.mark.system
 
@@ -171,8 +171,12 @@ def _install_mesh(inside: Pod, tool: str, *, exempt: bool) -> None:
 
 @pytest.mark.parametrize("tool", sorted(_MESH_RULES))
 def test_a_service_mesh_sends_it_back(inside: Pod, tmp_path: Path, tool: str) -> None:
-    """A sidecar whose connection is taken by a mesh's proxy names it, its user, and the mesh's settings."""
+    """A sidecar whose connection is taken by a mesh's proxy names it, its user, and the mesh's settings.
+
+    That happens with the redirect of an earlier version; the present one comes before the mesh.
+    """
     need(tool)
+    inside.must("nft", "-f", "-", text=f"delete table ip wisp\n{FIRST_RELEASE}")
     _install_mesh(inside, tool, exempt=False)
     with process(*inside.inside, sys.executable, "-c", _MESH), sidecar(inside, tmp_path, PROXY_UID):
         status, document = ask(inside, "/metadata/instance")
@@ -183,6 +187,9 @@ def test_a_service_mesh_sends_it_back(inside: Pod, tmp_path: Path, tool: str) ->
         assert f"config.linkerd.io/skip-subnets: {METADATA}/32" in said
         assert "--proxy-uid" not in said
         _install_mesh(inside, tool, exempt=True)
+        assert ask(inside, "/metadata/instance") == (200, {"node heard": "/metadata/instance"})
+        _install_mesh(inside, tool, exempt=False)
+        inside.must(*wisp_command("up"))
         assert ask(inside, "/metadata/instance") == (200, {"node heard": "/metadata/instance"})
 
 

@@ -9,18 +9,10 @@ import pytest
 
 from tests.needs import Missing, MissingSkip, need
 from tests.redirect.meshes import IPTABLES, ISTIO, MESHES, Mesh
-from tests.redirect.pod import METADATA, NEEDED, PROXY_UID, Pod, pod, programs, wisp_command
+from tests.redirect.pod import FIRST_RELEASE, METADATA, NEEDED, PROXY_UID, Pod, pod, programs, wisp_command
 
 pytestmark = pytest.mark.system
 NODE = "10.77.0.1"
-FIRST_RELEASE = """
-table ip wisp {
-	chain output {
-		type nat hook output priority -100; policy accept;
-		ip daddr 169.254.169.254 tcp dport 80 meta skuid != 1501 redirect to :8000
-	}
-}
-"""
 each_mesh = pytest.mark.parametrize(
     "mesh, tool",
     [pytest.param(mesh, tool, id=f"{mesh.name}-{tool}") for mesh in MESHES for tool in mesh.tools],
