@@ -107,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m bench.cluster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=15, help="pods of each kind")
+    parser.add_argument("--kind", action="append", help="measure only this kind and `without`; can be repeated")
     parser.add_argument("--write", action="store_true", help="update docs/performance.md")
     options = parser.parse_args(arguments)
     others = Others.named()
@@ -116,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         running.install()
         log = Path(folder) / "events"
         with recorded(running, log):
-            found = measure(running, _kinds(running, others), options.rounds)
+            found = measure(running, _chosen(_kinds(running, others), options.kind), options.rounds)
         section = render(found, options.rounds, events(log))
     print(section)
     if options.write:
@@ -180,6 +181,14 @@ def _kinds(running: Site, others: Others) -> dict[str, _Maker]:
     if others.reference:
         kinds[REFERENCE] = reference
     return kinds
+
+
+def _chosen(kinds: dict[str, _Maker], names: Sequence[str] | None) -> dict[str, _Maker]:
+    """Return the kinds of these names and the first one, or all. Raises SystemExit for a name that is of none."""
+    unknown = set(names or ()) - set(kinds)
+    if unknown:
+        raise SystemExit(f"bench: --kind is one of {', '.join(map(repr, kinds))}, not {unknown.pop()!r}")
+    return {kind: make for kind, make in kinds.items() if not names or kind in {WITHOUT, *names}}
 
 
 def measure(running: Site, kinds: Mapping[str, _Maker], rounds: int) -> dict[str, list[Start]]:
@@ -257,9 +266,11 @@ def render(found: dict[str, list[Start]], rounds: int, events: Sequence[Event]) 
     moments = ["admitted", *_MOMENTS]
     bare, *added = found
     rows = [[moment, *(_median(found[kind], moment) for kind in found)] for moment in moments]
-    rows.append(["added to Ready, median", "", *(f"+{_quartiles(found[kind], found[bare])[1]:.2f}" for kind in added)])
+    means = (statistics.mean(_differences(found[kind], found[bare])) for kind in added)
+    rows.append(["added to Ready, mean", "", *(f"{mean:+.2f}" for mean in means)])
+    rows.append(["added to Ready, median", "", *(f"{_quartiles(found[kind], found[bare])[1]:+.2f}" for kind in added)])
     quartiles = [_quartiles(found[kind], found[bare]) for kind in added]
-    rows.append(["added to Ready, quartiles", "", *(f"+{low:.2f} to +{high:.2f}" for low, _, high in quartiles)])
+    rows.append(["added to Ready, quartiles", "", *(f"{low:+.2f} to {high:+.2f}" for low, _, high in quartiles)])
     for what, took, name in _TOOK:
         seconds = [took(events, (each.containers.get(name, "") for each in found[kind])) for kind in found]
         rows.append([what, *("" if each is None else f"{each:.2f}" for each in seconds)])
@@ -278,11 +289,15 @@ def _median(starts: list[Start], moment: str) -> str:
 
 def _quartiles(starts: list[Start], bare: list[Start]) -> tuple[float, float, float]:
     """Return the quartiles of what pods of a kind took longer than the bare ones of the same round."""
-    added = [ours.times["Ready"] - theirs.times["Ready"] for ours, theirs in zip(starts, bare, strict=True)]
+    added = _differences(starts, bare)
     if len(added) == 1:
         return added[0], added[0], added[0]
     low, middle, high = statistics.quantiles(added, n=4, method="inclusive")
     return low, middle, high
+
+
+def _differences(starts: list[Start], bare: list[Start]) -> list[float]:
+    return [ours.times["Ready"] - theirs.times["Ready"] for ours, theirs in zip(starts, bare, strict=True)]
 
 
 if __name__ == "__main__":
