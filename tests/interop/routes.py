@@ -168,7 +168,8 @@ def _pod(node: Place, number: int) -> Iterator[Place]:
     with _namespace() as made:
         inside = Place(made.prefix, _BARE, (made.descriptor,))
         both = Place(node.prefix, _BARE, (*node.descriptors, made.descriptor))
-        there, gateway = f"10.77.{number}.2", f"10.77.{number}.1"
+        network = f"10.{78 + number // 256}.{number % 256}"
+        there, gateway = f"{network}.2", f"{network}.1"
         _ip(both, f"link add veth{number} type veth peer name eth0 netns {made.path}\n")
         _ip(both, f"address add {gateway}/24 dev veth{number}\nlink set veth{number} up\n")
         _ip(inside, f"link set lo up\naddress add {there}/24 dev eth0\nlink set eth0 up\n")
