@@ -20,6 +20,8 @@ from wisp.cloud.serving import base_url
 from wisp.cloud.store import Store
 from wisp.errors import SettingError
 
+pytestmark = pytest.mark.system
+
 
 def _keys(cloud: Running, tenant: str) -> list[dict[str, str]]:
     with urllib3.PoolManager(ca_certs=cloud.ca_file) as pool:

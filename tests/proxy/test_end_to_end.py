@@ -31,6 +31,8 @@ from wisp.entra.interpret import claims_of
 from wisp.proxy.flags import USAGE
 from wisp.version import version_text
 
+pytestmark = pytest.mark.system
+
 VAULT = "https://vault.azure.net"
 PROJECTION = Projection("kube-system", "wi-demo-sa")
 

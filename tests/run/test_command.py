@@ -15,6 +15,8 @@ from wisp.cli import main
 from wisp.cloud.store import Store
 from wisp.run.environment import CHOOSES_OTHERWISE
 
+pytestmark = pytest.mark.system
+
 # What a program can know of itself.
 SELF = """
 import json, os, signal, sys
@@ -67,9 +69,9 @@ def test_the_command_is_the_process_that_was_started(runner: Runner, tmp_path: P
     "command, status",
     [
         pytest.param(("sh", "-c", "exit 3"), 3, id="a status"),
-        pytest.param(("sh", "-c", "kill -TERM $$"), -signal.SIGTERM, id="a signal", marks=pytest.mark.system),
+        pytest.param(("sh", "-c", "kill -TERM $$"), -signal.SIGTERM, id="a signal"),
         pytest.param(("no-such-command",), 127, id="not found"),
-        pytest.param(("/etc/passwd",), 126, id="not executable", marks=pytest.mark.system),
+        pytest.param(("/etc/passwd",), 126, id="not executable"),
     ],
 )
 def test_the_exit_status_is_the_commands(command: tuple[str, ...], status: int, runner: Runner) -> None:

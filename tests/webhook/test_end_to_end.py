@@ -17,6 +17,8 @@ from tests.webhook.process import CLIENT_ID, SERVICE, TENANT, Webhook, bundle, r
 from wisp.webhook import authority
 from wisp.webhook.certificate import Kept
 
+pytestmark = pytest.mark.system
+
 OTHER_ID = "33333333-3333-4333-8333-333333333333"
 KEYS = ["ca.crt", "ca.key", "tls.crt", "tls.key"]
 
@@ -85,7 +87,6 @@ def test_an_account_that_comes_after_its_pod(hook: Webhook) -> None:
     assert client_id(hook.review(review("late"))) == CLIENT_ID
 
 
-@pytest.mark.system
 def test_an_account_annotated_a_moment_ago(hook: Webhook) -> None:
     """Even where the watch has not told of it yet: no pod starts without the identity that it was to have."""
     hook.api.world.put("serviceaccounts", service_account("bare"))
@@ -110,7 +111,6 @@ def test_the_api_server_down(hook: Webhook) -> None:
     assert client_id(hook.review(review("unknown"))) == CLIENT_ID
 
 
-@pytest.mark.system
 @pytest.mark.parametrize("status", [500, 0], ids=["500", "hangs up"])
 def test_a_lookup_that_fails(hook: Webhook, status: int) -> None:
     """Is a refusal for now, never an admission."""
@@ -119,7 +119,6 @@ def test_a_lookup_that_fails(hook: Webhook, status: int) -> None:
     assert (refused["allowed"], refused["status"]["code"]) == (False, 503)
 
 
-@pytest.mark.system
 def test_a_watch_that_expires(hook: Webhook) -> None:
     """410: listed anew; what changed meanwhile is known."""
     hook.api.world.put("serviceaccounts", service_account("more", client_id=CLIENT_ID))
@@ -132,7 +131,6 @@ def test_a_watch_that_expires(hook: Webhook) -> None:
     assert hook.review(review("web"))["allowed"] is False
 
 
-@pytest.mark.system
 def test_many_accounts_come_in_pages(api: ApiServer, tmp_path: Path) -> None:
     """All of them are there before it is ready."""
     for number in range(1100):
@@ -167,7 +165,6 @@ def test_what_is_kept(hook: Webhook) -> None:
     assert hook.metric("wisp_webhook_certificate_expiry_timestamp_seconds") - time.time() > 89 * 86400
 
 
-@pytest.mark.system
 def test_a_reset_bundle_is_put_back(hook: Webhook) -> None:
     """By a `helm upgrade`, say: the watch tells, and it is patched again."""
     held = bundle(hook.api)
@@ -175,7 +172,6 @@ def test_a_reset_bundle_is_put_back(hook: Webhook) -> None:
     wait_until(lambda: bundle(hook.api) == held, "the bundle is back")
 
 
-@pytest.mark.system
 @pytest.mark.parametrize("keys", [["tls.key"], ["ca.crt", "tls.crt"], KEYS], ids=" ".join)
 def test_a_half_written_secret_is_repaired(hook: Webhook, keys: list[str]) -> None:
     """Reviews go on meanwhile; what else is in the Secret stays."""
@@ -191,7 +187,6 @@ def test_a_half_written_secret_is_repaired(hook: Webhook, keys: list[str]) -> No
     assert sorted(after["data"]) == sorted([*KEYS, "notes"])
 
 
-@pytest.mark.system
 def test_two_replicas(api: ApiServer, tmp_path: Path) -> None:
     """Started at once they agree on one certificate; one is killed, the Secret deleted: the other makes another."""
     with webhook(api, tmp_path) as first, webhook(api, tmp_path) as second:
@@ -207,7 +202,6 @@ def test_two_replicas(api: ApiServer, tmp_path: Path) -> None:
         assert client_id(second.review(review())) == CLIENT_ID
 
 
-@pytest.mark.system
 def test_certificates_of_somebody_else(api: ApiServer, tmp_path: Path) -> None:
     """Files as cert-manager's: shown, shown anew when they change, the last whole ones where they do not fit."""
     folder = tmp_path / "certificate"
@@ -250,7 +244,6 @@ def test_it_ends_in_good_order(hook: Webhook) -> None:
         socket.create_connection(("127.0.0.1", hook.port), PATIENCE)
 
 
-@pytest.mark.system
 def test_it_goes_on_while_endpoints_forget_it(api: ApiServer, tmp_path: Path) -> None:
     """After SIGTERM it is not ready, yet answers for the time it was given."""
     with webhook(api, tmp_path, "--shutdown-delay", "60") as hook:
@@ -260,7 +253,6 @@ def test_it_goes_on_while_endpoints_forget_it(api: ApiServer, tmp_path: Path) ->
         assert hook.review(review())["allowed"] is True
 
 
-@pytest.mark.system
 def test_only_tls_1_3_unless_told(hook: Webhook, api: ApiServer, tmp_path: Path) -> None:
     """TLS 1.2 is refused by default and served on request; HTTP/2 is not offered."""
     old = trusted(api)
