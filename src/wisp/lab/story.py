@@ -115,8 +115,8 @@ kubectl exec ubuntu -n $NAMESPACE -- curl -s -H Metadata:true --noproxy "*" \\
         f"""\
 kubectl exec ubuntu -n $NAMESPACE -c sdk -- python3 -c '
 {SDK_PROGRAM}'
-# sdk: a container named in the pod's azure.workload.identity/skip-containers. Where the webhook sets
-# AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE, this SDK uses workload identity and asks no metadata service.
+# In a pod with the annotation azure.workload.identity/inject-proxy-only: "true". In others the container has
+# AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE, with which this SDK asks Entra instead of the metadata service.
 """,
     ),
     Step("token", "What the token says", "# paste the token at https://jwt.ms\n"),
