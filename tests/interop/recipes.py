@@ -10,7 +10,7 @@ VAULT = "https://vault.azure.net"
 MANAGEMENT = "https://management.azure.com"
 STORAGE = "https://storage.azure.com"
 CONFIGURATION = "https://appconfig.azure.com"
-LOGS = "https://api.loganalytics.azure.com"
+LOGS = "https://api.loganalytics.io"
 INGESTION = "https://monitor.azure.com"
 """Resources that clients ask tokens for; some put a slash at the end."""
 

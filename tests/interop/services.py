@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 MANAGEMENT = "https://management.azure.com"
 STORAGE = "https://storage.azure.com"
 CONFIGURATION = "https://appconfig.azure.com"
-LOGS = "https://api.loganalytics.azure.com"
+LOGS = "https://api.loganalytics.io"
 INGESTION = "https://monitor.azure.com"
 _CLASSIC_MANAGEMENT = "https://management.core.windows.net"
 _SHOWN = ("appid", "oid", "aud")
