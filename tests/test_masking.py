@@ -50,6 +50,10 @@ JWE = ".".join((part({"alg": "dir", "enc": "A256GCM"}), "", "aXYtaXYtaXYt", "Y2l
         (f"{TOKEN}.Trace", "***.Trace"),
         (f"x={HEADER}==.{PAYLOAD}=.{SIGNATURE}=&y", "x=***=&y"),
         (f"{HEADER}==%2E{PAYLOAD}=%2E{SIGNATURE}", "***"),
+        (f"%2{TOKEN}", "***"),
+        (f"%252{TOKEN}", "***"),
+        (f"a%2Eb%2{UNSIGNED}", "***"),
+        ("%2" + TOKEN.replace(".", "%2e"), "***"),
     ],
 )
 def test_a_token_is_struck_out(text: str, expected: str) -> None:

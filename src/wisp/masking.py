@@ -18,6 +18,8 @@ _ESCAPES = (
     (re.compile("%(?:25)*2[Ee]"), "."),
     (re.compile("%(?:25)*5[Ff]"), "_"),
 )
+_BEFORE_HEADER = re.compile("%(?:25)*2(?=e[wy])")
+"""What makes an escape of the first character of a token, such as `%2` before `eyJhbGci...`."""
 _CUT_ESCAPE = re.compile(r"(?:%(?:25)*[25]?)?\Z")
 _OBJECT = re.compile(rb'\{\s*"')
 _JWS_PARTS, _JWE_PARTS = 3, 5
@@ -38,10 +40,14 @@ def masked(text: str, *, cut: bool = False) -> str:
 def _masked_run(run: str, *, cut: bool) -> str:
     if "%" not in run:
         return _struck_out(run, _spans(run, cut=cut))
-    plain = run
+    readings = (_unescaped(run), _unescaped(_BEFORE_HEADER.sub(".", run)))
+    return MASK if any(_spans(reading, cut=cut) for reading in readings) else run
+
+
+def _unescaped(run: str) -> str:
     for escape, character in _ESCAPES:
-        plain = escape.sub(character, plain)
-    return MASK if _spans(plain, cut=cut) else run
+        run = escape.sub(character, run)
+    return run
 
 
 def _struck_out(run: str, spans: list[tuple[int, int]]) -> str:
