@@ -11,8 +11,8 @@ from typing import NamedTuple
 from wisp.admission import keys, names, windows
 from wisp.admission.contract import Policy
 from wisp.admission.identity import is_token_mount
-from wisp.admission.pod import Pod
-from wisp.admission.shape import Object
+from wisp.admission.pod import Pod, is_labelled
+from wisp.admission.shape import Object, object_or_empty
 from wisp.admission.sidecar import is_native
 from wisp.admission.wanted import Mode, Sidecar, Wanted, is_boolean, wants_sidecar
 from wisp.azure import is_guid, is_tenant
@@ -78,11 +78,10 @@ def advice_unlabelled(pod: Object, account: Object) -> tuple[str, ...]:
 
     Nothing of either has been checked.
     """
-    metadata = account.get("metadata")
+    metadata = object_or_empty(account, "metadata")
     found = [_say(*each) for each in (*keys.of_pod(pod.get("metadata")), *keys.of_unlabelled(pod.get("metadata")))]
-    labelled = keys.text_map(metadata, "labels").get(names.USE) == "true"
-    if labelled or keys.text_map(metadata, "annotations").get(names.CLIENT_ID):
-        found.append(_say(NOT_LABELLED, metadata.get("name") if type(metadata) is dict else None))
+    if is_labelled(account) or object_or_empty(metadata, "annotations").get(names.CLIENT_ID):
+        found.append(_say(NOT_LABELLED, metadata.get("name")))
     return _bounded(found)
 
 

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TypeAlias
 
 from wisp.admission import names
-from wisp.admission.shape import PodError
+from wisp.admission.shape import PodError, object_or_empty
 
 Misuse: TypeAlias = tuple[str, ...]
 """The text of a warning, and what is put in place of each `{}` of it."""
@@ -74,12 +74,6 @@ def declines(value: object) -> bool:
     return type(value) is str and value.strip().lower() in _DECLINES
 
 
-def text_map(metadata: object, key: str) -> dict[str, object]:
-    """Return the labels or annotations in an object's metadata; an empty map if they are absent or not a map."""
-    values = metadata.get(key) if type(metadata) is dict else None
-    return values if type(values) is dict else {}
-
-
 def check_types(metadata: object, path: str) -> None:
     """Raise PodError if the labels are not a map, or a label or annotation of this project is not a string.
 
@@ -91,7 +85,7 @@ def check_types(metadata: object, path: str) -> None:
     if labels is not None and type(labels) is not dict:
         raise PodError(f"{path}/labels is not an object", remedy='write each label as a line of its own, KEY: "VALUE"')
     for kind in ("labels", "annotations"):
-        check_texts(text_map(metadata, kind), f"{path}/{kind}")
+        check_texts(object_or_empty(metadata, kind), f"{path}/{kind}")
 
 
 def check_texts(values: Mapping[str, object], path: str) -> None:
@@ -103,13 +97,13 @@ def check_texts(values: Mapping[str, object], path: str) -> None:
 
 def of_pod(metadata: object) -> Iterator[Misuse]:
     """Yield what is wrong with the labels of a pod, and which annotations are misspelled or labels."""
-    labels = text_map(metadata, "labels")
+    labels = object_or_empty(metadata, "labels")
     for key in filter(concerns, labels):
         if key != names.USE:
             yield from of_label(key)
         elif labels[key] != "true" and not declines(labels[key]):
             yield LABEL_VALUE, f'"{labels[key]}"'
-    for key in filter(concerns, text_map(metadata, "annotations")):
+    for key in filter(concerns, object_or_empty(metadata, "annotations")):
         if key == names.USE:
             yield LABEL_AS_ANNOTATION, _short(key)
         elif key not in _KNOWN:
@@ -118,17 +112,17 @@ def of_pod(metadata: object) -> Iterator[Misuse]:
 
 def of_unlabelled(metadata: object) -> Iterator[Misuse]:
     """Yield the first annotation of a pod that has no effect because the pod has no label `use` at all."""
-    if names.USE not in text_map(metadata, "labels"):
-        found = (key for key in text_map(metadata, "annotations") if key in names.ON_PODS)
+    if names.USE not in object_or_empty(metadata, "labels"):
+        found = (key for key in object_or_empty(metadata, "annotations") if key in names.ON_PODS)
         yield from ((NO_LABEL, _short(key)) for key in islice(found, 1))
 
 
 def of_account(metadata: object) -> Iterator[Misuse]:
     """Yield what is wrong with the labels and annotations of a service account."""
-    for key in filter(concerns, text_map(metadata, "labels")):
+    for key in filter(concerns, object_or_empty(metadata, "labels")):
         if key != names.USE:  # which has no effect there either, but is often set by the guides of others
             yield from of_label(key)
-    for key in filter(concerns, text_map(metadata, "annotations")):
+    for key in filter(concerns, object_or_empty(metadata, "annotations")):
         if key == names.USE:
             yield LABEL_AS_ANNOTATION, _short(key)
         elif key not in names.ON_ACCOUNTS:

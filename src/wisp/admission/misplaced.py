@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
-from wisp.admission.keys import check_texts, concerns, declines, home_of, meaning, text_map
+from wisp.admission.keys import check_texts, concerns, declines, home_of, meaning
 from wisp.admission.names import USE
-from wisp.admission.shape import Object, PodError
+from wisp.admission.shape import Object, PodError, object_or_empty
 from wisp.admission.workloads import Carrier, Owner, Place, carrier_at, places
 
 _COPIED: dict[str, frozenset[str]] = {
@@ -218,7 +218,7 @@ def _of_annotations(subject: _Subject) -> Iterator[Finding]:
 
 def _is_on_pods(key: str, subject: _Subject) -> bool:
     """Say whether an object's templates have the annotation as well, as charts write it that annotate everything."""
-    return any(key in text_map(each.pod.get("metadata"), "annotations") for each in subject.templates)
+    return any(key in object_or_empty(each.pod.get("metadata"), "annotations") for each in subject.templates)
 
 
 def _advice(key: str, subject: _Subject) -> str:

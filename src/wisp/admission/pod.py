@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from wisp.admission.names import REDIRECT, SIDECAR
-from wisp.admission.shape import Object, PodError, object_in, objects_in, text_in, texts_in
+from wisp.admission.names import REDIRECT, SIDECAR, USE
+from wisp.admission.shape import Object, PodError, object_in, object_or_empty, objects_in, text_in, texts_in
 from wisp.admission.windows import is_windows
 
 
@@ -43,6 +43,11 @@ def account_name(spec: Object) -> str:
         if type(spec.get(key)) is str and spec[key]:
             return str(spec[key])
     return "default"
+
+
+def is_labelled(document: Object) -> bool:
+    """Say whether an object has the label that asks for identities; nothing of it has been checked."""
+    return object_or_empty(document.get("metadata"), "labels").get(USE) == "true"
 
 
 def pod_of(document: Object) -> Pod:

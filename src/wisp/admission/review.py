@@ -13,10 +13,10 @@ import msgspec
 from wisp.admission.advice import advice_unlabelled
 from wisp.admission.contract import Policy
 from wisp.admission.mutate import mutation
-from wisp.admission.names import MIRROR, USE
+from wisp.admission.names import MIRROR
 from wisp.admission.patch import Operation
-from wisp.admission.pod import account_name
-from wisp.admission.shape import Object, PodError
+from wisp.admission.pod import account_name, is_labelled
+from wisp.admission.shape import Object, PodError, object_or_empty
 from wisp.errors import WispError
 
 API_VERSION = "admission.k8s.io/v1"
@@ -117,15 +117,7 @@ def account_of(review: Review) -> AccountRef | None:
     """
     if review.operation != "CREATE" or review.subresource or _is_mirror(review.pod):
         return None
-    spec = review.pod.get("spec")
-    return AccountRef(review.namespace, account_name(spec if type(spec) is dict else {}))
-
-
-def is_labelled(pod: Object) -> bool:
-    """Say whether the pod wants its identity."""
-    metadata = pod.get("metadata")
-    labels = metadata.get("labels") if type(metadata) is dict else None
-    return type(labels) is dict and labels.get(USE) == "true"
+    return AccountRef(review.namespace, account_name(object_or_empty(review.pod, "spec")))
 
 
 def _is_mirror(pod: Object) -> bool:
@@ -133,9 +125,7 @@ def _is_mirror(pod: Object) -> bool:
 
     API servers refuse one with a service account token in it, and the static pod could not be seen.
     """
-    metadata = pod.get("metadata")
-    annotations = metadata.get("annotations") if type(metadata) is dict else None
-    return type(annotations) is dict and MIRROR in annotations
+    return MIRROR in object_or_empty(pod.get("metadata"), "annotations")
 
 
 def decide(review: Review, account: Object | None, policy: Policy) -> Decision:

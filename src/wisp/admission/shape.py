@@ -24,6 +24,12 @@ def object_in(parent: Object, key: str, path: str = "") -> Object:
     return value
 
 
+def object_or_empty(parent: object, key: str) -> Object:
+    """Return the object under `key` of `parent`; an empty one if there is none, whatever both are."""
+    value = parent.get(key) if type(parent) is dict else None
+    return value if type(value) is dict else {}
+
+
 def objects_in(parent: Object, key: str, path: str) -> list[Object]:
     """Return the list of objects under `key` of `parent`, which is at `path`; an empty one for none. Raise PodError."""
     value = parent.get(key)

@@ -7,7 +7,7 @@ Windows has. What a RuntimeClass or a node's name implies cannot be known from t
 
 from collections.abc import Iterator
 
-from wisp.admission.shape import Object
+from wisp.admission.shape import Object, object_or_empty
 
 _LINUX, _WINDOWS = "linux", "windows"
 _ANY = frozenset({_LINUX, _WINDOWS})
@@ -45,7 +45,7 @@ def may_be_windows(spec: Object) -> bool:
 
 def _ways(spec: Object) -> list[frozenset[str]]:
     """Return the operating systems that are left by each way to choose nodes."""
-    system, selector = _object(spec, "os").get("name"), _object(spec, "nodeSelector")
+    system, selector = object_or_empty(spec, "os").get("name"), object_or_empty(spec, "nodeSelector")
     ways = [_value(key, value) for key, value in selector.items()]
     if system is not None:
         ways.append(_of_name(system))
@@ -56,8 +56,8 @@ def _ways(spec: Object) -> list[frozenset[str]]:
 
 
 def _required_terms(spec: Object) -> list[Object] | None:
-    affinity = _object(_object(spec, "affinity"), "nodeAffinity")
-    required = _object(affinity, "requiredDuringSchedulingIgnoredDuringExecution")
+    affinity = object_or_empty(object_or_empty(spec, "affinity"), "nodeAffinity")
+    required = object_or_empty(affinity, "requiredDuringSchedulingIgnoredDuringExecution")
     return _objects(required, "nodeSelectorTerms") if required else None
 
 
@@ -106,20 +106,15 @@ def _expressions(spec: Object) -> Iterator[Object]:
     """Yield every requirement on node labels, preferred ones too."""
     for term in _required_terms(spec) or ():
         yield from _objects(term, "matchExpressions")
-    affinity = _object(_object(spec, "affinity"), "nodeAffinity")
+    affinity = object_or_empty(object_or_empty(spec, "affinity"), "nodeAffinity")
     for preferred in _objects(affinity, "preferredDuringSchedulingIgnoredDuringExecution"):
-        yield from _objects(_object(preferred, "preference"), "matchExpressions")
+        yield from _objects(object_or_empty(preferred, "preference"), "matchExpressions")
 
 
 def _windows_options(spec: Object) -> Iterator[Object]:
     """Yield the options of security contexts that only Windows has: the pod's, and every container's."""
     for part in (spec, *(each for key in ("initContainers", "containers") for each in _objects(spec, key))):
-        yield _object(_object(part, "securityContext"), "windowsOptions")
-
-
-def _object(parent: Object, key: str) -> Object:
-    value = parent.get(key)
-    return value if type(value) is dict else {}
+        yield object_or_empty(object_or_empty(part, "securityContext"), "windowsOptions")
 
 
 def _objects(parent: Object, key: str) -> list[Object]:

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from wisp.admission.contract import Policy
-from wisp.admission.keys import text_map
 from wisp.admission.mutate import Mutation, mutation
-from wisp.admission.names import INJECT_SIDECAR, USE
+from wisp.admission.names import INJECT_SIDECAR
 from wisp.admission.patch import Operation, escaped
-from wisp.admission.pod import account_name
-from wisp.admission.shape import Object, PodError, object_in, texts_in
+from wisp.admission.pod import account_name, is_labelled
+from wisp.admission.shape import Object, PodError, object_in, object_or_empty, texts_in
 from wisp.admission.wanted import wants_sidecar
 
 _KNATIVE = "serving.knative.dev"
@@ -88,7 +87,8 @@ class Place(NamedTuple):
     @property
     def is_template(self) -> bool:
         """Whether it is a pod or a template of pods."""
-        if self.is_in_pod or self.owner.is_policy or type(text_map(self.content, "spec").get("containers")) is not list:
+        containers = object_or_empty(self.content, "spec").get("containers")
+        if self.is_in_pod or self.owner.is_policy or type(containers) is not list:
             return False
         kind = self.owner.kind if self.path == self.owner.path else self.content.get("kind")
         return kind in ("Pod", "", None)
@@ -107,7 +107,7 @@ class Carrier(NamedTuple):
     @property
     def is_labelled(self) -> bool:
         """Whether the pods ask for their identity."""
-        return text_map(self.pod.get("metadata"), "labels").get(USE) == "true"
+        return is_labelled(self.pod)
 
 
 def places(document: object) -> Iterator[Place]:
@@ -151,7 +151,7 @@ def _is_object(node: Object, path: str, owner: Owner) -> bool:
 
 
 def _owner(node: Object, path: str, around: Owner) -> Owner:
-    kind, version, metadata = node.get("kind"), node.get("apiVersion"), text_map(node, "metadata")
+    kind, version, metadata = node.get("kind"), node.get("apiVersion"), object_or_empty(node, "metadata")
     is_list = around.kind.endswith("List")
     if type(kind) is not str:  # as in the lists that the API itself answers with
         kind, version = (around.kind.removesuffix("List"), f"{around.group}/") if is_list else ("", version)
