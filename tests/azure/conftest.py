@@ -9,6 +9,7 @@ import pytest
 from tests.azure.az import Az, new_home
 from tests.cloud.process import Running, running
 from wisp.cloud.directory import Application
+from wisp.cloud.roles import OWNER
 from wisp.cloud.store import Store
 from wisp.secret import Secret
 
@@ -37,6 +38,7 @@ def _local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAzure]:
     state = tmp_path_factory.mktemp("cloud") / "cloud.db"
     with running(state) as cloud, Store(state) as store:
         application = store.principals.put("tests")
+        store.assignments.give(application.principal_id, OWNER, store.subscription().id)
         yield LocalAzure(cloud, application, store.principals.add_secret(application))
 
 

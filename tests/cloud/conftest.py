@@ -8,6 +8,7 @@ import pytest
 from tests.cloud.asgi import Client
 from tests.cloud.azure import Azure
 from tests.cloud.world import BASE_URL, SUBJECT, Clock, KeyPool, World
+from wisp.cloud.roles import OWNER
 from wisp.cloud.server import Options, create_app
 from wisp.cloud.signing import new_rsa_key
 from wisp.cloud.store import Store
@@ -48,5 +49,7 @@ def world(store: Store, clock: Clock) -> Generator[World]:
 
 @pytest.fixture
 def azure(world: World) -> Azure:
-    """Give a caller of Resource Manager with a good token."""
-    return Azure(world, world.store.principals.put("caller"))
+    """Give a caller of Resource Manager with a good token, who owns the subscription."""
+    caller = world.store.principals.put("caller")
+    world.store.assignments.give(caller.principal_id, OWNER, world.store.subscription().id)
+    return Azure(world, caller)

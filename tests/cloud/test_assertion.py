@@ -56,6 +56,13 @@ BROKEN = {
     "exp true": _jwt(HEADER, {**CLAIMS, "exp": True}),
     "exp endless": _jwt(HEADER, {**CLAIMS, "exp": float("inf")}),
     "nbf null": _jwt(HEADER, {**CLAIMS, "nbf": None}),
+    "crit empty": _jwt({**HEADER, "crit": []}, CLAIMS),
+    "crit unknown": _jwt({**HEADER, "crit": ["x"], "x": 1}, CLAIMS),
+    "crit null": _jwt({**HEADER, "crit": None}, CLAIMS),
+    "crit b64 true": _jwt({**HEADER, "crit": ["b64"], "b64": True}, CLAIMS),
+    "b64 false": _jwt({**HEADER, "b64": False}, CLAIMS),
+    "b64 false and critical": _jwt({**HEADER, "crit": ["b64"], "b64": False}, CLAIMS),
+    "b64 zero": _jwt({**HEADER, "b64": 0}, CLAIMS),
 }
 
 
@@ -76,8 +83,13 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert isinstance(read_assertion(text), Assertion | Refused)
 
 
+def test_b64_true_is_what_every_jwt_is() -> None:
+    """It is the default (RFC 7797 §3), and harmless."""
+    assert isinstance(read_assertion(_jwt({**HEADER, "b64": True}, CLAIMS)), Assertion)
+
+
 @given(
-    st.dictionaries(st.sampled_from(["alg", "kid", "typ"]), _JSON | st.just("RS256")),
+    st.dictionaries(st.sampled_from(["alg", "kid", "typ", "crit", "b64"]), _JSON | st.just("RS256")),
     st.dictionaries(st.sampled_from([*CLAIMS]), _JSON),
 )
 def test_any_claims_are_read_or_refused(header: dict[str, object], claims: dict[str, object]) -> None:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc import jws
 from joserfc.jwk import ECKey
 
@@ -73,6 +75,16 @@ def _without_kid(world: World) -> str:
 
 def _of_type(world: World) -> str:
     return world.issuer.keys[-1].sign({"typ": "at+jwt"}, world.claims()).reveal()
+
+
+def _with_header(world: World, **header: object) -> str:
+    """Sign the walk-through's claims under a header that our own signing would not write."""
+    key = world.issuer.keys[-1]
+    full = {"alg": "RS256", "kid": key.key_id, **header}
+    parts = (json.dumps(each).encode() for each in (full, world.claims()))
+    signed = ".".join(base64.urlsafe_b64encode(each).rstrip(b"=").decode() for each in parts)
+    signature = key.private.sign(signed.encode(), PKCS1v15(), SHA256())
+    return f"{signed}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
 
 
 def _without_credentials(world: World) -> World:
@@ -180,6 +192,15 @@ CASES: list[tuple[str, Callable[[World], Answer], int, str, int]] = [
         "invalid_request",
         400,
     ),
+    ("crit empty", lambda w: w.ask(client_assertion=_with_header(w, crit=[])), 50027, "invalid_client", 401),
+    (
+        "crit b64",
+        lambda w: w.ask(client_assertion=_with_header(w, crit=["b64"], b64=True)),
+        50027,
+        "invalid_client",
+        401,
+    ),
+    ("b64 false", lambda w: w.ask(client_assertion=_with_header(w, b64=False)), 50027, "invalid_client", 401),
     ("typ other", lambda w: w.ask(client_assertion=_of_type(w)), 5002727, "invalid_request", 400),
     ("issuer unreachable", lambda w: _elsewhere(w, {}), 50166, "invalid_request", 400),
     ("resource a vault", lambda w: w.ask(scope="https://my.vault.azure.net/.default"), 500011, "invalid_resource", 400),

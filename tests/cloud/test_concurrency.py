@@ -18,6 +18,7 @@ import urllib3
 from tests.cloud.process import WISP, exchange, exchange_secret, running, workload
 from tests.waiting import PATIENCE
 from wisp.cloud.directory import MAXIMUM_FEDERATED_CREDENTIALS
+from wisp.cloud.roles import OWNER
 from wisp.cloud.store import Store
 
 pytestmark = pytest.mark.system
@@ -162,6 +163,7 @@ def test_writers_at_once_by_resource_manager(tmp_path: Path) -> None:
     state = tmp_path / "cloud.db"
     with running(state, "--write-seconds", "2") as cloud, Store(state) as store:
         application = store.principals.put("tests")
+        store.assignments.give(application.principal_id, OWNER, store.subscription().id)
         store.put_resource_group("RG", "eastus")
         identity = store.put_identity("RG", "app", "eastus")
         secret = store.principals.add_secret(application)

@@ -10,6 +10,7 @@ from wisp.cli import main
 from wisp.cloud.directory import Application
 from wisp.cloud.errors import ConflictError, NotFoundError, RequestError
 from wisp.cloud.principals import SECRET_LIFETIME
+from wisp.cloud.roles import OWNER
 from wisp.cloud.store import Store
 from wisp.secret import Secret
 
@@ -123,6 +124,14 @@ def test_the_command_shows_a_secret_once(tmp_path: Path, capsys: pytest.CaptureF
     assert run("list") == [{**shown, "federatedCredentials": []}]
     assert "password" not in run("add", "-n", "ci", "--secret-file", brought)[0]
     assert "password" not in run("add", "-n", "ci", "--no-secret")[0]
+    assert run("add", "-n", "ci", "--no-secret", "--role", "owner")[0] == shown
+    with Store(state) as store:
+        (assigned,) = store.assignments.every()
+        assert (assigned.principal_id, assigned.scope) == (
+            shown["objectId"],
+            f"/subscriptions/{store.subscription().id}",
+        )
+        assert assigned.role_definition_id.endswith(OWNER.guid)
     (credential,) = run("federate", "-n", "ci", "--issuer", "https://i/", "--subject", "s")
     assert run("list") == [{**shown, "federatedCredentials": [credential]}]
     with Store(state) as store:

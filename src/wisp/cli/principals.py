@@ -7,6 +7,7 @@ import click
 
 from wisp.cli.shown import FILE, query_option, read_text, show, state_option
 from wisp.cloud.directory import DEFAULT_AUDIENCE, Application
+from wisp.cloud.roles import BUILT_IN
 from wisp.cloud.store import Store
 from wisp.secret import Secret
 
@@ -22,14 +23,30 @@ def principal() -> None:
 @click.option("--client-id", help="GUID to be known by; one is made up without.")
 @click.option("--secret-file", type=FILE, help="File with the secret to accept; without, one is made and shown once.")
 @click.option("--no-secret", is_flag=True, help="No secret: it is to log in with an assertion.")
+@click.option(
+    "--role",
+    type=click.Choice([each.name for each in BUILT_IN], case_sensitive=False),
+    metavar="ROLE",
+    help="Built-in role of Azure's to assign for the whole subscription, such as Owner. None by default.",
+)
 @query_option
 def add_principal(
-    state: Path, name: str, client_id: str | None, secret_file: Path | None, query: str | None, *, no_secret: bool
+    state: Path,
+    name: str,
+    client_id: str | None,
+    secret_file: Path | None,
+    role: str | None,
+    *,
+    query: str | None,
+    no_secret: bool,
 ) -> None:
     """Register an application and give it one more secret."""
     brought = None if secret_file is None else Secret(read_text(secret_file).strip())
     with Store(state) as store:
         made = store.principals.put(name, client_id)
+        for each in BUILT_IN:
+            if each.name == role:
+                store.assignments.give(made.principal_id, each, store.subscription().id)
         shown: dict[str, object] = _registered(made)
         if not no_secret:
             secret = store.principals.add_secret(made, brought)

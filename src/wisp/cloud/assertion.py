@@ -47,6 +47,10 @@ def read_assertion(text: str) -> Assertion | Refused:
 
 
 def _unfit(header: dict[str, object]) -> Refused | None:
+    if "crit" in header or header.get("b64", True) is not True:
+        # We understand no extension, so that any `crit` must be refused, and an empty list is not allowed at all
+        # (RFC 7515 §4.1.11). Without `b64` the payload would not be the one that was decoded here (RFC 7797 §3, §6).
+        raise _MalformedError
     algorithm = _text(header, "alg")
     if algorithm.lower() == "none":
         raise _MalformedError

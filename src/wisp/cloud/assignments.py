@@ -1,21 +1,10 @@
-"""Role assignments: who was given which role on what. They are kept and shown; nothing here enforces them."""
+"""Store role assignments: which principal has which role at which scope."""
 
+import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from wisp.cloud.database import Database
-
-
-@dataclass(frozen=True)
-class RoleAssignment:
-    """The assignment called `name` (a GUID) of a role to a principal at `scope`, a resource id; `created` in Unix s."""
-
-    name: str
-    scope: str
-    role_definition_id: str
-    principal_id: str
-    principal_type: str
-    created: float
+from wisp.cloud.roles import Role, RoleAssignment
 
 
 class Assignments:
@@ -38,6 +27,13 @@ class Assignments:
         with self._database.transaction():
             self._database.rows(statement, *row, self._clock())
             return self.get(assignment.name)
+
+    def give(self, principal_id: str, role: Role, subscription_id: str) -> None:
+        """Assign `role` to a service principal for the whole subscription; nothing happens when it has it already."""
+        scope = f"/subscriptions/{subscription_id}"
+        definition = f"{scope}/providers/Microsoft.Authorization/roleDefinitions/{role.guid}"
+        name = str(uuid.uuid4())
+        self.put(RoleAssignment(name, scope, definition, principal_id, "ServicePrincipal", self._clock()))
 
     def get(self, name: str) -> RoleAssignment | None:
         """Return the assignment of that name."""

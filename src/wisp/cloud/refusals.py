@@ -166,7 +166,7 @@ def certificate_not_registered(client_id: str, thumbprint: str) -> Refused:
 
 
 def malformed_assertion() -> Refused:
-    """50027: not a JWT, a claim that is missing or of the wrong type, or a signature that does not verify."""
+    """50027: not a JWT, a claim missing or of the wrong type, `crit` or `b64`, or a signature that does not verify."""
     return _refusal(50027, "invalid_client", "JWT token is invalid or malformed.")
 
 

@@ -1,7 +1,7 @@
 """Decide whether a token opens Resource Manager; knows neither HTTP nor keys: the signature was looked at elsewhere.
 
-Only tokens of this cloud's own Entra do: of its tenant, for this audience, within their time. What they may then do is
-not asked: role assignments are kept and not enforced.
+Only tokens of this cloud's own Entra do: of its tenant, for this audience, within their time. `permission` checks the
+roles of the caller where a request needs one.
 """
 
 from collections.abc import Collection, Mapping
@@ -15,8 +15,9 @@ from wisp.cloud.claims import token_issuer
 
 @dataclass(frozen=True)
 class Caller:
-    """Who the token is."""
+    """The client id and the principal id (object id) of the token."""
 
+    client_id: str
     principal_id: str
 
 
@@ -60,7 +61,7 @@ def _admitted(presented: Presented, tenant: str, audiences: Collection[str], now
         raise _invalid()
     if str(claims.get("aud")).rstrip("/").lower() not in {each.rstrip("/").lower() for each in audiences}:
         raise _wrong_audience(str(claims.get("aud")), audiences)
-    return Caller(str(claims.get("oid")))
+    return Caller(str(claims.get("appid")), str(claims.get("oid")))
 
 
 _SKEW = 300  # seconds that a token may be from the future

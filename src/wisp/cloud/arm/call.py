@@ -23,6 +23,7 @@ class Call:
     names: Mapping[str, str]
     query: Mapping[str, str]
     body: Mapping[str, object]
+    client_id: str
     principal_id: str
     writing: OneAtATime
     operation_seconds: float = OPERATION_SECONDS

@@ -8,7 +8,9 @@ from wisp.cloud.arm.call import Call, Reply
 from wisp.cloud.arm.kubeconfig import named_as_azure_does
 from wisp.cloud.arm.managed_cluster import KIND, asked, check, has_issuer, merged, rendered
 from wisp.cloud.arm.operations import accepted
+from wisp.cloud.arm.permission import requires
 from wisp.cloud.cluster import Activity, ManagedCluster
+from wisp.cloud.roles import LIST_CLUSTER_ADMIN_CREDENTIAL, LIST_CLUSTER_USER_CREDENTIAL
 
 
 def _find(call: Call) -> ManagedCluster:
@@ -136,6 +138,6 @@ ROUTES = {
     f"PUT {_ONE}": _put,
     f"PATCH {_ONE}": _patch,
     f"DELETE {_ONE}": _delete,
-    f"POST {_ONE}/listClusterUserCredential": _user_credential,
-    f"POST {_ONE}/listClusterAdminCredential": _admin_credential,
+    f"POST {_ONE}/listClusterUserCredential": requires(LIST_CLUSTER_USER_CREDENTIAL, _user_credential),
+    f"POST {_ONE}/listClusterAdminCredential": requires(LIST_CLUSTER_ADMIN_CREDENTIAL, _admin_credential),
 }

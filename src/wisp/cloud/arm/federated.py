@@ -7,9 +7,11 @@ https://learn.microsoft.com/entra/workload-id/workload-identity-federation-consi
 from wisp.cloud.arm import groups, problem, reading, rendering
 from wisp.cloud.arm.call import Call, Reply
 from wisp.cloud.arm.identities import ONE as IDENTITY
+from wisp.cloud.arm.permission import requires
 from wisp.cloud.directory import MAXIMUM_FEDERATED_CREDENTIALS, FederatedCredential, ManagedIdentity
 from wisp.cloud.errors import NotFoundError
 from wisp.cloud.names import is_credential_name
+from wisp.cloud.roles import WRITE_FEDERATED_CREDENTIAL
 
 
 def _owner(call: Call) -> ManagedIdentity:
@@ -74,6 +76,6 @@ _ONE = f"{IDENTITY}/federatedIdentityCredentials/{{credential}}"
 ROUTES = {
     f"GET {IDENTITY}/federatedIdentityCredentials": _list,
     f"GET {_ONE}": _show,
-    f"PUT {_ONE}": _put,
+    f"PUT {_ONE}": requires(WRITE_FEDERATED_CREDENTIAL, _put),
     f"DELETE {_ONE}": _delete,
 }

@@ -62,6 +62,16 @@ def conflict(message: str) -> ResourceError:
     return ResourceError(409, "Conflict", message)
 
 
+def not_authorized(client_id: str, principal_id: str, action: str, scope: str) -> ResourceError:
+    """Report that no role assignment of the caller allows `action` at `scope`."""
+    message = (
+        f"The client '{client_id:.80}' with object id '{principal_id:.80}' does not have authorization to perform "
+        f"action '{action}' over scope '{scope:.400}' or the scope is invalid. If access was recently granted, please "
+        "refresh your credentials."
+    )
+    return ResourceError(403, "AuthorizationFailed", message)
+
+
 def subscription_not_found(subscription: str) -> ResourceError:
     """Say that the one subscription is another."""
     return ResourceError(404, "SubscriptionNotFound", f"The subscription '{subscription:.80}' could not be found.")

@@ -1,4 +1,4 @@
-"""Role definitions and assignments, as far as `az role assignment` needs them; they are kept and not enforced.
+"""Role definitions and assignments, as far as `az role assignment` needs them.
 
 https://learn.microsoft.com/rest/api/authorization/role-assignments
 """
@@ -9,24 +9,12 @@ from collections.abc import Mapping
 from wisp.cloud.arm import problem, reading
 from wisp.cloud.arm.call import Call, Reply
 from wisp.cloud.arm.operations import instant
-from wisp.cloud.assignments import RoleAssignment
+from wisp.cloud.arm.permission import requires
 from wisp.cloud.names import is_guid
+from wisp.cloud.roles import BUILT_IN, DELETE_ROLE_ASSIGNMENT, WRITE_ROLE_ASSIGNMENT, Role, RoleAssignment, role_of
 
 _ASSIGNMENT = "Microsoft.Authorization/roleAssignments"
 _DEFINITION = "Microsoft.Authorization/roleDefinitions"
-_BUILT_IN = {  # https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
-    "Owner": "8e3af657-a8ff-443c-a75c-2fe8c4bcb635",
-    "Contributor": "b24988ac-6180-42a0-ab88-20f7382dd24c",
-    "Reader": "acdd72a7-3385-48ef-bd42-f606fba81ae7",
-    "User Access Administrator": "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9",
-    "Managed Identity Operator": "f1a07417-d97a-45cb-824c-7a7467783830",
-    "Managed Identity Contributor": "e40ec5ca-96e0-45a2-b4ff-59039f2c2b59",
-    "Network Contributor": "4d97b98b-1d4f-4787-a291-c67834d212e7",
-    "AcrPull": "7f951dda-4ed3-4680-a7ca-43fe172d538d",
-    "Key Vault Secrets User": "4633458b-17de-408a-b874-0445c86b69e6",
-    "Storage Blob Data Reader": "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1",
-    "Storage Blob Data Contributor": "ba92f5b4-2d11-453d-a403-e96b0029c9fe",
-}
 _EQUALS = re.compile(r"(\w+)\s+eq\s+'([^']*)'")
 
 
@@ -35,31 +23,37 @@ def _filters(call: Call) -> Mapping[str, str]:
     return {name.lower(): value for name, value in _EQUALS.findall(call.query.get("$filter", ""))}
 
 
-def _definition(call: Call, name: str, guid: str) -> Mapping[str, object]:
+def _definition(call: Call, role: Role) -> Mapping[str, object]:
     return {
-        "id": f"/subscriptions/{call.store.subscription().id}/providers/{_DEFINITION}/{guid}",
-        "name": guid,
+        "id": f"/subscriptions/{call.store.subscription().id}/providers/{_DEFINITION}/{role.guid}",
+        "name": role.guid,
         "type": _DEFINITION,
         "properties": {
-            "roleName": name,
+            "roleName": role.name,
             "type": "BuiltInRole",
-            "description": f"Azure's built-in role {name}; this local cloud enforces no role.",
+            "description": f"Azure's built-in role {role.name}, with the actions that this local cloud knows.",
             "assignableScopes": ["/"],
-            "permissions": [{"actions": [], "notActions": [], "dataActions": [], "notDataActions": []}],
+            "permissions": [
+                {
+                    "actions": list(role.actions),
+                    "notActions": list(role.not_actions),
+                    "dataActions": [],
+                    "notDataActions": [],
+                }
+            ],
         },
     }
 
 
 def _list_definitions(call: Call) -> Reply:
     wanted = _filters(call).get("rolename", "").lower()
-    found = [(name, guid) for name, guid in _BUILT_IN.items() if wanted in ("", name.lower())]
-    return Reply(200, {"value": [_definition(call, *each) for each in found]})
+    found = [each for each in BUILT_IN if wanted in ("", each.name.lower())]
+    return Reply(200, {"value": [_definition(call, each) for each in found]})
 
 
 def _show_definition(call: Call) -> Reply:
-    for name, guid in _BUILT_IN.items():
-        if guid == call.names["definition"].lower():
-            return Reply(200, _definition(call, name, guid))
+    if (role := role_of(call.names["definition"])) is not None:
+        return Reply(200, _definition(call, role))
     message = f"The specified role definition with ID '{call.names['definition']:.80}' does not exist."
     raise problem.ResourceError(404, "RoleDefinitionDoesNotExist", message)
 
@@ -100,8 +94,8 @@ def _touches(one: str, other: str) -> bool:
 def _put(call: Call) -> Reply:
     properties = reading.part(call.body, "properties")
     definition, principal = reading.text(properties, "roleDefinitionId"), reading.text(properties, "principalId")
-    guid = definition.rpartition("/")[2].lower()
-    if guid not in _BUILT_IN.values():
+    if role_of(definition) is None:
+        guid = definition.rpartition("/")[2].lower()
         message = f"The specified role definition with ID '{guid:.80}' does not exist."
         raise problem.ResourceError(400, "RoleDefinitionDoesNotExist", message)
     if not is_guid(principal) or not is_guid(call.names["assignment"]):
@@ -123,7 +117,7 @@ def _show(call: Call) -> Reply:
 
 def _delete(call: Call) -> Reply:
     found = call.store.assignments.get(call.names["assignment"])
-    if found is None:
+    if found is None or found.scope.lower().rstrip("/") != call.names["scope"].lower().rstrip("/"):
         return Reply(204)
     call.store.assignments.delete(found.name)
     return Reply(200, _rendered(found))
@@ -134,6 +128,6 @@ ROUTES = {
     f"GET {{scope}}/providers/{_DEFINITION}/{{definition}}": _show_definition,
     f"GET {{scope}}/providers/{_ASSIGNMENT}": _list,
     f"GET {{scope}}/providers/{_ASSIGNMENT}/{{assignment}}": _show,
-    f"PUT {{scope}}/providers/{_ASSIGNMENT}/{{assignment}}": _put,
-    f"DELETE {{scope}}/providers/{_ASSIGNMENT}/{{assignment}}": _delete,
+    f"PUT {{scope}}/providers/{_ASSIGNMENT}/{{assignment}}": requires(WRITE_ROLE_ASSIGNMENT, _put),
+    f"DELETE {{scope}}/providers/{_ASSIGNMENT}/{{assignment}}": requires(DELETE_ROLE_ASSIGNMENT, _delete),
 }

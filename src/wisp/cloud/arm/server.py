@@ -130,6 +130,7 @@ class ResourceManager:
                     names,
                     query,
                     read_json(body),
+                    caller.client_id,
                     caller.principal_id,
                     self.writing,
                     self.operation_seconds,

@@ -13,7 +13,7 @@ _HOURS = LONGEST_ASSERTION // 3600
 _SHORT = {
     5002727: "the assertion's header names another type than JWT",
     5002730: "the key or its algorithm cannot be used: Entra takes RS256 alone",
-    50027: "the assertion is no JWT, lacks a claim, or its signature does not verify",
+    50027: "the assertion is not a JWT, lacks a claim, has crit or b64, or its signature does not verify",
     50166: "the issuer's documents could not be fetched",
     500011: "the tenant knows no such resource",
     70003: "the grant is not supported",

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from wisp.cloud.arm.metadata import endpoints
 from wisp.cloud.directory import SecretCheck
+from wisp.cloud.roles import OWNER
 from wisp.cloud.store import Store
 from wisp.errors import SettingError
 from wisp.lab.standing import az
@@ -42,8 +43,12 @@ def has_az(environ: Mapping[str, str]) -> bool:
 
 
 def _login(store: Store, places: Places) -> tuple[az.Login, bool]:
-    """Return as whom az logs in, and whether the secret is a new one: the old one is no longer good, or gone."""
+    """Return as whom az logs in, and whether the secret is a new one: the old one is no longer good, or gone.
+
+    The application owns the subscription, as the person does who creates one in Azure.
+    """
     application = store.principals.put(NAME)
+    store.assignments.give(application.principal_id, OWNER, store.subscription().id)
     login = az.Login(application.client_id, application.tenant_id, str(places.secret))
     kept = Secret((_text(places.secret) or "").strip())
     if store.principals.check_secret(application.client_id, kept) is SecretCheck.RIGHT:
