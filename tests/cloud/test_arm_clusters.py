@@ -165,7 +165,7 @@ def test_without_an_api_server_there_are_no_credentials(azure: Azure) -> None:
     for action in ("listClusterUserCredential", "listClusterAdminCredential"):
         answer = azure.ask("POST", f"{_path(azure)}/{action}")
         assert problem(answer) == (400, "ClusterWithoutApiServer")
-        assert "wisp cloud cluster back wilab --kubeconfig FILE" in answer.json()["error"]["message"]
+        assert "wisp cloud cluster back wilab --kubeconfig=FILE" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("name", ["wilab", ANY])

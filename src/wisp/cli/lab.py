@@ -189,7 +189,7 @@ def _told(site: Site, stood: Stood) -> list[str]:
     cloud, behind = stood.cloud, stood.record.wanted.behind
     state = "runs already" if stood.already else "is up"
     folder = site.places.folder
-    named = "" if folder == default_folder(os.environ, _home()) else f" --lab {shlex.quote(str(folder))}"
+    named = "" if folder == default_folder(os.environ, _home()) else f" --lab={shlex.quote(str(folder))}"
     lines = [
         f"The lab {state}: a local Azure at {local_url(cloud.listening)}",
         *([f"  page     {cloud.page}"] if cloud.page else []),
@@ -198,7 +198,9 @@ def _told(site: Site, stood: Stood) -> list[str]:
     ]
     if behind.kubeconfig is not None:
         kubeconfig = shlex.quote(behind.kubeconfig)
-        lines += [f"  webhook  kubectl --kubeconfig {kubeconfig} apply -f {shlex.quote(str(site.places.manifest))}"]
+        lines += [
+            f"  webhook  kubectl --kubeconfig={kubeconfig} apply --filename={shlex.quote(str(site.places.manifest))}"
+        ]
         lines += [_UNREACHABLE] if not cloud.listening.advertise else []
     if behind.own:
         lines += [f"  admin    {site.places.admin_kubeconfig} (the administrator's kubeconfig)"]

@@ -4,6 +4,7 @@ The issuer goes by a URL that no server has: each run has a cloud of its own, on
 them the issuer, and so the federated credential, is the same. That is why any number of runs can share a state file.
 """
 
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,7 @@ def _identity(store: Store, wanted: LocalCloud) -> ManagedIdentity:
         return store.put_identity(GROUP, wanted.identity, LOCATION)
     found = store.identity_of_client(wanted.client_id)
     if found is None:
+        path = shlex.quote(str(store.path))
         problem = f"no identity in {store.path} has the client id {wanted.client_id}"
-        raise NotFoundError(problem, remedy=f"wisp cloud identity list --state {store.path} lists them")
+        raise NotFoundError(problem, remedy=f"wisp cloud identity list --state={path} lists them")
     return found

@@ -83,8 +83,8 @@ def test_a_credential_is_corrected_or_another_made() -> None:
     """Both, since only a person knows which was meant; the new one gets a name that is free."""
     taken = replace(MEANT, name="wi-demo-sa-federated-id", subject="x")
     correct, another = remedies(PRESENTED, IDENTITY, [MEANT, taken], MEANT)
-    assert correct.az.startswith("az identity federated-credential update --name federated-id ")
-    assert _read(another.az)[3:6] == ["create", "--name", "wi-demo-sa-federated-id-2"]
+    assert correct.az.startswith("az identity federated-credential update --name=federated-id ")
+    assert _read(another.az)[3:5] == ["create", "--name=wi-demo-sa-federated-id-2"]
     assert _read(correct.wisp)[:3] == ["wisp", "cloud", "federate"]
 
 
@@ -104,19 +104,36 @@ def test_only_what_azure_allows_is_offered(credentials: tuple[FederatedCredentia
     assert [each.title for each in remedies(PRESENTED, IDENTITY, credentials, meant)] == titles
 
 
-HOSTILE = ["x'; rm -rf / #", "$(id)", "`id`", "a b", "!!", "é", "--name", "\\", '"', "*", "a\u3000b"]
+HOSTILE = [
+    "x'; rm -rf / #",
+    "$(id)",
+    "`id`",
+    "a b",
+    "!!",
+    "é",
+    "--name",
+    "--issuer=https://evil.test/",
+    "-",
+    "\\",
+    '"',
+    "*",
+    "a\u3000b",
+]
 
 
 @pytest.mark.parametrize("subject", HOSTILE)
 def test_what_the_client_sent_is_one_word_of_the_command(subject: str) -> None:
     """Pasted into a shell, no subject is more than a subject."""
     for each in remedies(replace(PRESENTED, subject=subject), IDENTITY, [MEANT], MEANT):
-        words = _read(each.az)
-        assert words[words.index("--subject") + 1] == subject
+        for words in (_read(each.az), _read(each.wisp)):
+            assert f"--subject={subject}" in words
+            assert all(word.startswith("--") and "=" in word for word in words[4:])
+            assert [word for word in words if word.startswith("--issuer")] == [f"--issuer={ISSUER}"]
     application = Application("c", "o", "p", "deployer", "t")
     for each in remedies(replace(PRESENTED, subject=subject), application, [MEANT], MEANT):
         words = _read(each.az)
-        assert json.loads(words[words.index("--parameters") + 1])["subject"] == subject
+        (parameters,) = (word.partition("=")[2] for word in words if word.startswith("--parameters="))
+        assert json.loads(parameters)["subject"] == subject
 
 
 @pytest.mark.parametrize(
@@ -128,11 +145,22 @@ def test_what_the_client_sent_is_one_word_of_the_command(subject: str) -> None:
         replace(PRESENTED, subject="x" * 601),
         replace(PRESENTED, issuer="http://c.test"),
         replace(PRESENTED, audience=""),
+        replace(PRESENTED, subject="@/home/me/.ssh/id_rsa"),
+        replace(PRESENTED, audience="@secret"),
     ],
-    ids=["line break", "terminal escape", "right to left", "too long", "not https", "no audience"],
+    ids=[
+        "line break",
+        "terminal escape",
+        "right to left",
+        "too long",
+        "not https",
+        "no audience",
+        "a file",
+        "a file as the audience",
+    ],
 )
 def test_what_azure_would_not_take_gets_no_command(presented: Presented) -> None:
-    """A terminal never sees such a value."""
+    """A terminal never sees such a value; az would read the file that follows an @, and send it to Azure."""
     assert remedies(presented, IDENTITY, [MEANT], MEANT) == ()
 
 
@@ -144,4 +172,4 @@ def test_every_command_can_be_read_back(subject: str, names: list[str]) -> None:
     offered: tuple[Remedy, ...] = remedies(presented, IDENTITY, credentials, None)
     for command in (text for each in offered for text in (each.az, each.wisp)):
         words = _read(command)
-        assert words[words.index("--subject") + 1] == subject
+        assert f"--subject={subject}" in words

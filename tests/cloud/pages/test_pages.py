@@ -107,7 +107,7 @@ def test_a_refused_exchange_says_what_differs(paged: World, claim: str, change: 
     text = _opened(paged)
     assert words in text
     assert "Nearest is wi-demo-federated-id of 1 that wi-demo-identity had" in text
-    assert "az identity federated-credential update --name wi-demo-federated-id" in text
+    assert "az identity federated-credential update --name=wi-demo-federated-id" in text
     assert f"AADSTS{code}: No matching" in text
     html = paged.client.get(_newest(paged)).body.decode()
     assert '<mark class="presented">' in html or '<mark class="expected">' in html
@@ -119,10 +119,10 @@ def test_an_identity_without_credentials_gets_the_command_that_makes_one(paged: 
     assert paged.ask().code == 70025
     assert "The identity has no federated credential" in _text(paged.client.get("/"))
     text = _opened(paged)
-    assert "az identity federated-credential create --name" in text
-    assert f"--identity-name {paged.identity.name} --resource-group {paged.identity.resource_group}" in text
-    assert f"--issuer {paged.issuer_url}" in text
-    assert f"--subject {SUBJECT}" in text
+    assert "az identity federated-credential create --name=" in text
+    assert f"--identity-name={paged.identity.name} --resource-group={paged.identity.resource_group}" in text
+    assert f"--issuer={paged.issuer_url}" in text
+    assert f"--subject={SUBJECT}" in text
     assert "had no federated credential at all" in text
 
 
@@ -254,14 +254,14 @@ def test_an_identity_that_trusts_nobody(paged: World) -> None:
     paged.present()
     text = _opened(paged)
     assert "had no federated credential at all" in text
-    assert "az identity federated-credential create --name wi-demo-sa-federated-id" in text
+    assert "az identity federated-credential create --name=wi-demo-sa-federated-id" in text
 
 
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"client_assertion": "no.jwt"}, "The assertion is no JWT"),
-        ({"client_assertion": "x" * 20_000}, "The assertion is no JWT"),
+        ({"client_assertion": "no.jwt"}, "The assertion is not a JWT"),
+        ({"client_assertion": "x" * 20_000}, "The assertion is not a JWT"),
         ({"client_assertion": None, "client_secret": "hunter2-hunter2"}, "A client secret was presented"),
         ({"scope": "api://nobody/.default"}, "The tenant knows no such resource"),
         ({"client_id": None}, "A parameter is missing"),
@@ -285,7 +285,7 @@ def test_an_application_is_compared_like_an_identity(paged: World) -> None:
     text = _opened(paged)
     assert "Nearest is ci-job of 1 that deployer had" in text
     assert (
-        f"az ad app federated-credential update --id {application.client_id} --federated-credential-id ci-job" in text
+        f"az ad app federated-credential update --id={application.client_id} --federated-credential-id=ci-job" in text
     )
 
 

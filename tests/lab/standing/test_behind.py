@@ -1,14 +1,19 @@
 """A real API server behind the lab's clusters: the user's own, and the lab's."""
 
+import base64
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import urllib3
 import yaml
 
+from tests.cloud.asgi import FORM
+from tests.cloud.process import workload
+from tests.cloud.world import ARM
 from tests.lab.standing.cluster import FakeCluster, Kubernetes, make_kubectl
 from tests.lab.standing.conftest import NewLab
 from tests.lab.standing.lab import Lab
@@ -82,7 +87,7 @@ def test_a_kubeconfig_of_ones_own(kubed: Lab, kubernetes: Kubernetes) -> None:
     """It is behind every cluster, with its issuer and keys; the webhook's manifest is ready to be applied."""
     said = kubed.up("--kubeconfig", str(kubernetes.kubeconfig), "--host=127.0.0.2", "--image=registry.test/wisp:1")
     assert f"that of {kubernetes.kubeconfig}" in said
-    assert f"kubectl --kubeconfig {kubernetes.kubeconfig} apply -f '{kubed.folder / 'wisp.yaml'}'" in said
+    assert f"kubectl --kubeconfig={kubernetes.kubeconfig} apply --filename='{kubed.folder / 'wisp.yaml'}'" in said
     assert "pods cannot reach" not in said
     with Store(kubed.folder / "cloud.db") as store:
         backing = store.fleet.backing("any cluster")
@@ -108,6 +113,51 @@ def _container(manifest: Path) -> dict[str, Any]:
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert isinstance(container, dict)
     return container
+
+
+@pytest.mark.system
+def test_only_the_labs_own_login_gets_the_kubeconfig(kubed: Lab, kubernetes: Kubernetes) -> None:
+    """Over HTTPS, as az asks; a pod's identity, whose token is as good for anything else, is refused."""
+    kubed.up("--kubeconfig", str(kubernetes.kubeconfig), "--port=0")
+    url = kubed.status()["running"]["url"]
+    pod = workload(kubed.folder / "cloud.db", url)
+    with Store(kubed.folder / "cloud.db") as store:
+        login, group = (
+            store.principals.named("wisp-lab"),
+            f"{url}/subscriptions/{store.subscription().id}/resourceGroups/g",
+        )
+    cluster = f"{group}/providers/Microsoft.ContainerService/managedClusters/c"
+    secret = (kubed.folder / "login.secret").read_text()
+    body = {"location": "eastus", "properties": {}}
+    with urllib3.PoolManager(ca_certs=str(kubed.folder / "cloud.db.ca.pem")) as pool:
+
+        def bearer(form: bytes) -> dict[str, str]:
+            headers = {"Content-Type": FORM}
+            answer = pool.request("POST", f"{url}/{pod.tenant}/oauth2/v2.0/token", body=form, headers=headers)
+            return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+        def ask(method: str, target: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+            return pool.request(method, f"{target}?api-version=2024-11-01", json=body, headers=headers)
+
+        own = bearer(
+            urlencode(
+                {
+                    "grant_type": "client_credentials",
+                    "client_id": login.client_id,
+                    "client_secret": secret,
+                    "scope": f"{ARM}/.default",
+                }
+            ).encode()
+        )
+        identity = bearer(pod.form())
+        assert ask("PUT", group, own).status == 201
+        assert ask("PUT", cluster, own).status == 201
+        for kind in ("User", "Admin"):
+            refused = ask("POST", f"{cluster}/listCluster{kind}Credential", identity)
+            assert (refused.status, refused.json()["error"]["code"]) == (403, "AuthorizationFailed")
+            (given,) = ask("POST", f"{cluster}/listCluster{kind}Credential", own).json()["kubeconfigs"]
+            assert "not-a-real-one" in base64.b64decode(given["value"]).decode()
+        assert ask("GET", group, identity).status == 200
 
 
 @pytest.mark.system

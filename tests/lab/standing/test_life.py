@@ -27,7 +27,7 @@ def test_up_status_down(lab: Lab) -> None:
     """The cloud outlives the command; down ends it, and keeps what it kept."""
     said = lab.up()
     assert "The lab is up: a local Azure at https://127.0.0.1:" in said
-    assert f"wisp lab env --lab {shlex.quote(str(lab.folder))}" in said
+    assert f"wisp lab env --lab={shlex.quote(str(lab.folder))}" in said
     assert lab.answers()
     status = lab.status()
     assert (status["problems"], status["identities"], status["clusters"]) == ([], 0, 0)

@@ -120,7 +120,7 @@ def _credential(call: Call, kind: str) -> Reply:
     if backing is None or not backing.kubeconfig:
         message = (
             f"There is no API server behind the managed cluster '{cluster.name}': this local cloud keeps clusters as "
-            f"records. Give it one with `wisp cloud cluster back {cluster.name} --kubeconfig FILE`."
+            f"records. Give it one with `wisp cloud cluster back {cluster.name} --kubeconfig=FILE`."
         )
         raise problem.ResourceError(400, "ClusterWithoutApiServer", message)
     user = f"{kind}_{cluster.resource_group}_{cluster.name}"

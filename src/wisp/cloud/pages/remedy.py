@@ -1,7 +1,8 @@
 """The commands that would make a refused assertion acceptable; knows the strings and Azure's rules for them, no shell.
 
 Every value is the client's own and ends up in somebody's terminal. What Azure would not take as part of a federated
-credential, line breaks and control characters among it, gets no command at all; the rest is quoted for POSIX shells.
+credential, line breaks and control characters among it, gets no command at all, nor does what `az` would take for the
+name of a file. The rest is quoted for POSIX shells and written as `--option=value`, so that no value is an option.
 """
 
 import json
@@ -62,7 +63,8 @@ def _is_possible(presented: Presented) -> bool:
         check_credential("presented", presented.issuer, presented.subject, (presented.audience,))
     except RequestError:
         return False
-    return True
+    # az replaces a value that begins with @ by the content of that file, and would send it to Azure.
+    return not any(each.startswith("@") for each in (presented.subject, presented.audience))
 
 
 def _new_name(presented: Presented, credentials: Sequence[FederatedCredential]) -> str:
@@ -76,28 +78,29 @@ def _new_name(presented: Presented, credentials: Sequence[FederatedCredential]) 
 def _remedy(title: str, verb: str, name: str, presented: Presented, client: Client) -> Remedy:
     if isinstance(client, Application):
         return Remedy(title, _lines(_of_application(verb, name, presented, client)), "")
-    return _of_identity(title, f"{verb} --name {_quoted(name)}", presented, client)
+    return _of_identity(title, f"{verb} {_option('name', name)}", presented, client)
 
 
 def _of_identity(title: str, verb: str, presented: Presented, identity: ManagedIdentity) -> Remedy:
     audience = () if verb.startswith("create") and presented.audience == DEFAULT_AUDIENCE else (presented.audience,)
-    whose = f"--identity-name {_quoted(identity.name)} --resource-group {_quoted(identity.resource_group)}"
-    trusted = f"--issuer {_quoted(presented.issuer)}", f"--subject {_quoted(presented.subject)}"
-    audiences = (f"--audiences {_quoted(each)}" for each in audience)
+    group = _option("resource-group", identity.resource_group)
+    trusted = _option("issuer", presented.issuer), _option("subject", presented.subject)
+    audiences = (_option("audiences", each) for each in audience)
+    whose = f"{_option('identity-name', identity.name)} {group}"
     az = _lines((f"az identity federated-credential {verb}", whose, *trusted, *audiences))
-    own = f'wisp cloud federate --state "$STATE" {verb.partition(" ")[2]}'
-    whose = whose.replace("--identity-name", "--identity", 1)
-    return Remedy(title, az, _lines((own, whose, *trusted, f"--audience {_quoted(presented.audience)}")))
+    own = f'wisp cloud federate --state="$STATE" {verb.partition(" ")[2]}'
+    whose = f"{_option('identity', identity.name)} {group}"
+    return Remedy(title, az, _lines((own, whose, *trusted, _option("audience", presented.audience))))
 
 
 def _of_application(verb: str, name: str, presented: Presented, application: Application) -> tuple[str, ...]:
     """Write it as `az ad app` wants it: Microsoft Graph's own document."""
     audiences = [presented.audience]
     document = {"name": name, "issuer": presented.issuer, "subject": presented.subject, "audiences": audiences}
-    which = f" --federated-credential-id {_quoted(name)}" if verb == "update" else ""
+    which = f" {_option('federated-credential-id', name)}" if verb == "update" else ""
     return (
-        f"az ad app federated-credential {verb} --id {_quoted(application.client_id)}{which}",
-        f"--parameters {_quoted(json.dumps(document, ensure_ascii=False))}",
+        f"az ad app federated-credential {verb} {_option('id', application.client_id)}{which}",
+        _option("parameters", json.dumps(document, ensure_ascii=False)),
     )
 
 
@@ -105,5 +108,5 @@ def _lines(parts: Sequence[str]) -> str:
     return " \\\n  ".join(parts)
 
 
-def _quoted(value: str) -> str:
-    return shlex.quote(value)
+def _option(name: str, value: str) -> str:
+    return f"--{name}={shlex.quote(value)}"

@@ -78,7 +78,7 @@ def advice(refused: Refused, resource: str, cloud: AzureCloud) -> str:
 def _unknown_resource(resource: str, cloud: AzureCloud) -> str:
     found = suggest(resource, cloud)
     if found is None:
-        return 'If the resource is your own, register it: wisp cloud resource --state "$STATE" URI.'
+        return 'If the resource is your own, register it: wisp cloud resource --state="$STATE" URI.'
     if found.cloud is cloud:
         return f"Request a token for {found.resource}: {resource} belongs to {found.service}, but is not a resource."
     instead = f"Request {found.resource} in this one" if found.resource else f"{cloud.value} has no such service"
