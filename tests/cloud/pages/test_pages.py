@@ -14,6 +14,7 @@ from tests.cloud.world import ARM, BASE_URL, SUBJECT, World
 from wisp.cloud.pages import guard
 from wisp.cloud.pages.guard import PROTECTION
 from wisp.cloud.pages.record import KEPT
+from wisp.cloud.roles import OWNER
 from wisp.cloud.server import Options, create_app
 from wisp.cloud.signing import new_rsa_key
 
@@ -349,6 +350,20 @@ def test_a_token_is_shown_on_this_machine_only(paged: World, app: ASGIApp, addre
         assert nobody.post(path, {"mark": mark}).status == 403
     with Client(From(app, "::ffff:127.0.0.1"), HOST) as here:
         assert here.post(path, {"mark": mark}).status == 200
+
+
+def test_a_token_that_opens_more_than_this_cloud_is_not_shown(paged: World) -> None:
+    """A principal with a role may get a real cluster's kubeconfig, and anybody on this machine can ask the page."""
+    token = paged.ask().json()["access_token"]
+    path, mark = _newest(paged), _mark(paged)
+    paged.store.assignments.give(paged.identity.principal_id, OWNER, paged.store.subscription().id)
+    answer = paged.client.post(path, {"mark": mark})
+    assert answer.status == 403
+    assert token.encode() not in answer.body
+    assert "Show the token" not in _text(paged.client.get(path))
+    (given,) = paged.store.assignments.every()
+    paged.store.assignments.delete(given.name)
+    assert token in _text(paged.client.post(path, {"mark": mark}))
 
 
 def test_a_refused_exchange_has_no_token_to_show(paged: World) -> None:

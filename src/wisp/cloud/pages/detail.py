@@ -22,6 +22,17 @@ def detail(site: Site, entry: Entry) -> Told:
     return {**told, **_refused(site, entry, entry.outcome)}
 
 
+def may_show_token(site: Site, entry: Entry) -> bool:
+    """Tell whether anybody on this machine may see the token: not when it has a role, and thus opens more than tokens.
+
+    A role can give the kubeconfig of a real API server, which only some of this machine's users may have.
+    """
+    token = entry.examined.token
+    return token is not None and token.payload.get("oid") not in {
+        each.principal_id.lower() for each in site.store.assignments.every()
+    }
+
+
 def _presented(site: Site, entry: Entry) -> Told:
     decoded = entry.examined.assertion
     if decoded is None:
@@ -40,6 +51,7 @@ def _granted(site: Site, entry: Entry, token: Token) -> Told:
         "token": decoded and (claims(decoded.header, now), claims(decoded.payload, now)),
         "token_checked": decoded and access_token_signature(site.store, token.access_token, decoded),
         "trusting": _trusting(site, entry),
+        "may_show": may_show_token(site, entry),
     }
 
 

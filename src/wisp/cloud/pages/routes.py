@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from wisp.cloud.exchange import Token
-from wisp.cloud.pages.detail import detail
+from wisp.cloud.pages.detail import detail, may_show_token
 from wisp.cloud.pages.guard import Guard, Seal, host_of, is_from_page, is_this_machine
 from wisp.cloud.pages.record import Entry, Record
 from wisp.cloud.pages.rendering import environment, render
@@ -88,6 +88,8 @@ class Pages:
         mark = parse_qs(body.decode("latin-1")).get("mark", [""])[0]
         if not is_from_page(request.headers, self._hosts) or not self._seal.fits(entry.trace_id, mark):
             return PlainTextResponse("Open the exchange's page, and ask for the token there.\n", 403)
+        if not await run_in_threadpool(may_show_token, self._site, entry):
+            return PlainTextResponse("Tokens of principals with a role assignment are not shown.\n", 403)
         return await self._detail(entry, revealed=entry.outcome.access_token.reveal().split("."))
 
     async def _detail(self, entry: Entry, revealed: list[str] | None = None) -> Response:
