@@ -1,0 +1,23 @@
+"""The NetworkPolicy in docs/pod-boundary.md, as a real API server takes it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.site import Site
+from tests.cluster.team import settle
+
+pytestmark = pytest.mark.cluster
+TEXT = (Path(__file__).parents[2] / "docs" / "pod-boundary.md").read_text(encoding="utf-8")
+
+
+def test_the_network_policy_is_valid(cluster: Site) -> None:
+    """Applied as it stands, with strict validation: no unknown field, no wrong value."""
+    team = settle(cluster, "boundary")
+    (policy,) = re.findall(r"```yaml\n(apiVersion: networking.*?)```", TEXT, re.DOTALL)
+    done = cluster.try_kubectl(
+        "apply", "-n", team.namespace, "--dry-run=server", "--validate=strict", "-f", "-", given=policy
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no-node-metadata created" in done.stdout
