@@ -196,7 +196,7 @@ DIFFERENCES = (
         "order of the init containers",
         "sidecar, the pod's own, redirect",
         "redirect, sidecar, the pod's own",
-        "the pod's own init containers get the pod's identity, never the node's",
+        "the pod's own init containers get the pod's identity and not the node's",
         _order,
     ),
     Difference(

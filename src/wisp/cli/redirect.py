@@ -44,7 +44,8 @@ def _rule_options(function: _Function) -> _Function:
 def command() -> None:
     """Send the pod's metadata traffic to the sidecar.
 
-    Works on the network namespace it runs in; needs CAP_NET_ADMIN there.
+    Works on the network namespace it runs in; needs CAP_NET_ADMIN there. A convenience, not a security boundary:
+    processes that can become the sidecar's user or write raw packets go past it.
     """
 
 
