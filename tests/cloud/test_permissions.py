@@ -132,6 +132,15 @@ def test_a_role_that_was_taken_away_gives_nothing(azure: Azure, pod: Azure) -> N
     assert pod.ask("POST", f"{_cluster(pod)}/listClusterAdminCredential").status == 403
 
 
+def test_a_role_is_given_once(azure: Azure) -> None:
+    """However often `wisp lab up` makes its login the owner."""
+    store = azure.world.store
+    before = store.assignments.every()
+    store.assignments.give(azure.principal.principal_id, BUILT_IN[0], store.subscription().id)
+    assert store.assignments.every() == before
+    assert len(before) == 1
+
+
 ALLOWED = {
     "Owner": {
         LIST_CLUSTER_ADMIN_CREDENTIAL,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.needs import need
-from tests.redirect.pod import METADATA, NEEDED, PROXY_UID, WORKLOAD_UID, Pod, confine, pod, wisp_command
+from tests.redirect.pod import METADATA, NEEDED, PROXY_UID, WORKLOAD_UID, Pod, confine, network, pod, wisp_command
 
 pytestmark = pytest.mark.system
 
@@ -129,6 +129,30 @@ def test_without_a_redirect_everyone_reaches_the_node(inside: Pod, uid: int) -> 
     """As in env mode, which installs none: variables tell SDKs where the sidecar is, and stop nobody."""
     assert inside.ask(uid=uid) == f"node-{METADATA}-80"
     assert inside.ask("127.0.0.1", 8000, uid=uid) == "proxy-8000"
+
+
+# What a network policy, or AKS's IMDS restriction, is on the node's side of the pod's link.
+_BLOCKED = f"""
+table ip blocked {{
+	chain input {{
+		type filter hook input priority 0; policy accept;
+		iifname "veth0" ip daddr {METADATA} tcp dport 80 reject with tcp reset
+	}}
+}}
+"""
+
+
+def test_a_block_on_the_node_stops_all_of_that_and_no_token() -> None:
+    """The redirect leads to the sidecar before a packet leaves the pod, and nobody reaches the node."""
+    need(*NEEDED)
+    with network() as (node, inside), node.answering(f"node-{METADATA}-80,{METADATA},80"):
+        assert inside.ask() == f"node-{METADATA}-80"
+        node.must("nft", "-f", "-", text=_BLOCKED)
+        assert {inside.ask(uid=uid) for uid in (0, PROXY_UID, WORKLOAD_UID)} == {"ConnectionRefusedError"}
+        with inside.answering("proxy-8000,127.0.0.1,8000"):
+            inside.must(*wisp_command("up"))
+            assert inside.ask() == "proxy-8000"
+            assert inside.ask(uid=PROXY_UID) == "ConnectionRefusedError"
 
 
 def test_every_user_of_the_pod_reaches_the_sidecar(redirected: Pod) -> None:
