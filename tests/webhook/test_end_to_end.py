@@ -15,6 +15,7 @@ from tests.waiting import PATIENCE, wait_until
 from tests.webhook.apiserver import ApiServer, running, service_account, webhook_configuration
 from tests.webhook.process import CLIENT_ID, SERVICE, TENANT, Webhook, bundle, review, trusted, webhook
 from wisp.webhook import authority
+from wisp.webhook.accounts import ABSENCE
 from wisp.webhook.certificate import Kept
 
 pytestmark = pytest.mark.system
@@ -78,13 +79,26 @@ def test_a_pod_without_the_label(hook: Webhook) -> None:
 
 
 def test_an_account_that_comes_after_its_pod(hook: Webhook) -> None:
-    """Refused with what is missing; admitted as soon as it is there."""
+    """Refused with what is missing; admitted as soon as the watch has brought it."""
     refused = hook.review(review("late"))
     assert refused["allowed"] is False
     assert refused["status"]["code"] == 400
     assert 'serviceaccounts "late" not found' in refused["status"]["message"]
     hook.api.world.put("serviceaccounts", service_account("late", client_id=CLIENT_ID))
+    wait_until(lambda: hook.metric("wisp_webhook_accounts") == 2, "the watch has brought it")
     assert client_id(hook.review(review("late"))) == CLIENT_ID
+
+
+def test_missing_accounts_cause_few_reads(hook: Webhook) -> None:
+    """300 reviews for three missing accounts; more than one read each only where the machine takes over two seconds."""
+    begun = time.monotonic()
+    with hook.connect() as connection:
+        for number in range(300):
+            answer = connection.review(review(f"missing-{number % 3}", uid=f"u{number}"))
+            assert answer["status"]["code"] == 400
+    rounds = 1 + int((time.monotonic() - begun) / ABSENCE)
+    assert hook.api.world.asked("serviceaccounts/missing") <= 3 * rounds
+    assert hook.metric("wisp_webhook_account_reads_total") == hook.api.world.asked("serviceaccounts/missing")
 
 
 def test_an_account_annotated_a_moment_ago(hook: Webhook) -> None:
