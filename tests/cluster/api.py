@@ -14,7 +14,7 @@ NO_ANSWER = 0
 """The status of what the API server did not answer."""
 _PATIENCE = 120.0  # seconds; it only guards against hanging
 _JSON = "application/json"
-_PATCHES = {dict: "application/merge-patch+json", list: "application/json-patch+json"}
+_PATCHES: dict[type, str] = {dict: "application/merge-patch+json", list: "application/json-patch+json"}
 
 
 class Answer(NamedTuple):
