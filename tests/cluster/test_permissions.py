@@ -1,6 +1,7 @@
 """What the webhook's service account may do, tried with its own token against a real API server."""
 
 import base64
+import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from tests.cluster.api import Api, api
 from tests.cluster.site import NAMESPACE, Site, eventually
 from tests.cluster.stream import stream
+from wisp.webhook import authority
 
 pytestmark = pytest.mark.cluster
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
@@ -144,12 +146,33 @@ def _bundles(admin: Api) -> set[str | None]:
 def test_ca_bundle_can_be_changed(webhook: Api, admin: Api) -> None:
     """As the webhook does itself: it notices at once that its authority is missing and puts it back."""
     before = admin.ask("GET", CONFIGURATION).document
-    authority = _bundle(before)
+    own = _bundle(before)
     removal = webhook.ask("PATCH", CONFIGURATION, [{"op": "remove", "path": BUNDLE}])
     assert removal.status == 200, removal.message
-    eventually(lambda: _bundles(admin) == {base64.b64encode(authority).decode()}, "the authority to be back")
+    eventually(lambda: _bundles(admin) == {base64.b64encode(own).decode()}, "the authority to be back")
     after = admin.ask("GET", CONFIGURATION).document
     assert after["webhooks"] == before["webhooks"]
+
+
+def test_foreign_authorities_are_removed(served: Site, admin: Api) -> None:
+    """From configuration and Secret, and no pod is refused meanwhile."""
+    own = _bundle(admin.ask("GET", CONFIGURATION).document)
+    foreign = authority.make(["elsewhere"], now=time.time(), authority_seconds=86400, leaf_seconds=86400).bundle
+    both = base64.b64encode(own + foreign).decode()
+    with stream(served) as made:
+        planted = admin.ask("PATCH", CONFIGURATION, [{"op": "replace", "path": BUNDLE, "value": both}])
+        assert _bundle(planted.document) == own + foreign
+        eventually(lambda: _bundle(admin.ask("GET", CONFIGURATION).document) == own, "the configuration as it was")
+        planted = admin.ask("PATCH", f"{SECRETS}/wisp-tls", {"data": {"ca.crt": both}})
+        assert planted.document["data"]["ca.crt"] == both
+        eventually(lambda: _authorities(admin) == own, "the Secret as it was")
+    assert _bundle(admin.ask("GET", CONFIGURATION).document) == own
+    assert made.wrong() == []
+    assert made.refusals() == set()
+
+
+def _authorities(admin: Api) -> bytes:
+    return base64.b64decode(admin.ask("GET", f"{SECRETS}/wisp-tls").document["data"]["ca.crt"])
 
 
 def test_certificates_are_renewed_under_the_policy(served: Site, webhook: Api, admin: Api) -> None:

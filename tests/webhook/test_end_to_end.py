@@ -16,12 +16,12 @@ from tests.webhook.apiserver import ApiServer, running, service_account, webhook
 from tests.webhook.process import CLIENT_ID, SERVICE, TENANT, Webhook, bundle, review, trusted, webhook
 from wisp.webhook import authority
 from wisp.webhook.accounts import ABSENCE
-from wisp.webhook.certificate import Kept
+from wisp.webhook.certificate import Kept, fingerprints
 
 pytestmark = pytest.mark.system
 
 OTHER_ID = "33333333-3333-4333-8333-333333333333"
-KEYS = ["ca.crt", "ca.key", "tls.crt", "tls.key"]
+KEYS = ["ca.crt", "ca.key", "ca.sha256", "tls.crt", "tls.key"]
 
 
 @pytest.fixture(name="api")
@@ -184,6 +184,27 @@ def test_a_reset_bundle_is_put_back(hook: Webhook) -> None:
     held = bundle(hook.api)
     hook.api.world.put("mutatingwebhookconfigurations", webhook_configuration())
     wait_until(lambda: bundle(hook.api) == held, "the bundle is back")
+
+
+def test_a_foreign_authority_is_removed(hook: Webhook) -> None:
+    """From configuration and Secret, with a line in the log, although its name is that of the webhook's own."""
+    foreign, own = _made().bundle, bundle(hook.api)
+    (fingerprint,) = fingerprints(foreign)
+    document = webhook_configuration()
+    document["webhooks"][0]["clientConfig"]["caBundle"] = base64.b64encode(own + foreign).decode()
+    hook.api.world.put("mutatingwebhookconfigurations", document)
+    wait_until(lambda: bundle(hook.api) == own, "the configuration has only the webhook's own")
+    secret = hook.api.world.get("secrets", "wisp-webhook-certificate", "wisp")
+    data = {**secret["data"], "ca.crt": base64.b64encode(own + foreign).decode()}
+    hook.api.world.put("secrets", {**secret, "data": data})
+    held = hook.api.world.objects
+    wait_until(
+        lambda: held["secrets", "wisp", "wisp-webhook-certificate"]["data"] == secret["data"], "nor has the Secret it"
+    )
+    wait_until(lambda: len(hook.events("unknown authority removed")) == 2, "both are logged")
+    assert {each["fingerprint"] for each in hook.events("unknown authority removed")} == {fingerprint}
+    assert bundle(hook.api) == own
+    assert len(hook.events("certificate in use")) == 1
 
 
 @pytest.mark.parametrize("keys", [["tls.key"], ["ca.crt", "tls.crt"], KEYS], ids=" ".join)
