@@ -66,6 +66,10 @@ def test_the_log() -> None:
     "sentence",
     [
         f"within {accounts.PATIENCE:g} seconds",
+        f"not read again for {accounts.ABSENCE:g} seconds",
+        f"Therefore {accounts.READS} accounts",
+        f"{accounts.WAITING} more of each wait",
+        f"Up to {accounts.ABSENT_LIMIT:,} missing accounts",
         f"up to {memo.MOST} answers",
         f"over {reviews.BODY_LIMIT >> 20} MiB",
         f"A request has {Times().message:g} seconds to arrive, a TLS handshake {listening.HANDSHAKE:g}",
