@@ -37,7 +37,7 @@ def test_pod_with_1000_containers_is_admitted(cluster: Site, init_containers: in
     assert len(containers) == 1000
     for each in containers:
         assert "AZURE_TENANT_ID" in {variable["name"] for variable in each["env"]}
-        assert "/var/run/secrets/azure/wi/token" in {mount["mountPath"] for mount in each["volumeMounts"]}
+        assert "/var/run/secrets/azure/wi" in {mount["mountPath"] for mount in each["volumeMounts"]}
 
 
 @pytest.mark.parametrize("init_containers", [0, 400])
