@@ -116,6 +116,31 @@ def test_one_lookup_however_many_wait() -> None:
     asyncio.run(scene())
 
 
+def test_lookup_is_not_answered_by_a_read_that_was_sent_before_it() -> None:
+    """The account may have got its client id in between. The next read begins when the first has ended."""
+
+    async def scene() -> None:
+        script = Script(reply(), reply(client_id="x"))
+        script.hold.clear()
+        accounts = Accounts(script, Clock())
+        early = asyncio.create_task(accounts.look_up("n", "a"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert len(script.asked) == 1
+        late = [asyncio.create_task(accounts.look_up("n", "a")) for _ in range(5)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert len(script.asked) == 1
+        script.hold.set()
+        await early
+        for found in await asyncio.gather(*late):
+            assert isinstance(found, dict)
+            assert found["metadata"]["annotations"] == {ID: "x"}
+        assert len(script.asked) == 2
+
+    asyncio.run(scene())
+
+
 def test_what_is_at_hand_serves_when_nobody_answers() -> None:
     """An account without a client id is looked up; where that fails it is what it was."""
     accounts = Accounts(Script(UnansweredError("gone"), UnansweredError("gone")))

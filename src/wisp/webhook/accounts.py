@@ -79,7 +79,9 @@ class Accounts:
         """None: an account that says nothing of identities, which is most of them."""
         self._absent: dict[tuple[str, str], float] = {}
         """Until when an account is taken to be missing, the oldest entry first."""
-        self._flights: dict[tuple[str, str], asyncio.Task[Found]] = {}
+        self._waiting: dict[tuple[str, str], asyncio.Task[Found]] = {}
+        """Lookups whose read is not sent yet: who asks later may be told what was true when they asked."""
+        self._reading: dict[tuple[str, str], asyncio.Task[Found]] = {}
         self._known, self._unknown = _Lane(), _Lane()
         self.reads = 0
         """Reads that were sent to the API server."""
@@ -104,6 +106,7 @@ class Accounts:
     async def look_up(self, namespace: str, name: str) -> Found:
         """Ask the API server, once however many wait; return what is at hand if it does not answer.
 
+        The read is sent after the call: an account may have got its annotation since an earlier read was sent.
         A name that no account can have, and one found missing less than `ABSENCE` ago, cause no read.
         """
         key = (namespace, name)
@@ -111,33 +114,39 @@ class Accounts:
             return Absent()
         if key not in self._held and self._clock() < self._absent.get(key, 0.0):
             return Absent()
-        flight = self._flights.get(key)
-        if flight is None:
+        lookup = self._waiting.get(key)
+        if lookup is None:
             lane = self._known if key in self._held else self._unknown
             if lane.lookups >= READS + WAITING:
                 return self._or_held(key, Unknown("too many service accounts are being looked up"))
-            flight = self._begin(lane, key)
-        return self._or_held(key, await asyncio.shield(flight))  # whoever hangs up, the others still want it
+            lookup = self._begin(lane, key)
+        return self._or_held(key, await asyncio.shield(lookup))  # whoever hangs up, the others still want it
 
     def _begin(self, lane: _Lane, key: tuple[str, str]) -> asyncio.Task[Found]:
         def end(_: asyncio.Task[Found]) -> None:
             lane.lookups -= 1
-            del self._flights[key]
 
         lane.lookups += 1
-        flight = self._flights[key] = asyncio.ensure_future(self._in_turn(lane, key))
-        flight.add_done_callback(end)
-        return flight
+        lookup = self._waiting[key] = asyncio.ensure_future(self._in_turn(lane, key))
+        lookup.add_done_callback(end)
+        return lookup
 
     async def _in_turn(self, lane: _Lane, key: tuple[str, str]) -> Found:
         begun, was_held = self._clock(), key in self._held
+        if key in self._reading:
+            await asyncio.wait({self._reading[key]})
         async with lane.turn:
+            lookup = self._waiting.pop(key)
             account = self.get(*key)
             if account is not None:  # the watch has brought it meanwhile
                 return account
             if self._clock() - begun > PATIENCE:
                 return Unknown("the lookups before it took too long")
-            found = await self._read(*key)
+            self._reading[key] = lookup
+            try:
+                found = await self._read(*key)
+            finally:
+                del self._reading[key]
         if isinstance(found, Absent):
             if key in self._held and not was_held:
                 return Unknown("it has just been made")
