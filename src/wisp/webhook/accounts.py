@@ -80,7 +80,7 @@ class Accounts:
         self._absent: dict[tuple[str, str], float] = {}
         """Until when an account is taken to be missing, the oldest entry first."""
         self._waiting: dict[tuple[str, str], asyncio.Task[Found]] = {}
-        """Lookups whose read is not sent yet: who asks later may be told what was true when they asked."""
+        """Lookups whose read has not been sent yet, which later callers join."""
         self._reading: dict[tuple[str, str], asyncio.Task[Found]] = {}
         self._known, self._unknown = _Lane(), _Lane()
         self.reads = 0
