@@ -1,12 +1,13 @@
 """The chart as Helm renders it: golden files, what the schema refuses, and the plain manifest made of it."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.chart.cases import CASES, CHART, GOLDEN, TENANT, rendered, run, template
+from tests.chart.cases import CASES, CHART, GOLDEN, NAMESPACE, TENANT, rendered, run, template
 from tests.chart.manifest import MANIFEST, manifest
-from tests.chart.objects import PEM, container, objects, one, policy
+from tests.chart.objects import PEM, container, objects, one, pod_spec, policy
 from wisp.cli.webhook import serve
 
 pytestmark = pytest.mark.chart
@@ -43,6 +44,11 @@ REFUSED = {
     "name that is none": (["fullnameOverride=Wisp"], "/fullnameOverride"),
     "image that is none": (["proxy.image=a b"], "/proxy/image"),
     "API server on no port": (["networkPolicy.apiServerPorts[0]=0"], "/networkPolicy/apiServerPorts/0"),
+    "client CA that is no PEM": (["clientCA=/etc/ca.pem"], "/clientCA"),
+    "fewer connections than none": (["connectionsPerSource=-1"], "/connectionsPerSource"),
+    "policy that is neither on nor off": (["admissionPolicy.enabled=maybe"], "/admissionPolicy/enabled"),
+    "source that is no peer": (["networkPolicy.from[0].cidr=10.0.0.0/8"], "/networkPolicy/from/0"),
+    "source that says nothing": (["networkPolicy.from[0]="], "/networkPolicy/from/0"),
     "other metrics": (["metricsBackend=statsd"], 'metricsBackend is "statsd"'),
 }
 
@@ -77,9 +83,8 @@ def test_plain_manifest() -> None:
 def test_arguments(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command knows every argument that the chart gives it, and makes a policy of them."""
     (tmp_path / "ca.crt").write_text(PEM)
-    first, *arguments = (
-        each.replace("/authority/ca.crt", f"{tmp_path}/ca.crt") for each in container(rendered(case))["args"]
-    )
+    mounted = re.compile("/(authority|client-ca)/ca.crt")
+    first, *arguments = (mounted.sub(f"{tmp_path}/ca.crt", each) for each in container(rendered(case))["args"])
     assert first == "webhook"
     monkeypatch.setenv("AZURE_TENANT_ID", TENANT)  # one case has it in the container's variables
     serve.make_context("webhook", list(arguments))
@@ -146,3 +151,65 @@ def test_rights_beside_cert_manager() -> None:
     text = rendered("cert-manager")
     rules = [rule for each in objects(text) if each["kind"] in {"Role", "ClusterRole"} for rule in each["rules"]]
     assert [rule["resources"] for rule in rules] == [["serviceaccounts"]]
+
+
+def test_sources_do_not_restrict_probes() -> None:
+    """networkPolicy.from is about the port of reviews alone: probes come from nodes, which are none of the peers."""
+    reviews, metrics = one(rendered("clients"), "NetworkPolicy")["spec"]["ingress"]
+    assert reviews["ports"] == [{"port": "webhook"}]
+    assert reviews["from"][0] == {"ipBlock": {"cidr": "10.0.0.4/32"}}
+    assert metrics == {"ports": [{"port": "metrics"}]}
+
+
+def test_client_ca_is_mounted_where_the_webhook_looks() -> None:
+    """From a ConfigMap of the chart's own; a change of it replaces the pods."""
+    text = rendered("clients")
+    (volume,) = pod_spec(text)["volumes"]
+    (mount,) = container(text)["volumeMounts"]
+    config = one(text, "ConfigMap")
+    assert volume == {"name": mount["name"], "configMap": {"name": config["metadata"]["name"]}}
+    assert f"--client-ca={mount['mountPath']}/{next(iter(config['data']))}" in container(text)["args"]
+    assert "checksum/client-ca" in one(text, "Deployment")["spec"]["template"]["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize(
+    "connections, argument",
+    [("null", []), ("0", ["--connections-per-source=0"]), ("1000000", ["--connections-per-source=1000000"])],
+)
+def test_connections_per_source(connections: str, argument: list[str]) -> None:
+    """Without a value the webhook's own default counts; 0 is a value."""
+    done = template("--set", f"azureTenantID={TENANT},connectionsPerSource={connections}")
+    assert [each for each in container(done.stdout)["args"] if "connections" in each] == argument
+
+
+@pytest.mark.parametrize(
+    "arguments, is_there",
+    [
+        ([], True),
+        (["--kube-version=1.30.0-gke.1"], True),
+        (["--kube-version=1.29.9"], False),
+        (["--kube-version=1.29.9", "--api-versions=admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy"], True),
+        (["--kube-version=1.29.9", "--set=admissionPolicy.enabled=true"], True),
+        (["--set-string=admissionPolicy.enabled=false"], False),
+        (["--set=admissionPolicy=null"], True),
+        (["--set=certManager.enabled=true"], False),
+    ],
+    ids=lambda value: " ".join(value) or "default" if isinstance(value, list) else "",
+)
+def test_admission_policy_is_there_where_it_can_be(arguments: list[str], *, is_there: bool) -> None:
+    """By the version or the APIs of the API server, or because a value says so; never beside cert-manager."""
+    done = template("--set", f"azureTenantID={TENANT}", *arguments)
+    assert done.returncode == 0, done.stderr
+    kinds = [each["kind"] for each in objects(done.stdout)]
+    assert kinds.count("ValidatingAdmissionPolicy") == kinds.count("ValidatingAdmissionPolicyBinding") == is_there
+
+
+def test_admission_policy_is_about_the_webhooks_account() -> None:
+    """The one that its pods run as, and that may patch the configuration."""
+    text = rendered("everything")
+    policy = one(text, "ValidatingAdmissionPolicy")
+    (condition,) = policy["spec"]["matchConditions"]
+    account = f"system:serviceaccount:{NAMESPACE}:{pod_spec(text)['serviceAccountName']}"
+    assert condition["expression"] == f'request.userInfo.username == "{account}"'
+    binding = one(text, "ValidatingAdmissionPolicyBinding")["spec"]
+    assert binding == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}

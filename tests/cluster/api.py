@@ -13,7 +13,8 @@ from wisp.lab.cluster.network import API_PORT
 NO_ANSWER = 0
 """The status of what the API server did not answer."""
 _PATIENCE = 120.0  # seconds; it only guards against hanging
-_TYPES = {"PATCH": "application/merge-patch+json"}
+_JSON = "application/json"
+_PATCHES: dict[type, str] = {dict: "application/merge-patch+json", list: "application/json-patch+json"}
 
 
 class Answer(NamedTuple):
@@ -29,14 +30,16 @@ class Answer(NamedTuple):
 
 
 class Api:
-    """The API server as its administrator sees it, by one connection, made anew when it breaks."""
+    """The API server as its administrator or a token sees it, by one connection, made anew when it breaks."""
 
-    def __init__(self, connection: http.client.HTTPSConnection) -> None:
+    def __init__(self, connection: http.client.HTTPSConnection, token: str = "") -> None:
         self._connection = connection
+        self._authorization = {"Authorization": f"Bearer {token}"} if token else {}
 
     def ask(self, method: str, path: str, body: object = None) -> Answer:
-        """Send a request and return what comes of it, which may be no answer."""
-        headers = {"Content-Type": _TYPES.get(method, "application/json")}
+        """Send a request and return what comes of it, which may be no answer. A patch is a merge or a JSON patch."""
+        content = _PATCHES[type(body)] if method == "PATCH" else _JSON
+        headers = {"Content-Type": content, **self._authorization}
         try:
             self._connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = self._connection.getresponse()
@@ -47,10 +50,11 @@ class Api:
 
 
 @contextmanager
-def api(site: Site) -> Iterator[Api]:
-    """Keep a connection to the API server until the block ends."""
+def api(site: Site, token: str = "") -> Iterator[Api]:
+    """Keep a connection to the API server until the block ends, as the administrator where there is no `token`."""
     pki, network = site.node.layout.pki, site.node.network
     context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-    context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+    if not token:
+        context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
     with closing(http.client.HTTPSConnection(network.node, API_PORT, context=context, timeout=_PATIENCE)) as made:
-        yield Api(made)
+        yield Api(made, token)

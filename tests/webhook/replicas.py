@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidSignature
 
 from wisp.secret import Secret
 from wisp.webhook import authority
-from wisp.webhook.certificate import Broken, Facts, Kept, Lives
+from wisp.webhook.certificate import Broken, Facts, Kept, Lives, Record
 from wisp.webhook.cluster import Stored
 from wisp.webhook.configuration import Configuration
 from wisp.webhook.keeper import Keeper, Subject
@@ -34,14 +34,15 @@ class Shared:
     def __init__(self, webhooks: int = 2) -> None:
         self.now = 1_700_000_000.0
         self.kept: Kept | None = None
+        self.record: Record = None
         self.secret_version = 0
         self.bundles = [b""] * webhooks
         self.configuration_version = 0
         self.writes = 0
 
-    def set_kept(self, kept: Kept | None) -> None:
+    def set_kept(self, kept: Kept | None, record: Record = None) -> None:
         """Change the Secret, whoever does it."""
-        self.kept = kept
+        self.kept, self.record = kept, record
         self.secret_version += 1
 
     def set_bundles(self, *bundles: bytes) -> None:
@@ -60,11 +61,11 @@ class View:
         """Read the Secret."""
         await _Point()
         shared = self._shared
-        found = Stored(shared.kept, None if shared.kept is None else {"version": shared.secret_version})
+        found = Stored(shared.kept, None if shared.kept is None else {"version": shared.secret_version}, shared.record)
         await _Point()
         return found
 
-    async def store(self, kept: Kept, before: Stored) -> bool:
+    async def store(self, kept: Kept, record: Record, before: Stored) -> bool:
         """Write the Secret."""
         await _Point()
         shared = self._shared
@@ -72,7 +73,7 @@ class View:
         done = version == before.document
         if done:
             shared.writes += 1
-            shared.set_kept(kept)
+            shared.set_kept(kept, record)
         await _Point()
         return done
 
@@ -143,11 +144,25 @@ class Quiet:
     info = warning = debug
 
 
+class Events:
+    """A log in memory."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, object]]] = []
+
+    def debug(self, event: str, **fields: object) -> None:
+        """Take a line."""
+        self.lines.append((event, fields))
+
+    info = warning = debug
+
+
 class Replica:
     """A process that keeps certificates; it can be advanced by a hair, and die at any point."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
+        self.log = Events()
         self.restart()
 
     def restart(self) -> None:
@@ -157,7 +172,7 @@ class Replica:
             step.close()
         self.shown = Shown()
         subject = Subject(NAMES, LIVES, lambda: self._shared.now)
-        self.keeper = Keeper(View(self._shared), Here(), self.shown, subject, Quiet())
+        self.keeper = Keeper(View(self._shared), Here(), self.shown, subject, self.log)
         self._step: Coroutine[Any, Any, float] | None = None
 
     def advance(self) -> float | None:

@@ -42,7 +42,9 @@ def test_the_metrics() -> None:
     """Each is there, and no other; the page is as Prometheus wants it."""
     metrics = Metrics()
     metrics.reviewed("changed", 0.002)
-    gauges = Gauges(accounts=1, connections=2, certificate_expiry=3.0, ready=True, certificate_failures=0)
+    gauges = Gauges(
+        accounts=1, account_reads=4, connections=2, certificate_expiry=3.0, ready=True, certificate_failures=0
+    )
     families = parse(metrics.render(gauges).decode())
     assert {re.findall(r"wisp_\w+", row[0])[0] for row in rows("Metrics")} == set(families)
     histogram = families["wisp_webhook_review_seconds"].samples
@@ -64,6 +66,10 @@ def test_the_log() -> None:
     "sentence",
     [
         f"within {accounts.PATIENCE:g} seconds",
+        f"not read again for {accounts.ABSENCE:g} seconds",
+        f"Therefore {accounts.READS} accounts",
+        f"{accounts.WAITING} more of each wait",
+        f"Up to {accounts.ABSENT_LIMIT:,} missing accounts",
         f"up to {memo.MOST} answers",
         f"over {reviews.BODY_LIMIT >> 20} MiB",
         f"A request has {Times().message:g} seconds to arrive, a TLS handshake {listening.HANDSHAKE:g}",

@@ -15,12 +15,13 @@ from tests.waiting import PATIENCE, wait_until
 from tests.webhook.apiserver import ApiServer, running, service_account, webhook_configuration
 from tests.webhook.process import CLIENT_ID, SERVICE, TENANT, Webhook, bundle, review, trusted, webhook
 from wisp.webhook import authority
-from wisp.webhook.certificate import Kept
+from wisp.webhook.accounts import ABSENCE
+from wisp.webhook.certificate import Kept, fingerprints
 
 pytestmark = pytest.mark.system
 
 OTHER_ID = "33333333-3333-4333-8333-333333333333"
-KEYS = ["ca.crt", "ca.key", "tls.crt", "tls.key"]
+KEYS = ["ca.crt", "ca.key", "ca.sha256", "tls.crt", "tls.key"]
 
 
 @pytest.fixture(name="api")
@@ -78,13 +79,26 @@ def test_a_pod_without_the_label(hook: Webhook) -> None:
 
 
 def test_an_account_that_comes_after_its_pod(hook: Webhook) -> None:
-    """Refused with what is missing; admitted as soon as it is there."""
+    """Refused with what is missing; admitted as soon as the watch has brought it."""
     refused = hook.review(review("late"))
     assert refused["allowed"] is False
     assert refused["status"]["code"] == 400
     assert 'serviceaccounts "late" not found' in refused["status"]["message"]
     hook.api.world.put("serviceaccounts", service_account("late", client_id=CLIENT_ID))
+    wait_until(lambda: hook.metric("wisp_webhook_accounts") == 2, "the watch has brought it")
     assert client_id(hook.review(review("late"))) == CLIENT_ID
+
+
+def test_missing_accounts_cause_few_reads(hook: Webhook) -> None:
+    """300 reviews for three missing accounts; more than one read each only where the machine takes over two seconds."""
+    begun = time.monotonic()
+    with hook.connect() as connection:
+        for number in range(300):
+            answer = connection.review(review(f"missing-{number % 3}", uid=f"u{number}"))
+            assert answer["status"]["code"] == 400
+    rounds = 1 + int((time.monotonic() - begun) / ABSENCE)
+    assert hook.api.world.asked("serviceaccounts/missing") <= 3 * rounds
+    assert hook.metric("wisp_webhook_account_reads_total") == hook.api.world.asked("serviceaccounts/missing")
 
 
 def test_an_account_annotated_a_moment_ago(hook: Webhook) -> None:
@@ -170,6 +184,27 @@ def test_a_reset_bundle_is_put_back(hook: Webhook) -> None:
     held = bundle(hook.api)
     hook.api.world.put("mutatingwebhookconfigurations", webhook_configuration())
     wait_until(lambda: bundle(hook.api) == held, "the bundle is back")
+
+
+def test_a_foreign_authority_is_removed(hook: Webhook) -> None:
+    """From configuration and Secret, with a line in the log, although its name is that of the webhook's own."""
+    foreign, own = _made().bundle, bundle(hook.api)
+    (fingerprint,) = fingerprints(foreign)
+    document = webhook_configuration()
+    document["webhooks"][0]["clientConfig"]["caBundle"] = base64.b64encode(own + foreign).decode()
+    hook.api.world.put("mutatingwebhookconfigurations", document)
+    wait_until(lambda: bundle(hook.api) == own, "the configuration has only the webhook's own")
+    secret = hook.api.world.get("secrets", "wisp-webhook-certificate", "wisp")
+    data = {**secret["data"], "ca.crt": base64.b64encode(own + foreign).decode()}
+    hook.api.world.put("secrets", {**secret, "data": data})
+    held = hook.api.world.objects
+    wait_until(
+        lambda: held["secrets", "wisp", "wisp-webhook-certificate"]["data"] == secret["data"], "nor has the Secret it"
+    )
+    wait_until(lambda: len(hook.events("unknown authority removed")) == 2, "both are logged")
+    assert {each["fingerprint"] for each in hook.events("unknown authority removed")} == {fingerprint}
+    assert bundle(hook.api) == own
+    assert len(hook.events("certificate in use")) == 1
 
 
 @pytest.mark.parametrize("keys", [["tls.key"], ["ca.crt", "tls.crt"], KEYS], ids=" ".join)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.webhook.replicas import LIVES, NAMES, Replica, Shared
 from wisp.secret import Secret
 from wisp.webhook import authority
-from wisp.webhook.certificate import Facts, Kept
+from wisp.webhook.certificate import Facts, Kept, fingerprints
 
 HOUR = 3600.0
 _WHO = st.integers(0, 2)
@@ -47,6 +47,53 @@ def _play(replicas: list[Replica], shared: Shared, event: tuple[str, int, int]) 
     else:
         shared.set_kept(_broken(shared.kept, much))
     _all_trusted(replicas)
+
+
+FOREIGN = authority.make(["elsewhere"], now=1_700_000_000.0, authority_seconds=1e8, leaf_seconds=1e8)
+"""Of another's making, under the name that the webhook's own authorities have."""
+_TAMPERINGS = (
+    lambda kept: kept._replace(key=FOREIGN.key),
+    lambda kept: kept._replace(chain=b""),
+    lambda kept: kept._replace(authority_key=FOREIGN.authority_key),
+    lambda kept: kept._replace(bundle=b""),
+    lambda kept: kept._replace(bundle=b"\xff"),
+    lambda kept: kept._replace(bundle=kept.bundle + FOREIGN.bundle),
+    lambda kept: kept._replace(bundle=FOREIGN.bundle + kept.bundle),
+    lambda kept: kept._replace(**FOREIGN._asdict()),
+)
+_HOSTILE_EVENTS = st.one_of(
+    _EVENTS.filter(lambda event: event[0] != "break"),
+    st.tuples(st.just("plant"), st.just(0), st.integers(0, 2)),
+    st.tuples(st.just("tamper"), st.just(0), st.integers(0, len(_TAMPERINGS) - 1)),
+)
+
+
+def _attack(shared: Shared, event: tuple[str, int, int]) -> None:
+    """Put a foreign authority into the configuration, or change a part of the Secret and leave its record."""
+    name, _, how = event
+    if name == "plant":
+        shared.set_bundles(*[(each + FOREIGN.bundle, FOREIGN.bundle + each, each)[how] for each in shared.bundles])
+    elif shared.kept is not None:
+        shared.set_kept(_TAMPERINGS[how](shared.kept), shared.record)
+
+
+@given(st.integers(2, 3), st.lists(_HOSTILE_EVENTS, max_size=60))
+def test_foreign_authorities_never_stay(count: int, events: list[tuple[str, int, int]]) -> None:
+    """Whoever puts them into configuration and Secret, and however often; whoever is ready is trusted all the time."""
+    shared = Shared()
+    replicas = [Replica(shared) for _ in range(count)]
+    _settle(replicas)
+    for event in events:
+        if event[0] in ("plant", "tamper"):
+            _attack(shared, event)
+            _all_trusted(replicas)
+        else:
+            _play(replicas, shared, event)
+    _settle(replicas)
+    assert shared.kept is not None
+    assert set(shared.bundles) == {shared.kept.bundle}
+    assert FOREIGN.bundle not in shared.kept.bundle
+    assert all(replica.ready for replica in replicas)
 
 
 def _all_trusted(replicas: list[Replica]) -> None:
@@ -147,3 +194,82 @@ def test_a_new_authority_issues_nothing_before_it_is_known() -> None:
     shared.now += LIVES.leaf * 0.1
     replica.settle()
     assert replica.shown.chain != first
+
+
+def test_foreign_authority_in_the_configuration_is_removed() -> None:
+    """Its name is the webhook's own, but its fingerprint is not in the record; the log has the fingerprint."""
+    shared = Shared()
+    replica = Replica(shared)
+    replica.settle()
+    (own,) = shared.bundles[:1]
+    shared.set_bundles(own + FOREIGN.bundle, FOREIGN.bundle)
+    replica.settle()
+    assert shared.bundles == [own, own]
+    assert shared.kept is not None
+    assert shared.kept.bundle == own
+    (fingerprint,) = fingerprints(FOREIGN.bundle)
+    fields: dict[str, object] = {"place": "the MutatingWebhookConfiguration", "fingerprint": fingerprint}
+    assert replica.log.lines.count(("unknown authority removed", fields)) == 1
+
+
+def test_foreign_authority_in_the_secret_is_removed() -> None:
+    """As long as the record is intact: who can write the Secret can write the record too, and has the key anyway."""
+    shared = Shared()
+    replica = Replica(shared)
+    replica.settle()
+    kept, record = shared.kept, shared.record
+    assert kept is not None
+    shared.set_kept(kept._replace(bundle=kept.bundle + FOREIGN.bundle), record)
+    replica.settle()
+    assert (shared.kept, shared.record) == (kept, record)
+    assert shared.bundles == [kept.bundle] * 2
+    (fingerprint,) = fingerprints(FOREIGN.bundle)
+    assert ("unknown authority removed", {"place": "the Secret", "fingerprint": fingerprint}) in replica.log.lines
+
+
+def test_repair_accepts_only_recorded_authorities() -> None:
+    """A foreign authority is not taken over when a broken Secret is repaired."""
+    shared = Shared()
+    old, new = Replica(shared), Replica(shared)
+    old.settle()
+    trusted = shared.bundles[0]
+    assert shared.kept is not None
+    shared.set_kept(shared.kept._replace(chain=b"", bundle=b""), shared.record)
+    shared.set_bundles(trusted + FOREIGN.bundle, trusted)
+    new.settle()
+    assert trusted in shared.bundles[0]
+    assert old.is_trusted()
+    assert FOREIGN.bundle not in shared.bundles[0]
+
+
+def test_replica_keeps_trust_in_the_authority_that_it_serves_by() -> None:
+    """Also when somebody puts another's Secret there, with a record in which it is missing."""
+    shared, elsewhere = Shared(), Shared()
+    replica = Replica(shared)
+    replica.settle()
+    Replica(elsewhere).settle()
+    trusted = shared.bundles[0]
+    shared.set_kept(elsewhere.kept, elsewhere.record)
+    while shared.bundles[0] == trusted:
+        replica.advance()
+        assert replica.is_trusted()
+    replica.settle()
+    assert elsewhere.kept is not None
+    assert shared.bundles == [elsewhere.kept.bundle + trusted] * 2
+
+
+def test_lost_record_is_made_of_what_is_trusted() -> None:
+    """Without it, authorities of the webhook's own name are taken over once: a replica may be serving by them."""
+    shared = Shared()
+    old, new = Replica(shared), Replica(shared)
+    old.settle()
+    trusted, kept = shared.bundles[0], shared.kept
+    shared.set_kept(None)
+    shared.set_bundles(*[trusted + FOREIGN.chain] * 2)
+    new.settle()
+    assert trusted in shared.bundles[0]
+    assert FOREIGN.chain not in shared.bundles[0], "that is no authority"
+    assert old.is_trusted()
+    assert shared.kept not in (None, kept)
+    assert shared.record is not None
+    assert set(shared.record) == set(fingerprints(shared.bundles[0]))

@@ -1,4 +1,4 @@
-"""What a watch says, how long to wait for the next, and what is known of service accounts meanwhile."""
+"""What a watch says, and how long to wait for the next."""
 
 import asyncio
 import json
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.waiting import PATIENCE
 from tests.webhook.apiserver import ApiServer, running, service_account
 from wisp.webhook.access import Access, from_kubeconfig
-from wisp.webhook.accounts import ACCOUNTS, PREFIX, Absent, Accounts, Found, Unknown
-from wisp.webhook.api import Api, Ask, Reply, UnansweredError
+from wisp.webhook.accounts import ACCOUNTS, PREFIX, Accounts
+from wisp.webhook.api import Api, Ask, UnansweredError
 from wisp.webhook.objects import (
     Bookmark,
     Deleted,
@@ -87,82 +87,6 @@ def test_only_what_matters_is_held() -> None:
 def test_pauses(failures: int, spread: float) -> None:
     """From half a second to 30, never shorter after more failures by the same chance."""
     assert 0.5 <= pause(failures, spread) <= pause(failures + 1, spread) <= 30
-
-
-class Script:
-    """Answers of an API server, in order."""
-
-    def __init__(self, *replies: Reply | UnansweredError) -> None:
-        self.replies = list(replies)
-        self.asked: list[str] = []
-        self.hold = asyncio.Event()
-        self.hold.set()
-
-    async def ask(self, ask: Ask, patience: float | None = None) -> Reply:
-        """Answer."""
-        assert patience is not None, "a review waits"
-        self.asked.append(ask.path)
-        await self.hold.wait()
-        reply = self.replies.pop(0)
-        if isinstance(reply, UnansweredError):
-            raise reply
-        return reply
-
-
-def reply(name: str = "a", **annotations: str) -> Reply:
-    """Return an account as the API server does."""
-    return Reply(200, json.dumps(service_account(name, "n", **annotations)).encode())
-
-
-@pytest.mark.parametrize(
-    "said, expected",
-    [
-        pytest.param(Reply(404, b""), Absent(), id="absent"),
-        pytest.param(Reply(403, b'{"message": "no right"}'), Unknown("no right"), id="forbidden"),
-        pytest.param(Reply(500, b"<html>"), Unknown("HTTP 500"), id="broken"),
-        pytest.param(UnansweredError("gone"), Unknown("gone"), id="not there"),
-    ],
-)
-def test_lookups(said: Reply | UnansweredError, expected: Found) -> None:
-    """Only a 404 says that there is no such account."""
-    assert asyncio.run(Accounts(Script(said)).look_up("n", "a")) == expected
-
-
-def test_a_name_that_is_no_name() -> None:
-    """Whatever a pod says goes into the path as one segment."""
-    script = Script(Reply(404, b""))
-    asyncio.run(Accounts(script).look_up("n", "../secrets/x?y"))
-    assert script.asked == ["/api/v1/namespaces/n/serviceaccounts/..%2Fsecrets%2Fx%3Fy"]
-
-
-def test_one_lookup_however_many_wait() -> None:
-    """And who hangs up does not end it for the others."""
-
-    async def scene() -> None:
-        script = Script(reply(client_id="x"))
-        script.hold.clear()
-        accounts = Accounts(script)
-        waiting = [asyncio.create_task(accounts.look_up("n", "a")) for _ in range(5)]
-        await asyncio.sleep(0)
-        waiting[0].cancel()
-        await asyncio.sleep(0)
-        script.hold.set()
-        found = await asyncio.gather(*waiting[1:])
-        assert all(not isinstance(each, Absent | Unknown) and each["metadata"]["name"] == "a" for each in found)
-        assert len(script.asked) == 1
-
-    asyncio.run(scene())
-
-
-def test_what_is_at_hand_serves_when_nobody_answers() -> None:
-    """An account without a client id is looked up; where that fails it is what it was."""
-    accounts = Accounts(Script(UnansweredError("gone"), UnansweredError("gone")))
-    accounts.replace([Metadata("bare", "n"), Metadata("labelled", "n", labels={PREFIX + "use": "true"})])
-    assert accounts.get("n", "bare") is None
-    for name in ("bare", "labelled"):
-        found = asyncio.run(accounts.look_up("n", name))
-        assert isinstance(found, dict)
-        assert found["metadata"]["name"] == name
 
 
 class Counter:

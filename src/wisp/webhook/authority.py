@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from wisp.secret import Secret
-from wisp.webhook.certificate import BACKDATE, Authority, Broken, Facts, Kept, Leaf
+from wisp.webhook.certificate import BACKDATE, Authority, Broken, Facts, Kept, Leaf, blocks
 
 _NO_USE = dict.fromkeys(
     (
@@ -97,7 +97,7 @@ def _salvaged(bundles: Iterable[bytes], now: float) -> list[x509.Certificate]:
     """Return the authorities in `bundles` that are not past, once each; what cannot be read is passed over."""
     found: dict[bytes, x509.Certificate] = {}
     for bundle in bundles:
-        for block in _blocks(bundle):
+        for block in blocks(bundle):
             try:
                 certificate = x509.load_pem_x509_certificate(block)
             except ValueError:
@@ -105,11 +105,6 @@ def _salvaged(bundles: Iterable[bytes], now: float) -> list[x509.Certificate]:
             if _is_authority(certificate) and certificate.not_valid_after_utc.timestamp() > now:
                 found.setdefault(certificate.fingerprint(hashes.SHA256()), certificate)
     return list(found.values())[: MOST - 1]
-
-
-def _blocks(bundle: bytes) -> list[bytes]:
-    end = b"-----END CERTIFICATE-----"
-    return [block[block.find(b"-----BEGIN") :] + end for block in bundle.split(end)[:-1] if b"-----BEGIN" in block]
 
 
 def _certificates(pem: bytes) -> list[x509.Certificate]:

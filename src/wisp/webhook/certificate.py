@@ -6,6 +6,10 @@ first certificate when all API servers have had time to hear of it; the old one 
 of the Secret a replica serves, the bundle of that state and of every later one verifies it.
 """
 
+import base64
+import binascii
+from collections.abc import Collection
+from hashlib import sha256
 from typing import NamedTuple, TypeAlias
 
 from wisp.secret import Secret
@@ -120,6 +124,44 @@ def _about(leaf: Leaf, names: frozenset[str], *, now: float, settled_at: float, 
 
 def _renewal(issued_at: float, expires_at: float) -> float:
     return issued_at + (expires_at - issued_at) * _RENEWED_AFTER
+
+
+RECORD_LIMIT = 64
+"""Fingerprints of a record: more than the authorities of a bundle, since one that is dropped may still be in use."""
+
+Record: TypeAlias = tuple[str, ...] | None
+"""SHA-256 fingerprints, in hexadecimal, of the authorities that the webhook accepts, the newest first.
+
+None: there is no record yet, or it was lost with the Secret.
+"""
+
+
+def blocks(bundle: bytes) -> list[bytes]:
+    """Split PEM text into certificates, whether or not they can be read; what is between them is dropped."""
+    end = b"-----END CERTIFICATE-----"
+    return [block[block.find(b"-----BEGIN") :] + end for block in bundle.split(end)[:-1] if b"-----BEGIN" in block]
+
+
+def fingerprints(bundle: bytes) -> dict[str, bytes]:
+    """Return the certificates of PEM text by their SHA-256 fingerprints; a block that is not base64 is dropped."""
+    found = {}
+    for block in blocks(bundle):
+        _, _, text = block.removesuffix(b"-----END CERTIFICATE-----").partition(b"-----BEGIN CERTIFICATE-----")
+        try:
+            found[sha256(base64.b64decode(b"".join(text.split()), validate=True)).hexdigest()] = block
+        except binascii.Error:
+            continue
+    return found
+
+
+def accepted(bundle: bytes, record: Collection[str]) -> bytes:
+    """Return `bundle` without anything but the certificates in `record`."""
+    return b"".join(block + b"\n" for each, block in fingerprints(bundle).items() if each in record)
+
+
+def recorded(bundle: bytes, record: Record = None) -> Record:
+    """Return `record` with the certificates of `bundle` at its head."""
+    return tuple(dict.fromkeys([*fingerprints(bundle), *(record or ())]))[:RECORD_LIMIT]
 
 
 def in_place(bundle: bytes, issuer: bytes) -> bool:

@@ -6,10 +6,10 @@ from urllib.parse import quote
 import msgspec
 
 from wisp.webhook.api import JSON_PATCH, Ask, Reply, UnansweredError
-from wisp.webhook.certificate import Kept
+from wisp.webhook.certificate import Kept, Record
 from wisp.webhook.configuration import Configuration, configuration_of, patch
 from wisp.webhook.objects import status_of
-from wisp.webhook.secretdata import changed_secret, kept_in, new_secret
+from wisp.webhook.secretdata import changed_secret, kept_in, new_secret, record_in
 from wisp.webhook.watching import Kind
 
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
@@ -31,6 +31,7 @@ class Stored(NamedTuple):
 
     kept: Kept | None
     document: dict[str, Any] | None
+    record: Record
 
 
 class Cluster:
@@ -60,17 +61,17 @@ class Cluster:
         """Read the Secret."""
         reply = await self._api.ask(Ask(self._secret_path))
         if reply.status == 404:
-            return Stored(None, None)
+            return Stored(None, None, None)
         document = _document(reply, f"reading the Secret {self._secret!r}")
-        return Stored(kept_in(document), document)
+        return Stored(kept_in(document), document, record_in(document))
 
-    async def store(self, kept: Kept, before: Stored) -> bool:
+    async def store(self, kept: Kept, record: Record, before: Stored) -> bool:
         """Write the Secret if it is still as it was read; say whether it was."""
         if before.document is None:
-            document = new_secret(self._secret, self._namespace, kept)
+            document = new_secret(self._secret, self._namespace, kept, record)
             reply = await self._api.ask(Ask(self._secrets_path, b"POST", msgspec.json.encode(document)))
         else:
-            document = changed_secret(before.document, kept)
+            document = changed_secret(before.document, kept, record)
             reply = await self._api.ask(Ask(self._secret_path, b"PUT", msgspec.json.encode(document)))
         if reply.status in (404, 409):
             return False

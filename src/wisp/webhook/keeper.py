@@ -2,8 +2,14 @@
 
 Replicas need no leader. A write holds only for the version that was read, so of two at once one loses, and reads what
 the other wrote. The configuration is read before the Secret and patched for that version only: a bundle can therefore
-never be replaced by that of an older Secret. What it trusts of authorities of ours, and the Secret does not, somebody
-may be serving: the Secret gets it first. A certificate is shown only when the configuration trusts its issuer.
+never be replaced by that of an older Secret. A certificate is shown only when, read in this order, the configuration
+had the bundle of the Secret.
+
+The Secret holds a record of the authorities that are accepted, by fingerprint. Others are removed from Secret and
+configuration. When the Secret is lost, the record is lost with it, and a replica may be serving by an authority that
+another knows only from the configuration. A new Secret is therefore written without a record first; then the
+configuration is read, and its authorities that have our name are taken over, with the record. What is in use when the
+Secret is lost was in the configuration before, so it is among them.
 """
 
 import asyncio
@@ -13,7 +19,22 @@ from typing import NamedTuple, Protocol, assert_never
 
 from wisp.secret import Secret
 from wisp.webhook.api import UnansweredError
-from wisp.webhook.certificate import Announce, Broken, Decision, Facts, Kept, Lives, Renew, Repair, Serve, decide
+from wisp.webhook.certificate import (
+    Announce,
+    Broken,
+    Decision,
+    Facts,
+    Kept,
+    Lives,
+    Record,
+    Renew,
+    Repair,
+    Serve,
+    accepted,
+    decide,
+    fingerprints,
+    recorded,
+)
 from wisp.webhook.certifying import UncertifiedError
 from wisp.webhook.cluster import RefusedError, Stored
 from wisp.webhook.configuration import Configuration
@@ -22,6 +43,8 @@ from wisp.webhook.watching import by_chance
 
 LONGEST_REST = 300.0
 """Seconds after which everything is looked at again, whether or not a watch has said something."""
+_ROUNDS = 4
+"""Steps that may follow each other at once: a certificate, its record, the bundle, and another replica's turn."""
 _EMPTY = Kept(b"", Secret(""), b"", Secret(""))
 
 
@@ -31,7 +54,7 @@ class Store(Protocol):
     async def stored(self) -> Stored:
         """Read the Secret."""
 
-    async def store(self, kept: Kept, before: Stored) -> bool:
+    async def store(self, kept: Kept, record: Record, before: Stored) -> bool:
         """Write it if it is as it was read; say whether it was."""
 
     async def configuration(self) -> Configuration | None:
@@ -103,12 +126,12 @@ class Keeper:
 
     async def run(self) -> None:
         """Keep everything in step, for ever."""
-        failures = 0
+        failures = rounds = 0
         while True:
             self._wake.clear()
             try:
                 rest = await self.step()
-                failures = 0 if rest else failures + 1
+                failures, rounds = 0, 0 if rest else rounds + 1
             except (UnansweredError, RefusedError, UncertifiedError) as error:
                 failures += 1
                 self.failures += 1
@@ -116,20 +139,25 @@ class Keeper:
                 self._log.warning("certificates not kept", reason=str(error))
             if rest:
                 await self._pause(min(rest, LONGEST_REST))
-            elif failures > 1:  # the first time round, what was written is read again at once
-                await asyncio.sleep(by_chance(failures - 1))
+            elif failures > 1 or rounds > _ROUNDS:
+                await asyncio.sleep(by_chance(max(failures - 1, rounds - _ROUNDS)))
 
     async def step(self) -> float:
         """Do one thing if there is one to do; return how many seconds there is none, 0 to go on at once."""
         configuration = await self._store.configuration()
         stored = await self._store.stored()
         kept = stored.kept or _EMPTY
+        if stored.record is not None:
+            kept = kept._replace(bundle=accepted(kept.bundle, stored.record))
         facts = await self._examine(kept)
+        if isinstance(facts, Facts) and (stored.record is None or stored.kept != kept):
+            await self._accept(kept, stored)
+            return 0.0
         subject = self._subject
         decision = decide(facts, subject.names, now=subject.clock(), lives=subject.lives)
         if isinstance(decision, Serve) and isinstance(facts, Facts):
             return await self._serve(stored, facts, configuration, until=decision.until)
-        await self._change(decision, stored, configuration)
+        await self._change(decision, stored._replace(kept=kept), configuration)
         return 0.0
 
     async def _examine(self, kept: Kept) -> Facts | Broken:
@@ -139,9 +167,31 @@ class Keeper:
             self._examined = (kept, await self._maker.examine(kept))
         return self._examined[1]
 
+    async def _accept(self, kept: Kept, stored: Stored) -> None:
+        """Make a record where there is none, or write `kept`, the part of the Secret that is recorded."""
+        record = stored.record
+        if record is None:
+            kept = await self._adopt(kept, self._bundles(await self._store.configuration()))
+            record = recorded(kept.bundle)
+        if await self._store.store(kept, record, stored):
+            self._log_unknown("the Secret", [b"" if stored.kept is None else stored.kept.bundle], record)
+
+    async def _adopt(self, kept: Kept, trusted: Iterable[bytes]) -> Kept:
+        """Return `kept` with the authorities of `trusted` that it lacks."""
+        if all(fingerprints(each).keys() <= fingerprints(kept.bundle).keys() for each in trusted):
+            return kept
+        whole = await self._maker.adopt(kept, trusted, now=self._subject.clock())
+        if whole.bundle != kept.bundle:
+            self._log.info("authorities adopted")
+        return whole
+
+    def _log_unknown(self, place: str, bundles: Iterable[bytes], record: Record) -> None:
+        for each in {each for bundle in bundles for each in fingerprints(bundle)}.difference(record or ()):
+            self._log.warning("unknown authority removed", place=place, fingerprint=each)
+
     async def _change(self, decision: Decision, stored: Stored, configuration: Configuration | None) -> None:
         now, lives, names = self._subject.clock(), self._subject.lives, self._subject.names
-        kept = stored.kept or _EMPTY
+        kept, record = stored.kept or _EMPTY, stored.record
         match decision:
             case Serve():
                 return
@@ -150,43 +200,50 @@ class Keeper:
             case Renew():
                 what, made = "certificate renewed", await self._maker.renew(kept, names, now=now, lives=lives)
             case Repair():
-                trusted = [kept.bundle, *self._trusted(configuration)]
+                trusted = [kept.bundle, *self._trusted(configuration, record)]
                 what, made = "certificates made", await self._maker.make(names, trusted, now=now, lives=lives)
             case _:
                 assert_never(decision)
         reason = "" if isinstance(decision, Announce) else decision.reason
-        if await self._store.store(made, stored):
+        if await self._store.store(made, record and recorded(made.bundle, record), stored):
             self._log.info(what, reason=reason)
         else:
             self._log.info("another replica was quicker", reason=reason)
 
-    def _trusted(self, configuration: Configuration | None) -> list[bytes]:
+    def _bundles(self, configuration: Configuration | None) -> list[bytes]:
         """Return the bundles by which replicas, this one among them, may be trusted at the moment."""
         ours = [] if self._shown is None else [self._shown[0].bundle]
         return ours + [bundle for _, bundle in configuration.webhooks] if configuration is not None else ours
+
+    def _trusted(self, configuration: Configuration | None, record: Record) -> list[bytes]:
+        """Return what is accepted of them: what this replica serves by, and what is recorded."""
+        ours = () if self._shown is None else fingerprints(self._shown[0].bundle)
+        return [accepted(each, {*ours, *(record or ())}) for each in self._bundles(configuration)]
 
     async def _serve(self, stored: Stored, facts: Facts, configuration: Configuration | None, *, until: float) -> float:
         kept = stored.kept or _EMPTY
         if configuration is None or not configuration.webhooks:
             self.in_place = False
             raise RefusedError("the MutatingWebhookConfiguration does not exist yet, or has no webhook")
-        if not configuration.holds(kept.bundle) and not await self._put_in_place(kept, configuration, stored):
+        if not configuration.holds(kept.bundle):
+            await self._put_in_place(kept, configuration, stored)
             return 0.0
         self._present(kept, facts)
         self.in_place = True
         return max(until - self._subject.clock(), 0.01)
 
-    async def _put_in_place(self, kept: Kept, configuration: Configuration, stored: Stored) -> bool:
+    async def _put_in_place(self, kept: Kept, configuration: Configuration, stored: Stored) -> None:
         shown = self._shown
         self.in_place = shown is not None and configuration.trusts(shown[1].leaf.issuer)
-        whole = await self._maker.adopt(kept, self._trusted(configuration), now=self._subject.clock())
+        whole = await self._adopt(kept, self._trusted(configuration, stored.record))
         if whole.bundle != kept.bundle:
-            await self._store.store(whole, stored)
-            self._log.info("authorities adopted")
-            return False
+            await self._store.store(whole, recorded(whole.bundle, stored.record), stored)
+            return
         done = await self._store.put_bundle(kept.bundle, configuration)
         self._log.info("CA bundle put in place" if done else "the configuration has just changed")
-        return done
+        if done:
+            held = [bundle for _, bundle in configuration.webhooks]
+            self._log_unknown("the MutatingWebhookConfiguration", held, stored.record)
 
     def _present(self, kept: Kept, facts: Facts) -> None:
         if self._shown is None or self._shown[0][2:] != kept[2:]:

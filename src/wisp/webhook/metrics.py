@@ -18,6 +18,7 @@ class Gauges(NamedTuple):
     """What is read off at the moment of asking."""
 
     accounts: int
+    account_reads: int
     connections: int
     certificate_expiry: float | None
     ready: bool
@@ -49,10 +50,12 @@ class Metrics:
             *_family("reviews_total", "counter", "Admission reviews by result."),
             *(f'wisp_webhook_reviews_total{{result="{name}"}} {count}' for name, count in self.reviews.items()),
             *self._histogram(),
-            *_family("account_lookups_total", "counter", "Service accounts read from the API server for a review."),
+            *_family("account_lookups_total", "counter", "Reviews whose service account had to be looked up."),
             f"wisp_webhook_account_lookups_total {self.lookups}",
             *_family("account_lookup_failures_total", "counter", "Of those, the ones that gave no answer."),
             f"wisp_webhook_account_lookup_failures_total {self.lookup_failures}",
+            *_family("account_reads_total", "counter", "Service accounts read from the API server."),
+            f"wisp_webhook_account_reads_total {gauges.account_reads}",
             *_family("certificate_failures_total", "counter", "Times that the certificates could not be kept."),
             f"wisp_webhook_certificate_failures_total {gauges.certificate_failures}",
             *_family("watch_restarts_total", "counter", "Watches that broke or expired, by resource."),

@@ -152,6 +152,7 @@ class Webhook:
         gauges = Gauges(
             certificate_failures=self._keeper.failures,
             accounts=len(self._accounts),
+            account_reads=self._accounts.reads,
             connections=len(self._listeners[0].host.peers),
             certificate_expiry=self._keeper.expires_at,
             ready=not self.lacks(),

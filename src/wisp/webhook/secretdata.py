@@ -1,16 +1,20 @@
 """Reads the certificates' Secret and writes its next state. Knows no API server; what is not ours in it stays.
 
 The keys are those of kubernetes.io/tls and of the certificate controllers before us: ca.crt, ca.key, tls.crt, tls.key.
+`RECORD` is the webhook's own: the fingerprints of the authorities that it accepts, one a line.
 """
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from wisp.secret import Secret
-from wisp.webhook.certificate import Kept
+from wisp.webhook.certificate import RECORD_LIMIT, Kept, Record
 
+RECORD = "ca.sha256"
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
 LABELS = {"app.kubernetes.io/managed-by": "wisp-webhook"}
 
 
@@ -26,29 +30,37 @@ def kept_in(secret: Mapping[str, Any]) -> Kept:
     )
 
 
-def new_secret(name: str, namespace: str, kept: Kept) -> dict[str, Any]:
-    """Return a Secret that holds `kept`."""
+def record_in(secret: Mapping[str, Any]) -> Record:
+    """Return the record of a Secret; None where it has none, or one that holds anything but fingerprints."""
+    data = secret.get("data")
+    lines = _decoded(data.get(RECORD)).decode("latin-1").split() if isinstance(data, dict) else []
+    return tuple(lines[:RECORD_LIMIT]) if lines and all(_FINGERPRINT.fullmatch(each) for each in lines) else None
+
+
+def new_secret(name: str, namespace: str, kept: Kept, record: Record) -> dict[str, Any]:
+    """Return a Secret that holds `kept` and `record`."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": name, "namespace": namespace, "labels": LABELS},
         "type": "Opaque",
-        "data": _data(kept),
+        "data": _data(kept, record),
     }
 
 
-def changed_secret(secret: Mapping[str, Any], kept: Kept) -> dict[str, Any]:
-    """Return `secret` with `kept` in it; its resource version says to the API server what it was made from."""
+def changed_secret(secret: Mapping[str, Any], kept: Kept, record: Record) -> dict[str, Any]:
+    """Return `secret` with `kept` and `record` in it, for a write that holds only for the version that was read."""
     data = secret.get("data")
-    return {**secret, "data": {**(data if isinstance(data, dict) else {}), **_data(kept)}}
+    return {**secret, "data": {**(data if isinstance(data, dict) else {}), **_data(kept, record)}}
 
 
-def _data(kept: Kept) -> dict[str, str]:
+def _data(kept: Kept, record: Record) -> dict[str, str]:
     values = {
         "ca.crt": kept.bundle,
         "ca.key": kept.authority_key.reveal().encode("latin-1"),
         "tls.crt": kept.chain,
         "tls.key": kept.key.reveal().encode("latin-1"),
+        RECORD: "".join(f"{each}\n" for each in record or ()).encode("ascii"),
     }
     return {name: base64.b64encode(value).decode("ascii") for name, value in values.items()}
 

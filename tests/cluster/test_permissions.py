@@ -1,0 +1,225 @@
+"""What the webhook's service account may do, tried with its own token against a real API server."""
+
+import base64
+import time
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from tests.cluster.api import Api, api
+from tests.cluster.site import NAMESPACE, Site, eventually
+from tests.cluster.stream import stream
+from wisp.webhook import authority
+
+pytestmark = pytest.mark.cluster
+CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+CONFIGURATION = f"{CONFIGURATIONS}/wisp"
+POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
+BUNDLE = "/webhooks/0/clientConfig/caBundle"
+ELSEWHERE = {"url": "https://elsewhere.example/mutate-v1-pod"}
+OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "5f0d1c9e-0000-4000-8000-00000000000c"}
+NOTHING = {"matchLabels": {"wisp.test/never": "true"}}
+
+Document = dict[str, Any]
+
+
+def _in_webhook(**fields: Any) -> Callable[[Document], None]:
+    return lambda document: document["webhooks"][0].update(fields)
+
+
+def _in_service(**fields: Any) -> Callable[[Document], None]:
+    return lambda document: document["webhooks"][0]["clientConfig"]["service"].update(fields)
+
+
+def _in_metadata(**fields: Any) -> Callable[[Document], None]:
+    return lambda document: document["metadata"].update(fields)
+
+
+def _another(document: Document) -> Document:
+    return {**deepcopy(document["webhooks"][0]), "name": "second.wisp.test", "objectSelector": NOTHING}
+
+
+CHANGES: dict[str, Callable[[Document], object]] = {
+    "rules": lambda document: document["webhooks"][0]["rules"][0]["resources"].append("secrets"),
+    "rules removed": lambda document: document["webhooks"][0].pop("rules"),
+    "url": _in_webhook(clientConfig=ELSEWHERE),
+    "service name": _in_service(name="other"),
+    "service namespace": _in_service(namespace="default"),
+    "service path": _in_service(path="/other"),
+    "service port": _in_service(port=8443),
+    "failurePolicy": _in_webhook(failurePolicy="Ignore"),
+    "namespaceSelector": _in_webhook(namespaceSelector=NOTHING),
+    "objectSelector": _in_webhook(objectSelector={}),
+    "objectSelector removed": lambda document: document["webhooks"][0].pop("objectSelector"),
+    "matchConditions": _in_webhook(matchConditions=[{"name": "never", "expression": "false"}]),
+    "matchPolicy": _in_webhook(matchPolicy="Exact"),
+    "reinvocationPolicy": _in_webhook(reinvocationPolicy="Never"),
+    "sideEffects": _in_webhook(sideEffects="NoneOnDryRun"),
+    "timeoutSeconds": _in_webhook(timeoutSeconds=1),
+    "admissionReviewVersions": _in_webhook(admissionReviewVersions=["v1", "v1beta1"]),
+    "webhook renamed": _in_webhook(name="other.wisp.test"),
+    "webhook added": lambda document: document["webhooks"].append(_another(document)),
+    "webhook put first": lambda document: document["webhooks"].insert(0, _another(document)),
+    "webhooks removed": lambda document: document.pop("webhooks"),
+    "label": lambda document: document["metadata"]["labels"].update(team="other"),
+    "labels removed": lambda document: document["metadata"].pop("labels"),
+    "annotation": _in_metadata(annotations={"note": "1"}),
+    "finalizer": _in_metadata(finalizers=["wisp.test/never"]),
+    "owner": _in_metadata(ownerReferences=[OWNER]),
+}
+
+
+@pytest.fixture(name="admin")
+def _admin(served: Site) -> Iterator[Api]:
+    with api(served) as administrator:
+        yield administrator
+
+
+@pytest.fixture(name="webhook")
+def _webhook(served: Site) -> Iterator[Api]:
+    """Speak to the API server as the webhook, which the policy is in force for."""
+    token = served.kubectl("create", "token", "wisp", "-n", NAMESPACE).strip()
+    label = [{"op": "add", "path": "/metadata/labels/probe", "value": "1"}]
+    with api(served, token) as account:
+        eventually(lambda: account.ask("PATCH", f"{CONFIGURATION}?dryRun=All", label).status == 422, "the policy")
+        yield account
+
+
+def _bundle(document: Document) -> bytes:
+    return base64.b64decode(document["webhooks"][0]["clientConfig"]["caBundle"])
+
+
+def _operations(before: Document, after: Document) -> list[Document]:
+    """Return a JSON patch that makes `after` of `before`."""
+    made: list[Document] = []
+    for field in ("metadata", "webhooks"):
+        if field not in after:
+            made.append({"op": "remove", "path": f"/{field}"})
+        elif after[field] != before[field]:
+            made.append({"op": "replace", "path": f"/{field}", "value": after[field]})
+    return made
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_other_changes_of_the_configuration_are_denied(
+    webhook: Api, admin: Api, change: Callable[[Document], object]
+) -> None:
+    """By a sentence that says what is allowed; the administrator may make the same change."""
+    before = admin.ask("GET", CONFIGURATION).document
+    after = deepcopy(before)
+    change(after)
+    operations = _operations(before, after)
+    denied = webhook.ask("PATCH", CONFIGURATION, operations)
+    assert denied.status == 422, denied
+    assert "ValidatingAdmissionPolicy 'wisp' with binding 'wisp' denied request" in denied.message
+    assert "the webhook's service account may change only caBundle, not " in denied.message
+    allowed = admin.ask("PATCH", f"{CONFIGURATION}?dryRun=All", operations)
+    assert allowed.status == 200, allowed.message
+    assert admin.ask("GET", CONFIGURATION).document["webhooks"] == before["webhooks"]
+
+
+def test_reordered_webhooks_are_denied(webhook: Api, admin: Api) -> None:
+    """And so is the removal of one of two; the webhook itself puts its bundle into both."""
+    before = admin.ask("GET", CONFIGURATION).document["webhooks"]
+    second = _another({"webhooks": deepcopy(before)})
+    del second["clientConfig"]["caBundle"]
+    assert admin.ask("PATCH", CONFIGURATION, {"webhooks": [*before, second]}).status == 200
+    try:
+        eventually(lambda: _bundles(admin) == {before[0]["clientConfig"]["caBundle"]}, "the bundle to be in both")
+        both = admin.ask("GET", CONFIGURATION).document["webhooks"]
+        for changed in (both[::-1], both[:1], both[1:]):
+            denied = webhook.ask("PATCH", CONFIGURATION, [{"op": "replace", "path": "/webhooks", "value": changed}])
+            assert denied.status == 422, denied
+            assert "not add, remove, rename or reorder webhooks" in denied.message
+    finally:
+        assert admin.ask("PATCH", CONFIGURATION, {"webhooks": before}).status == 200
+
+
+def _bundles(admin: Api) -> set[str | None]:
+    webhooks = admin.ask("GET", CONFIGURATION).document["webhooks"]
+    return {each["clientConfig"].get("caBundle") for each in webhooks}
+
+
+def test_ca_bundle_can_be_changed(webhook: Api, admin: Api) -> None:
+    """As the webhook does itself: it notices at once that its authority is missing and puts it back."""
+    before = admin.ask("GET", CONFIGURATION).document
+    own = _bundle(before)
+    removal = webhook.ask("PATCH", CONFIGURATION, [{"op": "remove", "path": BUNDLE}])
+    assert removal.status == 200, removal.message
+    eventually(lambda: _bundles(admin) == {base64.b64encode(own).decode()}, "the authority to be back")
+    after = admin.ask("GET", CONFIGURATION).document
+    assert after["webhooks"] == before["webhooks"]
+
+
+def test_foreign_authorities_are_removed(served: Site, admin: Api) -> None:
+    """From configuration and Secret, and no pod is refused meanwhile."""
+    own = _bundle(admin.ask("GET", CONFIGURATION).document)
+    foreign = authority.make(["elsewhere"], now=time.time(), authority_seconds=86400, leaf_seconds=86400).bundle
+    both = base64.b64encode(own + foreign).decode()
+    with stream(served) as made:
+        planted = admin.ask("PATCH", CONFIGURATION, [{"op": "replace", "path": BUNDLE, "value": both}])
+        assert _bundle(planted.document) == own + foreign
+        eventually(lambda: _bundle(admin.ask("GET", CONFIGURATION).document) == own, "the configuration as it was")
+        planted = admin.ask("PATCH", f"{SECRETS}/wisp-tls", {"data": {"ca.crt": both}})
+        assert planted.document["data"]["ca.crt"] == both
+        eventually(lambda: _authorities(admin) == own, "the Secret as it was")
+    assert _bundle(admin.ask("GET", CONFIGURATION).document) == own
+    assert made.wrong() == []
+    assert made.refusals() == set()
+
+
+def _authorities(admin: Api) -> bytes:
+    return base64.b64decode(admin.ask("GET", f"{SECRETS}/wisp-tls").document["data"]["ca.crt"])
+
+
+def test_certificates_are_renewed_under_the_policy(served: Site, webhook: Api, admin: Api) -> None:
+    """A new authority comes into the bundle, and no pod is refused meanwhile."""
+    before = _bundle(admin.ask("GET", CONFIGURATION).document)
+    with stream(served) as made:
+        emptied = admin.ask("PATCH", f"{SECRETS}/wisp-tls", [{"op": "remove", "path": "/data"}])
+        assert emptied.status == 200
+        eventually(lambda: _bundle(admin.ask("GET", CONFIGURATION).document) != before, "another authority")
+        made.until_admitted()
+    assert made.wrong() == []
+    assert made.refusals() == set()
+    assert webhook.ask("PATCH", CONFIGURATION, {"metadata": {"labels": {"team": "other"}}}).status == 422
+
+
+def test_expressions_of_the_policy_are_well_typed(admin: Api) -> None:
+    """The API server has checked them against the type of the configuration and has no warning."""
+
+    def status() -> Document:
+        found: Document = admin.ask("GET", f"{POLICIES}/wisp").document.get("status", {})
+        return found
+
+    eventually(lambda: "typeChecking" in status(), "the policy to be checked")
+    assert status()["typeChecking"] == {}
+
+
+@pytest.mark.parametrize(
+    "method, path, body",
+    [
+        ("POST", CONFIGURATIONS, {"metadata": {"name": "other"}}),
+        ("DELETE", CONFIGURATION, None),
+        ("PATCH", f"{CONFIGURATIONS}/other", {"metadata": {"labels": {"a": "b"}}}),
+        ("PATCH", f"{POLICIES}/wisp", {"metadata": {"labels": {"a": "b"}}}),
+        ("DELETE", f"{POLICIES}/wisp", None),
+        ("DELETE", f"{POLICIES.removesuffix('ies')}ybindings/wisp", None),
+        ("POST", SECRETS, {"metadata": {"name": "other"}}),
+        ("GET", SECRETS, None),
+        ("DELETE", f"{SECRETS}/wisp-tls", None),
+        ("GET", "/api/v1/namespaces/kube-system/secrets/wisp-tls", None),
+        ("PATCH", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/wisp", {"metadata": {"labels": {"a": "b"}}}),
+        ("POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/wisp/token", {"spec": {}}),
+        ("GET", f"/api/v1/namespaces/{NAMESPACE}/pods", None),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_it_may_do_nothing_else(webhook: Api, method: str, path: str, body: Document | None) -> None:
+    """RBAC forbids it."""
+    forbidden = webhook.ask(method, path, body)
+    assert forbidden.status == 403, forbidden
+    assert f'User "system:serviceaccount:{NAMESPACE}:wisp" cannot' in forbidden.message
