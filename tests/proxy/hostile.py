@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tests.fakes import token_target
 from tests.http.hostile import ALL
 
-TOKEN_REQUEST = b"GET " + token_target().encode() + b" HTTP/1.1\r\nHost: x\r\nMetadata: true\r\n\r\n"
+TOKEN_REQUEST = b"GET " + token_target().encode() + b" HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\n\r\n"
 _QUERY = token_target().partition("?")[2].encode()
 _BEHIND = b"%x\r\n" % len(TOKEN_REQUEST) + TOKEN_REQUEST + b"\r\n0\r\n\r\n"
 
@@ -119,7 +119,7 @@ REQUESTS = {
     "Metadata after a bare carriage return": _get(b"/metadata/instance", 400, b"X: y\rMetadata: true"),
     "a blank before Metadata's colon": _get(b"/metadata/instance", 400, b"Metadata : true"),
     "Metadata in a trailer": Case(
-        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"0\r\nMetadata: true\r\n\r\n",
         (400,),
     ),
@@ -137,35 +137,35 @@ REQUESTS = {
         b"/metadata/identity", 404, b"Metadata: true", b"X-Original-URL: /metadata/instance"
     ),
     "a token request in the body of a GET": Case(
-        b"GET /metadata/instance HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nContent-Length: %d\r\n\r\n"
+        b"GET /metadata/instance HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nContent-Length: %d\r\n\r\n"
         % len(TOKEN_REQUEST)
         + TOKEN_REQUEST,
         (400,),
     ),
     "a token request in the chunks of a GET": Case(
-        b"GET /metadata/instance HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nTransfer-Encoding: chunked\r\n\r\n" + _BEHIND,
+        b"GET /metadata/instance HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nTransfer-Encoding: chunked\r\n\r\n" + _BEHIND,
         (400,),
     ),
     "a token request in a body of the node's identity": Case(
-        b"POST /metadata/identity/info HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(TOKEN_REQUEST)
+        b"POST /metadata/identity/info HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(TOKEN_REQUEST)
         + TOKEN_REQUEST,
         (404,),
     ),
-    "a target of 8 KiB": Case(b"GET /metadata/instance/" + b"a" * 8192 + b" HTTP/1.1\r\nHost: x\r\n\r\n", (414,)),
+    "a target of 8 KiB": Case(b"GET /metadata/instance/" + b"a" * 8192 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", (414,)),
     "a head of 16 KiB": _get(b"/metadata/instance", 431, b"Metadata: true", b"X: " + b"y" * 16384),
     "a body of more than 64 KiB": Case(
-        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nContent-Length: 65537\r\n\r\n"
+        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nContent-Length: 65537\r\n\r\n"
         + b"a" * 65537,
         (413,),
     ),
     "chunks of more than 64 KiB": Case(
-        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"10001\r\n" + b"a" * 65537 + b"\r\n0\r\n\r\n",
         (413,),
     ),
-    "a head without end": Case(b"GET /metadata/instance HTTP/1.1\r\nHost: x\r\nMetadata: true\r\n", ()),
+    "a head without end": Case(b"GET /metadata/instance HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\n", ()),
     "a body without end": Case(
-        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nContent-Length: 3\r\n\r\nab", ()
+        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nContent-Length: 3\r\n\r\nab", ()
     ),
 }
 
@@ -173,7 +173,7 @@ REQUESTS = {
 def _aimed(data: bytes) -> bytes:
     """Aim at what may pass, with all that it needs to, and a token request behind it."""
     aimed = data.replace(b"GET / ", b"GET /metadata/instance ").replace(b"POST / ", b"POST /metadata/scheduledevents ")
-    return aimed.replace(b"\r\nHost: x\r\n", b"\r\nHost: x\r\nMetadata: true\r\n", 1) + TOKEN_REQUEST
+    return aimed.replace(b"\r\nHost: x\r\n", b"\r\nHost: localhost\r\nMetadata: true\r\n", 1) + TOKEN_REQUEST
 
 
 FRAMING = {f"framing: {name}": Case(_aimed(hostile.data), (hostile.status,)) for name, hostile in ALL.items()}

@@ -17,7 +17,7 @@ from tests.proxy.sidecar import Pod, Sidecar, free_port, running
 from tests.waiting import PATIENCE, wait_until
 
 INSTANCE = "/metadata/instance?api-version=2021-02-01"
-GET = f"GET {INSTANCE} HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nConnection: close\r\n\r\n".encode()
+GET = f"GET {INSTANCE} HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nConnection: close\r\n\r\n".encode()
 MUCH = 50_000_000
 MOST_GROWN = 1_000_000
 """Bytes that the sidecar's memory may grow by, whatever passes through it."""

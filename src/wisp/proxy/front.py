@@ -10,6 +10,7 @@ from typing import Protocol
 from wisp.http.head import Reject, Request
 from wisp.http.peer import Source
 from wisp.http.response import Response
+from wisp.imds.checks import check
 
 _OK = Response(200, b'{"status":"ok"}')
 _STOPPING = Response(503, b'{"status":"stopping"}')
@@ -45,8 +46,11 @@ class Front:
         return self._service
 
     def answer(self, request: Request, reply: Callable[[Response], None]) -> Response | Source | None:
-        """Return the response, or its source; or None and call `reply` with it later."""
-        if request.target in _PAGES and request.method in (b"GET", b"HEAD"):
+        """Return the response, or its source; or None and call `reply` with it later.
+
+        A health request that the checks reject goes to the service, which rejects it as any other.
+        """
+        if request.target in _PAGES and request.method in (b"GET", b"HEAD") and check(request) is None:
             self.probed = True
             return self.page(request.target.decode()) or _OK
         return self.service.answer(request, reply)
