@@ -25,6 +25,10 @@ class Case(NamedTuple):
 
 def _get(target: bytes, status: int, *headers: bytes, method: bytes = b"GET") -> Case:
     fields = (b"Host: 169.254.169.254", *(headers or (b"Metadata: true",)))
+    return _with_fields(target, status, fields, method)
+
+
+def _with_fields(target: bytes, status: int, fields: tuple[bytes, ...], method: bytes = b"GET") -> Case:
     data = b"\r\n".join([method + b" " + target + b" HTTP/1.1", *fields, b"", b""])
     return Case(data, (status,), _shown(method + b" " + target))
 
@@ -100,10 +104,10 @@ SPELLINGS = {
     "an encoded question mark": _get(b"/metadata/identity%3f/../instance", 404),
     "absolute": _get(b"http://169.254.169.254/metadata/identity/info", 404),
     "absolute, down and up": _token(b"http://169.254.169.254/metadata/instance/../identity/oauth2/token"),
-    "absolute, another host": _get(b"http://node/metadata/identity", 404),
-    "absolute, a user": _get(b"http://node@x/metadata/identity", 404),
-    "absolute, no host": _get(b"http:///metadata/identity", 404),
-    "absolute, the path as its host": _token(b"http://metadata/identity/oauth2/token"),
+    "absolute, another host": _get(b"http://node/metadata/identity", 421),
+    "absolute, a user": _get(b"http://node@x/metadata/identity", 421),
+    "absolute, no host": _get(b"http:///metadata/identity", 421),
+    "absolute, the path as its host": _token(b"http://metadata/identity/oauth2/token", 421),
     "absolute, another scheme": _get(b"ftp://169.254.169.254/metadata/identity", 400),
     "authority": _get(b"169.254.169.254:80", 400),
     "a tunnel": _get(b"169.254.169.254:80", 400, method=b"CONNECT"),
@@ -176,9 +180,59 @@ def _aimed(data: bytes) -> bytes:
     return aimed.replace(b"\r\nHost: x\r\n", b"\r\nHost: localhost\r\nMetadata: true\r\n", 1) + TOKEN_REQUEST
 
 
+ROUTES = {
+    "the token": token_target().encode(),
+    "the node's data": b"/metadata/instance",
+    "metrics": b"/metrics",
+    "health": b"/readyz",
+    "another path": b"/",
+}
+
+_FOREIGN_HOSTS = (
+    b"rebind.test", b"rebind.test:8000", b"localhost.", b"localhost.rebind.test", b"127.0.0.1.rebind.test", b"10.0.0.7",
+    b"0.0.0.0", b"127.1", b"2130706433", b"[::ffff:127.0.0.1]", b"metadata.azure.internal", b"x@localhost", b"",
+)  # fmt: skip
+_LOCAL = b"Host: 127.0.0.1:8000"
+_AS_WORKLOAD = (b"Metadata: true", b"X-IDENTITY-HEADER: x")
+
+CHECKS: dict[str, tuple[int, tuple[bytes, ...]]] = {
+    **{f"Host: {host.decode()}": (421, (b"Host: " + host, *_AS_WORKLOAD)) for host in _FOREIGN_HOSTS},
+    **{
+        line.decode(): (403, (_LOCAL, line, *_AS_WORKLOAD))
+        for line in (
+            b"Origin: http://rebind.test:8000", b"Origin: http://127.0.0.1:8000", b"Origin: null", b"Origin:",
+            b"Sec-Fetch-Site: same-origin", b"Sec-Fetch-Site: same-site", b"Sec-Fetch-Site: cross-site",
+            b"Sec-Fetch-Site:",
+        )
+    },
+    **{
+        f"{first.decode()}, then {second.decode()}": (400, (_LOCAL, first, second, b"X: y"))
+        for first, second in (
+            (b"Metadata: true", b"Metadata: true"),
+            (b"Metadata: true", b"Metadata: false"),
+            (b"X-IDENTITY-HEADER: x", b"x-identity-header: x"),
+            (b"secret: x", b"secret: y"),
+            (b"X-Forwarded-For: 10.0.0.1", b"X-Forwarded-For: 10.0.0.1"),
+            (b"Origin: null", b"Origin: null"),
+            (b"Sec-Fetch-Site: none", b"Sec-Fetch-Site: none"),
+            (b"Content-Type: text/plain", b"Content-Type: application/x-www-form-urlencoded"),
+            (b"Expect: 100-continue", b"Expect: 100-continue"),
+            (b"X-Wisp-Passed: 1", b"X-Wisp-Passed: 2"),
+        )
+    },
+}  # fmt: skip
+"""What every route rejects: the status, and the headers."""
+
+_CHECKED = {
+    f"{name}: {check}": _with_fields(target, status, headers)
+    for check, (status, headers) in CHECKS.items()
+    for name, target in ROUTES.items()
+}
+
+
 FRAMING = {f"framing: {name}": Case(_aimed(hostile.data), (hostile.status,)) for name, hostile in ALL.items()}
 
-CASES = {**SPELLINGS, **REQUESTS, **FRAMING}
+CASES = {**SPELLINGS, **REQUESTS, **_CHECKED, **FRAMING}
 
 _PAGE = """\
 # Hostile requests
@@ -202,6 +256,15 @@ All are sent with `Metadata: true`; where a token's query belongs to it, it is t
 |---|---|
 {requests}
 
+## Checks on every request
+
+Each is sent to the token endpoint, to `/metadata/instance`, `/metrics`, `/readyz` and a path that is not served, with
+all else that the request needs. Absolute targets for other hosts are among the spellings above.
+
+| request | answer |
+|---|---|
+{checks}
+
 ## Framing
 
 Aimed at a path that may pass, with `Metadata: true`, and with a good request for a token behind it. The connection is
@@ -217,8 +280,10 @@ def page() -> str:
     """Return the page that shows them all."""
     spellings = [f"| {name} | `{case.shown}` | {_answer(case)} |" for name, case in SPELLINGS.items()]
     requests = [f"| {name} | {_answer(case)} |" for name, case in REQUESTS.items()]
+    checks = [f"| `{name}` | {status} |" for name, (status, _) in CHECKS.items()]
     framing = [f"| {_cell(name)} | {_answer(Case(b'', (hostile.status,)))} |" for name, hostile in ALL.items()]
-    return _PAGE.format(spellings="\n".join(spellings), requests="\n".join(requests), framing="\n".join(framing))
+    tables = {"spellings": spellings, "requests": requests, "checks": checks, "framing": framing}
+    return _PAGE.format(**{name: "\n".join(rows) for name, rows in tables.items()})
 
 
 def _cell(text: str) -> str:

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import pytest
 
 from tests.proxy.authority import Authority
-from tests.proxy.hostile import CASES, FRAMING, REQUESTS, SPELLINGS, TOKEN_REQUEST, Case, page
+from tests.proxy.hostile import CASES, CHECKS, FRAMING, REQUESTS, SPELLINGS, TOKEN_REQUEST, Case, page
 from tests.proxy.node import Node
 from tests.proxy.sidecar import Sidecar, pod, running
 from tests.waiting import PATIENCE
+from wisp.imds.passthrough import NAMES
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +44,8 @@ class Besieged(NamedTuple):
 def _besieged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Besieged]:
     folder = tmp_path_factory.mktemp("besieged")
     with Authority(folder) as authority, Node() as node:
-        flags = ("--authority-ca", str(authority.ca_file), "--metadata-endpoint", node.address)
+        passed = ("--passthrough", ",".join(NAMES), "--metadata-endpoint", node.address)
+        flags = ("--authority-ca", str(authority.ca_file), *passed)
         with running(pod(folder, authority.url), *flags) as sidecar:
             yield Besieged(sidecar, node)
 
@@ -80,6 +82,7 @@ def test_there_are_enough() -> None:
     assert len(SPELLINGS) >= 40
     assert len(REQUESTS) >= 20
     assert len(FRAMING) >= 40
+    assert len(CHECKS) >= 25
     assert all(status >= 400 for case in CASES.values() for status in case.statuses)
 
 

@@ -50,7 +50,7 @@ def check(request: Request) -> Refuse | None:
     hosts = (request.header(b"host"), authority_of(request.target))
     if not all(is_local(host) for host in hosts if host is not None):
         return MISDIRECTED
-    if b"origin" in names or (request.header(b"sec-fetch-site") or b"none") != b"none":
+    if b"origin" in names or request.header(b"sec-fetch-site") not in (None, b"none"):
         return FROM_WEB_PAGE
     return None
 
