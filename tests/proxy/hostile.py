@@ -147,7 +147,8 @@ REQUESTS = {
         (400,),
     ),
     "a token request in the chunks of a GET": Case(
-        b"GET /metadata/instance HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nTransfer-Encoding: chunked\r\n\r\n" + _BEHIND,
+        b"GET /metadata/instance HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + _BEHIND,
         (400,),
     ),
     "a token request in a body of the node's identity": Case(
@@ -155,7 +156,9 @@ REQUESTS = {
         + TOKEN_REQUEST,
         (404,),
     ),
-    "a target of 8 KiB": Case(b"GET /metadata/instance/" + b"a" * 8192 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", (414,)),
+    "a target of 8 KiB": Case(
+        b"GET /metadata/instance/" + b"a" * 8192 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", (414,)
+    ),
     "a head of 16 KiB": _get(b"/metadata/instance", 431, b"Metadata: true", b"X: " + b"y" * 16384),
     "a body of more than 64 KiB": Case(
         b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nContent-Length: 65537\r\n\r\n"
@@ -163,13 +166,14 @@ REQUESTS = {
         (413,),
     ),
     "chunks of more than 64 KiB": Case(
-        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nTransfer-Encoding: chunked\r\n\r\n"
-        b"10001\r\n" + b"a" * 65537 + b"\r\n0\r\n\r\n",
+        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n10001\r\n" + b"a" * 65537 + b"\r\n0\r\n\r\n",
         (413,),
     ),
     "a head without end": Case(b"GET /metadata/instance HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\n", ()),
     "a body without end": Case(
-        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nContent-Length: 3\r\n\r\nab", ()
+        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nContent-Length: 3\r\n\r\nab",
+        (),
     ),
 }
 

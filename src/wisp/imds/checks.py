@@ -28,7 +28,7 @@ MISDIRECTED = Refuse(
 FROM_WEB_PAGE = Refuse(
     403,
     "forbidden",
-    "Requests from web pages are rejected. The request has an Origin header, or a Sec-Fetch-Site header other than none",
+    "Requests from web pages are rejected: this one has an Origin header, or a Sec-Fetch-Site header other than none",
 )
 
 
@@ -40,8 +40,8 @@ def deciding_fields(request: Request) -> tuple[tuple[bytes, bytes], ...]:
 def check(request: Request) -> Refuse | None:
     """Return why `request` is rejected on every route, or None.
 
-    Only HTTP/1.0 may omit Host (RFC 9112 §3.2), which the parser of heads enforces. The host of an absolute target takes
-    the place of Host (RFC 9112 §3.2.2); both must be acceptable.
+    Only HTTP/1.0 may omit Host (RFC 9112 §3.2), which the parser of heads enforces. The host of an absolute target
+    takes the place of Host (RFC 9112 §3.2.2); both must be acceptable.
     """
     names = [name for name, _ in deciding_fields(request)]
     repeated = next((name for name in names if names.count(name) > 1), None)

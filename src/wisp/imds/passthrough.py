@@ -33,6 +33,18 @@ _REQUEST_HEADERS = (b"accept", b"content-type", b"user-agent", b"x-ms-client-req
 _RESPONSE_HEADERS = frozenset((b"allow", b"content-encoding", b"content-type", b"retry-after", b"server"))
 
 
+def read_names(text: str) -> tuple[str, ...]:
+    """Return those of NAMES that `text` lists, separated by commas, or no name for `none`, in the order of NAMES.
+
+    Raise ValueError with a name that is not one of NAMES.
+    """
+    listed = [] if text.strip().lower() == "none" else [name.strip().lower() for name in text.split(",")]
+    for name in listed:
+        if name not in NAMES:
+            raise ValueError(name)
+    return tuple(name for name in NAMES if name in listed)
+
+
 class Forward(NamedTuple):
     """A request as the metadata service will see it; `headers` are whole lines."""
 

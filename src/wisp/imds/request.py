@@ -8,7 +8,7 @@ from wisp.http.head import Request
 from wisp.imds.checks import check
 from wisp.imds.decision import Decision, NamedSelector, PassOn, Refuse, Selector, TokenRequest, invalid
 from wisp.imds.dialects import UNAUTHORIZED, Dialect, dialect_of, shows
-from wisp.imds.target import parse_form, parse_target
+from wisp.imds.target import Target, parse_form, parse_target
 from wisp.secret import Secret
 
 TOKEN_PATH = "/metadata/identity/oauth2/token"  # noqa: S105 -- a path
@@ -43,8 +43,10 @@ def decide(request: Request, identity_header: Secret | None = None, *, header_re
     path = canonical(target.path)
     if header_required and path not in HEALTH_PATHS and not shows(request, identity_header):
         return UNAUTHORIZED
-    if path != TOKEN_PATH:
-        return PassOn(path)
+    return _about_token(request, target, identity_header) if path == TOKEN_PATH else PassOn(path)
+
+
+def _about_token(request: Request, target: Target, identity_header: Secret | None) -> TokenRequest | Refuse:
     if request.method not in (b"GET", b"POST"):
         return Refuse(405, "method_not_allowed", "The token endpoint takes GET and POST only", "GET, POST")
     dialect = dialect_of(request, dict(_named(target.parameters)).get("api-version"), identity_header)

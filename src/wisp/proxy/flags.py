@@ -105,14 +105,14 @@ def _with_authority_ca(flags: Flags, value: str) -> Flags:
 
 
 def _with_passthrough(flags: Flags, value: str) -> Flags:
-    from wisp.imds.passthrough import NAMES  # noqa: PLC0415 -- readiness does not need it
+    from wisp.imds.passthrough import NAMES, read_names  # noqa: PLC0415 -- readiness does not need it
 
-    names = [] if value.strip().lower() == "none" else [name.strip().lower() for name in value.split(",")]
-    for name in names:
-        if name not in NAMES:
-            said = f"--passthrough: {name!r} cannot be passed on" if name else "--passthrough names nothing"
-            raise SettingError(said, remedy=f"give some of {','.join(NAMES)}, or none")
-    return flags._replace(passthrough=tuple(name for name in NAMES if name in names))
+    try:
+        return flags._replace(passthrough=read_names(value))
+    except ValueError as error:
+        name = str(error)
+    problem = f"--passthrough: {name!r} cannot be passed on" if name else "--passthrough names nothing"
+    raise SettingError(problem, remedy=f"give some of {','.join(NAMES)}, or none")
 
 
 def _with_metadata_endpoint(flags: Flags, value: str) -> Flags:

@@ -10,7 +10,6 @@ from typing import Protocol
 from wisp.http.head import Reject, Request
 from wisp.http.peer import Source
 from wisp.http.response import Response
-from wisp.imds.checks import check
 
 _OK = Response(200, b'{"status":"ok"}')
 _STOPPING = Response(503, b'{"status":"stopping"}')
@@ -50,9 +49,12 @@ class Front:
 
         A health request that the checks reject goes to the service, which rejects it as any other.
         """
-        if request.target in _PAGES and request.method in (b"GET", b"HEAD") and check(request) is None:
-            self.probed = True
-            return self.page(request.target.decode()) or _OK
+        if request.target in _PAGES and request.method in (b"GET", b"HEAD"):
+            from wisp.imds.checks import check  # noqa: PLC0415 -- the sidecar listens before it is loaded
+
+            if check(request) is None:
+                self.probed = True
+                return self.page(request.target.decode()) or _OK
         return self.service.answer(request, reply)
 
     def page(self, path: str) -> Response | None:
