@@ -26,10 +26,7 @@ MALFORMED = (
     b"GET /" + b"a" * 9000,
     GET % (b"/", b"x: %b\r\n" % (b"y" * 17_000)),
     b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n" + b"b" * 70_000,
-    b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-     b"8000\r\n"
-    + b"c" * 0x8000
-    + b"\r\nx\r\n",
+    b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n8000\r\n" + b"c" * 0x8000 + b"\r\nx\r\n",
     b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
 )
 BODY = b"POST %b HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nContent-Length: 65536\r\n\r\n" + b"b" * 65536
