@@ -43,8 +43,8 @@ def test_a_host_that_is_served(host: str) -> None:
     "host",
     [
         "", ":", ":80", "rebind.test", "rebind.test:8000", "localhost.", "localhost.rebind.test", "rebind.localhost",
-        "127.0.0.1.rebind.test", "127.0.0.1.", "127.0.0", "127.1", "127.0.0.256", "127.0.0.1111", "127.0.0.x",
-        "127.0.0.1.1", "127..0.1", "2130706433", "0x7f.0.0.1", "128.0.0.1", "0", "10.0.0.7:8000",
+        "127.0.0.1.rebind.test", "127.0.0.1.", "127.0.0", "127.1", "127.0.0.256", "127.0.0.01", "127.0.0.1111",
+        "127.0.0.x", "127.0.0.1.1", "127..0.1", "2130706433", "0x7f.0.0.1", "128.0.0.1", "0", "10.0.0.7:8000",
         "169.254.169.253", "169.254.169.254.rebind.test", "169.254.169.254@rebind.test", "localhost:80@rebind.test",
         "rebind.test:80:80", "localhost:http", "localhost:-1", "localhost::80", "localhost 80", "localhost,rebind.test",
         "[::1", "::1", "[::1]x", "[::2]:80", "[::ffff:127.0.0.1]", "[fd00::1]", "metadata.azure.internal",

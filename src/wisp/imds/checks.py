@@ -68,8 +68,8 @@ def is_local(authority: bytes) -> bool:
 def _is_loopback_address(host: bytes) -> bool:
     """Return whether `host` is an IPv4 address in 127.0.0.0/8, as four decimal numbers."""
     numbers = host.split(b".")
-    return (
-        len(numbers) == 4
-        and numbers[0] == b"127"
-        and all(number.isdigit() and len(number) <= 3 and int(number) <= 255 for number in numbers)
-    )
+    return len(numbers) == 4 and numbers[0] == b"127" and all(map(_is_octet, numbers))
+
+
+def _is_octet(text: bytes) -> bool:
+    return text.isdigit() and len(text) <= 3 and int(text) <= 255 and b"%d" % int(text) == text
