@@ -43,14 +43,16 @@ def check(request: Request) -> Refuse | None:
     Only HTTP/1.0 may omit Host (RFC 9112 §3.2), which the parser of heads enforces. The host of an absolute target
     takes the place of Host (RFC 9112 §3.2.2); both must be acceptable.
     """
-    names = [name for name, _ in deciding_fields(request)]
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        return invalid(f"The request has more than one {repeated.decode()} header. Send it once")
-    hosts = (request.header(b"host"), authority_of(request.target))
-    if not all(is_local(host) for host in hosts if host is not None):
+    found: dict[bytes, bytes] = {}
+    for name, value in request.headers:
+        if name in _DECIDING:
+            if name in found:
+                return invalid(f"The request has more than one {name.decode()} header. Send it once")
+            found[name] = value
+    host, target_host = found.get(b"host"), authority_of(request.target)
+    if (host is not None and not is_local(host)) or (target_host is not None and not is_local(target_host)):
         return MISDIRECTED
-    if b"origin" in names or request.header(b"sec-fetch-site") not in (None, b"none"):
+    if b"origin" in found or found.get(b"sec-fetch-site", b"none") != b"none":
         return FROM_WEB_PAGE
     return None
 
