@@ -8,7 +8,8 @@ from tests.fakes import token_request
 from wisp.http.head import Request
 from wisp.imds.checks import FROM_WEB_PAGE, MISDIRECTED, check, deciding_fields, is_local
 from wisp.imds.decision import PassOn, Refuse, TokenRequest
-from wisp.imds.dialects import UNAUTHORIZED
+from wisp.imds.dialects import IDENTITY_HEADERS, UNAUTHORIZED
+from wisp.imds.passthrough import MARK
 from wisp.imds.request import decide
 from wisp.secret import Secret
 
@@ -161,6 +162,7 @@ def test_every_header_that_decides_is_among_the_deciding_fields() -> None:
         keep_alive=True,
     )
     assert deciding_fields(request) == fields
+    assert {*IDENTITY_HEADERS, MARK} <= set(DECIDING)
 
 
 @pytest.mark.parametrize("target", TARGETS)

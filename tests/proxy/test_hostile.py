@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.fakes import token_target
 from tests.proxy.authority import Authority
 from tests.proxy.hostile import CASES, CHECKS, FRAMING, REQUESTS, SPELLINGS, TOKEN_REQUEST, Case, page
 from tests.proxy.node import Node
@@ -64,6 +65,28 @@ def test_those_that_are_not_hostile(besieged: Besieged) -> None:
     assert besieged.ask(good, 1).endswith(b'{"from":"node"}')
     assert len(besieged.node.requests) == 2
     besieged.node.requests.clear()
+
+
+@pytest.mark.parametrize(
+    "target, version, host",
+    [
+        ("", "1.1", "169.254.169.254"),
+        ("", "1.1", "169.254.169.254:80"),
+        ("", "1.1", "LOCALHOST:8000"),
+        ("", "1.1", "127.0.0.1:8000"),
+        ("", "1.1", "127.1.2.3"),
+        ("", "1.1", "[::1]:8000"),
+        ("", "1.0", None),
+        ("", "1.0", "localhost"),
+        ("http://169.254.169.254", "1.1", "169.254.169.254"),
+        ("http://localhost:8000", "1.0", None),
+    ],
+)
+def test_a_host_that_is_served(besieged: Besieged, target: str, version: str, host: str | None) -> None:
+    """Workloads send these, by the redirect or by variables: they get tokens."""
+    fields = [] if host is None else [f"Host: {host}"]
+    lines = [f"GET {target}{token_target()} HTTP/{version}", *fields, "Metadata: true", "", ""]
+    assert b'"access_token":"' in besieged.ask("\r\n".join(lines).encode(), 1 << 20)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
