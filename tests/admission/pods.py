@@ -118,6 +118,7 @@ _ANNOTATIONS = st.fixed_dictionaries(
         f"{PREFIX}inject-proxy-only": st.sampled_from(("true", "false", "", "maybe")),
         f"{PREFIX}inject-proxy-mode": st.sampled_from(("env", "redirect")),
         f"{PREFIX}proxy-sidecar-port": st.sampled_from(("9000", "+80")),
+        f"{PREFIX}proxy-passthrough": st.sampled_from(("none", "instance", "scheduledevents-acknowledge")),
         f"{PREFIX}skip-containers": st.sampled_from(("a", " b ; azwi-proxy;", "ghost")),
         f"{PREFIX}proxy-memory-limit": st.sampled_from(("16Mi", "1Gi", "")),
         "other": st.text(max_size=3),

@@ -55,6 +55,12 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], Policy]] = {
         account(),
         POLICY,
     ),
+    "NOT_PASSED_ON": (
+        "names attested, which the cluster does not allow",
+        with_sidecar(annotations={"proxy-passthrough": "instance,attested"}),
+        account(),
+        replace(POLICY, passthrough=("instance", "versions")),
+    ),
     "LOW_PORT": ("port 81 is below", with_sidecar(annotations={"proxy-sidecar-port": "81"}), account(), POLICY),
     "SIDECARS_USER": (
         "container app runs as user 1501",

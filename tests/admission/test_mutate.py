@@ -22,6 +22,8 @@ from wisp.admission.contract import (
 )
 from wisp.admission.mutate import mutate, mutation
 from wisp.admission.shape import PodError
+from wisp.imds.passthrough import NAMES, SEGMENTS, read_names
+from wisp.proxy.flags import parse_flags
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "admission"
 PEM = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
@@ -53,6 +55,7 @@ GOLDENS = {
         replace(POLICY, token_endpoint=replace(ENDPOINT, sni_name="sni.test", ca=ConfigMapCA("wi-ca"))),
     ),
     "everything-else": (with_sidecar(), replace(POLICY, legacy_token_mount=True, authority_ca=PEM)),
+    "passthrough": (with_sidecar(annotations={"proxy-passthrough": "instance,versions"}), POLICY),
 }
 
 
@@ -440,6 +443,29 @@ def test_windows_without_a_sidecar() -> None:
 
 
 @pytest.mark.parametrize(
+    "annotation, cluster, expected",
+    [
+        pytest.param(None, SEGMENTS, None, id="the default"),
+        pytest.param(None, (), "none", id="a cluster that passes on nothing"),
+        pytest.param(None, NAMES, ",".join(NAMES), id="a cluster that passes on acknowledgements"),
+        pytest.param("none", SEGMENTS, "none", id="a pod that wants nothing"),
+        pytest.param(" Versions, INSTANCE ", SEGMENTS, "instance,versions", id="a pod that narrows"),
+        pytest.param("instance,attested", ("instance",), "instance", id="no more than the cluster allows"),
+        pytest.param("attested", ("instance",), "none", id="nothing in common"),
+        pytest.param("scheduledevents-acknowledge,scheduledevents", SEGMENTS, "scheduledevents", id="no POST"),
+        pytest.param("scheduledevents-acknowledge", NAMES, "scheduledevents-acknowledge", id="the POST alone"),
+    ],
+)
+def test_what_the_sidecar_passes_on(annotation: str | None, cluster: tuple[str, ...], expected: str | None) -> None:
+    """A pod may narrow the cluster's list and never widen it; the sidecar's own default needs no argument."""
+    annotations = {} if annotation is None else {"proxy-passthrough": annotation}
+    after = mutate(with_sidecar(annotations=annotations), account(), replace(POLICY, passthrough=cluster))
+    (arguments,) = (each["args"] for each in after["spec"]["initContainers"] if each["name"] == "azwi-proxy")
+    assert arguments[2:] == ([] if expected is None else [f"--passthrough={expected}"])
+    assert parse_flags(arguments).passthrough == (None if expected is None else read_names(expected))
+
+
+@pytest.mark.parametrize(
     "document, said",
     [
         pytest.param(with_sidecar(hostNetwork=True), "the node's network", id="host network"),
@@ -452,6 +478,10 @@ def test_windows_without_a_sidecar() -> None:
         pytest.param(with_sidecar(annotations={"proxy-sidecar-port": ""}), "proxy-sidecar-port is ''", id="no port"),
         pytest.param(with_sidecar(annotations={"proxy-sidecar-port": "0"}), "1 to 65535", id="port 0"),
         pytest.param(with_sidecar(annotations={"proxy-sidecar-port": " 80"}), "plain digits", id="port with a space"),
+        pytest.param(
+            with_sidecar(annotations={"proxy-passthrough": "identity"}), "give none, or some of", id="passthrough"
+        ),
+        pytest.param(with_sidecar(annotations={"proxy-passthrough": ""}), "proxy-passthrough is ''", id="no names"),
         pytest.param(with_sidecar(annotations={"proxy-cpu-limit": "much"}), "give a quantity", id="quantity"),
         pytest.param(
             with_sidecar(annotations={"proxy-cpu-limit": "1", "proxy-cpu-request": "2"}), "is more than", id="more"

@@ -97,7 +97,8 @@ def test_everything_else(tmp_path: Path) -> None:
         "--audience=a --proxy-image=p:1 --redirect-image=r:1 --image-pull-policy=Always --native-sidecar=never "
         "--proxy-cpu-request=1 --proxy-cpu-limit=2 --proxy-memory-request=3 --proxy-memory-limit= "
         "--redirect-cpu-request= --redirect-cpu-limit=6 --redirect-memory-request=7 --redirect-memory-limit=8 "
-        f"--proxy-log-level=debug --inject-proxy-only --legacy-token-mount --authority-ca={file}"
+        "--proxy-log-level=debug --proxy-passthrough=versions,instance "
+        f"--inject-proxy-only --legacy-token-mount --authority-ca={file}"
     )
     assert made(*arguments.split(" ")) == Policy(
         tenant_id=TENANT,
@@ -109,6 +110,7 @@ def test_everything_else(tmp_path: Path) -> None:
         proxy_resources=Resources(cpu_request="1", cpu_limit="2", memory_request="3"),
         redirect_resources=Resources(cpu_limit="6", memory_request="7", memory_limit="8"),
         proxy_log_level="debug",
+        passthrough=("instance", "versions"),
         proxy_only=True,
         legacy_token_mount=True,
         authority_ca=PEM,

@@ -43,6 +43,7 @@ REFUSED = {
     "metrics on no port": (["metricsAddr=:65536"], "/metricsAddr"),
     "name that is none": (["fullnameOverride=Wisp"], "/fullnameOverride"),
     "image that is none": (["proxy.image=a b"], "/proxy/image"),
+    "path that cannot be passed on": (["proxy.passthrough={identity}"], "/proxy/passthrough"),
     "API server on no port": (["networkPolicy.apiServerPorts[0]=0"], "/networkPolicy/apiServerPorts/0"),
     "client CA that is no PEM": (["clientCA=/etc/ca.pem"], "/clientCA"),
     "fewer connections than none": (["connectionsPerSource=-1"], "/connectionsPerSource"),
@@ -96,6 +97,24 @@ def test_log_levels(level: str, told: str) -> None:
     """azure-workload-identity's are taken, too, and become those that the webhook knows."""
     done = template("--set", f"azureTenantID={TENANT}", "--set-string", f"logLevel={level}")
     assert f"--log-level={told}" in container(done.stdout)["args"]
+
+
+@pytest.mark.parametrize(
+    "setting, argument",
+    [
+        ('proxy.passthrough=["instance","versions"]', "instance,versions"),
+        ('proxy.passthrough="instance,scheduledevents-acknowledge"', "instance,scheduledevents-acknowledge"),
+        ("proxy.passthrough=[]", "none"),
+        ('proxy.passthrough="none"', "none"),
+        ("proxy.passthrough=null", None),
+        ("proxy=null", None),
+    ],
+)
+def test_passthrough(setting: str, argument: str | None) -> None:
+    """A list or text with commas; without the value, the webhook's own default counts."""
+    done = template("--set", f"azureTenantID={TENANT}", "--set-json", setting)
+    arguments = [each for each in container(done.stdout)["args"] if each.startswith("--proxy-passthrough")]
+    assert arguments == ([] if argument is None else [f"--proxy-passthrough={argument}"])
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -34,6 +34,16 @@ def _decides_for_anybody(request: Request, header: Secret | None, *, header_requ
     return decide(_with_metadata(request), header, header_required=header_required)
 
 
+def _from_localhost(request: Request) -> Request:
+    kept = tuple(pair for pair in request.headers if pair[0] not in (b"host", b"origin", b"sec-fetch-site"))
+    return request._replace(headers=((b"host", b"localhost"), *kept))
+
+
+def _decides_for_pages(request: Request, header: Secret | None, *, header_required: bool) -> Decision:
+    """Take every request for one to this host, and of no web page."""
+    return decide(_from_localhost(request), header, header_required=header_required)
+
+
 def _passes_by_prefix(request: Request, allowed: tuple[str, ...]) -> Forward | Returned | Refuse:
     """Pass on whatever begins as it should, and so `/metadata/instance/../identity` too."""
     judged = judge(request._replace(target=b"/metadata/instance"), allowed)
@@ -75,6 +85,14 @@ class _Open:
         return self._application.rejected(reject)
 
 
+class _Rebound(_Open):
+    """An application that serves every host and web page."""
+
+    def answer(self, request: Request, reply: Callable[[Response], None]) -> Response | Source | None:
+        """Let every request pass for one to this host."""
+        return self._application.answer(_from_localhost(request), reply)
+
+
 class _Confused(_Open):
     """An application that answers what it refuses with a token."""
 
@@ -113,12 +131,16 @@ BROKEN = {
     "routing-without-metadata": Target(
         lambda data: routing.check(data, routing.Decisions(decide=_decides_for_anybody)), 100_000, ("paths",)
     ),
+    "routing-without-hosts": Target(
+        lambda data: routing.check(data, routing.Decisions(decide=_decides_for_pages)), 100_000, ("paths",)
+    ),
     "routing-without-dots": Target(
         lambda data: routing.check(data, routing.Decisions(judge=_passes_by_prefix)), 100_000, ("paths",)
     ),
     "connection-without-memory": Target(lambda data: connection.check(data, _Hasty), 100_000, ("http",)),
     "connection-without-limits": Target(lambda data: connection.check(data, _Unbounded), 100_000, ("http",)),
     "sidecar-without-metadata": Target(lambda data: sidecar.check(data, _Open), 50_000, ("http", "paths")),
+    "sidecar-without-hosts": Target(lambda data: sidecar.check(data, _Rebound), 50_000, ("http", "paths")),
     "sidecar-without-method": Target(lambda data: sidecar.check(data, _Confused), 50_000, ("http", "paths")),
     "authority-without-mask": Target(lambda data: authority.check(data, _repeats), 100_000, ("entra",)),
     "assertion-without-doubt": Target(lambda data: assertion.check(data, _believes), 100_000, ("assertions",)),

@@ -4,15 +4,18 @@ An input is a request as people write it: `GET /target`, header lines, an empty 
 parser is in between, so that bytes are tried which ours refuses: the decisions do not lean on it.
 """
 
+import ipaddress
+import re
 from collections.abc import Callable
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import h11
 
 from tests.imds.readings import is_identity, readings
 from wisp.http.head import Request
 from wisp.imds.decision import Decision, PassOn, Refuse, TokenRequest
-from wisp.imds.passthrough import MARK, SEGMENTS, Forward, Returned, judge
+from wisp.imds.passthrough import MARK, NAMES, Forward, Returned, judge
 from wisp.imds.request import LONGEST_RESOURCE, TOKEN_PATH, decide
 from wisp.secret import Secret
 
@@ -21,7 +24,12 @@ _PASSED = {
     b"host", b"connection", b"content-length", b"metadata", b"x-wisp-passed",
     b"accept", b"content-type", b"user-agent", b"x-ms-client-request-id",
 }  # fmt: skip
-_STATUSES = {400, 401, 404, 405, 508}
+_STATUSES = {400, 401, 403, 404, 405, 421, 508}
+_ONCE = {
+    b"content-type", b"expect", b"host", b"metadata", b"origin", b"sec-fetch-site", b"secret", b"x-forwarded-for",
+    b"x-identity-header", b"x-wisp-passed",
+}  # fmt: skip
+_HEALTH = re.compile(rb"(?i:https?://[^/?#]*)?/*(readyz|healthz)/*([?#].*)?", re.IGNORECASE | re.DOTALL)
 
 
 class Decisions(NamedTuple):
@@ -38,12 +46,15 @@ def check(data: bytes, decisions: Decisions | None = None) -> None:
     for header, required in ((None, False), (secret, False), (secret, True)):
         decision = made.decide(request, header, header_required=required)
         shown = shows_header(request, header)
+        if isinstance(decision, Refuse):
+            _check_refuse(decision)
+            continue
+        assert is_acceptable(request), "a request is served that no route serves"
         if isinstance(decision, TokenRequest):
             assert shown or (is_authorised(request) and not required), "a token for one who does not show who asks"
             _check_token_request(request, decision)
-        elif isinstance(decision, Refuse):
-            _check_refuse(decision)
         else:
+            assert has_right(request, header, required=required), "a page for one who does not show the header"
             _check_passing(request, decision, made)
 
 
@@ -71,6 +82,38 @@ def shows_header(request: Request, header: Secret | None) -> bool:
     return shown and b"x-forwarded-for" not in names
 
 
+def has_right(request: Request, header: Secret | None, *, required: bool) -> bool:
+    """Say whether the request shows the identity header where it must: everywhere but on the health pages."""
+    values = [value for name, value in request.headers if name in (b"x-identity-header", b"secret")]
+    shown = header is not None and header.reveal().encode() in values
+    return shown or not required or _HEALTH.fullmatch(request.target) is not None
+
+
+def is_acceptable(request: Request) -> bool:
+    """Say whether a request is neither for another host, nor of a web page, nor has a deciding header twice."""
+    names = [name for name, _ in request.headers]
+    if any(names.count(name) > 1 for name in _ONCE) or b"origin" in names:
+        return False
+    headers = dict(request.headers)
+    absolute = re.match(rb"https?://([^/?#]*)", request.target, re.IGNORECASE)
+    hosts = [headers[b"host"]] if b"host" in headers else []
+    hosts += [absolute[1]] if absolute else []
+    return headers.get(b"sec-fetch-site", b"none") == b"none" and all(map(_is_local, hosts))
+
+
+def _is_local(host: bytes) -> bool:
+    """Say whether a URL with this authority leads to loopback or the metadata service, without any name server."""
+    try:
+        parts = urlsplit("//" + host.decode())
+        name = parts.hostname or ""
+        if name == "localhost":
+            return parts.username is None
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return parts.username is None and (address.is_loopback or str(address) == "169.254.169.254")
+
+
 def _check_token_request(request: Request, decision: TokenRequest) -> None:
     path = request.target.partition(b"#")[0].partition(b"?")[0].lower().rstrip(b"/")
     assert path.endswith(TOKEN_PATH.encode()), "a token under another path"
@@ -87,7 +130,7 @@ def _check_refuse(refuse: Refuse) -> None:
 
 
 def _check_passing(request: Request, decision: PassOn, made: Decisions) -> None:
-    judged = made.judge(request, SEGMENTS)
+    judged = made.judge(request, NAMES)
     if isinstance(judged, Refuse):
         _check_refuse(judged)
         return

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import h11
 
 from tests.fakes import CLIENT_ID, Clock, UnixClock, jwt
-from tests.fuzz.routing import HEADER, check_forward, is_authorised, shows_header
+from tests.fuzz.routing import HEADER, check_forward, has_right, is_acceptable, is_authorised, shows_header
 from tests.fuzz.target import cuttings, expanded
 from tests.fuzz.wires import Conversation
 from tests.http.wire import outcome
@@ -94,6 +94,7 @@ class Pod:
         if isinstance(judged, Returned):
             return Response(508, b"{}")
         check_forward(judged)
+        assert judged.method == b"GET", "an event of the node is acknowledged"
         return Response(200, b'{"from":"node"}')
 
     def logged(self) -> bytes:
@@ -179,6 +180,10 @@ def _check_answers(stream: bytes, answers: list[Heard], *, required: bool) -> No
 
 
 def _check_answer(request: Request, heard: Heard, *, required: bool) -> None:
+    if heard.status < 400:
+        header = Secret(HEADER.decode())
+        assert is_acceptable(request), "a request is served that no route serves"
+        assert has_right(request, header, required=required), "a page for a stranger"
     if b"access_token" in heard.body or TOKEN.encode() in heard.body:
         assert heard.status == 200
         header = Secret(HEADER.decode())

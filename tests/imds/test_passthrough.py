@@ -9,7 +9,7 @@ from tests.fakes import token_request
 from tests.imds.readings import is_identity, readings
 from wisp.http.head import Request
 from wisp.imds.decision import PassOn, Refuse, TokenRequest
-from wisp.imds.passthrough import MARK, SEGMENTS, Forward, Returned, judge, response_headers
+from wisp.imds.passthrough import ACKNOWLEDGE, MARK, NAMES, SEGMENTS, Forward, Returned, judge, response_headers
 from wisp.imds.request import decide
 
 INSTANCE = "/metadata/instance?api-version=2021-02-01"
@@ -165,12 +165,40 @@ def test_what_a_sidecar_has_passed_on(mark: bytes) -> None:
 
 @pytest.mark.parametrize("method", [b"HEAD", b"PUT", b"OPTIONS", b"DELETE", b"CONNECT", b"PATCH", b"TRACE", b"POST"])
 def test_other_methods(method: bytes) -> None:
-    """GET passes and says so to the others; a scheduled event may be acknowledged by POST."""
-    refuse = refused(token_request(INSTANCE, method=method))
-    assert (refuse.status, refuse.allow) == (405, "GET")
-    events = judge(token_request("/metadata/scheduledevents", method=method), SEGMENTS)
-    assert isinstance(events, Forward) if method == b"POST" else isinstance(events, Refuse)
-    assert method == b"POST" or (isinstance(events, Refuse) and events.allow == "GET, POST")
+    """By default only GET passes, for scheduled events too: a POST would acknowledge an event of the node."""
+    for target in (INSTANCE, "/metadata/scheduledevents"):
+        refuse = refused(token_request(target, method=method))
+        assert (refuse.status, refuse.allow) == (405, "GET")
+        assert (ACKNOWLEDGE in refuse.description) is ("events" in target)
+
+
+@pytest.mark.parametrize(
+    "allowed, methods",
+    [
+        ((), None),
+        (("instance",), None),
+        (("scheduledevents",), "GET"),
+        ((ACKNOWLEDGE,), "POST"),
+        (("scheduledevents", ACKNOWLEDGE), "GET, POST"),
+    ],
+)
+def test_acknowledging_is_a_permission_of_its_own(allowed: tuple[str, ...], methods: str | None) -> None:
+    """Each of the two names allows one method; what is not allowed at all is a path that is not served."""
+    for method in (b"GET", b"POST", b"PUT"):
+        judged = judge(token_request("/metadata/scheduledevents", method=method), allowed)
+        if methods is not None and method.decode() in methods:
+            assert isinstance(judged, Forward)
+        else:
+            assert isinstance(judged, Refuse)
+            assert (judged.status, judged.allow) == ((404, None) if methods is None else (405, methods))
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+@pytest.mark.parametrize("segment", ["instance", ACKNOWLEDGE, "identity"])
+def test_acknowledging_allows_nothing_else(segment: str, method: bytes) -> None:
+    """The name is not a path, and the POST of no other path passes."""
+    allowed = (ACKNOWLEDGE, "instance") if method == b"POST" else (ACKNOWLEDGE,)
+    assert isinstance(judge(token_request(f"/metadata/{segment}", method=method), allowed), Refuse)
 
 
 def test_the_bytes() -> None:
@@ -206,7 +234,7 @@ def test_the_bytes() -> None:
 def test_an_acknowledgement() -> None:
     """Its body goes with its length and type."""
     request = token_request("/metadata/scheduledevents", method=b"POST", content_type="application/json")
-    forward = judge(request._replace(body=b'{"StartRequests":[]}'), SEGMENTS)
+    forward = judge(request._replace(body=b'{"StartRequests":[]}'), NAMES)
     assert isinstance(forward, Forward)
     head, _, body = forward.encode(b"h:81", b"a-mark").partition(b"\r\n\r\n")
     assert head.splitlines() == [
@@ -298,7 +326,7 @@ def test_what_is_sent_is_one_request(headers: list[tuple[bytes, bytes]], body: b
     """Whatever the headers hold, another implementation reads one request: ours, with this body."""
     fields = ((b"metadata", b"true"), *headers)
     request = token_request("/metadata/scheduledevents", method=b"POST")._replace(headers=fields, body=body)
-    forward = judge(request, SEGMENTS)
+    forward = judge(request, NAMES)
     assert isinstance(forward, Forward)
     server = h11.Connection(h11.SERVER)
     server.receive_data(forward.encode(b"host", b"a-mark"))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tests.fakes import token_target
 from tests.http.hostile import ALL
 
-TOKEN_REQUEST = b"GET " + token_target().encode() + b" HTTP/1.1\r\nHost: x\r\nMetadata: true\r\n\r\n"
+TOKEN_REQUEST = b"GET " + token_target().encode() + b" HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\n\r\n"
 _QUERY = token_target().partition("?")[2].encode()
 _BEHIND = b"%x\r\n" % len(TOKEN_REQUEST) + TOKEN_REQUEST + b"\r\n0\r\n\r\n"
 
@@ -25,6 +25,10 @@ class Case(NamedTuple):
 
 def _get(target: bytes, status: int, *headers: bytes, method: bytes = b"GET") -> Case:
     fields = (b"Host: 169.254.169.254", *(headers or (b"Metadata: true",)))
+    return _with_fields(target, status, fields, method)
+
+
+def _with_fields(target: bytes, status: int, fields: tuple[bytes, ...], method: bytes = b"GET") -> Case:
     data = b"\r\n".join([method + b" " + target + b" HTTP/1.1", *fields, b"", b""])
     return Case(data, (status,), _shown(method + b" " + target))
 
@@ -100,10 +104,10 @@ SPELLINGS = {
     "an encoded question mark": _get(b"/metadata/identity%3f/../instance", 404),
     "absolute": _get(b"http://169.254.169.254/metadata/identity/info", 404),
     "absolute, down and up": _token(b"http://169.254.169.254/metadata/instance/../identity/oauth2/token"),
-    "absolute, another host": _get(b"http://node/metadata/identity", 404),
-    "absolute, a user": _get(b"http://node@x/metadata/identity", 404),
-    "absolute, no host": _get(b"http:///metadata/identity", 404),
-    "absolute, the path as its host": _token(b"http://metadata/identity/oauth2/token"),
+    "absolute, another host": _get(b"http://node/metadata/identity", 421),
+    "absolute, a user": _get(b"http://node@x/metadata/identity", 421),
+    "absolute, no host": _get(b"http:///metadata/identity", 421),
+    "absolute, the path as its host": _token(b"http://metadata/identity/oauth2/token", 421),
     "absolute, another scheme": _get(b"ftp://169.254.169.254/metadata/identity", 400),
     "authority": _get(b"169.254.169.254:80", 400),
     "a tunnel": _get(b"169.254.169.254:80", 400, method=b"CONNECT"),
@@ -119,7 +123,7 @@ REQUESTS = {
     "Metadata after a bare carriage return": _get(b"/metadata/instance", 400, b"X: y\rMetadata: true"),
     "a blank before Metadata's colon": _get(b"/metadata/instance", 400, b"Metadata : true"),
     "Metadata in a trailer": Case(
-        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"0\r\nMetadata: true\r\n\r\n",
         (400,),
     ),
@@ -137,35 +141,39 @@ REQUESTS = {
         b"/metadata/identity", 404, b"Metadata: true", b"X-Original-URL: /metadata/instance"
     ),
     "a token request in the body of a GET": Case(
-        b"GET /metadata/instance HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nContent-Length: %d\r\n\r\n"
+        b"GET /metadata/instance HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nContent-Length: %d\r\n\r\n"
         % len(TOKEN_REQUEST)
         + TOKEN_REQUEST,
         (400,),
     ),
     "a token request in the chunks of a GET": Case(
-        b"GET /metadata/instance HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nTransfer-Encoding: chunked\r\n\r\n" + _BEHIND,
+        b"GET /metadata/instance HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + _BEHIND,
         (400,),
     ),
     "a token request in a body of the node's identity": Case(
-        b"POST /metadata/identity/info HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(TOKEN_REQUEST)
+        b"POST /metadata/identity/info HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(TOKEN_REQUEST)
         + TOKEN_REQUEST,
         (404,),
     ),
-    "a target of 8 KiB": Case(b"GET /metadata/instance/" + b"a" * 8192 + b" HTTP/1.1\r\nHost: x\r\n\r\n", (414,)),
+    "a target of 8 KiB": Case(
+        b"GET /metadata/instance/" + b"a" * 8192 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", (414,)
+    ),
     "a head of 16 KiB": _get(b"/metadata/instance", 431, b"Metadata: true", b"X: " + b"y" * 16384),
     "a body of more than 64 KiB": Case(
-        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nContent-Length: 65537\r\n\r\n"
+        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nContent-Length: 65537\r\n\r\n"
         + b"a" * 65537,
         (413,),
     ),
     "chunks of more than 64 KiB": Case(
-        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nTransfer-Encoding: chunked\r\n\r\n"
-        b"10001\r\n" + b"a" * 65537 + b"\r\n0\r\n\r\n",
+        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n10001\r\n" + b"a" * 65537 + b"\r\n0\r\n\r\n",
         (413,),
     ),
-    "a head without end": Case(b"GET /metadata/instance HTTP/1.1\r\nHost: x\r\nMetadata: true\r\n", ()),
+    "a head without end": Case(b"GET /metadata/instance HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\n", ()),
     "a body without end": Case(
-        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nContent-Length: 3\r\n\r\nab", ()
+        b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nContent-Length: 3\r\n\r\nab",
+        (),
     ),
 }
 
@@ -173,12 +181,62 @@ REQUESTS = {
 def _aimed(data: bytes) -> bytes:
     """Aim at what may pass, with all that it needs to, and a token request behind it."""
     aimed = data.replace(b"GET / ", b"GET /metadata/instance ").replace(b"POST / ", b"POST /metadata/scheduledevents ")
-    return aimed.replace(b"\r\nHost: x\r\n", b"\r\nHost: x\r\nMetadata: true\r\n", 1) + TOKEN_REQUEST
+    return aimed.replace(b"\r\nHost: x\r\n", b"\r\nHost: localhost\r\nMetadata: true\r\n", 1) + TOKEN_REQUEST
+
+
+ROUTES = {
+    "the token": token_target().encode(),
+    "the node's data": b"/metadata/instance",
+    "metrics": b"/metrics",
+    "health": b"/readyz",
+    "another path": b"/",
+}
+
+_FOREIGN_HOSTS = (
+    b"rebind.test", b"rebind.test:8000", b"localhost.", b"localhost.rebind.test", b"127.0.0.1.rebind.test", b"10.0.0.7",
+    b"0.0.0.0", b"127.1", b"2130706433", b"[::ffff:127.0.0.1]", b"metadata.azure.internal", b"x@localhost", b"",
+)  # fmt: skip
+_LOCAL = b"Host: 127.0.0.1:8000"
+_AS_WORKLOAD = (b"Metadata: true", b"X-IDENTITY-HEADER: x")
+
+CHECKS: dict[str, tuple[int, tuple[bytes, ...]]] = {
+    **{f"Host: {host.decode()}": (421, (b"Host: " + host, *_AS_WORKLOAD)) for host in _FOREIGN_HOSTS},
+    **{
+        line.decode(): (403, (_LOCAL, line, *_AS_WORKLOAD))
+        for line in (
+            b"Origin: http://rebind.test:8000", b"Origin: http://127.0.0.1:8000", b"Origin: null", b"Origin:",
+            b"Sec-Fetch-Site: same-origin", b"Sec-Fetch-Site: same-site", b"Sec-Fetch-Site: cross-site",
+            b"Sec-Fetch-Site:",
+        )
+    },
+    **{
+        f"{first.decode()}, then {second.decode()}": (400, (_LOCAL, first, second, b"X: y"))
+        for first, second in (
+            (b"Metadata: true", b"Metadata: true"),
+            (b"Metadata: true", b"Metadata: false"),
+            (b"X-IDENTITY-HEADER: x", b"x-identity-header: x"),
+            (b"secret: x", b"secret: y"),
+            (b"X-Forwarded-For: 10.0.0.1", b"X-Forwarded-For: 10.0.0.1"),
+            (b"Origin: null", b"Origin: null"),
+            (b"Sec-Fetch-Site: none", b"Sec-Fetch-Site: none"),
+            (b"Content-Type: text/plain", b"Content-Type: application/x-www-form-urlencoded"),
+            (b"Expect: 100-continue", b"Expect: 100-continue"),
+            (b"X-Wisp-Passed: 1", b"X-Wisp-Passed: 2"),
+        )
+    },
+}  # fmt: skip
+"""What every route rejects: the status, and the headers."""
+
+_CHECKED = {
+    f"{name}: {check}": _with_fields(target, status, headers)
+    for check, (status, headers) in CHECKS.items()
+    for name, target in ROUTES.items()
+}
 
 
 FRAMING = {f"framing: {name}": Case(_aimed(hostile.data), (hostile.status,)) for name, hostile in ALL.items()}
 
-CASES = {**SPELLINGS, **REQUESTS, **FRAMING}
+CASES = {**SPELLINGS, **REQUESTS, **_CHECKED, **FRAMING}
 
 _PAGE = """\
 # Hostile requests
@@ -202,6 +260,15 @@ All are sent with `Metadata: true`; where a token's query belongs to it, it is t
 |---|---|
 {requests}
 
+## Checks on every request
+
+Each is sent to the token endpoint, to `/metadata/instance`, `/metrics`, `/readyz` and a path that is not served, with
+all else that the request needs. Absolute targets for other hosts are among the spellings above.
+
+| request | answer |
+|---|---|
+{checks}
+
 ## Framing
 
 Aimed at a path that may pass, with `Metadata: true`, and with a good request for a token behind it. The connection is
@@ -217,8 +284,10 @@ def page() -> str:
     """Return the page that shows them all."""
     spellings = [f"| {name} | `{case.shown}` | {_answer(case)} |" for name, case in SPELLINGS.items()]
     requests = [f"| {name} | {_answer(case)} |" for name, case in REQUESTS.items()]
+    checks = [f"| `{name}` | {status} |" for name, (status, _) in CHECKS.items()]
     framing = [f"| {_cell(name)} | {_answer(Case(b'', (hostile.status,)))} |" for name, hostile in ALL.items()]
-    return _PAGE.format(spellings="\n".join(spellings), requests="\n".join(requests), framing="\n".join(framing))
+    tables = {"spellings": spellings, "requests": requests, "checks": checks, "framing": framing}
+    return _PAGE.format(**{name: "\n".join(rows) for name, rows in tables.items()})
 
 
 def _cell(text: str) -> str:

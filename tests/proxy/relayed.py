@@ -16,7 +16,7 @@ from wisp.http.peer import Source
 from wisp.http.response import Response
 from wisp.imds.answer import error_body
 from wisp.imds.decision import Refuse
-from wisp.imds.passthrough import SEGMENTS, Returned, judge
+from wisp.imds.passthrough import NAMES, Returned, judge
 from wisp.proxy.log import Log
 from wisp.proxy.metrics import Metrics
 from wisp.proxy.passing import Passing
@@ -125,7 +125,7 @@ class RelayWorld(World):
         """Pass on what may pass; /ping is answered here."""
         if request.target == b"/ping":
             return Response(200, b"pong")
-        decision = judge(request, SEGMENTS)
+        decision = judge(request, NAMES)
         if isinstance(decision, Refuse):
             return Response(decision.status, error_body(decision.error, decision.description))
         if isinstance(decision, Returned):

@@ -53,7 +53,7 @@ class Answer(NamedTuple):
         return parsed
 
 
-_ASK = f"GET {token_target()} HTTP/1.1\r\nHost: x\r\nMetadata: true\r\n".encode()
+_ASK = f"GET {token_target()} HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\n".encode()
 
 
 def _answers(connection: socket.socket) -> Iterator[Answer]:

@@ -513,6 +513,16 @@ def test_readiness_waits_for_nothing() -> None:
     assert late.isdisjoint(loaded)
 
 
+def test_a_probe_waits_for_nothing() -> None:
+    """What `--probe` sends is answered before the checks and the token service are loaded."""
+    answered = (
+        "from wisp.http.head import parse_head; from wisp.proxy.front import Front; "
+        "from wisp.proxy.probe import REQUEST; front = Front(lambda: 1 / 0); "
+        "assert front.answer(parse_head(REQUEST).request, print).status == 200"
+    )
+    assert {"wisp.imds", "wisp.proxy.service"}.isdisjoint(_modules(answered))
+
+
 def test_the_assertion_and_the_tokens_are_nowhere_to_be_seen(
     sidecar: Sidecar, authority: Authority, own_pod: Pod
 ) -> None:

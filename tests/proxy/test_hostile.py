@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.fakes import token_target
 from tests.proxy.authority import Authority
-from tests.proxy.hostile import CASES, FRAMING, REQUESTS, SPELLINGS, TOKEN_REQUEST, Case, page
+from tests.proxy.hostile import CASES, CHECKS, FRAMING, REQUESTS, SPELLINGS, TOKEN_REQUEST, Case, page
 from tests.proxy.node import Node
 from tests.proxy.sidecar import Sidecar, pod, running
 from tests.waiting import PATIENCE
+from wisp.imds.passthrough import NAMES
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +45,8 @@ class Besieged(NamedTuple):
 def _besieged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Besieged]:
     folder = tmp_path_factory.mktemp("besieged")
     with Authority(folder) as authority, Node() as node:
-        flags = ("--authority-ca", str(authority.ca_file), "--metadata-endpoint", node.address)
+        passed = ("--passthrough", ",".join(NAMES), "--metadata-endpoint", node.address)
+        flags = ("--authority-ca", str(authority.ca_file), *passed)
         with running(pod(folder, authority.url), *flags) as sidecar:
             yield Besieged(sidecar, node)
 
@@ -57,11 +60,33 @@ def test_those_that_are_not_hostile(besieged: Besieged) -> None:
     """There is a token to be had, and a node that answers: else what follows would show nothing."""
     assert b'"access_token":"' in besieged.ask(TOKEN_REQUEST, 1 << 20)
     besieged.node.requests.clear()
-    good = b"GET /metadata/instance HTTP/1.1\r\nHost: x\r\nMetadata: true\r\n\r\n"
+    good = b"GET /metadata/instance HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\n\r\n"
     assert besieged.ask(good, 1 << 20).endswith(b'{"from":"node"}')
     assert besieged.ask(good, 1).endswith(b'{"from":"node"}')
     assert len(besieged.node.requests) == 2
     besieged.node.requests.clear()
+
+
+@pytest.mark.parametrize(
+    "target, version, host",
+    [
+        ("", "1.1", "169.254.169.254"),
+        ("", "1.1", "169.254.169.254:80"),
+        ("", "1.1", "LOCALHOST:8000"),
+        ("", "1.1", "127.0.0.1:8000"),
+        ("", "1.1", "127.1.2.3"),
+        ("", "1.1", "[::1]:8000"),
+        ("", "1.0", None),
+        ("", "1.0", "localhost"),
+        ("http://169.254.169.254", "1.1", "169.254.169.254"),
+        ("http://localhost:8000", "1.0", None),
+    ],
+)
+def test_a_host_that_is_served(besieged: Besieged, target: str, version: str, host: str | None) -> None:
+    """Workloads send these, by the redirect or by variables: they get tokens."""
+    fields = [] if host is None else [f"Host: {host}"]
+    lines = [f"GET {target}{token_target()} HTTP/{version}", *fields, "Metadata: true", "", ""]
+    assert b'"access_token":"' in besieged.ask("\r\n".join(lines).encode(), 1 << 20)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -80,6 +105,7 @@ def test_there_are_enough() -> None:
     assert len(SPELLINGS) >= 40
     assert len(REQUESTS) >= 20
     assert len(FRAMING) >= 40
+    assert len(CHECKS) >= 25
     assert all(status >= 400 for case in CASES.values() for status in case.statuses)
 
 

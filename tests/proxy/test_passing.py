@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from tests.fakes import token_target
 from tests.proxy.authority import Authority
 from tests.proxy.node import Node
 from tests.proxy.sidecar import Pod, Sidecar, free_port, running
 from tests.waiting import PATIENCE, wait_until
 
 INSTANCE = "/metadata/instance?api-version=2021-02-01"
-GET = f"GET {INSTANCE} HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nConnection: close\r\n\r\n".encode()
+GET = f"GET {INSTANCE} HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nConnection: close\r\n\r\n".encode()
 MUCH = 50_000_000
 MOST_GROWN = 1_000_000
 """Bytes that the sidecar's memory may grow by, whatever passes through it."""
@@ -58,6 +59,42 @@ def test_an_answer_of_the_node(own_pod: Pod, authority: Authority, node: Node) -
     (request,) = node.requests
     assert request.startswith(f"GET {INSTANCE} HTTP/1.1\r\nHost: {node.address}\r\nConnection: close\r\n".encode())
     assert b"\r\nuser-agent: a client\r\n" in request
+
+
+def test_an_event_of_the_node_is_acknowledged_only_where_that_is_enabled(
+    own_pod: Pod, authority: Authority, node: Node
+) -> None:
+    """By default the events can be read, and the node hears of no POST."""
+    events = "/metadata/scheduledevents?api-version=2020-07-01"
+    with passing(own_pod, authority, endpoint=node.address) as sidecar:
+        refused = sidecar.get(events, "POST", Metadata="true")
+        assert (refused.status, refused.headers["allow"]) == (405, "GET")
+        assert "scheduledevents-acknowledge" in refused.document["error_description"]
+        assert node.requests == []
+        assert sidecar.get(events, Metadata="true").status == 200
+    allowed = ("--passthrough", "scheduledevents-acknowledge")
+    with passing(own_pod, authority, *allowed, endpoint=node.address) as sidecar:
+        assert sidecar.get(events, "POST", Metadata="true").status == 200
+        assert sidecar.get(events, Metadata="true").status == 405
+    read, acknowledged = node.requests
+    assert (read[:4], acknowledged[:5]) == (b"GET ", b"POST ")
+
+
+def test_a_required_identity_header(own_pod: Pod, authority: Authority, node: Node) -> None:
+    """Without it nothing is answered but health; with it, everything is."""
+    required = {"IDENTITY_HEADER": "the-header", "WISP_IDENTITY_HEADER_REQUIRED": "true"}
+    own = own_pod._replace(environment={**own_pod.environment, **required})
+    targets = (token_target(), INSTANCE, "/metadata/scheduledevents", "/metrics", "/nothing")
+    with passing(own, authority, endpoint=node.address) as sidecar:
+        for target in targets:
+            for method in ("GET", "POST"):
+                assert sidecar.get(target, method, Metadata="true").status == 401
+                assert sidecar.get(target, method, Metadata="true", X_IDENTITY_HEADER="another").status == 401
+        assert node.requests == []
+        assert [sidecar.get(page).status for page in ("/readyz", "/healthz")] == [200, 200]
+        for target in targets[:-1]:
+            assert sidecar.get(target, Metadata="true", X_IDENTITY_HEADER="the-header").status == 200
+    assert len(node.requests) == 2
 
 
 @pytest.mark.parametrize("head", [b"Content-Length: %d\r\n\r\n" % MUCH, b"\r\n"], ids=["a length", "to the end"])

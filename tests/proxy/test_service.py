@@ -20,6 +20,7 @@ from wisp.proxy.front import Front
 from wisp.proxy.log import Log
 from wisp.proxy.metrics import Metrics
 from wisp.proxy.service import Beside, TokenService
+from wisp.secret import Secret
 
 OTHER = "11111111-2222-3333-4444-555555555555"
 
@@ -54,6 +55,7 @@ class Bench:
     passed: list[Forward] = field(default_factory=list)
     returned: list[bytes] = field(default_factory=list)
     loads: int = 0
+    identities: Identities | None = None
 
     def __post_init__(self) -> None:
         self.store = TokenStore(self.entra, Clocks(self.clock, UnixClock(self.clock), lambda: 0.0))
@@ -62,7 +64,8 @@ class Bench:
     def _load(self) -> TokenService:
         self.loads += 1
         beside = Beside(self.front.page, ("instance",), self._pass_on)
-        return TokenService(self.store, Identities(self.client_id), self.metrics, self.sink.log, beside)
+        identities = self.identities or Identities(self.client_id)
+        return TokenService(self.store, identities, self.metrics, self.sink.log, beside)
 
     def _pass_on(self, judged: Forward | Returned, _request: Request) -> Response:
         if isinstance(judged, Returned):
@@ -145,6 +148,44 @@ def test_a_renewed_token_is_answered_at_once(bench: Bench) -> None:
     assert document(bench.answer(token_request()))["access_token"] == "old"
     bench.entra.land(granted("new"))
     assert document(bench.answer(token_request()))["access_token"] == "new"
+
+
+@pytest.mark.parametrize(
+    "headers, status",
+    [
+        ((("host", "rebind.test"),), 421),
+        ((("host", "localhost"), ("origin", "null")), 403),
+        ((("host", "localhost"), ("sec-fetch-site", "cross-site")), 403),
+        ((("host", "localhost"), ("metadata", "true")), 400),
+        ((("host", "localhost"), ("secret", ""), ("secret", "")), 400),
+    ],
+    ids=["host", "origin", "site", "metadata twice", "secret twice"],
+)
+@pytest.mark.parametrize("identifier", [(), (("x-ms-client-request-id", "1"),)], ids=["plain", "with an id"])
+def test_a_remembered_route_is_not_that_of_a_request_with_other_deciding_headers(
+    bench: Bench, headers: tuple[tuple[str, str], ...], status: int, identifier: tuple[tuple[str, str], ...]
+) -> None:
+    """A request that every route rejects is told from one that has its target and is answered with a token."""
+    bench.hold()
+    good = _with_headers(token_request(), ("host", "localhost"), *identifier)
+    bad = _with_headers(token_request(), *headers, *identifier)
+    for request, expected in ((good, 200), (bad, status)) * 2 + ((bad, status), (good, 200)):
+        assert bench.answer(request).status == expected
+
+
+def _with_headers(request: Request, *headers: tuple[str, str]) -> Request:
+    return request._replace(headers=(*request.headers, *((name.encode(), value.encode()) for name, value in headers)))
+
+
+@pytest.mark.parametrize("target", ["/readyz", "/healthz", "/READYZ/", "http://127.0.0.1/healthz"])
+def test_health_is_checked_and_needs_no_identity_header(bench: Bench, target: str) -> None:
+    """A probe is answered where the header is required, and a web page is not."""
+    bench.identities = Identities(CLIENT_ID, header=Secret("x"), header_required=True)
+    plain = token_request(target, metadata="", host="localhost:8000")
+    assert bench.answer(plain).status == 200
+    assert bench.answer(token_request("/metrics", host="localhost:8000")).status == 401
+    assert bench.answer(token_request(target, host="rebind.test")).status == 421
+    assert bench.answer(token_request(target, host="localhost", origin="http://localhost")).status == 403
 
 
 @pytest.mark.parametrize("size", [10, 20_000], ids=["small", "large"])

@@ -22,16 +22,18 @@ MALFORMED = (
     b"\0" * 500 + b"\r\n\r\n",
     b"GET / HTTP/1.1\n\n",
     b"GET / HTTP/9.9\r\n\r\n",
-    b"TOKEN / HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"TOKEN / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"GET /" + b"a" * 9000,
     GET % (b"/", b"x: %b\r\n" % (b"y" * 17_000)),
-    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n" + b"b" * 70_000,
-    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"8000\r\n" + b"c" * 0x8000 + b"\r\nx\r\n",
-    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n" + b"b" * 70_000,
+    b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n8000\r\n" + b"c" * 0x8000 + b"\r\nx\r\n",
+    b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
 )
-BODY = b"POST %b HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nContent-Length: 65536\r\n\r\n" + b"b" * 65536
+BODY = b"POST %b HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nContent-Length: 65536\r\n\r\n" + b"b" * 65536
 CHUNKED = (
-    b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10000\r\n" + b"c" * 65536 + b"\r\n0\r\n\r\n"
+    b"POST %b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n10000\r\n"
+    + b"c" * 65536
+    + b"\r\n0\r\n\r\n"
 )
 
 

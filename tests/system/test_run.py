@@ -134,6 +134,28 @@ def test_what_a_failing_part_said_is_shown(runner: Runner, tmp_path: Path) -> No
     assert error.startswith("wisp: the sidecar did not become ready: ")
 
 
+REQUESTS = """
+base=${IDENTITY_ENDPOINT%%/metadata/*}
+for path in readyz metrics metadata/instance metadata/scheduledevents; do
+    for header in "X: y" "X-IDENTITY-HEADER: wrong"; do
+        curl -s -o /dev/null -w '%{http_code} ' -H Metadata:true -H "$header" "$base/$path"
+    done
+done
+curl -s -o /dev/null -w '%{http_code} ' -X POST -H Metadata:true "$base/$path"
+curl -s -o /dev/null -w '%{http_code}' -H "X-IDENTITY-HEADER: $IDENTITY_HEADER" "$base/metrics"
+"""
+
+
+@pytest.mark.needs("curl")
+def test_a_real_authority_closes_every_path_to_others(runner: Runner, tmp_path: Path) -> None:
+    """Other users of this machine know no header: to them, nothing but health is answered."""
+    token = tmp_path / "token"
+    token.write_text(jwt(), encoding="ascii")
+    real = ("--tenant", "t", "--client-id", CLIENT_ID, "--federated-token-file", str(token))
+    done = runner.run(*real, "--", "sh", "-c", REQUESTS)
+    assert done.stdout.split() == ["200", "200", *["401"] * 7, "200"]
+
+
 def test_a_state_file_that_is_none(runner: Runner, tmp_path: Path) -> None:
     """It is refused, with the status of a wrong setting."""
     file = tmp_path / "notes.txt"

@@ -14,7 +14,7 @@ from wisp.admission.identity import is_token_mount
 from wisp.admission.pod import Pod, is_labelled
 from wisp.admission.shape import Object, object_or_empty
 from wisp.admission.sidecar import is_native
-from wisp.admission.wanted import Mode, Sidecar, Wanted, is_boolean, wants_sidecar
+from wisp.admission.wanted import Mode, Sidecar, Wanted, is_boolean, passthrough_of, wants_sidecar
 from wisp.azure import is_guid, is_tenant
 
 _is_guid = lru_cache(maxsize=1024)(is_guid)  # a cluster has as many as it has identities
@@ -48,6 +48,7 @@ GOES_PAST = "the container {} sets AZURE_FEDERATED_TOKEN_FILE itself: Azure SDKs
 NOT_ONLY = "the application has the endpoint's token, too: SDKs that send it to Entra fail; use inject-proxy-only"
 TOLD_OTHERWISE = "the container {} sets IDENTITY_ENDPOINT itself: it does not ask the sidecar"
 PROXIED = "the container {} sets a proxy: have NO_PROXY name 127.0.0.1, where the sidecar is"
+NOT_PASSED_ON = "proxy-passthrough names {}, which the cluster does not allow: it is not passed on"
 MAY_BE_WINDOWS = "the pod may run on Windows nodes, where there is no sidecar: require kubernetes.io/os=linux"
 
 
@@ -65,7 +66,7 @@ def advice(pod: Pod, account: Object, wanted: Wanted, policy: Policy) -> tuple[s
     about = _About(pod, account, wanted, policy)
     found = [
         warning
-        for each in (_of_account, _of_keys, _of_skipping, _of_annotations, _of_containers)
+        for each in (_of_account, _of_keys, _of_skipping, _of_annotations, _of_passthrough, _of_containers)
         for warning in each(about)
     ]
     if wanted.sidecar is not None:
@@ -129,6 +130,13 @@ def _of_keys(about: _About) -> Iterator[str]:
     metadata = {"labels": about.pod.labels, "annotations": about.pod.annotations}
     for misuse in (*keys.of_pod(metadata), *keys.of_account(about.account)):
         yield _say(*misuse)
+
+
+def _of_passthrough(about: _About) -> Iterator[str]:
+    if about.wanted.sidecar is not None:
+        for name in passthrough_of(about.pod.annotations, about.policy):
+            if name not in about.wanted.sidecar.passthrough:
+                yield _say(NOT_PASSED_ON, name)
 
 
 def _of_skipping(about: _About) -> Iterator[str]:

@@ -10,6 +10,7 @@ from wisp.admission.contract import Policy, Resources
 from wisp.admission.names import REDIRECT, SIDECAR, SIDECAR_UID
 from wisp.admission.shape import Object
 from wisp.admission.wanted import Sidecar
+from wisp.imds.passthrough import SEGMENTS
 
 _CONFINED: Object = {
     "allowPrivilegeEscalation": False,
@@ -57,12 +58,13 @@ def proxy(sidecar: Sidecar, policy: Policy, *, guaranteed: bool) -> Object:
     would say the same a second or two later.
     """
     flags = [f"--proxy-port={sidecar.port}", f"--log-level={policy.proxy_log_level}"]
+    passthrough = [f"--passthrough={','.join(sidecar.passthrough) or 'none'}"]
     container: dict[str, Any] = {
         "name": SIDECAR,
         "image": policy.proxy_image,
         "imagePullPolicy": policy.image_pull_policy,
         "command": ["/proxy"],
-        "args": flags,
+        "args": flags if sidecar.passthrough == SEGMENTS else [*flags, *passthrough],
         "ports": [{"containerPort": sidecar.port}],
         **_resources(sidecar.resources, guaranteed=guaranteed),
         "lifecycle": {"postStart": {"exec": {"command": ["/proxy", flags[0], "--probe", flags[1]]}}},

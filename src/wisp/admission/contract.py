@@ -14,6 +14,7 @@ from wisp.admission.names import AUDIENCE
 from wisp.admission.quantity import quantity
 from wisp.azure import DEFAULT_AUTHORITY, authority_url, is_host, is_tenant, shown, token_proxy_url
 from wisp.errors import SettingError
+from wisp.imds.passthrough import SEGMENTS
 
 DEFAULT_IMAGE = f"wisp:{__version__}"
 NATIVE_SINCE = (1, 32)
@@ -191,6 +192,8 @@ class Policy:
     authority_ca: str | None = None
     """PEM text of authorities that the sidecar trusts for the authority, besides the system's."""
     proxy_log_level: str = "info"
+    passthrough: tuple[str, ...] = SEGMENTS
+    """What sidecars pass on to the node's metadata service, some of `wisp.imds.passthrough.NAMES`."""
 
     def __post_init__(self) -> None:
         _check_names(self)

@@ -21,12 +21,14 @@ SIDECAR_MODE = PREFIX + "inject-proxy-mode"
 """Ours: `redirect`, or `env` for variables in place of interception."""
 PROXY_ONLY = PREFIX + "inject-proxy-only"
 """Ours: the sidecar, and the identity in it alone."""
+PASSTHROUGH = PREFIX + "proxy-passthrough"
+"""Ours: narrows what the sidecar passes on to the node's metadata service."""
 CPU_REQUEST = PREFIX + "proxy-cpu-request"
 CPU_LIMIT = PREFIX + "proxy-cpu-limit"
 MEMORY_REQUEST = PREFIX + "proxy-memory-request"
 MEMORY_LIMIT = PREFIX + "proxy-memory-limit"
 
-SIDECAR_SETTINGS = (SIDECAR_PORT, SIDECAR_MODE, CPU_REQUEST, CPU_LIMIT, MEMORY_REQUEST, MEMORY_LIMIT)
+SIDECAR_SETTINGS = (SIDECAR_PORT, SIDECAR_MODE, PASSTHROUGH, CPU_REQUEST, CPU_LIMIT, MEMORY_REQUEST, MEMORY_LIMIT)
 """Pod annotations that mean nothing without a sidecar."""
 ON_PODS = frozenset({EXPIRATION, SKIP_CONTAINERS, INJECT_SIDECAR, PROXY_ONLY, *SIDECAR_SETTINGS})
 ON_ACCOUNTS = frozenset({CLIENT_ID, TENANT_ID, EXPIRATION})

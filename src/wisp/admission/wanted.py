@@ -9,6 +9,7 @@ from wisp.admission.contract import Policy, Resources, TokenEndpoint
 from wisp.admission.pod import Pod
 from wisp.admission.quantity import quantity
 from wisp.admission.shape import PodError
+from wisp.imds.passthrough import NAMES, read_names
 
 SHORTEST, LONGEST, USUAL = 3600, 86400, 3600
 """Seconds that a projected token may live, and lives unless something else is said."""
@@ -40,6 +41,8 @@ class Sidecar(NamedTuple):
     """Of the container before it: what is annotated is meant for both, or no pod could fit into every LimitRange."""
     has_identity_alone: bool
     """Whether the pod's other containers get neither the variables of the identity nor the token."""
+    passthrough: tuple[str, ...]
+    """What the sidecar passes on to the node's metadata service, some of `wisp.imds.passthrough.NAMES`."""
 
 
 class Wanted(NamedTuple):
@@ -146,6 +149,7 @@ def _sidecar(pod: Pod, policy: Policy) -> Sidecar:
         _resources(pod.annotations, _unless_measured(pod, policy.proxy_resources)),
         _resources(pod.annotations, _unless_measured(pod, policy.redirect_resources)),
         _has_identity_alone(pod.annotations, policy),
+        tuple(name for name in policy.passthrough if name in passthrough_of(pod.annotations, policy)),
     )
 
 
@@ -169,6 +173,20 @@ def _mode(annotations: dict[str, str]) -> Mode:
         return Mode(text)
     except ValueError:
         raise PodError(f"the annotation {names.SIDECAR_MODE} is {text[:64]!r}", remedy="use redirect or env") from None
+
+
+def passthrough_of(annotations: dict[str, str], policy: Policy) -> tuple[str, ...]:
+    """Return what the pod lets its sidecar pass on, by its annotation; the cluster's policy may allow less."""
+    text = annotations.get(names.PASSTHROUGH)
+    if text is None:
+        return policy.passthrough
+    try:
+        return read_names(text)
+    except ValueError:
+        raise PodError(
+            f"the annotation {names.PASSTHROUGH} is {text[:64]!r}",
+            remedy=f"give none, or some of {', '.join(NAMES)}, separated by commas",
+        ) from None
 
 
 def _unless_measured(pod: Pod, usual: Resources) -> Resources:

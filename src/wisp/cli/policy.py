@@ -29,6 +29,7 @@ from wisp.admission.contract import (
 from wisp.admission.names import AUDIENCE
 from wisp.azure import CLOUDS, DEFAULT_AUTHORITY, authority_url, cloud_named, shown
 from wisp.errors import SettingError
+from wisp.imds.passthrough import NAMES, SEGMENTS, read_names
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path)
@@ -82,6 +83,13 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     *_measures("redirect", REDIRECT_RESOURCES),
     click.option(
         "--proxy-log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True, help="The sidecar's."
+    ),
+    click.option(
+        "--proxy-passthrough",
+        default=",".join(SEGMENTS),
+        show_default=True,
+        metavar="LIST",
+        help="What sidecars pass on to the node's metadata service: names separated by commas, or none.",
     ),
     click.option(
         "--custom-token-endpoint", envvar="AZURE_KUBERNETES_TOKEN_PROXY", metavar="URL", help="Of identity bindings."
@@ -185,7 +193,18 @@ def _policy(given: dict[str, Any]) -> Policy:
         legacy_token_mount=given["legacy_token_mount"],
         authority_ca=None if ca_file is None else _read("--authority-ca", ca_file),
         proxy_log_level=given["proxy_log_level"],
+        passthrough=_passthrough(given["proxy_passthrough"]),
     )
+
+
+def _passthrough(text: str) -> tuple[str, ...]:
+    try:
+        return read_names(text)
+    except ValueError as error:
+        raise SettingError(
+            f"--proxy-passthrough has a name that cannot be passed on: {str(error)!r}",
+            remedy=f"give some of {','.join(NAMES)}, or none",
+        ) from None
 
 
 def _authority(environment: str, host: str | None) -> str:

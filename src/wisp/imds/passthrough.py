@@ -13,7 +13,13 @@ from wisp.imds.dialects import FORWARDED, NO_METADATA_HEADER, has_metadata_heade
 from wisp.imds.target import split_target
 
 SEGMENTS = ("instance", "versions", "scheduledevents", "attested", "loadbalancer")
-"""What can be passed on: the segments that may follow /metadata."""
+"""The segments that may follow /metadata, and the names under which their GET is passed on."""
+
+ACKNOWLEDGE = "scheduledevents-acknowledge"
+"""The name under which POST /metadata/scheduledevents is passed on: it acknowledges an event of the node."""
+
+NAMES = (*SEGMENTS, ACKNOWLEDGE)
+"""Everything that can be passed on. The default is SEGMENTS: only reading."""
 
 MARK = b"x-wisp-passed"
 """Header of every request that a sidecar passes on; its value is the mark of that sidecar."""
@@ -25,6 +31,18 @@ _VALUE_BYTES = frozenset(range(0x20, 0x7F)) | {0x09}
 
 _REQUEST_HEADERS = (b"accept", b"content-type", b"user-agent", b"x-ms-client-request-id")
 _RESPONSE_HEADERS = frozenset((b"allow", b"content-encoding", b"content-type", b"retry-after", b"server"))
+
+
+def read_names(text: str) -> tuple[str, ...]:
+    """Return those of NAMES that `text` lists, separated by commas, or no name for `none`, in the order of NAMES.
+
+    Raise ValueError with a name that is not one of NAMES.
+    """
+    listed = [] if text.strip().lower() == "none" else [name.strip().lower() for name in text.split(",")]
+    for name in listed:
+        if name not in NAMES:
+            raise ValueError(name)
+    return tuple(name for name in NAMES if name in listed)
 
 
 class Forward(NamedTuple):
@@ -56,12 +74,13 @@ class Returned(NamedTuple):
 
 
 def judge(request: Request, allowed: tuple[str, ...]) -> Forward | Returned | Refuse:
-    """Say what of `request` goes on; `allowed` are those of SEGMENTS that may follow /metadata."""
+    """Decide what of `request` is passed on; `allowed` are some of NAMES."""
     path, query = split_target(request.target) or (b"", b"")
     below = _plain_segment(path)
-    if below not in allowed or b"#" in request.target:
+    methods = _methods(below, allowed)
+    if not methods or b"#" in request.target:
         return Refuse(404, "not_found", _what_is_served(allowed))
-    refuse = _about_method(request, below)
+    refuse = None if request.method in methods else _wrong_method(below, methods)
     mark = request.header(MARK)
     if refuse is None and mark is not None:
         return Returned(mark)
@@ -89,13 +108,18 @@ def _plain_segment(path: bytes) -> str:
     return segments[1].decode()
 
 
-def _about_method(request: Request, below: str) -> Refuse | None:
-    """Say what is wrong with the method, if anything; a POST acknowledges a scheduled event."""
-    methods = (b"GET", b"POST") if below == "scheduledevents" else (b"GET",)
-    if request.method in methods:
-        return None
+def _methods(below: str, allowed: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Return the methods that are passed on for the segment `below` /metadata."""
+    methods = (b"GET",) if below in SEGMENTS and below in allowed else ()
+    return (*methods, b"POST") if below == "scheduledevents" and ACKNOWLEDGE in allowed else methods
+
+
+def _wrong_method(below: str, methods: tuple[bytes, ...]) -> Refuse:
     allow = b", ".join(methods).decode()
-    return Refuse(405, "method_not_allowed", f"/metadata/{below} takes {allow} only", allow)
+    remedy = ""
+    if below == "scheduledevents":
+        remedy = f". The sidecar passes on GET for {below}, and POST for {ACKNOWLEDGE}, where --passthrough names them"
+    return Refuse(405, "method_not_allowed", f"/metadata/{below} takes {allow} only{remedy}", allow)
 
 
 def _about_headers(request: Request) -> Refuse | None:
@@ -106,7 +130,7 @@ def _about_headers(request: Request) -> Refuse | None:
 
 
 def _what_is_served(allowed: tuple[str, ...]) -> str:
-    passed = ", ".join(f"/metadata/{name}" for name in allowed)
+    passed = ", ".join(f"/metadata/{name}" for name in SEGMENTS if _methods(name, allowed))
     others = f" and, of the node's metadata service, {passed}" if passed else ""
     return f"Nothing is served but the token endpoint /metadata/identity/oauth2/token{others}, in plain spelling"
 

@@ -5,12 +5,16 @@ send.
 """
 
 from wisp.http.head import Request
+from wisp.imds.checks import check
 from wisp.imds.decision import Decision, NamedSelector, PassOn, Refuse, Selector, TokenRequest, invalid
 from wisp.imds.dialects import UNAUTHORIZED, Dialect, dialect_of, shows
-from wisp.imds.target import parse_form, parse_target
+from wisp.imds.target import Target, parse_form, parse_target
 from wisp.secret import Secret
 
 TOKEN_PATH = "/metadata/identity/oauth2/token"  # noqa: S105 -- a path
+
+HEALTH_PATHS = ("/readyz", "/healthz")
+"""The paths that need no identity header where every other one does: a probe does not know it."""
 
 LONGEST_RESOURCE = 1024
 """Characters; Azure's own identifiers end at 255. It bounds what the store and the log have to hold."""
@@ -25,20 +29,26 @@ Parameters = tuple[tuple[str, str], ...]
 
 
 def decide(request: Request, identity_header: Secret | None = None, *, header_required: bool = False) -> Decision:
-    """Say what `request` asks for; `identity_header` is what App Service's clients must show, where the pod has it.
+    """Decide what `request` asks for.
 
-    With `header_required` every client must.
+    `identity_header` is the value that clients of App Service's dialect must send, if the pod has one. With
+    `header_required`, every request must send it, on every path but the health pages.
     """
+    rejected = check(request)
+    if rejected is not None:
+        return rejected
     target = parse_target(request.target)
     if target is None:
         return invalid("The request target must be a path, or an http URL, in UTF-8")
     path = canonical(target.path)
-    if path != TOKEN_PATH:
-        return PassOn(path)
+    if header_required and path not in HEALTH_PATHS and not shows(request, identity_header):
+        return UNAUTHORIZED
+    return _about_token(request, target, identity_header) if path == TOKEN_PATH else PassOn(path)
+
+
+def _about_token(request: Request, target: Target, identity_header: Secret | None) -> TokenRequest | Refuse:
     if request.method not in (b"GET", b"POST"):
         return Refuse(405, "method_not_allowed", "The token endpoint takes GET and POST only", "GET, POST")
-    if header_required and not shows(request, identity_header):
-        return UNAUTHORIZED
     dialect = dialect_of(request, dict(_named(target.parameters)).get("api-version"), identity_header)
     if isinstance(dialect, Refuse):
         return dialect

@@ -23,18 +23,24 @@ def parse_target(target: bytes) -> Target | None:
 
 
 def split_target(target: bytes) -> tuple[bytes, bytes] | None:
-    """Return the path and the query of an origin-form or absolute-form target, as sent; None for any other.
-
-    Of an absolute-form target the scheme and authority are dropped: whoever reached us asked us (RFC 9112 §3.2.2).
-    """
-    if not target.startswith(b"/"):
-        scheme, found, rest = target.partition(b"://")
-        if not found or scheme.lower() not in (b"http", b"https"):
-            return None
-        authority_ends = min((at for mark in (b"/", b"?", b"#") if (at := rest.find(mark)) >= 0), default=len(rest))
-        target = rest[authority_ends:]
+    """Return the path and the query of an origin-form or absolute-form target, as sent; None for any other."""
+    authority = authority_of(target)
+    if authority is not None:
+        target = target.partition(b"://")[2][len(authority) :]
+    elif not target.startswith(b"/"):
+        return None
     path, _, query = target.partition(b"#")[0].partition(b"?")
     return path, query
+
+
+def authority_of(target: bytes) -> bytes | None:
+    """Return the authority of an absolute-form target (RFC 9112 §3.2.2), as sent; None for any other form."""
+    if target.startswith(b"/"):
+        return None
+    scheme, found, rest = target.partition(b"://")
+    if not found or scheme.lower() not in (b"http", b"https"):
+        return None
+    return rest[: min((at for mark in (b"/", b"?", b"#") if (at := rest.find(mark)) >= 0), default=len(rest))]
 
 
 def parse_form(text: bytes) -> tuple[tuple[str, str], ...]:

@@ -20,7 +20,8 @@ Answer http://169.254.169.254/metadata/identity/oauth2/token on 127.0.0.1:PORT w
   --log-level LEVEL    debug, info, warning or error (info)
   --authority-ca FILE  PEM file of authorities to trust for Entra, besides the system's and SSL_CERT_FILE / SSL_CERT_DIR
   --passthrough LIST   what is passed on to the node's metadata service, names separated by commas, or none
-                       (instance,versions,scheduledevents,attested,loadbalancer)
+                       (instance,versions,scheduledevents,attested,loadbalancer). Another name,
+                       scheduledevents-acknowledge, passes on the POST that acknowledges an event of the node
   --metadata-endpoint IP[:PORT]
                        where the node's metadata service is (169.254.169.254:80)
   --refusal-hold SECONDS
@@ -42,7 +43,7 @@ class Flags(NamedTuple):
     log_level: str = "info"
     authority_ca: str | None = None
     passthrough: tuple[str, ...] | None = None
-    """What is passed on to the node's metadata service, some of `wisp.imds.passthrough.SEGMENTS`; None: all of them."""
+    """What is passed on to the node's metadata service, some of `wisp.imds.passthrough.NAMES`; None: its SEGMENTS."""
     metadata_endpoint: tuple[str, int] = ("169.254.169.254", 80)
     """Where the node's metadata service is: an IPv4 address and a port."""
     refusal_hold: float = 5.0
@@ -104,14 +105,14 @@ def _with_authority_ca(flags: Flags, value: str) -> Flags:
 
 
 def _with_passthrough(flags: Flags, value: str) -> Flags:
-    from wisp.imds.passthrough import SEGMENTS  # noqa: PLC0415 -- readiness does not need it
+    from wisp.imds.passthrough import NAMES, read_names  # noqa: PLC0415 -- readiness does not need it
 
-    names = [] if value.strip().lower() == "none" else [name.strip().lower() for name in value.split(",")]
-    for name in names:
-        if name not in SEGMENTS:
-            said = f"--passthrough: {name!r} cannot be passed on" if name else "--passthrough names nothing"
-            raise SettingError(said, remedy=f"give some of {','.join(SEGMENTS)}, or none")
-    return flags._replace(passthrough=tuple(name for name in SEGMENTS if name in names))
+    try:
+        return flags._replace(passthrough=read_names(value))
+    except ValueError as error:
+        name = str(error)
+    problem = f"--passthrough: {name!r} cannot be passed on" if name else "--passthrough names nothing"
+    raise SettingError(problem, remedy=f"give some of {','.join(NAMES)}, or none")
 
 
 def _with_metadata_endpoint(flags: Flags, value: str) -> Flags:

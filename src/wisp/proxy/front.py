@@ -14,6 +14,8 @@ from wisp.http.response import Response
 _OK = Response(200, b'{"status":"ok"}')
 _STOPPING = Response(503, b'{"status":"stopping"}')
 _PAGES = (b"/readyz", b"/healthz")
+_PROBE_FIELDS = frozenset(((b"host", b"localhost"), (b"connection", b"close")))
+"""What `wisp.proxy.probe` sends. It passes the checks, so that the first probe need not wait until they are loaded."""
 
 
 class Service(Protocol):
@@ -45,8 +47,11 @@ class Front:
         return self._service
 
     def answer(self, request: Request, reply: Callable[[Response], None]) -> Response | Source | None:
-        """Return the response, or its source; or None and call `reply` with it later."""
-        if request.target in _PAGES and request.method in (b"GET", b"HEAD"):
+        """Return the response, or its source; or None and call `reply` with it later.
+
+        A health request that the checks reject goes to the service, which rejects it as any other.
+        """
+        if _is_probe(request):
             self.probed = True
             return self.page(request.target.decode()) or _OK
         return self.service.answer(request, reply)
@@ -60,3 +65,14 @@ class Front:
     def rejected(self, reject: Reject) -> Response:
         """Return the response to bytes that are no request."""
         return self.service.rejected(reject)
+
+
+def _is_probe(request: Request) -> bool:
+    """Return whether `request` is for a health page and passes the checks."""
+    if request.target not in _PAGES or request.method not in (b"GET", b"HEAD"):
+        return False
+    if _PROBE_FIELDS.issuperset(request.headers):
+        return True
+    from wisp.imds.checks import check  # noqa: PLC0415 -- readiness does not need it
+
+    return check(request) is None

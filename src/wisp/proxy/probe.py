@@ -5,6 +5,7 @@ import time
 
 from wisp.errors import WispError
 
+REQUEST = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _PATIENCE = 10.0
 _PAUSE = 0.01
 
@@ -32,7 +33,7 @@ def _ask(port: int) -> str | None:
     try:
         connection.settimeout(1.0)
         connection.connect(("127.0.0.1", port))
-        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        connection.sendall(REQUEST)
         answer = connection.recv(1024)
     except OSError as error:
         return error.strerror or "timed out"

@@ -10,6 +10,7 @@ from wisp.http.head import Reject, Request
 from wisp.http.peer import Source
 from wisp.http.response import Response
 from wisp.imds.answer import Grant, app_service_error_body, error_body, token_frame
+from wisp.imds.checks import deciding_fields
 from wisp.imds.decision import Decision, PassOn, Refuse, Selector, TokenRequest
 from wisp.imds.dialects import IDENTITY_HEADERS
 from wisp.imds.identities import Identities, Meaning, refusal_of
@@ -25,8 +26,6 @@ _MOST_RENDERED = 8
 _LONGEST_RENDERED = 16 * 1024
 """Bytes of an answer; a token has 2,000 as a rule."""
 _REQUEST_ID = b"x-ms-client-request-id"
-_DECIDING = (b"metadata", b"x-forwarded-for", *IDENTITY_HEADERS)
-"""The headers that `decide` looks at in a request without a body: two that differ in others mean the same."""
 _LONGEST_REQUEST_ID = 128
 _REQUEST_ID_BYTES = frozenset(range(0x21, 0x7F))
 _NOT_STORED = b"Cache-Control: no-store\r\n"  # RFC 6749 §5.1
@@ -44,7 +43,7 @@ class Beside(NamedTuple):
     pages: Callable[[str], Response | None]
     """Gives the page about the sidecar at a path, None where there is none; /metrics is the token service's own."""
     passed: tuple[str, ...]
-    """What of the node's metadata service is passed on: some of `wisp.imds.passthrough.SEGMENTS`."""
+    """What of the node's metadata service is passed on: some of `wisp.imds.passthrough.NAMES`."""
     pass_on: Callable[[Forward | Returned, Request], Response | Source]
     """Sends a request on, or explains why it came back; returns the answer, or where it will come from."""
 
@@ -99,7 +98,7 @@ class TokenService:
         self._log = log
         self._beside = beside
         self._routes: dict[Request, Route] = {}
-        self._decided: dict[tuple[bytes | None, ...], Route] = {}
+        self._decided: dict[tuple[bytes, bytes, tuple[tuple[bytes, bytes], ...]], Route] = {}
         self._rendered: dict[Ask, _Rendered] = {}
         self._refusals: dict[tuple[Refuse, bool], Response] = {}
 
@@ -136,7 +135,7 @@ class TokenService:
         """
         if request.body or _size(request) > _LONGEST_REMEMBERED:
             return self._decide(request)
-        parts = (request.method, request.target, *(request.header(name) for name in _DECIDING))
+        parts = (request.method, request.target, deciding_fields(request))
         route = self._decided.get(parts)
         if route is None:
             route = self._decide(request)

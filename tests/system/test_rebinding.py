@@ -1,0 +1,61 @@
+"""What a web page gets of a sidecar on the same machine: neither tokens nor metadata, in a real browser."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.needs import NAMESPACES, need
+from tests.waiting import PATIENCE
+
+pytestmark = pytest.mark.system
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(name="found", scope="module")
+def _found(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Attack once, and give what the page could read."""
+    need("chromium", NAMESPACES, "unshare", "ip")
+    folder = tmp_path_factory.mktemp("rebinding")
+    program = [sys.executable, "-m", "tests.system.rebinding", str(folder)]
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", *program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE * 4,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_attack_works_on_a_server_without_checks(found: Any) -> None:
+    """The control: the page reaches the sidecar's address as its own origin, and may set the headers of a workload."""
+    for heard in found["control"].values():
+        assert heard["status"] == 200
+        headers = json.loads(heard["body"])
+        assert headers["host"] == "rebind.test:8001"
+        assert (headers["metadata"], headers["x-identity-header"]) == ("true", "x")
+    assert "origin" not in json.loads(found["control"]["token"]["body"])
+
+
+@pytest.mark.parametrize("target", ["token", "token by POST", "instance", "metrics", "health"])
+def test_a_rebinding_page_gets_nothing(found: Any, target: str) -> None:
+    """Every route answers that the request is for another host; a workload gets its token at the same time."""
+    assert found["workload"] == 200
+    heard = found["sidecar"][target]
+    assert heard["status"] == 421
+    assert json.loads(heard["body"])["error"] == "misdirected_request"
+    assert "access_token" not in heard["body"]
+    assert found["node heard"] == 0
+
+
+def test_a_page_of_another_origin_is_told_by_its_headers(found: Any) -> None:
+    """Its requests name the right host, and Chromium says whose they are."""
+    (event,) = found["across"]
+    assert event["status"] == 403
