@@ -2,14 +2,17 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+
+from wisp.isolation import isolated_python
+from wisp.settings import child_environment
 from wisp.webhook.certificate import Broken, Facts, Kept, Lives
 from wisp.webhook.packing import facts_of, kept_of, pack_kept
 
-_COMMAND = (sys.executable, "-P", "-m", "wisp.webhook.child")  # -P: the working directory holds no code of ours
+_COMMAND = isolated_python("wisp.webhook.child", msgspec)  # cryptography is installed where msgspec is
 _PATIENCE = 60.0
 
 
@@ -66,7 +69,9 @@ class Certifier:
     async def _ask(self, **question: Any) -> dict[str, Any]:
         pipe = asyncio.subprocess.PIPE
         try:
-            process = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe, stderr=pipe)
+            process = await asyncio.create_subprocess_exec(
+                *self._command, env=child_environment(), stdin=pipe, stdout=pipe, stderr=pipe
+            )
         except OSError as error:
             raise UncertifiedError(f"the certificate process cannot be started: {error.strerror}") from None
         try:
