@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import ASK, Clock
+from tests.intruder import Intruder
 from tests.proxy.authority import Authority, Post, grants
 from tests.waiting import PATIENCE, wait_until
 from wisp.entra.child import Child
@@ -346,3 +347,44 @@ def test_no_code_from_the_working_directory(
     sidecar = sidecars(settings)
     sidecar.begin()
     assert isinstance(sidecar.result(), Granted)
+
+
+@pytest.mark.parametrize("variable", ["PYTHONPATH", "PYTHONUSERBASE"])
+def test_no_code_from_the_environment(
+    sidecars: Make, settings: ExchangeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    """Whatever Python would run at its start, or take for a module of its library or of a dependency."""
+    base = tmp_path / "base"
+    packages = base / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    packages.parent.mkdir(parents=True)
+    intruder = Intruder(packages)
+    monkeypatch.setenv(variable, str(packages if variable == "PYTHONPATH" else base))
+    sidecar = sidecars(settings)
+    sidecar.begin()
+    assert isinstance(sidecar.result(), Granted)
+    assert not intruder.processes()
+
+
+def test_keys_of_connections_are_not_written_down(
+    sidecars: Make, settings: ExchangeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Python's ssl would to SSLKEYLOGFILE: with them, who records the traffic reads the assertion."""
+    keys = tmp_path / "keys"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(keys))
+    sidecar = sidecars(settings)
+    sidecar.begin()
+    assert isinstance(sidecar.result(), Granted)
+    assert not keys.exists()
+
+
+def test_its_environment(settings: ExchangeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trust stores and locale, of all that the sidecar's has; Python itself may add LC_CTYPE."""
+    monkeypatch.setenv("SSL_CERT_DIR", "/some/folder")
+    monkeypatch.setenv("OPENSSL_CONF", "/some/file")
+    child = Child.start(settings)
+    try:
+        names = {line.partition(b"=")[0] for line in Path(f"/proc/{child.pid}/environ").read_bytes().split(b"\0")}
+    finally:
+        child.end()
+    assert b"SSL_CERT_DIR" in names
+    assert names <= {b"SSL_CERT_FILE", b"SSL_CERT_DIR", b"LANG", b"LC_ALL", b"LC_CTYPE", b"LD_LIBRARY_PATH", b""}

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
 from wisp.errors import WispError
-from wisp.isolation import forbid_core_dumps
 from wisp.lab.modes import Attempt, Mode
 from wisp.run.messages import Answer, Failed, Impossible, Request, parse_request, write_answer
 from wisp.run.parts import LOG
@@ -28,7 +27,6 @@ def main(arguments: list[str]) -> int:
     """
     if os.fork() != 0:  # nobody's child: the command waits for its own children and should find no other
         os._exit(0)
-    forbid_core_dumps()
     command, terminal = map(int, arguments)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _stop)
