@@ -349,16 +349,12 @@ def test_no_code_from_the_working_directory(
     assert isinstance(sidecar.result(), Granted)
 
 
-@pytest.mark.parametrize("variable", ["PYTHONPATH", "PYTHONUSERBASE"])
 def test_no_code_from_the_environment(
-    sidecars: Make, settings: ExchangeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+    sidecars: Make, settings: ExchangeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever Python would run at its start, or take for a module of its library or of a dependency."""
-    base = tmp_path / "base"
-    packages = base / f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
-    packages.parent.mkdir(parents=True)
-    intruder = Intruder(packages)
-    monkeypatch.setenv(variable, str(packages if variable == "PYTHONPATH" else base))
+    intruder = Intruder(tmp_path / "intruder")
+    monkeypatch.setenv("PYTHONPATH", str(intruder.folder))
     sidecar = sidecars(settings)
     sidecar.begin()
     assert isinstance(sidecar.result(), Granted)
