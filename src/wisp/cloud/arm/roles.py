@@ -27,7 +27,7 @@ _BUILT_IN = {  # https://learn.microsoft.com/azure/role-based-access-control/bui
     "Storage Blob Data Reader": "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1",
     "Storage Blob Data Contributor": "ba92f5b4-2d11-453d-a403-e96b0029c9fe",
 }
-_EQUALS = re.compile(r"(\w+)\s+eq\s+'([^']*)'")
+_EQUALS = re.compile(r"\b(\w+)\s+eq\s+'([^']*)'")
 
 
 def _filters(call: Call) -> Mapping[str, str]:
