@@ -22,7 +22,7 @@ _MEASURABLE = 0.0003
 """Seconds from which on a time can be compared. What takes less at LONGEST bytes is not compared at all."""
 _SMALLEST = 32
 LONGEST = 1 << 17
-"""Bytes of the longest input."""
+"""Bytes of the longest input, if a parser has no limit of its own."""
 _DOUBLINGS = 5
 """Sizes that are compared, each twice the one before: quadratic work that is a small share shows at the last."""
 _TRIES = 5
@@ -64,6 +64,8 @@ class Parser(NamedTuple):
     corpora: tuple[str, ...] = ()
     """Corpora of the fuzzer whose inputs are of this form."""
     refusals: tuple[type[Exception], ...] = (ValueError,)
+    longest: int = LONGEST
+    """Bytes of the longest input."""
 
     def run(self, data: bytes) -> None:
         """Parse `data`."""
@@ -98,29 +100,29 @@ class Growth(NamedTuple):
         return self.factor < MOST_GROWTH
 
 
-def growth(run: Parse, shape: Shape) -> Growth:
-    """Measure how `run` grows; a measurement that is not linear is made again, since the machine may have been busy."""
+def growth(run: Parse, shape: Shape, longest: int = LONGEST) -> Growth:
+    """Measure how `run` grows, up to an input of `longest` bytes; a measurement that is not linear is made again, since the machine may have been busy."""
     found = Growth(0.0, 0)
     for _ in range(_TRIES):
-        found = _measured(run, shape)
+        found = _measured(run, shape, longest)
         if found.is_linear:
             break
     return found
 
 
-def _measured(run: Parse, shape: Shape) -> Growth:
+def _measured(run: Parse, shape: Shape, longest: int) -> Growth:
     """Measure at doubled sizes from the first on that can be measured; what the smallest size takes is not counted."""
     size, constant = _SMALLEST, _seconds(run, shape.sized(_SMALLEST))
     times = [constant]
     while times[-1] < 2 * constant + _MEASURABLE:
-        if size >= LONGEST:
+        if size >= longest:
             return Growth(0.0, size)
         size *= 2
         times.append(_seconds(run, shape.sized(size)))
         if times[-1] > _STEEP * max(times[-2], _MEASURABLE):
             return Growth(8 * times[-1] / times[-2], size // 2)  # the next step might not end
     times, worst = [times[-1] - constant], Growth(0.0, size)
-    while len(times) < _DOUBLINGS and size << len(times) <= LONGEST:
+    while len(times) < _DOUBLINGS and size << len(times) <= longest:
         times.append(_seconds(run, shape.sized(size << len(times))) - constant)
         if times[-1] > _STEEP * times[-2]:
             return Growth(8 * times[-1] / times[-2], size << len(times) - 2)
@@ -170,7 +172,7 @@ def measure(name: str, parser: Parser, shapes: Iterable[Shape], end: Callable[[]
         if count and end():
             break
         count += 1
-        found = growth(parser.run, shape)
+        found = growth(parser.run, shape, parser.longest)
         if found > worst:
             worst, by = found, shape
         if not found.is_linear:

@@ -18,6 +18,7 @@ from wisp.cloud.arm.problem import ResourceError
 from wisp.cloud.assertion import read_assertion
 from wisp.cloud.form import read_token_request
 from wisp.cloud.pages import decoded, difference, explanation, nearest
+from wisp.cloud.pages.distance import distance
 from wisp.entra import interpret
 from wisp.errors import WispError
 from wisp.http.chunked import ChunkedBody
@@ -286,6 +287,7 @@ PARSERS: dict[str, Parser] = {
         corpora=("assertion",),
     ),
     "page": Parser(_page, units=(b"https://", b"system:serviceaccount:", b"x/", b"a.")),
+    "edit distance": Parser(lambda data: distance(data.decode("latin-1"), CREDENTIAL.issuer)),
     "filters": Parser(
         _filters,
         (b"<<*%b>>", b"name eq '<<*%b>>"),
@@ -303,7 +305,7 @@ PARSERS: dict[str, Parser] = {
             b'{"type":"<<*%b>>","object":{}}',
         ),
     ),
-    "watch": Parser(_watch, units=(b'{"type":"BOOKMARK"}\n',), refusals=(api.UnansweredError,)),
+    "watch": Parser(_watch, units=(b'{"type":"BOOKMARK"}\n',), refusals=(api.UnansweredError,), longest=1 << 20),
     "certificates": Parser(
         _certificates,
         (b"<<*%b>>", b"-----BEGIN CERTIFICATE-----\n<<*%b>>\n-----END CERTIFICATE-----\n"),

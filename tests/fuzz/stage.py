@@ -42,7 +42,8 @@ def path_of(report: Report) -> Path:
 
 def measure_shape(name: str, file: Path) -> Growth:
     """Measure one shape. Raise ValueError where the file holds none."""
-    return growth(PARSERS[name].run, Shape.of(file.read_bytes()))
+    parser = PARSERS[name]
+    return growth(parser.run, Shape.of(file.read_bytes()), parser.longest)
 
 
 def _measure(name: str, extent: Extent) -> Report:
