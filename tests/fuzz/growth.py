@@ -101,7 +101,10 @@ class Growth(NamedTuple):
 
 
 def growth(run: Parse, shape: Shape, longest: int = LONGEST) -> Growth:
-    """Measure how `run` grows, up to an input of `longest` bytes; a measurement that is not linear is made again, since the machine may have been busy."""
+    """Measure how `run` grows, up to an input of `longest` bytes.
+
+    A measurement that is not linear is made again, since the machine may have been busy.
+    """
     found = Growth(0.0, 0)
     for _ in range(_TRIES):
         found = _measured(run, shape, longest)
