@@ -14,6 +14,8 @@ from wisp.webhook.packing import facts_of, kept_of, pack_kept
 
 _COMMAND = isolated_python("wisp.webhook.child", msgspec)  # cryptography is installed where msgspec is
 _PATIENCE = 60.0
+_LONGEST_WORDS = 500
+"""Characters of what the certificate process said last that are logged."""
 
 
 class UncertifiedError(Exception):
@@ -85,6 +87,6 @@ class Certifier:
                 await process.wait()
         if process.returncode != 0:
             last = err.decode(errors="replace").strip().splitlines()[-1:] or [f"status {process.returncode}"]
-            raise UncertifiedError(f"the certificate process failed: {last[0]}")
+            raise UncertifiedError(f"the certificate process failed: {last[0][:_LONGEST_WORDS]}")
         answer: dict[str, Any] = json.loads(out)
         return answer
