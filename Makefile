@@ -88,14 +88,16 @@ $(FUZZ_READY): $(READY) requirements/fuzz.txt
 
 SEED ?= 1
 .PHONY: fuzz
-fuzz: ready $(FUZZ_READY) ## test the fuzzer, and fuzz the request path for a minute at most (SEED=0 for a new seed)
+fuzz: ready $(FUZZ_READY) ## test the fuzzer, fuzz the request path and measure the parsers' growth, a minute each at most (SEED=0 for a new seed)
 	@$(PYTEST) -m fuzz
 	@$(BIN)/python -m tests.fuzz run --seconds 60 --seed $(SEED)
+	@$(BIN)/python -m tests.fuzz growth --seconds 60 --seed $(SEED)
 
 HOURS ?= 8
 .PHONY: fuzz-nightly
 fuzz-nightly: ready $(FUZZ_READY) ## fuzz for HOURS (8), with a new seed, beginning where the last night ended
 	@$(BIN)/python -m tests.fuzz run --seconds $$(($(HOURS) * 3600)) --seed 0 --endless --kept $(HOME)/.cache/wisp/fuzz
+	@$(BIN)/python -m tests.fuzz growth --seconds 3600 --seed 0 --kept $(HOME)/.cache/wisp/fuzz
 
 .PHONY: bench
 bench: ready ## measure the sidecar against a bare server (REFERENCE_PROXY=path adds a third column)

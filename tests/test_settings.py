@@ -209,11 +209,19 @@ def test_a_ca_in_a_variable() -> None:
 
 
 def test_this_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where none is given, and it is the exchange process's too."""
+    """Where none is given."""
     for name, value in GOOD.items():
         monkeypatch.setenv(name, value)
     assert exchange_settings() == exchange_settings(environ=GOOD)
-    assert child_environment()["AZURE_TENANT_ID"] == TENANT
+
+
+def test_child_processes_get_few_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that they need, and none that runs code there or writes down keys."""
+    needed = {"SSL_CERT_FILE": "f", "SSL_CERT_DIR": "d", "LANG": "C.UTF-8", "LC_ALL": "C", "LD_LIBRARY_PATH": "/l"}
+    others = ("PYTHONPATH", "PYTHONHOME", "LD_PRELOAD", "OPENSSL_CONF", "OPENSSL_MODULES", "SSLKEYLOGFILE", "PATH")
+    assert child_environment({**needed, **dict.fromkeys(others, "x"), **GOOD}) == needed
+    monkeypatch.setenv("SSL_CERT_DIR", "/some/folder")
+    assert child_environment()["SSL_CERT_DIR"] == "/some/folder"
 
 
 def test_the_workload() -> None:

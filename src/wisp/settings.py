@@ -185,6 +185,22 @@ def cluster_place(environ: Mapping[str, str] | None = None) -> tuple[str, int]:
     return host, int(port)
 
 
-def child_environment() -> Mapping[str, str]:
-    """Return the environment for the exchange process: this one's (trust stores, proxies and the loader's paths)."""
-    return os.environ
+_CHILD_VARIABLES = (
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LD_LIBRARY_PATH",
+)
+"""What child processes need: trust stores, how file names are encoded, and where interpreters that are installed apart
+from the system find their libraries. The loader has applied LD_LIBRARY_PATH to this process already."""
+
+
+def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for the exchange and certificate processes: the variables that these need, and no others.
+
+    Others can run code there (PYTHONPATH, LD_PRELOAD, OPENSSL_CONF) or write down keys (SSLKEYLOGFILE).
+    """
+    environ = os.environ if environ is None else environ
+    return {name: environ[name] for name in _CHILD_VARIABLES if name in environ}

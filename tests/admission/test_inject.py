@@ -240,6 +240,7 @@ def test_a_label_on_the_account_only() -> None:
             id="a reference to itself",
         ),
         pytest.param("[" * 5000, 1, "standard input is nested too deeply", id="too deep"),
+        pytest.param("a: \x00", 1, "is no YAML: character 4 is U+0000, which YAML does not allow", id="a character"),
         pytest.param(
             json.dumps(with_sidecar(hostNetwork=True)),
             1,
@@ -288,3 +289,16 @@ def test_the_example_in_the_documentation() -> None:
     assert (ran.status, ran.noted) == (0, "")
     _, after = yaml.safe_load_all(ran.printed)
     assert [each["name"] for each in after["spec"]["initContainers"]] == ["azwi-proxy-init", "azwi-proxy"]
+
+
+def test_a_licence_in_lines_that_end_in_crlf() -> None:
+    """Comments before a document stay, however many there are: their number must not double the work each time."""
+    licence = "# line\r\n\r\n" * 200
+    text = f"{licence}apiVersion: v1\r\nkind: ConfigMap\r\n"
+    assert inject(text).printed == text.replace("\r\n", "\n")
+
+
+def test_a_number_too_long_for_python() -> None:
+    """It is text, as other numbers that are too large."""
+    digits = "9" * 5000
+    assert json.loads(inject(f"kind: ConfigMap\ndata: {digits}\n", "-o", "json").printed)["data"] == digits

@@ -40,9 +40,9 @@ class Running:
 
 
 @contextmanager
-def running(state: Path, *arguments: str, port: int = 0) -> Generator[Running]:
+def running(state: Path, *arguments: str, port: int = 0, wrapper: tuple[str, ...] = ()) -> Generator[Running]:
     """Run the cloud in `state` until the block ends."""
-    command = (*WISP, "serve", "--state", str(state), "--port", str(port), "--quiet", *arguments)
+    command = (*wrapper, *WISP, "serve", "--state", str(state), "--port", str(port), "--quiet", *arguments)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

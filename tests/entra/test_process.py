@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import ASK, Clock
+from tests.intruder import Intruder
 from tests.proxy.authority import Authority, Post, grants
 from tests.waiting import PATIENCE, wait_until
 from wisp.entra.child import Child
@@ -32,6 +33,7 @@ while True:
 GARBAGE = ECHO.format(answer="channel.send(b'[[]]')")
 UNASKED = ECHO.format(answer='channel.send(b\'[99,"refused",503,"e","d","c"]\')')
 SILENCE = ECHO.format(answer="pass")
+TELLS_ENVIRONMENT = ECHO.format(answer="channel.send(' '.join(os.environ).encode())")
 ENDS = ECHO.format(answer="os._exit(1)")
 
 
@@ -327,11 +329,12 @@ def test_closing_answers_nobody(sidecars: Make, settings: ExchangeSettings) -> N
 
 
 def test_the_assertion_stays_in_the_process(settings: ExchangeSettings, token_file: Path) -> None:
-    """Neither its command line nor its environment names it."""
+    """Its command line does not name it."""
     child = Child.start(settings)
     try:
-        seen = Path(f"/proc/{child.pid}/cmdline").read_bytes() + Path(f"/proc/{child.pid}/environ").read_bytes()
-        assert token_file.read_bytes() not in seen
+        command = Path(f"/proc/{child.pid}/cmdline")
+        wait_until(command.read_bytes)
+        assert token_file.read_bytes() not in command.read_bytes()
     finally:
         child.end()
 
@@ -346,3 +349,42 @@ def test_no_code_from_the_working_directory(
     sidecar = sidecars(settings)
     sidecar.begin()
     assert isinstance(sidecar.result(), Granted)
+
+
+def test_no_code_from_the_environment(
+    sidecars: Make, settings: ExchangeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever Python would run at its start, or take for a module of its library or of a dependency."""
+    intruder = Intruder(tmp_path / "intruder")
+    monkeypatch.setenv("PYTHONPATH", str(intruder.folder))
+    sidecar = sidecars(settings)
+    sidecar.begin()
+    assert isinstance(sidecar.result(), Granted)
+    assert not intruder.processes()
+
+
+def test_keys_of_connections_are_not_written_down(
+    sidecars: Make, settings: ExchangeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Python's ssl would to SSLKEYLOGFILE: with them, who records the traffic reads the assertion."""
+    keys = tmp_path / "keys"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(keys))
+    sidecar = sidecars(settings)
+    sidecar.begin()
+    assert isinstance(sidecar.result(), Granted)
+    assert not keys.exists()
+
+
+def test_its_environment(settings: ExchangeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trust stores and locale, of all that the sidecar's has; Python itself may add LC_CTYPE."""
+    monkeypatch.setenv("SSL_CERT_DIR", "/some/folder")
+    monkeypatch.setenv("OPENSSL_CONF", "/some/file")
+    child = Child.start(settings, (sys.executable, "-c", TELLS_ENVIRONMENT))
+    try:
+        child._channel.settimeout(PATIENCE)
+        child.send(b"tell")
+        names = set((child.receive() or b"").decode().split())
+    finally:
+        child.end()
+    assert "SSL_CERT_DIR" in names
+    assert names <= {"SSL_CERT_FILE", "SSL_CERT_DIR", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH"}

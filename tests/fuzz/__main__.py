@@ -1,4 +1,7 @@
-"""`python -m tests.fuzz`: fuzz every target for so long, replay an input, or take new ones into the corpus."""
+"""`python -m tests.fuzz`: fuzz every target for so long, replay an input, or take new ones into the corpus.
+
+`python -m tests.fuzz growth` measures how the work of every parser grows with its input.
+"""
 
 import argparse
 import os
@@ -9,6 +12,9 @@ from pathlib import Path
 
 from tests.fuzz.campaign import FOUND, HEADING, Bounds, Outcome, fuzz, merge
 from tests.fuzz.catalogue import EVERY, TARGETS
+from tests.fuzz.growth import MOST_GROWTH, REPORT_HEADING
+from tests.fuzz.parsers import PARSERS
+from tests.fuzz.stage import Extent, measure_all, measure_shape, path_of
 
 _KEPT = Path.home() / ".cache" / "wisp" / "fuzz"
 
@@ -18,6 +24,8 @@ def main() -> int:
     arguments = _arguments()
     if arguments.command == "replay":
         return _replay(arguments.target, arguments.file)
+    if arguments.command == "growth":
+        return _growth(arguments) if arguments.shape is None else _measured(arguments)
     if find_spec("atheris") is None:
         sys.stdout.write(
             "fuzz: atheris is not installed: it is built for CPython 3.11 to 3.14 on Linux, x86-64. "
@@ -42,6 +50,13 @@ def _arguments() -> argparse.Namespace:
     run.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="targets at a time")
     run.add_argument("--kept", type=Path, help=f"keep new inputs there and begin with them (say {_KEPT})")
     run.add_argument("--corpus", type=Path, help="begin there instead of with the committed corpus")
+    growth = commands.add_parser("growth", help="measure how the work of parsers grows with their input")
+    growth.add_argument("parsers", nargs="*", metavar="PARSER", help=f"of {', '.join(PARSERS)}; all if none is named")
+    growth.add_argument("--seconds", type=float, default=60, help="for all of the parsers together, at most")
+    growth.add_argument("--seed", type=int, default=1, help="0: a new one each time")
+    growth.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="parsers at a time")
+    growth.add_argument("--kept", type=Path, help="also repeat parts of the inputs that fuzzing has left there")
+    growth.add_argument("--shape", type=Path, help="measure one PARSER with the shape in this file")
     replay = commands.add_parser("replay", help="try inputs once, without the engine")
     replay.add_argument("target", choices=EVERY)
     replay.add_argument("file", type=Path, nargs="+")
@@ -77,6 +92,43 @@ def _run(arguments: argparse.Namespace) -> int:
     for outcome in failed:
         sys.stdout.write(_explained(outcome))
     return 1 if failed else 0
+
+
+def _growth(arguments: argparse.Namespace) -> int:
+    names = arguments.parsers or list(PARSERS)
+    if not _are_parsers(names):
+        return 2
+    seed = arguments.seed or time.time_ns() % (1 << 31)
+    jobs = max(1, min(arguments.jobs, len(names)))
+    extent = Extent(arguments.seconds * jobs / len(names), seed, arguments.kept)
+    sys.stdout.write(f"growth for 8 times the size, at most {MOST_GROWTH:g}: seed {seed}\n{REPORT_HEADING}\n")
+    failed = 0
+    for report in measure_all(names, extent, jobs):
+        sys.stdout.write(f"{report}\n")
+        sys.stdout.flush()
+        if not report.worst.is_linear:
+            failed = 1
+            command = f"{sys.executable} -m tests.fuzz growth '{report.name}' --shape {path_of(report)}"
+            sys.stdout.write(f"The shape is in {FOUND}/; measure it again with:\n    {command}\n")
+    return failed
+
+
+def _measured(arguments: argparse.Namespace) -> int:
+    if len(arguments.parsers) != 1:
+        sys.stdout.write("fuzz: name the one parser that --shape is for\n")
+        return 2
+    if not _are_parsers(arguments.parsers):
+        return 2
+    found = measure_shape(arguments.parsers[0], arguments.shape)
+    sys.stdout.write(f"growth {found.factor:.1f} from {found.size} to {8 * found.size} bytes\n")
+    return 0 if found.is_linear else 1
+
+
+def _are_parsers(names: list[str]) -> bool:
+    unknown = [name for name in names if name not in PARSERS]
+    if unknown:
+        sys.stdout.write(f"fuzz: there is no parser {unknown[0]}; there are {', '.join(PARSERS)}\n")
+    return not unknown
 
 
 def _explained(outcome: Outcome) -> str:

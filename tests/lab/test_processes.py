@@ -56,6 +56,8 @@ def test_a_program_that_does_not_end() -> None:
         pytest.param("token eyJhbGciOiJSUzI1NiJ9.eyJhdWQi.c2ln end", ("token *** end",), id="token"),
         pytest.param('{"access_token":"eyJhbGciOiJSUzI1NiJ9', ('{"access_token":"***',), id="half-a-token"),
         pytest.param("x" * 600, ("x" * 500,), id="long-line"),
+        pytest.param("x" * 4000 + "eyJhbGciOiJSUzI1NiJ9.eyJhdWQi.c2ln", ("x" * 500,), id="token-beyond-what-is-read"),
+        pytest.param("x " * 240 + "eyJhbGciOiJSUzI1NiJ9." + "a" * 9000, ("x " * 240 + "***",), id="token-cut-off"),
         pytest.param("", (), id="nothing"),
     ],
 )

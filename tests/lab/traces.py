@@ -55,7 +55,9 @@ def _stat(pid: int) -> list[str]:
 def _process(pid: int) -> Process:
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-    namespaces = frozenset(str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in ("net", "mnt", "pid", "user"))
+    namespaces: frozenset[str] = frozenset()
+    with contextlib.suppress(PermissionError):  # a process that holds tokens, of which only root can tell
+        namespaces = frozenset(str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in ("net", "mnt", "pid", "user"))
     command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     uid, capabilities = int(fields["Uid"].split()[1]), int(fields["CapEff"], 16)
     return Process(pid, _stat(pid)[19], command, uid, capabilities, namespaces)

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -367,6 +368,7 @@ def test_nothing_is_left_of_a_killed_sidecar(sidecar: Sidecar, authority: Author
         assert isinstance(waiting.exception(), OSError)
 
 
+@pytest.mark.needs("root")  # to look at the descriptors of a process whose memory is closed
 def test_standard_streams_closed(own_pod: Pod, authority: Authority) -> None:
     """No connection takes their place: what is logged reaches no client."""
     wrapper = ("sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-')
@@ -537,3 +539,13 @@ def test_the_assertion_and_the_tokens_are_nowhere_to_be_seen(
     assert heard["error_description"] == "AADSTS50027: JWT *** is bad, not ***"
     assert own_pod.token_file.read_text() not in json.dumps(heard)
     assert sidecar.events()[-1]["reason"] == heard["error_description"]
+
+
+def test_installed_in_folders_of_pythonpath(own_pod: Pod, authority: Authority) -> None:
+    """As `pip install --target` does: the exchange process, which ignores PYTHONPATH, finds wisp and urllib3, too."""
+    interpreter = Path(sys.executable).resolve()
+    wrapper = ("sh", "-c", 'shift; exec "$0" -S "$@"', str(interpreter))
+    folders = os.pathsep.join(path for path in sys.path if path)
+    installed = own_pod._replace(environment={**own_pod.environment, "PYTHONPATH": folders})
+    with running(installed, "--authority-ca", str(authority.ca_file), wrapper=wrapper) as sidecar:
+        assert sidecar.token().status == 200

@@ -67,12 +67,19 @@ class Runner:
         return subprocess.Popen([*WISP, *arguments], env=environment, stdout=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return]  # as Popen has them
 
     def serving(self) -> list[int]:
-        """Return the processes that serve runs of this folder: they complain to a log in it."""
+        """Return the processes that serve runs of this folder: attendants, whose log is in it, and what they started.
+
+        Only root can look at the files of the others, which hold tokens and keys.
+        """
         found = []
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
                 if entry.name.isdigit() and (entry / "fd/2").readlink().is_relative_to(self.folder):
                     found.append(int(entry.name))
+        for pid in found:
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+                found += [child for child in children if child not in found]
         return found
 
     def said(self) -> str:

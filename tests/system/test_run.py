@@ -263,6 +263,7 @@ def _open_files(pid: int) -> Iterator[Path]:
             yield each.readlink()
 
 
+@pytest.mark.needs("root")  # to look at the descriptors of processes whose memory is closed
 def test_who_reads_to_the_end_does_not_wait(runner: Runner) -> None:
     """Of what serves the command only the attendant holds its standard error, to warn on it, and ends with it."""
     with runner.start("--", "sh", "-c", "echo begun; read line", stdin=-1, stderr=subprocess.STDOUT) as process:

@@ -5,10 +5,12 @@ import json
 import ssl
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.intruder import Intruder
 from tests.waiting import PATIENCE
 from wisp.secret import Secret
 from wisp.webhook import authority
@@ -163,3 +165,23 @@ def test_packing() -> None:
     for found in (authority.examine(kept), Broken("why")):
         assert facts_of(json.loads(json.dumps(pack_facts(found)))) == found
     assert "PRIVATE" not in repr(kept)
+
+
+def test_no_code_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that makes keys loads no module of PYTHONPATH, nor one from the working directory."""
+    intruder = Intruder(tmp_path / "intruder")
+    monkeypatch.setenv("PYTHONPATH", str(intruder.folder))
+    monkeypatch.chdir(intruder.folder)
+    kept = asyncio.run(Certifier().make(NAMES, [], now=NOW, lives=Lives()))
+    assert isinstance(authority.examine(kept), Facts)
+    assert not intruder.processes()
+
+
+def test_the_environment_of_the_certificate_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has none of the variables that run code elsewhere than in Python."""
+    monkeypatch.setenv("OPENSSL_CONF", "/some/file")
+    tell = "import json, os; print(json.dumps({'broken': ' '.join(os.environ)}))"
+    with pytest.raises(UncertifiedError) as raised:
+        asyncio.run(Certifier((sys.executable, "-c", tell)).expiry(b""))
+    assert "OPENSSL_CONF" not in str(raised.value)
+    assert "PATH" not in str(raised.value).split()

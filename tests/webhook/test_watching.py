@@ -22,6 +22,7 @@ from wisp.webhook.objects import (
     Failed,
     Listing,
     Metadata,
+    Status,
     Stored,
     event_of,
     item_of,
@@ -68,6 +69,17 @@ def test_rubbish_is_a_failure(text: bytes) -> None:
     assert isinstance(listing_of(text), Failed)
     assert isinstance(item_of(text), Failed)
     assert status_of(502, text).message == "HTTP 502"
+
+
+def test_messages_of_an_api_server_are_cut() -> None:
+    """They hold what other webhooks and aggregated API servers say, and end in logs and in answers to users."""
+    said = "m" * 100_000
+    assert status_of(400, json.dumps({"message": said, "reason": said, "code": 400}).encode()) == Status(
+        said[:1024], said[:1024], 400
+    )
+    assert event_of(line("ERROR", code=500, message=said)) == Failed(said[:1024])
+    assert event_of(line("ERROR", code=500, reason=said)) == Failed(said[:1024])
+    assert event_of(line(said, metadata={"name": "a"})) == Failed(f"no event: type {said[:64]!r}")
 
 
 def test_a_list_of_nothing() -> None:

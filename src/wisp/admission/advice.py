@@ -184,7 +184,7 @@ def _is_served(key: str, wanted: Wanted) -> bool:
 
 def _of_containers(about: _About) -> Iterator[str]:
     """Warn of what stands where the token should be, and of a token where none should be."""
-    out_of_it, sidecar = (names.REDIRECT, *about.wanted.skipped), about.wanted.sidecar
+    out_of_it, sidecar = {names.REDIRECT, *about.wanted.skipped}, about.wanted.sidecar
     for name, container in about.pod.named.items():
         if name in out_of_it:
             continue

@@ -33,7 +33,7 @@ _RENDER = "correct it; if it is a chart's template, render it first: helm templa
 _SPACE = re.compile(r"[ \t\r\n]*")
 _MARKS = re.compile(r"^\ufeff", re.MULTILINE)
 """Byte order marks: one may begin each document (YAML 1.2.2 §5.2), as where files are put together."""
-_HEAD = re.compile(r"\A((?:[ \t]*(?:#.*)?\r?\n)*)(?:%.*\n)*---(?:[ \t]*\r?\n|[ \t]+|\Z)")
+_HEAD = re.compile(r"\A((?:[ \t]*(?:\r?\n|#.*\n))*)(?:%.*\n)*---(?:[ \t]*\r?\n|[ \t]+|\Z)")
 """Comments, directives and the mark that a document begins with."""
 
 
@@ -141,15 +141,17 @@ def _stream_of_json(text: str) -> list[Document] | None:
 
 
 def _documents(text: str, source: str) -> Iterator[Document]:
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:  # of a character that YAML has not
+        raise _no_yaml(error, text, source) from None
     try:
         starts, contents = [], []
         while loader.check_node():
             starts.append(loader.peek_event().start_mark.index)  # type: ignore[no-untyped-call]  # PyYAML's
             contents.append(loader.construct_document(loader.get_node()))
     except yaml.YAMLError as error:
-        remedy = _RENDER if "{{" in text else "correct it"
-        raise ManifestError(f"{source} is no YAML: {_told(error)}", remedy=remedy) from None
+        raise _no_yaml(error, text, source) from None
     except RecursionError:
         raise ManifestError(f"{source} is nested too deeply", remedy="give one without references to itself") from None
     finally:
@@ -180,7 +182,14 @@ def _endless() -> ManifestError:
     return ManifestError("a document has no end", remedy="give one without references to itself, .inf and .nan")
 
 
+def _no_yaml(error: yaml.YAMLError, text: str, source: str) -> ManifestError:
+    remedy = _RENDER if "{{" in text else "correct it"
+    return ManifestError(f"{source} is no YAML: {_told(error)}", remedy=remedy)
+
+
 def _told(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"character {error.position + 1} is U+{error.character:04X}, which YAML does not allow"
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or "it cannot be read"
     return f"{problem}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(problem)
@@ -189,7 +198,7 @@ def _told(error: yaml.YAMLError) -> str:
 def _between(text: str) -> str:
     """Return a document's text without the marks around it; comments before the first of them stay."""
     text = _HEAD.sub(r"\1", text, count=1)
-    text = re.sub(r"\n\.\.\.[ \t]*\r?\n?\s*\Z", "\n", text)
+    text = re.sub(r"\n\.\.\.\s*\Z", "\n", text)
     return text if text.endswith("\n") else f"{text}\n"
 
 
@@ -202,6 +211,12 @@ class _Loader(yaml.SafeLoader):
         for tag, construct in yaml.SafeLoader.yaml_constructors.items()
         if tag is None or tag.removeprefix(_TAG) in ("null", "str", "seq", "map")
     }
+
+    def fetch_flow_collection_start(self, TokenClass: type) -> None:  # noqa: N803 -- PyYAML's signature
+        """Begin a list or map in brackets: PyYAML's work grows with the square of how deep they are nested."""
+        if self.flow_level >= _DEEPEST:
+            raise RecursionError
+        super().fetch_flow_collection_start(TokenClass)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 -- PyYAML's signature
         """Return a mapping whose keys are text, as JSON has them: `8080: x` and `on: x` are `"8080"` and `"true"`."""
@@ -222,10 +237,13 @@ def _boolean(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> bool:
     return loader.construct_scalar(node) in _YES
 
 
-def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    """Return an integer as Go reads it: a leading 0 means base 8."""
+def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
+    """Return an integer as Go reads it: a leading 0 means base 8. What is too large for one is text."""
     text = str(loader.construct_scalar(node)).replace("_", "")
-    return int(re.sub(r"\A([-+]?)0(?=[0-9])", r"\g<1>0o", text), 0)
+    try:
+        return int(re.sub(r"\A([-+]?)0(?=[0-9])", r"\g<1>0o", text), 0)
+    except ValueError:  # Python's limit of digits, against the quadratic work that they take (sys.int_info)
+        return text
 
 
 def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float | int | str:

@@ -2,15 +2,17 @@
 
 import os
 import signal
-import sys
 from contextlib import suppress
+
+import httptools
 
 from wisp.entra.messages import pack_settings
 from wisp.http.sockets import Socket, packet_pair
+from wisp.isolation import isolated_python
 from wisp.settings import ExchangeSettings, child_environment
 
 _PACKET_LIMIT = 256 * 1024
-_COMMAND = (sys.executable, "-P", "-m", "wisp.entra.exchange")  # -P: the working directory holds no code of ours
+_COMMAND = isolated_python("wisp.entra.exchange", httptools)  # urllib3 is installed where httptools is
 
 
 class Child:

@@ -16,6 +16,7 @@ from wisp.entra.endpoint import MOST_AT_ONCE, Endpoint
 from wisp.entra.messages import Ask, pack_result, unavailable, unpack_ask, unpack_settings
 from wisp.entra.trust import TrustError
 from wisp.forward import Forward
+from wisp.isolation import forbid_core_dumps
 from wisp.secret import Secret
 from wisp.settings import ExchangeSettings
 
@@ -82,6 +83,7 @@ def _forward_of(url: str, variable: str, credentials: str | None) -> Forward:
 
 def main(idle: float = _IDLE) -> None:
     """Serve the sidecar at the other end of standard input, and end after `idle` seconds without a question."""
+    forbid_core_dumps()
     channel = socket.socket(fileno=0)
     packet = channel.recv(_SETTINGS_LIMIT)
     if not packet:

@@ -77,8 +77,11 @@ def run(place: Place, *command: str, timeout: float = 30) -> Outcome:
 
 
 def tail(text: str) -> tuple[str, ...]:
-    """Return the last lines of `text`, each cut to a readable length, with tokens masked, broken off ones too."""
-    return tuple(masked(line, cut=True)[:_WIDTH] for line in text.splitlines()[-_TAIL:])
+    """Return the last lines of `text`, each cut to a readable length, with tokens masked, broken off ones too.
+
+    They are cut a first time before they are searched for tokens.
+    """
+    return tuple(masked(line[: 8 * _WIDTH], cut=True)[:_WIDTH] for line in text.splitlines()[-_TAIL:])
 
 
 class Component:

@@ -84,8 +84,10 @@ class Sidecar:
 
     def _load_tokens(self) -> "Tokens":
         if self._tokens is None:
+            from wisp.isolation import forbid_core_dumps
             from wisp.proxy.running import Tokens
 
+            forbid_core_dumps()  # before there are tokens, and for the exchange process
             self._tokens = Tokens(self._flags, self._settings, self._workload, self._loop, self._front.page)
             self._tokens.process.start()
         return self._tokens

@@ -172,12 +172,13 @@ class Api:
 
 async def _lines(line: _Line, received: Received, first: bytes) -> AsyncGenerator[bytes, None]:
     """Give each line of a body, without its end."""
-    buffer = bytearray(first)
+    piece, unfinished = first, bytearray()
     while True:
-        *whole, rest = buffer.split(b"\n")
-        for each in whole:
-            yield bytes(each)
-        buffer = rest
+        end, *beginnings = piece.split(b"\n")
+        unfinished += end
+        for each in beginnings:
+            yield bytes(unfinished)
+            unfinished = bytearray(each)
         if received.complete:
             return
         data = await line.reader.read(_PIECE)
@@ -185,8 +186,8 @@ async def _lines(line: _Line, received: Received, first: bytes) -> AsyncGenerato
             if received.ended():
                 return
             raise UnansweredError("the stream broke off")
-        buffer += _piece(received, data)
-        _bound(buffer)
+        piece = _piece(received, data)
+        _bound(unfinished)
 
 
 def _piece(received: Received, data: bytes) -> bytes:

@@ -2,15 +2,20 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+
+from wisp.isolation import isolated_python
+from wisp.settings import child_environment
 from wisp.webhook.certificate import Broken, Facts, Kept, Lives
 from wisp.webhook.packing import facts_of, kept_of, pack_kept
 
-_COMMAND = (sys.executable, "-P", "-m", "wisp.webhook.child")  # -P: the working directory holds no code of ours
+_COMMAND = isolated_python("wisp.webhook.child", msgspec)  # cryptography is installed where msgspec is
 _PATIENCE = 60.0
+_LONGEST_WORDS = 500
+"""Characters of what the certificate process said last that are logged."""
 
 
 class UncertifiedError(Exception):
@@ -66,7 +71,9 @@ class Certifier:
     async def _ask(self, **question: Any) -> dict[str, Any]:
         pipe = asyncio.subprocess.PIPE
         try:
-            process = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe, stderr=pipe)
+            process = await asyncio.create_subprocess_exec(
+                *self._command, env=child_environment(), stdin=pipe, stdout=pipe, stderr=pipe
+            )
         except OSError as error:
             raise UncertifiedError(f"the certificate process cannot be started: {error.strerror}") from None
         try:
@@ -80,6 +87,6 @@ class Certifier:
                 await process.wait()
         if process.returncode != 0:
             last = err.decode(errors="replace").strip().splitlines()[-1:] or [f"status {process.returncode}"]
-            raise UncertifiedError(f"the certificate process failed: {last[0]}")
+            raise UncertifiedError(f"the certificate process failed: {last[0][:_LONGEST_WORDS]}")
         answer: dict[str, Any] = json.loads(out)
         return answer

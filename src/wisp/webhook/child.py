@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from wisp.isolation import forbid_core_dumps
 from wisp.webhook import authority
 from wisp.webhook.packing import kept_of, pack_facts, pack_kept
 
@@ -54,6 +55,7 @@ _ANSWERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 def main() -> None:
     """Answer one question."""
+    forbid_core_dumps()
     asked = json.load(sys.stdin)
     json.dump(_ANSWERS[asked.pop("question")](asked), sys.stdout)
 

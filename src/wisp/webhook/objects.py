@@ -84,6 +84,8 @@ class Status(msgspec.Struct, frozen=True):
     code: int = 0
 
 
+_MESSAGE_LIMIT = 1024
+"""Characters of an API server's message that are kept: other webhooks and aggregated servers write them, too."""
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _ITEM = msgspec.json.Decoder(Item)
 _LISTING = msgspec.json.Decoder(Listing)
@@ -126,7 +128,7 @@ def status_of(code: int, body: bytes) -> Status:
         status = _STATUS.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Status(f"HTTP {code}", code=code)
-    return Status(status.message or f"HTTP {code}", status.reason, code)
+    return Status(status.message[:_MESSAGE_LIMIT] or f"HTTP {code}", status.reason[:_MESSAGE_LIMIT], code)
 
 
 def event_of(line: bytes) -> Event:
@@ -142,11 +144,13 @@ def event_of(line: bytes) -> Event:
         return Failed(f"no event: {error}")
     if envelope.type in ("ADDED", "MODIFIED"):
         return Stored(metadata)
-    return Deleted(metadata) if envelope.type == "DELETED" else Failed(f"no event: type {envelope.type!r}")
+    return Deleted(metadata) if envelope.type == "DELETED" else Failed(f"no event: type {envelope.type[:64]!r}")
 
 
 def _error(status: Status) -> Expired | Failed:
-    return Expired() if status.code == 410 else Failed(status.message or status.reason or "an error without a message")
+    if status.code == 410:
+        return Expired()
+    return Failed((status.message or status.reason)[:_MESSAGE_LIMIT] or "an error without a message")
 
 
 class _Bookmarked(msgspec.Struct, frozen=True):

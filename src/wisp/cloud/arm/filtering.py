@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 
 from wisp.cloud.arm.problem import ResourceError
 
-_EQUALS = re.compile(r"\s*(\w+)\s+eq\s+'((?:[^']|'')*)'\s*", re.IGNORECASE)
+_EQUALS = re.compile(r"\s*(\w+)\s+eq\s+'((?:[^']++|'')*+)'\s*", re.IGNORECASE)
 _AND = re.compile(r"and(?=\s)", re.IGNORECASE)
 TAG_NAME, TAG_VALUE = "tagname", "tagvalue"
 

@@ -15,7 +15,7 @@ from wisp.cloud.roles import BUILT_IN, DELETE_ROLE_ASSIGNMENT, WRITE_ROLE_ASSIGN
 
 _ASSIGNMENT = "Microsoft.Authorization/roleAssignments"
 _DEFINITION = "Microsoft.Authorization/roleDefinitions"
-_EQUALS = re.compile(r"(\w+)\s+eq\s+'([^']*)'")
+_EQUALS = re.compile(r"\b(\w+)\s+eq\s+'([^']*)'")
 
 
 def _filters(call: Call) -> Mapping[str, str]:

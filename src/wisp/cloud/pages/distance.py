@@ -7,8 +7,9 @@ the table is one Python integer, so that 600 characters against 600 take a third
 
 def distance(left: str, right: str) -> int:
     """Return the fewest insertions, deletions and substitutions of one character that turn `left` into `right`."""
-    if not left or not right:
-        return len(left) or len(right)
+    left, right = sorted((left, right), key=len)  # a column of the shorter one: the other may be of any length
+    if not left:
+        return len(right)
     places: dict[str, int] = {}
     for index, character in enumerate(left):
         places[character] = places.get(character, 0) | 1 << index

@@ -1,0 +1,333 @@
+"""Every parser of foreign text, with the places in an input that can be repeated: what `growth` measures."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from tests.admission.pods import POLICY, account
+from tests.fuzz.assertion import CREDENTIAL
+from tests.fuzz.growth import Parser
+from wisp.admission import advice, keys, quantity, wanted
+from wisp.admission import review as reviews
+from wisp.cli import manifests
+from wisp.cloud.arm import filtering, roles
+from wisp.cloud.arm.problem import ResourceError
+from wisp.cloud.assertion import read_assertion
+from wisp.cloud.form import read_token_request
+from wisp.cloud.pages import decoded, difference, explanation, nearest
+from wisp.cloud.pages.distance import distance
+from wisp.entra import interpret
+from wisp.errors import WispError
+from wisp.http.chunked import ChunkedBody
+from wisp.http.connection import Connection
+from wisp.http.head import Reject, Request, parse_head
+from wisp.http.received import Malformed, Received
+from wisp.imds.passthrough import SEGMENTS, judge
+from wisp.imds.request import decide
+from wisp.imds.target import parse_target
+from wisp.lab.processes import tail
+from wisp.masking import masked
+from wisp.secret import Secret
+from wisp.webhook import api, authority, objects, secretdata
+from wisp.webhook.packing import kept_of
+
+COMMON = (
+    b"a", b"A1", b"0", b"9", b" ", b"\t", b"\r\n", b"\n", b"\n\n", b"\x00", b"\xff", "\u2028é".encode(),
+    b"%", b"%25", b"%2E", b"%252e", b"/", b"//", b".", b"..", b"-", b"_", b"=", b"&", b"a=b&", b"+", b";", b",", b":",
+    b"(", b")", b"[", b"[],", b"{", b'{"a":', b'"', b'\\"', b"'", b"''", b"\\", b"\\u0000", b"<", b"#", b"#\r\n",
+    b"eyJ", b"eyJhbGciOiJ", b"eyJ.", b"eyJhbGciOiJSUzI1NiJ9.", b"a.a.a.", b"eyJhbGci.a.b ", b"AADSTS7000", b"AADSTS ",
+    b"-----BEGIN", b"-----END CERTIFICATE-----", b"a b ", b"Mon, ", b"1e", b"azure-workload-identity/",
+)  # fmt: skip
+"""Units that were the undoing of some parser: escapes, delimiters without an end, beginnings of tokens."""
+
+_CHUNK_LIMIT = 1 << 20
+_PIECE = 1024
+
+
+def _head(data: bytes) -> None:
+    parse_head(data.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
+
+
+def _connection(data: bytes, size: int | None = None) -> None:
+    """Read requests as they come, whole or in pieces of `size` bytes."""
+    connection = Connection()
+    for start in range(0, len(data), size or len(data)):
+        event = connection.receive(data[start : start + size] if size else data)
+        while event is not None:
+            event = connection.next_event()
+
+
+def _chunked(data: bytes) -> None:
+    body = ChunkedBody(_CHUNK_LIMIT)
+    buffer = bytearray()
+    for start in range(0, len(data), _PIECE):
+        buffer += data[start : start + _PIECE]
+        if isinstance(body.feed(buffer), bytes | Reject):
+            return
+
+
+def _received(data: bytes) -> None:
+    received = Received()
+    for start in range(0, len(data), _PIECE):
+        if isinstance(received.feed(data[start : start + _PIECE]), Malformed):
+            return
+    received.ended()
+
+
+def _request(data: bytes) -> None:
+    """Decide about a request whose target, header and form are all `data`."""
+    get = Request(b"GET", data, ((b"metadata", b"true"), (b"x-identity-header", data)), b"", False, True)  # noqa: FBT003
+    decide(get, Secret("h"))
+    judge(get, SEGMENTS)
+    decide(get._replace(method=b"POST", target=b"/metadata/identity/oauth2/token", body=data))
+
+
+def _interpret(data: bytes) -> None:
+    for status in (200, 400, 429, 500):
+        interpret.interpret(status, None, data, 1e9)
+
+
+def _retry_after(data: bytes) -> None:
+    interpret.seconds_of(data.decode("latin-1"), 1e9)
+
+
+def _form(data: bytes) -> None:
+    pairs = parse_qsl(data.decode("latin-1"), keep_blank_values=True)
+    read_token_request([*pairs, ("client_assertion", "x"), ("claims", data.decode("latin-1"))])
+
+
+def _page(data: bytes) -> None:
+    """Explain an assertion whose claims are `data`, as the page does, beside the credential that it missed."""
+    text = data.decode("latin-1")
+    decoded.decode(text)
+    presented = nearest.Presented(text, text, text)
+    nearest.nearest(presented, [CREDENTIAL])
+    difference.compare(text, CREDENTIAL.issuer)
+    for field in explanation.Field:
+        explanation.explain(field, text, CREDENTIAL.issuer)
+
+
+def _filters(data: bytes) -> None:
+    text = data.decode("latin-1")
+    roles._filters(cast("Any", SimpleNamespace(query={"$filter": text})))
+    filtering.equalities(text, ("name",))
+
+
+def _graph(data: bytes) -> None:
+    from wisp.cloud.arm import graph  # noqa: PLC0415 -- it registers its routes
+
+    graph._EQUALS.fullmatch(data.decode("latin-1"))
+
+
+def _objects(data: bytes) -> None:
+    objects.listing_of(data)
+    objects.item_of(data)
+    objects.status_of(400, data)
+    objects.event_of(data)
+    secretdata.kept_in({"data": dict.fromkeys(("ca.crt", "ca.key"), data.decode("latin-1"))})
+
+
+class _Stream:
+    """A connection whose other end has said everything."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+
+    async def read(self, size: int) -> bytes:
+        """Return the next piece."""
+        piece, self._data = bytes(self._data[: min(size, _PIECE)]), self._data[min(size, _PIECE) :]
+        return piece
+
+
+def _watch(data: bytes) -> None:
+    """Take the lines of a watch apart, the body of which comes in many pieces."""
+
+    async def read() -> None:
+        received = Received()
+        received.feed(b"HTTP/1.1 200 OK\r\n\r\n")
+        line = api._Line(cast("Any", _Stream(data)), cast("Any", None))
+        async for _ in api._lines(line, received, b""):
+            pass
+
+    asyncio.run(read())
+
+
+def _certificates(data: bytes) -> None:
+    bundle = authority.make(["a"], now=1e9, authority_seconds=1e9, leaf_seconds=1e9) if not _KEPT else _KEPT[0]
+    _KEPT[:] = [bundle]
+    authority.adopt(bundle, [data], now=1e9)
+    text = data.decode("latin-1")
+    authority.examine(kept_of({"bundle": text, "authority_key": text, "chain": text, "key": text}))
+
+
+_KEPT: list[Any] = []
+
+
+def _review(data: bytes) -> None:
+    review = reviews.read(msgspec.json.decode(data))
+    reviews.answer(review, reviews.decide(review, account(), POLICY))
+
+
+_POD = (
+    b'{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u","namespace":"n",'
+    b'"operation":"CREATE","kind":{"group":"","version":"v1","kind":"Pod"},"object":{"metadata":{"name":"p",'
+    b'"labels":{"azure.workload.identity/use":"true"},'
+    b'"annotations":{"azure.workload.identity/inject-proxy-sidecar":"true"%b}},'
+    b'"spec":{"containers":[{"name":"main","image":"i"%b}%b]%b}}}}'
+)
+
+
+def _pod(*parts: bytes) -> bytes:
+    return _POD % tuple(part or b"" for part in (*parts, b"", b"", b"", b"")[:4])
+
+
+_PODS = (
+    _pod(b',"azure.workload.identity/skip-containers":"<<*%b>>"'),
+    _pod(b',"azure.workload.identity/skip-containers":"<<*a;>>"', b"", b',{"name":"b"}' * 50),
+    _pod(b',"azure.workload.identity/service-account-token-expiration":"<<*1>>"'),
+    _pod(b',"azure.workload.identity/proxy-memory-request":"<<*1>>Mi"'),
+    _pod(b"", b',"env":[{"name":"AZURE_CLIENT_ID","value":"x"}<<*,{"name":"AZURE_CLIENT_ID","value":"x"}>>]'),
+    _pod(b"", b',"volumeMounts":[{"name":"a","mountPath":"/a"}<<*,{"name":"azure-identity-token","mountPath":"/v"}>>]'),
+    _pod(b"", b"", b'<<*,{"name":"c","image":"i","env":[{"name":"HTTP_PROXY","value":"p"}]}>>'),
+    _pod(b"", b"", b"", b',"volumes":[{"name":"a"}<<*,{"name":"azure-identity-token"}>>]'),
+    _pod(
+        b"", b"", b"", b',"initContainers":[{"name":"i"}<<*,{"name":"azwi-proxy","ports":[{"containerPort":8000}]}>>]'
+    ),
+    _pod(b"", b"", b"", b',"x":<<*[>>'),
+    _pod(b"", b"", b"", b',"x":[<<*[],>>[]]'),
+)
+
+
+def _annotations(data: bytes) -> None:
+    """Look for misspelled keys among as many annotations as there are lines in `data`, no two of them alike."""
+    keys.intended.cache_clear()
+    keys.concerns.cache_clear()
+    found = {f"{key}{number}": "x" for number, key in enumerate(data.decode("latin-1").split("\n"))}
+    pod = {"metadata": {"labels": found, "annotations": found}}
+    advice.advice_unlabelled(pod, {"metadata": {"annotations": found}})
+    keys.check_types(pod["metadata"], "/metadata")
+
+
+def _values(data: bytes) -> None:
+    text = data.decode("latin-1")
+    quantity.quantity(text)
+    wanted.integer(text)
+    keys.intended(text)
+    wanted.skipped_by({"azure.workload.identity/skip-containers": text})
+
+
+def _manifest(data: bytes) -> None:
+    for document in manifests.documents(data.decode(), "f"):
+        manifests.as_yaml(document.content)
+
+
+_GET = b"GET /metadata/identity/oauth2/token?<<*%b>> HTTP/1.1\r\nHost: x\r\n\r\n"
+_HEADERS = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: <<*%b>>\r\nMetadata: true\r\n\r\n"
+_JSON = (b"<<*%b>>", b'{"error":"invalid_client","error_description":"<<*%b>>"}', b'{"error":<<*%b>>}')
+_ENTRA = (
+    *_JSON,
+    b'{"access_token":"<<*%b>>","expires_in":"86399"}',
+    b'{"error":"e","error_codes":[1<<*,1>>]}',
+    b'{"error":"e"<<*,"error_description":"d">>}',
+)
+
+PARSERS: dict[str, Parser] = {
+    "head": Parser(_head, (b"GET /<<*%b>> HTTP/1.1\r\nHost: x", _HEADERS), (b"\r\nX: y", b"\r\nHost: x", b"close,")),
+    "connection": Parser(
+        _connection,
+        (b"<<*%b>>", _GET, _HEADERS, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n<<*%b>>"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na"),
+        corpora=("connection", "sidecar"),
+    ),
+    "connection in pieces": Parser(
+        lambda data: _connection(data, 256), (b"<<*%b>>", _GET, _HEADERS), (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",)
+    ),
+    "chunked body": Parser(
+        _chunked,
+        (b"<<*%b>>", b"5;<<*%b>>\r\nhello\r\n0\r\n\r\n", b"0\r\nT: <<*%b>>\r\n\r\n"),
+        (b"1\r\na\r\n", b"1;a=b\r\na\r\n", b"00000001\r\na\r\n"),
+    ),
+    "response": Parser(
+        _received,
+        (
+            b"<<*%b>>",
+            b"HTTP/1.1 200 OK\r\nX: <<*%b>>\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\n<<*%b>>",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n<<*%b>>0\r\n\r\n",
+        ),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", b"1\r\na\r\n", b"\r\nX: y"),
+        corpora=("node",),
+    ),
+    "request": Parser(
+        _request,
+        (b"<<*%b>>", b"/metadata/identity/oauth2/token?<<*%b>>", b"/metadata/instance?<<*%b>>", b"http://<<*%b>>/"),
+        (b"resource=a&", b"client_id=a&", b"%41", b"&&"),
+    ),
+    "target": Parser(parse_target, (b"/<<*%b>>", b"http://<<*%b>>", b"/?<<*%b>>")),
+    "masking": Parser(lambda data: masked(data.decode("latin-1")), (b"<<*%b>>", b"eyJhbGci<<*%b>>.a.b", b"<<*x%b.>>")),
+    "masking, cut": Parser(lambda data: masked(data.decode("latin-1"), cut=True)),
+    "Entra's answer": Parser(_interpret, _ENTRA, (b'{"error":"e"},', b"\\ud800", b"1,"), corpora=("authority",)),
+    "Retry-After": Parser(_retry_after, (b"<<*%b>>", b"Mon, 01 Jan 2024 00:00:00 <<*%b>>", b"<<*%b>> 00:00:00 GMT")),
+    "claims": Parser(lambda data: interpret.claims_of(data.decode("latin-1")), (b"a.<<*%b>>.c",), (b"eyJhIjox",)),
+    "assertion": Parser(
+        lambda data: read_assertion(data.decode("utf-8", "surrogateescape")),
+        (b"<<*%b>>", b"eyJhbGciOiJSUzI1NiJ9.<<*%b>>.c2ln"),
+        corpora=("assertion",),
+    ),
+    "token request": Parser(
+        _form,
+        (
+            b"<<*%b>>",
+            b"grant_type=client_credentials&client_id=a&client_assertion_type=t&scope=https://<<*%b>>/.default",
+        ),
+        (b"https://a/.default ", b"&a=b", b"%2F"),
+        corpora=("assertion",),
+    ),
+    "page": Parser(_page, units=(b"https://", b"system:serviceaccount:", b"x/", b"a.")),
+    "edit distance": Parser(lambda data: distance(data.decode("latin-1"), CREDENTIAL.issuer)),
+    "filters": Parser(
+        _filters,
+        (b"<<*%b>>", b"name eq '<<*%b>>"),
+        (b"name eq 'a' and ", b"name eq ", b"a "),
+        refusals=(ResourceError,),
+    ),
+    "Graph's filter": Parser(_graph, (b"<<*%b>>", b"a/any(<<*%b>>:x) eq 'a'"), (b"a/any(", b"a:")),
+    "API objects": Parser(
+        _objects,
+        (
+            *_JSON,
+            b'{"metadata":{"name":"<<*%b>>"}}',
+            b'{"metadata":{},"items":[<<*{"metadata":{"name":"a"}},>>]}',
+            b'{"type":"ERROR","object":{"code":1,"message":"<<*%b>>"}}',
+            b'{"type":"<<*%b>>","object":{}}',
+        ),
+    ),
+    "watch": Parser(_watch, units=(b'{"type":"BOOKMARK"}\n',), refusals=(api.UnansweredError,), longest=1 << 20),
+    "certificates": Parser(
+        _certificates,
+        (b"<<*%b>>", b"-----BEGIN CERTIFICATE-----\n<<*%b>>\n-----END CERTIFICATE-----\n"),
+        (
+            b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
+            b"-----BEGIN PRIVATE KEY-----\n",
+            b"-----BEGIN CERTIFICATE-----\n",
+        ),
+    ),
+    "review": Parser(_review, (*_PODS, b"<<*%b>>"), refusals=(WispError, msgspec.DecodeError, UnicodeDecodeError)),
+    "annotations": Parser(
+        _annotations,
+        (b"<<*%b>>", b"<<*azure.workload.identity/client-ids\n>>", b"<<*azure.workload.identity.%b\n>>"),
+    ),
+    "values of annotations": Parser(
+        _values, (b"<<*%b>>", b"1<<*%b>>Mi", b"azure.workload.identity/<<*%b>>"), (b"a;", b"1.", b"-0")
+    ),
+    "manifest": Parser(
+        _manifest,
+        (b"<<*%b>>", b"a: b\n...<<*%b>>x", b"<<*%b>>a: b\n"),
+        (b"#\r\n", b"# a\r\n\r\n", b"---\n", b"%YAML 1.1\n", b"- a\n", b"a: &a\n", b"--- a\n...\n"),
+        refusals=(WispError, UnicodeDecodeError),
+    ),
+    "a program's last words": Parser(lambda data: tail(data.decode("latin-1"))),
+}

@@ -1,0 +1,184 @@
+"""Processes that hold tokens or keys leave no core dump, and no process but root's reads their memory."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cloud import process as cloud_process
+from tests.needs import Missing, MissingSkip
+from tests.proxy.authority import Authority
+from tests.proxy.sidecar import pod
+from tests.proxy.sidecar import running as running_sidecar
+from tests.waiting import PATIENCE, wait_until
+from tests.webhook.apiserver import running as running_api
+from tests.webhook.process import webhook
+from wisp.webhook import certifying
+
+pytestmark = pytest.mark.system
+
+_UNLIMITED = """
+import os, resource, sys
+hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+if os.geteuid() == 0:
+    hard = resource.RLIM_INFINITY
+resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+DUMPING = (sys.executable, "-c", _UNLIMITED)
+"""Runs a command whose core dumps are as large as they may be."""
+_WITHOUT_CAPABILITIES = ("setpriv", "--bounding-set", "-all", "--inh-caps", "-all")
+
+
+def unprivileged() -> tuple[str, ...]:
+    """Return the prefix of a command that has no capabilities, and with it none over other processes of its user."""
+    return _WITHOUT_CAPABILITIES if os.geteuid() == 0 else ()
+
+
+def is_readable(pid: int) -> bool:
+    """Say whether another process of the same user may read that process' memory: its environment is part of it."""
+    command = (*unprivileged(), "cat", f"/proc/{pid}/environ")
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def core_limit(pid: int) -> tuple[str, str]:
+    """Return its limits of a core dump, soft and hard."""
+    (line,) = (
+        line for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if line.startswith("Max core file size")
+    )
+    soft, hard = line.split()[4:6]
+    return soft, hard
+
+
+def check_closed(pid: int) -> None:
+    """Fail unless the process leaves no core dump and its memory is closed."""
+    wait_until(lambda: core_limit(pid) in {("1", "1"), ("0", "0")})
+    wait_until(lambda: not is_readable(pid))
+
+
+@contextlib.contextmanager
+def started(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command that waits for its standard input until the block ends."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.needs("setpriv")
+def test_another_process_is_open() -> None:
+    """As these tests look at it: so they can fail."""
+    with started(*DUMPING, *unprivileged(), "cat") as process:
+        wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "cat\n")
+        assert is_readable(process.pid)
+        assert core_limit(process.pid)[1] != "1"
+
+
+@pytest.mark.needs("setpriv")
+def test_the_sidecar_and_its_exchange_process(tmp_path: Path) -> None:
+    """From when the sidecar has a token at the latest."""
+    with Authority(tmp_path) as authority:
+        own, flags = pod(tmp_path, authority.url), ("--authority-ca", str(authority.ca_file))
+        with running_sidecar(own, *flags, wrapper=(*DUMPING, *unprivileged())) as sidecar:
+            assert sidecar.token().status == 200
+            check_closed(sidecar.process.pid)
+            check_closed(sidecar.child())
+
+
+@pytest.mark.needs("setpriv")
+def test_the_webhook(tmp_path: Path) -> None:
+    """It holds the key of its certificate."""
+    with running_api() as api, webhook(api, tmp_path, wrapper=unprivileged()) as hook:
+        hook.await_ready()
+        check_closed(hook.process.pid)
+
+
+@pytest.mark.needs("setpriv")
+def test_the_certificate_process() -> None:
+    """It holds the authority's key, once it has been asked."""
+    with started(*DUMPING, *unprivileged(), *certifying._COMMAND) as process:
+        check_closed(process.pid)
+
+
+@pytest.mark.needs("setpriv")
+def test_the_local_cloud(tmp_path: Path) -> None:
+    """It holds the keys of all issuers."""
+    with cloud_process.running(tmp_path / "state.db", wrapper=unprivileged()) as cloud:
+        check_closed(cloud.process.pid)
+
+
+def _crash(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+    process.send_signal(number)
+    assert process.wait(PATIENCE) == -number
+
+
+def _cores(folder: Path) -> list[Path]:
+    return list(folder.glob("core*"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the working directory, where a process that crashes leaves its core dump: one that is not ours does."""
+    pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
+    monkeypatch.chdir(tmp_path)
+    if not pattern.startswith("core"):
+        raise MissingSkip(Missing("core dumps in the working directory", "sysctl -w kernel.core_pattern=core"))
+    with started(*DUMPING, "cat") as process:
+        wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "cat\n")
+        _crash(process, signal.SIGSEGV)
+    assert _cores(tmp_path)
+    for file in _cores(tmp_path):
+        file.unlink()
+    return tmp_path
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT], ids=lambda number: number.name)
+def test_a_crash_leaves_no_core_dump(folder: Path, number: signal.Signals) -> None:
+    """Of the exchange process and of the sidecar, even where the limit is none."""
+    with Authority(folder) as authority:
+        own, flags = pod(folder, authority.url), ("--authority-ca", str(authority.ca_file))
+        with running_sidecar(own, *flags, wrapper=DUMPING) as sidecar:
+            assert sidecar.token().status == 200
+            os.kill(sidecar.child(), number)
+            wait_until(lambda: not sidecar.child())
+            _crash(sidecar.process, number)
+    assert not _cores(folder)
+
+
+_LIMIT_ALONE = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_CORE, (int(sys.argv[1]),) * 2)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("limit", ["0", "1"])
+def test_either_limit_alone_leaves_no_core_file(folder: Path, limit: str) -> None:
+    """Of a process that is open otherwise; a limit of 1 also stops a core_pattern that is a pipe, which 0 does not."""
+    with started(sys.executable, "-c", _LIMIT_ALONE, limit) as process:
+        wait_until(lambda: core_limit(process.pid) == (limit, limit))
+        _crash(process, signal.SIGSEGV)
+    assert not _cores(folder)
+
+
+def test_a_python_without_ctypes() -> None:
+    """The limit is in force; a limit of 0 that is there already stays, since only root may raise it."""
+    script = """
+import resource, sys
+sys.modules["_ctypes"] = None
+resource.setrlimit(resource.RLIMIT_CORE, (0, int(sys.argv[1])))
+from wisp.isolation import forbid_core_dumps
+forbid_core_dumps()
+print(*resource.getrlimit(resource.RLIMIT_CORE))
+"""
+    for hard, limits in (("0", "0 0\n"), ("4096", "1 1\n")):
+        done = subprocess.run([sys.executable, "-c", script, hard], capture_output=True, text=True, check=True)
+        assert done.stdout == limits
