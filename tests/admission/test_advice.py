@@ -218,7 +218,7 @@ def capable(*, add: tuple[str, ...] = (), drop: tuple[str, ...] = (), **context:
 def test_who_can_bypass_the_redirect(
     pods: dict[str, Any] | None, container: dict[str, Any] | None, *, is_warned: bool
 ) -> None:
-    """Root with SETUID becomes the sidecar's user, and raw packets are not redirected; without a redirect, no matter."""
+    """Root with SETUID can become the sidecar's user, and the redirect does not see raw packets."""
     document = with_sidecar({**APP, "securityContext": container}, securityContext=pods)
     expected = (advice.BYPASS.format("app"),) if is_warned else ()
     assert warned(document) == expected

@@ -64,8 +64,9 @@ def test_the_log() -> None:
     "sentence",
     [
         f"within {accounts.PATIENCE:g} seconds",
-        f"up to {memo.MOST} answers",
-        f"over {reviews.BODY_LIMIT >> 20} MiB",
+        f"reviews of up to\n{memo.LARGEST >> 10} KiB",
+        f"{memo.MOST >> 20} MiB of them at most",
+        f"over {reviews.BODY_LIMIT / (1 << 20):g} MiB",
         f"A request has {Times().message:g} seconds to arrive, a TLS handshake {listening.HANDSHAKE:g}",
         f"kept for {Times().idle:g} seconds",
         f"every {keeper.LONGEST_REST / 60:g} minutes",

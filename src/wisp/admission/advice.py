@@ -58,6 +58,7 @@ PROXIED = "the container {} sets a proxy: have NO_PROXY name 127.0.0.1, where th
 MAY_BE_WINDOWS = "the pod may run on Windows nodes, where there is no sidecar: require kubernetes.io/os=linux"
 BYPASS = "{} can bypass the redirect (root or NET_RAW): drop ALL or run as non-root, and restrict IMDS"
 _WAYS_AROUND = frozenset({"ALL", "NET_RAW", "NET_ADMIN"})
+_DECISIVE = _WAYS_AROUND | {"SETUID"}
 _CLIENT_VARIABLES = frozenset({"IDENTITY_ENDPOINT", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"})
 """Variables that decide where a client sends its requests."""
 
@@ -265,12 +266,17 @@ def _can_bypass(container: Container, pod: Pod) -> bool:
     """
     context = container.securityContext or SecurityContext()
     capabilities = context.capabilities or Capabilities()
-    added = {each.upper().removeprefix("CAP_") for each in capabilities.add or ()}
-    dropped = {each.upper().removeprefix("CAP_") for each in capabilities.drop or ()}
+    added, dropped = _decisive(capabilities.add), _decisive(capabilities.drop)
     if context.privileged is True or not added.isdisjoint(_WAYS_AROUND):
         return True
     is_root = _user(container, pod) == 0 or (_user(container, pod) is None and not _is_non_root(container, pod))
     return is_root and ("SETUID" in added or not ("ALL" in dropped or dropped >= {"SETUID", "NET_RAW"}))
+
+
+def _decisive(capabilities: list[str] | None) -> frozenset[str]:
+    """Return those capabilities in a list that decide whether a container can bypass the redirect."""
+    names_in_list = (each.upper().removeprefix("CAP_") for each in capabilities or ())
+    return _DECISIVE.intersection(names_in_list)
 
 
 def _user(container: Container, pod: Pod) -> Scalar:

@@ -10,9 +10,9 @@ PATCH = 1024 * 1024
 """Bytes of a JSON patch."""
 CONTAINERS = 1000
 """Containers and init containers of a pod that gets its identity. A pod that is being created has no ephemeral ones."""
-VALUES = 100_000
+VALUES = 60_000
 """Members and list elements in the spec of a pod that gets its identity."""
 METADATA = 512 * 1024
-"""Bytes of labels and annotations, as JSON. Kubernetes allows 256 KiB of annotations, and JSON's escapes add to that."""
+"""Bytes of labels and annotations, as JSON. Kubernetes allows 256 KiB of annotations, and JSON's escapes are longer."""
 SKIPPED = CONTAINERS
 """Names in the annotation skip-containers."""

@@ -177,7 +177,7 @@ def texts_of(outline: Outline) -> tuple[dict[str, str], dict[str, str]]:
     size = memoryview(outline.labels).nbytes + memoryview(outline.annotations).nbytes
     if size > limits.METADATA:
         raise PodError(
-            f"the pod's labels and annotations are {size:,} bytes of JSON, and at most {limits.METADATA:,} are accepted",
+            f"the pod's labels and annotations are {size:,} bytes of JSON, and at most {limits.METADATA:,} are allowed",
             remedy="shorten them: Kubernetes itself allows 262,144 bytes of annotations",
         )
     return _texts(outline.labels, "/metadata/labels"), _texts(outline.annotations, "/metadata/annotations")
@@ -194,7 +194,7 @@ def _spec(data: Raw) -> PodSpec:
             remedy=f"use fewer containers (at most {limits.CONTAINERS:,}), variables, mounts and volumes, or remove "
             "the label",
         )
-    spec = _read(_decode_spec, data, "/spec") if text else None
+    spec: PodSpec | None = _read(_decode_spec, data, "/spec") if text else None
     if spec is None:
         raise PodError("the pod has no spec", remedy="give it one, with its containers")
     return spec
@@ -218,7 +218,7 @@ def _texts(data: Raw, path: str) -> dict[str, str]:
 
 def _read_label(data: Raw) -> _Labels | None:
     try:
-        return _decode_labels(data)
+        labels: _Labels | None = _decode_labels(data)
     except msgspec.ValidationError as error:
         if " - at " in str(error):
             raise PodError(
@@ -229,6 +229,7 @@ def _read_label(data: Raw) -> _Labels | None:
         ) from None
     except (ValueError, RecursionError) as error:
         raise _malformed(error) from None
+    return labels
 
 
 def _read(decode: Callable[[Any], _T], data: Raw | bytes, path: str = "") -> _T:

@@ -1,13 +1,14 @@
 """How something comes into a list of named things where it may be already: not twice, and not by touching the rest."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from wisp.admission.patch import Operation, add, move, remove, replace
 from wisp.admission.shape import Container, Mount, Object, Variable, Volume
 
+_T = TypeVar("_T", Mount, Volume)
 Builders: TypeAlias = Mapping[str, Callable[[], Object]]
 """Things by name, in order, and how each is made."""
 
@@ -22,9 +23,7 @@ def put_variables(operations: list[Operation], present: Sequence[Variable], path
     operations += [{"op": "add", "path": end, "value": each} for each in variables if each["name"] not in known]
 
 
-def put_all(
-    operations: list[Operation], present: Sequence[Mount] | Sequence[Volume], path: str, wanted: list[Object]
-) -> None:
+def put_all(operations: list[Operation], present: Sequence[_T], path: str, wanted: list[Object]) -> None:
     """Have each of `wanted` once, by name, in the list at `path`.
 
     Where a mount of another name is at the same `mountPath`, that stays: there cannot be two.
@@ -34,7 +33,7 @@ def put_all(
         return
     surplus: list[int] = []
     names = {each["name"] for each in wanted}
-    taken = {each.mountPath for each in present if isinstance(each, Mount) and each.name not in names}
+    taken = {getattr(each, "mountPath", None) for each in present if each.name not in names}
     for each in wanted:
         places = [index for index, there in enumerate(present) if there.name == each["name"]]
         if places:

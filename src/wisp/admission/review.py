@@ -172,8 +172,12 @@ def decide(review: Review, account: Object | None, policy: Policy) -> Decision:
             f'serviceaccounts "{created.account}" not found in namespace "{review.namespace}": '
             "make it before the pod, or correct the pod's serviceAccountName",
         )
+    return _mutated(created, account, policy)
+
+
+def _mutated(pod: Outline, account: Object, policy: Policy) -> Decision:
     try:
-        operations, warnings = mutation(pod_of(created), account, policy)
+        operations, warnings = mutation(pod_of(pod), account, policy)
     except PodError as error:
         return Refuse(400, str(error))
     patch = _encode(operations) if operations else b""

@@ -85,9 +85,9 @@ def _systems(expression: LabelExpression) -> frozenset[str]:
     """Return the operating systems that one requirement on a node label leaves."""
     key, operator, listed = expression.key, expression.operator, expression.values or []
     if operator == "In":
-        return _NONE.union(*(_value(key, each) for each in listed))
+        return frozenset(system for each in listed for system in _value(key, each))
     if operator == "NotIn" and key in _EXACT:
-        return _ANY.difference(*(_of_name(each) for each in listed))
+        return _ANY - {system for each in listed for system in _of_name(each)}
     if key == _BUILD:
         return {"Exists": frozenset({_WINDOWS}), "DoesNotExist": frozenset({_LINUX})}.get(str(operator), _ANY)
     return _NONE if operator == "DoesNotExist" and key in _EXACT else _ANY
