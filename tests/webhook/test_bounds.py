@@ -171,6 +171,10 @@ SHAPES: dict[str, Callable[[], bytes]] = {
         container(b'"securityContext":{"capabilities":{"drop":[%b]}}' % many(f'"{WIDE}%d"', 1)), "redirect"
     ),
     "the same member again": lambda: labelled(many('"containers":[{"name":"b"}]')),
+    "values in all places": lambda: review(
+        b'{"metadata":{%b,"annotations":{"a":"%b"},"managedFields":[%b]},"spec":{%b}}'
+        % (USE, b"," * 100_000, many("{}", room=1_000_000), container(b'"env":[%b]' % many("{}", 2)))
+    ),
     "managed fields": lambda: review(
         b'{"metadata":{%b,"managedFields":[%b]},"spec":{"containers":[]}}' % (USE, many("{}"))
     ),

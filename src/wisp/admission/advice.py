@@ -59,6 +59,7 @@ MAY_BE_WINDOWS = "the pod may run on Windows nodes, where there is no sidecar: r
 BYPASS = "{} can bypass the redirect (root or NET_RAW): drop ALL or run as non-root, and restrict IMDS"
 _WAYS_AROUND = frozenset({"ALL", "NET_RAW", "NET_ADMIN"})
 _DECISIVE = _WAYS_AROUND | {"SETUID"}
+_NONE: frozenset[str] = frozenset()
 _CLIENT_VARIABLES = frozenset({"IDENTITY_ENDPOINT", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"})
 """Variables that decide where a client sends its requests."""
 
@@ -269,26 +270,31 @@ def _can_bypass(container: Container, pod: Pod) -> bool:
     added, dropped = _decisive(capabilities.add), _decisive(capabilities.drop)
     if context.privileged is True or not added.isdisjoint(_WAYS_AROUND):
         return True
-    is_root = _user(container, pod) == 0 or (_user(container, pod) is None and not _is_non_root(container, pod))
-    return is_root and ("SETUID" in added or not ("ALL" in dropped or dropped >= {"SETUID", "NET_RAW"}))
+    if "SETUID" not in added and ("ALL" in dropped or dropped >= {"SETUID", "NET_RAW"}):
+        return False
+    user = _user(container, pod)
+    return user == 0 or (user is None and not _is_non_root(container, pod))
 
 
 def _decisive(capabilities: list[str] | None) -> frozenset[str]:
     """Return those capabilities in a list that decide whether a container can bypass the redirect."""
-    names_in_list = (each.upper().removeprefix("CAP_") for each in capabilities or ())
-    return _DECISIVE.intersection(names_in_list)
+    return _DECISIVE.intersection(each.upper().removeprefix("CAP_") for each in capabilities) if capabilities else _NONE
 
 
 def _user(container: Container, pod: Pod) -> Scalar:
     """Return the user that a container runs as; None where the image decides."""
-    users = [each.runAsUser for each in (container.securityContext, pod.spec.securityContext) if each is not None]
-    return next((each for each in users if each is not None), None)
+    for context in (container.securityContext, pod.spec.securityContext):
+        if context is not None and context.runAsUser is not None:
+            return context.runAsUser
+    return None
 
 
 def _is_non_root(container: Container, pod: Pod) -> bool:
     """Say whether the kubelet refuses to start the container as root."""
-    said = [each.runAsNonRoot for each in (container.securityContext, pod.spec.securityContext) if each is not None]
-    return next((each for each in said if each is not None), False) is True
+    for context in (container.securityContext, pod.spec.securityContext):
+        if context is not None and context.runAsNonRoot is not None:
+            return context.runAsNonRoot is True
+    return False
 
 
 def _of_variables(container: Container) -> Iterator[str]:

@@ -71,7 +71,7 @@ def meaning(key: str) -> str | None:
 
 def concerns(key: str) -> bool:
     """Say whether a label or annotation is one of this project's, or a misspelling of one."""
-    return key.startswith(names.PREFIX) or intended(key) is not None
+    return key.startswith(names.PREFIX) or (len(key) <= _LONGEST and _resembled(key) is not None)
 
 
 def declines(value: object) -> bool:

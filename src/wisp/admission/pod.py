@@ -1,7 +1,7 @@
 """Reads a pod's JSON into types, in two steps, and takes it apart; decides nothing. Knows no policy.
 
-The first step costs next to nothing, whatever the pod is: the label, the name of the service account, and where the
-rest is. The second reads labels, annotations and the spec, within `wisp.admission.limits`.
+The first step costs next to nothing, whatever the pod is: the label, the name of the service account, and where labels
+and annotations are. The second reads labels, annotations and the spec, within `wisp.admission.limits`.
 """
 
 import json
@@ -39,9 +39,18 @@ class _Metadata(Struct, gc=False):
     managedFields: Raw = ABSENT  # noqa: N815 -- the API's name
 
 
+class _Account(Struct, gc=False):
+    serviceAccountName: Name = None  # noqa: N815 -- the API's name
+    serviceAccount: Name = None  # noqa: N815 -- deprecated, and obeyed
+
+
 class _Document(Struct, gc=False):
     metadata: _Metadata | None = None
-    spec: Raw = ABSENT
+    spec: _Account | None = None
+
+
+class _Spec(Struct, gc=False):
+    spec: PodSpec | None = None
 
 
 class _Labels(Struct, gc=False):
@@ -52,16 +61,10 @@ class _Annotations(Struct, gc=False):
     mirror: Raw = msgspec.field(name=MIRROR, default=ABSENT)
 
 
-class _Spec(Struct, gc=False):
-    serviceAccountName: Name = None  # noqa: N815 -- the API's name
-    serviceAccount: Name = None  # noqa: N815 -- deprecated, and obeyed
-
-
 _decode_document = msgspec.json.Decoder(_Document).decode
 _decode_labels = msgspec.json.Decoder(_Labels | None).decode
 _decode_annotations = msgspec.json.Decoder(_Annotations | None).decode
-_decode_account = msgspec.json.Decoder(_Spec | None).decode
-_decode_spec = msgspec.json.Decoder(PodSpec | None).decode
+_decode_spec = msgspec.json.Decoder(_Spec).decode
 _decode_texts = msgspec.json.Decoder(dict[str, str] | None).decode
 _decode_values = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -77,9 +80,10 @@ class Outline(NamedTuple):
     """Whether it only shows a static pod of a kubelet."""
     account: str
     """The name of the service account that it runs as."""
+    document: Raw | bytes
+    """All of it."""
     labels: Raw
     annotations: Raw
-    spec: Raw
     managed_fields: Raw
 
 
@@ -117,22 +121,20 @@ class Pod(NamedTuple):
 def outline_of(data: Raw | bytes) -> Outline:
     """Read the first step of a pod, or pod template, in JSON. Raise PodError."""
     document = _read(_decode_document, data)
-    metadata = document.metadata or _Metadata()
-    labels = annotations = spec = None
+    metadata, spec = document.metadata or _Metadata(), document.spec
+    labels = annotations = None
     if metadata.labels is not ABSENT:
         labels = _read_label(metadata.labels)
     if metadata.annotations is not ABSENT:
         annotations = _read(_decode_annotations, metadata.annotations, "/metadata/annotations")
-    if document.spec is not ABSENT:
-        spec = _read(_decode_account, document.spec, "/spec")
     return Outline(
         metadata.name or f"{metadata.generateName or ''} (prefix)",
         labels is not None and labels.use == "true",
         annotations is not None and annotations.mirror is not ABSENT,
         "default" if spec is None else spec.serviceAccountName or spec.serviceAccount or "default",
+        data,
         metadata.labels,
         metadata.annotations,
-        document.spec,
         metadata.managedFields,
     )
 
@@ -140,7 +142,7 @@ def outline_of(data: Raw | bytes) -> Outline:
 def pod_of(outline: Outline) -> Pod:
     """Read the rest of a pod. Raise PodError where it is put together wrongly or larger than the limits."""
     labels, annotations = texts_of(outline)
-    spec = _spec(outline.spec)
+    spec = _spec(outline)
     containers, init_containers = spec.containers or [], spec.initContainers or []
     count = len(containers) + len(init_containers)
     if count > limits.CONTAINERS:
@@ -183,10 +185,8 @@ def texts_of(outline: Outline) -> tuple[dict[str, str], dict[str, str]]:
     return _texts(outline.labels, "/metadata/labels"), _texts(outline.annotations, "/metadata/annotations")
 
 
-def _spec(data: Raw) -> PodSpec:
-    text = bytes(data)
-    # Every value but one is after a comma or an opening bracket, so that none is made without being counted.
-    values = text.count(b",") + text.count(b"{") + text.count(b"[")
+def _spec(outline: Outline) -> PodSpec:
+    values = _values(outline)
     if values > limits.VALUES:
         raise PodError(
             f"the pod's spec has about {values:,} values, and at most {limits.VALUES:,} are accepted in a pod with the "
@@ -194,10 +194,26 @@ def _spec(data: Raw) -> PodSpec:
             remedy=f"use fewer containers (at most {limits.CONTAINERS:,}), variables, mounts and volumes, or remove "
             "the label",
         )
-    spec: PodSpec | None = _read(_decode_spec, data, "/spec") if text else None
+    spec = _read(_decode_spec, outline.document).spec
     if spec is None:
         raise PodError("the pod has no spec", remedy="give it one, with its containers")
     return spec
+
+
+def _values(outline: Outline) -> int:
+    """Return about how many values there are in a pod besides its labels, annotations and managed fields.
+
+    Every value but one is after a comma or an opening bracket, so that none is decoded without being counted.
+    """
+    if memoryview(outline.document).nbytes <= limits.VALUES:
+        return 0  # or some, but too few to matter
+    whole, *less = map(_separators, (outline.document, outline.labels, outline.annotations, outline.managed_fields))
+    return whole - sum(less)
+
+
+def _separators(data: Raw | bytes) -> int:
+    text = bytes(data)
+    return text.count(b",") + text.count(b"{") + text.count(b"[")
 
 
 def _texts(data: Raw, path: str) -> dict[str, str]:
@@ -233,7 +249,7 @@ def _read_label(data: Raw) -> _Labels | None:
 
 
 def _read(decode: Callable[[Any], _T], data: Raw | bytes, path: str = "") -> _T:
-    """Return what is at `path`, decoded. Raise PodError saying what is wrong, and where."""
+    """Return what `data`, which is at `path`, is decoded to. Raise PodError saying what is wrong, and where."""
     try:
         return decode(data)
     except msgspec.ValidationError as error:

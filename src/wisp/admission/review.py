@@ -117,6 +117,12 @@ def read(body: bytes) -> Review:
     return Review(request.uid, request.namespace or "", operation, subresource, request.object, created)
 
 
+def uid_of(body: bytes) -> str | None:
+    """Return the uid in a review, of which nothing else is looked at. Raise ReviewError where it cannot be decoded."""
+    request = _envelope(body).request
+    return None if request is None else request.uid
+
+
 def _envelope(body: bytes) -> _Envelope:
     try:
         return _decode(body)

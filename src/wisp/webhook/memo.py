@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from wisp.admission.pod import Outline
-from wisp.admission.review import AccountRef, Review, read
+from wisp.admission.review import AccountRef, Review, uid_of
 
 LARGEST = 32 * 1024
 """Bytes of the largest review that is worth remembering."""
@@ -80,7 +80,7 @@ class Memo:
         """Know a review by its text, if another uid in the same place is the uid of a review otherwise the same."""
         begin = body.find(_encode(uid)) + 1
         before, after = body[:begin], body[begin + _UID :]
-        if begin == 0 or not _is_inert(uid.encode()) or read(before + _OTHER + after).uid != _OTHER_UID:
+        if begin == 0 or not _is_inert(uid.encode()) or uid_of(before + _OTHER + after) != _OTHER_UID:
             return
         if before != self._before_uid or len(self._texts) >= _TEXTS:
             self._before_uid, self._texts = before, {}
