@@ -5,6 +5,7 @@ kubectl prints these. Kubernetes asks for at most 120 characters each and may cu
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -25,6 +26,9 @@ from wisp.admission.sidecar import is_native
 from wisp.admission.wanted import Mode, Sidecar, Wanted, is_boolean, wants_sidecar
 from wisp.azure import is_guid, is_tenant
 
+_GUID = 36
+"""Characters of a GUID: nothing longer is remembered."""
+_is_guid = lru_cache(maxsize=1024)(is_guid)  # a cluster has as many as it has identities
 LONGEST = 120
 MOST = 12
 
@@ -130,7 +134,7 @@ def _of_account(about: _About) -> Iterator[str]:
     client_id, tenant = about.wanted.client_id, about.wanted.tenant
     if not client_id:
         yield _say(NO_CLIENT_ID, about.account.get("name") or "default")
-    elif not is_guid(client_id):
+    elif len(client_id) != _GUID or not _is_guid(client_id):
         yield _say(NO_GUID, _quoted(client_id))
     if tenant and tenant != about.policy.tenant_id and not is_tenant(tenant):
         yield _say(NO_TENANT, _quoted(tenant))
@@ -147,6 +151,8 @@ def _of_keys(about: _About) -> Iterator[str]:
 
 def _of_skipping(about: _About) -> Iterator[str]:
     skipped = about.wanted.skipped
+    if not skipped:
+        return
     known = {*about.pod.named, *((names.SIDECAR, names.REDIRECT) if about.wanted.sidecar else ())}
     for name in sorted(skipped - known):
         yield _say(UNKNOWN_SKIPPED, name)

@@ -22,7 +22,6 @@ from wisp.admission.shape import (
     Object,
     PodError,
     PodSpec,
-    Requirements,
     Volume,
     object_or_empty,
 )
@@ -108,7 +107,9 @@ class Pod(NamedTuple):
     @property
     def measured(self) -> frozenset[str]:
         """The resources that it names for all containers together (Kubernetes, "Pod-level resource specification")."""
-        said = self.spec.resources or Requirements()
+        said = self.spec.resources
+        if said is None:
+            return frozenset()
         named = (said.requests or Amounts(), said.limits or Amounts())
         return frozenset(name for name in ("cpu", "memory") if any(getattr(each, name) is not None for each in named))
 

@@ -9,16 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from wisp.admission.shape import (
-    Affinity,
-    LabelExpression,
-    NodeAffinity,
-    NodeTerm,
-    PodSpec,
-    RequiredNodes,
-    SecurityContext,
-    WindowsOptions,
-)
+from wisp.admission.shape import LabelExpression, NodeAffinity, NodeTerm, PodSpec, WindowsOptions
 
 _LINUX, _WINDOWS = "linux", "windows"
 _ANY = frozenset({_LINUX, _WINDOWS})
@@ -65,13 +56,14 @@ def _ways(spec: PodSpec) -> list[frozenset[str]]:
     return ways
 
 
-def _affinity(spec: PodSpec) -> NodeAffinity:
-    return (spec.affinity or Affinity()).nodeAffinity or NodeAffinity()
+def _affinity(spec: PodSpec) -> NodeAffinity | None:
+    return None if spec.affinity is None else spec.affinity.nodeAffinity
 
 
 def _required_terms(spec: PodSpec) -> list[NodeTerm] | None:
-    required = _affinity(spec).requiredDuringSchedulingIgnoredDuringExecution
-    return None if required is None or required == RequiredNodes() else required.nodeSelectorTerms or []
+    affinity = _affinity(spec)
+    required = None if affinity is None else affinity.requiredDuringSchedulingIgnoredDuringExecution
+    return None if required is None else required.nodeSelectorTerms
 
 
 def _term(term: NodeTerm) -> frozenset[str]:
@@ -117,11 +109,14 @@ def _expressions(spec: PodSpec) -> Iterator[LabelExpression]:
     """Yield every requirement on node labels, preferred ones too."""
     for term in _required_terms(spec) or ():
         yield from term.matchExpressions or ()
-    for preferred in _affinity(spec).preferredDuringSchedulingIgnoredDuringExecution or ():
-        yield from (preferred.preference or NodeTerm()).matchExpressions or ()
+    affinity = _affinity(spec)
+    if affinity is not None:
+        for preferred in affinity.preferredDuringSchedulingIgnoredDuringExecution or ():
+            yield from (preferred.preference or NodeTerm()).matchExpressions or ()
 
 
 def _options(spec: PodSpec) -> Iterator[WindowsOptions]:
     """Yield the options of security contexts that only Windows has: the pod's, and every container's."""
     for part in (spec, *(spec.initContainers or ()), *(spec.containers or ())):
-        yield (part.securityContext or SecurityContext()).windowsOptions or WindowsOptions()
+        if part.securityContext is not None and part.securityContext.windowsOptions is not None:
+            yield part.securityContext.windowsOptions

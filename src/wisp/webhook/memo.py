@@ -66,7 +66,7 @@ class Memo:
         key = self._texts.get(body[end:])
         if key is None or not body.startswith(self._before_uid) or not _is_inert(uid := body[begin:end]):
             return None
-        found = self.find(key)
+        found = self._young.get(key) or self.find(key)
         return None if found is None else (uid.decode("ascii"), found)
 
     def find(self, key: Key) -> Remembered | None:
