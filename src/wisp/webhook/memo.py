@@ -19,7 +19,7 @@ from wisp.admission.review import AccountRef, Review, uid_of
 
 LARGEST = 32 * 1024
 """Bytes of the largest review that is worth remembering."""
-MOST = 4 * 1024 * 1024
+MOST = 2 * 1024 * 1024
 """Bytes of all pods and answers that are remembered."""
 
 _ENTRY = 1024
