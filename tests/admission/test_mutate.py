@@ -472,6 +472,9 @@ def test_windows_without_a_sidecar() -> None:
         pytest.param(
             {"spec": {"affinity": {"nodeAffinity": []}}}, "/spec/affinity/nodeAffinity is not an object", id="affinity"
         ),
+        pytest.param(
+            {"metadata": {"labels": {"a" * 318: ""}}, "spec": {}}, "/metadata/labels has a key of more", id="key"
+        ),
         pytest.param({"spec": {"nodeSelector": {"a": {}}}}, "/spec/nodeSelector/* is not", id="node selector"),
         pytest.param({"metadata": {"labels": []}, "spec": {}}, "/metadata/labels is not an object", id="labels"),
         pytest.param(

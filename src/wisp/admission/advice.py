@@ -18,7 +18,6 @@ from wisp.admission.shape import (
     Container,
     Object,
     Scalar,
-    SecurityContext,
     Variable,
     object_or_empty,
 )
@@ -271,13 +270,14 @@ def _can_bypass(container: Container, pod: Pod) -> bool:
     Root can do both unless the capabilities are dropped: SETUID is in every runtime's default set, and NET_RAW in
     containerd's (CRI-O took it out in 1.18). Privileged containers and NET_ADMIN can remove the redirect.
     """
-    context = container.securityContext or SecurityContext()
-    capabilities = context.capabilities or Capabilities()
-    added, dropped = _decisive(capabilities.add), _decisive(capabilities.drop)
-    if context.privileged is True or not added.isdisjoint(_WAYS_AROUND):
-        return True
-    if "SETUID" not in added and ("ALL" in dropped or dropped >= {"SETUID", "NET_RAW"}):
-        return False
+    context = container.securityContext
+    if context is not None:
+        capabilities = context.capabilities or Capabilities()
+        added, dropped = _decisive(capabilities.add), _decisive(capabilities.drop)
+        if context.privileged is True or not added.isdisjoint(_WAYS_AROUND):
+            return True
+        if "SETUID" not in added and ("ALL" in dropped or dropped >= {"SETUID", "NET_RAW"}):
+            return False
     user = _user(container, pod)
     return user == 0 or (user is None and not _is_non_root(container, pod))
 

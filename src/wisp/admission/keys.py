@@ -46,15 +46,11 @@ _BY_FLAT = {_flat(key): key for key in sorted(_KNOWN)}
 _BY_SUFFIX = {_flat(key.removeprefix(names.PREFIX)): key for key in sorted(_KNOWN)}
 
 
+@lru_cache(maxsize=1024)
 def intended(key: str) -> str | None:
     """Return the label or annotation that `key` is a misspelling of; None if it is one itself or resembles none."""
     if key in _KNOWN or key.startswith(names.USE_ENDPOINT) or len(key) > _LONGEST:
-        return None  # a long key is not remembered, either
-    return _resembled(key)
-
-
-@lru_cache(maxsize=1024)
-def _resembled(key: str) -> str | None:
+        return None
     lowered = key.lower()
     if "azure" not in lowered and "workload" not in lowered and "identity" not in lowered:
         return None
@@ -69,9 +65,10 @@ def meaning(key: str) -> str | None:
     return key if key in _KNOWN or key.startswith(names.USE_ENDPOINT) else intended(key)
 
 
+@lru_cache(maxsize=1024)  # of keys that `wisp.admission.pod` has found to be no longer than Kubernetes allows
 def concerns(key: str) -> bool:
     """Say whether a label or annotation is one of this project's, or a misspelling of one."""
-    return key.startswith(names.PREFIX) or (len(key) <= _LONGEST and _resembled(key) is not None)
+    return key.startswith(names.PREFIX) or intended(key) is not None
 
 
 def declines(value: object) -> bool:

@@ -7,10 +7,10 @@ and annotations are. The second reads labels, annotations and the spec, within `
 import json
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from wisp.admission import limits
 from wisp.admission.names import MIRROR, REDIRECT, SIDECAR, USE
@@ -64,7 +64,9 @@ _decode_document = msgspec.json.Decoder(_Document).decode
 _decode_labels = msgspec.json.Decoder(_Labels | None).decode
 _decode_annotations = msgspec.json.Decoder(_Annotations | None).decode
 _decode_spec = msgspec.json.Decoder(_Spec).decode
-_decode_texts = msgspec.json.Decoder(dict[str, str] | None).decode
+_LONGEST_KEY = 253 + len("/") + 63
+"""Characters of a label's or annotation's key (Kubernetes, "Labels and Selectors", syntax and character set)."""
+_decode_texts = msgspec.json.Decoder(dict[Annotated[str, Meta(max_length=_LONGEST_KEY)], str] | None).decode
 _decode_values = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
@@ -224,6 +226,8 @@ def _texts(data: Raw, path: str) -> dict[str, str]:
         return _decode_texts(data) or {}
     except msgspec.ValidationError:
         values = _read(_decode_values, data, path)
+        if any(len(key) > _LONGEST_KEY for key in values):
+            raise PodError(f"{path} has a key of more than {_LONGEST_KEY} characters", remedy="shorten it") from None
         key = next((key for key, value in values.items() if bytes(value)[:1] != b'"'), "")
         raise PodError(
             f"{path} has a value that is not a string, under {key[:64]!r}",

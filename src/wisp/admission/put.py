@@ -33,7 +33,6 @@ def put_all(operations: list[Operation], present: Sequence[_T], path: str, wante
         return
     surplus: list[int] = []
     names = {each["name"] for each in wanted}
-    taken = {getattr(each, "mountPath", None) for each in present if each.name not in names}
     for each in wanted:
         places = [index for index, there in enumerate(present) if there.name == each["name"]]
         if places:
@@ -41,13 +40,16 @@ def put_all(operations: list[Operation], present: Sequence[_T], path: str, wante
             if msgspec.convert(each, type(there)) != there:  # members that an API server fills in are in no type
                 operations.append(replace(f"{path}/{places[0]}", each))
             surplus += places[1:]
-        elif each.get("mountPath", _NOWHERE) not in taken:
+        elif not _is_taken(each.get("mountPath"), present, names):
             operations.append(add(f"{path}/-", each))
     operations += [remove(f"{path}/{index}") for index in sorted(surplus, reverse=True)]
 
 
-_NOWHERE = object()
-"""The mount path of a volume."""
+def _is_taken(mount_path: str | None, present: Sequence[Mount] | Sequence[Volume], ours: set[str]) -> bool:
+    """Say whether something that is not ours is at a mount path; what is ours goes where it belongs."""
+    return mount_path is not None and any(
+        isinstance(there, Mount) and there.mountPath == mount_path and there.name not in ours for there in present
+    )
 
 
 def put_first(operations: list[Operation], path: str, present: list[Container], builders: Builders) -> None:
