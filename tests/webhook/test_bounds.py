@@ -5,6 +5,7 @@ import json
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -280,6 +281,22 @@ def test_what_exceeds_a_limit(body: bytes, said: str) -> None:
     assert (refused["allowed"], refused["status"]["code"]) == (False, 400)
     assert said in refused["status"]["message"]
     assert len(refused["status"]["message"]) < 300
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        f"| a review | {limits.BODY / (1 << 20):g} MiB |",
+        f"| containers and init containers of a labelled pod together | {limits.CONTAINERS:,} |",
+        f"| members and list elements in the spec of a labelled pod | {limits.VALUES:,} |",
+        f"| labels and annotations of a labelled pod, as JSON | {limits.METADATA >> 10} KiB |",
+        f"| names in `skip-containers` | {limits.SKIPPED:,} |",
+        f"| the patch, as JSON | {limits.PATCH >> 20} MiB |",
+    ],
+)
+def test_the_limits_in_the_documentation(row: str) -> None:
+    """They are the program's."""
+    assert row in (Path(__file__).parents[2] / "docs/admission.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("pod", [b'"invalid"', b"null", b"[]", b"5", b"true", b"[{}]"], ids=bytes.decode)
