@@ -219,8 +219,9 @@ def test_no_long_text_is_remembered() -> None:
 
 
 def pod_of(count: int) -> bytes:
-    """Return a spec with that many containers."""
-    return b'"containers":[%b]' % b",".join(b'{"name":"c%d","image":"i"}' % number for number in range(count))
+    """Return a spec with that many containers, each with the mount that API servers add and a variable."""
+    rest = b'"image":"i","env":[{"name":"A","value":"1"}],"volumeMounts":[{"name":"kube-api-access","mountPath":"/v"}]'
+    return b'"containers":[%b]' % b",".join(b'{"name":"c%d",%b}' % (number, rest) for number in range(count))
 
 
 @pytest.mark.parametrize("only", [None, "redirect", "env"])
