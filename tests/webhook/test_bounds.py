@@ -12,6 +12,7 @@ import pytest
 
 from wisp.admission import limits
 from wisp.admission.contract import Policy
+from wisp.admission.mutate import mutate
 from wisp.http.head import Request
 from wisp.http.response import Response
 from wisp.webhook.metrics import Metrics
@@ -230,6 +231,18 @@ def test_a_thousand_containers(only: str | None) -> None:
     assert response(webhook(), labelled(pod_of(1000), only))["patch"]
 
 
+def test_a_thousand_containers_a_second_time() -> None:
+    """The API server calls again when another injector changed the pod, which has two containers of ours by then."""
+    pod: dict[str, Any] = {"metadata": {"annotations": {"azure.workload.identity/inject-proxy-sidecar": "true"}}}
+    pod["spec"] = json.loads(b"{%b}" % pod_of(1000))
+    pod["metadata"]["labels"] = {"azure.workload.identity/use": "true"}
+    once = mutate(pod, Accounts.account, POLICY)
+    assert len(once["spec"]["initContainers"]) == 2
+    again = response(webhook(), review(json.dumps(once).encode()))
+    assert again["allowed"] is True
+    assert "patch" not in again
+
+
 @pytest.mark.parametrize(
     "spec",
     [
@@ -263,7 +276,7 @@ def test_a_thousand_and_one_containers_without_the_label() -> None:
         ),
         pytest.param(
             labelled(container(b'"volumeMounts":[%b]' % many(f'{{"name":"{NAME}"}}', 2))),
-            "the patch that gives the pod its identity has 1,8",
+            "the patch that gives the pod its identity has 2,3",
             id="patch",
         ),
         pytest.param(

@@ -9,8 +9,11 @@ review around the pod and the defaults that the API server has filled in.
 PATCH = 1024 * 1024
 """Bytes of a JSON patch."""
 CONTAINERS = 1000
-"""Containers and init containers of a pod that gets its identity. A pod that is being created has no ephemeral ones."""
-VALUES = 60_000
+"""Containers and init containers, besides ours, of a pod that gets its identity.
+
+A pod that is being created has no ephemeral containers.
+"""
+VALUES = 75_000
 """Members and list elements in the spec of a pod that gets its identity."""
 METADATA = 512 * 1024
 """Bytes of labels and annotations, as JSON. Kubernetes allows 256 KiB of annotations, and JSON's escapes are longer."""

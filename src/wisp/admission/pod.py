@@ -147,7 +147,8 @@ def pod_of(outline: Outline) -> Pod:
     labels, annotations = texts_of(outline)
     spec = _spec(outline)
     containers, init_containers = spec.containers or [], spec.initContainers or []
-    count = len(containers) + len(init_containers)
+    ours = {SIDECAR, REDIRECT}.intersection(each.name for each in (*init_containers, *containers))
+    count = len(containers) + len(init_containers) - len(ours)  # when the webhook is called again, they are there
     if count > limits.CONTAINERS:
         raise PodError(
             f"the pod has {count:,} containers and init containers, and at most {limits.CONTAINERS:,} are accepted in "
