@@ -1,4 +1,4 @@
-"""What deciding about a pod costs, beside decoding the review that it comes in: `python -m bench.admission`.
+"""What reading and deciding about a pod costs, beside decoding all of its review: `python -m bench.admission`.
 
 Seconds of this process on a CPU, so that whatever else the machine does weighs on both alike. Each round times a
 thousand of either in turn; the figures are medians of the rounds, and of the rounds' ratios.
@@ -60,8 +60,8 @@ def _review(*, sidecar: bool) -> bytes:
     return msgspec.json.encode(review)
 
 
-def _answer(document: object) -> bytes:
-    asked = read(document)
+def _answer(body: bytes) -> bytes:
+    asked = read(body)
     assert account_wanted(asked) is not None  # noqa: S101 -- else nothing is measured
     return msgspec.json.encode(answer(asked, decide(asked, _ACCOUNT, _POLICY)))
 
@@ -77,9 +77,8 @@ def main() -> None:
     """Print the figures."""
     for name, sidecar in (("identity", False), ("identity and sidecar", True)):
         body = _review(sidecar=sidecar)
-        document = msgspec.json.decode(body)
         rounds = [
-            (_microseconds(lambda: msgspec.json.decode(body)), _microseconds(lambda: _answer(document)))  # noqa: B023
+            (_microseconds(lambda: msgspec.json.decode(body)), _microseconds(lambda: _answer(body)))  # noqa: B023
             for _ in range(_ROUNDS)
         ]
         decoding, deciding = (statistics.median(each) for each in zip(*rounds, strict=True))

@@ -1,14 +1,21 @@
 """Pods, service accounts and policies for the tests: plain ones, and hypothesis strategies for all the others."""
 
+import json
 from typing import Any
 
 from hypothesis import strategies as st
 
+from wisp.admission import mutate
+from wisp.admission import review as reviews
 from wisp.admission.contract import NativeSidecar, Policy
+from wisp.admission.mutate import Mutation
+from wisp.admission.pod import pod_in
+from wisp.admission.review import Review
 
 CLIENT_ID = "6a1d0c9e-0b0f-4c39-8a31-0c34b0a0f5e1"
 TENANT = "0f1e2d3c-0000-4000-8000-000000000001"
 PREFIX = "azure.workload.identity/"
+NON_ROOT = {"runAsNonRoot": True}
 POLICY = Policy(tenant_id=TENANT, server_version=(1, 34), proxy_image="wisp:test", redirect_image="wisp:test")
 OLD_POLICY = Policy(tenant_id=TENANT, server_version=(1, 31), proxy_image="wisp:test", redirect_image="wisp:test")
 
@@ -21,12 +28,16 @@ def account(name: str = "app", **annotations: str) -> dict[str, Any]:
 
 
 def pod(*containers: dict[str, Any], annotations: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
-    """Return a labelled pod, of one container `app` unless others are given, with annotations of ours."""
+    """Return a labelled pod, of one container `app` unless others are given, with annotations of ours.
+
+    It does not run as root, unless `spec` has another security context.
+    """
     metadata: dict[str, Any] = {"name": "web", "namespace": "apps", "labels": {f"{PREFIX}use": "true"}}
     if annotations is not None:
         metadata["annotations"] = {PREFIX + key: value for key, value in annotations.items()}
     own = list(containers) or [{"name": "app", "image": "app:1"}]
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": own, **spec}}
+    whole = {"containers": own, "securityContext": NON_ROOT, **spec}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": whole}
 
 
 def with_sidecar(*containers: dict[str, Any], annotations: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
@@ -46,6 +57,16 @@ def review(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
         **changes,
     }
     return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+
+
+def read(document: Any) -> Review:
+    """Return what is read in a review that is decoded already."""
+    return reviews.read(json.dumps(document).encode())
+
+
+def mutation(document: dict[str, Any], who: dict[str, Any], policy: Policy) -> Mutation:
+    """Decide what is done to a pod that is decoded already."""
+    return mutate.mutation(pod_in(document), who, policy)
 
 
 def named(document: dict[str, Any], name: str) -> dict[str, Any]:
@@ -89,6 +110,19 @@ _MOUNTS = st.lists(
 )
 
 
+_CAPABILITIES = st.lists(st.sampled_from(("ALL", "CAP_SETUID", "NET_RAW", "CHOWN")), max_size=2)
+_CONTEXTS = st.none() | st.fixed_dictionaries(
+    {},
+    optional={
+        "runAsUser": st.sampled_from((0, 1000, "${UID}")),
+        "runAsNonRoot": st.booleans(),
+        "privileged": st.booleans(),
+        "capabilities": st.none() | st.fixed_dictionaries({}, optional={"add": _CAPABILITIES, "drop": _CAPABILITIES}),
+        "seccompProfile": JSON,
+    },
+)
+
+
 def _with(novel: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
     return {**novel, **known}
 
@@ -98,7 +132,7 @@ _CONTAINERS = st.builds(
     _NOVEL,
     st.fixed_dictionaries(
         {"name": _NAMES, "image": st.just("image:1")},
-        optional={"env": _ENVS | st.none(), "volumeMounts": _MOUNTS | st.none(), "securityContext": JSON},
+        optional={"env": _ENVS | st.none(), "volumeMounts": _MOUNTS | st.none(), "securityContext": _CONTEXTS},
     ),
 )
 

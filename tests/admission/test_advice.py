@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.admission.pods import OLD_POLICY, POLICY, account, pod, with_sidecar
+from tests.admission.pods import OLD_POLICY, POLICY, account, mutation, pod, with_sidecar
 from wisp.admission import advice
 from wisp.admission.contract import Policy, TokenEndpoint
-from wisp.admission.mutate import mutate, mutation
+from wisp.admission.mutate import mutate
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "admission.md"
 SETUP = {"name": "setup", "image": "setup:1"}
@@ -119,6 +119,12 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], Policy]] = {
         account(),
         POLICY,
     ),
+    "BYPASS": (
+        "app and 1 more can bypass",
+        with_sidecar(APP, initContainers=[SETUP], securityContext=None),
+        account(),
+        POLICY,
+    ),
     "PROXIED": (
         "container app sets a proxy",
         with_sidecar({**APP, "env": [{"name": "HTTP_PROXY", "value": "http://x"}]}, annotations=ENV),
@@ -182,6 +188,49 @@ def test_every_warning_is_tested_and_documented() -> None:
 def test_no_warning(document: dict[str, Any], policy: Policy) -> None:
     """Nothing is said where nothing is wrong."""
     assert warned(document, None, policy) == ()
+
+
+def capable(*, add: tuple[str, ...] = (), drop: tuple[str, ...] = (), **context: Any) -> dict[str, Any]:
+    """Return the security context of a container with capabilities added and dropped."""
+    return {"capabilities": {"add": list(add), "drop": list(drop)}, **context}
+
+
+@pytest.mark.parametrize(
+    "pods, container, is_warned",
+    [
+        pytest.param(None, None, True, id="nothing said"),
+        pytest.param({}, {}, True, id="nothing in it"),
+        pytest.param({"runAsUser": 0}, None, True, id="root"),
+        pytest.param({"runAsUser": 1000}, None, False, id="another user"),
+        pytest.param({"runAsNonRoot": True}, None, False, id="not root"),
+        pytest.param({"runAsNonRoot": True}, {"runAsNonRoot": False}, True, id="the container's counts"),
+        pytest.param({"runAsUser": 1000}, {"runAsUser": 0}, True, id="the container's user counts"),
+        pytest.param(None, {"runAsUser": 1000}, False, id="another user in the container"),
+        pytest.param(None, {"runAsUser": 1000, "runAsNonRoot": False}, False, id="the user counts"),
+        pytest.param(None, capable(drop=("ALL",)), False, id="no capabilities"),
+        pytest.param(None, capable(drop=("all",)), False, id="no capabilities, in small letters"),
+        pytest.param(None, capable(drop=("SETUID", "NET_RAW")), False, id="neither of the two"),
+        pytest.param(None, capable(drop=("CAP_SETUID", "CAP_NET_RAW")), False, id="with a prefix"),
+        pytest.param(None, capable(drop=("SETUID",)), True, id="containerd's NET_RAW is left"),
+        pytest.param(None, capable(drop=("NET_RAW",)), True, id="SETUID is left"),
+        pytest.param(None, capable(add=("SETUID",), drop=("ALL",)), True, id="SETUID added"),
+        pytest.param({"runAsNonRoot": True}, capable(add=("SETUID",)), False, id="SETUID added, not root"),
+        pytest.param({"runAsNonRoot": True}, capable(add=("NET_RAW",), drop=("ALL",)), True, id="NET_RAW added"),
+        pytest.param({"runAsNonRoot": True}, capable(add=("NET_ADMIN",)), True, id="NET_ADMIN added"),
+        pytest.param({"runAsNonRoot": True}, capable(add=("ALL",)), True, id="all added"),
+        pytest.param(None, capable(drop=("ALL",), privileged=True), True, id="privileged"),
+    ],
+)
+def test_who_can_bypass_the_redirect(
+    pods: dict[str, Any] | None, container: dict[str, Any] | None, *, is_warned: bool
+) -> None:
+    """Root with SETUID can become the sidecar's user, and the redirect does not see raw packets."""
+    document = with_sidecar({**APP, "securityContext": container}, securityContext=pods)
+    expected = (advice.BYPASS.format("app"),) if is_warned else ()
+    assert warned(document) == expected
+    assert warned(mutate(document, account(), POLICY)) == expected
+    assert warned(with_sidecar(document["spec"]["containers"][0], annotations=ENV, securityContext=pods)) == ()
+    assert warned(pod(document["spec"]["containers"][0], securityContext=pods)) == ()
 
 
 def test_long_names_are_cut() -> None:

@@ -251,7 +251,7 @@ def test_a_label_on_the_account_only() -> None:
         pytest.param(
             f"{json.dumps(pod())}\n---\n{json.dumps(pod({'name': 7}))}",
             1,
-            'Pod "web" (document 2): /spec/containers/*/name is not a string',
+            'Pod "web" (document 2): /spec/containers/0/name is not a string',
             id="the second of two",
         ),
     ],
@@ -269,7 +269,7 @@ def test_what_json_has_not(novel: str) -> None:
     """It is refused, not printed as something else."""
     ran = inject(f"{yaml.dump(pod())}novel: {novel}\n", "-o", "json")
     assert (ran.status, ran.printed) == (1, "")
-    assert "nested too deeply" in ran.noted or "a document has no end" in ran.noted
+    assert any(each in ran.noted for each in ("nested too deeply", "not JSON compliant"))
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

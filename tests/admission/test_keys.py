@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.admission.pods import JSON, POLICY, PREFIX, account, pod, review
+from tests.admission.pods import JSON, POLICY, PREFIX, account, mutation, pod, read, review
 from wisp.admission import keys
 from wisp.admission.advice import LONGEST, advice_unlabelled, advice_unused
 from wisp.admission.keys import intended, meaning
-from wisp.admission.mutate import mutation
 from wisp.admission.names import ON_ACCOUNTS, ON_PODS, USE
-from wisp.admission.review import Admit, decide, read
+from wisp.admission.review import Admit, decide
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "admission.md"
 
@@ -116,9 +115,9 @@ def test_every_warning_is_tested_and_documented() -> None:
 def test_a_misspelled_label(key: str) -> None:
     """It is told from others, under labels and under annotations."""
     assert intended(key) == USE
-    (similar,) = advice_unlabelled(unlabelled("labels", {key: "true"}), {})
+    (similar,) = advice_unlabelled(unlabelled("labels", {key: "true"})["metadata"], {})
     assert similar.endswith(f"is misspelled: write {USE}")
-    assert any(USE in each for each in advice_unlabelled(unlabelled("annotations", {key: "true"}), {}))
+    assert any(USE in each for each in advice_unlabelled(unlabelled("annotations", {key: "true"})["metadata"], {}))
 
 
 @pytest.mark.parametrize("known", sorted((ON_PODS | ON_ACCOUNTS) - {USE}))
@@ -176,7 +175,7 @@ def test_any_metadata(pods: Any, accounts: Any) -> None:
     """Whatever an unlabelled pod and its account say, warnings are short."""
     for metadata in (pods, {"labels": pods, "annotations": accounts}):
         for warnings in (
-            advice_unlabelled({"metadata": metadata}, {"metadata": accounts}),
+            advice_unlabelled(metadata, {"metadata": accounts}),
             advice_unused({"metadata": metadata}),
         ):
             assert all(len(each) <= LONGEST and each.isprintable() for each in warnings)

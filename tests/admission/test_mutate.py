@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.admission.pods import OLD_POLICY, POLICY, account, named, pod, variables, with_sidecar
+from tests.admission.pods import OLD_POLICY, POLICY, PREFIX, account, mutation, named, pod, variables, with_sidecar
 from tests.admission.pointer import patched
 from wisp.admission.contract import (
     ConfigMapCA,
@@ -20,7 +20,7 @@ from wisp.admission.contract import (
     TokenEndpoint,
     TrustBundleCA,
 )
-from wisp.admission.mutate import mutate, mutation
+from wisp.admission.mutate import mutate
 from wisp.admission.shape import PodError
 from wisp.imds.passthrough import NAMES, SEGMENTS, read_names
 from wisp.proxy.flags import parse_flags
@@ -411,13 +411,6 @@ def test_our_mount_in_our_other_mounts_place() -> None:
     assert mutate(after, account(), _legacy()) == after
 
 
-def test_a_mount_that_is_named_by_no_text() -> None:
-    """Is left for the API server to refuse."""
-    odd = {"name": {}, "mountPath": MOUNT}
-    after = mutate(pod({"name": "app", "volumeMounts": [odd]}), account(), POLICY)
-    assert named(after, "app")["volumeMounts"] == [odd]
-
-
 def _legacy() -> Policy:
     return replace(POLICY, legacy_token_mount=True)
 
@@ -488,7 +481,7 @@ def test_what_the_sidecar_passes_on(annotation: str | None, cluster: tuple[str, 
         ),
         pytest.param({"metadata": [], "spec": {}}, "/metadata is not an object", id="metadata"),
         pytest.param({"spec": {"containers": {}}}, "/spec/containers is not a list", id="containers"),
-        pytest.param({"spec": {"containers": [1]}}, "/spec/containers holds what is not an object", id="container"),
+        pytest.param({"spec": {"containers": [1]}}, "/spec/containers/0 is not an object", id="container"),
         pytest.param({"spec": {"containers": [{"name": 1}]}}, "/name is not a string", id="name"),
         pytest.param(
             {"metadata": {"annotations": {"a": 1}}, "spec": {}}, "/metadata/annotations has a value", id="annotation"
@@ -496,6 +489,31 @@ def test_what_the_sidecar_passes_on(annotation: str | None, cluster: tuple[str, 
         pytest.param(
             {"spec": {"containers": [{"name": "a", "env": 1}]}}, "/spec/containers/0/env is not a list", id="env"
         ),
+        pytest.param(
+            {"spec": {"initContainers": [{}, {"volumeMounts": [{"name": {}}]}]}},
+            "/spec/initContainers/1/volumeMounts/0/name is not a string",
+            id="mount",
+        ),
+        pytest.param(
+            {"spec": {"containers": [{"ports": [{"containerPort": []}]}]}},
+            "/spec/containers/0/ports/0/containerPort is not a string, number or boolean",
+            id="port",
+        ),
+        pytest.param(
+            {"spec": {"affinity": {"nodeAffinity": []}}}, "/spec/affinity/nodeAffinity is not an object", id="affinity"
+        ),
+        pytest.param(
+            {"metadata": {"labels": {"a" * 318: ""}}, "spec": {}}, "/metadata/labels has a key of more", id="key"
+        ),
+        pytest.param({"spec": {"nodeSelector": {"a": {}}}}, "/spec/nodeSelector/* is not", id="node selector"),
+        pytest.param({"metadata": {"labels": []}, "spec": {}}, "/metadata/labels is not an object", id="labels"),
+        pytest.param(
+            {"metadata": {"labels": {f"{PREFIX}use": True}}, "spec": {}}, f"{PREFIX}use is not a string", id="label"
+        ),
+        pytest.param(
+            {"metadata": {"name": "x" * 254}, "spec": {}}, "/metadata/name is longer than 253", id="long name"
+        ),
+        pytest.param({"spec": {"containers": [{"name": "\ud800"}]}}, "not valid JSON", id="lone surrogate"),
     ],
 )
 def test_a_pod_that_cannot_be(document: dict[str, Any], said: str) -> None:

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tests.admission.pods import ACCOUNTS, JSON, PODS, POLICIES, POLICY, account, review
+from tests.admission.pods import ACCOUNTS, JSON, PODS, POLICIES, POLICY, account, mutation, read, review
 from tests.admission.pointer import patched
+from wisp.admission import review as reviews
 from wisp.admission.advice import LONGEST, MOST
 from wisp.admission.contract import Policy
-from wisp.admission.mutate import mutate, mutation
-from wisp.admission.review import Admit, Refuse, ReviewError, account_wanted, answer, decide, read
+from wisp.admission.mutate import mutate
+from wisp.admission.review import Admit, Refuse, ReviewError, account_wanted, answer, decide
 
 LABELS = {"azure.workload.identity/use": "true"}
 anyhow = settings(suppress_health_check=[HealthCheck.too_slow])  # pods take a while to think up on a busy machine
@@ -96,18 +98,43 @@ def test_warnings_are_short_and_few(pod: dict[str, Any], who: dict[str, Any], po
 
 
 @anyhow
-@given(JSON)
-def test_any_json_for_a_review(document: Any) -> None:
+@given(JSON, JSON)
+def test_any_json_for_a_review(document: Any, other: Any) -> None:
     """It is no admission review, and that is said."""
-    with pytest.raises(ReviewError):
-        read(document)
+    kind = {"group": "", "version": "v1", "kind": "Pod"}
+    for request in (document, {"uid": document, "kind": kind}, {"uid": "1", "kind": document, "namespace": other}):
+        for body in (document, {"kind": document, "apiVersion": other}, {**review({}), "request": request}):
+            try:
+                asked = read(body)
+            except ReviewError as error:
+                assert error.remedy  # noqa: PT017 -- it need not be raised
+            else:
+                assert asked.uid == document != ""
+
+
+@anyhow
+@given(st.binary(max_size=64), st.binary(max_size=64))
+def test_any_bytes_in_a_review(first: bytes, second: bytes) -> None:
+    """They are refused by the review or by the decision about the pod, and as a rule are no JSON."""
+    whole = json.dumps(review({"metadata": {"labels": LABELS, "name": "FIRST"}, "spec": {"a": "SECOND"}})).encode()
+    for before, after in ((b'"FIRST"', b'"SECOND"'), (b"FIRST", b"SECOND"), (b'"uid"', b'"object"')):
+        body = whole.replace(before, first).replace(after, second)
+        try:
+            decision = decide(reviews.read(body), account(), POLICY)
+        except ReviewError:
+            continue
+        assert isinstance(decision, Admit | Refuse)
 
 
 @anyhow
 @given(JSON, JSON)
 def test_any_json_for_a_pod(document: Any, spec: Any) -> None:
-    """What is none is let by or refused, and so is one of a service account that is none."""
+    """What is none is admitted or refused, and so is one of a service account that is none."""
     for pod in (document, {"metadata": document, "spec": spec}, {"metadata": {"labels": LABELS}, "spec": spec}):
+        if type(pod) is not dict:
+            with pytest.raises(ReviewError, match="not a Pod"):
+                read(review(pod))
+            continue
         asked = read(review(pod))
         account_wanted(asked)
         for who in (account(), None, {"metadata": document}):

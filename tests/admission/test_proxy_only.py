@@ -19,6 +19,7 @@ from tests.admission.pods import (
     POLICY,
     PREFIX,
     account,
+    mutation,
     named,
     pod,
     variables,
@@ -27,7 +28,7 @@ from tests.admission.pods import (
 from tests.admission.test_mutate import BINDING, ENDPOINT, MOUNT, PEM
 from tests.admission.test_properties import anyhow
 from wisp.admission.contract import ConfigMapCA, InlineCA, Policy
-from wisp.admission.mutate import mutate, mutation
+from wisp.admission.mutate import mutate
 from wisp.admission.shape import PodError
 
 ONLY = {"inject-proxy-only": "true"}

@@ -8,9 +8,10 @@ import pytest
 
 from tests.admission.differences import DIFFERENCES, Difference, committed, concerned, expected, table
 from tests.admission.observed import CASES, Case
+from tests.admission.pods import read
 from tests.admission.pointer import patched
 from wisp.admission.mutate import mutate
-from wisp.admission.review import account_wanted, answer, decide, read
+from wisp.admission.review import account_wanted, answer, decide
 
 
 def answered(case: Case) -> dict[str, Any]:

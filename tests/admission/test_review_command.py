@@ -62,9 +62,9 @@ def test_the_servers_version(file: Path, version: tuple[str, ...], *, told: bool
 @pytest.mark.parametrize(
     "text, said",
     [
-        ("{", "review 2 is no JSON: "),
+        ("{", "review 2: the body is not JSON: "),
         ("[]", "review 2: the body is no Admission"),
-        ("[" * 100_000, "review 2 is nested too deeply"),
+        ('{"a":' + "[" * 100_000, "review 2: the body is nested too deeply"),
     ],
     ids=["no JSON", "no review", "too deep"],
 )

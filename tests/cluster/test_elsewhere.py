@@ -10,6 +10,7 @@ from tests.cluster.https import Asked, Listening, listening
 from tests.cluster.manifests import ENV_MODE, PREFIX, PROXY_ONLY, SIDECAR, Manifest, container, pod
 from tests.cluster.site import EXEMPT, Site, eventually
 from tests.cluster.team import TOKEN, TOKEN_FILE, Team, curl, heard, payload, settle
+from wisp.admission.advice import BYPASS
 
 pytestmark = pytest.mark.cluster
 OLD_TOKEN_FILE = "/var/run/secrets/azure/tokens/azure-identity-token"
@@ -71,6 +72,7 @@ def test_without_native_sidecars_a_pod_does_not_end(team: Team) -> None:
     assert [line for line in said.splitlines() if line.startswith("Warning: ")] == [
         "Warning: no native sidecars here: the pod will not end, as the sidecar does not (Jobs stay active)",
         "Warning: no native sidecars here: init containers get no token, as the sidecar starts after them",
+        f"Warning: {BYPASS.format('app and 1 more')}",
     ]
     ended = "jsonpath={.status.containerStatuses[?(@.name=='app')].state.terminated.exitCode}=0"
     team.kubectl("wait", f"--for={ended}", "pod/once", "--timeout=300s")
@@ -109,7 +111,8 @@ def test_an_sdk_under_an_identity_binding(
     sdk.load(team.site, tmp_path_factory.mktemp("sdk"))
     name = f"alone-{len(mode)}"
     before, asked = team.exchanges(), len(endpoint.asked)
-    assert "Warning" not in team.make(sdk.python_pod(name, {**PROXY_ONLY, **BINDING, **mode}))
+    said = team.make(sdk.python_pod(name, {**PROXY_ONLY, **BINDING, **mode}))
+    assert all("can bypass the redirect" in line for line in said.splitlines() if "Warning" in line)
     team.ready(name)
     assert team.run(name, "python3", "-c", CREDENTIAL).strip() == GRANTED
     assert len(endpoint.asked) > asked

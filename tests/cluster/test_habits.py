@@ -7,6 +7,7 @@ import pytest
 from tests.cluster.manifests import PREFIX, SIDECAR, account, container, pod
 from tests.cluster.site import Site
 from tests.cluster.team import Team, settle
+from wisp.admission.advice import BYPASS
 
 pytestmark = pytest.mark.cluster
 SAYS = ("sh", "-c", "echo the application; exec sleep infinity")
@@ -79,6 +80,27 @@ def test_kubectl_prints_the_warnings(team: Team) -> None:
         "the annotation client-id belongs on the service account: on a pod it means nothing",
     ]
     assert "pod/warned created" in said
+
+
+def test_a_container_that_can_bypass_the_redirect(team: Team) -> None:
+    """The pod is made, and kubectl prints which container it is."""
+    assert f"Warning: {BYPASS.format('app')}" in team.make(pod("root", container("app", *SAYS)))
+    confined = container("app", *SAYS, securityContext={"capabilities": {"drop": ["ALL"]}})
+    assert "Warning" not in team.make(pod("confined", confined))
+
+
+def test_a_thousand_containers(team: Team) -> None:
+    """So many are admitted, as a trial; of one more, kubectl says that it is too many and what to do."""
+    crowd = pod("crowd", *(container(f"app-{number}") for number in range(1000)))
+    crowd["metadata"]["namespace"] = team.namespace
+    trial = ("create", "--dry-run=server", "-f", "-")
+    done = team.site.try_kubectl(*trial, given=json.dumps(crowd))
+    assert done.returncode == 0, done.stderr
+    crowd["spec"]["containers"].append(container("one-more"))
+    assert (
+        "the pod has 1,001 containers and init containers, and at most 1,000 are accepted in a pod with the label "
+        "azure.workload.identity/use: use fewer containers, or remove the label"
+    ) in team.refused(crowd)
 
 
 def test_an_account_without_a_client_id(team: Team) -> None:

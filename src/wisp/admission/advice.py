@@ -4,19 +4,29 @@ kubectl prints these. Kubernetes asks for at most 120 characters each and may cu
 (k8s.io/apiserver, admission webhook warnings).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 from wisp.admission import keys, names, windows
 from wisp.admission.contract import Policy
 from wisp.admission.identity import is_token_mount
 from wisp.admission.pod import Pod, is_labelled
-from wisp.admission.shape import Object, object_or_empty
+from wisp.admission.shape import (
+    Capabilities,
+    Container,
+    Object,
+    Scalar,
+    Variable,
+    object_or_empty,
+)
 from wisp.admission.sidecar import is_native
 from wisp.admission.wanted import Mode, Sidecar, Wanted, is_boolean, passthrough_of, wants_sidecar
 from wisp.azure import is_guid, is_tenant
 
+_GUID = 36
+"""Characters of a GUID: nothing longer is remembered."""
 _is_guid = lru_cache(maxsize=1024)(is_guid)  # a cluster has as many as it has identities
 LONGEST = 120
 MOST = 12
@@ -50,6 +60,12 @@ TOLD_OTHERWISE = "the container {} sets IDENTITY_ENDPOINT itself: it does not as
 PROXIED = "the container {} sets a proxy: have NO_PROXY name 127.0.0.1, where the sidecar is"
 NOT_PASSED_ON = "proxy-passthrough names {}, which the cluster does not allow: it is not passed on"
 MAY_BE_WINDOWS = "the pod may run on Windows nodes, where there is no sidecar: require kubernetes.io/os=linux"
+BYPASS = "{} can bypass the redirect (root or NET_RAW): drop ALL or run as non-root, and restrict IMDS"
+_WAYS_AROUND = frozenset({"ALL", "NET_RAW", "NET_ADMIN"})
+_DECISIVE = _WAYS_AROUND | {"SETUID"}
+_NONE: frozenset[str] = frozenset()
+_CLIENT_VARIABLES = frozenset({"IDENTITY_ENDPOINT", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"})
+"""Variables that decide where a client sends its requests."""
 
 
 class _About(NamedTuple):
@@ -64,37 +80,37 @@ class _About(NamedTuple):
 def advice(pod: Pod, account: Object, wanted: Wanted, policy: Policy) -> tuple[str, ...]:
     """Return the warnings about a pod; `account` is the metadata of its service account, found to be in order."""
     about = _About(pod, account, wanted, policy)
-    found = [
-        warning
-        for each in (_of_account, _of_keys, _of_skipping, _of_annotations, _of_passthrough, _of_containers)
-        for warning in each(about)
-    ]
-    if wanted.sidecar is not None:
-        found += _of_sidecar(about)
-    return _bounded(found)
+    kinds = (_of_account, _of_keys, _of_skipping, _of_annotations, _of_passthrough, _of_containers, _of_sidecar)
+    return _bounded(warning for each in kinds for warning in each(about))
 
 
-def advice_unlabelled(pod: Object, account: Object) -> tuple[str, ...]:
+def advice_unlabelled(metadata: object, account: Object) -> tuple[str, ...]:
     """Return the warnings about a pod without the label that runs as `account`, a ServiceAccount.
 
-    Nothing of either has been checked.
+    Nothing of the pod's metadata and of the account has been checked.
     """
-    metadata = object_or_empty(account, "metadata")
-    found = [_say(*each) for each in (*keys.of_pod(pod.get("metadata")), *keys.of_unlabelled(pod.get("metadata")))]
-    if is_labelled(account) or object_or_empty(metadata, "annotations").get(names.CLIENT_ID):
-        found.append(_say(NOT_LABELLED, metadata.get("name")))
-    return _bounded(found)
+    return _bounded(_of_unlabelled(metadata, account))
+
+
+def _of_unlabelled(metadata: object, account: Object) -> Iterator[str]:
+    for misuse in (*keys.of_pod(metadata), *keys.of_unlabelled(metadata)):
+        yield _say(*misuse)
+    accounts = object_or_empty(account, "metadata")
+    if is_labelled(account) or object_or_empty(accounts, "annotations").get(names.CLIENT_ID):
+        yield _say(NOT_LABELLED, accounts.get("name"))
 
 
 def advice_unused(account: Object) -> tuple[str, ...]:
     """Return the warnings about a ServiceAccount that no pod here runs as."""
-    return _bounded([_say(*each) for each in keys.of_account(account.get("metadata"))])
+    return _bounded(_say(*each) for each in keys.of_account(account.get("metadata")))
 
 
-def _bounded(warnings: list[str]) -> tuple[str, ...]:
-    if len(warnings) > MOST:
-        warnings = [*warnings[: MOST - 1], f"and {len(warnings) - MOST + 1} more"]
-    return tuple(warnings)
+def _bounded(warnings: Iterable[str]) -> tuple[str, ...]:
+    """Return the first warnings, and how many more there are: they are counted, not kept."""
+    rest = iter(warnings)
+    first = tuple(islice(rest, MOST))
+    more = sum(1 for _ in rest)
+    return (*first[:-1], f"and {more + 1} more") if more else first
 
 
 def _say(text: str, *about: object) -> str:
@@ -104,8 +120,9 @@ def _say(text: str, *about: object) -> str:
 
 
 def _short(text: str, room: int) -> str:
-    text = text if text.isprintable() else repr(text)
-    return text if len(text) <= room else f"{text[: room - 1]}…"
+    head = text[: room + 1]  # of a name of megabytes, no more is looked at
+    head = head if head.isprintable() else repr(head)
+    return head if len(head) <= room else f"{head[: room - 1]}…"
 
 
 def _quoted(text: str) -> str:
@@ -117,7 +134,7 @@ def _of_account(about: _About) -> Iterator[str]:
     client_id, tenant = about.wanted.client_id, about.wanted.tenant
     if not client_id:
         yield _say(NO_CLIENT_ID, about.account.get("name") or "default")
-    elif not _is_guid(client_id):
+    elif len(client_id) != _GUID or not _is_guid(client_id):
         yield _say(NO_GUID, _quoted(client_id))
     if tenant and tenant != about.policy.tenant_id and not is_tenant(tenant):
         yield _say(NO_TENANT, _quoted(tenant))
@@ -141,10 +158,12 @@ def _of_passthrough(about: _About) -> Iterator[str]:
 
 def _of_skipping(about: _About) -> Iterator[str]:
     skipped = about.wanted.skipped
+    if not skipped:
+        return
     known = {*about.pod.named, *((names.SIDECAR, names.REDIRECT) if about.wanted.sidecar else ())}
     for name in sorted(skipped - known):
         yield _say(UNKNOWN_SKIPPED, name)
-    all_skipped = all(each.get("name") in skipped for each in (*about.pod.own, *about.pod.own_init))
+    all_skipped = all(each.name in skipped for each in (*about.pod.own, *about.pod.own_init))
     if about.pod.named and all_skipped and not _leaves_application_alone(about.wanted.sidecar):
         yield ALL_SKIPPED
     if names.SIDECAR in skipped and about.wanted.sidecar is not None:
@@ -159,7 +178,7 @@ def _of_annotations(about: _About) -> Iterator[str]:
     only = annotations.get(names.PROXY_ONLY)
     if only is not None and not is_boolean(only):
         yield _say(NO_BOOLEAN, _quoted(only))
-    for key in annotations:
+    for key in islice(annotations, keys.MOST):
         if key.startswith(names.PREFIX):
             yield from _of_annotation(key, about)
 
@@ -192,18 +211,17 @@ def _of_containers(about: _About) -> Iterator[str]:
             if _goes_past(container):
                 yield _say(GOES_PAST, name)
             continue
-        for mount in container.get("volumeMounts") or ():
-            if mount.get("mountPath") == names.MOUNT_PATH and not is_token_mount(mount):
+        for mount in container.volumeMounts or ():
+            if mount.mountPath == names.MOUNT_PATH and not is_token_mount(mount):
                 yield _say(MOUNTED, name, names.MOUNT_PATH)
 
 
-def _goes_past(container: Object) -> bool:
+def _goes_past(container: Container) -> bool:
     """Say whether a container has the SDKs' variable by its own doing: an earlier mutation's is taken away."""
-    if any(is_token_mount(each) for each in container.get("volumeMounts") or ()):
-        usual = {"name": names.TOKEN_FILE_VARIABLE, "value": names.TOKEN_FILE}
-    else:
-        usual = {}
-    return any(each.get("name") == names.TOKEN_FILE_VARIABLE and each != usual for each in container.get("env") or ())
+    usual = None
+    if any(map(is_token_mount, container.volumeMounts or ())):
+        usual = Variable(names.TOKEN_FILE_VARIABLE, names.TOKEN_FILE)
+    return any(each.name == names.TOKEN_FILE_VARIABLE and each != usual for each in container.env or ())
 
 
 def _leaves_application_alone(sidecar: Sidecar | None) -> bool:
@@ -218,10 +236,10 @@ def _of_sidecar(about: _About) -> Iterator[str]:
     if windows.may_be_windows(pod.spec):
         yield MAY_BE_WINDOWS
     there = pod.named.get(names.SIDECAR)
-    if there is not None and there.get("image") != about.policy.proxy_image:
+    if there is not None and there.image != about.policy.proxy_image:
         yield OTHER_SIDECAR
     if not is_native(pod, about.policy):
-        if pod.spec.get("restartPolicy") in ("Never", "OnFailure"):
+        if pod.spec.restartPolicy in ("Never", "OnFailure"):
             yield NEVER_ENDS
         if pod.own_init:
             yield NO_INIT
@@ -237,30 +255,66 @@ def _of_neighbours(about: _About, sidecar: Sidecar) -> Iterator[str]:
     """Warn of containers that are in the sidecar's way, or do not come to it."""
     pod = about.pod
     for container in (*pod.own_init, *pod.own):
-        if sidecar.port in _ports(container):
-            yield _say(PORT_TAKEN, container.get("name"), sidecar.port)
+        if any(each.containerPort == sidecar.port for each in container.ports or ()):
+            yield _say(PORT_TAKEN, container.name, sidecar.port)
         if _user(container, pod) == names.SIDECAR_UID:
-            yield _say(SIDECARS_USER, container.get("name"))
-        if sidecar.mode is Mode.ENV and container.get("name") not in about.wanted.skipped:
-            yield from _of_told(container)
+            yield _say(SIDECARS_USER, container.name)
+        if sidecar.mode is Mode.ENV and container.name not in about.wanted.skipped:
+            yield from _of_variables(container)
+    if sidecar.mode is Mode.REDIRECT:
+        yield from _of_bypass(pod)
 
 
-def _ports(container: Object) -> list[object]:
-    ports = container.get("ports")
-    return [each.get("containerPort") for each in ports if type(each) is dict] if type(ports) is list else []
+def _of_bypass(pod: Pod) -> Iterator[str]:
+    """Warn once of the containers that can send requests past the redirect."""
+    able = [str(each.name) for each in (*pod.own, *pod.own_init) if _can_bypass(each, pod)]
+    if able:
+        yield _say(BYPASS, able[0] if len(able) == 1 else f"{able[0]} and {len(able) - 1} more")
 
 
-def _user(container: Object, pod: Pod) -> object:
-    for context in (container.get("securityContext"), pod.spec.get("securityContext")):
-        if type(context) is dict and context.get("runAsUser") is not None:
-            return context["runAsUser"]
+def _can_bypass(container: Container, pod: Pod) -> bool:
+    """Say whether a container can become the sidecar's user or send raw packets.
+
+    Root can do both unless the capabilities are dropped: SETUID is in every runtime's default set, and NET_RAW in
+    containerd's (CRI-O took it out in 1.18). Privileged containers and NET_ADMIN can remove the redirect.
+    """
+    context = container.securityContext
+    if context is not None:
+        capabilities = context.capabilities or Capabilities()
+        added, dropped = _decisive(capabilities.add), _decisive(capabilities.drop)
+        if context.privileged is True or not added.isdisjoint(_WAYS_AROUND):
+            return True
+        if "SETUID" not in added and ("ALL" in dropped or dropped >= {"SETUID", "NET_RAW"}):
+            return False
+    user = _user(container, pod)
+    return user == 0 or (user is None and not _is_non_root(container, pod))
+
+
+def _decisive(capabilities: list[str] | None) -> frozenset[str]:
+    """Return those capabilities in a list that decide whether a container can bypass the redirect."""
+    return _DECISIVE.intersection(each.upper().removeprefix("CAP_") for each in capabilities) if capabilities else _NONE
+
+
+def _user(container: Container, pod: Pod) -> Scalar:
+    """Return the user that a container runs as; None where the image decides."""
+    for context in (container.securityContext, pod.spec.securityContext):
+        if context is not None and context.runAsUser is not None:
+            return context.runAsUser
     return None
 
 
-def _of_told(container: Object) -> Iterator[str]:
-    values = {str(each.get("name")): each.get("value") for each in container.get("env") or ()}
+def _is_non_root(container: Container, pod: Pod) -> bool:
+    """Say whether the kubelet refuses to start the container as root."""
+    for context in (container.securityContext, pod.spec.securityContext):
+        if context is not None and context.runAsNonRoot is not None:
+            return context.runAsNonRoot is True
+    return False
+
+
+def _of_variables(container: Container) -> Iterator[str]:
+    values = {each.name: each.value for each in container.env or () if each.name in _CLIENT_VARIABLES}
     if "IDENTITY_ENDPOINT" in values and not str(values["IDENTITY_ENDPOINT"]).startswith("http://127.0.0.1:"):
-        yield _say(TOLD_OTHERWISE, container.get("name"))
-    exempt = f"{values.get('NO_PROXY')} {values.get('no_proxy')}"
-    if {"HTTP_PROXY", "http_proxy"} & values.keys() and "127.0.0" not in exempt and "*" not in exempt:
-        yield _say(PROXIED, container.get("name"))
+        yield _say(TOLD_OTHERWISE, container.name)
+    exempt = [str(values.get(each)) for each in ("NO_PROXY", "no_proxy")]
+    if {"HTTP_PROXY", "http_proxy"} & values.keys() and not any("127.0.0" in each or "*" in each for each in exempt):
+        yield _say(PROXIED, container.name)

@@ -8,7 +8,7 @@ from typing import Any
 
 from wisp.admission.contract import Policy, Resources
 from wisp.admission.names import REDIRECT, SIDECAR, SIDECAR_UID
-from wisp.admission.shape import Object
+from wisp.admission.shape import Amounts, Container, Object, Requirements
 from wisp.admission.wanted import Sidecar
 from wisp.imds.passthrough import SEGMENTS
 
@@ -90,15 +90,14 @@ def _resources(resources: Resources, *, guaranteed: bool) -> Object:
     return {"resources": {kind: values for kind, values in said.items() if values}} if any(said.values()) else {}
 
 
-def is_guaranteed(containers: list[Object]) -> bool:
+def is_guaranteed(containers: list[Container]) -> bool:
     """Say whether containers like these make a pod's quality of service Guaranteed, which ours must not spoil."""
-    return bool(containers) and all(_is_guaranteed(each.get("resources")) for each in containers)
+    return bool(containers) and all(_is_guaranteed(each.resources or Requirements()) for each in containers)
 
 
-def _is_guaranteed(resources: object) -> bool:
-    if type(resources) is not dict:
-        return False
-    limits, requests = resources.get("limits"), resources.get("requests") or {}
-    if type(limits) is not dict or type(requests) is not dict:
-        return False
-    return all(name in limits and requests.get(name, limits[name]) == limits[name] for name in ("cpu", "memory"))
+def _is_guaranteed(resources: Requirements) -> bool:
+    limits, requests = resources.limits or Amounts(), resources.requests or Amounts()
+    return all(
+        limit is not None and request in (None, limit)
+        for limit, request in ((limits.cpu, requests.cpu), (limits.memory, requests.memory))
+    )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from wisp.admission import names
 from wisp.admission.contract import ConfigMapCA, InlineCA, Policy, Requirement, TokenEndpoint, TrustBundleCA
 from wisp.admission.pod import Pod
-from wisp.admission.shape import Object, objects_in
+from wisp.admission.shape import Container, Mount, Object
 from wisp.admission.wanted import Mode, Sidecar, Wanted
 from wisp.imds.request import TOKEN_PATH
 from wisp.imds.variables import told
@@ -52,9 +52,9 @@ def share_of(pod: Pod, wanted: Wanted, policy: Policy) -> Share:
     return Share(identity + places, identity + own, mounts, mounts, volumes, [])
 
 
-def is_token_mount(mount: Object) -> bool:
+def is_token_mount(mount: Mount) -> bool:
     """Say whether a mount is of a volume that has the token by this, or an earlier, mutation."""
-    return str(mount.get("name")).startswith((names.VOLUME_PREFIX, names.LEGACY_VOLUME_PREFIX))
+    return (mount.name or "").startswith((names.VOLUME_PREFIX, names.LEGACY_VOLUME_PREFIX))
 
 
 def _identity(wanted: Wanted, policy: Policy) -> list[Object]:
@@ -89,10 +89,9 @@ def _header(pod: Pod) -> str:
     It guards nothing: the sidecar listens on the pod's own loopback and takes the metadata service's dialect without
     it. Clients just want one. So it may be the same every time, which a random one would not be.
     """
-    for variable in objects_in(pod.named.get(names.SIDECAR, {}), "env", "/spec/containers/*"):
-        value = variable.get("value")
-        if variable.get("name") == "IDENTITY_HEADER" and type(value) is str and value:
-            return value
+    for variable in pod.named.get(names.SIDECAR, Container()).env or ():
+        if variable.name == "IDENTITY_HEADER" and type(variable.value) is str and variable.value:
+            return variable.value
     return sha256(f"identity header of {pod.name}".encode()).hexdigest()[:32]
 
 
@@ -149,10 +148,6 @@ def _volume_name(pod: Pod, prefix: str) -> str:
 
     That is how a manifest is that was mutated before: copied from another pod, or a template's.
     """
-    usual = prefix + sha256(pod.name.encode("utf-8", "surrogatepass")).hexdigest()[:_HASHED]
-    there = [each["name"] for each in pod.volumes if _is_ours(each.get("name"), prefix)]
+    usual = prefix + sha256(pod.name.encode()).hexdigest()[:_HASHED]
+    there = [each.name for each in pod.volumes if each.name is not None and each.name.startswith(prefix)]
     return usual if usual in there or not there else there[0]
-
-
-def _is_ours(name: object, prefix: str) -> bool:
-    return type(name) is str and name.startswith(prefix)

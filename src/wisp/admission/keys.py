@@ -29,6 +29,8 @@ UNKNOWN_ON_ACCOUNT = "the annotation {} of the service account is unknown and ha
 _DECLINES = frozenset({"false", "f", "no", "n", "off", "0", "none", "disabled"})
 _KNOWN = frozenset({names.USE, *names.ON_PODS, *names.ON_ACCOUNTS})
 _ACCOUNTS_ONLY = names.ON_ACCOUNTS - names.ON_PODS
+MOST = 256
+"""Labels, or annotations, of a pod or service account that warnings are about: comparing them takes time."""
 _LONGEST = 128
 """Characters of a key that is compared with the known ones."""
 _CUTOFF = 0.95
@@ -63,7 +65,7 @@ def meaning(key: str) -> str | None:
     return key if key in _KNOWN or key.startswith(names.USE_ENDPOINT) else intended(key)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)  # of keys that `wisp.admission.pod` has found to be no longer than Kubernetes allows
 def concerns(key: str) -> bool:
     """Say whether a label or annotation is one of this project's, or a misspelling of one."""
     return key.startswith(names.PREFIX) or intended(key) is not None
@@ -98,12 +100,12 @@ def check_texts(values: Mapping[str, object], path: str) -> None:
 def of_pod(metadata: object) -> Iterator[Misuse]:
     """Yield what is wrong with the labels of a pod, and which annotations are misspelled or labels."""
     labels = object_or_empty(metadata, "labels")
-    for key in filter(concerns, labels):
+    for key in filter(concerns, islice(labels, MOST)):
         if key != names.USE:
             yield from of_label(key)
         elif labels[key] != "true" and not declines(labels[key]):
             yield LABEL_VALUE, f'"{labels[key]}"'
-    for key in filter(concerns, object_or_empty(metadata, "annotations")):
+    for key in filter(concerns, islice(object_or_empty(metadata, "annotations"), MOST)):
         if key == names.USE:
             yield LABEL_AS_ANNOTATION, _short(key)
         elif key not in _KNOWN:
@@ -119,10 +121,10 @@ def of_unlabelled(metadata: object) -> Iterator[Misuse]:
 
 def of_account(metadata: object) -> Iterator[Misuse]:
     """Yield what is wrong with the labels and annotations of a service account."""
-    for key in filter(concerns, object_or_empty(metadata, "labels")):
+    for key in filter(concerns, islice(object_or_empty(metadata, "labels"), MOST)):
         if key != names.USE:  # which has no effect there either, but is often set by the guides of others
             yield from of_label(key)
-    for key in filter(concerns, object_or_empty(metadata, "annotations")):
+    for key in filter(concerns, islice(object_or_empty(metadata, "annotations"), MOST)):
         if key == names.USE:
             yield LABEL_AS_ANNOTATION, _short(key)
         elif key not in names.ON_ACCOUNTS:

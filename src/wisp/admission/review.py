@@ -1,7 +1,8 @@
 """Decides how an admission review is answered: with a patch and warnings, or with a refusal. Knows no server.
 
-Works on plain decoded JSON. A review's way: `read`, `account_of`, `decide` with the account, `answer`.
-Source: admission.k8s.io/v1, AdmissionReview.
+A review's way: `read` from JSON, `account_of`, `decide` with the account, `answer`. Of the JSON, only what decides is
+decoded, in the order in which it is needed: the review without its object, then the pod's label and service account,
+and the rest of the pod only if it gets its identity. Source: admission.k8s.io/v1, AdmissionReview.
 """
 
 from binascii import b2a_base64
@@ -10,13 +11,12 @@ from typing import Any, NamedTuple, TypeAlias, assert_never
 
 import msgspec
 
+from wisp.admission import limits
 from wisp.admission.advice import advice_unlabelled
 from wisp.admission.contract import Policy
 from wisp.admission.mutate import mutation
-from wisp.admission.names import MIRROR
-from wisp.admission.patch import Operation
-from wisp.admission.pod import account_name, is_labelled
-from wisp.admission.shape import Object, PodError, object_or_empty
+from wisp.admission.pod import Outline, outline_of, pod_of, texts_of
+from wisp.admission.shape import ABSENT, Name, Object, PodError
 from wisp.errors import WispError
 
 API_VERSION = "admission.k8s.io/v1"
@@ -34,22 +34,49 @@ class AccountRef(NamedTuple):
 
 
 class Review(NamedTuple):
-    """What the API server asks: whether `pod` may be made, and changed how."""
+    """What the API server asks: whether a pod may be made, and changed how."""
 
     uid: str
     namespace: str
     operation: str
     """CREATE, UPDATE, DELETE or CONNECT."""
     subresource: str
-    pod: Object
-    """As it was sent: nothing of it has been looked at."""
+    object: msgspec.Raw
+    """As it was sent."""
+    created: Outline | PodError | None
+    """The pod that is being created, or what is wrong with it; None where nothing is to be put in, whatever it is."""
+
+
+class _Kind(msgspec.Struct, gc=False):
+    group: Name = None
+    version: Name = None
+    kind: Name = None
+
+
+class _Request(msgspec.Struct, gc=False):
+    uid: Name = None
+    kind: _Kind | None = None
+    namespace: Name = None
+    operation: Name = None
+    subResource: Name = None  # noqa: N815 -- the API's name
+    object: msgspec.Raw = ABSENT
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    kind: Name = None
+    apiVersion: Name = None  # noqa: N815 -- the API's name
+    request: _Request | None = None
+
+
+_decode = msgspec.json.Decoder(_Envelope).decode
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """The pod may be made, with this RFC 6902 patch (empty: as it is); kubectl prints the warnings."""
+    """The pod may be made, with this RFC 6902 patch in JSON (empty: as it is); kubectl prints the warnings."""
 
-    patch: tuple[Operation, ...] = ()
+    patch: bytes = b""
     warnings: tuple[str, ...] = ()
 
 
@@ -65,49 +92,67 @@ class Refuse:
 Decision: TypeAlias = Admit | Refuse
 
 
-def read(document: object) -> Review:
-    """Return the review in a decoded AdmissionReview. Raise ReviewError where that is none, or not about a pod."""
-    if type(document) is not dict or document.get("kind") != "AdmissionReview":
+def read(body: bytes) -> Review:
+    """Return the review in an AdmissionReview in JSON. Raise ReviewError where that is none, or not about a pod."""
+    envelope = _envelope(body)
+    if envelope.kind != "AdmissionReview":
         raise ReviewError("the body is no AdmissionReview", remedy="send what a MutatingWebhookConfiguration sends")
-    if document.get("apiVersion") != API_VERSION:
+    if envelope.apiVersion != API_VERSION:
         raise ReviewError(
-            f"the AdmissionReview's version is {_said(document.get('apiVersion'))}",
+            f"the AdmissionReview's version is {envelope.apiVersion!r}",
             remedy=f"have admissionReviewVersions say v1, which is {API_VERSION}",
         )
-    request = document.get("request")
-    if type(request) is not dict or type(request.get("uid")) is not str or not request["uid"]:
+    request = envelope.request
+    if request is None or not request.uid:
         raise ReviewError("the AdmissionReview holds no request with a uid", remedy="send one")
-    return _review(request)
-
-
-def _review(request: Object) -> Review:
-    kind = request.get("kind")
-    if type(kind) is not dict or (kind.get("group") or "", kind.get("version"), kind.get("kind")) != ("", "v1", "Pod"):
+    kind = request.kind or _Kind()
+    if (kind.group or "", kind.version, kind.kind) != ("", "v1", "Pod"):
         raise ReviewError(
-            f"the AdmissionReview is not about a v1 Pod but {_said(kind)}", remedy="have the rules say pods, v1"
+            f"the AdmissionReview is not about a v1 Pod but {kind.group or ''!r}, {kind.version!r}, {kind.kind!r}",
+            remedy="have the rules say pods, v1",
         )
-    pod, namespace = request.get("object"), request.get("namespace")
-    if type(pod) is not dict:  # as of a DELETE, which has an oldObject only
-        pod = {}
-    # Without an operation it is no valid review; of its two readings, this one lets no pod by without its identity.
-    operation, subresource = _text(request.get("operation")) or "CREATE", request.get("subResource")
-    return Review(request["uid"], _text(namespace), operation, _text(subresource), pod)
+    # Without an operation it is no valid review; of its two readings, this one admits no pod without its identity.
+    operation, subresource = request.operation or "CREATE", request.subResource or ""
+    created = _created(request.object) if operation == "CREATE" and not subresource else None
+    return Review(request.uid, request.namespace or "", operation, subresource, request.object, created)
 
 
-def _text(value: object) -> str:
-    return value if type(value) is str else ""
+def uid_of(body: bytes) -> str | None:
+    """Return the uid in a review, of which nothing else is looked at. Raise ReviewError where it cannot be decoded."""
+    request = _envelope(body).request
+    return None if request is None else request.uid
 
 
-def _said(value: object) -> str:
-    return repr(value)[:100]
+def _envelope(body: bytes) -> _Envelope:
+    try:
+        return _decode(body)
+    except msgspec.ValidationError as error:
+        raise ReviewError(
+            f"the body is no AdmissionReview: {error}", remedy="send what a MutatingWebhookConfiguration sends"
+        ) from None
+    except RecursionError:
+        raise ReviewError("the body is nested too deeply", remedy="send what an API server sends") from None
+    except ValueError as error:  # msgspec.DecodeError and UnicodeDecodeError
+        raise ReviewError(f"the body is not JSON: {error}", remedy="send an AdmissionReview as JSON") from None
+
+
+def _created(pod: msgspec.Raw) -> Outline | PodError | None:
+    if bytes(memoryview(pod)[:1]) != b"{":
+        raise ReviewError("the object to create is not a Pod", remedy="send the pod as the request's object")
+    try:
+        outline = outline_of(pod)
+    except PodError as error:
+        return error
+    # API servers refuse mirrors of static pods with a service account token, and could not show the static pod.
+    return None if outline.is_mirror else outline
 
 
 def account_wanted(review: Review) -> AccountRef | None:
     """Return the service account whose annotations decide about the pod; None where nothing is to be put in.
 
-    That is: the pod has not the label, is not being made, or is no pod at all (`decide` says so).
+    That is: the pod has not the label, is not being made, or is no pod that can be made (`decide` says so).
     """
-    return account_of(review) if is_labelled(review.pod) else None
+    return account_of(review) if isinstance(review.created, Outline) and review.created.is_labelled else None
 
 
 def account_of(review: Review) -> AccountRef | None:
@@ -115,35 +160,49 @@ def account_of(review: Review) -> AccountRef | None:
 
     Of a pod without the label it is worth knowing, for a warning, but not worth waiting for.
     """
-    if review.operation != "CREATE" or review.subresource or _is_mirror(review.pod):
-        return None
-    return AccountRef(review.namespace, account_name(object_or_empty(review.pod, "spec")))
-
-
-def _is_mirror(pod: Object) -> bool:
-    """Say whether it only shows a static pod, which is made already.
-
-    API servers refuse one with a service account token in it, and the static pod could not be seen.
-    """
-    return MIRROR in object_or_empty(pod.get("metadata"), "annotations")
+    return AccountRef(review.namespace, review.created.account) if isinstance(review.created, Outline) else None
 
 
 def decide(review: Review, account: Object | None, policy: Policy) -> Decision:
     """Decide about a review. `account` is the ServiceAccount that `account_of` names; None: there is none."""
-    wanted = account_wanted(review)
-    if wanted is None:
-        return Admit(warnings=() if account_of(review) is None else advice_unlabelled(review.pod, account or {}))
+    created = review.created
+    if created is None:
+        return Admit()
+    if isinstance(created, PodError):
+        return Refuse(400, str(created))
+    if not created.is_labelled:
+        return Admit(warnings=_advice(created, account or {}))
     if account is None:
         return Refuse(
             400,
-            f'serviceaccounts "{wanted.name}" not found in namespace "{wanted.namespace}": '
+            f'serviceaccounts "{created.account}" not found in namespace "{review.namespace}": '
             "make it before the pod, or correct the pod's serviceAccountName",
         )
+    return _mutated(created, account, policy)
+
+
+def _mutated(pod: Outline, account: Object, policy: Policy) -> Decision:
     try:
-        done = mutation(review.pod, account, policy)
+        operations, warnings = mutation(pod_of(pod), account, policy)
     except PodError as error:
         return Refuse(400, str(error))
-    return Admit(done.operations, done.warnings)
+    patch = _encode(operations) if operations else b""
+    if len(patch) > limits.PATCH:
+        return Refuse(
+            400,
+            f"the patch that gives the pod its identity has {len(patch):,} bytes, and at most {limits.PATCH:,} are "
+            "sent: use fewer containers, or name some in the annotation azure.workload.identity/skip-containers",
+        )
+    return Admit(patch, warnings)
+
+
+def _advice(pod: Outline, account: Object) -> tuple[str, ...]:
+    """Return the warnings about a pod without the label, unless its labels and annotations are not worth reading."""
+    try:
+        labels, annotations = texts_of(pod)
+    except PodError:
+        return ()
+    return advice_unlabelled({"labels": labels, "annotations": annotations}, account)
 
 
 def answer(review: Review, decision: Decision) -> dict[str, Any]:
@@ -154,7 +213,7 @@ def answer(review: Review, decision: Decision) -> dict[str, Any]:
             response["allowed"] = True
             if decision.patch:
                 response["patchType"] = "JSONPatch"
-                response["patch"] = b2a_base64(msgspec.json.encode(decision.patch), newline=False).decode("ascii")
+                response["patch"] = b2a_base64(decision.patch, newline=False).decode("ascii")
             if decision.warnings:
                 response["warnings"] = list(decision.warnings)
         case Refuse():

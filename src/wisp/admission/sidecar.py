@@ -10,11 +10,11 @@ from wisp.admission.contract import Policy
 from wisp.admission.identity import Share
 from wisp.admission.pod import Pod
 from wisp.admission.put import Builders
-from wisp.admission.shape import Object
+from wisp.admission.shape import Container, Object
 from wisp.admission.wanted import Mode, Wanted
 
 
-def ours(pod: Pod, wanted: Wanted, policy: Policy, share: Share) -> Iterator[tuple[str, list[Object], Builders]]:
+def ours(pod: Pod, wanted: Wanted, policy: Policy, share: Share) -> Iterator[tuple[str, list[Container], Builders]]:
     """Yield, for each list of containers that ours belong in, its name, what is in it, and ours."""
     sidecar = wanted.sidecar
     if sidecar is None:

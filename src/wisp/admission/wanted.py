@@ -4,7 +4,7 @@ import re
 from enum import Enum
 from typing import NamedTuple
 
-from wisp.admission import names
+from wisp.admission import limits, names
 from wisp.admission.contract import Policy, Resources, TokenEndpoint
 from wisp.admission.pod import Pod
 from wisp.admission.quantity import quantity
@@ -73,9 +73,15 @@ def wanted_by(pod: Pod, account: dict[str, str], policy: Policy) -> Wanted:
 
 
 def skipped_by(annotations: dict[str, str]) -> frozenset[str]:
-    """Return the names in skip-containers."""
+    """Return the names in skip-containers. Raise PodError for more than a pod has containers."""
     text = annotations.get(names.SKIP_CONTAINERS)
-    return frozenset(name.strip() for name in text.split(";")) - {""} if text else frozenset()
+    if not text:
+        return frozenset()
+    if text.count(";") > limits.SKIPPED:
+        raise PodError(
+            f"the annotation {names.SKIP_CONTAINERS} has more than {limits.SKIPPED:,} names", remedy="name fewer"
+        )
+    return frozenset(name.strip() for name in text.split(";")) - {""}
 
 
 def wants_sidecar(annotations: dict[str, str]) -> bool:
@@ -133,7 +139,7 @@ def _sidecar(pod: Pod, policy: Policy) -> Sidecar:
                 f"the annotation {names.PROXY_ONLY} asks for the sidecar, and {names.INJECT_SIDECAR} refuses it",
                 remedy=f"remove {names.INJECT_SIDECAR} for the sidecar, or {names.PROXY_ONLY} to go without",
             )
-    if pod.spec.get("hostNetwork") is True:
+    if pod.spec.hostNetwork is True:
         raise PodError(
             "the pod uses the node's network (hostNetwork), where the sidecar would serve the whole node",
             remedy=f"leave out hostNetwork or the annotation {asked_by}",

@@ -7,7 +7,9 @@ Windows has. What a RuntimeClass or a node's name implies cannot be known from t
 
 from collections.abc import Iterator
 
-from wisp.admission.shape import Object, object_or_empty
+import msgspec
+
+from wisp.admission.shape import LabelExpression, NodeAffinity, NodeTerm, PodSpec, WindowsOptions
 
 _LINUX, _WINDOWS = "linux", "windows"
 _ANY = frozenset({_LINUX, _WINDOWS})
@@ -23,7 +25,7 @@ _BUILD = "node.kubernetes.io/windows-build"
 """A node label that only Windows nodes have."""
 
 
-def is_windows(spec: Object) -> bool:
+def is_windows(spec: PodSpec) -> bool:
     """Say whether one of the ways to choose nodes leaves only Windows.
 
     One is enough, even if another says Linux: such a pod never starts, and a refusal tells its author why.
@@ -31,51 +33,53 @@ def is_windows(spec: Object) -> bool:
     ways = _ways(spec)
     if any(each == {_WINDOWS} for each in ways):
         return True
-    return _WINDOWS in _ANY.intersection(*ways) and any(any(each.values()) for each in _windows_options(spec))
+    return _WINDOWS in _ANY.intersection(*ways) and any(any(msgspec.structs.astuple(each)) for each in _options(spec))
 
 
-def may_be_windows(spec: Object) -> bool:
+def may_be_windows(spec: PodSpec) -> bool:
     """Say whether the pod names Windows nodes among those that it may run on, and Linux nodes too."""
     return (
-        "affinity" in spec
+        spec.affinity is not None
         and _ANY.intersection(*_ways(spec)) == _ANY
         and any(_systems(each) == {_WINDOWS} or _names_windows(each) for each in _expressions(spec))
     )
 
 
-def _ways(spec: Object) -> list[frozenset[str]]:
+def _ways(spec: PodSpec) -> list[frozenset[str]]:
     """Return the operating systems that are left by each way to choose nodes."""
-    system, selector = object_or_empty(spec, "os").get("name"), object_or_empty(spec, "nodeSelector")
-    ways = [_value(key, value) for key, value in selector.items()]
-    if system is not None:
-        ways.append(_of_name(system))
+    ways = [_value(key, value) for key, value in (spec.nodeSelector or {}).items()]
+    if spec.os is not None and spec.os.name is not None:
+        ways.append(_of_name(spec.os.name))
     terms = _required_terms(spec)
     if terms is not None:  # the terms are alternatives; one without requirements matches no node
         ways.append(_NONE.union(*(_term(each) for each in terms)))
     return ways
 
 
-def _required_terms(spec: Object) -> list[Object] | None:
-    affinity = object_or_empty(object_or_empty(spec, "affinity"), "nodeAffinity")
-    required = object_or_empty(affinity, "requiredDuringSchedulingIgnoredDuringExecution")
-    return _objects(required, "nodeSelectorTerms") if required else None
+def _affinity(spec: PodSpec) -> NodeAffinity | None:
+    return None if spec.affinity is None else spec.affinity.nodeAffinity
 
 
-def _term(term: Object) -> frozenset[str]:
+def _required_terms(spec: PodSpec) -> list[NodeTerm] | None:
+    affinity = _affinity(spec)
+    required = None if affinity is None else affinity.requiredDuringSchedulingIgnoredDuringExecution
+    return None if required is None else required.nodeSelectorTerms
+
+
+def _term(term: NodeTerm) -> frozenset[str]:
     """Return the operating systems that one term of a node affinity leaves: its requirements hold together."""
-    if not _objects(term, "matchExpressions") and not _objects(term, "matchFields"):
+    if not term.matchExpressions and not term.matchFields:
         return _NONE
-    return _ANY.intersection(*(_systems(each) for each in _objects(term, "matchExpressions")))
+    return _ANY.intersection(*(_systems(each) for each in term.matchExpressions or ()))
 
 
-def _systems(expression: Object) -> frozenset[str]:
+def _systems(expression: LabelExpression) -> frozenset[str]:
     """Return the operating systems that one requirement on a node label leaves."""
-    key, operator, values = expression.get("key"), expression.get("operator"), expression.get("values")
-    listed = values if type(values) is list else []
+    key, operator, listed = expression.key, expression.operator, expression.values or []
     if operator == "In":
-        return _NONE.union(*(_value(key, each) for each in listed))
+        return frozenset(system for each in listed for system in _value(key, each))
     if operator == "NotIn" and key in _EXACT:
-        return _ANY.difference(*(_of_name(each) for each in listed))
+        return _ANY - {system for each in listed for system in _of_name(each)}
     if key == _BUILD:
         return {"Exists": frozenset({_WINDOWS}), "DoesNotExist": frozenset({_LINUX})}.get(str(operator), _ANY)
     return _NONE if operator == "DoesNotExist" and key in _EXACT else _ANY
@@ -95,28 +99,24 @@ def _of_name(name: object) -> frozenset[str]:
     return _ANY & {str(name).lower()}
 
 
-def _names_windows(expression: Object) -> bool:
+def _names_windows(expression: LabelExpression) -> bool:
     """Say whether a requirement lists Windows among other values."""
-    values = expression.get("values")
-    listed = values if type(values) is list and expression.get("operator") == "In" else []
-    return any(_value(expression.get("key"), each) == {_WINDOWS} for each in listed)
+    listed = expression.values or [] if expression.operator == "In" else []
+    return any(_value(expression.key, each) == {_WINDOWS} for each in listed)
 
 
-def _expressions(spec: Object) -> Iterator[Object]:
+def _expressions(spec: PodSpec) -> Iterator[LabelExpression]:
     """Yield every requirement on node labels, preferred ones too."""
     for term in _required_terms(spec) or ():
-        yield from _objects(term, "matchExpressions")
-    affinity = object_or_empty(object_or_empty(spec, "affinity"), "nodeAffinity")
-    for preferred in _objects(affinity, "preferredDuringSchedulingIgnoredDuringExecution"):
-        yield from _objects(object_or_empty(preferred, "preference"), "matchExpressions")
+        yield from term.matchExpressions or ()
+    affinity = _affinity(spec)
+    if affinity is not None:
+        for preferred in affinity.preferredDuringSchedulingIgnoredDuringExecution or ():
+            yield from (preferred.preference or NodeTerm()).matchExpressions or ()
 
 
-def _windows_options(spec: Object) -> Iterator[Object]:
+def _options(spec: PodSpec) -> Iterator[WindowsOptions]:
     """Yield the options of security contexts that only Windows has: the pod's, and every container's."""
-    for part in (spec, *(each for key in ("initContainers", "containers") for each in _objects(spec, key))):
-        yield object_or_empty(object_or_empty(part, "securityContext"), "windowsOptions")
-
-
-def _objects(parent: Object, key: str) -> list[Object]:
-    value = parent.get(key)
-    return [each for each in value if type(each) is dict] if type(value) is list else []
+    for part in (spec, *(spec.initContainers or ()), *(spec.containers or ())):
+        if part.securityContext is not None and part.securityContext.windowsOptions is not None:
+            yield part.securityContext.windowsOptions

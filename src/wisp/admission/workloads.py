@@ -11,7 +11,7 @@ from wisp.admission.contract import Policy
 from wisp.admission.mutate import Mutation, mutation
 from wisp.admission.names import INJECT_SIDECAR
 from wisp.admission.patch import Operation, escaped
-from wisp.admission.pod import account_name, is_labelled
+from wisp.admission.pod import account_name, is_labelled, pod_in
 from wisp.admission.shape import Object, PodError, object_in, object_or_empty, texts_in
 from wisp.admission.wanted import wants_sidecar
 
@@ -205,7 +205,7 @@ def injected(carrier: Carrier, account: Object, policy: Policy) -> Mutation:
     if carrier.owner.path != carrier.path or carrier.owner.kind not in ("", "Pod"):
         # Controllers name pods `<name>-<something>`: as its own webhook would see them, as nearly as can be known.
         pod = {**pod, "metadata": {"generateName": f"{carrier.owner.name}-", **metadata}}
-    done = mutation(pod, account, policy)
+    done = mutation(pod_in(pod), account, policy)
     return Mutation(tuple(_within(carrier.path, each) for each in done.operations), done.warnings)
 
 

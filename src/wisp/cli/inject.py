@@ -103,7 +103,9 @@ def _done(carrier: Carrier, title: str, given: _Given) -> Mutation:
     check_types(carrier.pod.get("metadata"), f"{carrier.path}/metadata")
     if given.every or carrier.is_labelled:
         return injected(carrier, _account(carrier, title, given), given.policy)
-    return Mutation((), advice_unlabelled(carrier.pod, given.accounts.get(_runs_as(carrier, given)) or {}))
+    return Mutation(
+        (), advice_unlabelled(carrier.pod.get("metadata"), given.accounts.get(_runs_as(carrier, given)) or {})
+    )
 
 
 def _title(owner: Owner, path: str, document: Document) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from wisp.admission import limits
 from wisp.admission.contract import Policy
 from wisp.admission.review import (
     AccountRef,
@@ -23,14 +24,12 @@ from wisp.http.head import Reject, Request
 from wisp.http.response import JSON, TEXT, Response
 from wisp.webhook.accounts import Absent, Accounts, Unknown
 from wisp.webhook.events import Log
-from wisp.webhook.memo import Key, Memo, Remembered, joined, split
+from wisp.webhook.memo import LARGEST, Key, Memo, Remembered, joined, key_of, split
 from wisp.webhook.metrics import Metrics
 
 PATH = b"/mutate-v1-pod"
-BODY_LIMIT = 8 * 1024 * 1024
-"""Bytes of a review: API servers take objects of 3 MiB at most, and a review may hold two."""
+BODY_LIMIT = limits.BODY
 
-_decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -71,32 +70,38 @@ class Reviews:
             return self._rejected(405, "a review is sent by POST", b"Allow: POST\r\n")
         try:
             return self._answer(request.body, begun)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            reason = f"the body is not JSON: {error}"
         except ReviewError as error:
-            reason = str(error)
-        except RecursionError:
-            reason = "the body is nested too deeply"
+            return self._rejected(400, str(error))
         except Exception as error:  # noqa: BLE001 -- whatever it is, the API server gets an answer and we go on
             return self._failed(error, begun)
-        return self._rejected(400, reason)
 
     def rejected(self, reject: Reject) -> Response:
         """Answer bytes that are no request."""
         return self._rejected(reject.status, reject.reason)
 
     def _answer(self, body: bytes, begun: float) -> Response | Awaitable[Response]:
-        known = self._memo.find(body)
-        if known is not None and known[2] is not None and self._held(known[2].runs_as) is known[2].account:
-            self._metrics.reviewed(known[2].result, self._clock() - begun)
-            return Response(200, joined(known[2], known[0]), JSON)
-        review = read(_decode(body))
-        key = None if known is None else known[1]
+        known = self._memo.find_text(body)
+        if known is not None and (response := self._remembered(*known, begun)) is not None:
+            return response
+        review = read(body)
+        key = key_of(review) if len(body) <= LARGEST else None
+        if key is not None:
+            remembered = self._memo.find(key)
+            if remembered is not None and (response := self._remembered(review.uid, remembered, begun)) is not None:
+                self._memo.know_text(body, review.uid, key)
+                return response
         wanted = account_wanted(review)
         if wanted is None:
             return self._decided(review, self._held(account_of(review)), begun, key)
         account = self._accounts.get(wanted.namespace, wanted.name)
         return self._later(review, wanted, begun) if account is None else self._decided(review, account, begun, key)
+
+    def _remembered(self, uid: str, remembered: Remembered, begun: float) -> Response | None:
+        """Return the answer that is remembered, if it still holds."""
+        if self._held(remembered.runs_as) is not remembered.account:
+            return None
+        self._metrics.reviewed(remembered.result, self._clock() - begun)
+        return Response(200, joined(remembered, uid), JSON)
 
     async def _later(self, review: Review, wanted: AccountRef, begun: float) -> Response:
         try:
@@ -120,12 +125,11 @@ class Reviews:
             self._log.info("pod refused", namespace=review.namespace, uid=review.uid, reason=decision.message)
         else:
             result = "changed" if decision.patch else "unchanged"
-        document = answer(review, decision)
-        if key is not None and isinstance(decision, Admit) and (parts := split(document, review.uid)) is not None:
+        body = _encode(answer(review, decision))
+        if key is not None and isinstance(decision, Admit) and (parts := split(body, review.uid)) is not None:
             self._memo.keep(key, Remembered(account_of(review), account, result, *parts))
-        response = Response(200, _encode(document), JSON)
         self._metrics.reviewed(result, self._clock() - begun)
-        return response
+        return Response(200, body, JSON)
 
     def _unavailable(self, review: Review, wanted: AccountRef, unknown: Unknown, begun: float) -> Response:
         """Refuse in the review itself: whatever the failurePolicy, no pod is let by without its identity."""
