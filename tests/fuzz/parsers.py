@@ -167,7 +167,7 @@ _KEPT: list[Any] = []
 
 
 def _review(data: bytes) -> None:
-    review = reviews.read(msgspec.json.decode(data))
+    review = reviews.read(data)
     reviews.answer(review, reviews.decide(review, account(), POLICY))
 
 
@@ -207,7 +207,7 @@ def _annotations(data: bytes) -> None:
     keys.concerns.cache_clear()
     found = {f"{key}{number}": "x" for number, key in enumerate(data.decode("latin-1").split("\n"))}
     pod = {"metadata": {"labels": found, "annotations": found}}
-    advice.advice_unlabelled(pod, {"metadata": {"annotations": found}})
+    advice.advice_unlabelled(pod["metadata"], {"metadata": {"annotations": found}})
     keys.check_types(pod["metadata"], "/metadata")
 
 
