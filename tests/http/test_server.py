@@ -17,6 +17,7 @@ from wisp.http.sockets import Socket
 
 LATER = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n"
 BIG = b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n"
+CLOSE = BIG.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 
 
 @pytest.fixture(name="world")
@@ -68,23 +69,38 @@ class TestMost:
         assert served(second)
         assert [client.ended for client in old].count("closed") == 2
 
-    @pytest.mark.parametrize("busy", [LATER, GET, BIG], ids=["waiting", "asking", "not reading"])
-    def test_the_busy_do_not_give_way(self, small: World, busy: bytes) -> None:
+    def test_who_waits_for_the_application_does_not_give_way(self, small: World) -> None:
         """Newcomers wait, in the kernel's queue, until somebody has finished."""
-        clients = [small.connect() for _ in range(4)]
-        for client in clients:
-            client.reading = busy != BIG
-            client.send(busy)
+        clients = [small.connect(LATER) for _ in range(4)]
         small.settle()
         newcomer = small.connect(NEXT)
         small.settle()
         assert not newcomer.received
         clients[2].vanish()
         small.settle()
-        if busy == LATER:
-            small.application.reply(2)
-            small.settle()
+        small.application.reply(2)
+        small.settle()
         assert served(newcomer)
+
+    @pytest.mark.parametrize("held", [b"", GET, BIG, CLOSE], ids=["silent", "asking", "not reading", "half read"])
+    def test_the_incomplete_one_that_waited_longest_gives_way(self, small: World, held: bytes) -> None:
+        """One for one, and newcomers are served however many connections are held."""
+        clients = []
+        for _ in range(4):
+            client = small.connect()
+            client.reading = False
+            client.send(held)
+            clients.append(client)
+            small.after(0.1)
+        for number in range(3):
+            newcomer = small.connect(NEXT)
+            small.settle()
+            assert newcomer.answers
+            newcomer.send(LATER)  # else it would be idle, and the next to give way
+            clients[number].reading = True
+            small.after(0.1)
+            assert clients[number].ended is not None
+        assert clients[3].ended is None
 
     def test_the_queue_is_looked_at_again(self, small: World) -> None:
         """A busy connection that becomes idle, and stays open, gives way to who has been waiting."""

@@ -1,8 +1,9 @@
-"""Accepts connections on the loop, bounds their number, enforces their deadlines, and drains them at the end."""
+"""Accepts connections on the loop, bounds their number and memory, enforces their deadlines, and drains them."""
 
 import errno
 
-from wisp.http.epoll import Loop
+from wisp.http.epoll import READ, Loop
+from wisp.http.eviction import largest, longest_waiting
 from wisp.http.peer import Application, Host, Peer, Times
 from wisp.http.sockets import Socket, accept
 
@@ -31,7 +32,9 @@ class Server:
         cls, listener: Socket, application: Application, loop: Loop, *, times: Times, most: int = 1024
     ) -> "Server":
         """Return a server that accepts from now on, `most` connections at a time."""
-        server = cls(listener, Host(application, loop, times), most)
+        host = Host(application, loop, times)
+        server = cls(listener, host, most)
+        host.relieve = server._relieve
         server._accept_more()
         loop.add_timed(server)
         return server
@@ -55,10 +58,10 @@ class Server:
     def drain(self) -> None:
         """Accept nothing more, let what is in flight finish within the drain time, then stop the loop."""
         host = self._host
+        host.draining = True
         self._accept(0)  # who is connected already may have asked already
         self._stop_accepting()
         self._listener.close()
-        host.draining = True
         self._drained_by = host.loop.clock() + host.times.drain
         for peer in list(self._peers):
             peer.last_call()
@@ -81,11 +84,14 @@ class Server:
         self._host.next_check = min((peer.deadline for peer in self._peers), default=_NEVER)
 
     def _accept(self, _events: int) -> None:
+        """Accept those who wait, and serve them at once; whoever has waited longest gives way when places run out."""
         room = self._most - len(self._peers)
-        if room <= 0 and not self._make_room():
+        victims = [] if room >= _AT_ONCE else longest_waiting(self._peers, _AT_ONCE - max(room, 0))
+        count = min(room + len(victims), _AT_ONCE)
+        if count <= 0:
             self._pause()
-            return
-        for accepted in range(min(max(room, 1), _AT_ONCE)):
+        giving_way = iter(victims)
+        for accepted in range(count):
             try:
                 peer = Peer(accept(self._listener), self._host, self._gone)
             except BlockingIOError:
@@ -96,13 +102,21 @@ class Server:
                     self._pause()
                 return
             self._peers[peer] = None
+            peer.on_ready(READ)  # its request is here as a rule: once it is answered, giving way costs it nothing
+            while len(self._peers) > self._most and (victim := next(giving_way, None)) is not None:
+                victim.give_way()
 
     def _make_room(self) -> bool:
-        """Close the connection that has been idle longest; say whether there was one."""
-        idle = min((peer for peer in self._peers if peer.idle), key=lambda peer: peer.since, default=None)
-        if idle is not None:
-            idle.close()
-        return idle is not None
+        """Close the connection that has waited longest; say whether there was one."""
+        victims = longest_waiting(self._peers, 1)
+        for victim in victims:
+            victim.give_way()
+        return bool(victims)
+
+    def _relieve(self, excess: int) -> None:
+        """Close connections that hold `excess` bytes."""
+        for peer in largest(self._peers, excess):
+            peer.close()
 
     def _gone(self, peer: Peer) -> None:
         self._peers.pop(peer, None)
