@@ -10,8 +10,8 @@ from wisp.http.eviction import DONE, IDLE, INCOMPLETE, WORKING
 from wisp.http.response import CONTINUE, HttpDate, Response, encode
 from wisp.http.sockets import Address, Socket, break_off, hang_up, is_stuck
 
-_READ_SIZE = 16 * 1024
-_UNSENT_LIMIT = 64 * 1024
+_READ_SIZE = 8 * 1024
+_UNSENT_LIMIT = 16 * 1024
 """Bytes of answers that a slow reader may leave with us before its further requests have to wait."""
 _HELD_LIMIT = 8 * 1024 * 1024
 """Bytes that all connections of a server may hold: incomplete requests, and answers that are not sent yet."""

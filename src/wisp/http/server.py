@@ -10,7 +10,7 @@ from wisp.http.sockets import Socket, accept
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC)
 _PAUSE = 0.1
 """Seconds until the next try where a connection could be neither accepted nor made room for."""
-_AT_ONCE = 64
+_AT_ONCE = 256
 """Most connections accepted in one turn of the loop, which serves others too."""
 _NEVER = float("inf")
 

@@ -22,6 +22,8 @@ _SEGMENT = _BUFFER // 4
 """Bytes of the largest TCP segment. Loopback's own, 64 KiB, fill such a buffer with one, whose receipt the other side
 acknowledges 40 ms late: an answer of 4 MiB takes 2 s instead of 1 ms.
 """
+_RECEIVE_BUFFER = 64 * 1024
+"""The same for a connection that we make, whose answer waits there while the client is slow."""
 _TCP_CLOSE = 7  # net/tcp_states.h
 _TCP_INFO_SIZE = 148  # struct tcp_info of linux/tcp.h, up to and including tcpi_notsent_bytes
 _NO_LINGERING = (1).to_bytes(4, sys.byteorder) + bytes(4)  # struct linger: on, for no seconds (socket(7))
@@ -61,6 +63,7 @@ def connect(host: str, port: int) -> Socket:
     connection = Socket(_socket.AF_INET, _socket.SOCK_STREAM)
     try:
         connection.settimeout(0)
+        connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVBUF, _RECEIVE_BUFFER)
         connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         connection.connect((host, port))
     except BlockingIOError:
