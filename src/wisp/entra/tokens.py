@@ -141,7 +141,7 @@ class TokenStore:
         return None
 
     def _without_waiting(self, entry: _Entry, now: float) -> Token | Refused:
-        """Return the token while it is valid, else a refusal: after the exchange, the client's next request gets one."""
+        """Return the token while it is valid, else a refusal: after the exchange, the next request gets one."""
         if entry.token is not None and now < entry.token.expires_at:
             return entry.token
         description = f"{MOST_WAITING} requests are waiting for Entra already; ask again in a second"
