@@ -12,6 +12,8 @@ from wisp.http.peer import _UNSENT_LIMIT
 
 LATER = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n"
 BIG = b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n"
+SOME = b"GET /some HTTP/1.1\r\nHost: x\r\n\r\n"
+SOME_AND_CLOSE = b"GET /some HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture(name="world")
@@ -102,6 +104,64 @@ class TestSlowReaders:
         assert world.server._peers
         world.after(0.1)
         assert not world.server._peers
+
+    def test_reading_a_little_now_and_then_does_not_help(self, world: World) -> None:
+        """The half minute is for everything that was asked for, not for each answer."""
+        client = world.connect(BIG * 4, buffer=1 << 16, reading=False)
+        for _ in range(3):
+            world.after(9)
+            client.reading = True
+            before = len(client.answers)
+            while len(client.answers) == before:
+                client.pull()
+                world.loop.turn(0)
+            client.reading = False
+        assert world.server._peers
+        world.after(3)
+        assert not world.server._peers
+
+    @pytest.mark.parametrize("request_", [SOME, SOME_AND_CLOSE], ids=["keep-alive", "close"])
+    def test_the_kernel_keeps_nothing_of_those_given_up(self, world: World, request_: bytes) -> None:
+        """Closed in good order, a connection whose client does not read leaves its answer in the kernel's memory."""
+        client = world.connect(request_, buffer=1, reading=False)
+        world.settle()
+        (peer,) = world.server._peers
+        assert not peer._out, "the kernel has taken the answer"
+        for _ in range(121):
+            world.after(1)
+        assert not world.server._peers
+        client.reading = True
+        world.settle()
+        assert client.ended == "reset"
+        assert not client.answers
+
+    def test_who_asks_no_more_and_does_not_read_keeps_its_place(self, world: World) -> None:
+        """Else the answers that the kernel keeps for such clients had no bound; those who read get theirs."""
+        clients = [world.connect(SOME, buffer=1, reading=False) for _ in range(2)]
+        world.settle()
+        for client in clients:
+            client.half_close()
+        world.after(3)
+        assert len(world.server._peers) == 2
+        clients[0].reading = True
+        for _ in range(27):
+            world.after(1)
+        assert [len(answer.body) for answer in clients[0].answers] == [len(b"/some") + 5000]
+        assert clients[0].ended == "closed"
+        assert not world.server._peers
+        clients[1].reading = True
+        world.settle()
+        assert clients[1].ended == "reset"
+
+    def test_who_reads_late_gets_the_last_answer_whole(self, world: World) -> None:
+        """A connection that ends with an answer ends no sooner than that is taken."""
+        client = world.connect(SOME_AND_CLOSE, buffer=1, reading=False)
+        for _ in range(20):
+            world.after(1)
+        client.reading = True
+        world.settle()
+        assert [len(answer.body) for answer in client.answers] == [len(b"/some") + 5000]
+        assert client.ended == "closed"
 
     def test_they_may_vanish_amid_an_answer(self, world: World) -> None:
         """A reset while we send ends that connection and nothing else."""

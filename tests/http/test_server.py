@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.http.wire import GET, NEXT
+from tests.http.wire import GET, NEXT, POST
 from tests.http.world import Application, BusyLoop, Client, Clock, World
 from tests.needs import Missing, MissingSkip
 from wisp.http.peer import Times
@@ -102,6 +102,18 @@ class TestMost:
             assert clients[number].ended is not None
         assert clients[3].ended is None
 
+    def test_a_request_that_is_here_is_answered_before_its_connection_gives_way(self, small: World) -> None:
+        """A client that reuses an idle connection just then gets its answer."""
+        clients = [small.connect(NEXT) for _ in range(4)]
+        small.settle()
+        newcomer = small.connect(NEXT)
+        for client in clients:
+            client.send(NEXT)
+        small.settle()
+        assert served(newcomer)
+        assert [len(client.answers) for client in clients] == [2] * 4
+        assert [client.ended for client in clients].count("closed") == 1
+
     def test_the_queue_is_looked_at_again(self, small: World) -> None:
         """A busy connection that becomes idle, and stays open, gives way to who has been waiting."""
         clients = [small.connect(LATER) for _ in range(4)]
@@ -128,6 +140,61 @@ class TestMost:
             world.settle()
             assert first.ended == "closed"
             assert all(map(served, [newcomer, *others]))
+
+
+class TestMemory:
+    """The limit on what all connections hold."""
+
+    @pytest.mark.parametrize(
+        "held",
+        [
+            POST + b"Content-Length: 65536\r\n\r\n" + b"b" * 65_535,
+            POST + b"Transfer-Encoding: chunked\r\n\r\n" + (b"1000\r\n" + b"c" * 4096 + b"\r\n") * 15,
+        ],
+        ids=["bodies", "chunked bodies"],
+    )
+    def test_those_that_hold_most_are_closed(self, world: World, held: bytes) -> None:
+        """8 MiB are all; who holds little is not affected, nor is who comes then."""
+        modest = world.connect(GET)
+        world.settle()
+        greedy = [world.connect(held) for _ in range(200)]
+        world.settle()
+        assert sum(peer._connection.held for peer in world.server._peers) <= 8 * 1024 * 1024
+        assert modest.ended is None
+        assert 70 < [client.ended for client in greedy].count(None) < 140
+        newcomer = world.connect(NEXT)
+        world.settle()
+        assert served(newcomer)
+        modest.send(b"\r\n")
+        world.settle()
+        assert served(modest)
+
+    def test_answers_count(self, world: World) -> None:
+        """Three of 4 MiB that nobody reads are too many; the longest waiting are closed, and do not look whole."""
+        clients = [world.connect(BIG, reading=False)]
+        for _ in range(2):
+            world.after(1)
+            clients.append(world.connect(BIG, reading=False))
+        world.settle()
+        for client in clients:
+            client.reading = True
+        world.settle()
+        assert [client.ended for client in clients] == ["reset", "reset", None]
+
+    def test_nothing_is_counted_of_those_that_are_gone(self, world: World) -> None:
+        """However they ended."""
+        held = POST + b"Content-Length: 65536\r\n\r\n" + b"b" * 1000
+        for data in (held, held + b"b" * 64_536, BIG, GET, LATER + GET):
+            world.connect(data, reading=data != BIG)
+            world.settle()
+        assert world.server._host.held > 0
+        for client in world.clients:
+            client.vanish()
+        world.settle()
+        world.application.reply()
+        world.settle()
+        assert not world.server._peers
+        assert world.server._host.held == 0
 
 
 @contextmanager

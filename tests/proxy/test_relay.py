@@ -514,6 +514,20 @@ class TestClients:
         assert client.ended == "reset"
         assert world.causes() == ["client_gone"]
 
+    def test_who_reads_a_little_now_and_then(self, world: RelayWorld) -> None:
+        """The half minute is for the whole answer, not for each piece of it."""
+        client, served = self.stuffed(world, OK + b"\r\n")
+        for _ in range(3):
+            world.after(9.9)
+            received = len(client.received)
+            while len(client.received) < received + (1 << 18):
+                client.received += client.socket.recv(1 << 16)
+                world.settle()
+        assert served.ended is None
+        world.after(0.3)
+        assert served.ended is not None
+        assert world.causes() == ["client_gone"]
+
     def test_a_node_that_vanishes_meanwhile(self, world: RelayWorld) -> None:
         """It calls nobody until the client has read; then the client learns of it."""
         client, served = self.stuffed(world, OK + b"Content-Length: %d\r\n\r\n" % (8 << 20))

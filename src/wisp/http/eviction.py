@@ -15,14 +15,17 @@ on the answer; closing the connection would not end that work, so it is never gi
 class Candidate(Protocol):
     """A connection that may be closed."""
 
-    since: float
-    """When its present wait began, in seconds of the server's clock. Progress of single bytes must not renew it."""
-    held: int
-    """Bytes received and not yet answered, and bytes of answers not yet sent."""
-
     @property
     def stage(self) -> int:
         """One of the stages above."""
+
+    @property
+    def since(self) -> float:
+        """When its present wait began, in seconds of the server's clock; progress of single bytes does not renew it."""
+
+    @property
+    def held(self) -> int:
+        """Bytes received and not yet answered, and bytes of answers not yet sent."""
 
 
 C = TypeVar("C", bound=Candidate)
