@@ -13,7 +13,7 @@ from wisp.http.sockets import Address, Socket, break_off, hang_up, is_stuck
 _READ_SIZE = 8 * 1024
 _UNSENT_LIMIT = 16 * 1024
 """Bytes of answers that a slow reader may leave with us before its further requests have to wait."""
-_HELD_LIMIT = 8 * 1024 * 1024
+HELD_LIMIT = 8 * 1024 * 1024
 """Bytes that all connections of a server may hold: incomplete requests, and answers that are not sent yet."""
 _GONE = select.EPOLLHUP | select.EPOLLERR
 _NEVER = float("inf")
@@ -86,8 +86,8 @@ class Host:
     def account(self, more: int) -> None:
         """Add to what the connections hold; have an eighth of the limit freed when they hold too much."""
         self.held += more
-        if self.held > _HELD_LIMIT:
-            self.relieve(self.held - _HELD_LIMIT * 7 // 8)
+        if self.held > HELD_LIMIT:
+            self.relieve(self.held - HELD_LIMIT * 7 // 8)
 
     def encode(self, response: Response, request: Request) -> bytes:
         """Return the bytes that answer `request`; they say so where the connection does not go on after them."""

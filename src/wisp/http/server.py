@@ -90,6 +90,7 @@ class Server:
         count = min(room + len(victims), _AT_ONCE)
         if count <= 0:
             self._pause()
+            return
         giving_way = iter(victims)
         for accepted in range(count):
             try:
