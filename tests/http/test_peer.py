@@ -84,7 +84,7 @@ class TestSlowReaders:
         client = Client(world.port)
         world.clients.append(client)
         client.reading = False
-        count = 5_000  # of 4 KB each way: more than the kernel takes
+        count = 2_000  # of 4 KB each way: more than the kernel takes
         client.send(b"".join(numbered(number, b"/" * 4000) for number in range(count)))
         world.settle()
         (peer,) = world.server._peers

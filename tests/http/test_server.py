@@ -11,6 +11,7 @@ import pytest
 from tests.http.wire import GET, NEXT, POST
 from tests.http.world import Application, BusyLoop, Client, Clock, World
 from tests.needs import Missing, MissingSkip
+from tests.waiting import wait_until
 from wisp.http.peer import Times
 from wisp.http.server import Server
 from wisp.http.sockets import Socket
@@ -113,6 +114,18 @@ class TestMost:
         assert served(newcomer)
         assert [len(client.answers) for client in clients] == [2] * 4
         assert [client.ended for client in clients].count("closed") == 1
+
+    def test_a_newcomer_does_not_wait_for_all_the_others(self, world: World) -> None:
+        """It is answered in the turn of the loop in which it is seen, whoever else has sent something before."""
+        others = [world.connect(NEXT) for _ in range(200)]
+        world.settle()
+        for client in others:
+            client.send(NEXT)
+        newcomer = world.connect(NEXT)
+        world.loop.turn(0)
+        wait_until(lambda: newcomer.move() and newcomer.answers)
+        assert served(newcomer)
+        assert sum(client.move() for client in others) < 100
 
     def test_the_queue_is_looked_at_again(self, small: World) -> None:
         """A busy connection that becomes idle, and stays open, gives way to who has been waiting."""

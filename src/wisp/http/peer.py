@@ -10,7 +10,8 @@ from wisp.http.eviction import DONE, IDLE, INCOMPLETE, WORKING
 from wisp.http.response import CONTINUE, HttpDate, Response, encode
 from wisp.http.sockets import Address, Socket, break_off, hang_up, is_stuck
 
-_READ_SIZE = 8 * 1024
+_READ_SIZE = 4 * 1024
+"""Bytes read at once, and so of the requests that are answered before other connections have their turn."""
 _UNSENT_LIMIT = 16 * 1024
 """Bytes of answers that a slow reader may leave with us before its further requests have to wait."""
 HELD_LIMIT = 8 * 1024 * 1024

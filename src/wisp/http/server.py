@@ -131,12 +131,14 @@ class Server:
         if not self._accepting:
             self._accepting = True
             self._host.loop.watch(self._listener.fileno(), self._accept)
+            self._host.loop.when_busy = self._accept
 
     def _stop_accepting(self) -> None:
         self._accept_at = _NEVER
         if self._accepting:
             self._accepting = False
             self._host.loop.forget(self._listener.fileno())
+            self._host.loop.when_busy = None
 
     def _pause(self) -> None:
         """Leave the queue alone for a moment: it would call again at once, and again."""
