@@ -71,17 +71,21 @@ class TestMost:
         assert [client.ended for client in old].count("closed") == 2
 
     def test_who_waits_for_the_application_does_not_give_way(self, small: World) -> None:
-        """Newcomers wait, in the kernel's queue, until somebody has finished."""
+        """One newcomer has a place nevertheless; the next waits, in the kernel's queue, until somebody has finished."""
         clients = [small.connect(LATER) for _ in range(4)]
         small.settle()
-        newcomer = small.connect(NEXT)
+        clients.append(small.connect(LATER))
         small.settle()
+        newcomer = small.connect(NEXT)
+        small.after(1)
+        assert small.application.owed == 5
         assert not newcomer.received
         clients[2].vanish()
         small.settle()
         small.application.reply(2)
-        small.settle()
-        assert served(newcomer)
+        small.after(0.1)
+        assert newcomer.answers
+        assert [client.ended for client in clients if client is not clients[2]] == [None] * 4
 
     @pytest.mark.parametrize("held", [b"", GET, BIG, CLOSE], ids=["silent", "asking", "not reading", "half read"])
     def test_the_incomplete_one_that_waited_longest_gives_way(self, small: World, held: bytes) -> None:
@@ -129,10 +133,11 @@ class TestMost:
 
     def test_the_queue_is_looked_at_again(self, small: World) -> None:
         """A busy connection that becomes idle, and stays open, gives way to who has been waiting."""
-        clients = [small.connect(LATER) for _ in range(4)]
+        clients = [small.connect(LATER) for _ in range(5)]
         small.settle()
         newcomer = small.connect(NEXT)
         small.after(1)
+        assert not newcomer.received
         small.application.reply()
         small.after(0.2)
         assert served(newcomer)

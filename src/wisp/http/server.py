@@ -1,6 +1,7 @@
 """Accepts connections on the loop, bounds their number and memory, enforces their deadlines, and drains them."""
 
 import errno
+from collections.abc import Iterator
 
 from wisp.http.epoll import READ, Loop
 from wisp.http.eviction import largest, longest_waiting
@@ -84,28 +85,41 @@ class Server:
         self._host.next_check = min((peer.deadline for peer in self._peers), default=_NEVER)
 
     def _accept(self, _events: int) -> None:
-        """Accept those who wait, and serve them at once; whoever has waited longest gives way when places run out."""
-        room = self._most - len(self._peers)
-        victims = [] if room >= _AT_ONCE else longest_waiting(self._peers, _AT_ONCE - max(room, 0))
-        count = min(room + len(victims), _AT_ONCE)
-        if count <= 0:
-            self._pause()
-            return
-        giving_way = iter(victims)
-        for accepted in range(count):
-            try:
-                peer = Peer(accept(self._listener), self._host, self._gone)
-            except BlockingIOError:
-                return
-            except OSError as error:  # any other: the client has gone meanwhile
-                # The kernel says so whether or not somebody waits; that somebody does is known of the first only.
-                if error.errno in _EXHAUSTED and not accepted and not self._make_room():
+        """Accept those who wait, and serve them at once; those who have waited longest give way to them.
+
+        Where nobody can give way, one newcomer is there beyond the limit, and the next has to wait for it.
+        """
+        victims: Iterator[Peer] | None = None
+        newcomers: set[Peer] = set()
+        while True:
+            while len(self._peers) > self._most:
+                if victims is None:
+                    others = [peer for peer in self._peers if peer not in newcomers]
+                    victims = iter(longest_waiting(others, _AT_ONCE))
+                victim = next(victims, None)
+                if victim is None:
                     self._pause()
-                return
-            self._peers[peer] = None
-            peer.on_ready(READ)  # its request is here as a rule: once it is answered, giving way costs it nothing
-            while len(self._peers) > self._most and (victim := next(giving_way, None)) is not None:
+                    return
                 victim.give_way()
+            newcomer = self._accept_one(first=not newcomers) if len(newcomers) < _AT_ONCE else None
+            if newcomer is None:
+                return
+            newcomers.add(newcomer)
+
+    def _accept_one(self, *, first: bool) -> Peer | None:
+        """Accept the next connection, if there is one."""
+        try:
+            peer = Peer(accept(self._listener), self._host, self._gone)
+        except BlockingIOError:
+            return None
+        except OSError as error:  # any other: the client has gone meanwhile
+            # The kernel says so whether or not somebody waits; that somebody does is known of the first only.
+            if error.errno in _EXHAUSTED and first and not self._make_room():
+                self._pause()
+            return None
+        self._peers[peer] = None
+        peer.on_ready(READ)  # its request is here as a rule: once it is answered, giving way costs it nothing
+        return peer
 
     def _make_room(self) -> bool:
         """Close the connection that has waited longest; say whether there was one."""
