@@ -8,6 +8,7 @@ from tests.cycles import counting_cycles
 from tests.http.hostile import ALL, Hostile
 from tests.http.wire import GET, NEXT, POST
 from tests.http.world import Client, World, answers
+from wisp.http.head import Request
 from wisp.http.peer import _UNSENT_LIMIT
 
 LATER = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -66,6 +67,19 @@ class TestOrder:
         world.application.reply()
         world.settle()
         assert bodies(client)[4:] == [b"/later", b"/4"]
+
+    def test_a_request_that_waits_is_not_kept(self, world: World) -> None:
+        """The connection remembers of it what the bytes of the answer depend on."""
+        large = LATER.replace(b"/later", b"/later/" + b"l" * 4000).replace(
+            b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\nabc"
+        )
+        client = world.connect(large)
+        world.settle()
+        (peer,) = world.server._peers
+        assert peer._asked == Request(b"GET", b"", (), b"", http_1_0=False, keep_alive=True)
+        world.application.reply()
+        world.settle()
+        assert bodies(client) == [b"/later/" + b"l" * 4000 + b"abc"]
 
     def test_each_connection_for_itself(self, world: World) -> None:
         """One client's wait is not another's."""
