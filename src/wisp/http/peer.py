@@ -372,19 +372,20 @@ class Peer:
         if self._closed:
             return
         host = self._host
-        self._begun = not self._connection.between_messages
+        self._begun = begun = not self._connection.between_messages
         if self._out:
             self._taken_by = min(self._taken_by, host.loop.now + host.times.write)
             self._wait_for(WRITE, self._taken_by - host.loop.now)
         elif self._asked:
             self._wait_for(0, _NEVER)
-        elif self._closing or (host.draining and not self._begun):
+        elif self._closing or (host.draining and not begun):
             self._hang_up()
         else:
             self._taken_by = _NEVER
-            self._wait_for(READ, host.times.message if self._begun else host.times.idle)
-        if self._begun or self.held or self._out:
-            self._account()
+            self._wait_for(READ, host.times.message if begun else host.times.idle)
+            if not (begun or self.held):
+                return
+        self._account()
 
     def _account(self) -> None:
         """Note what this connection holds now; it may be closed for it, or others."""
