@@ -8,7 +8,7 @@ import pytest
 from tests.fakes import ASK, Clock, HeldExchange, UnixClock, granted
 from wisp.entra.freshness import EVENTUAL_DELAYS, REFUSAL_HOLD, Token
 from wisp.entra.messages import Ask, Refused, Result, unavailable
-from wisp.entra.tokens import Clocks, TokenStore
+from wisp.entra.tokens import MOST_WAITING, Clocks, TokenStore
 from wisp.secret import Secret
 
 REFUSED = Refused(401, "invalid_client", "AADSTS700016: ...", "refused", 700016)
@@ -505,3 +505,29 @@ def test_a_rejected_token_does_not_count_as_one(bench: Bench) -> None:
     bench.hold(granted("old", DAY))
     bench.store.revoke(ASK, Secret("old").sha256())
     assert bench.store.earliest_expiry() is None
+
+
+class TestWaiting:
+    """How many requests may wait."""
+
+    def test_no_more_than_512_wait(self, bench: Bench) -> None:
+        """The next is told when to ask again, and is answered then; those who waited are answered by the exchange."""
+        other = Ask("client", "https://other.example")
+        assert [bench.ask(ask) for ask in (ASK, other) * (MOST_WAITING // 2)] == [None] * MOST_WAITING
+        refused = bench.ask()
+        assert isinstance(refused, Refused)
+        assert (refused.status, refused.retry_after) == (503, 1.0)
+        assert "512 requests" in refused.description
+        bench.entra.land(granted("one"))
+        assert len(bench.heard) == MOST_WAITING // 2
+        assert value(bench.ask()) == "one"
+        assert bench.ask(other) is None
+
+    def test_a_valid_token_is_given_to_those_who_cannot_wait(self, bench: Bench) -> None:
+        """A client that wants a newer token gets the one that there is."""
+        bench.hold(granted("one", expires_in=DAY))
+        bench.pass_time(2)
+        assert [bench.store.ask(ASK, bench.heard.append, renew=True) for _ in range(MOST_WAITING)] == [
+            None
+        ] * MOST_WAITING
+        assert value(bench.store.ask(ASK, bench.heard.append, renew=True)) == "one"

@@ -96,6 +96,7 @@ HEADS = {
     "another protocol": Hostile(505, b"SOURCE / ICE/1.0\r\nHost: x\r\n\r\n"),
     "a method in small letters": Hostile(405, b"get / HTTP/1.1\r\nHost: x\r\n\r\n"),
     "an unknown method": Hostile(405, b"TOKEN / HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "more than 100 headers": Hostile(431, GET + b"X: y\r\n" * 100 + b"\r\n"),
     "TLS": Hostile(400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(32) + b"\r\n\r\n"),
     "another expectation": Hostile(417, POST + b"Expect: 200-ok\r\nContent-Length: 3\r\n\r\n"),
 }

@@ -6,7 +6,17 @@ from hypothesis import strategies as st
 
 from tests.http.hostile import ALL, Hostile
 from tests.http.wire import GET, NEXT, POST, cut, drained, events, one, outcome, places, streams
-from wisp.http.connection import BODY_LIMIT, HEAD_LIMIT, TARGET_LIMIT, Connection, Continue, Memo, Reject, Request
+from wisp.http.connection import (
+    BODY_LIMIT,
+    HEAD_LIMIT,
+    HEADERS_LIMIT,
+    TARGET_LIMIT,
+    Connection,
+    Continue,
+    Memo,
+    Reject,
+    Request,
+)
 
 READ = 16 * 1024
 """What `Peer` reads at most at a time."""
@@ -17,6 +27,8 @@ thorough = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, 
 @thorough
 @given(streams, places)
 @example(b"GET /" + b"a" * 9000 + b"\n" + b"b" * 9000 + b"\r\n\r\n", [8500, 17000])
+@example(GET + b"x: y\r\n" * 200 + b"x: y\n", [500, 1000])
+@example(GET + b"x: y\r\n" * 90 + b"x: y\n" + b"x: y\r\n" * 90, [500, 1000])
 @example(GET + b"x: " + b"b" * 17000 + b"\n\r\n\r\n", [16500])
 @example(POST + b"Transfer-Encoding: chunked\r\n\r\n11170\r\n" + b"c" * 70000 + b"x", [69000])
 @example(POST + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"e" * 140_000 + b"\0\r\n", [139_000])
@@ -89,17 +101,23 @@ def with_body(size: int) -> bytes:
     return POST + b"Content-Length: %d\r\n\r\n" % size + b"b" * size
 
 
+def with_headers(count: int) -> bytes:
+    """Return a head of exactly `count` headers."""
+    return GET + b"x:y\r\n" * (count - 1) + b"\r\n"
+
+
 @pytest.mark.parametrize(
     "fits, one_more, status",
     [
         (padded(HEAD_LIMIT), padded(HEAD_LIMIT + 1), 431),
         (with_target(TARGET_LIMIT), with_target(TARGET_LIMIT + 1), 414),
         (with_body(BODY_LIMIT), with_body(BODY_LIMIT + 1), 413),
+        (with_headers(HEADERS_LIMIT), with_headers(HEADERS_LIMIT + 1), 431),
     ],
-    ids=["head", "target", "body"],
+    ids=["head", "target", "body", "headers"],
 )
 def test_limits_are_exact(fits: bytes, one_more: bytes, status: int) -> None:
-    """16 KiB of head, 8 KiB of target and 64 KiB of body are served, one byte more is not."""
+    """16 KiB of head, 8 KiB of target, 64 KiB of body and 100 headers are served, one more is not."""
     request, following = events([fits + NEXT])
     assert isinstance(request, Request)
     assert isinstance(following, Request)

@@ -8,10 +8,13 @@ from tests.cycles import counting_cycles
 from tests.http.hostile import ALL, Hostile
 from tests.http.wire import GET, NEXT, POST
 from tests.http.world import Client, World, answers
+from wisp.http.head import Request
 from wisp.http.peer import _UNSENT_LIMIT
 
 LATER = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n"
 BIG = b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n"
+SOME = b"GET /some HTTP/1.1\r\nHost: x\r\n\r\n"
+SOME_AND_CLOSE = b"GET /some HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture(name="world")
@@ -65,6 +68,19 @@ class TestOrder:
         world.settle()
         assert bodies(client)[4:] == [b"/later", b"/4"]
 
+    def test_a_request_that_waits_is_not_kept(self, world: World) -> None:
+        """The connection remembers of it what the bytes of the answer depend on."""
+        large = LATER.replace(b"/later", b"/later/" + b"l" * 4000).replace(
+            b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\nabc"
+        )
+        client = world.connect(large)
+        world.settle()
+        (peer,) = world.server._peers
+        assert peer._asked == Request(b"GET", b"", (), b"", http_1_0=False, keep_alive=True)
+        world.application.reply()
+        world.settle()
+        assert bodies(client) == [b"/later/" + b"l" * 4000 + b"abc"]
+
     def test_each_connection_for_itself(self, world: World) -> None:
         """One client's wait is not another's."""
         waiting = world.connect(LATER)
@@ -82,7 +98,7 @@ class TestSlowReaders:
         client = Client(world.port)
         world.clients.append(client)
         client.reading = False
-        count = 5_000  # of 4 KB each way: more than the kernel takes
+        count = 2_000  # of 4 KB each way: more than the kernel takes
         client.send(b"".join(numbered(number, b"/" * 4000) for number in range(count)))
         world.settle()
         (peer,) = world.server._peers
@@ -102,6 +118,64 @@ class TestSlowReaders:
         assert world.server._peers
         world.after(0.1)
         assert not world.server._peers
+
+    def test_reading_a_little_now_and_then_does_not_help(self, world: World) -> None:
+        """The half minute is for everything that was asked for, not for each answer."""
+        client = world.connect(BIG * 4, buffer=1 << 16, reading=False)
+        for _ in range(3):
+            world.after(9)
+            client.reading = True
+            before = len(client.answers)
+            while len(client.answers) == before:
+                client.pull()
+                world.loop.turn(0)
+            client.reading = False
+        assert world.server._peers
+        world.after(3)
+        assert not world.server._peers
+
+    @pytest.mark.parametrize("request_", [SOME, SOME_AND_CLOSE], ids=["keep-alive", "close"])
+    def test_the_kernel_keeps_nothing_of_those_given_up(self, world: World, request_: bytes) -> None:
+        """Closed in good order, a connection whose client does not read leaves its answer in the kernel's memory."""
+        client = world.connect(request_, buffer=1, reading=False)
+        world.settle()
+        (peer,) = world.server._peers
+        assert not peer._out, "the kernel has taken the answer"
+        for _ in range(121):
+            world.after(1)
+        assert not world.server._peers
+        client.reading = True
+        world.settle()
+        assert client.ended == "reset"
+        assert not client.answers
+
+    def test_who_asks_no_more_and_does_not_read_keeps_its_place(self, world: World) -> None:
+        """Else the answers that the kernel keeps for such clients had no bound; those who read get theirs."""
+        clients = [world.connect(SOME, buffer=1, reading=False) for _ in range(2)]
+        world.settle()
+        for client in clients:
+            client.half_close()
+        world.after(3)
+        assert len(world.server._peers) == 2
+        clients[0].reading = True
+        for _ in range(27):
+            world.after(1)
+        assert [len(answer.body) for answer in clients[0].answers] == [len(b"/some") + 5000]
+        assert clients[0].ended == "closed"
+        assert not world.server._peers
+        clients[1].reading = True
+        world.settle()
+        assert clients[1].ended == "reset"
+
+    def test_who_reads_late_gets_the_last_answer_whole(self, world: World) -> None:
+        """A connection that ends with an answer ends no sooner than that is taken."""
+        client = world.connect(SOME_AND_CLOSE, buffer=1, reading=False)
+        for _ in range(20):
+            world.after(1)
+        client.reading = True
+        world.settle()
+        assert [len(answer.body) for answer in client.answers] == [len(b"/some") + 5000]
+        assert client.ended == "closed"
 
     def test_they_may_vanish_amid_an_answer(self, world: World) -> None:
         """A reset while we send ends that connection and nothing else."""

@@ -8,15 +8,17 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.http.wire import GET, NEXT
+from tests.http.wire import GET, NEXT, POST
 from tests.http.world import Application, BusyLoop, Client, Clock, World
 from tests.needs import Missing, MissingSkip
+from tests.waiting import wait_until
 from wisp.http.peer import Times
 from wisp.http.server import Server
 from wisp.http.sockets import Socket
 
 LATER = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n"
 BIG = b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n"
+CLOSE = BIG.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 
 
 @pytest.fixture(name="world")
@@ -68,30 +70,74 @@ class TestMost:
         assert served(second)
         assert [client.ended for client in old].count("closed") == 2
 
-    @pytest.mark.parametrize("busy", [LATER, GET, BIG], ids=["waiting", "asking", "not reading"])
-    def test_the_busy_do_not_give_way(self, small: World, busy: bytes) -> None:
-        """Newcomers wait, in the kernel's queue, until somebody has finished."""
-        clients = [small.connect() for _ in range(4)]
-        for client in clients:
-            client.reading = busy != BIG
-            client.send(busy)
-        small.settle()
-        newcomer = small.connect(NEXT)
-        small.settle()
-        assert not newcomer.received
-        clients[2].vanish()
-        small.settle()
-        if busy == LATER:
-            small.application.reply(2)
-            small.settle()
-        assert served(newcomer)
-
-    def test_the_queue_is_looked_at_again(self, small: World) -> None:
-        """A busy connection that becomes idle, and stays open, gives way to who has been waiting."""
+    def test_who_waits_for_the_application_does_not_give_way(self, small: World) -> None:
+        """One newcomer has a place nevertheless; the next waits, in the kernel's queue, until somebody has finished."""
         clients = [small.connect(LATER) for _ in range(4)]
+        small.settle()
+        clients.append(small.connect(LATER))
         small.settle()
         newcomer = small.connect(NEXT)
         small.after(1)
+        assert small.application.owed == 5
+        assert not newcomer.received
+        clients[2].vanish()
+        small.settle()
+        small.application.reply(2)
+        small.after(0.1)
+        assert newcomer.answers
+        assert [client.ended for client in clients if client is not clients[2]] == [None] * 4
+
+    @pytest.mark.parametrize("held", [b"", GET, BIG, CLOSE], ids=["silent", "asking", "not reading", "half read"])
+    def test_the_incomplete_one_that_waited_longest_gives_way(self, small: World, held: bytes) -> None:
+        """One for one, and newcomers are served however many connections are held."""
+        clients = []
+        for _ in range(4):
+            client = small.connect()
+            client.reading = False
+            client.send(held)
+            clients.append(client)
+            small.after(0.1)
+        for number in range(3):
+            newcomer = small.connect(NEXT)
+            small.settle()
+            assert newcomer.answers
+            newcomer.send(LATER)  # else it would be idle, and the next to give way
+            clients[number].reading = True
+            small.after(0.1)
+            assert clients[number].ended is not None
+        assert clients[3].ended is None
+
+    def test_a_request_that_is_here_is_answered_before_its_connection_gives_way(self, small: World) -> None:
+        """A client that reuses an idle connection just then gets its answer."""
+        clients = [small.connect(NEXT) for _ in range(4)]
+        small.settle()
+        newcomer = small.connect(NEXT)
+        for client in clients:
+            client.send(NEXT)
+        small.settle()
+        assert served(newcomer)
+        assert [len(client.answers) for client in clients] == [2] * 4
+        assert [client.ended for client in clients].count("closed") == 1
+
+    def test_a_newcomer_does_not_wait_for_all_the_others(self, world: World) -> None:
+        """It is answered in the turn of the loop in which it is seen, whoever else has sent something before."""
+        others = [world.connect(NEXT) for _ in range(200)]
+        world.settle()
+        for client in others:
+            client.send(NEXT)
+        newcomer = world.connect(NEXT)
+        world.loop.turn(0)
+        wait_until(lambda: newcomer.move() and newcomer.answers)
+        assert served(newcomer)
+        assert sum(client.move() for client in others) < 100
+
+    def test_the_queue_is_looked_at_again(self, small: World) -> None:
+        """A busy connection that becomes idle, and stays open, gives way to who has been waiting."""
+        clients = [small.connect(LATER) for _ in range(5)]
+        small.settle()
+        newcomer = small.connect(NEXT)
+        small.after(1)
+        assert not newcomer.received
         small.application.reply()
         small.after(0.2)
         assert served(newcomer)
@@ -112,6 +158,61 @@ class TestMost:
             world.settle()
             assert first.ended == "closed"
             assert all(map(served, [newcomer, *others]))
+
+
+class TestMemory:
+    """The limit on what all connections hold."""
+
+    @pytest.mark.parametrize(
+        "held",
+        [
+            POST + b"Content-Length: 65536\r\n\r\n" + b"b" * 65_535,
+            POST + b"Transfer-Encoding: chunked\r\n\r\n" + (b"1000\r\n" + b"c" * 4096 + b"\r\n") * 15,
+        ],
+        ids=["bodies", "chunked bodies"],
+    )
+    def test_those_that_hold_most_are_closed(self, world: World, held: bytes) -> None:
+        """8 MiB are all; who holds little is not affected, nor is who comes then."""
+        modest = world.connect(GET)
+        world.settle()
+        greedy = [world.connect(held) for _ in range(200)]
+        world.settle()
+        assert sum(peer._connection.held for peer in world.server._peers) <= 8 * 1024 * 1024
+        assert modest.ended is None
+        assert 70 < [client.ended for client in greedy].count(None) < 140
+        newcomer = world.connect(NEXT)
+        world.settle()
+        assert served(newcomer)
+        modest.send(b"\r\n")
+        world.settle()
+        assert served(modest)
+
+    def test_answers_count(self, world: World) -> None:
+        """Three of 4 MiB that nobody reads are too many; the longest waiting are closed, and do not look whole."""
+        clients = [world.connect(BIG, reading=False)]
+        for _ in range(2):
+            world.after(1)
+            clients.append(world.connect(BIG, reading=False))
+        world.settle()
+        for client in clients:
+            client.reading = True
+        world.settle()
+        assert [client.ended for client in clients] == ["reset", "reset", None]
+
+    def test_nothing_is_counted_of_those_that_are_gone(self, world: World) -> None:
+        """However they ended."""
+        held = POST + b"Content-Length: 65536\r\n\r\n" + b"b" * 1000
+        for data in (held, held + b"b" * 64_536, BIG, GET, LATER + GET):
+            world.connect(data, reading=data != BIG)
+            world.settle()
+        assert world.server._host.held > 0
+        for client in world.clients:
+            client.vanish()
+        world.settle()
+        world.application.reply()
+        world.settle()
+        assert not world.server._peers
+        assert world.server._host.held == 0
 
 
 @contextmanager

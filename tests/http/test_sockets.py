@@ -7,7 +7,18 @@ import socket
 
 import pytest
 
-from wisp.http.sockets import accept, break_off, connect, connect_error, hang_up, is_ipv4, listen, packet_pair
+from tests.waiting import wait_until
+from wisp.http.sockets import (
+    accept,
+    break_off,
+    connect,
+    connect_error,
+    hang_up,
+    is_ipv4,
+    is_stuck,
+    listen,
+    packet_pair,
+)
 
 
 def test_accepted_connections_answer_at_once() -> None:
@@ -20,6 +31,38 @@ def test_accepted_connections_answer_at_once() -> None:
         assert accepted.gettimeout() == 0
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         accepted.close()
+    listener.close()
+
+
+def test_accepted_connections_have_small_buffers() -> None:
+    """The kernel's buffers count against the memory limit of the container: 16 KiB each way (Linux doubles 8 KiB)."""
+    listener = listen("127.0.0.1", 0)
+    with socket.create_connection(listener.getsockname()):
+        accepted = accept(listener)
+        buffers = [accepted.getsockopt(socket.SOL_SOCKET, option) for option in (socket.SO_RCVBUF, socket.SO_SNDBUF)]
+        assert buffers == [16 * 1024] * 2
+        accepted.close()
+    listener.close()
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_who_does_not_take_what_was_sent(read: bool) -> None:  # noqa: FBT001 -- a parameter of the test
+    """A connection is stuck while the other side's buffer is full, and no longer once it has read, or is gone."""
+    listener = listen("127.0.0.1", 0)
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    with client:
+        client.connect(listener.getsockname())
+        accepted = accept(listener)
+        assert not is_stuck(accepted)
+        sent = accepted.send(b"x" * 8192)
+        assert is_stuck(accepted)
+        if read:
+            assert len(client.recv(sent, socket.MSG_WAITALL)) == sent
+            wait_until(lambda: not is_stuck(accepted))
+    wait_until(lambda: not is_stuck(accepted))
+    accepted.close()
+    assert not is_stuck(accepted)
     listener.close()
 
 

@@ -44,7 +44,7 @@ class BusyLoop(Loop):
 
 
 class Application:
-    """Answers with the target and the body; what is asked of /later when told to, and /big at length."""
+    """Answers with the target and the body; what is asked of /later when told to, /big and /some at length."""
 
     def __init__(self) -> None:
         self.asked: list[Request] = []
@@ -76,7 +76,7 @@ class Application:
 
 
 def _echo(request: Request) -> Response:
-    size = 1 << 22 if request.target == b"/big" else 0
+    size = {b"/big": 1 << 22, b"/some": 5000}.get(request.target, 0)
     return Response(200, request.target + request.body + b"." * size)
 
 
@@ -164,8 +164,18 @@ class End:
 class Client(End):
     """One connection to the server."""
 
-    def __init__(self, port: int) -> None:
-        super().__init__(socket.create_connection(("127.0.0.1", port), 5))
+    def __init__(self, port: int, *, buffer: int | None = None) -> None:
+        """Connect. The kernel receives about `buffer` bytes for a client that does not read; by default, megabytes."""
+        connected = socket.socket()
+        if buffer is not None:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        connected.settimeout(5)
+        try:
+            connected.connect(("127.0.0.1", port))
+        except OSError:
+            connected.close()
+            raise
+        super().__init__(connected)
 
     @property
     def answers(self) -> list[Answer]:
@@ -203,9 +213,10 @@ class World:
         finally:
             world.close()
 
-    def connect(self, data: bytes = b"") -> Client:
-        """Return a new client that has sent `data`."""
-        client = Client(self.port)
+    def connect(self, data: bytes = b"", *, buffer: int | None = None, reading: bool = True) -> Client:
+        """Return a new client that has sent `data`; see `Client` for `buffer`."""
+        client = Client(self.port, buffer=buffer)
+        client.reading = reading
         self.clients.append(client)
         client.send(data)
         return client
@@ -215,12 +226,16 @@ class World:
         quiet = 0
         for _ in range(_TURNS):
             before = self.loop.calls
-            self.loop.turn(0)
+            self.loop.turn(0.01 if quiet and self._under_way() else 0)
             moved = self._move()
             quiet = 0 if moved or self.loop.calls != before else quiet + 1
             if quiet == 3:
                 return
         raise AssertionError("the world does not come to rest")
+
+    def _under_way(self) -> bool:
+        """Say whether bytes are left to send: on a busy machine the kernel takes a moment to pass on what it has."""
+        return any(peer._out for peer in self.server._peers) or any(client.unsent for client in self.clients)
 
     def after(self, seconds: float) -> None:
         """Let everything happen that happens now, then `seconds` pass, and what happens then."""

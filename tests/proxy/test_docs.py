@@ -8,13 +8,17 @@ import pytest
 from tests.fakes import token_request, token_target
 from wisp.azure import CLOUDS
 from wisp.entra import freshness, process
+from wisp.entra.tokens import MOST_WAITING
+from wisp.http.connection import BODY_LIMIT, HEAD_LIMIT, HEADERS_LIMIT, TARGET_LIMIT
 from wisp.http.head import Request
+from wisp.http.peer import HELD_LIMIT, Times
 from wisp.imds.decision import Refuse
 from wisp.imds.request import LONGEST_RESOURCE, decide
 from wisp.imds.versions import APP_SERVICE, METADATA_SERVICE, SERVICE_FABRIC
 from wisp.proxy import log
 from wisp.proxy.flags import USAGE
 from wisp.proxy.metrics import Metrics
+from wisp.proxy.passing import MOST
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs/sidecar.md").read_text(encoding="utf-8")
@@ -39,6 +43,23 @@ def test_the_clouds() -> None:
         for each in CLOUDS
     ]
     assert rows("Clouds") == known
+
+
+def test_the_limits() -> None:
+    """Each is the program's own."""
+    limits = dict(rows("Limits"))
+    assert limits["head of a request, its headers, its target"] == (
+        f"{HEAD_LIMIT // 1024} KiB, {HEADERS_LIMIT}, {TARGET_LIMIT // 1024} KiB"
+    )
+    assert limits["body"] == f"{BODY_LIMIT // 1024} KiB"
+    times = Times()
+    assert limits["time for a request to arrive"] == f"{times.message:g} s"
+    assert limits["time for a client to read all that it has asked for"] == f"{times.write:g} s"
+    assert limits["idle connection"] == f"{times.idle:g} s"
+    assert limits["time to stop"] == f"{times.drain:g} s"
+    assert limits["bytes held for all connections together"] == f"{HELD_LIMIT >> 20} MiB"
+    assert limits["requests that wait for Entra"] == str(MOST_WAITING)
+    assert limits["requests on their way to the node's metadata service"] == str(MOST)
 
 
 def test_the_metrics() -> None:

@@ -480,10 +480,9 @@ class TestClients:
         assert client.ended == "closed"
 
     @staticmethod
-    def stuffed(world: RelayWorld, head: bytes) -> tuple[Client, End]:
+    def stuffed(world: RelayWorld, head: bytes, buffer: int | None = None) -> tuple[Client, End]:
         """Let a node send 8 MB to a client that reads nothing, until nothing moves."""
-        client = world.connect(GET)
-        client.reading = False
+        client = world.connect(GET, buffer=buffer, reading=False)
         world.settle()
         served = world.node.served[-1]
         served.send(head + b"b" * (8 << 20))
@@ -512,6 +511,20 @@ class TestClients:
         client.reading = True
         world.settle()
         assert client.ended == "reset"
+        assert world.causes() == ["client_gone"]
+
+    def test_who_reads_a_little_now_and_then(self, world: RelayWorld) -> None:
+        """The half minute is for the whole answer, not for each piece of it."""
+        client, served = self.stuffed(world, OK + b"\r\n", buffer=1 << 16)
+        for _ in range(3):
+            world.after(9.9)
+            received = len(client.received)
+            while len(client.received) < received + (1 << 20):
+                client.received += client.socket.recv(1 << 16)
+                world.settle()
+        assert served.ended is None
+        world.after(0.3)
+        assert served.ended is not None
         assert world.causes() == ["client_gone"]
 
     def test_a_node_that_vanishes_meanwhile(self, world: RelayWorld) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -446,6 +447,22 @@ def test_what_is_remembered_of_requests_is_bounded(bench: Bench) -> None:
     size = sum(len(each.target) + sum(map(len, sum(each.headers, ()))) for each in remembered)
     assert len(remembered) <= 64
     assert size <= 64 * 2048
+
+
+@pytest.mark.parametrize("parameters", [{}, {"object_id": OTHER}], ids=["token", "inquiry"])
+def test_a_request_that_waits_is_not_kept(bench: Bench, parameters: dict[str, str]) -> None:
+    """Hundreds may wait, with heads and bodies of 80 KiB each; what comes back in the answer is kept."""
+    large = b"x" * 10_000
+    request = token_request(token_target(**parameters))
+    headers = (*request.headers, (b"x-large", large), (b"x-ms-client-request-id", b"an-id"))
+    request = request._replace(headers=headers)
+    del headers
+    references = sys.getrefcount(large)
+    assert bench.ask(request) is None
+    del request
+    assert sys.getrefcount(large) == references - 1
+    bench.entra.land(granted(expires_in=3600))
+    assert header(bench.replies[0], "x-ms-client-request-id") == "an-id"
 
 
 def test_the_metrics_page(bench: Bench) -> None:

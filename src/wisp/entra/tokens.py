@@ -12,6 +12,8 @@ from wisp.entra.messages import Ask, Granted, Refused, Result, unavailable
 Waiter: TypeAlias = Callable[[Token | Refused], None]
 _NEVER = float("inf")
 _SECOND = 1.0
+MOST_WAITING = 512
+"""Requests that may wait for exchanges: half of the server's places, so that others always find one."""
 
 
 class Exchange(Protocol):
@@ -97,6 +99,7 @@ class TokenStore:
         self._most = most
         self._refusal_hold = refusal_hold
         self._entries: dict[Ask, _Entry] = {}
+        self._waiting = 0
         self._next_due = _NEVER
 
     def fresh(self, ask: Ask) -> Token | None:
@@ -131,8 +134,18 @@ class TokenStore:
             return entry.token
         if not entry.flying:
             return self._best(entry, now)
+        if self._waiting >= MOST_WAITING:
+            return self._without_waiting(entry, now)
+        self._waiting += 1
         entry.waiters.append(waiter)
         return None
+
+    def _without_waiting(self, entry: _Entry, now: float) -> Token | Refused:
+        """Return the token while it is valid, else a refusal: after the exchange, the next request gets one."""
+        if entry.token is not None and now < entry.token.expires_at:
+            return entry.token
+        description = f"{MOST_WAITING} requests are waiting for Entra already; ask again in a second"
+        return unavailable(description, cause="exchange_process", retry_after=1.0)
 
     def revoke(self, ask: Ask, digest: str) -> bool:
         """Forget the token that a resource rejected; say whether it was there.
@@ -236,6 +249,7 @@ class TokenStore:
         """End the flight and tell everybody who waited for it."""
         entry.flying = False
         waiters, entry.waiters = entry.waiters, []
+        self._waiting -= len(waiters)
         outcome = self._best(entry, now)
         for waiter in waiters:
             waiter(outcome)

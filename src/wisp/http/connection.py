@@ -12,10 +12,15 @@ from wisp.http.head import CHUNKED, TARGET_LIMIT, TARGET_TOO_LONG, Head, Reject,
 if TYPE_CHECKING:
     from wisp.http.chunked import ChunkedBody
 
-__all__ = ["BODY_LIMIT", "HEAD_LIMIT", "TARGET_LIMIT", "Connection", "Continue", "Event", "Memo", "Reject", "Request"]
+__all__ = [
+    "BODY_LIMIT", "HEADERS_LIMIT", "HEAD_LIMIT", "TARGET_LIMIT",
+    "Connection", "Continue", "Event", "Memo", "Reject", "Request",
+]  # fmt: skip
 
 HEAD_LIMIT = 16 * 1024
 """Bytes of the longest head, its empty line included."""
+HEADERS_LIMIT = 100
+"""Header lines of a head: parsed, a short one takes up to thirty times its bytes."""
 BODY_LIMIT = 64 * 1024
 """Bytes of the largest body; of a chunked one, its framing may take as much again."""
 
@@ -85,6 +90,11 @@ class Connection:
         """Whether no byte of an unfinished message is held."""
         return not self._buffer and self._head is None
 
+    @property
+    def held(self) -> int:
+        """Bytes received that are not part of a request returned so far."""
+        return len(self._buffer) + (0 if self._body is None else self._body.held)
+
     def receive(self, data: bytes) -> Event | None:
         """Take `data` and return the first event that it completes, if any."""
         if self._rejected:
@@ -102,6 +112,11 @@ class Connection:
         """Take `data` without looking at it: while a request is being answered, the next ones wait."""
         if not self._rejected:
             self._buffer += data
+
+    def discard(self) -> None:
+        """Free what is held; the connection is closed."""
+        self._buffer.clear()
+        self._head = self._body = None
 
     def next_event(self) -> Event | None:
         """Return the next event that the bytes at hand complete, or None when more are needed."""
@@ -185,8 +200,22 @@ def _overdue(buffer: bytearray, size: int) -> Reject | None:
     if size >= _LINE_LIMIT and buffer.find(b"\n", 0, _LINE_LIMIT) < 0:
         return TARGET_TOO_LONG
     seen = min(size, HEAD_LIMIT)
-    if buffer.count(b"\n", 0, seen) != buffer.count(b"\r\n", 0, seen):
+    lines = buffer.count(b"\n", 0, seen)
+    too_many = lines > HEADERS_LIMIT + 2  # the request line and the empty line
+    if too_many:
+        seen, lines = _end_of_line(buffer, HEADERS_LIMIT + 3), HEADERS_LIMIT + 3
+    if lines != buffer.count(b"\r\n", 0, seen):
         return Reject(400, "A line of the request head does not end in CRLF")
+    if too_many:
+        return Reject(431, f"The request head has more than {HEADERS_LIMIT} headers")
     if size > HEAD_LIMIT:
         return Reject(431, f"The request head is longer than {HEAD_LIMIT} bytes")
     return None
+
+
+def _end_of_line(buffer: bytearray, number: int) -> int:
+    """Return the position behind the `number`-th line feed, which is there."""
+    position = 0
+    for _ in range(number):
+        position = buffer.index(b"\n", position) + 1
+    return position

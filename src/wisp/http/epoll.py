@@ -9,6 +9,8 @@ from typing import Protocol
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
+_AT_ONCE = 64
+"""Most events served in one turn. The kernel returns the rest in the next turns, each descriptor in its turn."""
 
 
 class Timed(Protocol):
@@ -28,6 +30,8 @@ class Loop:
         self.clock = clock
         self.now = clock()
         """The time at which the present turn's events were there: near enough for what is set for seconds from now."""
+        self.when_busy: Callable[[int], None] | None = None
+        """Called after a turn with more events than one turn serves, so that it does not wait for all of them."""
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._timed: list[Timed] = []
@@ -66,13 +70,15 @@ class Loop:
         timeout = None if due is None else max(0.0, due - self.clock())
         if longest is not None:
             timeout = longest if timeout is None else min(timeout, longest)
-        ready = self._epoll.poll(timeout)
+        ready = self._epoll.poll(timeout, _AT_ONCE)
         self.now = self.clock()
         callbacks = self._callbacks
         for descriptor, events in ready:
             callback = callbacks.get(descriptor)  # an earlier callback of this turn may have forgotten it
             if callback is not None:
                 callback(events)
+        if len(ready) == _AT_ONCE and self.when_busy is not None:
+            self.when_busy(READ)
         if due is not None and self.now >= due:
             for timed in self._timed:
                 timed.tick()

@@ -6,18 +6,27 @@ from typing import Protocol
 
 from wisp.http.connection import Connection, Continue, Event, Memo, Reject, Request
 from wisp.http.epoll import READ, WRITE, Loop
+from wisp.http.eviction import DONE, IDLE, INCOMPLETE, WORKING
 from wisp.http.response import CONTINUE, HttpDate, Response, encode
-from wisp.http.sockets import Address, Socket, break_off, hang_up
+from wisp.http.sockets import Address, Socket, break_off, hang_up, is_stuck
 
-_READ_SIZE = 16 * 1024
-_UNSENT_LIMIT = 64 * 1024
+_READ_SIZE = 4 * 1024
+"""Bytes read at once, and so of the requests that are answered before other connections have their turn."""
+_UNSENT_LIMIT = 16 * 1024
 """Bytes of answers that a slow reader may leave with us before its further requests have to wait."""
+HELD_LIMIT = 8 * 1024 * 1024
+"""Bytes that all connections of a server may hold: incomplete requests, and answers that are not sent yet."""
 _GONE = select.EPOLLHUP | select.EPOLLERR
 _NEVER = float("inf")
 
 
 class Times:
-    """Limits in seconds: for a message to arrive, an idle connection, an unread answer, a hang-up, the last answers."""
+    """Limits in seconds.
+
+    `message`: for a request to arrive. `idle`: between requests. `write`: for the client to take all that it asked for,
+    from when it first let an answer wait. `linger`: for the client to close after the last answer. `drain`: for all
+    connections to end when the server stops.
+    """
 
     __slots__ = ("drain", "idle", "linger", "message", "write")
 
@@ -66,10 +75,20 @@ class Host:
         self.times = times
         self.memo = Memo()
         self.draining = False
+        self.held = 0
+        """Bytes that the connections hold together."""
+        self.relieve: Callable[[int], None] = _ignore
+        """Called with how many bytes too many they hold."""
         self.next_check = _NEVER
         """When, on the loop's clock, the next deadline of any connection may pass."""
         self._date = HttpDate()
         self._encoded: tuple[Response | None, bytes, bytes] = (None, b"", b"")
+
+    def account(self, more: int) -> None:
+        """Add to what the connections hold; have an eighth of the limit freed when they hold too much."""
+        self.held += more
+        if self.held > HELD_LIMIT:
+            self.relieve(self.held - HELD_LIMIT * 7 // 8)
 
     def encode(self, response: Response, request: Request) -> bytes:
         """Return the bytes that answer `request`; they say so where the connection does not go on after them."""
@@ -97,12 +116,16 @@ class Host:
         return request.keep_alive and not self.draining
 
 
+def _ignore(_excess: int) -> None:
+    """Free nothing."""
+
+
 class Peer:
     """One connection. `on_close` is called once, with the peer, when it is gone and nobody works for it any more."""
 
     __slots__ = (
         "_asked", "_begun", "_closed", "_closing", "_connection", "_host",
-        "_on_close", "_out", "_patience", "_socket", "_source", "_watched", "since",
+        "_on_close", "_out", "_patience", "_socket", "_source", "_taken_by", "_watched", "held", "since",
     )  # fmt: skip
 
     def __init__(self, accepted: Socket, host: Host, on_close: Callable[["Peer"], None]) -> None:
@@ -115,11 +138,14 @@ class Peer:
         self._closed = False
         self._asked: Request | None = None  # the request that is with the application, its answer still to come
         self._source: Source | None = None  # where that answer is coming from, piece by piece
-        self._begun = False  # a part of a request is here, and its time runs
+        self._begun = True  # a request, or a part of it, is expected, and its time runs
+        self._taken_by = _NEVER  # when the client must have taken every answer
         self._watched = READ
         self._patience = _NEVER
         self.since = 0.0
         """When the present wait began, on the loop's clock."""
+        self.held = 0
+        """Bytes received and not yet answered, and bytes of answers not yet sent."""
         host.loop.watch(accepted.fileno(), self.on_ready)
         self._wait_for(READ, host.times.message)
 
@@ -142,6 +168,17 @@ class Peer:
         """Whether nothing is under way: no request begun, none with the application, no answer unsent."""
         return self._connection.between_messages and not (self._asked or self._out or self._closing)
 
+    @property
+    def stage(self) -> int:
+        """How far it is: a stage of `wisp.http.eviction`."""
+        if self._out:
+            return INCOMPLETE
+        if self._asked:
+            return WORKING
+        if self._closing:
+            return DONE
+        return INCOMPLETE if self._begun else IDLE
+
     def on_ready(self, events: int) -> None:
         """Serve the socket (called by the loop)."""
         if self._asked or self._out:
@@ -156,7 +193,9 @@ class Peer:
 
     def on_deadline(self) -> None:
         """Say 408 to a request that did not arrive whole; end anything else that took too long."""
-        if self._closing or self._out or self._connection.between_messages:
+        if self._closing and not self._out and self._host.loop.now < self._taken_by and is_stuck(self._socket):
+            self._wait_for(self._watched, self._host.times.linger)  # it may still take what the kernel has
+        elif self._closing or self._out or self._connection.between_messages:
             self.close()
         else:
             self._serve(Reject(408, f"The request did not arrive within {self._host.times.message:g} s"))
@@ -191,25 +230,34 @@ class Peer:
         if self.idle:
             self.close()
 
+    def give_way(self) -> None:
+        """Close to make room for others, once a request that is already here is answered."""
+        if self._watched == READ and not self._closing:
+            self._read()
+        if self.stage != WORKING:
+            self.close()
+
     def close(self) -> None:
         """Close at once. A request that is with the application keeps its place among the server's until answered."""
         if not self._closed:
             self._closed = self._closing = True
+            source, whole = self._source, not (self._out or self._source)
+            if source is not None:
+                self._asked = self._source = None
             self._out.clear()
+            self._connection.discard()
+            self._host.held -= self.held
+            self.held = 0
             self._patience = _NEVER
             self._host.loop.forget(self._socket.fileno())
-            if self._source is None:
+            if whole and not is_stuck(self._socket):
                 self._socket.close()
-            else:
-                self._break_off(self._source)
+            else:  # closed in good order, the kernel would keep what is unsent for minutes, and nobody counts it
+                break_off(self._socket)
+            if source is not None:
+                source.cancel()
             if self._asked is None:
                 self._on_close(self)
-
-    def _break_off(self, source: Source) -> None:
-        """Close amid an answer, so that it does not look whole, and let its source know."""
-        self._asked = self._source = None
-        break_off(self._socket)
-        source.cancel()
 
     def _received(self) -> bytes | None:
         """Return what has arrived; None where that is nothing yet, or the end: then we have closed, too."""
@@ -220,8 +268,16 @@ class Peer:
         except OSError:
             data = b""
         if not data:
-            self.close()
+            self._end_of_input()
         return data or None
+
+    def _end_of_input(self) -> None:
+        """Close, but not before the client has taken what the kernel has for it, or its time is over."""
+        if self._host.loop.now < self._taken_by and is_stuck(self._socket):
+            self._host.loop.forget(self._socket.fileno())  # that the client sends no more would be reported for ever
+            self._hang_up()
+        else:
+            self.close()
 
     def _read(self) -> None:
         data = self._received()
@@ -230,7 +286,9 @@ class Peer:
         event = self._connection.receive(data)
         if event is not None:
             self._serve(event)
-        elif not (self._begun or self._connection.between_messages):  # more bytes of it do not put its deadline off
+        elif self._begun:  # more bytes of a request do not put its deadline off
+            self._account()
+        elif not self._connection.between_messages:
             self._settle()
 
     def _serve(self, event: Event) -> None:
@@ -259,7 +317,7 @@ class Peer:
             response = self._host.application.answer(event, self.reply)
             if isinstance(response, Response):
                 return self._answer(response, event)
-            self._asked = event
+            self._asked = event._replace(target=b"", headers=(), body=b"")  # what the answer's bytes depend on remains
             if response is not None:
                 self._source = response
                 response.attach(self, event)
@@ -313,20 +371,33 @@ class Peer:
         """Wait for what the state calls for, and for so long as it allows."""
         if self._closed:
             return
-        times = self._host.times
-        self._begun = not self._connection.between_messages
+        host = self._host
+        self._begun = begun = not self._connection.between_messages
         if self._out:
-            self._wait_for(WRITE, times.write)
+            self._taken_by = min(self._taken_by, host.loop.now + host.times.write)
+            self._wait_for(WRITE, self._taken_by - host.loop.now)
         elif self._asked:
             self._wait_for(0, _NEVER)
-        elif self._closing or (self._host.draining and not self._begun):
+        elif self._closing or (host.draining and not begun):
             self._hang_up()
         else:
-            self._wait_for(READ, times.message if self._begun else times.idle)
+            self._taken_by = _NEVER
+            self._wait_for(READ, host.times.message if begun else host.times.idle)
+            if not (begun or self.held):
+                return
+        self._account()
+
+    def _account(self) -> None:
+        """Note what this connection holds now; it may be closed for it, or others."""
+        if not self._closed:
+            before, self.held = self.held, self._connection.held + len(self._out)
+            if self.held != before:
+                self._host.account(self.held - before)
 
     def _hang_up(self) -> None:
         """Close our side and read what still comes: closing with bytes unread would reset the answer away."""
         self._closing = True
+        self._taken_by = min(self._taken_by, self._host.loop.now + self._host.times.write)
         try:
             hang_up(self._socket)
         except OSError:

@@ -1,15 +1,17 @@
-"""Accepts connections on the loop, bounds their number, enforces their deadlines, and drains them at the end."""
+"""Accepts connections on the loop, bounds their number and memory, enforces their deadlines, and drains them."""
 
 import errno
+from collections.abc import Iterator
 
-from wisp.http.epoll import Loop
+from wisp.http.epoll import READ, Loop
+from wisp.http.eviction import largest, longest_waiting
 from wisp.http.peer import Application, Host, Peer, Times
 from wisp.http.sockets import Socket, accept
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC)
 _PAUSE = 0.1
 """Seconds until the next try where a connection could be neither accepted nor made room for."""
-_AT_ONCE = 64
+_AT_ONCE = 256
 """Most connections accepted in one turn of the loop, which serves others too."""
 _NEVER = float("inf")
 
@@ -31,7 +33,9 @@ class Server:
         cls, listener: Socket, application: Application, loop: Loop, *, times: Times, most: int = 1024
     ) -> "Server":
         """Return a server that accepts from now on, `most` connections at a time."""
-        server = cls(listener, Host(application, loop, times), most)
+        host = Host(application, loop, times)
+        server = cls(listener, host, most)
+        host.relieve = server._relieve
         server._accept_more()
         loop.add_timed(server)
         return server
@@ -55,10 +59,10 @@ class Server:
     def drain(self) -> None:
         """Accept nothing more, let what is in flight finish within the drain time, then stop the loop."""
         host = self._host
+        host.draining = True
         self._accept(0)  # who is connected already may have asked already
         self._stop_accepting()
         self._listener.close()
-        host.draining = True
         self._drained_by = host.loop.clock() + host.times.drain
         for peer in list(self._peers):
             peer.last_call()
@@ -81,28 +85,53 @@ class Server:
         self._host.next_check = min((peer.deadline for peer in self._peers), default=_NEVER)
 
     def _accept(self, _events: int) -> None:
-        room = self._most - len(self._peers)
-        if room <= 0 and not self._make_room():
-            self._pause()
-            return
-        for accepted in range(min(max(room, 1), _AT_ONCE)):
-            try:
-                peer = Peer(accept(self._listener), self._host, self._gone)
-            except BlockingIOError:
-                return
-            except OSError as error:  # any other: the client has gone meanwhile
-                # The kernel says so whether or not somebody waits; that somebody does is known of the first only.
-                if error.errno in _EXHAUSTED and not accepted and not self._make_room():
+        """Accept those who wait, and serve them at once; those who have waited longest give way to them.
+
+        Where nobody can give way, one newcomer is there beyond the limit, and the next has to wait for it.
+        """
+        victims: Iterator[Peer] | None = None
+        newcomers: set[Peer] = set()
+        while True:
+            while len(self._peers) > self._most:
+                if victims is None:
+                    others = [peer for peer in self._peers if peer not in newcomers]
+                    victims = iter(longest_waiting(others, _AT_ONCE))
+                victim = next(victims, None)
+                if victim is None:
                     self._pause()
+                    return
+                victim.give_way()
+            newcomer = self._accept_one(first=not newcomers) if len(newcomers) < _AT_ONCE else None
+            if newcomer is None:
                 return
-            self._peers[peer] = None
+            newcomers.add(newcomer)
+
+    def _accept_one(self, *, first: bool) -> Peer | None:
+        """Accept the next connection, if there is one."""
+        try:
+            peer = Peer(accept(self._listener), self._host, self._gone)
+        except BlockingIOError:
+            return None
+        except OSError as error:  # any other: the client has gone meanwhile
+            # The kernel says so whether or not somebody waits; that somebody does is known of the first only.
+            if error.errno in _EXHAUSTED and first and not self._make_room():
+                self._pause()
+            return None
+        self._peers[peer] = None
+        peer.on_ready(READ)  # its request is here as a rule: once it is answered, giving way costs it nothing
+        return peer
 
     def _make_room(self) -> bool:
-        """Close the connection that has been idle longest; say whether there was one."""
-        idle = min((peer for peer in self._peers if peer.idle), key=lambda peer: peer.since, default=None)
-        if idle is not None:
-            idle.close()
-        return idle is not None
+        """Close the connection that has waited longest; say whether there was one."""
+        victims = longest_waiting(self._peers, 1)
+        for victim in victims:
+            victim.give_way()
+        return bool(victims)
+
+    def _relieve(self, excess: int) -> None:
+        """Close connections that hold `excess` bytes."""
+        for peer in largest(self._peers, excess):
+            peer.close()
 
     def _gone(self, peer: Peer) -> None:
         self._peers.pop(peer, None)
@@ -116,12 +145,14 @@ class Server:
         if not self._accepting:
             self._accepting = True
             self._host.loop.watch(self._listener.fileno(), self._accept)
+            self._host.loop.when_busy = self._accept
 
     def _stop_accepting(self) -> None:
         self._accept_at = _NEVER
         if self._accepting:
             self._accepting = False
             self._host.loop.forget(self._listener.fileno())
+            self._host.loop.when_busy = None
 
     def _pause(self) -> None:
         """Leave the queue alone for a moment: it would call again at once, and again."""

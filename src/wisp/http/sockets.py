@@ -13,6 +13,19 @@ Socket = _socket.socket
 Address = tuple[str, int]
 """An IPv4 address and a port."""
 
+_BUFFER = 8 * 1024
+"""Bytes asked for as each of the kernel's two buffers of an accepted connection; Linux doubles it (socket(7)).
+
+The buffers count against the memory limit of the container, and by default a client can make them grow to megabytes.
+"""
+_SEGMENT = _BUFFER // 4
+"""Bytes of the largest TCP segment. Loopback's own, 64 KiB, fill such a buffer with one, whose receipt the other side
+acknowledges 40 ms late: an answer of 4 MiB takes 2 s instead of 1 ms.
+"""
+_RECEIVE_BUFFER = 64 * 1024
+"""The same for a connection that we make, whose answer waits there while the client is slow."""
+_TCP_CLOSE = 7  # net/tcp_states.h
+_TCP_INFO_SIZE = 148  # struct tcp_info of linux/tcp.h, up to and including tcpi_notsent_bytes
 _NO_LINGERING = (1).to_bytes(4, sys.byteorder) + bytes(4)  # struct linger: on, for no seconds (socket(7))
 
 
@@ -21,6 +34,9 @@ def listen(host: str, port: int, backlog: int = 1024) -> Socket:
     listener = Socket(_socket.AF_INET, _socket.SOCK_STREAM)
     try:
         listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        for option in (_socket.SO_RCVBUF, _socket.SO_SNDBUF):  # accepted sockets inherit them
+            listener.setsockopt(_socket.SOL_SOCKET, option, _BUFFER)
+        listener.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_MAXSEG, _SEGMENT)
         listener.bind((host, port))
         listener.listen(backlog)
         listener.settimeout(0)
@@ -47,6 +63,7 @@ def connect(host: str, port: int) -> Socket:
     connection = Socket(_socket.AF_INET, _socket.SOCK_STREAM)
     try:
         connection.settimeout(0)
+        connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVBUF, _RECEIVE_BUFFER)
         connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         connection.connect((host, port))
     except BlockingIOError:
@@ -84,6 +101,17 @@ def packet_pair() -> tuple[Socket, Socket]:
 def hang_up(connection: Socket) -> None:
     """Close the sending half. Raise OSError where the connection is gone."""
     connection.shutdown(_socket.SHUT_WR)
+
+
+def is_stuck(connection: Socket) -> bool:
+    """Say whether the other side does not take what was sent, so that the kernel holds it. False where it is gone."""
+    try:
+        info = connection.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_INFO, _TCP_INFO_SIZE)
+    except OSError:
+        return False
+    state, _, retransmits, probes = info[:4]
+    never_sent = int.from_bytes(info[144:148], sys.byteorder)
+    return state != _TCP_CLOSE and (retransmits > 0 or probes > 0 or never_sent > 0)
 
 
 def break_off(connection: Socket) -> None:

@@ -175,7 +175,8 @@ class TokenService:
         return self._refuse(judged, request) if isinstance(judged, Refuse) else self._beside.pass_on(judged, request)
 
     def _ask(self, ask: Ask, request: Request, reply: Reply, *, renew: bool = False) -> Response | None:
-        outcome = self._store.ask(ask, lambda outcome: reply(self._outcome(ask, outcome, request)), renew=renew)
+        waiting = _for_answer(request)
+        outcome = self._store.ask(ask, lambda outcome: reply(self._outcome(ask, outcome, waiting)), renew=renew)
         if outcome is None:
             return None
         self._metrics.cache_hits += 1
@@ -186,8 +187,10 @@ class TokenService:
             self._log.info("token revoked", client_id=ask.client_id, resource=ask.resource)
 
     def _inquire(self, inquiry: Inquiry, request: Request, reply: Reply) -> Response | None:
+        waiting = _for_answer(request)
+
         def told(outcome: Token | Refused) -> Response:
-            return self._told(inquiry, outcome, request)
+            return self._told(inquiry, outcome, waiting)
 
         if inquiry.digest:
             self._revoke(inquiry.ask, inquiry.digest)
@@ -285,6 +288,12 @@ def _remember(known: dict[K, V], key: K, value: V, *, most: int = _MOST_REMEMBER
     if len(known) >= most and key not in known:
         known.clear()
     known[key] = value
+
+
+def _for_answer(request: Request) -> Request:
+    """Return what the answer depends on: hundreds of requests may wait, with bodies and heads of 80 KiB each."""
+    headers = tuple(field for field in request.headers if field[0] == _REQUEST_ID or field[0] in IDENTITY_HEADERS)
+    return request._replace(target=b"", headers=headers, body=b"")
 
 
 def _is_of_app_service(request: Request) -> bool:
