@@ -36,6 +36,10 @@ class ChunkedBody:
         self._parser = httptools.HttpRequestParser(self._body)
         self._parser.feed_data(_HEAD)
 
+    def __len__(self) -> int:
+        """Return how many bytes of the body have been decoded."""
+        return len(self._body)
+
     def feed(self, buffer: bytearray) -> bytes | Reject | None:
         """Take what belongs to the body off the front of `buffer`; return the whole body at its end, else None."""
         try:

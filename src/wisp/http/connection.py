@@ -85,6 +85,11 @@ class Connection:
         """Whether no byte of an unfinished message is held."""
         return not self._buffer and self._head is None
 
+    @property
+    def buffered(self) -> int:
+        """The bytes that are held of messages that are not complete."""
+        return len(self._buffer) + (0 if self._body is None else len(self._body))
+
     def receive(self, data: bytes) -> Event | None:
         """Take `data` and return the first event that it completes, if any."""
         if self._rejected:

@@ -25,6 +25,7 @@ from wisp.webhook.keeper import Keeper, Subject
 from wisp.webhook.listening import Listening, bound, drained, keep_deadlines
 from wisp.webhook.metrics import Gauges, Metrics
 from wisp.webhook.peer import Host, Times
+from wisp.webhook.places import Limits
 from wisp.webhook.reviews import BODY_LIMIT, Reviews
 from wisp.webhook.tls import Presented
 from wisp.webhook.trigger import Trigger
@@ -33,6 +34,10 @@ from wisp.webhook.watching import Watcher
 
 _DRAIN = 10.0
 """Seconds that what is under way has at the end."""
+_REVIEW_CONNECTIONS = 1024
+_HEALTH_CONNECTIONS = 512
+_HELD = 16 * 1024 * 1024
+"""Bytes of requests and unsent responses that the connections of one port may hold together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,8 @@ class Options:
     certificate_dir: Path | None = None
     tls_min_version: str = "1.3"
     lives: Lives = field(default=Lives())
+    connections_per_source: int = 256
+    """Connections of one source address to each port; 0: no limit."""
     shutdown_delay: float = 5.0
     """How long it goes on after SIGTERM while endpoints forget it."""
 
@@ -88,7 +95,7 @@ class Webhook:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in self._work()]
             for listening in self._listeners:
-                await listening.open()
+                listening.open()
             reviews, health = self._listeners
             self._log.info("listening", port=reviews.port, health_port=health.port, version=__version__)
             gc.collect()
@@ -131,8 +138,19 @@ class Webhook:
 
     def _listen(self) -> tuple[Listening, Listening]:
         options, clock = self._options, time.monotonic
-        reviews = Host(self._reviews, times=Times(), body_limit=BODY_LIMIT, clock=clock)
-        health = Host(Health(self.lacks, self._page), times=Times(), most=64, clock=clock)
+        reviews = Host(
+            self._reviews,
+            times=Times(),
+            limits=Limits(_REVIEW_CONNECTIONS, options.connections_per_source, _HELD),
+            body_limit=BODY_LIMIT,
+            clock=clock,
+        )
+        health = Host(
+            Health(self.lacks, self._page),
+            times=Times(),
+            limits=Limits(_HEALTH_CONNECTIONS, options.connections_per_source, _HELD),
+            clock=clock,
+        )
         return (
             Listening(reviews, bound(options.address, options.port), self._presented.context),
             Listening(health, bound(options.health_address, options.health_port)),
@@ -152,7 +170,7 @@ class Webhook:
         gauges = Gauges(
             certificate_failures=self._keeper.failures,
             accounts=len(self._accounts),
-            connections=len(self._listeners[0].host.peers),
+            connections=len(self._listeners[0].host.places),
             certificate_expiry=self._keeper.expires_at,
             ready=not self.lacks(),
         )
