@@ -121,9 +121,9 @@ class Peer(Place):
     __slots__ = ("_closed", "_connection", "_host", "_last", "_task", "_unsent", "_wire", "deadline")
 
     def __init__(self, host: Host, accepted: socket.socket, source: str) -> None:
-        super().__init__(source)
         self._host = host
         self._wire = Wire(accepted, asyncio.get_running_loop(), self._on_ready)
+        super().__init__(source, State.INCOMPLETE if self._wire.secured else State.HANDSHAKE)
         self._connection = Connection(host.memo, host.body_limit)
         self._task: asyncio.Task[None] | None = None
         self._unsent = memoryview(b"")
@@ -137,13 +137,11 @@ class Peer(Place):
     @property
     def idle(self) -> bool:
         """Whether nothing is under way."""
-        return self.state is State.IDLE or (
-            self.state is State.INCOMPLETE and self._wire.secured and self._connection.between_messages
-        )
+        return self.state in (State.IDLE, State.INCOMPLETE) and self._connection.between_messages
 
     def on_deadline(self) -> None:
         """End a connection that is idle or slow."""
-        if self.state is State.INCOMPLETE and self._wire.secured and not self._connection.between_messages:
+        if self.state is State.INCOMPLETE and not self._connection.between_messages:
             self._reject(Reject(408, "The request did not arrive in time"))
         elif self.state is State.IDLE:
             self.finish()
@@ -182,7 +180,7 @@ class Peer(Place):
         try:
             if self.state is State.SENDING:
                 self._send_more()
-            elif not self._wire.secured:
+            elif self.state is State.HANDSHAKE:
                 self._handshake()
             else:
                 self._receive()
@@ -192,7 +190,7 @@ class Peer(Place):
     def _handshake(self) -> None:
         self._wire.handshake()
         if self._wire.secured:
-            self.deadline = self._host.clock() + self._host.times.message
+            self._move(State.INCOMPLETE, self._host.times.message)
 
     def _receive(self) -> None:
         data = self._wire.receive()

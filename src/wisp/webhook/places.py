@@ -11,8 +11,10 @@ Reason: TypeAlias = Literal["source", "connections", "memory", "descriptors"]
 class State(enum.Enum):
     """What a connection waits for."""
 
+    HANDSHAKE = "handshake"
+    """The client's part of the TLS handshake."""
     INCOMPLETE = "incomplete"
-    """The client: its TLS handshake, its first request, or the rest of a request."""
+    """The client's first request, or the rest of a request."""
     IDLE = "idle"
     """The client's next request."""
     ANSWERING = "answering"
@@ -23,7 +25,7 @@ class State(enum.Enum):
     """The client's end of the connection: the last response has been sent."""
 
 
-_EVICTABLE: Final = (State.INCOMPLETE, State.IDLE, State.SENDING)
+_EVICTABLE: Final = (State.HANDSHAKE, State.INCOMPLETE, State.IDLE, State.SENDING)
 _HOLDING: Final = (State.INCOMPLETE, State.SENDING, State.ANSWERING)
 
 
@@ -32,9 +34,9 @@ class Place:
 
     __slots__ = ("held", "since", "source", "state")
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, state: State) -> None:
         self.source = source
-        self.state = State.INCOMPLETE
+        self.state = state
         self.since = 0.0
         self.held = 0
 
@@ -150,9 +152,9 @@ class Places(Generic[PlaceT]):
         """Return the connection that is least worth its place, None if all are being answered.
 
         One that only waits for the client to hang up goes first. Otherwise it is the one that has waited longest in
-        the state with the most connections, so that whatever fills the places is what makes room: incomplete requests
-        cannot displace idle connections, nor idle connections a request that is on its way. A genuine request is
-        complete within milliseconds and so is not the one that has waited longest.
+        the state with the most connections, so that whatever fills the places is what makes room: handshakes cannot
+        displace requests that are on their way, nor these idle connections, nor the reverse. A genuine client gets
+        from one state to the next within milliseconds, so it is not the one that has waited longest.
         """
         finishing = by_state[State.FINISHING]
         largest = max(_EVICTABLE, key=lambda state: len(by_state[state]))

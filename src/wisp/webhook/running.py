@@ -34,10 +34,11 @@ from wisp.webhook.watching import Watcher
 
 _DRAIN = 10.0
 """Seconds that what is under way has at the end."""
-_REVIEW_CONNECTIONS = 1024
+_REVIEW_CONNECTIONS = 512
+"""A TLS handshake takes up to 61 KiB, an idle TLS connection 17 KiB, or 33 KiB with a part of a record (OpenSSL 3.0)."""
+_REVIEW_BYTES = 16 * 1024 * 1024
 _HEALTH_CONNECTIONS = 512
-_HELD = 16 * 1024 * 1024
-"""Bytes of requests and unsent responses that the connections of one port may hold together."""
+_HEALTH_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,14 +142,14 @@ class Webhook:
         reviews = Host(
             self._reviews,
             times=Times(),
-            limits=Limits(_REVIEW_CONNECTIONS, options.connections_per_source, _HELD),
+            limits=Limits(_REVIEW_CONNECTIONS, options.connections_per_source, _REVIEW_BYTES),
             body_limit=BODY_LIMIT,
             clock=clock,
         )
         health = Host(
             Health(self.lacks, self._page),
             times=Times(),
-            limits=Limits(_HEALTH_CONNECTIONS, options.connections_per_source, _HELD),
+            limits=Limits(_HEALTH_CONNECTIONS, options.connections_per_source, _HEALTH_BYTES),
             clock=clock,
         )
         return (

@@ -74,13 +74,17 @@ class Wire:
         self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket and drop `on_ready`, which would keep its owner alive until the garbage collector runs."""
         self.watch()
+        self._on_ready = _nothing
         self._socket.close()
 
     def reset(self) -> None:
         """Close the socket by a reset, so that nothing of the connection remains in the kernel."""
-        self.watch()
         with suppress(OSError):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._socket.close()
+        self.close()
+
+
+def _nothing() -> None:
+    """Stand in for the callback of a closed socket."""
