@@ -39,7 +39,7 @@ def bound(address: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
         listener.bind(place)
         listener.listen(4096)  # the kernel's net.core.somaxconn may lower it
-        listener.setblocking(False)
+        listener.settimeout(0)
     except OSError as error:
         listener.close()
         raise _unusable(address, port, error) from None
@@ -99,7 +99,7 @@ class Listening:
             if not self.host.make_room(source):
                 accepted.close()
                 return
-            accepted.setblocking(False)
+            accepted.settimeout(0)
             if self._tls is not None:
                 accepted = self._tls.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
             Peer(self.host, accepted, source)

@@ -201,26 +201,45 @@ class Peer(Place):
             self._take(self._connection.receive(data))
 
     def _take(self, event: Event | None) -> None:
-        """Answer one complete request after the other; what is left is the beginning of the next."""
-        while event is not None:
-            if isinstance(event, Request):
-                answer = self._host.application.answer(event)
-                if not isinstance(answer, Response):
-                    self._answer_later(event, answer)
-                    return
-                self._respond(event, answer)
-            elif isinstance(event, Continue):
-                self._wire.send(CONTINUE)  # it fits: all before it has been sent
-            else:
-                self._reject(event)
-                return
-            if self._closed or self.state in (State.SENDING, State.FINISHING):
-                return
+        if isinstance(event, Continue):
+            self._wire.send(CONTINUE)  # it fits: all before it has been sent
             event = self._connection.next_event()
-        if not self._connection.between_messages:
+        if isinstance(event, Request):
+            answer = self._host.application.answer(event)
+            if isinstance(answer, Response):
+                self._respond(event, answer)
+                self._proceed()
+            else:
+                self._answer_later(event, answer)
+        elif isinstance(event, Reject):
+            self._reject(event)
+        elif not self._connection.between_messages:
             if self.state is not State.INCOMPLETE:
                 self._move(State.INCOMPLETE, self._host.times.message)
             self._host.hold(self, self._connection.buffered)
+
+    def _proceed(self) -> None:
+        """Read on once a response is sent.
+
+        Of several requests that came together, one is answered in each turn of the loop, so that a client that sends
+        hundreds of them gets no more than its share.
+        """
+        if self._closed or self.state is not State.IDLE:
+            return
+        if self._connection.between_messages:
+            self._wire.watch(read=True)
+        else:
+            self._wire.watch()
+            asyncio.get_running_loop().call_soon(self._take_next)
+
+    def _take_next(self) -> None:
+        if self._closed or self.state is not State.IDLE:
+            return
+        try:
+            self._wire.watch(read=True)
+            self._take(self._connection.next_event())
+        except OSError:
+            self.reset()
 
     def _answer_later(self, request: Request, answer: Awaitable[Response]) -> None:
         self._wire.watch()  # requests that follow wait
@@ -233,15 +252,9 @@ class Peer(Place):
         self._task = None
         try:
             self._respond(request, response)
-            self._go_on()
+            self._proceed()
         except OSError:
             self.reset()
-
-    def _go_on(self) -> None:
-        """Take the requests that have waited for the response before them."""
-        if not self._closed and self.state is State.IDLE:
-            self._wire.watch(read=True)
-            self._take(self._connection.next_event())
 
     def _respond(self, request: Request, response: Response) -> None:
         keep_alive = request.keep_alive and not self._host.closing
@@ -277,7 +290,7 @@ class Peer(Place):
         self._flush()
         if not self._unsent:
             self._sent()
-            self._go_on()
+            self._proceed()
 
     def _flush(self) -> None:
         room = _SENT_AT_ONCE

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import gc
 import signal
+import ssl
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from wisp import __version__
 from wisp.admission.contract import NativeSidecar, Policy
+from wisp.errors import SettingError
 from wisp.webhook.access import Access
 from wisp.webhook.accounts import ACCOUNTS, Accounts
 from wisp.webhook.api import Api
@@ -34,10 +36,11 @@ from wisp.webhook.watching import Watcher
 
 _DRAIN = 10.0
 """Seconds that what is under way has at the end."""
+# A TLS handshake takes up to 61 KiB (OpenSSL 3.0), an idle TLS connection 17 KiB, or 33 KiB with a part of a record.
+# Both numbers of connections together stay below 1,024, the limit of file descriptors in many containers.
 _REVIEW_CONNECTIONS = 512
-"""A TLS handshake takes up to 61 KiB, an idle TLS connection 17 KiB, or 33 KiB with a part of a record (OpenSSL 3.0)."""
 _REVIEW_BYTES = 16 * 1024 * 1024
-_HEALTH_CONNECTIONS = 512
+_HEALTH_CONNECTIONS = 256
 _HEALTH_BYTES = 1024 * 1024
 
 
@@ -55,6 +58,8 @@ class Options:
     secret: str = "wisp-webhook-certificate"  # noqa: S105 -- the name of one
     certificate_dir: Path | None = None
     tls_min_version: str = "1.3"
+    client_ca: Path | None = None
+    """CA certificates (PEM) for the certificates that clients must present."""
     lives: Lives = field(default=Lives())
     connections_per_source: int = 256
     """Connections of one source address to each port; 0: no limit."""
@@ -68,6 +73,22 @@ class Options:
         return frozenset({self.service_name, base, f"{base}.svc", f"{base}.svc.cluster.local"})
 
 
+def _presented(options: Options) -> Presented:
+    path = options.client_ca
+    if path is None:
+        return Presented(options.tls_min_version)
+    try:
+        return Presented(options.tls_min_version, path.read_bytes().decode("ascii", "ignore"))
+    except ssl.SSLError:
+        reason = "it does not hold a CA certificate in PEM format"
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+    raise SettingError(
+        f"cannot use --client-ca {str(path)!r}: {reason}",
+        remedy="give a PEM file with the certificates of the CAs that issue the API servers' client certificates",
+    )
+
+
 class Webhook:
     """The parts of one process, put together."""
 
@@ -78,7 +99,7 @@ class Webhook:
         self.metrics = Metrics()
         self._api = Api(access)
         self._accounts = Accounts(self._api)
-        self._presented = Presented(options.tls_min_version)
+        self._presented = _presented(options)
         self._reviews = Reviews(self._accounts, policy, self.metrics, log)
         self._version = Version(self._api, self._learned, log)
         self._stopping = asyncio.Event()
@@ -168,10 +189,12 @@ class Webhook:
                 yield Watcher(self._api, kind, Trigger(self._keeper.wake), self).run()
 
     def _page(self) -> bytes:
+        reviews, health = (listening.host for listening in self._listeners)
         gauges = Gauges(
             certificate_failures=self._keeper.failures,
             accounts=len(self._accounts),
-            connections=len(self._listeners[0].host.places),
+            connections=len(reviews.places),
+            connections_closed={"reviews": reviews.closed, "health": health.closed},
             certificate_expiry=self._keeper.expires_at,
             ready=not self.lacks(),
         )
