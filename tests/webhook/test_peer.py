@@ -5,162 +5,37 @@ import contextlib
 import json
 import resource
 import socket
-import ssl
 import threading
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.waiting import PATIENCE
+from tests.webhook.line import GET, LARGE, Client, Line, listening, presented, until
 from tests.webhook.process import CLIENT_ID, SERVICE, TENANT, review
 from tests.webhook.replicas import Quiet
 from wisp.admission.contract import Policy
-from wisp.http.connection import Reject, Request
+from wisp.http.connection import Request
 from wisp.http.response import TEXT, Response
-from wisp.webhook import authority
 from wisp.webhook.accounts import PREFIX, Accounts
 from wisp.webhook.api import Ask, Reply, UnansweredError
-from wisp.webhook.listening import Listening, bound, drained
+from wisp.webhook.listening import drained
 from wisp.webhook.metrics import Metrics
 from wisp.webhook.objects import Metadata
-from wisp.webhook.peer import Host, Times
-from wisp.webhook.places import Limits, State
+from wisp.webhook.peer import Peer
+from wisp.webhook.places import State
 from wisp.webhook.reviews import Reviews
-from wisp.webhook.tls import Presented
 
 pytestmark = pytest.mark.anyio
 
-GET = b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
-LARGE = 4_000_000
-"""Bytes of a response that no socket buffer takes whole."""
 
 
 @pytest.fixture(name="anyio_backend")
 def _anyio_backend() -> tuple[str, dict[str, bool]]:
     """Run tests on the loop that the webhook has."""
     return "asyncio", {"use_uvloop": True}
-
-
-class Echo:
-    """Answers with the path, or with many bytes; at once, or when told to."""
-
-    def __init__(self) -> None:
-        self.later: asyncio.Future[Response] | None = None
-        self.answered: list[bytes] = []
-
-    def answer(self, request: Request) -> Response | Awaitable[Response]:
-        """Answer."""
-        self.answered.append(request.target)
-        body = bytes(LARGE) if request.target == b"/large" else request.target
-        return Response(200, body, TEXT) if self.later is None else asyncio.shield(self.later)
-
-    def rejected(self, reject: Reject) -> Response:
-        """Answer."""
-        return Response(reject.status, reject.reason.encode(), TEXT)
-
-
-class Client:
-    """The other end of one connection."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    def send(self, data: bytes) -> None:
-        """Send."""
-        self.writer.write(data)
-
-    async def response(self) -> tuple[int, bytes]:
-        """Read one response; return its status and body."""
-        async with asyncio.timeout(PATIENCE):
-            head = await self.reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-            return int(head.split(b" ")[1]), await self.reader.readexactly(length)
-
-    async def get(self, number: int = 1) -> None:
-        """Send one request and read its response."""
-        self.send(GET % number)
-        assert await self.response() == (200, b"/%d" % number)
-
-    async def ended(self) -> bytes:
-        """Read until the server closes the connection; return what it sent before."""
-        async with asyncio.timeout(PATIENCE):
-            with contextlib.suppress(ConnectionError, ssl.SSLError):
-                return await self.reader.read()
-        return b""
-
-
-class Line:
-    """A listener with a clock that stands still, and its clients."""
-
-    def __init__(self, limits: Limits, tls: Presented | None) -> None:
-        self.now = 0.0
-        self.application = Echo()
-        self.host = Host(self.application, times=Times(), limits=limits, body_limit=300_000, clock=lambda: self.now)
-        self.listening = Listening(self.host, bound("127.0.0.1", 0), None if tls is None else tls.context)
-        self.listening.open()
-        self.clients: list[Client] = []
-
-    async def connect(self, source: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Client:
-        """Connect."""
-        name = None if tls is None else SERVICE
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", self.listening.port, local_addr=(source, 0), ssl=tls, server_hostname=name
-        )
-        self.clients.append(Client(reader, writer))
-        return self.clients[-1]
-
-    async def begin(self, data: bytes, source: str = "127.0.0.1") -> Client:
-        """Connect, send the beginning of a request, and wait until it is there."""
-        client = await self.connect(source)
-        before = self.host.places.held, len(self.application.answered)
-        client.send(data)
-        await until(lambda: (self.host.places.held, len(self.application.answered)) != before)
-        return client
-
-    def later(self, seconds: float) -> None:
-        """Let time pass, and end what is late."""
-        self.now += seconds
-        self.host.end_late()
-
-    def close(self) -> None:
-        """Hang up, everywhere."""
-        if not self.host.closing:
-            self.listening.close()
-        for client in self.clients:
-            client.writer.transport.abort()
-        for peer in list(self.host.places):
-            peer.reset()
-
-
-@contextlib.asynccontextmanager
-async def listening(
-    connections: int = 3, per_source: int = 0, held: int = 2**20, tls: Presented | None = None
-) -> AsyncIterator[Line]:
-    """Run a listener."""
-    line = Line(Limits(connections, per_source, held), tls)
-    try:
-        yield line
-    finally:
-        line.close()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 -- what is waited for tells nobody
-            await asyncio.sleep(0.001)
-
-
-def presented(client_ca: str | None = None) -> tuple[Presented, ssl.SSLContext]:
-    """Return the server's TLS with a certificate, and a client's that trusts it."""
-    kept = authority.make([SERVICE], now=time.time(), authority_seconds=1e6, leaf_seconds=1e5)
-    server = Presented(client_ca=client_ca)
-    server.show(kept.chain, kept.key)
-    return server, ssl.create_default_context(cadata=kept.bundle.decode())
 
 
 async def test_requests_in_one_piece() -> None:
@@ -278,15 +153,13 @@ async def test_handshakes_are_counted_and_make_room_for_each_other() -> None:
     """A client with a genuine handshake is served among them; a handshake has 5 seconds."""
     server, tls = presented()
     async with listening(connections=4, tls=server) as line:
-        for number in range(40):
-            (await line.connect()).send(b"\x16\x03\x01")
-            assert len(line.host.places) <= 4
-            if number % 10 == 9:
-                client = await line.connect(tls=tls)
-                await client.get()
+        for _ in range(4):
+            for _ in range(10):
+                (await line.connect()).send(b"\x16\x03\x01")
+                assert len(line.host.places) <= 4
+            await (await line.connect(tls=tls)).get()
         line.later(5.0)
         assert {peer.state for peer in line.host.places} == {State.IDLE}
-        await client.get()
 
 
 async def test_incomplete_requests_displace_neither_idle_connections_nor_each_others_successors() -> None:
@@ -346,16 +219,27 @@ async def test_bodies_in_flight_are_bounded() -> None:
     """Those that wait longest go, and small requests are none of them."""
     async with listening(connections=10, held=500_000) as line:
         small = await line.begin(POST % 10_000 + bytes(9_000))
-        for number in range(12):
-            line.now += 0.001
-            client = await line.connect()
-            client.send(POST % 250_000 + bytes(200_000))
-            await until(lambda number=number: line.host.closed["memory"] >= number - 1)
-            assert line.host.places.held <= 500_000
-        client.send(bytes(50_000))
-        assert (await client.response())[0] == 200, "the one that came last"
+        large = [await incomplete(line) for _ in range(12)]
+        large[-1].send(bytes(50_000))
+        assert (await large[-1].response())[0] == 200
         small.send(bytes(1_000))
         assert (await small.response())[0] == 200
+        assert line.host.closed["memory"] == 10
+
+
+async def incomplete(line: Line) -> Client:
+    """Send most of a large request, and wait until it is there."""
+    line.now += 0.001
+    client = await line.connect()
+    client.send(POST % 250_000 + bytes(200_000))
+    await until(lambda: newest(line).since == line.now and newest(line).held >= 200_000)
+    assert line.host.places.held <= 500_000
+    return client
+
+
+def newest(line: Line) -> Peer:
+    """Return the server's half of the connection that came last."""
+    return max(line.host.places, key=lambda peer: peer.since)
 
 
 async def test_large_requests_being_answered_are_bounded_too() -> None:
@@ -412,10 +296,7 @@ async def test_a_slow_reader_gets_the_whole_response(*, secure: bool) -> None:
 async def test_a_reader_that_takes_too_long_is_cut_off() -> None:
     """After 30 seconds, whatever it has read meanwhile."""
     async with listening(held=2**24) as line:
-        client = await line.connect()
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-        await until(lambda: line.host.places.held > LARGE)
+        await not_reading(line)
         line.later(30.0)
         assert not line.host.places
 
@@ -423,27 +304,28 @@ async def test_a_reader_that_takes_too_long_is_cut_off() -> None:
 async def test_unsent_responses_are_bounded() -> None:
     """The slowest readers go; who reads is served."""
     async with listening(connections=20, held=3 * LARGE) as line:
-        for number in range(8):
-            line.now += 0.001
-            client = await line.connect()
-            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-            client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-            await until(lambda number=number: line.host.closed["memory"] >= number - 1 and line.host.places.held)
-            assert line.host.places.held <= 3 * LARGE
+        readers = [await not_reading(line) for _ in range(8)]
+        assert line.host.places.held <= 3 * LARGE
         await (await line.connect()).get()
-        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
-        assert len((await client.response())[1]) == LARGE
+        readers[-1].writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert len((await readers[-1].response())[1]) == LARGE
+
+
+async def not_reading(line: Line) -> Client:
+    """Ask for a large response without reading it, and wait until it waits."""
+    line.now += 0.001
+    client = await line.connect()
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+    await until(lambda: line.host.places and newest(line).since == line.now and newest(line).held > LARGE)
+    return client
 
 
 async def test_slow_readers_do_not_keep_others_out() -> None:
     """When all places are theirs, the slowest makes room."""
     async with listening(connections=3, held=2**24) as line:
         for _ in range(3):
-            line.now += 0.001
-            client = await line.connect()
-            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-            client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-        await until(lambda: line.host.places.held > 3 * LARGE)
+            await not_reading(line)
         await (await line.connect()).get()
         assert line.host.closed["connections"] == 1
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -188,7 +189,11 @@ class Peer(Place):
             self.reset()
 
     def _handshake(self) -> None:
-        self._wire.handshake()
+        try:
+            self._wire.handshake()
+        except ssl.SSLError:
+            self.finish()  # not a reset, by which the client could lose the alert that says what is wrong
+            return
         if self._wire.secured:
             self._move(State.INCOMPLETE, self._host.times.message)
 

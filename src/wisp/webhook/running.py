@@ -38,10 +38,10 @@ _DRAIN = 10.0
 """Seconds that what is under way has at the end."""
 # A TLS handshake takes up to 61 KiB (OpenSSL 3.0), an idle TLS connection 17 KiB, or 33 KiB with a part of a record.
 # Both numbers of connections together stay below 1,024, the limit of file descriptors in many containers.
-_REVIEW_CONNECTIONS = 512
-_REVIEW_BYTES = 16 * 1024 * 1024
-_HEALTH_CONNECTIONS = 256
-_HEALTH_BYTES = 1024 * 1024
+REVIEW_CONNECTIONS = 512
+REVIEW_BYTES = 16 * 1024 * 1024
+HEALTH_CONNECTIONS = 256
+HEALTH_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def _presented(options: Options) -> Presented:
         return Presented(options.tls_min_version)
     try:
         return Presented(options.tls_min_version, path.read_bytes().decode("ascii", "ignore"))
-    except ssl.SSLError:
+    except (ssl.SSLError, ValueError):
         reason = "it does not hold a CA certificate in PEM format"
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
@@ -163,14 +163,14 @@ class Webhook:
         reviews = Host(
             self._reviews,
             times=Times(),
-            limits=Limits(_REVIEW_CONNECTIONS, options.connections_per_source, _REVIEW_BYTES),
+            limits=Limits(REVIEW_CONNECTIONS, options.connections_per_source, REVIEW_BYTES),
             body_limit=BODY_LIMIT,
             clock=clock,
         )
         health = Host(
             Health(self.lacks, self._page),
             times=Times(),
-            limits=Limits(_HEALTH_CONNECTIONS, options.connections_per_source, _HEALTH_BYTES),
+            limits=Limits(HEALTH_CONNECTIONS, options.connections_per_source, HEALTH_BYTES),
             clock=clock,
         )
         return (
