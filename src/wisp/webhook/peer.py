@@ -142,9 +142,9 @@ class Peer(Place):
 
     def on_deadline(self) -> None:
         """End a connection that is idle or slow."""
-        if self.state is State.INCOMPLETE and not self._connection.between_messages:
+        if self.state == State.INCOMPLETE and not self._connection.between_messages:
             self._reject(Reject(408, "The request did not arrive in time"))
-        elif self.state is State.IDLE:
+        elif self.state == State.IDLE:
             self.finish()
         else:
             self.reset()
@@ -179,9 +179,9 @@ class Peer(Place):
 
     def _on_ready(self) -> None:
         try:
-            if self.state is State.SENDING:
+            if self.state == State.SENDING:
                 self._send_more()
-            elif self.state is State.HANDSHAKE:
+            elif self.state == State.HANDSHAKE:
                 self._handshake()
             else:
                 self._receive()
@@ -202,7 +202,7 @@ class Peer(Place):
         if data == b"":
             self._wire.close()
             self._forget()
-        elif data is not None and self.state is not State.FINISHING:
+        elif data is not None and self.state != State.FINISHING:
             self._take(self._connection.receive(data))
 
     def _take(self, event: Event | None) -> None:
@@ -219,7 +219,7 @@ class Peer(Place):
         elif isinstance(event, Reject):
             self._reject(event)
         elif not self._connection.between_messages:
-            if self.state is not State.INCOMPLETE:
+            if self.state != State.INCOMPLETE:
                 self._move(State.INCOMPLETE, self._host.times.message)
             self._host.hold(self, self._connection.buffered)
 
@@ -229,7 +229,7 @@ class Peer(Place):
         Of several requests that came together, one is answered in each turn of the loop, so that a client that sends
         hundreds of them gets no more than its share.
         """
-        if self._closed or self.state is not State.IDLE:
+        if self._closed or self.state != State.IDLE:
             return
         if self._connection.between_messages:
             self._wire.watch(read=True)
@@ -238,7 +238,7 @@ class Peer(Place):
             asyncio.get_running_loop().call_soon(self._take_next)
 
     def _take_next(self) -> None:
-        if self._closed or self.state is not State.IDLE:
+        if self._closed or self.state != State.IDLE:
             return
         try:
             self._wire.watch(read=True)
@@ -262,24 +262,26 @@ class Peer(Place):
             self.reset()
 
     def _respond(self, request: Request, response: Response) -> None:
-        keep_alive = request.keep_alive and not self._host.closing
+        host, now = self._host, self._host.clock()
+        keep_alive = request.keep_alive and not host.closing
+        self._last = not keep_alive
         self._send(
             encode(
                 response,
-                self._host.date.at(self._host.clock()),
+                host.date.at(now),
                 keep_alive=keep_alive,
                 http_1_0=request.http_1_0,
                 head=request.method == b"HEAD",
             ),
-            last=not keep_alive,
+            now,
         )
 
     def _reject(self, reject: Reject) -> None:
-        response = self._host.application.rejected(reject)
-        self._send(encode(response, self._host.date.at(self._host.clock()), keep_alive=False), last=True)
+        response, now = self._host.application.rejected(reject), self._host.clock()
+        self._last = True
+        self._send(encode(response, self._host.date.at(now), keep_alive=False), now)
 
-    def _send(self, data: bytes, *, last: bool) -> None:
-        self._last = last
+    def _send(self, data: bytes, now: float) -> None:
         sent = self._wire.send(data)
         if sent < len(data):
             self._unsent = memoryview(data)[sent:]
@@ -289,12 +291,12 @@ class Peer(Place):
             self._move(State.SENDING, self._host.times.answer)
             self._host.hold(self, len(data) + self._connection.buffered)
         else:
-            self._sent()
+            self._sent(now)
 
     def _send_more(self) -> None:
         self._flush()
         if not self._unsent:
-            self._sent()
+            self._sent(self._host.clock())
             self._proceed()
 
     def _flush(self) -> None:
@@ -303,15 +305,16 @@ class Peer(Place):
             self._unsent = self._unsent[sent:]
             room -= sent
 
-    def _sent(self) -> None:
+    def _sent(self, now: float) -> None:
         if self._last:
             self.finish()
-        else:
-            self._move(State.IDLE, self._host.times.idle)
-            if self.held:
-                self._host.places.hold(self, self._connection.buffered)
+            return
+        self._host.places.move(self, State.IDLE, now)
+        self.deadline = now + self._host.times.idle
+        if self.held:
+            self._host.places.hold(self, self._connection.buffered)
 
-    def _move(self, state: State, seconds: float) -> None:
+    def _move(self, state: str, seconds: float) -> None:
         now = self._host.clock()
         self._host.places.move(self, state, now)
         self.deadline = now + seconds

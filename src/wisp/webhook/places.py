@@ -1,6 +1,5 @@
 """Decide which connection must go when a listener's places or memory are used up. Knows no socket and no clock."""
 
-import enum
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Generic, Literal, TypeAlias, TypeVar
@@ -8,25 +7,26 @@ from typing import Final, Generic, Literal, TypeAlias, TypeVar
 Reason: TypeAlias = Literal["source", "connections", "memory", "descriptors"]
 
 
-class State(enum.Enum):
-    """What a connection waits for."""
+class State:
+    """What a connection waits for. Not an enum: its members take five times as long to look up, for each request."""
 
-    HANDSHAKE = "handshake"
+    HANDSHAKE: Final = "handshake"
     """The client's part of the TLS handshake."""
-    INCOMPLETE = "incomplete"
+    INCOMPLETE: Final = "incomplete"
     """The client's first request, or the rest of a request."""
-    IDLE = "idle"
+    IDLE: Final = "idle"
     """The client's next request."""
-    ANSWERING = "answering"
+    ANSWERING: Final = "answering"
     """The application's response."""
-    SENDING = "sending"
+    SENDING: Final = "sending"
     """The client: it has not yet read the whole response."""
-    FINISHING = "finishing"
+    FINISHING: Final = "finishing"
     """The client's end of the connection: the last response has been sent."""
 
 
 _EVICTABLE: Final = (State.HANDSHAKE, State.INCOMPLETE, State.IDLE, State.SENDING)
 _HOLDING: Final = (State.INCOMPLETE, State.SENDING, State.ANSWERING)
+STATES: Final = (*_EVICTABLE, State.ANSWERING, State.FINISHING)
 
 
 class Place:
@@ -34,7 +34,7 @@ class Place:
 
     __slots__ = ("held", "since", "source", "state")
 
-    def __init__(self, source: str, state: State) -> None:
+    def __init__(self, source: str, state: str) -> None:
         self.source = source
         self.state = state
         self.since = 0.0
@@ -78,7 +78,7 @@ class Places(Generic[PlaceT]):
         self.held = 0
         """Bytes of incomplete requests, requests being answered and unsent responses, of all connections."""
         self._limits = limits
-        self._by_state: dict[State, dict[PlaceT, None]] = {state: {} for state in State}
+        self._by_state: dict[str, dict[PlaceT, None]] = {state: {} for state in STATES}
         self._by_source: dict[str, dict[PlaceT, None]] = {}
 
     def __len__(self) -> int:
@@ -105,10 +105,10 @@ class Places(Generic[PlaceT]):
         if not neighbours:
             del self._by_source[place.source]
 
-    def move(self, place: PlaceT, state: State, now: float) -> None:
+    def move(self, place: PlaceT, state: str, now: float) -> None:
         """Record that `place` has been in `state` since `now`."""
         place.since = now
-        if place.state is not state:
+        if place.state != state:
             del self._by_state[place.state][place]
             place.state = state
             self._by_state[state][place] = None
@@ -123,7 +123,7 @@ class Places(Generic[PlaceT]):
         limits = self._limits
         neighbours = self._by_source.get(source, {})
         if limits.per_source and len(neighbours) >= limits.per_source:
-            of_source: dict[State, list[PlaceT]] = {state: [] for state in State}
+            of_source: dict[str, list[PlaceT]] = {state: [] for state in STATES}
             for place in neighbours:
                 of_source[place.state].append(place)
             return self._evict(of_source, "source") or Refuse("source")
@@ -148,7 +148,7 @@ class Places(Generic[PlaceT]):
         heaviest = max(states, key=lambda places: sum(place.held for place in places))
         return Evict(min(heaviest, key=_since), "memory") if heaviest else None
 
-    def _evict(self, by_state: Mapping[State, Collection[PlaceT]], reason: Reason) -> Evict[PlaceT] | None:
+    def _evict(self, by_state: Mapping[str, Collection[PlaceT]], reason: Reason) -> Evict[PlaceT] | None:
         """Return the connection that is least worth its place, None if all are being answered.
 
         One that only waits for the client to hang up goes first. Otherwise it is the one that has waited longest in
