@@ -74,3 +74,15 @@ def test_probes_are_answered_in_a_crowd(hook: Webhook, kind: str) -> None:
         page = hook.health("/metrics")[1]
     closed = re.findall(r'connections_closed_total\{port="health",reason="\w+"\} (\d+)', page)
     assert sum(map(int, closed)) > 800
+
+
+def test_the_limit_of_a_source_address_is_an_option(tmp_path: Path) -> None:
+    """It counts for both ports."""
+    with running() as api, webhook(api, tmp_path, "--connections-per-source", "2") as hook:
+        hook.await_ready()
+        with contextlib.ExitStack() as stack:
+            for port in [hook.port, hook.health_port] * 5:
+                stack.callback(connected(port, "127.0.0.1").close)
+            page = hook.health("/metrics")[1]
+        closed = dict(re.findall(r'connections_closed_total\{port="(\w+)",reason="source"\} (\d+)', page))
+        assert closed == {"reviews": "3", "health": "4"}

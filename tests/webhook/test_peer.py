@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import resource
 import socket
@@ -378,6 +379,32 @@ async def test_at_the_end_every_answer_is_the_last() -> None:
             each.writer.close()
         await drained(line.listening, PATIENCE)
         assert not line.host.places
+
+
+@pytest.mark.parametrize("end", ["reset", "hang up", "rejected", "answered late"])
+async def test_a_closed_connection_is_freed_at_once(end: str) -> None:
+    """Not when the garbage collector runs: what a crowd of them holds would add up until then."""
+    server, tls = presented()
+    async with listening(tls=server) as line:
+        client = await line.connect(tls=tls)
+        gc.collect()
+        gc.disable()
+        try:
+            if end == "answered late":
+                line.application.later = asyncio.get_running_loop().create_future()
+            client.send(b"GET\r\n\r\n" if end == "rejected" else GET % 1 if end == "answered late" else b"GET")
+            await until(lambda: line.host.places.held or line.application.answered or end == "rejected")
+            if end == "answered late":
+                line.later(30.0)
+            elif end == "reset":
+                newest(line).reset()
+            elif end == "rejected":
+                await client.ended()
+            client.writer.transport.abort()
+            await until(lambda: not line.host.places)
+            await until(lambda: not any(isinstance(each, Peer) for each in gc.get_objects()))
+        finally:
+            gc.enable()
 
 
 async def test_running_out_of_descriptors_makes_room() -> None:

@@ -176,6 +176,7 @@ class Peer(Place):
         self._host.places.leave(self)
         if self._task is not None:
             self._task.cancel()
+            self._task = None  # it would keep this connection alive until the garbage collector runs
 
     def _on_ready(self) -> None:
         try:
