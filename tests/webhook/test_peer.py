@@ -6,6 +6,7 @@ import gc
 import json
 import resource
 import socket
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -161,6 +162,36 @@ async def test_handshakes_are_counted_and_make_room_for_each_other() -> None:
             await (await line.connect(tls=tls)).get()
         line.later(5.0)
         assert {peer.state for peer in line.host.places} == {State.IDLE}
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+async def test_a_handshake_that_has_begun_is_not_displaced_by_those_that_have_not(version: ssl.TLSVersion) -> None:
+    """A genuine client sends its first message at once, and may then take its time: 5 seconds in all."""
+    server, tls = presented(minimum="1.2")
+    tls.maximum_version = version
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    half = tls.wrap_bio(incoming, outgoing, server_hostname=SERVICE)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        half.do_handshake()
+    async with listening(connections=4, tls=server) as line:
+        client = await line.connect()
+        client.send(outgoing.read())
+        await until(lambda: State.HANDSHAKE in {peer.state for peer in line.host.places})
+        line.now = 4.0
+        for _ in range(40):
+            (await line.connect()).send(b"\x16\x03\x01")
+        incoming.write(await client.reader.read(65536))
+        with contextlib.suppress(ssl.SSLWantReadError):
+            half.do_handshake()
+        client.send(outgoing.read())
+        await until(lambda: State.INCOMPLETE in {peer.state for peer in line.host.places})
+        line.later(1.0)
+        assert State.INCOMPLETE in {peer.state for peer in line.host.places}
+        slow = await line.connect()
+        slow.send(b"\x16")
+        await until(lambda: newest(line).since == line.now)
+        line.later(5.0)
+        assert State.ACCEPTED not in {peer.state for peer in line.host.places}
 
 
 async def test_incomplete_requests_displace_neither_idle_connections_nor_each_others_successors() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from wisp.webhook.places import STATES, Evict, Limits, Place, Places, Refuse, State
 
-GROUPS = (State.HANDSHAKE, State.INCOMPLETE, State.IDLE, State.SENDING)
+GROUPS = (State.ACCEPTED, State.HANDSHAKE, State.INCOMPLETE, State.IDLE, State.SENDING)
 
 
 def filled(states: list[str], *, per_source: int = 0, held: int = 1000) -> tuple[Places[Place], list[Place]]:
@@ -119,7 +119,7 @@ def test_the_limits_hold_whatever_happens(steps: list[tuple[int, str, int, bool]
         if present:
             place = present[held % len(present)]
             places.move(place, state, now)
-            places.hold(place, 0 if state in (State.HANDSHAKE, State.IDLE, State.FINISHING) else held)
+            places.hold(place, 0 if state in (State.ACCEPTED, State.HANDSHAKE, State.IDLE, State.FINISHING) else held)
         while (heavy := places.for_memory()) is not None:
             leave(heavy.place)
         if leaves and present:

@@ -124,7 +124,7 @@ class Peer(Place):
     def __init__(self, host: Host, accepted: socket.socket, source: str) -> None:
         self._host = host
         self._wire = Wire(accepted, asyncio.get_running_loop(), self._on_ready)
-        super().__init__(source, State.INCOMPLETE if self._wire.secured else State.HANDSHAKE)
+        super().__init__(source, State.INCOMPLETE if self._wire.secured else State.ACCEPTED)
         self._connection = Connection(host.memo, host.body_limit)
         self._task: asyncio.Task[None] | None = None
         self._unsent = memoryview(b"")
@@ -182,7 +182,7 @@ class Peer(Place):
         try:
             if self.state == State.SENDING:
                 self._send_more()
-            elif self.state == State.HANDSHAKE:
+            elif not self._wire.secured and self.state != State.FINISHING:
                 self._handshake()
             else:
                 self._receive()
@@ -191,12 +191,14 @@ class Peer(Place):
 
     def _handshake(self) -> None:
         try:
-            self._wire.handshake()
+            begun = self._wire.handshake()
         except ssl.SSLError:
             self.finish()  # not a reset, by which the client could lose the alert that says what is wrong
             return
         if self._wire.secured:
             self._move(State.INCOMPLETE, self._host.times.message)
+        elif begun and self.state == State.ACCEPTED:
+            self._host.places.move(self, State.HANDSHAKE, self._host.clock())  # with the time that is left
 
     def _receive(self) -> None:
         data = self._wire.receive()

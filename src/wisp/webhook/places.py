@@ -10,8 +10,10 @@ Reason: TypeAlias = Literal["source", "connections", "memory", "descriptors"]
 class State:
     """What a connection waits for. Not an enum: its members take five times as long to look up, for each request."""
 
+    ACCEPTED: Final = "accepted"
+    """The client's first message of the TLS handshake."""
     HANDSHAKE: Final = "handshake"
-    """The client's part of the TLS handshake."""
+    """The client's second message of the TLS handshake."""
     INCOMPLETE: Final = "incomplete"
     """The client's first request, or the rest of a request."""
     IDLE: Final = "idle"
@@ -24,7 +26,7 @@ class State:
     """The client's end of the connection: the last response has been sent."""
 
 
-_EVICTABLE: Final = (State.HANDSHAKE, State.INCOMPLETE, State.IDLE, State.SENDING)
+_EVICTABLE: Final = (State.ACCEPTED, State.HANDSHAKE, State.INCOMPLETE, State.IDLE, State.SENDING)
 _HOLDING: Final = (State.INCOMPLETE, State.SENDING, State.ANSWERING)
 STATES: Final = (*_EVICTABLE, State.ANSWERING, State.FINISHING)
 

@@ -45,12 +45,16 @@ class Wire:
             else:
                 self._loop.remove_writer(self._socket)
 
-    def handshake(self) -> None:
-        """Continue the TLS handshake with what has arrived; `secured` says whether it is complete."""
-        if isinstance(self._socket, ssl.SSLSocket):
-            with suppress(ssl.SSLWantReadError):
-                self._socket.do_handshake()
-                self.secured = True
+    def handshake(self) -> bool:
+        """Continue the TLS handshake; return whether the client's first message has arrived, and set `secured`."""
+        if not isinstance(self._socket, ssl.SSLSocket):
+            return True
+        try:
+            self._socket.do_handshake()
+        except ssl.SSLWantReadError:
+            return self._socket.shared_ciphers() is not None  # known from that message (RFC 8446 section 4.1.2)
+        self.secured = True
+        return True
 
     def receive(self) -> bytes | None:
         """Return what has arrived, at most READ_SIZE bytes; b"" at the end; None if there is nothing yet."""
