@@ -7,6 +7,7 @@ import json
 import resource
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -94,6 +95,19 @@ async def test_a_slow_request_is_told_so() -> None:
         line.later(0.9)
         assert len(line.host.places) == 1
         line.later(0.1)
+        assert (await client.response())[0] == 408
+
+
+async def test_a_client_that_has_gone_when_its_time_is_up_harms_nobody() -> None:
+    """Telling it so fails; the deadlines of others are enforced all the same."""
+    async with listening() as line:
+        gone = socket.create_connection(("127.0.0.1", line.listening.port))
+        gone.sendall(b"GET")
+        await until(lambda: line.host.places.held)
+        client = await line.begin(b"GET")
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+        gone.close()
+        line.later(10.0)  # before the listener has seen it
         assert (await client.response())[0] == 408
 
 

@@ -142,11 +142,16 @@ class Peer(Place):
 
     def on_deadline(self) -> None:
         """End a connection that is idle or slow."""
-        if self.state == State.INCOMPLETE and not self._connection.between_messages:
-            self._reject(Reject(408, "The request did not arrive in time"))
-        elif self.state == State.IDLE:
-            self.finish()
-        else:
+        try:
+            if self._closed:
+                return
+            if self.state == State.INCOMPLETE and not self._connection.between_messages:
+                self._reject(Reject(408, "The request did not arrive in time"))
+            elif self.state == State.IDLE:
+                self.finish()
+            else:
+                self.reset()
+        except OSError:  # the client has gone
             self.reset()
 
     def finish(self) -> None:
