@@ -36,8 +36,9 @@ class ChunkedBody:
         self._parser = httptools.HttpRequestParser(self._body)
         self._parser.feed_data(_HEAD)
 
-    def __len__(self) -> int:
-        """Return how many bytes of the body have been decoded."""
+    @property
+    def held(self) -> int:
+        """Bytes of the body that have been decoded."""
         return len(self._body)
 
     def feed(self, buffer: bytearray) -> bytes | Reject | None:

@@ -86,9 +86,9 @@ class Connection:
         return not self._buffer and self._head is None
 
     @property
-    def buffered(self) -> int:
-        """The bytes that are held of messages that are not complete."""
-        return len(self._buffer) + (0 if self._body is None else len(self._body))
+    def held(self) -> int:
+        """Bytes received that are not part of a request returned so far."""
+        return len(self._buffer) + (0 if self._body is None else self._body.held)
 
     def receive(self, data: bytes) -> Event | None:
         """Take `data` and return the first event that it completes, if any."""

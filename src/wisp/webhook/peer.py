@@ -229,7 +229,7 @@ class Peer(Place):
         elif not self._connection.between_messages:
             if self.state != State.INCOMPLETE:
                 self._move(State.INCOMPLETE, self._host.times.message)
-            self._host.hold(self, self._connection.buffered)
+            self._host.hold(self, self._connection.held)
 
     def _proceed(self) -> None:
         """Read on once a response is sent.
@@ -258,7 +258,7 @@ class Peer(Place):
         self._wire.watch()  # requests that follow wait
         self._move(State.ANSWERING, self._host.times.answer)
         self._task = asyncio.ensure_future(self._later(request, answer))
-        self._host.hold(self, len(request.body) + self._connection.buffered)
+        self._host.hold(self, len(request.body) + self._connection.held)
 
     async def _later(self, request: Request, answer: Awaitable[Response]) -> None:
         response = await answer
@@ -297,7 +297,7 @@ class Peer(Place):
         if self._unsent:
             self._wire.watch(write=True)
             self._move(State.SENDING, self._host.times.answer)
-            self._host.hold(self, len(data) + self._connection.buffered)
+            self._host.hold(self, len(data) + self._connection.held)
         else:
             self._sent(now)
 
@@ -320,7 +320,7 @@ class Peer(Place):
         self._host.places.move(self, State.IDLE, now)
         self.deadline = now + self._host.times.idle
         if self.held:
-            self._host.places.hold(self, self._connection.buffered)
+            self._host.places.hold(self, self._connection.held)
 
     def _move(self, state: str, seconds: float) -> None:
         now = self._host.clock()
