@@ -9,7 +9,7 @@ import pytest
 from tests.proxy.exposition import parse
 from wisp.cli.policy import policy_options
 from wisp.cli.webhook import command
-from wisp.webhook import accounts, authority, keeper, listening, memo, reviews
+from wisp.webhook import accounts, authority, keeper, memo, reviews, running
 from wisp.webhook.certificate import BACKDATE, Lives
 from wisp.webhook.metrics import Gauges, Metrics
 from wisp.webhook.peer import Times
@@ -43,7 +43,13 @@ def test_the_metrics() -> None:
     metrics = Metrics()
     metrics.reviewed("changed", 0.002)
     gauges = Gauges(
-        accounts=1, account_reads=4, connections=2, certificate_expiry=3.0, ready=True, certificate_failures=0
+        accounts=1,
+        account_reads=4,
+        connections=2,
+        certificate_expiry=3.0,
+        ready=True,
+        certificate_failures=0,
+        connections_closed={"reviews": {"source": 1}},
     )
     families = parse(metrics.render(gauges).decode())
     assert {re.findall(r"wisp_\w+", row[0])[0] for row in rows("Metrics")} == set(families)
@@ -73,8 +79,10 @@ def test_the_log() -> None:
         f"reviews of up to\n{memo.LARGEST >> 10} KiB",
         f"{memo.MOST >> 20} MiB of them at most",
         f"over {reviews.BODY_LIMIT / (1 << 20):g} MiB",
-        f"A request has {Times().message:g} seconds to arrive, a TLS handshake {listening.HANDSHAKE:g}",
+        f"A request has {Times().message:g} seconds to arrive, a TLS handshake {Times().handshake:g}",
         f"kept for {Times().idle:g} seconds",
+        f"{running.REVIEW_CONNECTIONS} connections for reviews and {running.HEALTH_CONNECTIONS} for health",
+        f"{running.REVIEW_BYTES >> 20} MiB",
         f"every {keeper.LONGEST_REST / 60:g} minutes",
         f"begin {BACKDATE / 60:g} minutes before",
         "(eight at most)" if authority.MOST == 8 else "",

@@ -96,6 +96,19 @@ def command() -> None:
 )
 @click.option("--tls-min-version", type=click.Choice(list(VERSIONS)), default="1.3", show_default=True)
 @click.option(
+    "--client-ca",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="CA certificates (PEM). API servers must present a client certificate that one of these CAs has issued.",
+)
+@click.option(
+    "--connections-per-source",
+    type=click.IntRange(0),
+    default=256,
+    show_default=True,
+    help="Most connections from one source address; 0 turns the limit off, for a webhook behind a proxy.",
+)
+@click.option(
     "--shutdown-delay",
     type=click.FloatRange(min=0),
     default=5,
@@ -124,6 +137,8 @@ def serve(
     certificate_days: float,
     authority_days: float,
     tls_min_version: str,
+    client_ca: Path | None,
+    connections_per_source: int,
     shutdown_delay: float,
     log_level: str,
     kubeconfig: Path | None,
@@ -143,6 +158,8 @@ def serve(
         secret=certificate_secret,
         certificate_dir=certificate_dir,
         tls_min_version=tls_min_version,
+        client_ca=client_ca,
+        connections_per_source=connections_per_source,
         lives=_lives(certificate_days, authority_days),
         shutdown_delay=shutdown_delay,
     )

@@ -1,6 +1,7 @@
-"""Two listeners on the loop: admission over TLS, health and metrics in the clear; and how they come to an end."""
+"""Accept connections on the event loop, over TLS or in the clear; enforce their deadlines, and end them in order."""
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Sequence
@@ -10,8 +11,13 @@ from wisp.webhook.peer import Host, Peer
 
 _SWEEP = 1.0
 """Seconds between looks at the deadlines of connections."""
-HANDSHAKE = 5.0
-"""Seconds that a TLS handshake may take."""
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_PAUSE = 0.1
+"""Seconds until the next attempt when a connection can be neither accepted nor made room for."""
+_AT_ONCE = 16
+"""Most connections accepted in one turn of the loop: those that exist can go on before newcomers displace them."""
+_KERNEL_BUFFER = 64 * 1024
+"""Bytes that the kernel may hold for a connection in each direction. By default it lets both grow to several MiB."""
 
 
 def bound(address: str, port: int) -> socket.socket:
@@ -20,7 +26,6 @@ def bound(address: str, port: int) -> socket.socket:
         family, _, _, _, place = socket.getaddrinfo(
             address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
         )[0]
-        # create_server sets no protocol, without which asyncio would leave Nagle's algorithm on.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise _unusable(address, port, error) from None
@@ -28,8 +33,13 @@ def bound(address: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        # Accepted sockets inherit these.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BUFFER)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
         listener.bind(place)
-        listener.listen(1024)
+        listener.listen(4096)  # the kernel's net.core.somaxconn may lower it
+        listener.settimeout(0)
     except OSError as error:
         listener.close()
         raise _unusable(address, port, error) from None
@@ -50,7 +60,7 @@ class Listening:
         self.host = host
         self._listener = listener
         self._tls = tls
-        self._server: asyncio.Server | None = None
+        self._resume: asyncio.TimerHandle | None = None
 
     @property
     def port(self) -> int:
@@ -58,26 +68,53 @@ class Listening:
         number: int = self._listener.getsockname()[1]
         return number
 
-    async def open(self) -> None:
+    def open(self) -> None:
         """Accept connections from now on."""
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: Peer(self.host),
-            sock=self._listener,
-            ssl=self._tls,
-            ssl_handshake_timeout=None if self._tls is None else HANDSHAKE,
-            ssl_shutdown_timeout=None if self._tls is None else 1.0,
-        )
+        self._resume = None
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     def close(self) -> None:
         """Accept nothing more; what is under way is finished, what is idle ends."""
         self.host.closing = True
-        if self._server is not None:
-            self._server.close()
+        asyncio.get_running_loop().remove_reader(self._listener)
+        if self._resume is not None:
+            self._resume.cancel()
+        self._listener.close()
         self.host.end_idle()
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                accepted, address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # any other error is the connection's: the client has gone
+                if error.errno in _EXHAUSTED and not self.host.free_descriptor():
+                    self._pause()
+                return
+            self._serve(accepted, address[0])
+
+    def _serve(self, accepted: socket.socket, source: str) -> None:
+        try:
+            if not self.host.make_room(source):
+                accepted.close()
+                return
+            accepted.settimeout(0)
+            if self._tls is not None:
+                accepted = self._tls.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+            Peer(self.host, accepted, source)
+        except OSError:  # the client has gone
+            accepted.close()
+
+    def _pause(self) -> None:
+        """Leave the queue alone for a moment: it would call again at once, and again."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._listener)
+        self._resume = loop.call_later(_PAUSE, self.open)
 
 
 async def keep_deadlines(listeners: Sequence[Listening]) -> None:
-    """End late connections, for ever."""
+    """End late connections, indefinitely."""
     while True:
         await asyncio.sleep(_SWEEP)
         for listening in listeners:
@@ -86,10 +123,11 @@ async def keep_deadlines(listeners: Sequence[Listening]) -> None:
 
 async def drained(listening: Listening, seconds: float) -> None:
     """Wait until no connection is left, `seconds` at most; then end the rest."""
-    clock = listening.host.clock
-    until = clock() + seconds
-    while listening.host.peers and clock() < until:
+    host = listening.host
+    until = host.clock() + seconds
+    while host.places and host.clock() < until:
         await asyncio.sleep(0.02)
-        listening.host.end_idle()
-    for peer in list(listening.host.peers):
-        peer.end()
+        host.end_idle()
+        host.end_late()
+    for peer in list(host.places):
+        peer.reset()

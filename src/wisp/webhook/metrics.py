@@ -1,9 +1,11 @@
 """What the webhook counts, as Prometheus reads it (text exposition format 0.0.4). Labels are of a known few values."""
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from wisp import __version__
+from wisp.webhook.places import Reason
 
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0)
 """Upper bounds, in seconds, of the review histogram."""
@@ -23,6 +25,8 @@ class Gauges(NamedTuple):
     certificate_expiry: float | None
     ready: bool
     certificate_failures: int
+    connections_closed: Mapping[str, Mapping[Reason, int]]
+    """Connections that were closed or not accepted because of a limit, by port and reason."""
 
 
 class Metrics:
@@ -62,6 +66,12 @@ class Metrics:
             *(
                 f'wisp_webhook_watch_restarts_total{{resource="{name}"}} {count}'
                 for name, count in self.watch_restarts.items()
+            ),
+            *_family("connections_closed_total", "counter", "Connections closed or refused because of a limit."),
+            *(
+                f'wisp_webhook_connections_closed_total{{port="{port}",reason="{reason}"}} {count}'
+                for port, reasons in gauges.connections_closed.items()
+                for reason, count in reasons.items()
             ),
             *_gauges(gauges),
             *_family("build_info", "gauge", "The version that runs."),

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import gc
 import signal
+import ssl
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from wisp import __version__
 from wisp.admission.contract import NativeSidecar, Policy
+from wisp.errors import SettingError
 from wisp.webhook.access import Access
 from wisp.webhook.accounts import ACCOUNTS, Accounts
 from wisp.webhook.api import Api
@@ -25,6 +27,7 @@ from wisp.webhook.keeper import Keeper, Subject
 from wisp.webhook.listening import Listening, bound, drained, keep_deadlines
 from wisp.webhook.metrics import Gauges, Metrics
 from wisp.webhook.peer import Host, Times
+from wisp.webhook.places import Limits
 from wisp.webhook.reviews import BODY_LIMIT, Reviews
 from wisp.webhook.tls import Presented
 from wisp.webhook.trigger import Trigger
@@ -33,6 +36,12 @@ from wisp.webhook.watching import Watcher
 
 _DRAIN = 10.0
 """Seconds that what is under way has at the end."""
+# A TLS handshake takes up to 61 KiB (OpenSSL 3.0), an idle TLS connection 17 KiB, or 33 KiB with a part of a record.
+# Both numbers of connections together stay below 1,024, the limit of file descriptors in many containers.
+REVIEW_CONNECTIONS = 512
+REVIEW_BYTES = 16 * 1024 * 1024
+HEALTH_CONNECTIONS = 256
+HEALTH_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +58,11 @@ class Options:
     secret: str = "wisp-webhook-certificate"  # noqa: S105 -- the name of one
     certificate_dir: Path | None = None
     tls_min_version: str = "1.3"
+    client_ca: Path | None = None
+    """CA certificates (PEM) for the certificates that clients must present."""
     lives: Lives = field(default=Lives())
+    connections_per_source: int = 256
+    """Connections of one source address to each port; 0: no limit."""
     shutdown_delay: float = 5.0
     """How long it goes on after SIGTERM while endpoints forget it."""
 
@@ -58,6 +71,22 @@ class Options:
         """The names by which API servers call the service, and those of its certificate."""
         base = f"{self.service_name}.{self.namespace}"
         return frozenset({self.service_name, base, f"{base}.svc", f"{base}.svc.cluster.local"})
+
+
+def _presented(options: Options) -> Presented:
+    path = options.client_ca
+    if path is None:
+        return Presented(options.tls_min_version)
+    try:
+        return Presented(options.tls_min_version, path.read_bytes().decode("ascii", "ignore"))
+    except (ssl.SSLError, ValueError):
+        reason = "it does not hold a CA certificate in PEM format"
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+    raise SettingError(
+        f"cannot use --client-ca {str(path)!r}: {reason}",
+        remedy="give a PEM file with the certificates of the CAs that issue the API servers' client certificates",
+    )
 
 
 class Webhook:
@@ -70,7 +99,7 @@ class Webhook:
         self.metrics = Metrics()
         self._api = Api(access)
         self._accounts = Accounts(self._api)
-        self._presented = Presented(options.tls_min_version)
+        self._presented = _presented(options)
         self._reviews = Reviews(self._accounts, policy, self.metrics, log)
         self._version = Version(self._api, self._learned, log)
         self._stopping = asyncio.Event()
@@ -88,7 +117,7 @@ class Webhook:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in self._work()]
             for listening in self._listeners:
-                await listening.open()
+                listening.open()
             reviews, health = self._listeners
             self._log.info("listening", port=reviews.port, health_port=health.port, version=__version__)
             gc.collect()
@@ -131,8 +160,19 @@ class Webhook:
 
     def _listen(self) -> tuple[Listening, Listening]:
         options, clock = self._options, time.monotonic
-        reviews = Host(self._reviews, times=Times(), body_limit=BODY_LIMIT, clock=clock)
-        health = Host(Health(self.lacks, self._page), times=Times(), most=64, clock=clock)
+        reviews = Host(
+            self._reviews,
+            times=Times(),
+            limits=Limits(REVIEW_CONNECTIONS, options.connections_per_source, REVIEW_BYTES),
+            body_limit=BODY_LIMIT,
+            clock=clock,
+        )
+        health = Host(
+            Health(self.lacks, self._page),
+            times=Times(),
+            limits=Limits(HEALTH_CONNECTIONS, options.connections_per_source, HEALTH_BYTES),
+            clock=clock,
+        )
         return (
             Listening(reviews, bound(options.address, options.port), self._presented.context),
             Listening(health, bound(options.health_address, options.health_port)),
@@ -149,11 +189,13 @@ class Webhook:
                 yield Watcher(self._api, kind, Trigger(self._keeper.wake), self).run()
 
     def _page(self) -> bytes:
+        reviews, health = (listening.host for listening in self._listeners)
         gauges = Gauges(
             certificate_failures=self._keeper.failures,
             accounts=len(self._accounts),
             account_reads=self._accounts.reads,
-            connections=len(self._listeners[0].host.peers),
+            connections=len(reviews.places),
+            connections_closed={"reviews": reviews.closed, "health": health.closed},
             certificate_expiry=self._keeper.expires_at,
             ready=not self.lacks(),
         )

@@ -10,10 +10,15 @@ VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
 class Presented:
-    """What new connections are shown; those that exist keep what they have seen. Nothing is shown before `show`."""
+    """What new connections are shown; those that exist keep what they have seen. Nothing is shown before `show`.
 
-    def __init__(self, minimum: str = "1.3") -> None:
+    With `client_ca` (PEM), clients must present a certificate that one of these CAs has issued. Raise ssl.SSLError if
+    it holds no certificate.
+    """
+
+    def __init__(self, minimum: str = "1.3", client_ca: str | None = None) -> None:
         self._minimum = VERSIONS[minimum]
+        self._client_ca = client_ca
         self._current: ssl.SSLContext | None = None
         self.context = self._new()
         """Give this one to the listener."""
@@ -42,6 +47,10 @@ class Presented:
         context.set_alpn_protocols(["http/1.1"])  # API servers offer h2 first
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
         context.num_tickets = 0  # API servers keep connections, not sessions
+        if self._client_ca is not None:
+            # In every context: the handshake takes the mode from the first one and the CAs from the one chosen by name.
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(cadata=self._client_ca)
         return context
 
 
