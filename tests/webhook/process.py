@@ -43,8 +43,8 @@ def review(account: str = "web", *, uid: str = "u", **pod: Any) -> bytes:
 class Connection:
     """A kept connection, as API servers have them."""
 
-    def __init__(self, port: int, context: ssl.SSLContext) -> None:
-        plain = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    def __init__(self, port: int, context: ssl.SSLContext, patience: float = PATIENCE) -> None:
+        plain = socket.create_connection(("127.0.0.1", port), timeout=patience)
         self._http = http.client.HTTPConnection(SERVICE)
         try:
             self.socket = context.wrap_socket(plain, server_hostname=SERVICE)
@@ -168,10 +168,10 @@ def trusted(api: ApiServer) -> ssl.SSLContext:
 
 
 @contextlib.contextmanager
-def webhook(api: ApiServer, folder: Path, *flags: str) -> Iterator[Webhook]:
-    """Run a webhook against `api`; it need not be ready yet."""
+def webhook(api: ApiServer, folder: Path, *flags: str, launcher: tuple[str, ...] = ()) -> Iterator[Webhook]:
+    """Run a webhook against `api`, started by the command `launcher` if given; it need not be ready yet."""
     kubeconfig = api.write_kubeconfig(folder / "kubeconfig")
-    command = [*COMMAND, "--kubeconfig", str(kubeconfig), *flags]
+    command = [*launcher, *COMMAND, "--kubeconfig", str(kubeconfig), *flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         hook = Webhook(api, process)
         try:
