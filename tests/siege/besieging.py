@@ -91,9 +91,10 @@ class Front:
             await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
             if not work.done() and client.awaits_answer:
                 await asyncio.wait((work,), timeout=_GRACE)
-                self.outcomes["unfinished"] += not work.done()
             if work.done():
                 work.result()
+            elif client.awaits_answer:
+                self.outcomes["unfinished"] += 1
         finally:
             work.cancel()
             stop.cancel()
@@ -135,7 +136,7 @@ class Client:
 
     async def _connect(self, port: int, receive_buffer: int) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._socket.setblocking(False)
+        self._socket.settimeout(0)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive_buffer:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -274,7 +275,7 @@ async def besiege(ports: Ports, attack: Callable[[Front], Awaitable[None]]) -> F
 
     async def announce() -> None:
         await front.full_strength.wait()
-        print(AT_FULL_STRENGTH, flush=True)
+        _say(AT_FULL_STRENGTH)
 
     async def stop() -> None:
         with contextlib.suppress(TimeoutError):
@@ -289,6 +290,11 @@ async def besiege(ports: Ports, attack: Callable[[Front], Awaitable[None]]) -> F
     return front
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def main(group: str, name: str, port: str, health_port: str) -> None:
     """Run the case `name` of a group, webhook or sidecar, against those ports; print the outcomes as JSON."""
     from tests.siege.cases import GROUPS  # noqa: PLC0415 -- the cases are written in the words of this module
@@ -297,7 +303,7 @@ def main(group: str, name: str, port: str, health_port: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))
     attack = GROUPS[group][name].attack
     front = uvloop.run(besiege(Ports(int(port), int(health_port)), attack))
-    print(json.dumps(front.outcomes), flush=True)
+    _say(json.dumps(front.outcomes))
 
 
 if __name__ == "__main__":

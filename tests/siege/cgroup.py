@@ -1,9 +1,9 @@
 """A memory control group of cgroups(7), version 1 or 2, that bounds a process and all its children.
 
-What counts as used is everything that the kernel charges to the group: anonymous memory, kernel memory, and TCP buffers.
-Version 2 has one counter for all of it. Version 1 counts TCP buffers apart, and they are added. The page cache of files
-is charged, too, but it is reclaimable and belongs to whoever read a file first: `reset` drops it, and what is read after
-that counts.
+What counts as used is everything that the kernel charges to the group: anonymous memory, kernel memory and TCP buffers.
+Version 2 has one counter for all of it. Version 1 counts TCP buffers separately, and they are added. The page cache of
+files is charged, too; it is reclaimable, and belongs to the group that read a file first. `reset` drops it; files that
+are read after that count.
 """
 
 import contextlib

@@ -1,6 +1,5 @@
 """Runs one case: the attack from a process of its own, genuine traffic meanwhile, and what must hold at the end."""
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -65,11 +64,15 @@ def _attacking(group: str, name: str, target: Target) -> Iterator[Attack]:
 def withstand(target: Target, group: str, name: str, case: Case) -> Outcome:
     """Run the attack; fail unless genuine clients are served, memory is bounded, and the target recovers."""
     open_before, kills_before = descriptors(target), target.group.out_of_memory_kills()
-    with watched(target.group) as memory, case.around(target), witnessing(target.acts()) as witness:
-        with _attacking(group, name, target) as attack:
-            attack.await_full_strength()
-            _await_rounds(witness, target)
-            attackers = attack.stop()
+    with (
+        watched(target.group) as memory,
+        case.around(target),
+        witnessing(target.acts()) as witness,
+        _attacking(group, name, target) as attack,
+    ):
+        attack.await_full_strength()
+        _await_rounds(witness, target)
+        attackers = attack.stop()
     _check_alive(target, kills_before)
     assert not witness.failures, _told(witness, attackers)
     peak = memory.value / 1e6

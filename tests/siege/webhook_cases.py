@@ -220,6 +220,14 @@ CASES: dict[str, Case] = {
         _TYPED,
         lambda: review(pod(containers=f'{{"name":"a","image":"i","env":[{filled(_VARIABLE)}]}}')),
     ),
+    "brackets-7-mib": Case(
+        ANYONE,
+        "A review with 7 MiB of `[[],[],…]`",
+        "A body over 3.5 MiB is rejected by its Content-Length, before it is read: 413.",
+        crowd(8, asking(post(review(pod(spec=f'"unknown":[{filled("[]", 7 << 20)}],'))), tls=True)),
+        frozenset({"413", "closed"}),
+        must_occur=True,
+    ),
     "announced-7-mib": Case(
         ANYONE,
         "A body of 7 MiB is announced",
