@@ -31,6 +31,10 @@ _RESET = struct.pack("ii", 1, 0)
 """struct linger, on, for no seconds (socket(7)): closing resets the connection."""
 
 
+_CLOSED = (OSError, EOFError, RuntimeError)
+"""What a client meets on a connection that the other side has closed; RuntimeError is uvloop's word for it."""
+
+
 class Ports(NamedTuple):
     """Where to attack; the sidecar has one port."""
 
@@ -73,7 +77,7 @@ class Front:
             client = Client(self, number, address)
             try:
                 await self._bounded(client, script)
-            except (OSError, EOFError, ssl.SSLError, asyncio.IncompleteReadError):
+            except _CLOSED:
                 self.outcomes["closed"] += 1
             finally:
                 client.leave()

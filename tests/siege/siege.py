@@ -63,6 +63,8 @@ def _attacking(group: str, name: str, target: Target) -> Iterator[Attack]:
 
 def withstand(target: Target, group: str, name: str, case: Case) -> Outcome:
     """Run the attack; fail unless genuine clients are served, memory is bounded, and the target recovers."""
+    for act in target.acts():
+        act.perform()  # kept connections are open by now, and tokens are cached
     open_before, kills_before = descriptors(target), target.group.out_of_memory_kills()
     with (
         watched(target.group) as memory,
