@@ -93,7 +93,7 @@ class MemoryGroup:
         return None
 
     @property
-    def launcher(self) -> tuple[str, ...]:
+    def wrapper(self) -> tuple[str, ...]:
         """The command that starts the command behind it in this group."""
         return ("sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self._folder / "cgroup.procs"))
 

@@ -218,7 +218,7 @@ def besieged_webhook(folder: Path) -> Iterator[BesiegedWebhook]:
     with _memory_group("webhook") as group, running_api_server() as api:
         api.world.put("serviceaccounts", service_account("web", client_id=CLIENT_ID))
         api.world.put("serviceaccounts", service_account("wide", client_id=WIDE_CLIENT_ID))
-        with running_webhook(api, folder, launcher=group.launcher) as hook:
+        with running_webhook(api, folder, wrapper=group.wrapper) as hook:
             hook.await_ready()
             target = BesiegedWebhook(hook, api, group)
             try:
@@ -232,7 +232,7 @@ def besieged_sidecar(folder: Path) -> Iterator[BesiegedSidecar]:
     """Run a sidecar that is ready and has a token, in a group of its own."""
     with _memory_group("sidecar") as group, Authority(folder) as authority, Node() as node:
         flags = ("--authority-ca", str(authority.ca_file), "--metadata-endpoint", node.address)
-        with running_sidecar(pod(folder, authority.url), *flags, wrapper=group.launcher) as sidecar:
+        with running_sidecar(pod(folder, authority.url), *flags, wrapper=group.wrapper) as sidecar:
             target = BesiegedSidecar(sidecar, authority, node, group)
             try:
                 yield target

@@ -38,7 +38,7 @@ def _group() -> Iterator[MemoryGroup]:
 
 
 def _run(group: MemoryGroup, program: str) -> int:
-    return subprocess.run([*group.launcher, sys.executable, "-c", program], check=False).returncode
+    return subprocess.run([*group.wrapper, sys.executable, "-c", program], check=False).returncode
 
 
 @pytest.mark.siege

@@ -168,10 +168,10 @@ def trusted(api: ApiServer) -> ssl.SSLContext:
 
 
 @contextlib.contextmanager
-def webhook(api: ApiServer, folder: Path, *flags: str, launcher: tuple[str, ...] = ()) -> Iterator[Webhook]:
-    """Run a webhook against `api`, started by the command `launcher` if given; it need not be ready yet."""
+def webhook(api: ApiServer, folder: Path, *flags: str, wrapper: tuple[str, ...] = ()) -> Iterator[Webhook]:
+    """Run a webhook against `api`; it need not be ready yet."""
     kubeconfig = api.write_kubeconfig(folder / "kubeconfig")
-    command = [*launcher, *COMMAND, "--kubeconfig", str(kubeconfig), *flags]
+    command = [*wrapper, *COMMAND, "--kubeconfig", str(kubeconfig), *flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         hook = Webhook(api, process)
         try:
