@@ -6,6 +6,8 @@ import http.client
 import itertools
 import json
 import os
+import select
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,7 +103,9 @@ class BesiegedWebhook:
             self._review(connection)
 
     def _review_on_kept(self) -> None:
-        """Review on a connection that stays: that it was closed meanwhile is a failure."""
+        """Review on a connection that stays."""
+        if self._kept is not None and is_closed(self._kept.socket):
+            self.hang_up()
         self._kept = self._kept or self._connect()
         try:
             self._review(self._kept)
@@ -126,6 +130,16 @@ def _pod(name: str, *, variables: int) -> dict[str, Any]:
         "metadata": {"name": name, "namespace": "default", "labels": {"azure.workload.identity/use": "true"}},
         "spec": {"serviceAccountName": "web", "containers": [{"name": "main", "image": "app:1", "env": env}]},
     }
+
+
+def is_closed(kept: socket.socket) -> bool:
+    """Say whether the server has closed a connection on which nothing is under way.
+
+    Go's client, which API servers use, and those of the SDKs look before they send a request, and connect again. That
+    a server closes idle connections is HTTP's normal course (RFC 9112 §9.3.1); that it closes one with a request on it
+    is not, and fails.
+    """
+    return bool(select.select((kept,), (), (), 0)[0])
 
 
 def _probe(port: int, path: str) -> None:
@@ -180,7 +194,9 @@ class BesiegedSidecar:
             self._token(connection)
 
     def _token_on_kept(self) -> None:
-        """Ask on a connection that stays: that it was closed meanwhile is a failure."""
+        """Ask on a connection that stays."""
+        if self._kept is not None and is_closed(self._kept.sock):
+            self.hang_up()
         if self._kept is None:
             self._kept = self._connect()
             self._kept.connect()
