@@ -80,7 +80,8 @@ class Front:
             except _CLOSED:
                 self.outcomes["closed"] += 1
             finally:
-                client.leave()
+                with contextlib.suppress(*_CLOSED):
+                    client.leave()
             self.arrived(number)
             if self.stopping.is_set():
                 return
@@ -127,10 +128,13 @@ class Client:
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._socket: socket.socket | None = None
+        self._is_handed_over = False
+        """Whether the socket is the event loop's, which closes it."""
 
     async def open(self, *, tls: bool = False, health: bool = False, receive_buffer: int = 0) -> None:
         """Connect to the main port, or to the health port; a small `receive_buffer` makes a slow reader."""
         await self._connect(self.front.ports.health if health else self.front.ports.main, receive_buffer)
+        self._is_handed_over = True
         self._reader, self._writer = await asyncio.open_connection(
             sock=self._socket,
             ssl=_context() if tls else None,
@@ -232,7 +236,7 @@ class Client:
         """Close the connection."""
         if self._writer is not None:
             self._writer.transport.abort()
-        elif self._socket is not None:
+        elif self._socket is not None and not self._is_handed_over:
             self._socket.close()
 
 

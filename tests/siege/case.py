@@ -13,6 +13,8 @@ POD_AUTHOR = "a pod's author"
 """Someone who may create pods: an API server sends what they wrote."""
 WORKLOAD = "a workload"
 """Any process of the pod."""
+CUT = frozenset({"closed", "408", "503", "429"})
+"""How a connection ends that is not given what it waits for."""
 
 
 class Case(NamedTuple):
@@ -22,9 +24,9 @@ class Case(NamedTuple):
     sentence: str
     defence: str
     attack: Callable[[Front], Awaitable[None]]
-    outcomes: frozenset[str]
-    """What may become of the attacker's requests: an outcome of besieging.outcome_of, or "closed"."""
-    must_occur: bool = False
-    """Whether at least one of the outcomes has to be seen: an answer that the attacker waits for."""
+    answers: frozenset[str] = frozenset()
+    """Outcomes (`besieging.outcome_of`) of which at least one has to be seen: the answers that attackers wait for."""
+    tolerated: frozenset[str] = CUT
+    """Outcomes that may be seen besides."""
     around: Callable[[Any], AbstractContextManager[None]] = contextlib.nullcontext
     """What else is wrong meanwhile, and what must be true of the target afterwards."""

@@ -8,8 +8,6 @@ from tests.siege.besieging import Client, Front, Script
 Attack = Callable[[Front], Awaitable[None]]
 MANY = 2000
 """Sources of an attack that no limit per source stops."""
-CUT = frozenset({"closed", "408", "503", "429"})
-"""How a connection ends that is not given what it waits for."""
 
 
 def crowd(clients: int, script: Script, *, sources: int = 1) -> Attack:
@@ -42,12 +40,12 @@ def asking(*requests: bytes, tls: bool = False) -> Script:
 
 
 def reading_slowly(request: bytes, *, tls: bool = False) -> Script:
-    """Send a request and read its answer to the end, 8 KiB at a time."""
+    """Send a request and read its answer to the end, 16 KiB at a time."""
 
     async def script(client: Client) -> None:
         await client.open(tls=tls, receive_buffer=4096)
         await client.send(request)
-        await client.answer(pause=0.05, piece=8192)
+        await client.answer(pause=0.05, piece=16384)
 
     return script
 
