@@ -33,8 +33,10 @@ _THOUSAND_CONTAINERS = review(pod(containers=containers(1000)))
 _THOUSAND = post(_THOUSAND_CONTAINERS)
 _NOT_PODS = ('"invalid"', "null", "[]", "5", "true", '{"spec":5}')
 _VARIABLE = '{"name":"SOME_VARIABLE"}'
-MOST_READS = 64
-"""Reads of service accounts that an API server is sent at a time, and more."""
+READS = 8
+"""Reads of service accounts that reviews may cause at a time."""
+READ_PATIENCE = 3.0
+"""Seconds after which one that is not answered ends."""
 _INCOMPLETE = b"POST /mutate-v1-pod HTTP/1.1\r\nHost: x\r\n"
 _HEALTH_INCOMPLETE = b"GET /healthz HTTP/1.1\r\nHost:"
 _TYPED = "Only the fields that admission reads become Python objects; the rest stays bytes."
@@ -122,47 +124,40 @@ def _random_account() -> str:
     return f"missing-{random.randrange(1 << 40)}"  # noqa: S311 -- one that nobody asked for yet
 
 
-def _reads(target: "BesiegedWebhook") -> int:
-    return target.api.world.asked("/serviceaccounts/")
-
-
 @contextmanager
 def _few_reads(target: "BesiegedWebhook") -> Iterator[None]:
-    """Fail if three missing accounts cost more than one read each per second, which is how long an answer is kept."""
-    reads, begun = _reads(target), time.monotonic()
-    yield
-    most = 3 * (2 + time.monotonic() - begun)
-    assert _reads(target) - reads <= most, f"{_reads(target) - reads} API reads, at most {most:.0f} expected"
-
-
-class _Silence:
-    """A fault of the API server: reads of single service accounts are accepted and answered after the attack only."""
-
-    def __init__(self) -> None:
-        self.over = threading.Event()
-        self.most = 0
-        self._now = 0
-
-    def __call__(self, _method: str, path: str) -> int | None:
-        if "/serviceaccounts/" in path:
-            self._now += 1
-            self.most = max(self.most, self._now)
-            self.over.wait(LONGEST)
-            self._now -= 1
-        return None
+    """Fail if three missing accounts cost more than one read each per second: so long an answer is remembered."""
+    with _reads_bounded(target, at_a_time=3, seconds=1.0):
+        yield
 
 
 @contextmanager
 def _silent_api(target: "BesiegedWebhook") -> Iterator[None]:
-    """Let the API server answer no read of a service account; fail if it is sent more than a few of them at a time."""
-    world, silence = target.api.world, _Silence()
-    before, world.fault = world.fault, silence
+    """Let the API server answer no read of a service account; fail if it is sent more than READS of them at a time."""
+    world, over = target.api.world, threading.Event()
+
+    def hang(_method: str, path: str) -> None:
+        if "/serviceaccounts/" in path:
+            over.wait(LONGEST)
+
+    before, world.fault = world.fault, hang
     try:
-        yield
-        assert silence.most <= MOST_READS, f"{silence.most} reads at a time"
+        with _reads_bounded(target, at_a_time=READS, seconds=READ_PATIENCE):
+            yield
     finally:
         world.fault = before
-        silence.over.set()
+        over.set()
+
+
+@contextmanager
+def _reads_bounded(target: "BesiegedWebhook", *, at_a_time: int, seconds: float) -> Iterator[None]:
+    """Fail if there are more reads of service accounts than `at_a_time` make that take so many seconds each."""
+    asked, begun = target.api.world.asked, time.monotonic()
+    reads = -asked("/serviceaccounts/")
+    yield
+    reads += asked("/serviceaccounts/")
+    most = at_a_time * (2 + (time.monotonic() - begun) / seconds)
+    assert reads <= most, f"{reads} reads of service accounts, at most {most:.0f} expected"
 
 
 def _of_reviews(body: Callable[[], bytes]) -> Attack:
