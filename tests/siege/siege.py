@@ -81,8 +81,10 @@ def withstand(target: Target, group: str, name: str, case: Case) -> Outcome:
     assert peak < MOST_MEMORY, f"{peak:.0f} MB at the peak, {attackers}"
     _check_answers(case, attackers)
     wait_until(lambda: descriptors(target) <= open_before + _SPARE_DESCRIPTORS, "the attackers' connections are closed")
-    for act in target.acts():
-        act.perform()
+    with witnessing(target.acts()) as witness_of_recovery:
+        _await_rounds(witness_of_recovery, target)
+    _check_alive(target, kills_before)
+    assert not witness_of_recovery.failures, _told(witness_of_recovery, attackers)
     probes = witness.succeeded["probe"]
     return Outcome(witness.succeeded.total() - probes, probes, peak, attackers)
 
@@ -98,7 +100,8 @@ def _await_rounds(witness: Witness, target: Target) -> None:
 def _check_alive(target: Target, kills_before: int) -> None:
     kills = target.group.out_of_memory_kills() - kills_before
     assert not kills, f"the kernel killed {kills} processes of the group for want of memory"
-    assert target.process.poll() is None, f"the process ended with status {target.process.returncode}"
+    status = target.process.poll()
+    assert status is None, f"the process ended with status {status}; its last words:\n{target.last_words()}"
 
 
 def _check_answers(case: Case, attackers: dict[str, int]) -> None:

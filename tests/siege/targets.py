@@ -33,6 +33,7 @@ REVIEW_PATIENCE = 10.0
 """Seconds that an API server waits for a webhook by default, and SDKs for the metadata service."""
 PROBE_PATIENCE = 5.0
 """timeoutSeconds of the chart's probes."""
+_LAST_LINES = 20
 WIDE_CLIENT_ID = "w" * 2000
 """The client id of the service account "wide": a patch for many of its containers is large."""
 
@@ -52,6 +53,9 @@ class Target(Protocol):
 
     def acts(self) -> list[Act]:
         """Return what its genuine clients do."""
+
+    def last_words(self) -> str:
+        """Return the end of its log."""
 
 
 def descriptors(target: Target) -> int:
@@ -88,6 +92,10 @@ class BesiegedWebhook:
             Act("review, kept connection", self._review_on_kept),
             Act("probe", lambda: _probe(self.hook.health_port, next(paths))),
         ]
+
+    def last_words(self) -> str:
+        """Return the end of its log."""
+        return "\n".join(map(str, self.hook.log[-_LAST_LINES:]))
 
     def hang_up(self) -> None:
         """Close the kept connection."""
@@ -179,6 +187,10 @@ class BesiegedSidecar:
             Act("token, kept connection", self._token_on_kept),
             Act("probe", lambda: _probe(self.sidecar.port, next(paths))),
         ]
+
+    def last_words(self) -> str:
+        """Return the end of its log."""
+        return "\n".join(map(str, self.sidecar.events()[-_LAST_LINES:]))
 
     def hang_up(self) -> None:
         """Close the kept connection."""
