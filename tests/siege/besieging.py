@@ -278,6 +278,7 @@ async def besiege(ports: Ports, attack: Callable[[Front], Awaitable[None]]) -> F
     """Run the attack until standard input ends, LONGEST at most; print when it is at full strength."""
     front = Front(ports)
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda *_: None)  # it would report every connection that breaks, which is the purpose
     told = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin)
 
