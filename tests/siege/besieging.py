@@ -15,7 +15,7 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import uvloop
 
@@ -31,8 +31,8 @@ _RESET = struct.pack("ii", 1, 0)
 """struct linger, on, for no seconds (socket(7)): closing resets the connection."""
 
 
-_CLOSED = (OSError, EOFError, RuntimeError)
-"""What a client meets on a connection that the other side has closed; RuntimeError is uvloop's word for it."""
+_PIECE = 16384
+"""Bytes: a record of TLS."""
 
 
 class Ports(NamedTuple):
@@ -49,6 +49,7 @@ class Answer(NamedTuple):
     body: bytes
 
 
+T = TypeVar("T")
 Script: TypeAlias = "Callable[[Client], Awaitable[None]]"
 """What one client does on one connection."""
 
@@ -64,24 +65,23 @@ class Front:
         self.full_strength = asyncio.Event()
         self._clients = 0
 
-    async def crowd(self, clients: int, script: Script, *, sources: int = 1, rounds: int = MOST_ROUNDS) -> None:
+    async def crowd(self, clients: int, script: Script, *, sources: int = 1) -> None:
         """Have `clients` follow `script` at once, each at least once and again until the attack stops."""
         first = self._clients
         self._clients += clients
         async with asyncio.TaskGroup() as group:
             for number in range(first, first + clients):
-                group.create_task(self._member(number, source(number % sources), script, rounds))
+                group.create_task(self._member(number, source(number % sources), script))
 
-    async def _member(self, number: int, address: str, script: Script, rounds: int) -> None:
-        for _ in range(rounds):
+    async def _member(self, number: int, address: str, script: Script) -> None:
+        for _ in range(MOST_ROUNDS):
             client = Client(self, number, address)
             try:
                 await self._bounded(client, script)
-            except _CLOSED:
+            except (OSError, EOFError):  # errors of TLS are OSErrors, too
                 self.outcomes["closed"] += 1
             finally:
-                with contextlib.suppress(*_CLOSED):
-                    client.leave()
+                client.leave()
             self.arrived(number)
             if self.stopping.is_set():
                 return
@@ -103,6 +103,7 @@ class Front:
         finally:
             work.cancel()
             stop.cancel()
+            await asyncio.wait((work, stop))  # the socket is closed next, and may not be in use any more
 
     def arrived(self, number: int) -> None:
         """Note that a client does its worst by now."""
@@ -117,127 +118,124 @@ def source(number: int) -> str:
 
 
 class Client:
-    """One connection of an attacker."""
+    """One connection of an attacker, in the clear or over TLS.
+
+    TLS is driven by hand, so that nothing is read before the script wants it, and bytes can be sent beneath it.
+    """
 
     def __init__(self, front: Front, number: int, address: str) -> None:
         self.front = front
         self.number = number
         self.awaits_answer = False
         """Whether everything was sent, and the answer must arrive."""
+        self._loop = asyncio.get_running_loop()
         self._address = address
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self._socket: socket.socket | None = None
-        self._is_handed_over = False
-        """Whether the socket is the event loop's, which closes it."""
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._tls: ssl.SSLObject | None = None
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._received = b""
 
     async def open(self, *, tls: bool = False, health: bool = False, receive_buffer: int = 0) -> None:
         """Connect to the main port, or to the health port; a small `receive_buffer` makes a slow reader."""
-        await self._connect(self.front.ports.health if health else self.front.ports.main, receive_buffer)
-        self._is_handed_over = True
-        self._reader, self._writer = await asyncio.open_connection(
-            sock=self._socket,
-            ssl=_context() if tls else None,
-            server_hostname="wisp-webhook.wisp.svc" if tls else None,
-            limit=receive_buffer or 1 << 20,  # a slow reader has no buffer of its own either
-        )
-
-    async def _connect(self, port: int, receive_buffer: int) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._socket.settimeout(0)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        own, ports = self._socket, self.front.ports
+        own.settimeout(0)
+        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive_buffer:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         # Without this, binding would take a port away from all other addresses (ip(7)).
-        self._socket.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-        self._socket.bind((self._address, 0))
-        await asyncio.get_running_loop().sock_connect(self._socket, ("127.0.0.1", port))
+        own.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        own.bind((self._address, 0))
+        await self._loop.sock_connect(own, ("127.0.0.1", ports.health if health else ports.main))
+        if tls:
+            self._tls = _context().wrap_bio(self._incoming, self._outgoing, server_hostname="wisp-webhook.wisp.svc")
+            await self._with_records(self._tls.do_handshake)
 
     async def send(self, data: bytes) -> None:
         """Send all of `data`."""
-        assert self._writer is not None
-        self._writer.write(data)
-        await self._writer.drain()
+        if self._tls is None:
+            await self._loop.sock_sendall(self._socket, data)
+            return
+        for start in range(0, len(data), _PIECE):
+            self._tls.write(data[start : start + _PIECE])
+            await self.send_beneath_tls(self._outgoing.read())
 
-    def send_beneath_tls(self, data: bytes) -> None:
-        """Send `data` on a TLS connection without encrypting it."""
-        assert self._socket is not None
-        self._socket.send(data)
+    async def send_beneath_tls(self, data: bytes) -> None:
+        """Send `data` as it is, on a connection with TLS too."""
+        await self._loop.sock_sendall(self._socket, data)
 
     async def trickle(self, data: bytes, pause: float) -> None:
         """Send `data` byte by byte, `pause` seconds apart, until the attack stops."""
         for byte in data:
             await self.send(bytes((byte,)))
-            if await self._stops_within(pause):
-                return
             self.front.arrived(self.number)
+            await asyncio.sleep(pause)  # to be slow is what it is for
 
-    async def answer(self, *, pause: float = 0.0, piece: int = 1 << 20) -> Answer:
+    async def answer(self, *, pause: float = 0.0, piece: int = _PIECE) -> Answer:
         """Read an answer whole, `piece` bytes at a time and `pause` seconds apart, and note its outcome."""
-        assert self._reader is not None
         self.awaits_answer = True
         self.front.arrived(self.number)
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        status, missing = int(head.split(b" ", 2)[1]), _length(head)
-        body = bytearray()
-        while missing > 0:
-            data = await self._reader.read(min(missing, piece))
-            if not data:
-                raise EOFError
-            body += data
-            missing -= len(data)
-            if pause:
-                await asyncio.sleep(pause)  # to be slow is what it is for
+        while b"\r\n\r\n" not in self._received:
+            self._received += await self._read_more(piece)
+        head, _, rest = self._received.partition(b"\r\n\r\n")
+        body, length = bytearray(rest), _length(head)
+        while len(body) < length:
+            body += await self._read_more(piece)
+            await asyncio.sleep(pause)  # likewise
+        self._received = bytes(body[length:])
+        answer = Answer(int(head.split(b" ", 2)[1]), bytes(body[:length]))
         self.awaits_answer = False
-        answer = Answer(status, bytes(body))
         self.front.outcomes[outcome_of(answer)] += 1
         return answer
 
     async def hold(self) -> None:
-        """Do nothing more until the other side closes the connection or the attack stops; note what was answered."""
-        assert self._reader is not None
+        """Do nothing more until the other side closes the connection or answers; note which."""
         self.front.arrived(self.number)
-        data = await self._or_stop(self._reader.read(64))
-        if data is not None:
-            self.front.outcomes[data.split(b" ", 2)[1].decode() if data.startswith(b"HTTP/") else "closed"] += 1
+        data = await self._read_more(_PIECE)
+        self.front.outcomes[data.split(b" ", 2)[1].decode() if data.startswith(b"HTTP/") else "closed"] += 1
 
     async def hold_unread(self) -> None:
         """Keep the connection, without reading, until the attack stops."""
         self.front.arrived(self.number)
         await self.front.stopping.wait()
 
-    async def _or_stop(self, reading: Awaitable[bytes]) -> bytes | None:
-        read, stop = asyncio.ensure_future(reading), asyncio.ensure_future(self.front.stopping.wait())
-        try:
-            await asyncio.wait((read, stop), return_when=asyncio.FIRST_COMPLETED)
-            return read.result() if read.done() else None
-        finally:
-            for each in (read, stop):
-                each.cancel()
-
-    async def _stops_within(self, seconds: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.front.stopping.wait(), seconds)
-        return self.front.stopping.is_set()
-
     def half_close(self) -> None:
         """Say that nothing more will be sent, and go on reading (not with TLS)."""
-        assert self._writer is not None
-        self._writer.write_eof()
+        self._socket.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
         """Break the connection off with RST."""
-        if self._socket is not None and self._socket.fileno() >= 0:
-            with contextlib.suppress(OSError):
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.leave()
 
     def leave(self) -> None:
         """Close the connection."""
-        if self._writer is not None:
-            self._writer.transport.abort()
-        elif self._socket is not None and not self._is_handed_over:
-            self._socket.close()
+        self._socket.close()
+
+    async def _read_more(self, most: int) -> bytes:
+        """Return the next bytes, `most` at most. Raise EOFError at the end."""
+        tls = self._tls
+        if tls is None:
+            data = await self._loop.sock_recv(self._socket, most)
+        else:
+            data = await self._with_records(lambda: tls.read(most))
+        if not data:
+            raise EOFError
+        return data
+
+    async def _with_records(self, step: Callable[[], T]) -> T:
+        """Take a step of TLS, with as many of the other side's records as it needs."""
+        while True:
+            try:
+                result = step()
+            except ssl.SSLWantReadError:
+                await self.send_beneath_tls(self._outgoing.read())
+                records = await self._loop.sock_recv(self._socket, _PIECE)
+                if not records:
+                    raise EOFError from None
+                self._incoming.write(records)
+            else:
+                await self.send_beneath_tls(self._outgoing.read())
+                return result
 
 
 _IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; Python has no name for it
@@ -278,7 +276,6 @@ async def besiege(ports: Ports, attack: Callable[[Front], Awaitable[None]]) -> F
     """Run the attack until standard input ends, LONGEST at most; print when it is at full strength."""
     front = Front(ports)
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda *_: None)  # it would report every connection that breaks, which is the purpose
     told = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin)
 
