@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tests.fakes import token_target
-from tests.proxy.authority import Post, grants
 from tests.siege.besieging import LONGEST, Client, Front
 from tests.siege.case import CUT, WORKLOAD, Case
 from tests.siege.scripts import (
@@ -23,6 +22,7 @@ from tests.siege.scripts import (
 )
 
 if TYPE_CHECKING:
+    from tests.proxy.authority import Post
     from tests.siege.targets import BesiegedSidecar
 
 _HEADERS = b" HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n"
@@ -76,8 +76,9 @@ async def _waiting_to_go_on(client: Client) -> None:
 def _silent_authority(target: "BesiegedSidecar") -> Iterator[None]:
     """Let the authority accept requests and answer none until the attack is over."""
     authority, over = target.authority, threading.Event()
+    grants = authority.behaviour
 
-    def hang(post: Post) -> bytes | None:
+    def hang(post: "Post") -> bytes | None:
         over.wait(LONGEST)
         return grants(post)
 
