@@ -179,7 +179,9 @@ class Client:
         head, _, rest = self._received.partition(b"\r\n\r\n")
         body, length = bytearray(rest), _length(head)
         while len(body) < length:
-            body += await self._read_more(piece)
+            enough = min(length, len(body) + piece)
+            while len(body) < enough:
+                body += await self._read_more(piece)
             await asyncio.sleep(pause)  # likewise
         self._received = bytes(body[length:])
         answer = Answer(int(head.split(b" ", 2)[1]), bytes(body[:length]))

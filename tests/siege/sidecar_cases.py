@@ -30,7 +30,7 @@ _INCOMPLETE = b"GET " + token_target().encode() + _HEADERS
 _TOKEN = _INCOMPLETE + b"\r\n"
 _POST = b"POST /metadata/scheduledevents?api-version=2020-07-01" + _HEADERS
 _INSTANCE = b"GET /metadata/instance?api-version=2021-02-01" + _HEADERS + b"\r\n"
-_LARGE_ANSWER = 1 << 20
+_LARGE_ANSWER = 512 * 1024
 """Bytes that the node's metadata service answers while an attack is about its answers."""
 
 
@@ -129,7 +129,7 @@ CASES: dict[str, Case] = {
     ),
     "slow-readers-of-large-answers": Case(
         WORKLOAD,
-        "40 connections that read nothing of an answer of 1 MiB of the node's metadata service",
+        "40 connections that read nothing of an answer of 512 KiB of the node's metadata service",
         "No more of it is read than the reader takes; 32 such requests at a time.",
         crowd(40, never_reading(_INSTANCE, 1)),
         around=_large_answers,
@@ -262,7 +262,7 @@ CASES: dict[str, Case] = {
     ),
     "passed-on-and-read-slowly": Case(
         WORKLOAD,
-        "16 slow readers of an answer of 1 MiB of the node's metadata service",
+        "16 slow readers of an answer of 512 KiB of the node's metadata service",
         "It arrives whole, however slow the reader.",
         crowd(16, reading_slowly(_INSTANCE)),
         frozenset({"200"}),

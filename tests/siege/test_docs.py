@@ -26,7 +26,7 @@ def test_the_tables_are_the_cases(group: str) -> None:
         f"cgroup of {LIMIT >> 20} MiB",
         f"within {REVIEW_PATIENCE:g} s, an API server's default",
         f"within {PROBE_PATIENCE:g} s, the `timeoutSeconds` of the chart's probes",
-        "at least four times while" if ROUNDS == 4 else "",
+        "at least three times while" if ROUNDS == 3 else "",
     ],
 )
 def test_the_numbers(sentence: str) -> None:

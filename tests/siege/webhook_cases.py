@@ -364,9 +364,9 @@ CASES: dict[str, Case] = {
     ),
     "idle-connections-one-source": Case(
         ANYONE,
-        "1,200 idle connections from one address",
+        "600 idle connections from one address",
         "256 connections per address.",
-        crowd(1200, sending(b"", tls=True)),
+        crowd(600, sending(b"", tls=True)),
     ),
     "incomplete-requests": Case(
         ANYONE,
@@ -376,9 +376,9 @@ CASES: dict[str, Case] = {
     ),
     "incomplete-requests-one-source": Case(
         ANYONE,
-        "1,200 incomplete requests from one address, which come again when they are closed",
+        "600 incomplete requests from one address, which come again when they are closed",
         "256 connections per address.",
-        crowd(1200, sending(_INCOMPLETE, tls=True)),
+        crowd(600, sending(_INCOMPLETE, tls=True)),
     ),
     "handshakes-of-three-bytes": Case(
         ANYONE,
@@ -388,15 +388,15 @@ CASES: dict[str, Case] = {
     ),
     "handshakes-of-three-bytes-one-source": Case(
         ANYONE,
-        "4,000 TLS handshakes of three bytes from one address",
+        "1,500 TLS handshakes of three bytes from one address",
         "256 connections per address, handshakes included.",
-        crowd(4000, sending(b"\x16\x03\x01")),
+        crowd(1500, sending(b"\x16\x03\x01")),
     ),
     "handshakes-without-a-byte": Case(
         ANYONE,
-        "4,000 connections from 2,000 addresses that begin no handshake",
+        "1,500 connections from as many addresses that begin no handshake",
         "Handshakes count as connections.",
-        crowd(4000, sending(b""), sources=MANY),
+        crowd(1500, sending(b""), sources=MANY),
     ),
     "slow-reader-close": Case(
         POD_AUTHOR,
@@ -434,21 +434,21 @@ CASES: dict[str, Case] = {
     ),
     "bodies-held-one-source": Case(
         ANYONE,
-        "200 bodies of 3.4 MB that lack their last byte, from one address",
+        "100 bodies of 3.4 MB that lack their last byte, from one address",
         "The bodies in flight are bounded together.",
-        crowd(200, sending(_held(LARGEST), tls=True)),
+        crowd(100, sending(_held(LARGEST), tls=True)),
     ),
     "small-bodies-held": Case(
         ANYONE,
-        "1,000 bodies of 100 kB that lack their last byte",
+        "600 bodies of 100 kB that lack their last byte",
         "The bodies in flight are bounded together.",
-        crowd(1000, sending(_held(100_000), tls=True), sources=MANY),
+        crowd(600, sending(_held(100_000), tls=True), sources=MANY),
     ),
     "waiting-to-go-on": Case(
         ANYONE,
-        "1,000 requests that wait for `100 Continue` and then send nothing",
+        "600 requests that wait for `100 Continue` and then send nothing",
         "An incomplete request has 10 seconds, and makes room when all places are taken.",
-        crowd(1000, _waiting_to_go_on, sources=MANY),
+        crowd(600, _waiting_to_go_on, sources=MANY),
         tolerated=CUT | {"100"},
     ),
     "trickled-bytes": Case(
