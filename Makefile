@@ -33,10 +33,10 @@ demo: ready ## run the walk-through on this machine
 	@$(BIN)/wisp demo
 
 # pytest rewrites every test's assertions, which takes as long as many a test: it may keep what it made.
-test check test-long test-chart test-image fuzz interop cluster: export PYTHONDONTWRITEBYTECODE =
+test check test-long test-chart test-image fuzz siege interop cluster: export PYTHONDONTWRITEBYTECODE =
 
 # Suites with targets of their own: they build or fetch what others made, or they take minutes.
-OWN_TARGETS := long or chart or image or fuzz or interop or cluster
+OWN_TARGETS := long or chart or image or fuzz or siege or interop or cluster
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: test
@@ -60,6 +60,10 @@ test-chart: ready ## compare the chart with its golden files; builds Helm once (
 test-image: image ## build the container image and test it, as root (needs buildah, mmdebstrap, crun and nft)
 	@WISP_IMAGE=dist/wisp-image.tar $(PYTEST) -m image
 
+.PHONY: siege
+siege: ready ## attack the webhook and the sidecar in 128 MiB each, as root (needs memory cgroups)
+	@$(PYTEST) -n 0 -m siege
+
 .PHONY: interop
 interop: ready ## run the SDKs of six languages, az and programs that use them against the sidecar; builds them once (needs go, node, mvn, cargo)
 	@$(BIN)/python -m tests.interop.build
@@ -72,7 +76,7 @@ cluster: ready ## run the tests in a real cluster on this machine, as root; buil
 
 .PHONY: test-all
 test-all: ## run every suite, and say how long each took
-	@$(PYTHON) -m tests.suites test test-bare test-long test-chart test-image fuzz interop cluster
+	@$(PYTHON) -m tests.suites test test-bare test-long test-chart test-image fuzz siege interop cluster
 
 .PHONY: check
 check: ready ## lint, types, layers and the fast tests

@@ -13,9 +13,13 @@ from typing import NamedTuple
 
 from _pytest.outcomes import Skipped  # pytest.skip.Exception, under the name that mypy can subclass
 
+from tests.siege.cgroup import memory_hierarchy
+
 ROOT = "root"
+MEMORY_GROUPS = "permission to make memory cgroups"
 NAMESPACES = "permission to make network namespaces"
 INSTALL: Mapping[str, str] = {
+    MEMORY_GROUPS: "run as root, where /sys/fs/cgroup can be written",
     ROOT: "run as root",
     NAMESPACES: "run as root, and in a container with CAP_SYS_ADMIN",
     "buildah": "apt-get install buildah",
@@ -75,6 +79,8 @@ def _is_here(name: str) -> bool:
         return os.geteuid() == 0
     if name == NAMESPACES:
         return os.geteuid() == 0 and _can_make_network_namespaces()
+    if name == MEMORY_GROUPS:
+        return _can_make_memory_groups()
     return shutil.which(name) is not None
 
 
@@ -84,3 +90,9 @@ def _can_make_network_namespaces() -> bool:
         return subprocess.run(["unshare", "--net", "true"], check=False).returncode == 0
     except FileNotFoundError:
         return True  # then `unshare` is what is missing
+
+
+@functools.cache
+def _can_make_memory_groups() -> bool:
+    hierarchy = memory_hierarchy()
+    return os.geteuid() == 0 and hierarchy is not None and os.access(hierarchy, os.W_OK)

@@ -169,5 +169,8 @@ def _read(tls: ssl.SSLSocket) -> Post | None:
     lines = head.decode().split("\r\n")
     fields = dict(line.lower().split(": ", 1) for line in lines[1:])
     while len(body) < int(fields.get("content-length", "0")):
-        body += tls.recv(65536)
+        received = tls.recv(65536)
+        if not received:  # the client is gone, amid its request
+            return None
+        body += received
     return Post(lines[0], parse_qs(body.decode()))

@@ -43,8 +43,8 @@ def review(account: str = "web", *, uid: str = "u", **pod: Any) -> bytes:
 class Connection:
     """A kept connection, as API servers have them."""
 
-    def __init__(self, port: int, context: ssl.SSLContext) -> None:
-        plain = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    def __init__(self, port: int, context: ssl.SSLContext, patience: float = PATIENCE) -> None:
+        plain = socket.create_connection(("127.0.0.1", port), timeout=patience)
         self._http = http.client.HTTPConnection(SERVICE)
         try:
             self.socket = context.wrap_socket(plain, server_hostname=SERVICE)

@@ -1,0 +1,32 @@
+"""What a case is: who attacks with what, what stops it, and which answers the attacker may get."""
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
+
+from tests.siege.besieging import Front
+
+ANYONE = "anyone"
+"""Whoever reaches the port."""
+POD_AUTHOR = "a pod's author"
+"""Someone who may create pods: an API server sends what they wrote."""
+WORKLOAD = "a workload"
+"""Any process of the pod."""
+CUT = frozenset({"closed", "408", "503", "429"})
+"""How a connection ends that is not given what it waits for."""
+
+
+class Case(NamedTuple):
+    """An attack in one sentence, its defence in another, and its script."""
+
+    sender: str
+    sentence: str
+    defence: str
+    attack: Callable[[Front], Awaitable[None]]
+    answers: frozenset[str] = frozenset()
+    """Outcomes (`besieging.outcome_of`) of which at least one has to be seen: the answers that attackers wait for."""
+    tolerated: frozenset[str] = CUT
+    """Outcomes that may be seen besides."""
+    around: Callable[[Any], AbstractContextManager[None]] = contextlib.nullcontext
+    """What else is wrong meanwhile, and what must be true of the target afterwards."""

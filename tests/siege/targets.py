@@ -1,0 +1,268 @@
+"""The processes under siege, each in a control group of 128 MiB, and what their genuine clients do."""
+
+import base64
+import contextlib
+import http.client
+import itertools
+import json
+import os
+import select
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from tests.fakes import ARM, token_target
+from tests.proxy.authority import Authority
+from tests.proxy.node import Node
+from tests.proxy.sidecar import Sidecar, pod
+from tests.proxy.sidecar import running as running_sidecar
+from tests.siege.besieging import Ports
+from tests.siege.cgroup import MemoryGroup, memory_hierarchy
+from tests.siege.witness import Act
+from tests.webhook.apiserver import ApiServer, service_account
+from tests.webhook.apiserver import running as running_api_server
+from tests.webhook.process import CLIENT_ID, Connection, Webhook, review, trusted
+from tests.webhook.process import webhook as running_webhook
+
+LIMIT = 128 * 1024 * 1024
+"""Bytes: the memory limit of both containers in the chart."""
+REVIEW_PATIENCE = 10.0
+"""Seconds that an API server waits for a webhook by default, and SDKs for the metadata service."""
+PROBE_PATIENCE = 5.0
+"""timeoutSeconds of the chart's probes."""
+_LAST_LINES = 20
+WIDE_CLIENT_ID = "w" * 2000
+"""The client id of the service account "wide": a patch for many of its containers is large."""
+
+
+class Target(Protocol):
+    """A process under siege."""
+
+    group: MemoryGroup
+
+    @property
+    def process(self) -> "subprocess.Popen[bytes]":
+        """The process itself; its children are in the group, too."""
+
+    @property
+    def ports(self) -> Ports:
+        """Where it listens."""
+
+    def acts(self) -> list[Act]:
+        """Return what its genuine clients do."""
+
+    def last_words(self) -> str:
+        """Return the end of its log."""
+
+
+def descriptors(target: Target) -> int:
+    """Count the process's open files, of which each connection is one."""
+    return sum(1 for _ in Path(f"/proc/{target.process.pid}/fd").iterdir())
+
+
+class BesiegedWebhook:
+    """The webhook, its API server, and that server as a client."""
+
+    def __init__(self, hook: Webhook, api: ApiServer, group: MemoryGroup) -> None:
+        self.hook = hook
+        self.api = api
+        self.group = group
+        self._context = trusted(api)
+        self._kept: Connection | None = None
+        self._numbers = itertools.count()
+
+    @property
+    def process(self) -> "subprocess.Popen[bytes]":
+        """The process itself."""
+        return self.hook.process
+
+    @property
+    def ports(self) -> Ports:
+        """Where it listens."""
+        return Ports(self.hook.port, self.hook.health_port)
+
+    def acts(self) -> list[Act]:
+        """Return what API servers, the kubelet and Prometheus do."""
+        paths = itertools.cycle(("/healthz", "/readyz", "/metrics"))
+        return [
+            Act("review, new connection", self._review_anew),
+            Act("review, kept connection", self._review_on_kept),
+            Act("probe", lambda: _probe(self.hook.health_port, next(paths))),
+        ]
+
+    def last_words(self) -> str:
+        """Return the end of its log."""
+        return "\n".join(map(str, self.hook.log[-_LAST_LINES:]))
+
+    def hang_up(self) -> None:
+        """Close the kept connection."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    def _connect(self) -> Connection:
+        return Connection(self.hook.port, self._context, REVIEW_PATIENCE)
+
+    def _review_anew(self) -> None:
+        with self._connect() as connection:
+            self._review(connection)
+
+    def _review_on_kept(self) -> None:
+        """Review on a connection that stays."""
+        if self._kept is not None and is_closed(self._kept.socket):
+            self.hang_up()
+        self._kept = self._kept or self._connect()
+        try:
+            self._review(self._kept)
+        except BaseException:
+            self.hang_up()
+            raise
+
+    def _review(self, connection: Connection) -> None:
+        """Review a pod, every third one of 100 kB. They all differ, so that no answer is remembered."""
+        number = next(self._numbers)
+        uid = f"genuine-{number}"
+        answer = connection.review(review(uid=uid, **_pod(uid, variables=0 if number % 3 else 1000)))
+        assert answer["uid"] == uid, answer["uid"]
+        assert answer["allowed"], answer
+        assert CLIENT_ID in base64.b64decode(answer["patch"]).decode()
+
+
+def _pod(name: str, *, variables: int) -> dict[str, Any]:
+    """Return a labelled pod; each environment variable adds 100 bytes."""
+    env = [{"name": f"VARIABLE_{number}", "value": "x" * 60} for number in range(variables)]
+    return {
+        "metadata": {"name": name, "namespace": "default", "labels": {"azure.workload.identity/use": "true"}},
+        "spec": {"serviceAccountName": "web", "containers": [{"name": "main", "image": "app:1", "env": env}]},
+    }
+
+
+def is_closed(kept: socket.socket) -> bool:
+    """Say whether the server has closed a connection on which nothing is under way.
+
+    Go's client, which API servers use, and those of the SDKs look before they send a request, and connect again. That
+    a server closes idle connections is HTTP's normal course (RFC 9112 §9.3.1); that it closes one with a request on it
+    is not, and fails.
+    """
+    return bool(select.select((kept,), (), (), 0)[0])
+
+
+def _probe(port: int, path: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PROBE_PATIENCE)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+        assert answer.status == 200, (path, answer.status, body[:200])
+
+
+class BesiegedSidecar:
+    """The sidecar, the authority behind it, the node's metadata service, and the pod's own clients."""
+
+    def __init__(self, sidecar: Sidecar, authority: Authority, node: Node, group: MemoryGroup) -> None:
+        self.sidecar = sidecar
+        self.authority = authority
+        self.node = node
+        self.group = group
+        self._kept: http.client.HTTPConnection | None = None
+
+    @property
+    def process(self) -> "subprocess.Popen[bytes]":
+        """The process itself."""
+        return self.sidecar.process
+
+    @property
+    def ports(self) -> Ports:
+        """Where it listens: tokens and probes share a port."""
+        return Ports(self.sidecar.port, self.sidecar.port)
+
+    def acts(self) -> list[Act]:
+        """Return what the pod's workload and the kubelet do."""
+        paths = itertools.cycle(("/readyz", "/metrics"))
+        return [
+            Act("token, new connection", self._token_anew),
+            Act("token, kept connection", self._token_on_kept),
+            Act("probe", lambda: _probe(self.sidecar.port, next(paths))),
+        ]
+
+    def last_words(self) -> str:
+        """Return the end of its log."""
+        return "\n".join(map(str, self.sidecar.events()[-_LAST_LINES:]))
+
+    def hang_up(self) -> None:
+        """Close the kept connection."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.sidecar.port, timeout=REVIEW_PATIENCE)
+
+    def _token_anew(self) -> None:
+        with contextlib.closing(self._connect()) as connection:
+            self._token(connection)
+
+    def _token_on_kept(self) -> None:
+        """Ask on a connection that stays."""
+        if self._kept is not None and is_closed(self._kept.sock):
+            self.hang_up()
+        if self._kept is None:
+            self._kept = self._connect()
+            self._kept.connect()
+            self._kept.auto_open = 0
+        try:
+            self._token(self._kept)
+        except BaseException:
+            self.hang_up()
+            raise
+
+    def _token(self, connection: http.client.HTTPConnection) -> None:
+        connection.request("GET", token_target(ARM), headers={"Metadata": "true"})
+        answer = connection.getresponse()
+        body = answer.read()
+        assert answer.status == 200, (answer.status, body[:200])
+        document = json.loads(body)
+        assert document["resource"] == ARM
+        assert document["access_token"].startswith("eyJ")
+
+
+@contextmanager
+def _memory_group(kind: str) -> Iterator[MemoryGroup]:
+    hierarchy = memory_hierarchy()
+    assert hierarchy is not None, "tests/needs.py lets nobody come here"
+    group = MemoryGroup(f"wisp-siege-{kind}-{os.getpid()}", LIMIT, hierarchy)
+    try:
+        yield group
+    finally:
+        group.remove()
+
+
+@contextmanager
+def besieged_webhook(folder: Path) -> Iterator[BesiegedWebhook]:
+    """Run a webhook that is ready, in a group of its own."""
+    with _memory_group("webhook") as group, running_api_server() as api:
+        api.world.put("serviceaccounts", service_account("web", client_id=CLIENT_ID))
+        api.world.put("serviceaccounts", service_account("wide", client_id=WIDE_CLIENT_ID))
+        with running_webhook(api, folder, wrapper=group.wrapper) as hook:
+            hook.await_ready()
+            target = BesiegedWebhook(hook, api, group)
+            try:
+                yield target
+            finally:
+                target.hang_up()
+
+
+@contextmanager
+def besieged_sidecar(folder: Path) -> Iterator[BesiegedSidecar]:
+    """Run a sidecar that is ready and has a token, in a group of its own."""
+    with _memory_group("sidecar") as group, Authority(folder) as authority, Node() as node:
+        flags = ("--authority-ca", str(authority.ca_file), "--metadata-endpoint", node.address)
+        with running_sidecar(pod(folder, authority.url), *flags, wrapper=group.wrapper) as sidecar:
+            target = BesiegedSidecar(sidecar, authority, node, group)
+            try:
+                yield target
+            finally:
+                target.hang_up()
