@@ -348,6 +348,19 @@ def test_nonsense_drops_no_token() -> None:
     assert isinstance(bench.ask(Ask("good", "r")), Token)
 
 
+def test_keys_that_wait_for_entra_drop_half_of_the_tokens_at_most() -> None:
+    """While Entra does not answer, whoever asks for more and more resources does not displace the token in use."""
+    bench = Bench(most=4)
+    for name in "abcd":
+        bench.hold(ask=Ask("good", name))
+        bench.pass_time(1)
+    outcomes = [bench.ask(Ask("waits", str(number))) for number in range(4)]
+    assert outcomes[:2] == [None, None]
+    assert all(isinstance(outcome, Refused) and outcome.status == 503 for outcome in outcomes[2:])
+    assert isinstance(bench.ask(Ask("good", "c")), Token)
+    assert isinstance(bench.ask(Ask("good", "d")), Token)
+
+
 def test_a_key_in_flight_is_not_dropped() -> None:
     """Whoever waits is answered; where all are in flight a new key is told to come again."""
     bench = Bench(most=3)

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import pytest
+
 from wisp.http.eviction import DONE, IDLE, INCOMPLETE, WORKING, largest, longest_waiting
 
 
@@ -16,10 +18,16 @@ class Waiting(NamedTuple):
 class TestLongestWaiting:
     """Who goes when places run out."""
 
-    def test_stages_go_in_order(self) -> None:
-        """A new incomplete request stays while an old connection without one can go."""
+    def test_those_that_are_done_go_first(self) -> None:
+        """Nothing is lost with them."""
         done, idle, incomplete = Waiting(DONE, 9), Waiting(IDLE, 8), Waiting(INCOMPLETE, 1)
         assert longest_waiting([incomplete, idle, done], 3) == [done, idle, incomplete]
+
+    @pytest.mark.parametrize(("many", "one"), [(IDLE, INCOMPLETE), (INCOMPLETE, IDLE)])
+    def test_the_larger_group_makes_room(self, many: int, one: int) -> None:
+        """A crowd in one stage does not displace a connection in the other, however long that has waited."""
+        crowd, other = [Waiting(many, since) for since in (4, 5, 3)], Waiting(one, 1)
+        assert longest_waiting([other, *crowd], 2) == [crowd[2], crowd[0]]
 
     def test_of_one_stage_the_longest_waiting_goes_first(self) -> None:
         """Whatever they hold."""

@@ -190,19 +190,27 @@ class TokenStore:
         self._schedule()
 
     def _admit(self, ask: Ask, now: float) -> _Entry | None:
-        """Make room for a new key, or return None where all are in use.
+        """Make room for a new key, or return None if there is none.
 
-        Keys without a valid token go first, then the one asked for longest ago: asking for nonsense drops no token.
+        Keys without a valid token go first, then the one asked for longest ago, so asking for nonsense drops no token.
+        A token gives way only while fewer than half of the keys wait for their first: if Entra does not answer, the
+        others stay.
         """
         if len(self._entries) >= self._most:
-            idle = [
-                (entry.token is not None and now < entry.token.expires_at, entry.asked_at, key)
-                for key, entry in self._entries.items()
-                if not entry.flying
-            ]
-            if not idle:
+            settled: list[tuple[bool, float, Ask]] = []
+            waiting = 0
+            for key, entry in self._entries.items():
+                valid = entry.token is not None and now < entry.token.expires_at
+                if not entry.flying:
+                    settled.append((valid, entry.asked_at, key))
+                elif not valid:
+                    waiting += 1
+            if not settled:
                 return None
-            del self._entries[min(idle)[2]]
+            valid, _, victim = min(settled)
+            if valid and waiting >= self._most // 2:
+                return None
+            del self._entries[victim]
         entry = self._entries[ask] = _Entry(now)
         return entry
 

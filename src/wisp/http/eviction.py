@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
 DONE, IDLE, INCOMPLETE, WORKING = range(4)
-"""Stages of a connection, in the order in which they are given up.
+"""Stages of a connection.
 
 DONE: the last answer is sent and the connection is closing. IDLE: no request is under way. INCOMPLETE: a request has
 not arrived whole (none of it, on a new connection), or an answer is not sent whole. WORKING: the application is working
@@ -32,12 +32,26 @@ C = TypeVar("C", bound=Candidate)
 
 
 def longest_waiting(candidates: Iterable[C], count: int) -> list[C]:
-    """Return at most `count` connections to close for want of places, in that order."""
-    evictable = [
-        (stage, candidate.since, candidate) for candidate in candidates if (stage := candidate.stage) < WORKING
-    ]
-    evictable.sort(key=lambda each: each[:2])
-    return [candidate for _stage, _since, candidate in evictable[:count]]
+    """Return at most `count` connections to close for want of places, in that order.
+
+    Those that are done go first. Of idle and incomplete ones, the longest waiting of the larger group goes, so that
+    whatever fills the places makes room: slow clients do not displace idle connections, nor the reverse. A genuine
+    request is answered within milliseconds of its beginning, so it is not the one that has waited longest.
+    """
+    groups: dict[int, list[C]] = {stage: [] for stage in (DONE, IDLE, INCOMPLETE, WORKING)}
+    for candidate in candidates:
+        groups[candidate.stage].append(candidate)
+    done, idle, incomplete = (sorted(groups[stage], key=_since) for stage in (DONE, IDLE, INCOMPLETE))
+    chosen = done[:count]
+    idle.reverse()
+    incomplete.reverse()
+    while len(chosen) < count and (idle or incomplete):
+        chosen.append((idle if len(idle) >= len(incomplete) else incomplete).pop())
+    return chosen
+
+
+def _since(candidate: Candidate) -> float:
+    return candidate.since
 
 
 def largest(candidates: Iterable[C], excess: int) -> list[C]:
