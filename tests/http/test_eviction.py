@@ -23,7 +23,7 @@ class TestLongestWaiting:
         done, idle, incomplete = Waiting(DONE, 9), Waiting(IDLE, 8), Waiting(INCOMPLETE, 1)
         assert longest_waiting([incomplete, idle, done], 3) == [done, idle, incomplete]
 
-    @pytest.mark.parametrize(("many", "one"), [(IDLE, INCOMPLETE), (INCOMPLETE, IDLE)])
+    @pytest.mark.parametrize("many, one", [(IDLE, INCOMPLETE), (INCOMPLETE, IDLE)])
     def test_the_larger_group_makes_room(self, many: int, one: int) -> None:
         """A crowd in one stage does not displace a connection in the other, however long that has waited."""
         crowd, other = [Waiting(many, since) for since in (4, 5, 3)], Waiting(one, 1)

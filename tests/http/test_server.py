@@ -144,20 +144,23 @@ class TestMost:
         assert [client.ended for client in clients].count("closed") == 1
 
     def test_1024_connections_are_served(self) -> None:
-        """The limit as it is: 1,024 stay, the next makes the first of them go."""
+        """The limit as it is: 1,024 stay, the next makes the first go of those that are in the way."""
         with _descriptors(4096), World.made() as world:
-            first = world.connect(NEXT)
+            idle = world.connect(NEXT)
             world.after(1)
-            others = [world.connect() for _ in range(1023)]
+            first = world.connect()
+            world.after(1)
+            others = [world.connect() for _ in range(1022)]
             world.after(1)
             assert len(world.server._peers) == 1024
             newcomer = world.connect(NEXT)
             world.settle()
-            for client in others:
+            for client in (idle, *others):
                 client.send(NEXT)
             world.settle()
             assert first.ended == "closed"
             assert all(map(served, [newcomer, *others]))
+            assert len(idle.answers) == 2
 
 
 class TestMemory:

@@ -452,6 +452,20 @@ async def test_a_closed_connection_is_freed_at_once(end: str) -> None:
             gc.enable()
 
 
+@pytest.mark.parametrize("secured", [False, True], ids=["clear", "tls"])
+async def test_a_reset_behind_unread_data_is_noticed(*, secured: bool) -> None:
+    """The connection ends then, not when its time is up."""
+    server, tls = presented()
+    async with listening(tls=server if secured else None) as line:
+        client = await line.connect(tls=tls if secured else None)
+        await client.get()
+        gone = client.writer.get_extra_info("socket")
+        client.send(POST % 300_000 + bytes(50_000))  # more than is read at once
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.writer.transport.abort()
+        await until(lambda: not line.host.places)
+
+
 async def test_running_out_of_descriptors_makes_room() -> None:
     """The listener goes on with fewer connections; it does not spin, and serves who comes."""
     async with listening(connections=1000) as line:
