@@ -16,12 +16,13 @@ _PAUSE = 0.1
 """Seconds until the next attempt when a connection can be neither accepted nor made room for."""
 _AT_ONCE = 16
 """Most connections accepted in one turn of the loop: those that exist can go on before newcomers displace them."""
-_KERNEL_BUFFER = 64 * 1024
-"""Bytes that the kernel may hold for a connection in each direction. By default it lets both grow to several MiB."""
 
 
-def bound(address: str, port: int) -> socket.socket:
-    """Return a listening socket; `address` may be of either family, `::` takes both. Raise SettingError."""
+def bound(address: str, port: int, *, buffer: int = 64 * 1024) -> socket.socket:
+    """Return a listening socket; `address` may be of either family, `::` takes both. Raise SettingError.
+
+    The kernel holds about `buffer` bytes of each connection in each direction; by default it would hold several MiB.
+    """
     try:
         family, _, _, _, place = socket.getaddrinfo(
             address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
@@ -35,8 +36,8 @@ def bound(address: str, port: int) -> socket.socket:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         # Accepted sockets inherit these.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BUFFER)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
         listener.bind(place)
         listener.listen(4096)  # the kernel's net.core.somaxconn may lower it
         listener.settimeout(0)

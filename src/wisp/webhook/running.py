@@ -42,6 +42,7 @@ REVIEW_CONNECTIONS = 512
 REVIEW_BYTES = 16 * 1024 * 1024
 HEALTH_CONNECTIONS = 256
 HEALTH_BYTES = 1024 * 1024
+_HEALTH_BUFFER = 8 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +176,7 @@ class Webhook:
         )
         return (
             Listening(reviews, bound(options.address, options.port), self._presented.context),
-            Listening(health, bound(options.health_address, options.health_port)),
+            Listening(health, bound(options.health_address, options.health_port, buffer=_HEALTH_BUFFER)),
         )
 
     def _work(self) -> Iterator[Coroutine[None, None, None]]:
