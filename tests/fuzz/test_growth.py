@@ -11,6 +11,8 @@ from tests.fuzz.campaign import ROOT
 from tests.fuzz.growth import Growth, Parse, Parser, Shape, growth, measure
 from tests.fuzz.parsers import COMMON, PARSERS
 
+pytestmark = pytest.mark.system
+
 FORMER_FAULTS = {
     "a filter's word": ("filters", Shape(b"", b"a")),
     "a watch's unfinished line": ("watch", Shape(b"", b"a")),

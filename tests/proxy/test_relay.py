@@ -513,6 +513,7 @@ class TestClients:
         assert client.ended == "reset"
         assert world.causes() == ["client_gone"]
 
+    @pytest.mark.system
     def test_who_reads_a_little_now_and_then(self, world: RelayWorld) -> None:
         """The half minute is for the whole answer, not for each piece of it."""
         client, served = self.stuffed(world, OK + b"\r\n", buffer=1 << 16)
@@ -520,7 +521,9 @@ class TestClients:
             world.after(9.9)
             received = len(client.received)
             while len(client.received) < received + (1 << 20):
-                client.received += client.socket.recv(1 << 16)
+                data = client.socket.recv(1 << 16)
+                assert data
+                client.received += data
                 world.settle()
         assert served.ended is None
         world.after(0.3)

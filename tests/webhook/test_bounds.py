@@ -186,6 +186,7 @@ SHAPES: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("shape", SHAPES)
 def test_memory_for_one_review(shape: str) -> None:
     """At most 25 MB besides the body, and next to nothing afterwards, whatever the answer is."""

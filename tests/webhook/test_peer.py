@@ -316,6 +316,7 @@ async def test_requests_that_wait_for_a_response_are_not_read() -> None:
         assert await client.response() == (200, b"late")
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
 async def test_a_slow_reader_gets_the_whole_response(*, secure: bool) -> None:
     """With Connection: close as well: the connection ends when all is sent, not when a timer of TLS does."""
