@@ -40,7 +40,7 @@ READ_PATIENCE = 3.0
 _INCOMPLETE = b"POST /mutate-v1-pod HTTP/1.1\r\nHost: x\r\n"
 _HEALTH_INCOMPLETE = b"GET /healthz HTTP/1.1\r\nHost:"
 _TYPED = "Only the fields that admission reads become Python objects."
-_VALUES = "A labelled pod's spec may have 60,000 values, which are counted before any becomes an object."
+_VALUES = "A labelled pod's spec may have 75,000 values, which are counted before any becomes an object."
 _METADATA = "A labelled pod may have 512 KiB of labels and annotations."
 
 
