@@ -23,7 +23,7 @@ HERE = ("-n", NAMESPACE)
 LATE = "5f0d1c9e-0000-4000-8000-00000000000b"
 UNTRUSTED = "certificate signed by unknown authority"
 NO_CERTIFICATE = "tls: internal error"
-"""What an API server says of a container that was started again and has not read its certificate yet (RFC 8446 §6.2)."""
+"""What an API server says of a container that was started again and has no certificate yet (RFC 8446 §6.2)."""
 
 
 def _pods(site: Site) -> list[dict[str, Any]]:
