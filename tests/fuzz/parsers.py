@@ -321,7 +321,10 @@ PARSERS: dict[str, Parser] = {
         (b"<<*%b>>", b"<<*azure.workload.identity/client-ids\n>>", b"<<*azure.workload.identity.%b\n>>"),
     ),
     "values of annotations": Parser(
-        _values, (b"<<*%b>>", b"1<<*%b>>Mi", b"azure.workload.identity/<<*%b>>"), (b"a;", b"1.", b"-0")
+        _values,
+        (b"<<*%b>>", b"1<<*%b>>Mi", b"azure.workload.identity/<<*%b>>"),
+        (b"a;", b"1.", b"-0"),
+        refusals=(WispError, ValueError),
     ),
     "manifest": Parser(
         _manifest,
