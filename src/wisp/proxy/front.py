@@ -51,7 +51,7 @@ class Front:
 
         A health request that the checks reject goes to the service, which rejects it as any other.
         """
-        if _is_probe(request):
+        if request.target in _PAGES and request.method in (b"GET", b"HEAD") and _passes_checks(request):
             self.probed = True
             return self.page(request.target.decode()) or _OK
         return self.service.answer(request, reply)
@@ -67,10 +67,8 @@ class Front:
         return self.service.rejected(reject)
 
 
-def _is_probe(request: Request) -> bool:
-    """Return whether `request` is for a health page and passes the checks."""
-    if request.target not in _PAGES or request.method not in (b"GET", b"HEAD"):
-        return False
+def _passes_checks(request: Request) -> bool:
+    """Return whether `request`, which is for a health page, passes the checks."""
     if _PROBE_FIELDS.issuperset(request.headers):
         return True
     from wisp.imds.checks import check  # noqa: PLC0415 -- readiness does not need it
