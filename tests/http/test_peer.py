@@ -128,7 +128,7 @@ class TestSlowReaders:
             before = len(client.answers)
             for _ in range(100_000):  # far more turns than it takes: it only guards against hanging
                 with contextlib.suppress(BlockingIOError):
-                    client.received += client.socket.recv(4096)  # a little at a time, or all answers may be read
+                    client.received += client.socket.recv(1 << 16)  # a little at a time, or all answers may be read
                 world.loop.turn(0)
                 if len(client.answers) > before:
                     break

@@ -9,7 +9,7 @@ from typing import Protocol
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
-_AT_ONCE = 64
+_AT_ONCE = 128
 """Most events served in one turn. The kernel returns the rest in the next turns, each descriptor in its turn."""
 
 

@@ -18,7 +18,7 @@ _BUFFER = 8 * 1024
 
 The buffers count against the memory limit of the container, and by default a client can make them grow to megabytes.
 """
-_SEGMENT = _BUFFER // 2
+_SEGMENT = _BUFFER // 4
 """Bytes of the largest TCP segment. Loopback's own, 64 KiB, fill such a buffer with one, whose receipt the other side
 acknowledges 40 ms late: an answer of 4 MiB takes 2 s instead of 1 ms.
 """
