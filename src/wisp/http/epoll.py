@@ -1,6 +1,6 @@
-"""An event loop: one thread, one epoll, no framework (decision record 0001 says why, with figures).
+"""The sidecar's event loop: one thread, one epoll, no framework (decision record 0001 says why, with figures).
 
-It is the sidecar's. The webhook's asyncio loop has one watch its connections.
+It reads and writes; `Connection` says what the bytes mean and the application what to answer.
 """
 
 import select
@@ -36,10 +36,6 @@ class Loop:
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._timed: list[Timed] = []
         self._running = True
-
-    def fileno(self) -> int:
-        """Return the descriptor that is readable when a watched one is ready (epoll(7))."""
-        return self._epoll.fileno()
 
     def watch(self, descriptor: int, callback: Callable[[int], None], events: int = READ) -> None:
         """Call `callback(ready events)` whenever `descriptor` is ready for `events`."""

@@ -71,9 +71,8 @@ class Listening:
 
     def open(self) -> None:
         """Accept connections from now on."""
-        loop, sockets = asyncio.get_running_loop(), self.host.sockets
-        loop.add_reader(sockets, sockets.turn, 0)
-        self._accept_more()
+        self._resume = None
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     def close(self) -> None:
         """Accept nothing more; what is under way is finished, what is idle ends."""
@@ -83,10 +82,6 @@ class Listening:
             self._resume.cancel()
         self._listener.close()
         self.host.end_idle()
-
-    def _accept_more(self) -> None:
-        self._resume = None
-        asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
         for _ in range(_AT_ONCE):
@@ -116,7 +111,7 @@ class Listening:
         """Leave the queue alone for a moment: it would call again at once, and again."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._listener)
-        self._resume = loop.call_later(_PAUSE, self._accept_more)
+        self._resume = loop.call_later(_PAUSE, self.open)
 
 
 async def keep_deadlines(listeners: Sequence[Listening]) -> None:
@@ -137,5 +132,3 @@ async def drained(listening: Listening, seconds: float) -> None:
         host.end_late()
     for peer in list(host.places):
         peer.reset()
-    asyncio.get_running_loop().remove_reader(host.sockets)
-    host.sockets.close()

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from wisp.http.connection import BODY_LIMIT, Connection, Continue, Event, Memo, Reject, Request
-from wisp.http.epoll import Loop
 from wisp.http.response import CONTINUE, HttpDate, Response, encode
 from wisp.webhook.places import Evict, Limits, Place, Places, Reason, State
 from wisp.webhook.wire import Wire
@@ -72,8 +71,6 @@ class Host:
         self.date = HttpDate()
         self.memo = Memo()
         self.places: Places[Peer] = Places(limits)
-        self.sockets = Loop(clock)
-        """Watches the connections. uvloop would stop watching a connection whose reset has arrived with data unread."""
         self.closed: dict[Reason, int] = dict.fromkeys(("source", "connections", "memory", "descriptors"), 0)
         """Connections that were closed, or not accepted, because of a limit."""
         self.closing = False
@@ -126,7 +123,7 @@ class Peer(Place):
 
     def __init__(self, host: Host, accepted: socket.socket, source: str) -> None:
         self._host = host
-        self._wire = Wire(accepted, host.sockets, self._on_ready)
+        self._wire = Wire(accepted, asyncio.get_running_loop(), self._on_ready)
         super().__init__(source, State.INCOMPLETE if self._wire.secured else State.ACCEPTED)
         self._connection = Connection(host.memo, host.body_limit)
         self._task: asyncio.Task[None] | None = None
@@ -213,8 +210,11 @@ class Peer(Place):
         if data == b"":
             self._wire.close()
             self._forget()
-        elif data is not None and self.state != State.FINISHING:
-            self._take(self._connection.receive(data))
+        elif data is not None:
+            if self.state != State.FINISHING:
+                self._take(self._connection.receive(data))
+            if not self._closed and self._wire.is_reset:
+                self.reset()
 
     def _take(self, event: Event | None) -> None:
         if isinstance(event, Continue):

@@ -5,13 +5,12 @@ timer ends, and keeps a read buffer of 256 KiB and two memory BIOs for each conn
 which are freed only with the connection.
 """
 
+import asyncio
 import socket
 import ssl
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-
-from wisp.http.epoll import READ, WRITE, Loop
 
 READ_SIZE = 16 * 1024
 """Bytes read at a time: the most that a TLS record holds (RFC 8446 section 5.1), so none stay behind in OpenSSL."""
@@ -21,31 +20,30 @@ _RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no seconds (socket(7)
 class Wire:
     """One non-blocking socket. OSError from a method, of which ssl.SSLError is one: the connection is lost."""
 
-    __slots__ = ("_loop", "_on_ready", "_socket", "_watched", "secured")
+    __slots__ = ("_loop", "_on_ready", "_reading", "_socket", "_writing", "secured")
 
-    def __init__(self, accepted: socket.socket, loop: Loop, on_ready: Callable[[], None]) -> None:
+    def __init__(self, accepted: socket.socket, loop: asyncio.AbstractEventLoop, on_ready: Callable[[], None]) -> None:
         self._socket = accepted
         self._loop = loop
         self._on_ready = on_ready
-        self._watched = 0
+        self._reading = self._writing = False
         self.secured = not isinstance(accepted, ssl.SSLSocket)
         """Whether data can be exchanged: in the clear, or the handshake is complete."""
 
     def watch(self, *, read: bool = False, write: bool = False) -> None:
         """Call `on_ready` whenever the socket can be read from or written to; stop doing so for the other."""
-        events = (READ if read else 0) | (WRITE if write else 0)
-        if events == self._watched:
-            return
-        if not events:
-            self._loop.forget(self._socket.fileno())
-        elif self._watched:
-            self._loop.change(self._socket.fileno(), events)
-        else:
-            self._loop.watch(self._socket.fileno(), self._ready, events)
-        self._watched = events
-
-    def _ready(self, _events: int) -> None:
-        self._on_ready()
+        if read != self._reading:
+            self._reading = read
+            if read:
+                self._loop.add_reader(self._socket, self._on_ready)
+            else:
+                self._loop.remove_reader(self._socket)
+        if write != self._writing:
+            self._writing = write
+            if write:
+                self._loop.add_writer(self._socket, self._on_ready)
+            else:
+                self._loop.remove_writer(self._socket)
 
     def handshake(self) -> bool:
         """Continue the TLS handshake; return whether the client's first message has arrived, and set `secured`."""
@@ -64,6 +62,14 @@ class Wire:
             return self._socket.recv(READ_SIZE)
         except (BlockingIOError, ssl.SSLWantReadError):
             return None
+
+    @property
+    def is_reset(self) -> bool:
+        """Whether the client has reset the connection. Look after each read.
+
+        uvloop stops watching a socket when its reset arrives, and data that came before can still be unread.
+        """
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
     def send(self, data: bytes | memoryview) -> int:
         """Send the front of `data` and return how many bytes were taken; 0: watch for writing."""
