@@ -7,9 +7,10 @@ import click
 import pytest
 
 from tests.proxy.exposition import parse
+from wisp.admission import limits
 from wisp.cli.policy import policy_options
 from wisp.cli.webhook import command
-from wisp.webhook import accounts, authority, keeper, memo, reviews, running
+from wisp.webhook import accounts, authority, keeper, memo, running
 from wisp.webhook.certificate import BACKDATE, Lives
 from wisp.webhook.metrics import Gauges, Metrics
 from wisp.webhook.peer import Times
@@ -78,7 +79,7 @@ def test_the_log() -> None:
         f"Up to {accounts.ABSENT_LIMIT:,} missing accounts",
         f"reviews of up to\n{memo.LARGEST >> 10} KiB",
         f"{memo.MOST >> 20} MiB of them at most",
-        f"over {reviews.BODY_LIMIT / (1 << 20):g} MiB",
+        f"over {limits.BODY / (1 << 20):g} MiB",
         f"A request has {Times().message:g} seconds to arrive, a TLS handshake {Times().handshake:g}",
         f"kept for {Times().idle:g} seconds",
         f"{running.REVIEW_CONNECTIONS} connections for reviews and {running.HEALTH_CONNECTIONS} for health",

@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from wisp.admission import limits
 from wisp.admission.contract import Policy
 from wisp.admission.review import (
     AccountRef,
@@ -28,7 +27,6 @@ from wisp.webhook.memo import LARGEST, Key, Memo, Remembered, joined, key_of, sp
 from wisp.webhook.metrics import Metrics
 
 PATH = b"/mutate-v1-pod"
-BODY_LIMIT = limits.BODY
 
 _encode = msgspec.json.Encoder().encode
 

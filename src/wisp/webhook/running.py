@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wisp import __version__
+from wisp.admission import limits
 from wisp.admission.contract import NativeSidecar, Policy
 from wisp.errors import SettingError
 from wisp.webhook.access import Access
@@ -28,7 +29,7 @@ from wisp.webhook.listening import Listening, bound, drained, keep_deadlines
 from wisp.webhook.metrics import Gauges, Metrics
 from wisp.webhook.peer import Host, Times
 from wisp.webhook.places import Limits
-from wisp.webhook.reviews import BODY_LIMIT, Reviews
+from wisp.webhook.reviews import Reviews
 from wisp.webhook.tls import Presented
 from wisp.webhook.trigger import Trigger
 from wisp.webhook.version import Version
@@ -165,7 +166,7 @@ class Webhook:
             self._reviews,
             times=Times(),
             limits=Limits(REVIEW_CONNECTIONS, options.connections_per_source, REVIEW_BYTES),
-            body_limit=BODY_LIMIT,
+            body_limit=limits.BODY,
             clock=clock,
         )
         health = Host(

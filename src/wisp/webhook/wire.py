@@ -8,13 +8,13 @@ which are freed only with the connection.
 import asyncio
 import socket
 import ssl
-import struct
 from collections.abc import Callable
 from contextlib import suppress
 
+from wisp.http.sockets import break_off
+
 READ_SIZE = 16 * 1024
 """Bytes read at a time: the most that a TLS record holds (RFC 8446 section 5.1), so none stay behind in OpenSSL."""
-_RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no seconds (socket(7))
 
 
 class Wire:
@@ -86,16 +86,20 @@ class Wire:
         self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close the socket and drop `on_ready`, which would keep its owner alive until the garbage collector runs."""
-        self.watch()
-        self._on_ready = _nothing
+        """Close the socket."""
+        self._release()
         self._socket.close()
 
     def reset(self) -> None:
         """Close the socket by a reset, so that nothing of the connection remains in the kernel."""
+        self._release()
         with suppress(OSError):
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.close()
+            break_off(self._socket)
+
+    def _release(self) -> None:
+        """Stop watching and drop `on_ready`, which would keep its owner alive until the garbage collector runs."""
+        self.watch()
+        self._on_ready = _nothing
 
 
 def _nothing() -> None:
