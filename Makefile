@@ -45,7 +45,7 @@ test: ready ## run the tests, in parallel; tests of tools that are not installed
 
 .PHONY: test-bare
 test-bare: ready ## run the demo and the tests as on a machine without nft, wrk and the like, as root
-	@$(BIN)/python -m tests.bare $(MAKE) --no-print-directory demo test
+	@$(BIN)/python -m tests.support.bare $(MAKE) --no-print-directory demo test
 
 .PHONY: test-long
 test-long: ready ## run the simulations and the memory tests (needs wrk)
@@ -76,7 +76,7 @@ cluster: ready ## run the tests in a real cluster on this machine, as root; buil
 
 .PHONY: test-all
 test-all: ## run every suite, and say how long each took
-	@$(PYTHON) -m tests.suites test test-bare test-long test-chart test-image fuzz siege interop cluster
+	@$(PYTHON) -m tests.support.suites test test-bare test-long test-chart test-image fuzz siege interop cluster
 
 .PHONY: check
 check: ready ## lint, types, layers and the fast tests
@@ -133,7 +133,7 @@ bench-cluster: ready ## measure how long pods take to start in a real cluster, w
 
 .PHONY: screenshots
 screenshots: ready ## take the pictures of docs/page.md anew (needs chromium; prettiest with fonts-inter and fonts-jetbrains-mono)
-	@$(BIN)/python -m tests.cloud.pages.screenshots docs/images
+	@$(BIN)/python -m tests.unit.wisp_local.cloud.pages.screenshots docs/images
 
 .PHONY: bench-cloud
 bench-cloud: ready ## measure the local Entra

@@ -18,7 +18,7 @@ class CommitHook(BuildHookInterface[Any]):
         if version == "editable":
             return
         sys.path.insert(0, str(Path(self.root, "src")))
-        from wisp.version import COMMIT_FILE, commit_of  # noqa: PLC0415 -- it is not installed yet
+        from wisp.base.version import COMMIT_FILE, commit_of  # noqa: PLC0415 -- it is not installed yet
 
         commit = commit_of(str(Path(self.root, _PACKAGE)))
         self._file = tempfile.NamedTemporaryFile("w", encoding="utf-8")  # noqa: SIM115 -- it is there until the build ends

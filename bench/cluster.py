@@ -33,10 +33,10 @@ from image.archive import set_name
 from tests.cluster.identity import REDIRECT, SIDECAR
 from tests.cluster.reference import PROXY_IMAGE, REDIRECT_RECIPE, Reference
 from tests.cluster.site import Site, site, ubuntu_image, wisp_image
-from wisp.lab.building import cache_folder
-from wisp.lab.cluster.archive import Image, write_image, write_layer
-from wisp.lab.cluster.node import ARCHITECTURE
-from wisp.lab.cluster.standin import standin
+from wisp_local.lab.node.archive import Image, write_image, write_layer
+from wisp_local.lab.node.node import ARCHITECTURE
+from wisp_local.lab.node.standin import standin
+from wisp_local.sandbox.building import cache_folder
 
 IMAGE = "ubuntu:20.04"
 ANNOTATION = "azure.workload.identity/inject-proxy"

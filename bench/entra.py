@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
-from wisp.cloud.directory import MAXIMUM_FEDERATED_CREDENTIALS
-from wisp.cloud.issuer import Projection, service_account_token
-from wisp.cloud.seed import Credential, Identity, Own, Seed
-from wisp.cloud.seeding import plant
-from wisp.cloud.store import Store
+from wisp_local.cloud.directory import MAXIMUM_FEDERATED_CREDENTIALS
+from wisp_local.cloud.issuer import Projection, service_account_token
+from wisp_local.cloud.seed import Credential, Identity, Own, Seed
+from wisp_local.cloud.seeding import plant
+from wisp_local.cloud.store import Store
 
 BASE = "https://bench.invalid"
 """The issuer's base URL, whatever port the cloud gets."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from wisp.cloud.directory import ManagedIdentity
-from wisp.cloud.issuer import Projection, service_account_token
-from wisp.cloud.store import Store
+from wisp_local.cloud.directory import ManagedIdentity
+from wisp_local.cloud.issuer import Projection, service_account_token
+from wisp_local.cloud.store import Store
 
 READYZ = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PROXY = (sys.executable, "-m", "wisp.proxy")

@@ -21,7 +21,10 @@ _COMMANDS = {
     "`wisp demo --mode loopback`": (*_WISP, "demo", "--mode", "loopback"),
     "`pytest`, a test with `wisp_imds`": (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
 }
-_PROJECT = {"conftest.py": 'pytest_plugins = ["wisp.testing"]\n', "test_it.py": "def test_it(wisp_imds):\n    pass\n"}
+_PROJECT = {
+    "conftest.py": 'pytest_plugins = ["wisp_local.testing"]\n',
+    "test_it.py": "def test_it(wisp_imds):\n    pass\n",
+}
 
 
 def starting(rounds: int) -> str:

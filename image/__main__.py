@@ -7,7 +7,7 @@ from pathlib import Path
 from image.build import DEBIAN, SOURCE, build
 from image.sbom import path_for
 from wisp import __version__
-from wisp.lab.signals import run_program
+from wisp_local.sandbox.signals import run_program
 
 
 def main() -> int:

@@ -40,6 +40,7 @@ _OF_NO_USE = frozenset(
     }
 )
 """Parts of the standard library for those who develop, draw or install."""
+_NOT_FOR_PODS = frozenset({"bin", "__pycache__", "wisp_local"})
 _EXTENSIONS_OF_NO_USE = ("_tkinter", "readline", "_curses", "_sqlite3", "_dbm", "_gdbm", "_test", "_ctypes_test", "nis")
 """Extension modules for a terminal or a database, with libraries of their own; `_curses_panel` goes with `_curses`."""
 _ACCOUNTS = ((0, "root"), (UID, "wisp"), (65534, "nobody"))
@@ -70,7 +71,9 @@ def assemble(target: Path) -> None:
 def _take_python(root: RootFs) -> None:
     root.take(_interpreter())
     root.take_tree(Path(sysconfig.get_path("stdlib")), _is_of_use)
-    root.take_tree(Path(sysconfig.get_path("purelib")), lambda path: path.name not in {"bin", "__pycache__"})
+    root.take_tree(
+        Path(sysconfig.get_path("purelib")), lambda path: path.name not in {"bin", "__pycache__", "wisp_local"}
+    )
 
 
 def _interpreter() -> Path:

@@ -7,8 +7,8 @@ from image import archive, sbom, storage, wheels
 from image.base import debian_base
 from image.commands import IMAGE
 from wisp import __version__
-from wisp.lab.building import Builder, draft_folder, move_into_place
-from wisp.version import commit_of
+from wisp.base.version import commit_of
+from wisp_local.sandbox.building import Builder, draft_folder, move_into_place
 
 SOURCE = Path(__file__).parent.parent
 DEBIAN = "debian"

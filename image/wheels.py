@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from image.commands import run
-from wisp.lab.building import Builder, draft_folder, move_into_place
-from wisp.lab.signals import run_program
+from wisp_local.sandbox.building import Builder, draft_folder, move_into_place
+from wisp_local.sandbox.signals import run_program
 
 _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 _OWN = ("--no-deps", "--no-build-isolation")

@@ -14,7 +14,7 @@ import pluggy
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.needs import Missing, MissingSkip, need
+from tests.support.needs import Missing, MissingSkip, need
 
 _MISSING = "missing"
 IN_CI = os.environ.get("CI") == "true"

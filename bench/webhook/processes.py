@@ -15,8 +15,8 @@ from pathlib import Path
 
 from bench.processes import free_port, running_process
 from bench.webhook.review import ACCOUNT, CLIENT_ID, NAMESPACE
-from tests.webhook.apiserver import ApiServer, running, service_account
-from wisp.webhook import authority
+from tests.unit.wisp.webhook.apiserver import ApiServer, running, service_account
+from wisp.webhook.certificates import authority
 
 TENANT = "22222222-2222-4222-8222-222222222222"
 SERVICE = "wisp-webhook.wisp.svc"

@@ -5,7 +5,6 @@ The split is what keeps the sidecar small: a command line library costs it more 
 
 import sys
 
-_HOLDS_KEYS = ("cloud", "webhook")
 _SIDECARS_OWN = ("--proxy-port", "--log-level", "--probe", "--version", "-o", "--output")
 """With one of these first the sidecar is meant: so pods of azure-workload-identity start their image's entry point.
 
@@ -27,10 +26,6 @@ def main() -> None:
         from wisp.redirect.atstart import main as redirect  # noqa: PLC0415 -- likewise
 
         sys.exit(redirect(port))
-    if arguments and arguments[0] in _HOLDS_KEYS:
-        from wisp.isolation import forbid_core_dumps  # noqa: PLC0415 -- likewise
-
-        forbid_core_dumps()
     try:
         from wisp.cli import main as command_line  # noqa: PLC0415 -- likewise
     except ModuleNotFoundError as missing:

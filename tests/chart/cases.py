@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 from tests.helm.build import KUBERNETES, helm
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 CHART = ROOT / "charts/wisp"
 VALUES = Path(__file__).parent / "values"
 GOLDEN = ROOT / "tests/golden/chart"

@@ -1,6 +1,7 @@
 """The plain manifest, for who has no Helm: `python -m tests.chart.manifest` writes deploy/wisp.yaml from the chart."""
 
-from tests.chart.cases import NAMESPACE, ROOT, template
+from tests.chart.cases import NAMESPACE, template
+from tests.support.paths import ROOT
 
 MANIFEST = ROOT / "deploy/wisp.yaml"
 TENANT = "00000000-0000-0000-0000-000000000000"

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from tests.chart import reference
-from tests.chart.cases import CHART, ROOT, TENANT, template
+from tests.chart.cases import CHART, TENANT, template
 from tests.chart.objects import PEM, container, one, pod_spec, policy
+from tests.support.paths import ROOT
 from wisp import __version__
 from wisp.admission.contract import ConfigMapCA, InlineCA, Policy, Requirement, TokenEndpoint, TrustBundleCA
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.cases import CASES, CHART, ROOT, TENANT, VALUES
+from tests.chart.cases import CASES, CHART, TENANT, VALUES
+from tests.support.paths import ROOT
 from wisp import __version__
 from wisp.admission.contract import REDIRECT_RESOURCES, SIDECAR_RESOURCES, Resources
-from wisp.azure import CLOUD_ALIASES, CLOUDS
+from wisp.azure.clouds import CLOUD_ALIASES, CLOUDS
 
 DEFAULTS: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())

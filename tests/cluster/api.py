@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 from tests.cluster.site import Site
-from wisp.lab.cluster.network import API_PORT
+from wisp_local.lab.node.network import API_PORT
 
 NO_ANSWER = 0
 """The status of what the API server did not answer."""

@@ -10,8 +10,8 @@ from image.base import debian_base
 from tests.cluster import sdk
 from tests.cluster.site import ubuntu_image
 from tests.helm.build import helm
-from wisp.lab.cluster.binaries import binaries
-from wisp.lab.signals import run_program
+from wisp_local.lab.node.binaries import binaries
+from wisp_local.sandbox.signals import run_program
 
 
 def main() -> int:

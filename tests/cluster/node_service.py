@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from wisp.lab.cluster.node import Node
-from wisp.lab.lasting import kept
+from wisp_local.lab.node.node import Node
+from wisp_local.sandbox.lasting import kept
 
 ADDRESS = "169.254.169.254"
 NODES_TOKEN = "the-node's-own-token"

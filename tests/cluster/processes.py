@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wisp.lab.cluster.node import Node
+from wisp_local.lab.node.node import Node
 
 
 def ids(node: Node, *words: str) -> list[int]:

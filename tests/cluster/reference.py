@@ -25,9 +25,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.admission.observed import CASES
 from tests.cluster.identity import REDIRECT, SIDECAR, VOLUME
-from wisp.lab.cluster.standin import Recipe
+from tests.unit.wisp.admission.observed import CASES
+from wisp_local.lab.node.standin import Recipe
 
 REGISTRY = "mcr.microsoft.com/oss/v2/azure/workload-identity"
 PROXY_IMAGE, REDIRECT_IMAGE = f"{REGISTRY}/proxy:v1.6.0", f"{REGISTRY}/proxy-init:v1.6.0"

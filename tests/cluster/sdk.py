@@ -12,11 +12,12 @@ from image import archive, wheels
 from image.base import debian_base
 from tests.cluster.manifests import Manifest, container, pod
 from tests.cluster.site import Site
-from wisp.lab.building import Builder, Product, cache_folder
+from tests.support.paths import ROOT
+from wisp_local.sandbox.building import Builder, Product, cache_folder
 
 IMAGE = "python:3.11"
 _NAME = "the Azure SDK for Python"
-_REQUIREMENTS = Path(__file__).parents[1] / "interop" / "clients" / "python" / "requirements.txt"
+_REQUIREMENTS = ROOT / "tests" / "interop" / "clients" / "python" / "requirements.txt"
 
 
 def image(folder: Path) -> Path:

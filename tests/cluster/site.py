@@ -9,24 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from image.build import build
-from tests.cloud.process import Running, running
 from tests.helm.build import helm
-from tests.waiting import wait_until
+from tests.support.paths import ROOT
+from tests.support.waiting import wait_until
+from tests.unit.wisp_local.cloud.process import Running, running
 from wisp import __version__
-from wisp.cloud.cluster import ANY, Backing
-from wisp.cloud.directory import ManagedIdentity
-from wisp.cloud.store import Store
-from wisp.lab.building import cache_folder
-from wisp.lab.cluster.binaries import binaries
-from wisp.lab.cluster.network import Network
-from wisp.lab.cluster.node import ARCHITECTURE, Node
-from wisp.lab.cluster.standin import standin
+from wisp_local.cloud.cluster import ANY, Backing
+from wisp_local.cloud.directory import ManagedIdentity
+from wisp_local.cloud.store import Store
+from wisp_local.lab.node.binaries import binaries
+from wisp_local.lab.node.network import Network
+from wisp_local.lab.node.node import ARCHITECTURE, Node
+from wisp_local.lab.node.standin import standin
+from wisp_local.sandbox.building import cache_folder
 
 IMAGE = f"wisp:{__version__}"
 NAMESPACE = "wisp-system"
 EXEMPT = "elsewhere"
 """A namespace that the shared installation leaves alone: for one of a test's own."""
-CHART = Path(__file__).parents[2] / "charts" / "wisp"
+CHART = ROOT / "charts" / "wisp"
 _PATIENCE = 300  # seconds for anything to become so; it only guards against hanging
 _PAUSE = 0.2
 _PROBE = {

@@ -14,10 +14,10 @@ import urllib3
 
 from tests.cluster.manifests import ACCOUNT, Manifest, account, namespace
 from tests.cluster.site import Site
-from wisp.cloud.directory import ManagedIdentity
-from wisp.lab.story import TOKEN_PATH
-from wisp.lab.verify import Verifier
-from wisp.secret import Secret
+from wisp.base.secret import Secret
+from wisp_local.cloud.directory import ManagedIdentity
+from wisp_local.demo.story import TOKEN_PATH
+from wisp_local.demo.verify import Verifier
 
 METADATA = "http://169.254.169.254"
 TOKEN = METADATA + TOKEN_PATH

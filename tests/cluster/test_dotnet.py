@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.cloud.process import running
 from tests.cluster import sdk
 from tests.cluster.manifests import ENV_MODE, PROXY_ONLY, Manifest, container, pod
 from tests.cluster.site import Site
@@ -18,7 +17,8 @@ from tests.cluster.team import Team, settle
 from tests.interop.authority import RESOURCE_MANAGER
 from tests.interop.build import build, cache_folder
 from tests.interop.recipes import DOTNET
-from wisp.cloud.store import Store
+from tests.unit.wisp_local.cloud.process import running
+from wisp_local.cloud.store import Store
 
 pytestmark = pytest.mark.cluster
 _MODES = {"intercepted": PROXY_ONLY, "told": {**ENV_MODE, **PROXY_ONLY}}

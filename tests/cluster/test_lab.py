@@ -12,24 +12,25 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.azure.az import new_home
-from tests.cloud.pages.browser import chromium, sight
-from tests.lab.cluster.archives import REFERENCE, docker_archive, oci_archive
-from tests.lab.standing.lab import Lab
-from wisp.cloud.store import Store
-from wisp.lab.building import cache_folder
-from wisp.lab.claims import Promise, fault
-from wisp.lab.cluster.archive import write_layer
-from wisp.lab.cluster.binaries import cached_binaries
-from wisp.lab.cluster.node import ARCHITECTURE
-from wisp.lab.lasting import kept, lasting
-from wisp.lab.standing.apiserver import ApiServer
-from wisp.lab.story import RESOURCE
-from wisp.lab.verify import Verifier
-from wisp.secret import Secret
+from tests.contract.azure.az import new_home
+from tests.support.paths import ROOT
+from tests.unit.wisp_local.cloud.pages.browser import chromium, sight
+from tests.unit.wisp_local.lab.lab import Lab
+from tests.unit.wisp_local.lab.node.archives import REFERENCE, docker_archive, oci_archive
+from wisp.base.secret import Secret
+from wisp_local.cloud.store import Store
+from wisp_local.demo.claims import Promise, fault
+from wisp_local.demo.story import RESOURCE
+from wisp_local.demo.verify import Verifier
+from wisp_local.lab.apiserver import ApiServer
+from wisp_local.lab.node.archive import write_layer
+from wisp_local.lab.node.binaries import cached_binaries
+from wisp_local.lab.node.node import ARCHITECTURE
+from wisp_local.sandbox.building import cache_folder
+from wisp_local.sandbox.lasting import kept, lasting
 
 pytestmark = [pytest.mark.cluster]
-_TEXT = (Path(__file__).parents[2] / "docs" / "lab.md").read_text(encoding="utf-8")
+_TEXT = (ROOT / "docs" / "lab.md").read_text(encoding="utf-8")
 _TIMEOUT = 600  # seconds for all of it
 
 

@@ -15,12 +15,12 @@ import pytest
 from tests.cluster.identity import MOUNT, SIDECAR, VARIABLES, faults
 from tests.cluster.reference import PROXY_IMAGE, REDIRECT_RECIPE, Reference, webhook
 from tests.cluster.site import IMAGE, NAMESPACE, Site
-from wisp.cloud.directory import ManagedIdentity
-from wisp.lab.building import cache_folder
-from wisp.lab.cluster.node import ARCHITECTURE
-from wisp.lab.cluster.standin import standin
-from wisp.lab.verify import Verifier
-from wisp.secret import Secret
+from wisp.base.secret import Secret
+from wisp_local.cloud.directory import ManagedIdentity
+from wisp_local.demo.verify import Verifier
+from wisp_local.lab.node.node import ARCHITECTURE
+from wisp_local.lab.node.standin import standin
+from wisp_local.sandbox.building import cache_folder
 
 pytestmark = pytest.mark.cluster
 METADATA = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource="

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.site import eventually, free_number
-from wisp.errors import SettingError
-from wisp.lab.cluster.binaries import binaries
-from wisp.lab.cluster.node import Node
-from wisp.lab.lasting import kept
+from wisp.base.errors import SettingError
+from wisp_local.lab.node.binaries import binaries
+from wisp_local.lab.node.node import Node
+from wisp_local.sandbox.lasting import kept
 
 pytestmark = pytest.mark.cluster
 ISSUER = "https://issuer.test/lab"

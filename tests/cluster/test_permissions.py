@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.api import Api, api
 from tests.cluster.site import NAMESPACE, Site, eventually
 from tests.cluster.stream import stream
-from wisp.webhook import authority
+from wisp.webhook.certificates import authority
 
 pytestmark = pytest.mark.cluster
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"

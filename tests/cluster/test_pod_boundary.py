@@ -1,15 +1,15 @@
 """The NetworkPolicy in docs/pod-boundary.md, as a real API server takes it."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from tests.cluster.site import Site
 from tests.cluster.team import settle
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.cluster
-TEXT = (Path(__file__).parents[2] / "docs" / "pod-boundary.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "pod-boundary.md").read_text(encoding="utf-8")
 
 
 def test_the_network_policy_is_valid(cluster: Site) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.site import Site
-from wisp.lab.claims import Promise, fault
-from wisp.lab.story import NAMESPACE, POD, RESOURCE, SERVICE_ACCOUNT, curl_command, step_called
-from wisp.lab.verify import Verifier
-from wisp.secret import Secret
+from wisp.base.secret import Secret
+from wisp_local.demo.claims import Promise, fault
+from wisp_local.demo.story import NAMESPACE, POD, RESOURCE, SERVICE_ACCOUNT, curl_command, step_called
+from wisp_local.demo.verify import Verifier
 
 pytestmark = pytest.mark.cluster
 METADATA = "http://169.254.169.254"

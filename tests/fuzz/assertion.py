@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable
 from urllib.parse import parse_qsl
 
-from tests.fakes import UNIX
-from wisp.cloud.assertion import Assertion, read_assertion
-from wisp.cloud.directory import FederatedCredential, Signature, conclude, match_credential
-from wisp.cloud.form import ClientSecret, FederatedAssertion, TokenRequest, read_token_request
-from wisp.cloud.refusals import Refused
+from tests.support.fakes import UNIX
+from wisp_local.cloud.assertion import Assertion, read_assertion
+from wisp_local.cloud.directory import FederatedCredential, Signature, conclude, match_credential
+from wisp_local.cloud.form import ClientSecret, FederatedAssertion, TokenRequest, read_token_request
+from wisp_local.cloud.refusals import Refused
 
 CREDENTIAL = FederatedCredential("c", "https://i/", "s", ("a",))
 

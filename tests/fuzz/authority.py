@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable
 
-from tests.fakes import ASK, UNIX
+from tests.support.fakes import ASK, UNIX
 from wisp.entra.freshness import hold_off, token_of
 from wisp.entra.interpret import interpret
 from wisp.entra.messages import Granted, Refused, Result, pack_result, unpack_result

@@ -4,22 +4,22 @@ import json
 import re
 from collections.abc import Callable
 
-from tests.fakes import token_target
 from tests.fuzz import assertion, authority, connection, node, routing, sidecar
 from tests.fuzz.target import Target
-from wisp.cloud.assertion import Assertion, read_assertion
-from wisp.cloud.refusals import Refused as CloudRefused
+from tests.support.fakes import token_target
+from wisp.base.secret import Secret
 from wisp.entra.interpret import interpret
 from wisp.entra.messages import Refused, Result
 from wisp.http.connection import Connection, Event
+from wisp.http.epoll_peer import Application, Source
 from wisp.http.head import Reject, Request
-from wisp.http.peer import Application, Source
 from wisp.http.received import Malformed, Received
 from wisp.http.response import Response
 from wisp.imds.decision import Decision, Refuse
 from wisp.imds.passthrough import Forward, Returned, judge
 from wisp.imds.request import decide
-from wisp.secret import Secret
+from wisp_local.cloud.assertion import Assertion, read_assertion
+from wisp_local.cloud.refusals import Refused as CloudRefused
 
 _TRUE = (b"metadata", b"true")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.fuzz.catalogue import EVERY, corpus
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 FOUND = Path("fuzz-found")
 """Where inputs that break an invariant are left, below the present folder."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from tests.fuzz.target import cuttings, expanded
-from tests.http.oracle import ours, theirs
+from tests.unit.wisp.http.oracle import ours, theirs
 from wisp.http import chunked  # noqa: F401 -- loaded here, so that the engine sees into it
 from wisp.http.connection import BODY_LIMIT, HEAD_LIMIT, TARGET_LIMIT, Connection, Continue, Event, Reject, Request
 

@@ -7,20 +7,16 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from tests.admission.pods import POLICY, account
 from tests.fuzz.assertion import CREDENTIAL
 from tests.fuzz.growth import Parser
+from tests.unit.wisp.admission.pods import POLICY, account
 from wisp.admission import advice, keys, quantity, wanted
 from wisp.admission import review as reviews
+from wisp.base.errors import WispError
+from wisp.base.masking import masked
+from wisp.base.secret import Secret
 from wisp.cli import manifests
-from wisp.cloud.arm import filtering, roles
-from wisp.cloud.arm.problem import ResourceError
-from wisp.cloud.assertion import read_assertion
-from wisp.cloud.form import read_token_request
-from wisp.cloud.pages import decoded, difference, explanation, nearest
-from wisp.cloud.pages.distance import distance
 from wisp.entra import interpret
-from wisp.errors import WispError
 from wisp.http.chunked import ChunkedBody
 from wisp.http.connection import Connection
 from wisp.http.head import Reject, Request, parse_head
@@ -28,11 +24,17 @@ from wisp.http.received import Malformed, Received
 from wisp.imds.passthrough import SEGMENTS, judge
 from wisp.imds.request import decide
 from wisp.imds.target import parse_target
-from wisp.lab.processes import tail
-from wisp.masking import masked
-from wisp.secret import Secret
-from wisp.webhook import api, authority, objects, secretdata
-from wisp.webhook.packing import kept_of
+from wisp.kubernetes import client as api
+from wisp.kubernetes import types as objects
+from wisp.webhook.certificates import authority, secretdata
+from wisp.webhook.certificates.packing import kept_of
+from wisp_local.cloud.arm import filtering, roles
+from wisp_local.cloud.arm.problem import ResourceError
+from wisp_local.cloud.assertion import read_assertion
+from wisp_local.cloud.form import read_token_request
+from wisp_local.cloud.pages import decoded, difference, explanation, nearest
+from wisp_local.cloud.pages.distance import distance
+from wisp_local.sandbox.processes import tail
 
 COMMON = (
     b"a", b"A1", b"0", b"9", b" ", b"\t", b"\r\n", b"\n", b"\n\n", b"\x00", b"\xff", "\u2028é".encode(),
@@ -117,7 +119,7 @@ def _filters(data: bytes) -> None:
 
 
 def _graph(data: bytes) -> None:
-    from wisp.cloud.arm import graph  # noqa: PLC0415 -- it registers its routes
+    from wisp_local.cloud.arm import graph  # noqa: PLC0415 -- it registers its routes
 
     graph._EQUALS.fullmatch(data.decode("latin-1"))
 

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 import h11
 
-from tests.imds.readings import is_identity, readings
+from tests.unit.wisp.imds.readings import is_identity, readings
+from wisp.base.secret import Secret
 from wisp.http.head import Request
 from wisp.imds.decision import Decision, PassOn, Refuse, TokenRequest
 from wisp.imds.passthrough import MARK, NAMES, Forward, Returned, judge
 from wisp.imds.request import LONGEST_RESOURCE, TOKEN_PATH, decide
-from wisp.secret import Secret
 
 HEADER = b"an-identity-header"
 _PASSED = {

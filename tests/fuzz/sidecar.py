@@ -10,16 +10,17 @@ from typing import NamedTuple
 
 import h11
 
-from tests.fakes import CLIENT_ID, Clock, UnixClock, jwt
 from tests.fuzz.routing import HEADER, check_forward, has_right, is_acceptable, is_authorised, shows_header
 from tests.fuzz.target import cuttings, expanded
 from tests.fuzz.wires import Conversation
-from tests.http.wire import outcome
+from tests.support.fakes import CLIENT_ID, Clock, UnixClock, jwt
+from tests.unit.wisp.http.wire import outcome
+from wisp.base.secret import Secret
 from wisp.entra.messages import Ask, Granted, Refused, Result, unavailable
 from wisp.entra.tokens import Clocks, TokenStore
 from wisp.http import chunked  # noqa: F401 -- loaded here, so that the engine sees into it
+from wisp.http.epoll_peer import Application, Host, Times
 from wisp.http.head import Reject, Request
-from wisp.http.peer import Application, Host, Times
 from wisp.http.response import CONTINUE, Response
 from wisp.imds.identities import Identities
 from wisp.imds.passthrough import SEGMENTS, Forward, Returned
@@ -27,7 +28,6 @@ from wisp.proxy.front import Front
 from wisp.proxy.log import Log
 from wisp.proxy.metrics import Metrics
 from wisp.proxy.service import Beside, TokenService
-from wisp.secret import Secret
 
 TOKEN = jwt(oid="0b0f6a1d-4c39-4c39-8a31-0c34b0a0f5e1", xms_mirid="/subscriptions/s/identity")
 _UNSTABLE = (b"date",)

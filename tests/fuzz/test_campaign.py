@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import token_target
-from tests.fuzz.campaign import ROOT
+from tests.support.fakes import token_target
+from tests.support.paths import ROOT
 
 HONEST = {
     "routing-without-metadata": b"GET " + token_target().encode() + b"\nMetadata: true\n\n",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.campaign import ROOT
 from tests.fuzz.growth import Growth, Parse, Parser, Shape, growth, measure
 from tests.fuzz.parsers import COMMON, PARSERS
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.system
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import cast
 
 from wisp.http.epoll import READ, WRITE, Loop
-from wisp.http.peer import Host, Peer
+from wisp.http.epoll_peer import Host, Peer
 from wisp.http.sockets import Socket
 
 _TURNS = 20_000

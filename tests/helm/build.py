@@ -8,9 +8,9 @@ import re
 import sys
 from pathlib import Path
 
-from wisp.lab.building import Builder, Product, cache_folder
-from wisp.lab.gobuild import go_build
-from wisp.lab.signals import run_program
+from wisp_local.sandbox.building import Builder, Product, cache_folder
+from wisp_local.sandbox.gobuild import go_build
+from wisp_local.sandbox.signals import run_program
 
 KUBERNETES = (1, 34)
 """What Helm takes the cluster to be when it has none to ask."""

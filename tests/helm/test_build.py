@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.helm.build import main
-from wisp.lab.signals import run_program
+from wisp_local.sandbox.signals import run_program
 
 GO = '#!/bin/sh\n[ $1 = list ] && exit\nwhile [ "$1" != -o ]; do shift; done\necho built > "$2"\n'
 

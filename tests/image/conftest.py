@@ -8,7 +8,7 @@ import pytest
 from image.archive import config
 from image.build import build
 from tests.image.container import Image, unpack
-from tests.needs import NAMESPACES, need
+from tests.support.needs import NAMESPACES, need
 
 NAME = "wisp:test"
 

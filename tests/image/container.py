@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from image.archive import Config
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 _PATIENCE = 120  # seconds; it only guards against hanging
 # crun refuses a machine with control groups of both versions: in here, and only in here, it sees one.

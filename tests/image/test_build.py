@@ -8,9 +8,9 @@ import pytest
 
 from image.base import debian_base
 from image.build import build
-from wisp.errors import ToolError
-from wisp.lab.building import Builder
-from wisp.lab.progress import Progress
+from wisp.base.errors import ToolError
+from wisp_local.sandbox.building import Builder
+from wisp_local.sandbox.progress import Progress
 
 
 def _program(tmp_path: Path, name: str, script: str) -> None:

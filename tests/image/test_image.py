@@ -12,9 +12,9 @@ import pytest
 from bench.processes import Memory
 from image.archive import files
 from tests.image.container import Image, Pod, run, run_program, running
-from tests.proxy.authority import Authority
-from tests.proxy.sidecar import Sidecar, free_port, pod
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
+from tests.unit.wisp.proxy.authority import Authority
+from tests.unit.wisp.proxy.sidecar import Sidecar, free_port, pod
 from wisp import __version__
 from wisp.proxy.probe import probe
 
@@ -50,13 +50,9 @@ TOKEN, CA = "/var/run/secrets/azure/wi/token/azure-identity-token", "/var/run/au
 EVERY_MODULE = """
 import importlib, pkgutil, sys
 import wisp
-left_out = (
-    "wisp.cloud", "wisp.lab", "wisp.run", "wisp.testing",
-    "wisp.cli.cloud", "wisp.cli.clusters", "wisp.cli.demo", "wisp.cli.lab", "wisp.cli.principals", "wisp.cli.run",
-)
 for found in pkgutil.walk_packages(wisp.__path__, "wisp.", onerror=print):
     name = found.name
-    if not name.endswith("__main__") and not name.startswith(left_out):
+    if not name.endswith("__main__"):
         importlib.import_module(name)
         print(name)
 """

@@ -12,7 +12,7 @@ from typing import Any
 from tests.interop.authority import Authority
 from tests.interop.build import Built
 from tests.interop.cells import Case, Row
-from wisp.lab.processes import Place, run
+from wisp_local.sandbox.processes import Place, run
 
 LIMIT = 240
 """Seconds after which a client is killed: twice what the most patient one takes."""

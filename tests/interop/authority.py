@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 from cryptography.x509 import load_pem_x509_certificate
 
 from tests.interop.cells import Sidecar
-from wisp.cloud.directory import ManagedIdentity
-from wisp.cloud.issuer import Projection, service_account_token
-from wisp.cloud.local import Settings
-from wisp.cloud.store import Store
-from wisp.lab.processes import Component, Place, beside
+from wisp_local.cloud.directory import ManagedIdentity
+from wisp_local.cloud.issuer import Projection, service_account_token
+from wisp_local.cloud.local import Settings
+from wisp_local.cloud.store import Store
+from wisp_local.sandbox.processes import Component, Place, beside
 
 ENTRA = "login.microsoftonline.com"
 RESOURCE_MANAGER = "management.azure.com"

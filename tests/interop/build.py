@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.interop.recipes import RECIPES, Recipe
-from wisp.errors import ToolError
-from wisp.lab import building
-from wisp.lab.building import Builder, LastLine, Product
-from wisp.lab.gobuild import go_build
-from wisp.lab.signals import deferred, run_program
+from wisp.base.errors import ToolError
+from wisp_local.sandbox import building
+from wisp_local.sandbox.building import Builder, LastLine, Product
+from wisp_local.sandbox.gobuild import go_build
+from wisp_local.sandbox.signals import deferred, run_program
 
 _AT_ONCE = 2
 _ONE_CORE = {"GOMAXPROCS": "1", "MAVEN_OPTS": "-XX:ActiveProcessorCount=1"}

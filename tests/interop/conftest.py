@@ -14,8 +14,8 @@ from tests.interop.cells import PASSING, Cell, Route, Row, Sidecar
 from tests.interop.routes import Site
 from tests.interop.runs import Runs
 from tests.interop.wire import Sent
-from tests.needs import NAMESPACES, Missing, MissingSkip, find_missing, need
-from wisp.lab.processes import Place
+from tests.support.needs import NAMESPACES, Missing, MissingSkip, find_missing, need
+from wisp_local.sandbox.processes import Place
 
 _NEEDED: Mapping[Route, tuple[str, ...]] = {
     Route.INTERCEPTION: (NAMESPACES, "ip", "nft", "nsenter", "setpriv"),

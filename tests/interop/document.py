@@ -3,11 +3,11 @@
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from tests.interop.cells import Route, Row
+from tests.support.paths import ROOT
 
-PATH = Path(__file__).parents[2] / "docs" / "compatibility.md"
+PATH = ROOT / "docs" / "compatibility.md"
 TITLES = {Route.INTERCEPTION: "By interception", Route.ENVIRONMENT: "By environment"}
 
 _SECONDS = re.compile(r", \d+ s$")

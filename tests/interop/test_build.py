@@ -12,8 +12,8 @@ import pytest
 
 from tests.interop.build import Built, MissingToolError, build, cache_folder, key, main
 from tests.interop.recipes import Recipe
-from tests.waiting import PATIENCE, wait_until
-from wisp.errors import ToolError
+from tests.support.waiting import PATIENCE, wait_until
+from wisp.base.errors import ToolError
 
 _PROGRAM = """
 import os, pathlib, sys
@@ -26,7 +26,7 @@ _INTERRUPTED = """
 import pathlib, sys
 from tests.interop.build import build_all
 from tests.interop.recipes import Recipe
-from wisp.lab.signals import run_program
+from wisp_local.sandbox.signals import run_program
 
 folder = pathlib.Path(sys.argv[1])
 

@@ -16,7 +16,7 @@ from tests.interop.build import Built
 from tests.interop.cells import Route, Row, Sidecar
 from tests.interop.routes import Site
 from tests.interop.wire import parse_records
-from wisp.lab.processes import Place
+from wisp_local.sandbox.processes import Place
 
 pytestmark = [pytest.mark.system, pytest.mark.interop, pytest.mark.usefixtures("possible")]
 

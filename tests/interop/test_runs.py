@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from tests.interop.runs import Runs
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 
 def test_runs_wait_beside_each_other() -> None:

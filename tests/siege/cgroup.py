@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from tests.waiting import wait_until
-from wisp.lab.cluster.cgroups import hierarchies
+from tests.support.waiting import wait_until
+from wisp_local.lab.node.cgroups import hierarchies
 
 ROOT = Path("/sys/fs/cgroup")
 _BETWEEN_SAMPLES = 0.02

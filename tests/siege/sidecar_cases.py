@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.fakes import token_target
 from tests.siege.besieging import LONGEST, Client, Front
 from tests.siege.case import CUT, WORKLOAD, Case
 from tests.siege.scripts import (
@@ -20,10 +19,11 @@ from tests.siege.scripts import (
     sending,
     trickling,
 )
+from tests.support.fakes import token_target
 
 if TYPE_CHECKING:
-    from tests.proxy.authority import Post
     from tests.siege.targets import BesiegedSidecar
+    from tests.unit.wisp.proxy.authority import Post
 
 _HEADERS = b" HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n"
 _INCOMPLETE = b"GET " + token_target().encode() + _HEADERS

@@ -12,7 +12,7 @@ from tests.siege.case import Case
 from tests.siege.cgroup import watched
 from tests.siege.targets import Target, descriptors
 from tests.siege.witness import Witness, witnessing
-from tests.waiting import PATIENCE, wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 MOST_MEMORY = 110.0
 """In MB of 1,000,000 bytes. The limit, 128 MiB, is 134 MB."""

@@ -14,18 +14,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.fakes import ARM, token_target
-from tests.proxy.authority import Authority
-from tests.proxy.node import Node
-from tests.proxy.sidecar import Sidecar, pod
-from tests.proxy.sidecar import running as running_sidecar
 from tests.siege.besieging import Ports
 from tests.siege.cgroup import MemoryGroup, memory_hierarchy
 from tests.siege.witness import Act
-from tests.webhook.apiserver import ApiServer, service_account
-from tests.webhook.apiserver import running as running_api_server
-from tests.webhook.process import CLIENT_ID, Connection, Webhook, review, trusted
-from tests.webhook.process import webhook as running_webhook
+from tests.support.fakes import ARM, token_target
+from tests.unit.wisp.proxy.authority import Authority
+from tests.unit.wisp.proxy.node import Node
+from tests.unit.wisp.proxy.sidecar import Sidecar, pod
+from tests.unit.wisp.proxy.sidecar import running as running_sidecar
+from tests.unit.wisp.webhook.apiserver import ApiServer, service_account
+from tests.unit.wisp.webhook.apiserver import running as running_api_server
+from tests.unit.wisp.webhook.process import CLIENT_ID, Connection, Webhook, review, trusted
+from tests.unit.wisp.webhook.process import webhook as running_webhook
 
 LIMIT = 128 * 1024 * 1024
 """Bytes: the memory limit of both containers in the chart."""
@@ -232,7 +232,7 @@ class BesiegedSidecar:
 @contextmanager
 def _memory_group(kind: str) -> Iterator[MemoryGroup]:
     hierarchy = memory_hierarchy()
-    assert hierarchy is not None, "tests/needs.py lets nobody come here"
+    assert hierarchy is not None, "tests/support/needs.py lets nobody come here"
     group = MemoryGroup(f"wisp-siege-{kind}-{os.getpid()}", LIMIT, hierarchy)
     try:
         yield group

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.needs import MEMORY_GROUPS
 from tests.siege.cgroup import V1, V2, MemoryGroup, memory_hierarchy, watched
+from tests.support.needs import MEMORY_GROUPS
 
 LIMIT = 64 * 1024 * 1024
 _FILL_BUFFERS = """
@@ -106,7 +106,7 @@ def test_version_1_has_a_counter_of_its_own_for_tcp(tmp_path: Path) -> None:
 
 
 def test_a_machine_without_the_memory_controller_has_no_hierarchy(tmp_path: Path) -> None:
-    """tests/needs.py asks."""
+    """tests/support/needs.py asks."""
     assert memory_hierarchy(tmp_path / "nothing") is None
     (tmp_path / "cgroup.controllers").write_text("cpu pids\n")
     assert memory_hierarchy(tmp_path) is None

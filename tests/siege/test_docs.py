@@ -1,14 +1,13 @@
 """docs/siege.md has the cases that are run, and the figures that they are held to."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.siege.cases import GROUPS, table
 from tests.siege.siege import MOST_MEMORY, ROUNDS
 from tests.siege.targets import LIMIT, PROBE_PATIENCE, REVIEW_PATIENCE
+from tests.support.paths import ROOT
 
-DOCUMENT = (Path(__file__).parents[2] / "docs/siege.md").read_text(encoding="utf-8")
+DOCUMENT = (ROOT / "docs/siege.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("group", GROUPS)

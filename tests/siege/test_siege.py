@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.needs import MEMORY_GROUPS
 from tests.siege.cases import GROUPS
 from tests.siege.conftest import Standing, note
 from tests.siege.siege import withstand
+from tests.support.needs import MEMORY_GROUPS
 
 pytestmark = [pytest.mark.siege, pytest.mark.needs(MEMORY_GROUPS)]
 

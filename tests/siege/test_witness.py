@@ -7,7 +7,7 @@ import pytest
 
 from tests.siege.besieging import Answer, outcome_of
 from tests.siege.witness import Act, witnessing
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 
 def test_every_failure_is_kept_with_its_reason() -> None:

@@ -19,11 +19,11 @@ from typing import Any
 
 from playwright.sync_api import Browser
 
-from tests.cloud.pages.browser import chromium
-from tests.fakes import token_target
-from tests.proxy.authority import Authority
-from tests.proxy.node import Node
-from tests.proxy.sidecar import Sidecar, pod, running
+from tests.support.fakes import token_target
+from tests.unit.wisp.proxy.authority import Authority
+from tests.unit.wisp.proxy.node import Node
+from tests.unit.wisp.proxy.sidecar import Sidecar, pod, running
+from tests.unit.wisp_local.cloud.pages.browser import chromium
 
 NAME = "rebind.test"
 ATTACKER, VICTIM = "127.0.0.2", "127.0.0.1"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.proxy.authority import Authority
-from tests.proxy.sidecar import Pod, Sidecar, pod, running
+from tests.unit.wisp.proxy.authority import Authority
+from tests.unit.wisp.proxy.sidecar import Pod, Sidecar, pod, running
 
 pytestmark = [pytest.mark.system, pytest.mark.needs("root")]
 

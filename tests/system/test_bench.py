@@ -11,6 +11,7 @@ from bench.load import measure
 from bench.processes import Pod, pod
 from bench.report import table
 from bench.runtime import events, hook_time, run_time
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.system
 
@@ -36,7 +37,7 @@ def test_every_dialect_is_answered(surroundings: Pod) -> None:
 
 def test_the_page_has_a_row_for_each(surroundings: Pod) -> None:
     """docs/performance.md was written with all of them."""
-    page = (Path(__file__).parents[2] / "docs" / "performance.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     for row in dialects(surroundings):
         assert re.search(rf"^\| {re.escape(row.name)} +\| +[\d,]+ \| +[\d,]+ \| +\d+\.\d\d \|$", page, re.MULTILINE)
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.cloud import process as cloud_process
-from tests.needs import Missing, MissingSkip
-from tests.proxy.authority import Authority
-from tests.proxy.sidecar import pod
-from tests.proxy.sidecar import running as running_sidecar
-from tests.waiting import PATIENCE, wait_until
-from tests.webhook.apiserver import running as running_api
-from tests.webhook.process import webhook
-from wisp.webhook import certifying
+from tests.support.needs import Missing, MissingSkip
+from tests.support.waiting import PATIENCE, wait_until
+from tests.unit.wisp.proxy.authority import Authority
+from tests.unit.wisp.proxy.sidecar import pod
+from tests.unit.wisp.proxy.sidecar import running as running_sidecar
+from tests.unit.wisp.webhook.apiserver import running as running_api
+from tests.unit.wisp.webhook.process import webhook
+from tests.unit.wisp_local.cloud import process as cloud_process
+from wisp.webhook.certificates import certifying
 
 pytestmark = pytest.mark.system
 
@@ -175,7 +175,7 @@ def test_a_python_without_ctypes() -> None:
 import resource, sys
 sys.modules["_ctypes"] = None
 resource.setrlimit(resource.RLIMIT_CORE, (0, int(sys.argv[1])))
-from wisp.isolation import forbid_core_dumps
+from wisp.base.isolation import forbid_core_dumps
 forbid_core_dumps()
 print(*resource.getrlimit(resource.RLIMIT_CORE))
 """

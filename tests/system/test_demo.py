@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 
 import wisp
-from tests.lab.apart import apart
-from tests.lab.traces import Process, descendants, look, members, now, own_namespaces
-from tests.needs import Missing, MissingSkip, need
-from tests.redirect.pod import NEEDED
-from tests.waiting import PATIENCE, wait_until
-from wisp.lab.story import STEPS
+from tests.support.apart import apart
+from tests.support.needs import Missing, MissingSkip, need
+from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE, wait_until
+from tests.unit.wisp.redirect.pod import NEEDED
+from tests.unit.wisp_local.demo.traces import Process, descendants, look, members, now, own_namespaces
+from wisp_local.demo.story import STEPS
 
 pytestmark = pytest.mark.system
 
-ROOT = Path(__file__).parents[2]
 GUEST = 4321
 MIRID = "/resourcegroups/WorkloadIdentityRG/providers/Microsoft.ManagedIdentity/userAssignedIdentities/wi-demo-identity"
 MODES = ("root", "userns", "loopback")
@@ -43,8 +43,17 @@ class Lab:
         return [sys.executable, "-m", "wisp", "demo", *arguments]
 
     def as_guest(self, ids: str, *arguments: str) -> list[str]:
-        """Write the command of a demo as an ordinary user; `ids` are explained in tests/lab/guest.py."""
-        guest = ("unshare", "--mount", sys.executable, "-m", "tests.lab.guest", str(self.folder), str(GUEST), ids)
+        """Write the command of a demo as an ordinary user; `ids` are explained in tests/support/guest.py."""
+        guest = (
+            "unshare",
+            "--mount",
+            sys.executable,
+            "-m",
+            "tests.support.guest",
+            str(self.folder),
+            str(GUEST),
+            ids,
+        )
         return [*guest, "-m", "wisp", "demo", *arguments]
 
     def run(self, command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
@@ -219,7 +228,7 @@ def test_cut_short_it_leaves_nothing(number: int, status: int, mode: str, step: 
     """No process, namespace or file is left, whatever ends it and whenever (the fixture looks at all else)."""
     with owned.reaching(step, "--mode", mode) as demo:
         seen = descendants(demo.pid)
-        assert any("wisp.lab" in each.command for each in seen)
+        assert any("wisp_local.demo" in each.command for each in seen)
         os.killpg(demo.pid, number)
         assert demo.wait(PATIENCE) == status
         _, complaint = demo.communicate()
@@ -252,7 +261,7 @@ def test_an_inside_that_is_killed_is_told(mode: str, owned: Lab) -> None:
 
 def _inside(seen: list[Process]) -> Process:
     """Find the lab's inside; a program that it is about to start looks like it for a moment, and is younger."""
-    alike = [each for each in seen if "-m wisp.lab" in each.command and "unshare" not in each.command]
+    alike = [each for each in seen if "-m wisp_local.demo" in each.command and "unshare" not in each.command]
     return min(alike, key=lambda each: (int(each.started), each.pid))
 
 

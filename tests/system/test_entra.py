@@ -7,7 +7,7 @@ import pytest
 import urllib3
 
 from bench.entra import fill, requests, serving
-from tests.cloud.asgi import FORM
+from tests.unit.wisp_local.cloud.asgi import FORM
 from wisp.entra.interpret import claims_of
 
 pytestmark = pytest.mark.long

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import jwt
-from tests.needs import need
-from tests.redirect.pod import FIRST_RELEASE, METADATA, NEEDED, PROXY_UID, Pod, network, process, wisp_command
+from tests.support.fakes import jwt
+from tests.support.needs import need
+from tests.unit.wisp.redirect.pod import FIRST_RELEASE, METADATA, NEEDED, PROXY_UID, Pod, network, process, wisp_command
 
 pytestmark = pytest.mark.system
 

@@ -5,8 +5,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.needs import need
-from tests.redirect.pod import METADATA, NEEDED, PROXY_UID, WORKLOAD_UID, Pod, confine, network, pod, wisp_command
+from tests.support.needs import need
+from tests.unit.wisp.redirect.pod import (
+    METADATA,
+    NEEDED,
+    PROXY_UID,
+    WORKLOAD_UID,
+    Pod,
+    confine,
+    network,
+    pod,
+    wisp_command,
+)
 
 pytestmark = pytest.mark.system
 

@@ -3,17 +3,15 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.needs import NAMESPACES, need
-from tests.waiting import PATIENCE
+from tests.support.needs import NAMESPACES, need
+from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.system
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(name="found", scope="module")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.needs import NAMESPACES, Missing, MissingSkip, need
-from tests.redirect.pod import (
+from tests.support.needs import NAMESPACES, Missing, MissingSkip, need
+from tests.unit.wisp.redirect.pod import (
     METADATA,
     NEEDED,
     NOBODY,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.needs import Missing, MissingSkip, need
-from tests.redirect.meshes import IPTABLES, ISTIO, MESHES, Mesh
-from tests.redirect.pod import FIRST_RELEASE, METADATA, NEEDED, PROXY_UID, Pod, pod, programs, wisp_command
+from tests.support.needs import Missing, MissingSkip, need
+from tests.unit.wisp.redirect.meshes import IPTABLES, ISTIO, MESHES, Mesh
+from tests.unit.wisp.redirect.pod import FIRST_RELEASE, METADATA, NEEDED, PROXY_UID, Pod, pod, programs, wisp_command
 
 pytestmark = pytest.mark.system
 NODE = "10.77.0.1"

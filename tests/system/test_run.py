@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import CLIENT_ID, jwt
-from tests.run.runner import DIALECTS, WISP, Runner
-from tests.run.terminal import Terminal, shell
-from tests.waiting import PATIENCE, wait_until
-from wisp.cloud.certificates import new_authority
-from wisp.cloud.store import Store
+from tests.support.fakes import CLIENT_ID, jwt
+from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE, wait_until
+from tests.unit.wisp_local.run.runner import DIALECTS, WISP, Runner
+from tests.unit.wisp_local.run.terminal import Terminal, shell
+from wisp_local.cloud.certificates import new_authority
+from wisp_local.cloud.store import Store
 
 pytestmark = pytest.mark.system
 
@@ -249,7 +250,7 @@ def test_an_attendant_that_is_killed_leaves_nothing(runner: Runner) -> None:
         assert process.stdout is not None
         assert process.stdin is not None
         assert process.stdout.readline() == "begun\n"
-        [attendant] = [each for each in runner.serving() if "-m wisp.run" in _command(each)]
+        [attendant] = [each for each in runner.serving() if "-m wisp_local.run" in _command(each)]
         os.kill(attendant, signal.SIGKILL)
         wait_until(lambda: runner.serving() == [])
         process.stdin.write("go on\n")
@@ -273,7 +274,7 @@ def test_who_reads_to_the_end_does_not_wait(runner: Runner) -> None:
         pipe = Path(f"/proc/self/fd/{process.stdout.fileno()}").readlink()
         serving = runner.serving()
         assert len(serving) >= 3
-        assert ["-m wisp.run" in _command(each) for each in serving if pipe in _open_files(each)] == [True]
+        assert ["-m wisp_local.run" in _command(each) for each in serving if pipe in _open_files(each)] == [True]
         process.stdin.close()
         assert process.stdout.read() == ""
 
@@ -304,7 +305,7 @@ def test_closed_streams(runner: Runner) -> None:
 @pytest.mark.needs("curl")
 def test_the_documentations_examples(runner: Runner) -> None:
     """What docs/run.md shows can be typed; the last example's answer is a token for one's own resource."""
-    text = (Path(__file__).parents[2] / "docs/run.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/run.md").read_text(encoding="utf-8")
     path = f"{Path(sys.executable).parent}:{runner.environment['PATH']}"
     environment = {"PATH": path, "HOME": runner.environment["HOME"], "PYTHONDONTWRITEBYTECODE": "1"}
     said = []

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.apart import apart
-from tests.lab.traces import look
-from tests.needs import Missing, MissingSkip, need
-from tests.redirect.pod import NEEDED
-from tests.run.runner import DIALECTS, SDK, Runner
-from tests.waiting import PATIENCE, wait_until
-from wisp.cloud.issuer import service_account_token
-from wisp.cloud.store import Store
-from wisp.run.local import PROJECTION
+from tests.support.apart import apart
+from tests.support.needs import Missing, MissingSkip, need
+from tests.support.waiting import PATIENCE, wait_until
+from tests.unit.wisp.redirect.pod import NEEDED
+from tests.unit.wisp_local.demo.traces import look
+from tests.unit.wisp_local.run.runner import DIALECTS, SDK, Runner
+from wisp_local.cloud.issuer import service_account_token
+from wisp_local.cloud.store import Store
+from wisp_local.run.local import PROJECTION
 
 pytestmark = pytest.mark.system
 
@@ -113,7 +113,7 @@ GUEST = 4321
 
 @pytest.fixture(name="folder")
 def _folder(machine: None) -> Iterator[Path]:  # noqa: ARG001 -- it is there to be checked
-    """Give a folder that a guest may enter (tests/lab/guest.py); pytest's own are closed again by whoever starts it."""
+    """Give a folder that a guest may enter (tests/support/guest.py); pytest closes its own."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -121,7 +121,16 @@ def _folder(machine: None) -> Iterator[Path]:  # noqa: ARG001 -- it is there to 
 
 def as_guest(folder: Path, ids: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `wisp run` as an ordinary user, with an environment that would lead everyone astray."""
-    guest = ("unshare", "--mount", sys.executable, "-m", "tests.lab.guest", str(folder), str(GUEST), ids)
+    guest = (
+        "unshare",
+        "--mount",
+        sys.executable,
+        "-m",
+        "tests.support.guest",
+        str(folder),
+        str(GUEST),
+        ids,
+    )
     command = (*guest, "-m", "wisp", "run", *arguments)
     return subprocess.run(command, capture_output=True, check=False, text=True, timeout=PATIENCE)
 
@@ -157,7 +166,16 @@ os.execv(sys.executable, [sys.executable, "-m", "wisp", "run", "--", sys.executa
 
 def test_an_ordinary_user_without_tools(folder: Path) -> None:
     """The issue's line prints an expiry for a user with nothing on PATH, and state is private to the user."""
-    guest = ("unshare", "--mount", sys.executable, "-m", "tests.lab.guest", str(folder), str(GUEST), "forbidden")
+    guest = (
+        "unshare",
+        "--mount",
+        sys.executable,
+        "-m",
+        "tests.support.guest",
+        str(folder),
+        str(GUEST),
+        "forbidden",
+    )
     empty = folder / "empty"
     empty.mkdir()
     command = (*guest, "-c", WITHOUT_TOOLS, str(empty), SDK)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.needs import Missing, MissingSkip
-from tests.proxy.authority import Authority, grants
-from tests.proxy.sidecar import COMMAND, Pod, Sidecar, free_port, pod, running
-from tests.waiting import PATIENCE, wait_until
+from tests.support.needs import Missing, MissingSkip
+from tests.support.waiting import PATIENCE, wait_until
+from tests.unit.wisp.proxy.authority import Authority, grants
+from tests.unit.wisp.proxy.sidecar import COMMAND, Pod, Sidecar, free_port, pod, running
 
 pytestmark = pytest.mark.system
 

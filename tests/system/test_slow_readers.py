@@ -11,10 +11,10 @@ from typing import Self
 
 import pytest
 
-from tests.fakes import ARM, token_target
-from tests.proxy.authority import Authority
-from tests.proxy.sidecar import Sidecar, pod, running
-from tests.waiting import wait_until
+from tests.support.fakes import ARM, token_target
+from tests.support.waiting import wait_until
+from tests.unit.wisp.proxy.authority import Authority
+from tests.unit.wisp.proxy.sidecar import Sidecar, pod, running
 
 pytestmark = pytest.mark.system
 

@@ -23,7 +23,7 @@ from wisp.admission.shape import (
 )
 from wisp.admission.sidecar import is_native
 from wisp.admission.wanted import Mode, Sidecar, Wanted, is_boolean, passthrough_of, wants_sidecar
-from wisp.azure import is_guid, is_tenant
+from wisp.azure.clouds import is_guid, is_tenant
 
 _GUID = 36
 """Characters of a GUID: nothing longer is remembered."""

@@ -12,8 +12,8 @@ from typing import TypeAlias
 from wisp import __version__
 from wisp.admission.names import AUDIENCE
 from wisp.admission.quantity import quantity
-from wisp.azure import DEFAULT_AUTHORITY, authority_url, is_host, is_tenant, shown, token_proxy_url
-from wisp.errors import SettingError
+from wisp.azure.clouds import DEFAULT_AUTHORITY, authority_url, is_host, is_tenant, shown, token_proxy_url
+from wisp.base.errors import SettingError
 from wisp.imds.passthrough import SEGMENTS
 
 DEFAULT_IMAGE = f"wisp:{__version__}"

@@ -17,7 +17,7 @@ from wisp.admission.contract import Policy
 from wisp.admission.mutate import mutation
 from wisp.admission.pod import Outline, outline_of, pod_of, texts_of
 from wisp.admission.shape import ABSENT, Name, Object, PodError
-from wisp.errors import WispError
+from wisp.base.errors import WispError
 
 API_VERSION = "admission.k8s.io/v1"
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta, Raw, Struct
 
-from wisp.errors import WispError
+from wisp.base.errors import WispError
 
 Object: TypeAlias = dict[str, Any]
 Scalar: TypeAlias = str | int | float | bool | None

@@ -1,22 +1,32 @@
 """The command line: one module a command group; the only place that wires the packages together."""
 
+import contextlib
 import importlib
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 
 import click
 
+from wisp.base.errors import SettingError, WispError
 from wisp.cli.versioned import version_options
-from wisp.errors import WispError
 
-COMMANDS = {  # name -> help; a command's module is wisp.cli.NAME and its click command is called `command`
-    "cloud": "Run a local Azure: Entra's token endpoint and OIDC issuers.",
-    "demo": "Show the whole story on this machine, without a cluster.",
-    "inject": "Put identities into manifests, as the webhook would.",
-    "lab": "Keep a local Azure up for the real az and kubectl.",
-    "redirect": "Send the pod's metadata traffic to the sidecar.",
-    "run": "Run a command with a managed identity, on this machine.",
-    "webhook": "Give pods their identity as they are made: the admission webhook.",
+_COMMANDS = {  # name -> module with a click command called `command`, help
+    "inject": ("wisp.cli.inject", "Put identities into manifests, as the webhook would."),
+    "proxy": ("", "Run the sidecar (see `wisp proxy --help`)."),
+    "redirect": ("wisp.cli.redirect", "Send the pod's metadata traffic to the sidecar."),
+    "webhook": ("wisp.cli.webhook", "Give pods their identity as they are made: the admission webhook."),
 }
+_LOCAL = ("cloud", "demo", "lab", "run")
+"""Commands of the local Azure, for an error's remedy where that is not installed."""
+
+
+def commands() -> dict[str, tuple[str, str]]:
+    """Return all commands that are installed: wisp's own and those of the entry-point group `wisp.commands`."""
+    found = dict(_COMMANDS)
+    for group in entry_points(group="wisp.commands"):
+        with contextlib.suppress(ModuleNotFoundError):  # the image has the package's metadata, but not the local Azure
+            found |= group.load()
+    return found
 
 
 class _CommandsByName(click.Group):
@@ -24,18 +34,24 @@ class _CommandsByName(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
         """Name the commands that click runs."""
-        return sorted(COMMANDS)
+        return sorted(name for name, (module, _) in commands().items() if module)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- likewise
         """Write the commands' one-line helps without importing any of them."""
         with formatter.section("Commands"):
-            formatter.write_dl(sorted([*COMMANDS.items(), ("proxy", "Run the sidecar (see `wisp proxy --help`).")]))
+            formatter.write_dl(sorted((name, text) for name, (_, text) in commands().items()))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 -- likewise
         """Return the click command called `cmd_name`, or None."""
-        if cmd_name not in COMMANDS:
+        module, _ = _COMMANDS.get(cmd_name) or commands().get(cmd_name, ("", ""))
+        if not module:
+            if cmd_name in _LOCAL:
+                raise SettingError(
+                    f"`wisp {cmd_name}` is not installed",
+                    remedy="install the local Azure: pip install 'wisp-proxy[local]'",
+                )
             return None
-        command = importlib.import_module(f"wisp.cli.{cmd_name}").command
+        command = importlib.import_module(module).command
         assert isinstance(command, click.Command)  # noqa: S101 -- a fault of ours, not of the input
         return command
 

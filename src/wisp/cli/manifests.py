@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from wisp.errors import SettingError, WispError
+from wisp.base.errors import SettingError, WispError
 
 _YES = ("y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "true", "True", "TRUE")
 _NO = ("n", "N", "no", "No", "NO", "off", "Off", "OFF", "false", "False", "FALSE")

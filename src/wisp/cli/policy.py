@@ -27,8 +27,8 @@ from wisp.admission.contract import (
     TrustBundleCA,
 )
 from wisp.admission.names import AUDIENCE
-from wisp.azure import CLOUDS, DEFAULT_AUTHORITY, authority_url, cloud_named, shown
-from wisp.errors import SettingError
+from wisp.azure.clouds import CLOUDS, DEFAULT_AUTHORITY, authority_url, cloud_named, shown
+from wisp.base.errors import SettingError
 from wisp.imds.passthrough import NAMES, SEGMENTS, read_names
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import click
 
-from wisp.errors import WispError
+from wisp.base.errors import WispError
 from wisp.redirect import apply
 from wisp.redirect.host import Host
 from wisp.redirect.plan import Choice, Tool, as_shell

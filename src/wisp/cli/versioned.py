@@ -5,9 +5,9 @@ from typing import Any, TypeVar
 
 import click
 
-from wisp.version import FORMS, version_text
+from wisp.base.version import FORMS, version_text
 
-_FORM = "wisp.version.form"
+_FORM = "wisp.base.version.form"
 
 C = TypeVar("C", bound=Callable[..., Any])
 

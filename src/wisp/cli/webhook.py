@@ -5,15 +5,16 @@ from pathlib import Path
 import click
 
 from wisp.admission.contract import Policy
+from wisp.base.errors import SettingError
+from wisp.base.isolation import forbid_core_dumps
 from wisp.cli.policy import policy_options
 from wisp.cli.versioned import version_options
-from wisp.errors import SettingError
+from wisp.http.tls import VERSIONS
+from wisp.kubernetes import config as access
+from wisp.kubernetes.config import cluster_place
 from wisp.proxy.log import Log
-from wisp.settings import cluster_place
-from wisp.webhook import access
-from wisp.webhook.certificate import Lives
+from wisp.webhook.certificates.certificate import Lives
 from wisp.webhook.running import Options, run
-from wisp.webhook.tls import VERSIONS
 
 # Not WISP_WEBHOOK: of a Service called wisp-webhook, pods are given a WISP_WEBHOOK_PORT that is no port number.
 _PREFIX = "WISP_ADMISSION"
@@ -46,6 +47,7 @@ class _ServeUnlessTold(click.Group):
 @click.group(name="webhook", cls=_ServeUnlessTold)
 def command() -> None:
     """Serve admission reviews in a cluster (without a further word), or answer some from standard input."""
+    forbid_core_dumps()
 
 
 @command.command(

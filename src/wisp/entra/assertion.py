@@ -7,8 +7,8 @@ not the one that counts, and Entra's AADSTS700024 says it better.
 import os
 import stat
 
+from wisp.base.secret import Secret
 from wisp.entra.messages import Refused, unavailable
-from wisp.secret import Secret
 
 _SIZE_LIMIT = 64 * 1024
 _JWT_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")

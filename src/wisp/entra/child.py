@@ -6,10 +6,10 @@ from contextlib import suppress
 
 import httptools
 
+from wisp.base.isolation import child_environment, isolated_python
 from wisp.entra.messages import pack_settings
+from wisp.entra.settings import ExchangeSettings
 from wisp.http.sockets import Socket, packet_pair
-from wisp.isolation import isolated_python
-from wisp.settings import ExchangeSettings, child_environment
 
 _PACKET_LIMIT = 256 * 1024
 _COMMAND = isolated_python("wisp.entra.exchange", httptools)  # urllib3 is installed where httptools is

@@ -9,14 +9,14 @@ from urllib.parse import unquote
 import urllib3
 
 from wisp import __version__
-from wisp.azure import scope_of, token_url, token_url_behind
+from wisp.azure.clouds import scope_of, token_url, token_url_behind
 from wisp.entra.assertion import read_assertion
 from wisp.entra.failure import failure_of, has_broken
+from wisp.entra.forward_proxy import Forward
 from wisp.entra.interpret import claims_of_capabilities, interpret
 from wisp.entra.messages import Ask, Refused, Result, unavailable
+from wisp.entra.settings import ExchangeSettings
 from wisp.entra.trust import Trust, TrustError, anchors_of, authority_anchors
-from wisp.forward import Forward
-from wisp.settings import ExchangeSettings
 
 MOST_AT_ONCE = 8
 """Exchanges under way, each on a connection of its own."""

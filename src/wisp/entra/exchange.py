@@ -11,14 +11,14 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from wisp.binding import TokenProxy
+from wisp.base.isolation import forbid_core_dumps
+from wisp.base.secret import Secret
 from wisp.entra.endpoint import MOST_AT_ONCE, Endpoint
+from wisp.entra.forward_proxy import Forward
 from wisp.entra.messages import Ask, pack_result, unavailable, unpack_ask, unpack_settings
+from wisp.entra.settings import ExchangeSettings
+from wisp.entra.token_proxy import TokenProxy
 from wisp.entra.trust import TrustError
-from wisp.forward import Forward
-from wisp.isolation import forbid_core_dumps
-from wisp.secret import Secret
-from wisp.settings import ExchangeSettings
 
 _IDLE = 60.0
 _PACKET_LIMIT = 64 * 1024

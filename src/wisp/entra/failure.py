@@ -10,7 +10,7 @@ import ssl
 
 import urllib3
 
-from wisp.settings import ExchangeSettings
+from wisp.entra.settings import ExchangeSettings
 
 _SYSTEM = "--authority-ca or SSL_CERT_FILE"
 _OWN = "AZURE_KUBERNETES_CA_FILE or _CA_DATA"

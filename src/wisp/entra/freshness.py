@@ -5,8 +5,8 @@ Times are seconds on one steady clock unless they are called Unix seconds; `spre
 
 from typing import NamedTuple
 
+from wisp.base.secret import Secret
 from wisp.entra.messages import Granted, Refused
-from wisp.secret import Secret
 
 MARGIN = 300.0
 """Seconds: clients do not cache a token that lives shorter, so none is handed out while a newer one can be had."""

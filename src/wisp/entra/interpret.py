@@ -10,9 +10,9 @@ import json
 import re
 from typing import Any
 
+from wisp.base.masking import masked
+from wisp.base.secret import Secret
 from wisp.entra.messages import Granted, Refused, Result, unavailable
-from wisp.masking import masked
-from wisp.secret import Secret
 
 _AADSTS = re.compile(r"AADSTS(\d{4,9})\b", re.ASCII)
 _EXAMINED_LIMIT = 16 * 1024

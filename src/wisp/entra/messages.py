@@ -5,8 +5,8 @@ The two talk in JSON objects, one a packet. The assertion is not among them: it 
 
 from typing import Any, NamedTuple, TypeAlias
 
-from wisp.jsontext import from_json, to_json
-from wisp.secret import Secret
+from wisp.base.jsontext import from_json, to_json
+from wisp.base.secret import Secret
 
 
 class Ask(NamedTuple):

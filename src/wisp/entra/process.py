@@ -10,8 +10,8 @@ from typing import NamedTuple, TypeAlias
 
 from wisp.entra.child import Child
 from wisp.entra.messages import Ask, Result, pack_ask, unavailable, unpack_result
+from wisp.entra.settings import ExchangeSettings
 from wisp.http.epoll import Loop
-from wisp.settings import ExchangeSettings
 
 DEADLINE = 9.0
 """Seconds an exchange may take, from asking to answer: above the child's own limits, below what clients put up with."""

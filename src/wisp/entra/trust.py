@@ -4,7 +4,7 @@ import ssl
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from wisp.settings import ExchangeSettings
+from wisp.entra.settings import ExchangeSettings
 
 _Stamp: TypeAlias = tuple[int, int, int] | None
 

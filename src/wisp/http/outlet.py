@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
+from wisp.http.epoll_peer import Peer
 from wisp.http.head import Request
-from wisp.http.peer import Peer
 from wisp.http.response import REASONS, Response
 
 _WITHOUT_BODY = (204, 304)

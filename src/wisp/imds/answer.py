@@ -6,7 +6,7 @@ az) and so are expires_on (Java, Rust, Node) and token_type (Rust), and resource
 
 from typing import NamedTuple
 
-from wisp.jsontext import to_json
+from wisp.base.jsontext import to_json
 
 
 class Grant(NamedTuple):

@@ -9,11 +9,11 @@ from _operator import _compare_digest as compare_digest  # hmac has it too, and 
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from wisp.base.secret import Secret
 from wisp.http.head import Request
 from wisp.imds import versions
 from wisp.imds.decision import Refuse, invalid
 from wisp.imds.versions import Versions
-from wisp.secret import Secret
 
 
 class Dialect(NamedTuple):

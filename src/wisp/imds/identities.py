@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from wisp.azure import is_guid
+from wisp.azure.clouds import is_guid
+from wisp.base.secret import Secret
 from wisp.imds.decision import NamedSelector, Refuse, Selector, invalid
-from wisp.secret import Secret
 
 _MOST = 128
 _LONGEST_SHOWN = 256

@@ -4,12 +4,12 @@ Source: Azure, "How to use managed identities on an Azure VM to acquire an acces
 send.
 """
 
+from wisp.base.secret import Secret
 from wisp.http.head import Request
 from wisp.imds.checks import check
 from wisp.imds.decision import Decision, NamedSelector, PassOn, Refuse, Selector, TokenRequest, invalid
 from wisp.imds.dialects import UNAUTHORIZED, Dialect, dialect_of, shows
 from wisp.imds.target import Target, parse_form, parse_target
-from wisp.secret import Secret
 
 TOKEN_PATH = "/metadata/identity/oauth2/token"  # noqa: S105 -- a path
 

@@ -13,15 +13,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wisp import __version__
-from wisp.errors import SettingError, WispError
+from wisp.base.errors import SettingError, WispError
+from wisp.entra.settings import exchange_settings, workload_settings
 from wisp.http.epoll import Loop
-from wisp.http.peer import Times
-from wisp.http.server import Server
+from wisp.http.epoll_peer import Times
+from wisp.http.epoll_server import Server
 from wisp.http.sockets import Socket, listen
 from wisp.proxy.flags import USAGE, Flags, parse_flags
 from wisp.proxy.front import Front
 from wisp.proxy.signals import open_standard_streams, stop_on_signals
-from wisp.settings import exchange_settings, workload_settings
 
 if TYPE_CHECKING:
     from wisp.proxy.running import Tokens
@@ -84,7 +84,7 @@ class Sidecar:
 
     def _load_tokens(self) -> "Tokens":
         if self._tokens is None:
-            from wisp.isolation import forbid_core_dumps
+            from wisp.base.isolation import forbid_core_dumps
             from wisp.proxy.running import Tokens
 
             forbid_core_dumps()  # before there are tokens, and for the exchange process
@@ -130,7 +130,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _version(form: str | None) -> str:
-    from wisp.version import version_text
+    from wisp.base.version import version_text
 
     return version_text(form or "text")
 

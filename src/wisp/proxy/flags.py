@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from wisp.errors import SettingError
+from wisp.base.errors import SettingError
 from wisp.http.sockets import is_ipv4
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -51,7 +51,7 @@ class Flags(NamedTuple):
     probe: bool = False
     version: bool = False
     output: str | None = None
-    """How the version is printed, one of `wisp.version.FORMS`; None if that is not said."""
+    """How the version is printed, one of `wisp.base.version.FORMS`; None if that is not said."""
     help: bool = False
 
 
@@ -127,7 +127,7 @@ def _with_metadata_endpoint(flags: Flags, value: str) -> Flags:
 
 
 def _with_output(flags: Flags, value: str) -> Flags:
-    from wisp.version import FORMS  # noqa: PLC0415 -- loaded only for this
+    from wisp.base.version import FORMS  # noqa: PLC0415 -- loaded only for this
 
     if value not in FORMS:
         raise SettingError(f"--output {value!r} is unknown", remedy=f"use one of {', '.join(FORMS)}")

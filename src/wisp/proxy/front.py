@@ -7,8 +7,8 @@ does not wait for it, and a client that is quicker still is merely answered a fe
 from collections.abc import Callable
 from typing import Protocol
 
+from wisp.http.epoll_peer import Source
 from wisp.http.head import Reject, Request
-from wisp.http.peer import Source
 from wisp.http.response import Response
 
 _OK = Response(200, b'{"status":"ok"}')

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from wisp.jsontext import to_json
+from wisp.base.jsontext import to_json
 from wisp.proxy.flags import LEVELS
 
 MOST = 60

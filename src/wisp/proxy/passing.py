@@ -7,8 +7,8 @@ import errno
 import os
 
 from wisp.http.epoll import Loop
+from wisp.http.epoll_peer import Source
 from wisp.http.head import Request
-from wisp.http.peer import Source
 from wisp.http.response import Response
 from wisp.http.sockets import connect
 from wisp.imds.answer import error_body

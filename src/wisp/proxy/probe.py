@@ -3,7 +3,7 @@
 import _socket
 import time
 
-from wisp.errors import WispError
+from wisp.base.errors import WispError
 
 REQUEST = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _PATIENCE = 10.0

@@ -10,9 +10,9 @@ from os import strerror
 from typing import NamedTuple
 
 from wisp.http.epoll import READ, WRITE, Loop
+from wisp.http.epoll_peer import Peer
 from wisp.http.head import Request
 from wisp.http.outlet import Outlet, Streamed
-from wisp.http.peer import Peer
 from wisp.http.received import Malformed, Received, ReceivedHead
 from wisp.http.response import Response
 from wisp.http.sockets import Address, Socket, connect_error

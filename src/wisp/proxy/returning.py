@@ -10,9 +10,9 @@ import sys
 from contextlib import suppress
 from typing import NamedTuple
 
+from wisp.http.epoll_peer import Peer
 from wisp.http.head import Request
 from wisp.http.outlet import Outlet
-from wisp.http.peer import Peer
 from wisp.http.response import Response
 from wisp.http.sockets import Address
 from wisp.imds.decision import Refuse

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from wisp.entra.messages import Ask, Granted, Result
 from wisp.entra.process import ExchangeProcess
+from wisp.entra.settings import ExchangeSettings, WorkloadSettings
 from wisp.entra.tokens import Clocks, TokenStore
 from wisp.http.epoll import Loop
+from wisp.http.epoll_peer import Source
 from wisp.http.head import Request
-from wisp.http.peer import Source
 from wisp.http.response import Response
 from wisp.imds.identities import Identities
 from wisp.imds.passthrough import SEGMENTS, Forward, Returned
@@ -20,7 +21,6 @@ from wisp.proxy.flags import Flags
 from wisp.proxy.log import Log
 from wisp.proxy.metrics import Metrics
 from wisp.proxy.service import Beside, TokenService
-from wisp.settings import ExchangeSettings, WorkloadSettings
 
 if TYPE_CHECKING:
     from wisp.proxy.passing import Passing

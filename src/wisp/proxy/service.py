@@ -6,8 +6,8 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from wisp.entra.freshness import Token
 from wisp.entra.messages import Ask, Refused
 from wisp.entra.tokens import TokenStore
+from wisp.http.epoll_peer import Source
 from wisp.http.head import Reject, Request
-from wisp.http.peer import Source
 from wisp.http.response import Response
 from wisp.imds.answer import Grant, app_service_error_body, error_body, token_frame
 from wisp.imds.checks import deciding_fields

@@ -5,7 +5,7 @@ The hook runs while the sidecar starts and shares its CPU limit.
 
 import sys
 
-from wisp.errors import WispError
+from wisp.base.errors import WispError
 
 
 def main(arguments: list[str]) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from wisp.errors import PrivilegeError, ToolError, WispError
+from wisp.base.errors import PrivilegeError, ToolError, WispError
 from wisp.redirect.host import Machine
 from wisp.redirect.plan import (
     DEFAULT_TOOL,

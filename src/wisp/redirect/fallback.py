@@ -2,7 +2,7 @@
 
 import sys
 
-from wisp.errors import WispError
+from wisp.base.errors import WispError
 from wisp.redirect import apply
 from wisp.redirect.host import Host
 from wisp.redirect.plan import Choice

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from wisp.errors import ToolError
+from wisp.base.errors import ToolError
 from wisp.redirect.plan import Command
 
 _XTABLES_LOCK = Path("/run/xtables.lock")

@@ -4,7 +4,7 @@ import json
 import re
 from ipaddress import AddressValueError, IPv4Address
 
-from wisp.errors import SettingError
+from wisp.base.errors import SettingError
 from wisp.redirect.plan import CHAIN, JUMP
 from wisp.redirect.rule import Absent, Altered, Backend, InForce, Present, Rule
 from wisp.redirect.scripts import PRIORITY

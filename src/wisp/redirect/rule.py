@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 
-from wisp.errors import SettingError
+from wisp.base.errors import SettingError
 from wisp.redirect.scripts import sentence
 
 MAX_PORT = 2**16 - 1

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from wisp.webhook.api import Ask, Reply, UnansweredError
-from wisp.webhook.objects import METADATA, Failed, Metadata, item_of, slim, status_of
-from wisp.webhook.watching import Kind
+from wisp.kubernetes.client import Ask, Reply, UnansweredError
+from wisp.kubernetes.types import METADATA, Failed, Metadata, item_of, slim, status_of
+from wisp.kubernetes.watch import Kind
 
 PREFIX = "azure.workload.identity/"
 CLIENT_ID = PREFIX + "client-id"

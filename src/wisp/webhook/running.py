@@ -14,26 +14,26 @@ from pathlib import Path
 from wisp import __version__
 from wisp.admission import limits
 from wisp.admission.contract import NativeSidecar, Policy
-from wisp.errors import SettingError
-from wisp.webhook.access import Access
+from wisp.base.errors import SettingError
+from wisp.base.log import Log
+from wisp.http.asyncio_peer import Host, Times
+from wisp.http.asyncio_server import Listening, bound, drained, keep_deadlines
+from wisp.http.places import Limits
+from wisp.http.tls import Presented
+from wisp.kubernetes.client import Api
+from wisp.kubernetes.config import Access
+from wisp.kubernetes.watch import Watcher
 from wisp.webhook.accounts import ACCOUNTS, Accounts
-from wisp.webhook.api import Api
-from wisp.webhook.certificate import Lives
-from wisp.webhook.certifying import Certifier
-from wisp.webhook.cluster import Cluster
-from wisp.webhook.events import Log
-from wisp.webhook.files import Files
+from wisp.webhook.certificates.certificate import Lives
+from wisp.webhook.certificates.certifying import Certifier
+from wisp.webhook.certificates.cluster import Cluster
+from wisp.webhook.certificates.files import Files
+from wisp.webhook.certificates.keeper import Keeper, Subject
+from wisp.webhook.certificates.trigger import Trigger
 from wisp.webhook.health import Health
-from wisp.webhook.keeper import Keeper, Subject
-from wisp.webhook.listening import Listening, bound, drained, keep_deadlines
 from wisp.webhook.metrics import Gauges, Metrics
-from wisp.webhook.peer import Host, Times
-from wisp.webhook.places import Limits
 from wisp.webhook.reviews import Reviews
-from wisp.webhook.tls import Presented
-from wisp.webhook.trigger import Trigger
 from wisp.webhook.version import Version
-from wisp.webhook.watching import Watcher
 
 _DRAIN = 10.0
 """Seconds that what is under way has at the end."""

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import msgspec
 
 from wisp.admission.contract import parse_version
-from wisp.errors import SettingError
-from wisp.webhook.api import Api, Ask, UnansweredError
-from wisp.webhook.events import Log
-from wisp.webhook.watching import by_chance
+from wisp.base.errors import SettingError
+from wisp.base.log import Log
+from wisp.kubernetes.client import Api, Ask, UnansweredError
+from wisp.kubernetes.watch import by_chance
 
 _LOOK = 600.0
 """Seconds between looks: clusters are upgraded under a running webhook."""

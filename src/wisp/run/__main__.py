@@ -1,8 +1,0 @@
-"""`python -m wisp.run`: the attendant, started by `wisp run`."""
-
-import sys
-
-from wisp.run.attendant import main
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,116 @@
+"""The OIDC issuer of a cluster: what it publishes and the service account tokens it mints.
+
+Discovery and key set are those of the API server (Kubernetes, "Service account issuer discovery"); the URL ends in a
+slash and the key set is below it at openid/v1/jwks, as on AKS.
+"""
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wisp.base.secret import Secret
+from wisp_local.cloud.directory import DEFAULT_AUDIENCE
+from wisp_local.cloud.errors import RequestError
+from wisp_local.cloud.signing import SigningKey
+
+KEYS_PATH = "openid/v1/jwks"
+_PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "k"})  # RFC 7518 §6
+MINIMUM_LIFETIME = 600  # seconds; the API server refuses less
+_WARN_AFTER = 3600 + 7  # seconds; what a projected token of an hour carries
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """An issuer; all of `keys` are published, the last one signs."""
+
+    id: str
+    name: str
+    keys: tuple[SigningKey, ...]
+
+    @property
+    def path(self) -> str:
+        """Where a cloud serves it; the issuer URL is the cloud's base URL and this."""
+        return f"/oidc/{self.id}/"
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What a service account token is projected for; `lifetime` in seconds."""
+
+    namespace: str
+    service_account: str
+    pod: str = "pod"
+    audience: str = DEFAULT_AUDIENCE
+    lifetime: int = 3600
+
+    @property
+    def subject(self) -> str:
+        """Who the token is, in Kubernetes' words."""
+        return f"system:serviceaccount:{self.namespace}:{self.service_account}"
+
+
+def discovery(issuer_url: str) -> dict[str, object]:
+    """Return the discovery document of `issuer_url` (OpenID Connect Discovery §4.2), field for field Kubernetes'."""
+    return {
+        "issuer": issuer_url,
+        "jwks_uri": f"{issuer_url.rstrip('/')}/{KEYS_PATH}",
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+    }
+
+
+def key_set(issuer: Issuer) -> dict[str, object]:
+    """Return the published keys (RFC 7517)."""
+    return {"keys": [each.published() for each in issuer.keys]}
+
+
+def check_key_set(text: str) -> None:
+    """Check that `text` is a key set to publish: at least one key, nothing private in any; raises `RequestError`."""
+    try:
+        published = json.loads(text)["keys"]
+        kids = [each["kid"] for each in published]
+        private = any(_PRIVATE & each.keys() for each in published)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise RequestError("the key set cannot be read", remedy="give what /openid/v1/jwks answers") from error
+    if private:
+        raise RequestError("the key set holds private keys", remedy="give the public ones alone")
+    if not kids:
+        raise RequestError("the key set is empty", remedy="give what /openid/v1/jwks answers")
+
+
+def service_account_token(issuer: Issuer, issuer_url: str, projection: Projection, *, now: float) -> Secret:
+    """Mint at `now` (Unix seconds) what kubelet would project; raises `RequestError` for less than ten minutes."""
+    if projection.lifetime < MINIMUM_LIFETIME:
+        raise RequestError(
+            f"a service account token of {projection.lifetime} s is too short-lived",
+            remedy=f"ask for {MINIMUM_LIFETIME} seconds or more",
+        )
+    return issuer.keys[-1].sign({}, service_account_claims(issuer_url, projection, now=now))
+
+
+def service_account_claims(issuer_url: str, projection: Projection, *, now: float) -> Mapping[str, object]:
+    """Return the claims of a token bound to a pod (KEP-1205, KEP-4193); uids follow from the names."""
+    start = int(now)
+    return {
+        "aud": [projection.audience],
+        "exp": start + projection.lifetime,
+        "iat": start,
+        "iss": issuer_url,
+        "jti": str(uuid.uuid4()),
+        "kubernetes.io": {
+            "namespace": projection.namespace,
+            "node": _object("node", "wisp-node"),
+            "pod": _object("pod", projection.namespace, projection.pod),
+            "serviceaccount": _object("serviceaccount", projection.namespace, projection.service_account),
+            "warnafter": start + min(_WARN_AFTER, projection.lifetime),
+        },
+        "nbf": start,
+        "sub": projection.subject,
+    }
+
+
+def _object(kind: str, *path: str) -> dict[str, str]:
+    uid = uuid.uuid5(uuid.NAMESPACE_URL, "/".join(("kubernetes.io", kind, *path)))
+    return {"name": path[-1], "uid": str(uid)}

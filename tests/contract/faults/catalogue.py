@@ -1,0 +1,238 @@
+"""Every fault that the sidecar is put to: how it strikes, and how it ends."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from email.utils import formatdate
+from pathlib import Path
+
+from tests.contract.faults.authority import FaultyAuthority, hang_up_on_hello, reset, speak_plainly
+from tests.contract.faults.forwarding import ForwardProxy, says, tunnels
+from tests.support.fakes import jwt
+from tests.unit.wisp.proxy.authority import Behaviour, Drip, Last, Post, answer, grants, in_turn, refuses
+from tests.unit.wisp.proxy.sidecar import Pod
+from wisp_local.cloud.certificates import new_authority
+
+HTML = b"HTTP/1.1 %d Whatever\r\nContent-Type: text/html\r\nContent-Length: 23\r\n\r\n<html>Sign in...</html>"
+GOOD = {"token_type": "Bearer", "expires_in": 86399, "access_token": jwt(aud="x")}
+UNKNOWN = {"error": "unauthorized_client", "error_description": "AADSTS700016: No.", "error_codes": [700016]}
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a fault may touch."""
+
+    authority: FaultyAuthority
+    pod: Pod
+    proxy: ForwardProxy
+
+
+Act = Callable[[Site], None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault. `asked` is what the authority says in Retry-After, in seconds."""
+
+    name: str
+    strike: Act
+    asked: int | None = None
+    through_proxy: bool = False
+    kept: bool = False
+    """Whether there is a kept connection that it strikes."""
+
+    def mend(self, site: Site) -> None:
+        """Let it be over: everything is as it should be."""
+        site.proxy.treatment = tunnels
+        site.proxy.released.set()
+        site.authority.mend()
+        write(site, jwt(sub="system:serviceaccount:default:default", jti="rotated"))
+
+
+def behaving(name: str, behaviour: Behaviour, asked: int | None = None) -> Fault:
+    """Return the fault of an authority that answers so."""
+
+    def strike(site: Site) -> None:
+        site.authority.behaviour = behaviour
+
+    return Fault(name, strike, asked)
+
+
+def saying(name: str, said: bytes, asked: int | None = None) -> Fault:
+    """Return the fault of one that says this and closes the connection."""
+    return behaving(name, lambda _: Last(said), asked)
+
+
+def greeting(name: str, greet: Callable[[FaultyAuthority], Callable[..., bool]]) -> Fault:
+    """Return the fault of one that meets connections so."""
+
+    def strike(site: Site) -> None:
+        site.authority.greet = greet(site.authority)
+
+    return Fault(name, strike)
+
+
+def presenting(name: str, present: Callable[[FaultyAuthority], None]) -> Fault:
+    """Return a fault of the authority's certificate."""
+    return Fault(name, lambda site: present(site.authority))
+
+
+def file_of(name: str, content: str | None) -> Fault:
+    """Return the fault of a token file that holds this, or is not there."""
+    return Fault(name, lambda site: write(site, content))
+
+
+def proxy_of(name: str, treat: Callable[[ForwardProxy], Callable[..., None]]) -> Fault:
+    """Return the fault of a forward proxy that treats connections so."""
+
+    def strike(site: Site) -> None:
+        site.proxy.treatment = treat(site.proxy)
+
+    return Fault(name, strike, through_proxy=True)
+
+
+def write(site: Site, content: str | None) -> None:
+    """Put a token file into the pod as kubelet does: a new folder, and one rename of the link `..data` to it."""
+    volume = site.pod.token_file.parent
+    version = volume / f"..{time.monotonic_ns()}"
+    version.mkdir()
+    if content is not None:
+        (version / site.pod.token_file.name).write_text(content)
+    link = volume / "..data_tmp"
+    link.symlink_to(version.name)
+    link.rename(volume / "..data")
+    _link(site.pod.token_file)
+
+
+def _link(file: Path) -> None:
+    if not file.is_symlink():
+        file.unlink(missing_ok=True)
+        file.symlink_to(os.path.join("..data", file.name))  # noqa: PTH118 -- a link's text, not a path from here
+
+
+def in_order(name: str, behaviours: Callable[[FaultyAuthority], Sequence[Behaviour]], *, kept: bool = False) -> Fault:
+    """Return the fault of an authority that behaves in each of these ways once, and in the last for ever."""
+
+    def strike(site: Site) -> None:
+        site.authority.behaviour = in_turn(*behaviours(site.authority))
+
+    return Fault(name, strike, kept=kept)
+
+
+def _closes(_: Post) -> None:
+    """Close the connection without a word."""
+
+
+def _slowly(post: Post) -> bytes:
+    time.sleep(2.0)  # to be slow is what it is for
+    return grants(post)
+
+
+def _an_hour_ahead(_: Post) -> bytes:
+    later = int(time.time()) + 3600
+    return answer(200, {**GOOD, "access_token": jwt(aud="x", iat=later, nbf=later, exp=later + 86399)})
+
+
+def _throttles_until(_: Post) -> bytes:
+    return Last(answer(429, {}, f"Retry-After: {formatdate(time.time() + 6, usegmt=True)}"))
+
+
+def _replace_ca(site: Site) -> None:
+    site.authority.ca_file.write_bytes(new_authority(time.time()).certificate_pem)
+
+
+def _spoil_ca(site: Site) -> None:
+    site.authority.ca_file.write_bytes(b"-----BEGIN CERTIFICATE-----\n")
+
+
+CONNECTION = (
+    presenting("nobody listens", FaultyAuthority.deafen),
+    presenting("packets are dropped", FaultyAuthority.swallow),
+    greeting("connections are reset", lambda _: reset),
+    greeting("connections are accepted, then silence", lambda authority: authority.hang),
+    greeting("something else than TLS answers", lambda _: speak_plainly),
+    greeting("the handshake is cut short", lambda _: hang_up_on_hello),
+    behaving("the connection is closed without an answer", _closes),
+)
+KEPT = (
+    Fault("it was closed meanwhile", lambda site: site.authority.hang_up(), kept=True),
+    in_order("it is closed at the next request", lambda _: [_closes, grants], kept=True),
+    in_order("it is dead, and nobody says so", lambda authority: [authority.hang_on, grants], kept=True),
+)
+TLS = (
+    presenting("the certificate has expired", lambda authority: authority.present_aged(500)),
+    presenting("it is not valid yet: a clock is wrong", lambda authority: authority.present_aged(-30)),
+    presenting("it is for another name", FaultyAuthority.present_another_name),
+    presenting("its authority is unknown", lambda authority: authority.present_of(new_authority(time.time()))),
+    presenting("its authority has expired", FaultyAuthority.let_authority_expire),
+    Fault("`--authority-ca` was replaced by another", _replace_ca),
+    Fault("`--authority-ca` holds garbage", _spoil_ca),
+)
+TIME = (
+    behaving("it takes 2 seconds", _slowly),
+    in_order("silence", lambda authority: [authority.hang_on]),
+    behaving("silence after the head", lambda _: HEAD + b"Content-Length: 99\r\n\r\n{"),
+    behaving("three bytes a second", lambda _: Drip(HEAD + b"X-Endless: " + b"x" * 60)),
+    in_order("a refusal that may pass, then silence", lambda authority: [refuses(401, 700213), authority.hang_on]),
+    behaving("its clock is an hour ahead", _an_hour_ahead),
+)
+STATUS = (
+    saying("429, Retry-After: 7", answer(429, {"error": "throttled"}, "Retry-After: 7"), asked=7),
+    behaving("429, Retry-After: a date", _throttles_until, asked=6),
+    saying("429 without", answer(429, {})),
+    saying("500", answer(500, {})),
+    saying("502 in HTML", HTML % 502),
+    saying("503, Retry-After: 5", answer(503, {}, "Retry-After: 5"), asked=5),
+    saying(
+        "503 without", answer(503, {"error": "temporarily_unavailable", "error_description": "AADSTS90033: Later."})
+    ),
+    saying("504 without a body", b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\n\r\n"),
+    saying("404 in HTML", HTML % 404),
+    saying("403 in HTML", HTML % 403),
+    saying("a redirect", answer(307, {}, "Location: https://127.0.0.1:1/")),
+)
+CONTENT = (
+    saying("200, nothing in it", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    saying("200 in HTML: a captive portal", HTML % 200),
+    saying("200, broken JSON", HEAD + b'Content-Length: 12\r\n\r\n{"access_tok'),
+    saying("200, JSON without a token", answer(200, {"token_type": "Bearer", "expires_in": 3600})),
+    saying("200, a token that never was valid", answer(200, {**GOOD, "expires_in": 0})),
+    saying("200, cut short", HEAD + b'Content-Length: 999\r\n\r\n{"access_token":"e'),
+    saying("200, broken chunks", HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
+    saying("200, not the gzip that it says", answer(200, GOOD, "Content-Encoding: gzip")),
+    saying("200, four megabytes", answer(200, {"access_token": "x" * (1 << 22), "expires_in": 3600})),
+)
+ENTRA = (
+    in_order("AADSTS700213 now and then", lambda _: [refuses(401, 700213), grants]),
+    behaving("AADSTS700213 for good", refuses(401, 700213)),
+    in_order("AADSTS70025, until the first credential has propagated", lambda _: [refuses(401, 70025), grants]),
+    behaving("AADSTS70025 for good: there is no federated credential", refuses(401, 70025)),
+    behaving("AADSTS700024, the assertion has expired", refuses(401, 700024)),
+    behaving("AADSTS700016, no such identity", lambda _: answer(400, UNKNOWN)),
+    behaving("AADSTS90033, passing, with status 400", lambda _: answer(400, {"error": "temporarily_unavailable"})),
+)
+ASSERTION = (
+    file_of("the token file is missing", None),
+    file_of("it is empty", ""),
+    file_of("it is half written", jwt(sub="system:serviceaccount:default:default")[:30]),
+    file_of("it is rotated", jwt(sub="system:serviceaccount:default:default", jti="next")),
+)
+PROXY = (
+    proxy_of("the forward proxy wants credentials", lambda _: says(b"HTTP/1.1 407 Who\r\n\r\n")),
+    proxy_of("it refuses the host", lambda _: says(b"HTTP/1.1 403 No\r\n\r\n")),
+    proxy_of("it hangs", lambda proxy: proxy.hang),
+)
+GROUPS = {
+    "The connection": CONNECTION,
+    "A kept connection": KEPT,
+    "TLS": TLS,
+    "Time": TIME,
+    "The status": STATUS,
+    "The content": CONTENT,
+    "Entra's word": ENTRA,
+    "The assertion": ASSERTION,
+    "The way out": PROXY,
+}
+FAULTS = [fault for group in GROUPS.values() for fault in group]

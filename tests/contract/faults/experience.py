@@ -1,0 +1,98 @@
+"""Puts a real sidecar to a fault and measures what its clients live through: one, and a hundred at once."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.contract.faults.authority import FaultyAuthority
+from tests.contract.faults.catalogue import Fault, Site, write
+from tests.contract.faults.forwarding import ForwardProxy
+from tests.support.waiting import wait_until
+from tests.unit.wisp.proxy.sidecar import Answer, Sidecar, pod, running
+
+CROWD = 100
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What the clients of one sidecar heard, and what it asked of Entra; times in seconds.
+
+    A single client asked a second time as soon as it had heard; it is that one whose sidecar was seen to recover.
+    """
+
+    heard: Sequence[Answer]
+    waited: float
+    calls: int
+    recovered: float = 0.0
+
+
+@dataclass(frozen=True)
+class Experiences:
+    """What came of a fault for one client, and for a hundred at once."""
+
+    one: Experience
+    crowd: Experience
+
+
+def experience_of_one(fault: Fault, folder: Path) -> Experience:
+    """Put a sidecar with one client to `fault`, and end the fault."""
+    with struck(fault, folder) as (site, sidecar):
+        begun = time.monotonic()
+        heard = sidecar.tokens_at_once(1, times=2)
+        waited, calls = time.monotonic() - begun, site.authority.calls
+        fault.mend(site)
+        mended = time.monotonic()
+        wait_until(lambda: sidecar.token().status == 200, f"a token after {fault.name!r}", pause=0.05)
+        return Experience(heard, waited, calls, time.monotonic() - mended)
+
+
+def experience_of_many(fault: Fault, folder: Path) -> Experience:
+    """Put a sidecar with a hundred clients to `fault`."""
+    with struck(fault, folder) as (site, sidecar):
+        begun = time.monotonic()
+        heard = sidecar.tokens_at_once(CROWD)
+        return Experience(heard, time.monotonic() - begun, site.authority.calls)
+
+
+@contextmanager
+def struck(fault: Fault, folder: Path) -> Iterator[tuple[Site, Sidecar]]:
+    """Give a running sidecar, and what surrounds it once the fault has struck."""
+    (folder / "volume").mkdir(parents=True)
+    with FaultyAuthority(folder) as authority, ForwardProxy() as proxy:
+        own = pod(folder / "volume", authority.distant_url if fault.through_proxy else authority.url)
+        if fault.through_proxy:
+            own.environment["HTTPS_PROXY"] = f"http://user:hunter2@{proxy.address}"
+        with running(own, "--authority-ca", str(authority.ca_file)) as sidecar:
+            site = Site(authority, own, proxy)
+            _warm_up(sidecar, site, kept=fault.kept)
+            fault.strike(site)
+            yield site, sidecar
+            assert "hunter2" not in "".join(sidecar.said)
+
+
+def _warm_up(sidecar: Sidecar, site: Site, *, kept: bool) -> None:
+    """Wait until the exchange process is there: a question that it can answer by itself, and one for a connection."""
+    own = site.pod.token_file.read_text()
+    site.pod.token_file.unlink()
+    assert sidecar.token("https://warm.test").status == 503
+    write(site, own)
+    if kept:
+        assert sidecar.token("https://kept.test").status == 200
+    site.authority.forget()
+
+
+def experiences(faults: Sequence[Fault], folder: Path) -> Mapping[str, Experiences]:
+    """Return what came of each, by name; several are tried at a time, for they mostly wait."""
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        tried = {
+            fault.name: (
+                threads.submit(experience_of_one, fault, folder / f"{number}-one"),
+                threads.submit(experience_of_many, fault, folder / f"{number}-crowd"),
+            )
+            for number, fault in enumerate(faults)
+        }
+        return {name: Experiences(one.result(), crowd.result()) for name, (one, crowd) in tried.items()}

@@ -1,0 +1,76 @@
+"""What clients live through while Entra, the way to it or the assertion is broken: docs/faults.md is the record."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.contract.faults.catalogue import FAULTS, GROUPS, Fault
+from tests.contract.faults.experience import CROWD, Experience, Experiences, experiences
+from tests.contract.faults.table import LONGEST_WAIT, committed, row, seconds
+from wisp.entra.freshness import EVENTUAL_WINDOW
+
+EXACT = (0, 1, 2)
+"""The cells that are the same on every machine; so is the number of calls, but for `_expected`."""
+WHY = {
+    "nobody listens": "the connection was refused",
+    "`--authority-ca` was replaced by another": "trust its authority by --authority-ca",
+    "silence": "it did not answer in time",
+    "three bytes a second": "did not answer in 9 s",
+    "it hangs": "(HTTPS_PROXY): it did not answer in time",
+}
+"""What the text says of the faults that no other test has."""
+
+
+def test_every_fault_is_in_the_table() -> None:
+    """Once, and no other is."""
+    assert list(committed()) == [fault.name for fault in FAULTS]
+    assert len(FAULTS) == len({fault.name for fault in FAULTS})
+
+
+def test_the_table_keeps_its_promise() -> None:
+    """Nobody waits over twelve seconds, everything is well again by itself, and a 429 stays a 429."""
+    for name, cells in committed().items():
+        assert seconds(cells[3]) <= LONGEST_WAIT, name
+        assert seconds(cells[5]) <= LONGEST_WAIT, name
+        assert cells[1].startswith("429 ") == name.startswith("429"), name
+        assert bool(cells[2]) == cells[1].startswith(("429 ", "503 ")), name
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("group", GROUPS)
+def test_faults(group: str, tmp_path: Path) -> None:
+    """What one client hears, and for how many calls, is what the table says; a hundred at once hear the same.
+
+    The table's times are measurements, which `python -m tests.faults --write` makes; no test compares them.
+    """
+    came = experiences(GROUPS[group], tmp_path)
+    assert {fault.name: _differences(fault, came[fault.name]) for fault in GROUPS[group]} == {
+        fault.name: [] for fault in GROUPS[group]
+    }
+
+
+def _differences(fault: Fault, came: Experiences) -> list[str]:
+    """Say in what an experience differs from the table."""
+    measured, known = row(fault, came), committed()[fault.name]
+    found = [f"{measured[i]} instead of {known[i]}" for i in EXACT if measured[i] != known[i]]
+    heard, again = came.one.heard
+    error = heard.document.get("error_description", "")
+    if WHY.get(fault.name, "") not in error:
+        found.append(f"the text is {error}")
+    if again.status != heard.status:
+        found.append(f"a client that asks again at once hears {again.status}")
+    crowd = {(each.status, each.document.get("error")) for each in came.crowd.heard}
+    if len(came.crowd.heard) != CROWD or crowd != {(heard.status, heard.document.get("error"))}:
+        found.append(f"{len(came.crowd.heard)} of {CROWD} heard {crowd}")
+    calls = int(known[4])
+    found += [f"{each.calls} calls" for each in (came.one, came.crowd) if each.calls not in _expected(calls, each)]
+    return found
+
+
+def _expected(calls: int, came: Experience) -> range:
+    """Return how many calls may come of a fault for which the table has `calls`.
+
+    A code that may pass is tried again until `EVENTUAL_WINDOW` seconds are over, in which a busy machine manages fewer.
+    """
+    may_pass = came.heard[0].document.get("error_description", "").startswith(("AADSTS700213", "AADSTS70025"))
+    return range(1 if may_pass and came.waited > EVENTUAL_WINDOW else calls, calls + 1)

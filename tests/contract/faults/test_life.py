@@ -1,0 +1,52 @@
+"""An hour and a day under load, with an Entra that fails for minutes: nobody notices, and memory stays what it is."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.contract.faults.life import Life, Report
+from tests.contract.faults.weather import HOUR
+from tests.support.paths import ROOT
+from wisp.entra.freshness import MARGIN
+
+
+def check(report: Report) -> None:
+    """Fail where somebody noticed that Entra was not always up."""
+    assert report.failed == 0
+    assert report.least_left > MARGIN
+    assert report.longest_wait < 3.0, "the first clients wait for the first tokens, and for nothing afterwards"
+    assert report.waited < 100
+
+
+@pytest.mark.parametrize(
+    "lifetime, seed",
+    [(3600, 0), (3600, 1), (86399, 2)],
+    ids=["tokens of an hour", "another hour", "tokens of a day"],
+)
+def test_an_hour(lifetime: int, seed: int) -> None:
+    """With every outage that there is."""
+    report = Life(lifetime, seed).live(1.2)
+    check(report)
+    assert report.asked > 7_000
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("lifetime", [3600, 86399], ids=["tokens of an hour", "tokens of a day"])
+def test_a_day(lifetime: int) -> None:
+    """The same, and what a day leaves behind in memory is under 1 MB."""
+    command = [sys.executable, "-m", "tests.contract.faults.life", "24", str(lifetime)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    report = Report(**json.loads(ended.stdout))
+    check(report)
+    assert report.asked > 150_000
+    assert report.mistakes > 0
+    assert abs(report.memory_at_the_end - report.memory_after_an_hour) < 1.0, report
+
+
+def test_the_weather() -> None:
+    """It has every mood, and no outage of it lasts over ten minutes."""
+    assert {spell.mood for spell in HOUR} == {"up", "slow", "down", "throttling", "hanging", "failing"}
+    bad = [spell.seconds for spell in HOUR if spell.mood not in ("up", "slow")]
+    assert max(bad) == 600.0

@@ -1,0 +1,89 @@
+"""An Entra that follows a script: good hours, and bad minutes of every kind."""
+
+import json
+from random import Random
+from typing import NamedTuple
+
+from tests.support.fakes import jwt
+from wisp.entra.interpret import interpret
+from wisp.entra.messages import Ask, Refused, Result, unavailable
+from wisp.entra.process import DEADLINE
+
+UNKNOWN = "https://nobody.test/"
+"""What resources that Entra does not know begin with."""
+
+ROTATION = 48 * 60.0
+"""Seconds from one assertion to the next: kubelet renews those of an hour at four fifths of their life."""
+
+_AWAY = 0.3
+"""Seconds for which, at worst, there is none."""
+
+
+class Spell(NamedTuple):
+    """What Entra does to an exchange, and for how many seconds it does so."""
+
+    mood: str
+    seconds: float
+
+
+HOUR = (
+    Spell("up", 1500.0),
+    Spell("down", 90.0),
+    Spell("up", 400.0),
+    Spell("slow", 120.0),
+    Spell("throttling", 180.0),
+    Spell("up", 300.0),
+    Spell("hanging", 240.0),
+    Spell("up", 170.0),
+    Spell("failing", 600.0),
+)
+"""An hour's script, begun anew every hour; the worst of it is ten minutes without a token."""
+
+assert sum(spell.seconds for spell in HOUR) == 3600.0
+
+_SECONDS = {"up": 0.03, "slow": 3.0, "down": 0.001, "throttling": 0.02, "hanging": DEADLINE, "failing": 0.5}
+_REFUSED = json.dumps({"error": "invalid_client", "error_description": "AADSTS700213: No.", "error_codes": [700213]})
+_NOBODY = json.dumps({"error": "invalid_resource", "error_description": "AADSTS500011: No.", "error_codes": [500011]})
+
+
+def mood_at(now: float) -> str:
+    """Return the mood of the moment."""
+    left = now % 3600.0
+    for spell in HOUR:
+        left -= spell.seconds
+        if left < 0:
+            return spell.mood
+    raise AssertionError
+
+
+class Entra:
+    """Answers exchanges as the weather is; of those in good weather it refuses one in fifty, as if by mistake."""
+
+    def __init__(self, lifetime: int, seed: int) -> None:
+        self._lifetime = lifetime
+        self._random = Random(seed)  # noqa: S311 -- chance, not secrets
+        self.mistakes = 0
+
+    def answer(self, ask: Ask, now: float) -> tuple[Result, float]:
+        """Return what comes of an exchange begun at `now`, and the seconds that it takes."""
+        if now % ROTATION < _AWAY and now > ROTATION:
+            return unavailable("no token file", cause="token_file", retry_after=2.0), 0.001
+        mood = mood_at(now)
+        if mood in ("down", "hanging"):
+            return unavailable(f"Entra is {mood}"), _SECONDS[mood]
+        status, retry_after, body = self._http(ask, mood)
+        result = interpret(status, retry_after, body.encode(), now)
+        self.mistakes += isinstance(result, Refused) and result.aadsts == 700213
+        return result, _SECONDS[mood]
+
+    def _http(self, ask: Ask, mood: str) -> tuple[int, str | None, str]:
+        if mood == "throttling":
+            return 429, "20", "{}"
+        if mood == "failing":
+            return 500, None, "<html>"
+        if self._random.random() < 0.02:
+            return 401, None, _REFUSED
+        if ask.resource.startswith(UNKNOWN):
+            return 400, None, _NOBODY
+        token = jwt(aud=ask.resource, oid="object", jti=self._random.random(), pad="x" * 1500)
+        return 200, None, json.dumps({"access_token": token, "expires_in": self._lifetime})

@@ -1,0 +1,26 @@
+"""Manifests of custom resources, and what `wisp inject` makes of them: the golden files under custom/injected.
+
+`python -m tests.unit.wisp.admission.custom_resources --write` writes the golden files again.
+"""
+
+import sys
+from pathlib import Path
+
+from tests.unit.wisp.admission.command import TENANT, Ran, run
+from wisp.cli import wisp
+
+MANIFESTS = Path(__file__).parent / "custom"
+GOLDEN = MANIFESTS / "injected"
+NAMES = sorted(path.name for path in MANIFESTS.glob("*.yaml") if path.name != "accounts.yaml")
+
+
+def injected(name: str) -> Ran:
+    """Run `wisp inject` on a manifest."""
+    options = ("--server-version", "1.34", "--proxy-image", "wisp:test")
+    accounts = ("--service-account", str(MANIFESTS / "accounts.yaml"))
+    return run(wisp, "inject", "-f", str(MANIFESTS / name), *accounts, *options, *TENANT)
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["--write"]:
+    for each in NAMES:
+        (GOLDEN / each).write_text(injected(each).printed, encoding="utf-8")

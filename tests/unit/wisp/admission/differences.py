@@ -1,0 +1,278 @@
+"""Where wisp differs from azure-workload-identity v1.6.0 on purpose: each difference turns its answer into ours.
+
+`python -m tests.unit.wisp.admission.differences --write` puts the table into docs/webhook-differences.md;
+without --write it is printed.
+"""
+
+import sys
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any, NamedTuple, TypeAlias
+
+from tests.support.paths import ROOT
+from tests.unit.wisp.admission.observed import CASES, Case
+from wisp.admission.contract import REDIRECT_RESOURCES, SIDECAR_RESOURCES, Resources
+
+PATH = ROOT / "docs" / "webhook-differences.md"
+BEGIN, END = "<!-- differences: begin -->\n", "<!-- differences: end -->\n"
+SIDECAR, REDIRECT = "azwi-proxy", "azwi-proxy-init"
+DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+
+Answer: TypeAlias = dict[str, Any]
+
+
+class Difference(NamedTuple):
+    """One deliberate difference."""
+
+    name: str
+    theirs: str
+    ours: str
+    why: str
+    change: Callable[[Case, Answer], None]
+    """Alters the reference's answer; leaves alone what it does not concern."""
+
+
+def expected(case: Case) -> Answer:
+    """Return the answer to a case: the reference's, with every difference."""
+    return after(case, len(DIFFERENCES))
+
+
+def after(case: Case, count: int) -> Answer:
+    """Return the reference's answer with the first `count` differences."""
+    answer = deepcopy(case.answer)
+    for difference in DIFFERENCES[:count]:
+        difference.change(case, answer)
+    return answer
+
+
+def concerned(difference: Difference) -> list[str]:
+    """Return the names of the cases that a difference makes one in."""
+    place = DIFFERENCES.index(difference)
+    return [case.name for case in CASES if after(case, place) != after(case, place + 1)]
+
+
+def table() -> str:
+    """Return the table of the differences."""
+    rows = [
+        f"| {each.name} | {each.theirs} | {each.ours} | {each.why} | {len(concerned(each))} |\n" for each in DIFFERENCES
+    ]
+    return "| difference | azure-workload-identity v1.6.0 | wisp | why | cases |\n|---|---|---|---|---|\n" + "".join(
+        rows
+    )
+
+
+def _container(answer: Answer, name: str) -> dict[str, Any] | None:
+    spec = answer.get("pod", {}).get("spec", {})
+    found = [each for key in ("initContainers", "containers") for each in spec.get(key, []) if each["name"] == name]
+    return found[0] if found else None
+
+
+def _made(case: Case, answer: Answer, name: str) -> dict[str, Any] | None:
+    """Return a container of the webhook's own making, None where the pod brought it along or it is not there."""
+    spec = case.pod["spec"]
+    brought = [each["name"] for key in ("initContainers", "containers") for each in spec.get(key, [])]
+    return None if name in brought else _container(answer, name)
+
+
+def _says_no(case: Case, answer: Answer) -> None:
+    annotations = case.pod["metadata"].get("annotations", {})
+    if annotations.get("azure.workload.identity/inject-proxy-sidecar") == "false":
+        del answer["pod"]["spec"]["initContainers"]
+
+
+def _port(case: Case, answer: Answer) -> None:
+    if case.pod["metadata"].get("annotations", {}).get("azure.workload.identity/proxy-sidecar-port") == "70000":
+        answer.clear()
+        answer.update({"allowed": False, "status": {"code": 400, "message": "70000"}})
+
+
+def _texts(_case: Case, answer: Answer) -> None:
+    if not answer["allowed"]:
+        del answer["status"]["message"]
+
+
+def _order(_case: Case, answer: Answer) -> None:
+    present = answer.get("pod", {}).get("spec", {}).get("initContainers", [])
+    present.sort(key=lambda each: (each["name"] != REDIRECT, each["name"] != SIDECAR))
+
+
+def _redirect_runs(case: Case, answer: Answer) -> None:
+    redirect = _made(case, answer, REDIRECT)
+    if redirect is not None:
+        (port,) = [each["value"] for each in redirect["env"] if each["name"] == "PROXY_PORT"]
+        redirect["args"] = ["redirect", "up", f"--proxy-port={port}"]
+        redirect["env"] = [each for each in redirect["env"] if each["name"] != "PROXY_PORT"]
+
+
+def _redirect_knows(_case: Case, answer: Answer) -> None:
+    redirect = _container(answer, REDIRECT)
+    if redirect is not None:
+        redirect.pop("env", None)
+        redirect.pop("volumeMounts", None)
+
+
+def _redirect_may(case: Case, answer: Answer) -> None:
+    redirect = _made(case, answer, REDIRECT)
+    if redirect is not None:
+        redirect["securityContext"] |= {
+            "privileged": False,
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsGroup": 0,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+
+
+def _sidecar_may(case: Case, answer: Answer) -> None:
+    sidecar = _made(case, answer, SIDECAR)
+    if sidecar is not None:
+        user = {"runAsUser": 1501, "runAsGroup": 1501}
+        sidecar["securityContext"] |= {**user, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def _sidecar_command(case: Case, answer: Answer) -> None:
+    sidecar = _made(case, answer, SIDECAR)
+    if sidecar is not None:
+        sidecar["command"] = ["/proxy"]
+
+
+def _resources(case: Case, answer: Answer) -> None:
+    for name, usual in ((SIDECAR, SIDECAR_RESOURCES), (REDIRECT, REDIRECT_RESOURCES)):
+        container = _made(case, answer, name)
+        if container is not None:
+            container["resources"] = _as_kubernetes_has_them(usual)
+
+
+def _as_kubernetes_has_them(usual: Resources) -> dict[str, dict[str, str | None]]:
+    return {
+        "requests": {"cpu": usual.cpu_request, "memory": usual.memory_request},
+        "limits": {"cpu": usual.cpu_limit, "memory": usual.memory_limit},
+    }
+
+
+def _says(case: Case, answer: Answer) -> None:
+    for name in (SIDECAR, REDIRECT):
+        container = _made(case, answer, name)
+        if container is not None:
+            container["terminationMessagePolicy"] = "FallbackToLogsOnError"
+
+
+def _default_container(_case: Case, answer: Answer) -> None:
+    if _container(answer, SIDECAR) is not None:
+        answer["pod"]["metadata"]["annotations"][DEFAULT_CONTAINER] = answer["pod"]["spec"]["containers"][0]["name"]
+
+
+def _kept(case: Case, answer: Answer) -> None:
+    for before, after_ in zip(
+        case.pod["spec"]["containers"], answer.get("pod", {"spec": {}})["spec"].get("containers", []), strict=False
+    ):
+        for variable, kept in zip(before.get("env", []), after_.get("env", []), strict=False):
+            kept.update(variable)
+
+
+DIFFERENCES = (
+    Difference(
+        "a sidecar that is not wanted",
+        'any value of `inject-proxy-sidecar` turns the sidecar on, `"false"` too',
+        "a value that Go's `strconv.ParseBool` takes for false turns it off, with a warning",
+        'who writes `"false"` means it',
+        _says_no,
+    ),
+    Difference(
+        "a port that is none",
+        "a `proxy-sidecar-port` of 70000 is put into the pod, and the API server finds the container invalid",
+        "refused, naming the annotation",
+        "the message is about what the user wrote",
+        _port,
+    ),
+    Difference(
+        "refusals",
+        'the text of the error at hand, such as `strconv.ParseInt: parsing "x": invalid syntax`',
+        "what is wrong, with what, and what to do",
+        "it is all that the user sees",
+        _texts,
+    ),
+    Difference(
+        "order of the init containers",
+        "sidecar, the pod's own, redirect",
+        "redirect, sidecar, the pod's own",
+        "the pod's own init containers get the pod's identity and not the node's",
+        _order,
+    ),
+    Difference(
+        "how the redirect is told its port",
+        "the variable `PROXY_PORT`",
+        "the arguments `redirect up --proxy-port=PORT`",
+        "one image serves for everything",
+        _redirect_runs,
+    ),
+    Difference(
+        "what the redirect knows",
+        "it gets the token and the Azure environment, as every container does",
+        "neither; one that the pod brings along gets neither",
+        "it has no use for them",
+        _redirect_knows,
+    ),
+    Difference(
+        "what the redirect may do",
+        "everything: it is privileged",
+        "NET_ADMIN; read-only root, no privilege escalation, seccomp RuntimeDefault",
+        "it needs no more",
+        _redirect_may,
+    ),
+    Difference(
+        "who the sidecar is",
+        "the image's user, or the pod's `runAsUser`",
+        "user and group 1501, seccomp RuntimeDefault",
+        "the redirect lets user 1501 by, whatever the pod says; Pod Security `restricted` wants the profile",
+        _sidecar_may,
+    ),
+    Difference(
+        "how the sidecar is started",
+        "by the image's entry point",
+        "by `/proxy`",
+        "one image serves for everything, and a reference image has it as well",
+        _sidecar_command,
+    ),
+    Difference(
+        "resources",
+        "none",
+        "requests and limits, from the cluster's settings and the pod's annotations",
+        "namespaces with a ResourceQuota refuse pods without",
+        _resources,
+    ),
+    Difference(
+        "what is seen of a container that cannot start",
+        "its exit status; why is in its log only",
+        "`terminationMessagePolicy: FallbackToLogsOnError`: `kubectl describe pod` shows what it said",
+        "it is where one looks first, and the log of an init container needs its name",
+        _says,
+    ),
+    Difference(
+        "the default container",
+        "not said",
+        f"`{DEFAULT_CONTAINER}` names the pod's own first container, unless it is set",
+        "`kubectl exec` and `kubectl logs` go on to mean that one, and say nothing of others",
+        _default_container,
+    ),
+    Difference(
+        "what is in the pod already",
+        "read into the types that it was built with and written again: unknown fields vanish, as do empty values",
+        "the patch touches only what it adds",
+        "pods may have fields that are newer than the webhook",
+        _kept,
+    ),
+)
+
+
+def committed() -> str:
+    """Return the table that the document has."""
+    return PATH.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv:
+        head, _, rest = PATH.read_text(encoding="utf-8").partition(BEGIN)
+        PATH.write_text(f"{head}{BEGIN}{table()}{END}{rest.partition(END)[2]}", encoding="utf-8")
+    else:
+        sys.stdout.write(table())

@@ -1,0 +1,366 @@
+"""`wisp inject` on custom resources: templates of pods are found by their shape, wherever they are."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.wisp.admission.command import Ran, inject
+from tests.unit.wisp.admission.custom_resources import GOLDEN, MANIFESTS, NAMES, injected
+from tests.unit.wisp.admission.pods import account
+
+LABEL = "azure.workload.identity/use"
+ACCOUNT = yaml.dump(account())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_manifest(name: str) -> None:
+    """Every labelled template gets its identity, and nothing else changes; a second time changes nothing."""
+    ran = injected(name)
+    assert ran.status == 0
+    assert ran.printed == (GOLDEN / name).read_text(encoding="utf-8")
+    again = inject(ran.printed, "--service-account", str(MANIFESTS / "accounts.yaml"), "--server-version", "1.34")
+    assert again.printed == ran.printed
+
+
+TEMPLATES = {
+    "keda.yaml": 1,
+    "ray.yaml": 2,
+    "training.yaml": 5,
+    "flink.yaml": 1,
+    "spark.yaml": 1,
+    "knative.yaml": 1,
+    "openshift.yaml": 1,
+    "crossplane.yaml": 1,
+    "elastic.yaml": 2,
+}
+
+
+def test_every_labelled_template_is_counted() -> None:
+    """The golden files hold one volume for each."""
+    found = {name: (GOLDEN / name).read_text(encoding="utf-8").count("expirationSeconds") for name in NAMES}
+    assert found == TEMPLATES
+
+
+def of(kind: str, version: str, spec: dict[str, Any], **metadata: Any) -> str:
+    """Return a manifest of one object, after its service account."""
+    named = {"name": "web", "namespace": "apps", **metadata}
+    return f"{ACCOUNT}---\n{yaml.dump({'apiVersion': version, 'kind': kind, 'metadata': named, 'spec': spec})}"
+
+
+def template(annotations: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    """Return a labelled template."""
+    metadata = {"labels": {LABEL: "true"}, **({"annotations": annotations} if annotations else {})}
+    return {"metadata": metadata, "spec": {"serviceAccountName": "app", "containers": [{"name": "app"}], **spec}}
+
+
+def refused(ran: Ran) -> str:
+    """Return the one line that says why nothing is printed."""
+    assert (ran.status, ran.printed) == (1, "")
+    return ran.noted.splitlines()[-1]
+
+
+@pytest.mark.parametrize("mode", ["redirect", "env"])
+@pytest.mark.parametrize("kind", ["Service", "Configuration"])
+def test_a_sidecar_in_knative(kind: str, mode: str) -> None:
+    """Knative's API rejects it in either form, so it is refused with what to do; the identity alone is injected."""
+    prefix = "azure.workload.identity/"
+    asked = {f"{prefix}inject-proxy-mode": mode, f"{prefix}inject-proxy-sidecar": "true"}
+    said = refused(
+        inject(of(kind, "serving.knative.dev/v1", {"template": template(asked)}), "--server-version", "1.34")
+    )
+    assert f'{kind} "web" (document 2, /spec/template): Knative Serving rejects the sidecar' in said
+    assert "leave this object to the webhook" in said
+    ran = inject(of(kind, "serving.knative.dev/v1", {"template": template()}))
+    assert (ran.status, ran.printed.count("AZURE_CLIENT_ID")) == (0, 1)
+
+
+def test_a_service_of_kubernetes_is_not_knatives() -> None:
+    """The group counts, not the kind."""
+    asked = {"azure.workload.identity/inject-proxy-sidecar": "true"}
+    assert inject(of("Service", "example.dev/v1", {"template": template(asked)})).status == 0
+
+
+ASKING: dict[str, tuple[str, str]] = {
+    "Argo's podMetadata": (
+        of("Workflow", "argoproj.io/v1alpha1", {"podMetadata": {"labels": {LABEL: "true"}}, "templates": []}),
+        'Workflow "web" (document 2, /spec/podMetadata/labels)',
+    ),
+    "an Argo template": (
+        of(
+            "Workflow",
+            "argoproj.io/v1alpha1",
+            {"templates": [{"name": "a", "metadata": {"labels": {LABEL: "true"}}, "container": {"image": "a:1"}}]},
+        ),
+        'Workflow "web" (document 2, /spec/templates/0/metadata/labels)',
+    ),
+    "Prometheus": (
+        of(
+            "Prometheus",
+            "monitoring.coreos.com/v1",
+            {"podMetadata": {"labels": {LABEL: "true"}}, "containers": [{"name": "prometheus"}]},
+        ),
+        'Prometheus "web" (document 2, /spec/podMetadata/labels)',
+    ),
+    "Spark's labels": (
+        of("SparkApplication", "sparkoperator.k8s.io/v1beta2", {"driver": {"labels": {LABEL: "true"}}}),
+        'SparkApplication "web" (document 2, /spec/driver/labels)',
+    ),
+    "a Spark template without containers": (
+        of("ScheduledSparkApplication", "example.io/v1", {"template": {"driver": {"labels": {LABEL: "true"}}}}),
+        "/spec/template/driver/labels",
+    ),
+    "Strimzi": (
+        of(
+            "KafkaConnect", "kafka.strimzi.io/v1beta2", {"template": {"pod": {"metadata": {"labels": {LABEL: "true"}}}}}
+        ),
+        'KafkaConnect "web" (document 2, /spec/template/pod/metadata/labels)',
+    ),
+    "Strimzi's object": (
+        of("KafkaConnect", "kafka.strimzi.io/v1beta2", {}, labels={LABEL: "true"}),
+        'KafkaConnect "web" (document 2, /metadata/labels)',
+    ),
+    "a virtual machine": (
+        of(
+            "VirtualMachine",
+            "kubevirt.io/v1",
+            {"template": {"metadata": {"labels": {LABEL: "true"}}, "spec": {"domain": {"devices": {}}}}},
+        ),
+        'VirtualMachine "web" (document 2, /spec/template/metadata/labels)',
+    ),
+    "Tekton": (
+        of("TaskRun", "tekton.dev/v1", {"taskSpec": {"steps": [{"name": "a"}]}}, labels={LABEL: "true"}),
+        'TaskRun "web" (document 2, /metadata/labels)',
+    ),
+    "a notebook": (
+        of("Notebook", "kubeflow.org/v1", {"template": {"spec": {"containers": [{}]}}}, labels={LABEL: "true"}),
+        'Notebook "web" (document 2, /metadata/labels)',
+    ),
+    "a chart's values": (
+        of("HelmRelease", "helm.toolkit.fluxcd.io/v2", {"values": {"podLabels": {LABEL: "true"}}}),
+        'HelmRelease "web" (document 2, /spec/values/podLabels)',
+    ),
+    "Spark's settings": (
+        of(
+            "SparkApplication",
+            "sparkoperator.k8s.io/v1beta2",
+            {"sparkConf": {f"spark.kubernetes.driver.label.{LABEL}": "true"}},
+        ),
+        'SparkApplication "web" (document 2, /spec/sparkConf)',
+    ),
+    "Flink's settings": (
+        of(
+            "FlinkDeployment",
+            "flink.apache.org/v1beta1",
+            {"flinkConfiguration": {"kubernetes.jobmanager.labels": f"app:clicks,{LABEL}:true"}},
+        ),
+        'FlinkDeployment "web" (document 2, /spec/flinkConfiguration)',
+    ),
+    "values alone": (f'podLabels:\n  {LABEL}: "true"\n', 'object "" (document 1, /podLabels)'),
+    "a template without containers": (
+        of("Deployment", "apps/v1", {"template": {"metadata": {"labels": {LABEL: "true"}}, "spec": {}}}),
+        'Deployment "web" (document 2, /spec/template/metadata/labels)',
+    ),
+    "containers by a parameter": (
+        of("Deployment", "apps/v1", {"template": template(containers="${{CONTAINERS}}")}),
+        "there is no list /spec/template/spec/containers",
+    ),
+    "a pod without containers": (
+        of("Pod", "v1", {}, labels={LABEL: "true"}),
+        'Pod "web" (document 2, /metadata/labels)',
+    ),
+    "a PodTemplate without containers": (
+        yaml.dump({"kind": "PodTemplate", "template": {"metadata": {"labels": {LABEL: "true"}}}}),
+        "there is no list /template/spec/containers",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_a_label_that_asks_in_vain(name: str) -> None:
+    """Pods come to carry the label, or should, but there is nothing to inject into: an error that says where."""
+    text, said = ASKING[name]
+    line = refused(inject(text))
+    assert said in line
+    assert line.startswith("wisp: ")
+    assert "leave this object to the webhook" in line or "give the pod its containers" in line
+
+
+def test_a_label_beside_a_template_that_is_injected() -> None:
+    """One part of an object has a template, another has not: nothing is printed without the second."""
+    spec = {"head": template(), "workers": {"podLabels": {LABEL: "true"}}}
+    said = refused(inject(of("Cluster", "example.dev/v1", spec)))
+    assert 'Cluster "web" (document 2, /spec/workers/podLabels): the label' in said
+
+
+def test_containers_of_another_kind_are_no_template() -> None:
+    """Prometheus merges `spec.containers` into its own, SidecarSet injects them: neither is a pod."""
+    for kind, version in (("Prometheus", "monitoring.coreos.com/v1"), ("SidecarSet", "apps.kruise.io/v1alpha1")):
+        text = of(kind, version, {"containers": [{"name": "a"}]}, labels={LABEL: "true"})
+        ran = inject(text, "--all")
+        assert ran.status == 0
+        assert "AZURE" not in ran.printed
+
+
+@pytest.mark.parametrize(
+    "spec, account_name",
+    [
+        pytest.param({"serviceAccount": "app", "podTemplate": template(serviceAccountName=None)}, "app", id="above"),
+        pytest.param({"serviceAccount": "no", "podTemplate": template()}, "app", id="the pod's own counts"),
+    ],
+)
+def test_the_account_named_outside(spec: dict[str, Any], account_name: str) -> None:
+    """Flink and Spark name it beside the template."""
+    ran = inject(of("FlinkDeployment", "flink.apache.org/v1beta1", spec))
+    assert (ran.status, ran.noted) == (0, "")
+    assert account_name == "app"
+    assert "6a1d0c9e" in ran.printed.partition("---")[2]
+
+
+def test_the_namespace_of_what_is_made() -> None:
+    """An embedded object without a namespace is made in that of the object around it, but for lists and Templates."""
+    manifest = {"kind": "Deployment", "metadata": {"name": "web"}, "spec": {"template": template()}}
+    around = of("Object", "kubernetes.crossplane.io/v1alpha2", {"forProvider": {"manifest": manifest}})
+    assert inject(around).status == 0
+    for kind, key in (("List", "items"), ("Template", "objects")):
+        listed = yaml.dump({"kind": kind, "metadata": {"name": "a", "namespace": "apps"}, key: [manifest]})
+        assert 'of the namespace "default" is not known' in refused(inject(f"{ACCOUNT}---\n{listed}"))
+
+
+def test_an_account_anywhere() -> None:
+    """Service accounts are found where the objects around them embed them, mentions of them are not taken for one."""
+    embedded = {"spec": {"manifests": [account()]}, "kind": "Work", "metadata": {"name": "work"}}
+    binding = {
+        "kind": "RoleBinding",
+        "metadata": {"name": "a"},
+        "subjects": [{"kind": "ServiceAccount", "name": "app"}],
+    }
+    text = "---\n".join(
+        yaml.dump(each)
+        for each in (
+            embedded,
+            binding,
+            {"kind": "ReplicaSet", "metadata": {"namespace": "apps"}, "spec": {"template": template()}},
+        )
+    )
+    ran = inject(text)
+    assert (ran.status, "value: 6a1d0c9e" in ran.printed.replace('"', "")) == (0, True)
+
+
+def test_a_list_as_the_api_answers_it() -> None:
+    """Its items have no kind of their own: the list's says it."""
+    item = {"metadata": {"name": "web", "namespace": "apps", **template()["metadata"]}, "spec": template()["spec"]}
+    ran = inject(f"{ACCOUNT}---\n{yaml.dump({'kind': 'PodList', 'apiVersion': 'v1', 'items': [item]})}")
+    alone = inject(f"{ACCOUNT}---\n{yaml.dump({'kind': 'Pod', **item})}")
+    (after,) = list(yaml.safe_load_all(ran.printed))[1]["items"]
+    assert {"kind": "Pod", **after} == list(yaml.safe_load_all(alone.printed))[1]
+
+
+def test_what_the_cluster_has_written() -> None:
+    """Is neither injected nor warned about: status, managed fields, records of a controller."""
+    deployment = {
+        "kind": "Deployment",
+        "metadata": {
+            "name": "web",
+            "managedFields": [{"fieldsV1": {"f:metadata": {"f:labels": {f"f:{LABEL}": {}, LABEL: "true"}}}}],
+        },
+        "spec": {},
+        "status": {"template": template()},
+    }
+    record = {"kind": "ControllerRevision", "metadata": {"name": "web"}, "data": {"spec": {"template": template()}}}
+    text = f"{yaml.dump(deployment)}---\n{yaml.dump(record)}"
+    ran = inject(text)
+    assert (ran.status, ran.noted, ran.printed) == (0, "", text)
+
+
+def test_a_pointer_is_escaped() -> None:
+    """Members of any name may lead to a template."""
+    ran = inject(of("Set", "example.dev/v1", {"a/b~c": {"": template()}}))
+    assert ran.status == 0
+    spec = list(yaml.safe_load_all(ran.printed))[1]["spec"]["a/b~c"][""]["spec"]
+    assert spec["containers"][0]["env"]
+
+
+def test_a_root_that_is_a_list() -> None:
+    """A file of several objects as one JSON array is injected too, though kubectl does not read it."""
+    manifest = {
+        "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "apps"},
+        "spec": {"template": template()},
+    }
+    ran = inject(f"{ACCOUNT}---\n{yaml.dump([manifest])}")
+    assert list(yaml.safe_load_all(ran.printed))[1][0]["spec"]["template"]["spec"]["containers"][0]["env"]
+
+
+def test_shared_templates_are_injected_once_each() -> None:
+    """What one reference stands for in two places is changed in both, and not twice in one."""
+    text = f"""{ACCOUNT}---
+kind: Set
+apiVersion: example.dev/v1
+metadata: {{name: web, namespace: apps}}
+spec:
+  first: &template
+    metadata: {{labels: {{{LABEL}: "true"}}}}
+    spec: &spec
+      serviceAccountName: app
+      containers: &containers
+      - name: app
+  second: *template
+  third:
+    metadata: {{}}
+    spec: *spec
+  fourth:
+    metadata: {{labels: {{{LABEL}: "true"}}}}
+    spec: {{<<: *spec, containers: *containers, serviceAccountName: default}}
+"""
+    ran = inject(text)
+    assert ran.status == 0
+    spec = list(yaml.safe_load_all(ran.printed))[1]["spec"]
+    assert spec["first"] == spec["second"]
+    assert [each["name"] for each in spec["first"]["spec"]["containers"][0]["env"]].count("AZURE_CLIENT_ID") == 1
+    assert spec["third"]["spec"] == {"serviceAccountName": "app", "containers": [{"name": "app"}]}
+    assert spec["fourth"]["spec"]["containers"][0]["env"][0]["name"] == "AZURE_TENANT_ID"
+
+
+@pytest.mark.parametrize(
+    "line", ["l{n}: &l{n} [*l{m}, *l{m}]", "l{n}: &l{n} {{a: *l{m}, b: *l{m}}}"], ids=["lists", "maps"]
+)
+def test_references_of_references(line: str) -> None:
+    """A small file that would be an enormous one is refused, not written out."""
+    text = "l0: &l0 [x, y]\n" + "".join(f"{line.format(n=n, m=n - 1)}\n" for n in range(1, 60))
+    assert "most of them by references: write it with fewer" in refused(inject(text))
+
+
+def test_merges_of_merges() -> None:
+    """They have as many keys as they have names."""
+    text = "m0: &m0 {x: 1}\n" + "".join(f"m{n}: &m{n} {{<<: [*m{n - 1}, *m{n - 1}], k{n}: 1}}\n" for n in range(1, 60))
+    ran = inject(f"{ACCOUNT}---\n{text}{yaml.dump(template())}", "-n", "apps", "-o", "json")
+    assert ran.status == 0
+    assert '"k58": 1' in ran.printed
+
+
+def test_a_template_down_below() -> None:
+    """Nesting is bounded, well above what any object has."""
+
+    def nested(levels: int) -> str:
+        inner: Any = template()
+        for _ in range(levels):
+            inner = {"a": inner}
+        return of("Set", "example.dev/v1", inner)
+
+    assert inject(nested(150)).printed.count("AZURE_CLIENT_ID") == 1
+    assert "is nested too deeply, in document 2" in refused(inject(nested(300)))
+
+
+def test_a_chart_that_is_not_rendered() -> None:
+    """It is no YAML, and what to do is said."""
+    text = 'kind: Deployment\nmetadata:\n  labels:\n    {{- include "labels" . | nindent 4 }}\n'
+    assert "helm template CHART | wisp inject -f -" in refused(inject(text))
+
+
+def test_text_in_a_config_map_is_text() -> None:
+    """Whatever it looks like."""
+    manifest = yaml.dump({"kind": "Deployment", "spec": {"template": template()}})
+    text = yaml.dump({"kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"deployment.yaml": manifest}})
+    ran = inject(text)
+    assert (ran.status, ran.printed, ran.noted) == (0, text, "")

@@ -1,0 +1,568 @@
+"""What is put into pods, where the observed answers do not say."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.support.paths import ROOT
+from tests.unit.wisp.admission.pods import (
+    OLD_POLICY,
+    POLICY,
+    PREFIX,
+    account,
+    mutation,
+    named,
+    pod,
+    variables,
+    with_sidecar,
+)
+from tests.unit.wisp.admission.pointer import patched
+from wisp.admission.contract import (
+    ConfigMapCA,
+    EndpointCA,
+    InlineCA,
+    NativeSidecar,
+    Policy,
+    Requirement,
+    Resources,
+    TokenEndpoint,
+    TrustBundleCA,
+)
+from wisp.admission.mutate import mutate
+from wisp.admission.shape import PodError
+from wisp.imds.passthrough import NAMES, SEGMENTS, read_names
+from wisp.proxy.flags import parse_flags
+
+GOLDEN = ROOT / "tests" / "golden" / "admission"
+PEM = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
+MOUNT = "/var/run/secrets/azure/wi"
+ENDPOINT = TokenEndpoint(suffix="identity-binding", audience="api://binding", url="https://proxy.test/x")
+BINDING = {"use-identity-binding": "true"}
+
+GOLDENS = {
+    "plain": (pod(), POLICY),
+    "sidecar": (with_sidecar(), POLICY),
+    "sidecar-beside-others": (
+        with_sidecar(
+            {"name": "app", "image": "app:1", "env": [{"name": "X", "value": "1"}]},
+            {"name": "log", "image": "log:1", "volumeMounts": [{"name": "data", "mountPath": "/data"}]},
+            initContainers=[{"name": "setup", "image": "setup:1"}],
+            volumes=[{"name": "data", "emptyDir": {}}],
+        ),
+        POLICY,
+    ),
+    "sidecar-before-1.32": (with_sidecar(), OLD_POLICY),
+    "environment": (with_sidecar(annotations={"inject-proxy-mode": "env"}), POLICY),
+    "proxy-only": (pod(annotations={"inject-proxy-only": "true"}), replace(POLICY, legacy_token_mount=True)),
+    "proxy-only-environment": (
+        with_sidecar(annotations={"inject-proxy-mode": "env", **BINDING}),
+        replace(POLICY, proxy_only=True, token_endpoint=replace(ENDPOINT, ca=InlineCA(PEM))),
+    ),
+    "token-endpoint": (
+        with_sidecar(annotations=BINDING),
+        replace(POLICY, token_endpoint=replace(ENDPOINT, sni_name="sni.test", ca=ConfigMapCA("wi-ca"))),
+    ),
+    "everything-else": (with_sidecar(), replace(POLICY, legacy_token_mount=True, authority_ca=PEM)),
+    "passthrough": (with_sidecar(annotations={"proxy-passthrough": "instance,versions"}), POLICY),
+}
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_a_patch(name: str) -> None:
+    """Operation by operation, as it is sent."""
+    before, policy = GOLDENS[name]
+    golden = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+    operations = list(mutation(before, account(), policy).operations)
+    assert golden == {"pod": before, "patch": operations}
+    assert patched(before, golden["patch"]) == mutate(before, account(), policy)
+
+
+def inits(document: dict[str, Any]) -> list[str]:
+    """Return the names of the init containers, in order."""
+    return [each["name"] for each in document["spec"].get("initContainers", [])]
+
+
+def regulars(document: dict[str, Any]) -> list[str]:
+    """Return the names of the containers, in order."""
+    return [each["name"] for each in document["spec"]["containers"]]
+
+
+SETUP = {"name": "setup", "image": "setup:1"}
+
+
+@pytest.mark.parametrize(
+    "native, version, is_native",
+    [
+        ("auto", (1, 32), True),
+        ("auto", (1, 31), False),
+        ("auto", (2, 0), True),
+        ("auto", None, False),
+        ("always", (1, 20), True),
+        ("always", None, True),
+        ("never", (1, 34), False),
+    ],
+)
+def test_native_or_not(native: str, version: tuple[int, int] | None, *, is_native: bool) -> None:
+    """From 1.32 on every kubelet is one that runs native sidecars; otherwise it is an ordinary container, the first."""
+    policy = replace(POLICY, native_sidecar=NativeSidecar(native), server_version=version)
+    after = mutate(with_sidecar(initContainers=[SETUP]), account(), policy)
+    assert inits(after) == ["azwi-proxy-init", *(["azwi-proxy"] if is_native else []), "setup"]
+    assert regulars(after) == [*([] if is_native else ["azwi-proxy"]), "app"]
+    assert named(after, "azwi-proxy").get("restartPolicy") == ("Always" if is_native else None)
+
+
+def test_another_injector_came_before() -> None:
+    """Ours come first all the same."""
+    mesh = {"name": "istio-init", "image": "istio:1"}
+    after = mutate(with_sidecar(initContainers=[mesh, SETUP]), account(), POLICY)
+    assert inits(after) == ["azwi-proxy-init", "azwi-proxy", "istio-init", "setup"]
+
+
+def test_another_injector_comes_after() -> None:
+    """What it put first moves back, and what it added gets its identity."""
+    once = mutate(with_sidecar(), account(), POLICY)
+    mesh = {"name": "istio-proxy", "image": "istio:1", "restartPolicy": "Always"}
+    once["spec"]["initContainers"].insert(0, mesh)
+    again = mutate(once, account(), POLICY)
+    assert inits(again) == ["azwi-proxy-init", "azwi-proxy", "istio-proxy"]
+    assert variables(named(again, "istio-proxy"))["AZURE_CLIENT_ID"]
+    assert [each["op"] for each in mutation(once, account(), POLICY).operations] == ["add", "add", "move", "move"]
+
+
+def test_what_an_api_server_fills_in_is_no_change() -> None:
+    """On reinvocation the pod comes with defaults; nothing is sent back."""
+    once = mutate(with_sidecar(), account(), POLICY)
+    once["spec"]["volumes"][0]["projected"]["defaultMode"] = 420
+    named(once, "azwi-proxy")["ports"][0]["protocol"] = "TCP"
+    named(once, "app")["volumeMounts"][0]["recursiveReadOnly"] = "Disabled"
+    assert mutation(once, account(), POLICY).operations == ()
+
+
+def test_a_pod_called_something_else() -> None:
+    """A manifest copied from a mutated pod keeps that pod's volume: two mounts at one path would be refused."""
+    once = mutate(pod(), account(), POLICY)
+    once["metadata"]["name"] = "copy"
+    assert mutation(once, account(), POLICY).operations == ()
+
+
+@pytest.mark.parametrize("more", [{"subPath": "token"}, {"readOnly": False}, {"mountPath": "/elsewhere"}], ids=str)
+def test_a_mount_that_is_not_the_one(more: dict[str, Any]) -> None:
+    """It is replaced."""
+    once = mutate(pod(), account(), POLICY)
+    right = [dict(each) for each in named(once, "app")["volumeMounts"]]
+    named(once, "app")["volumeMounts"][0] = {**right[0], **more}
+    assert named(mutate(once, account(), POLICY), "app")["volumeMounts"] == right
+
+
+def test_a_mount_twice() -> None:
+    """It is there once."""
+    once = mutate(pod(), account(), POLICY)
+    mounts = named(once, "app")["volumeMounts"]
+    mounts.append({**mounts[0], "mountPath": "/twice"})
+    assert len(named(mutate(once, account(), POLICY), "app")["volumeMounts"]) == 1
+
+
+def test_the_pods_own_mount_in_the_way() -> None:
+    """It stays, and that is said."""
+    own = {"name": "app", "volumeMounts": [{"name": "own", "mountPath": MOUNT}]}
+    document = pod(own, volumes=[{"name": "own", "emptyDir": {}}])
+    assert named(mutate(document, account(), POLICY), "app")["volumeMounts"] == own["volumeMounts"]
+    assert mutation(document, account(), POLICY).warnings == (
+        f"the container app mounts something of its own at {MOUNT}: the token is not there",
+    )
+
+
+def test_the_sidecar_suits_pod_security_restricted() -> None:
+    """Every field that the standard asks of a container; there is no other container in environment mode."""
+    after = mutate(with_sidecar(annotations={"inject-proxy-mode": "env"}), account(), POLICY)
+    assert inits(after) == ["azwi-proxy"]
+    context = named(after, "azwi-proxy")["securityContext"]
+    assert context["runAsNonRoot"] is True
+    assert context["runAsUser"] == 1501
+    assert context["allowPrivilegeEscalation"] is False
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    (volume,) = after["spec"]["volumes"]
+    assert set(volume) == {"name", "projected"}
+
+
+def test_told_by_variables() -> None:
+    """Containers and sidecar agree on the header, also in a container that comes later and in a renamed pod."""
+    document = with_sidecar(
+        annotations={"inject-proxy-mode": "env", "proxy-sidecar-port": "9000"}, initContainers=[SETUP]
+    )
+    after = mutate(document, account(), POLICY)
+    after["metadata"]["name"] = "renamed"
+    after["spec"]["containers"].append({"name": "late", "image": "late:1"})
+    after = mutate(after, account(), POLICY)
+    header = variables(named(after, "azwi-proxy"))["IDENTITY_HEADER"]
+    assert len(header) == 32
+    for name in ("app", "setup", "late"):
+        told = variables(named(after, name))
+        assert told["IDENTITY_HEADER"] == told["MSI_SECRET"] == header
+        assert told["IDENTITY_ENDPOINT"] == told["MSI_ENDPOINT"]
+        assert told["IDENTITY_ENDPOINT"] == "http://127.0.0.1:9000/metadata/identity/oauth2/token"
+        assert told["AZURE_POD_IDENTITY_AUTHORITY_HOST"] == "http://127.0.0.1:9000"
+    assert "IDENTITY_ENDPOINT" not in variables(named(after, "azwi-proxy"))
+
+
+def test_the_header_differs_from_pod_to_pod() -> None:
+    """By name, so that it is the same each time."""
+    one, other = (with_sidecar(annotations={"inject-proxy-mode": "env"}) for _ in range(2))
+    other["metadata"]["name"] = "other"
+    headers = {
+        variables(named(mutate(each, account(), POLICY), "azwi-proxy"))["IDENTITY_HEADER"] for each in (one, one, other)
+    }
+    assert len(headers) == 2
+
+
+@pytest.mark.parametrize(
+    "annotations, requests, limits",
+    [
+        pytest.param({}, ("10m", "32Mi"), ("500m", "128Mi"), id="usual"),
+        pytest.param({"proxy-cpu-limit": "1"}, ("10m", "32Mi"), ("1", "128Mi"), id="one annotated"),
+        pytest.param({"proxy-cpu-limit": ""}, ("10m", "32Mi"), (None, "128Mi"), id="one taken away"),
+        pytest.param({"proxy-memory-request": "1Gi"}, ("10m", "1Gi"), ("500m", "1Gi"), id="a request lifts the limit"),
+        pytest.param({"proxy-memory-limit": "20M"}, ("10m", "20M"), ("500m", "20M"), id="a limit lowers the request"),
+        pytest.param(
+            {"proxy-memory-limit": "1Gi", "proxy-memory-request": "1024Mi"},
+            ("10m", "1024Mi"),
+            ("500m", "1Gi"),
+            id="the same amount",
+        ),
+    ],
+)
+def test_resources(
+    annotations: dict[str, str], requests: tuple[str | None, ...], limits: tuple[str | None, ...]
+) -> None:
+    """The policy's, and the pod's annotations over them: for both, as a LimitRange looks at each container."""
+    after = mutate(with_sidecar(annotations=annotations), account(), POLICY)
+    for name in ("azwi-proxy", "azwi-proxy-init"):
+        resources = named(after, name)["resources"]
+        assert (resources["requests"].get("cpu"), resources["requests"].get("memory")) == requests
+        assert (resources["limits"].get("cpu"), resources["limits"].get("memory")) == limits
+
+
+def test_what_is_not_annotated_is_each_containers_own() -> None:
+    """An annotation is over the policy's for sidecar and redirect alike; for the rest they may differ."""
+    policy = replace(POLICY, redirect_resources=Resources(cpu_limit="2", memory_limit="1Gi"))
+    after = mutate(with_sidecar(annotations={"proxy-memory-limit": "64Mi"}), account(), policy)
+    assert named(after, "azwi-proxy-init")["resources"] == {"limits": {"cpu": "2", "memory": "64Mi"}}
+    assert named(after, "azwi-proxy")["resources"]["limits"] == {"cpu": "500m", "memory": "64Mi"}
+
+
+@pytest.mark.parametrize(
+    "measured, annotations, left",
+    [
+        pytest.param({"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}}, {}, {}, id="both"),
+        pytest.param(
+            {"limits": {"cpu": "1"}},
+            {},
+            {"requests": {"memory": "32Mi"}, "limits": {"memory": "128Mi"}},
+            id="cpu alone",
+        ),
+        pytest.param(
+            {"requests": {"cpu": "1", "memory": "1Gi"}},
+            {"proxy-memory-limit": "64Mi"},
+            {"limits": {"memory": "64Mi"}},
+            id="annotated",
+        ),
+        pytest.param(
+            {"limits": {"hugepages-2Mi": "2Mi"}},
+            {},
+            {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "500m", "memory": "128Mi"}},
+            id="something else",
+        ),
+    ],
+)
+def test_a_pod_that_is_measured_as_a_whole(
+    measured: dict[str, dict[str, str]], annotations: dict[str, str], left: dict[str, dict[str, str]]
+) -> None:
+    """Its containers' requests may not be more than its own: of what it says of itself, ours say nothing."""
+    before = with_sidecar(annotations=annotations)
+    before["spec"]["resources"] = measured
+    after = mutate(before, account(), POLICY)
+    for name in ("azwi-proxy", "azwi-proxy-init"):
+        assert named(after, name).get("resources", {}) == left
+    assert after["spec"]["resources"] == measured
+
+
+def test_no_resources() -> None:
+    """The cluster may want none."""
+    policy = replace(POLICY, proxy_resources=Resources(), redirect_resources=Resources())
+    after = mutate(with_sidecar(), account(), policy)
+    assert "resources" not in named(after, "azwi-proxy")
+    assert "resources" not in named(after, "azwi-proxy-init")
+
+
+def test_a_guaranteed_pod_stays_guaranteed() -> None:
+    """Its class depends on every container: ours ask for what they may use."""
+    own = {"name": "app", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}
+    after = mutate(with_sidecar(own), account(), POLICY)
+    for name in ("azwi-proxy", "azwi-proxy-init"):
+        resources = named(after, name)["resources"]
+        assert resources["requests"] == resources["limits"]
+
+
+@pytest.mark.parametrize(
+    "ca, file, data, source",
+    [
+        pytest.param(None, False, None, None, id="the system's"),
+        pytest.param(
+            ConfigMapCA("wi-ca"),
+            True,
+            None,
+            {"configMap": {"name": "wi-ca", "items": [{"key": "ca.crt", "path": "ca-cert/ca.crt"}], "optional": False}},
+            id="a ConfigMap",
+        ),
+        pytest.param(
+            TrustBundleCA("signer.test/x", (("a", "b"),)),
+            True,
+            None,
+            {
+                "clusterTrustBundle": {
+                    "signerName": "signer.test/x",
+                    "labelSelector": {"matchLabels": {"a": "b"}},
+                    "path": "ca-cert/ca.crt",
+                    "optional": False,
+                }
+            },
+            id="trust bundles",
+        ),
+        pytest.param(
+            TrustBundleCA("signer.test/x"),
+            True,
+            None,
+            {
+                "clusterTrustBundle": {
+                    "signerName": "signer.test/x",
+                    "labelSelector": {},
+                    "path": "ca-cert/ca.crt",
+                    "optional": False,
+                }
+            },
+            id="all of a signer's trust bundles",
+        ),
+        pytest.param(
+            TrustBundleCA(
+                "signer.test/x",
+                requirements=(Requirement("a", "NotIn", ("b", "c")), Requirement("d", "Exists")),
+            ),
+            True,
+            None,
+            {
+                "clusterTrustBundle": {
+                    "signerName": "signer.test/x",
+                    "labelSelector": {
+                        "matchExpressions": [
+                            {"key": "a", "operator": "NotIn", "values": ["b", "c"]},
+                            {"key": "d", "operator": "Exists"},
+                        ]
+                    },
+                    "path": "ca-cert/ca.crt",
+                    "optional": False,
+                }
+            },
+            id="trust bundles by expressions",
+        ),
+        pytest.param(InlineCA(PEM), False, PEM, None, id="in a variable"),
+    ],
+)
+def test_the_authorities_of_a_token_endpoint(
+    ca: EndpointCA | None, *, file: bool, data: str | None, source: dict[str, Any] | None
+) -> None:
+    """In the volume with a variable that says where, or in a variable."""
+    policy = replace(POLICY, token_endpoint=replace(ENDPOINT, ca=ca))
+    after = mutate(pod(annotations=BINDING), account(), policy)
+    told = variables(named(after, "app"))
+    assert told["AZURE_KUBERNETES_TOKEN_PROXY"] == "https://proxy.test/x"
+    assert told.get("AZURE_KUBERNETES_CA_FILE") == (f"{MOUNT}/ca-cert/ca.crt" if file else None)
+    assert told.get("AZURE_KUBERNETES_CA_DATA") == data
+    sources = after["spec"]["volumes"][0]["projected"]["sources"]
+    assert sources[0]["serviceAccountToken"]["audience"] == "api://binding"
+    assert sources[1:] == ([] if source is None else [source])
+
+
+def test_the_old_place_of_the_token() -> None:
+    """A volume of its own, since one mounted by subPath is never renewed; with the same audience and lifetime."""
+    after = mutate(pod(annotations={"service-account-token-expiration": "7200"}), account(), _legacy())
+    (new, old) = after["spec"]["volumes"]
+    (token,) = old["projected"]["sources"]
+    assert token["serviceAccountToken"] == {
+        **new["projected"]["sources"][0]["serviceAccountToken"],
+        "path": "azure-identity-token",
+    }
+    assert named(after, "app")["volumeMounts"][1] == {
+        "name": old["name"],
+        "mountPath": "/var/run/secrets/azure/tokens",
+        "readOnly": True,
+    }
+
+
+def test_a_set_up_of_ones_own_in_the_old_place() -> None:
+    """It stays: it is what the mount stands in for."""
+    own = {"name": "app", "volumeMounts": [{"name": "own", "mountPath": "/var/run/secrets/azure/tokens"}]}
+    after = mutate(pod(own), account(), _legacy())
+    assert [each["mountPath"] for each in named(after, "app")["volumeMounts"]] == [
+        "/var/run/secrets/azure/tokens",
+        MOUNT,
+    ]
+
+
+def test_our_mount_in_our_other_mounts_place() -> None:
+    """It goes where it belongs, and the other has its place at once, not the second time only."""
+    usual = mutate(pod(), account(), _legacy())["spec"]
+    volume = usual["volumes"][0]
+    own = {"name": "app", "volumeMounts": [{"name": volume["name"], "mountPath": "/var/run/secrets/azure/tokens"}]}
+    after = mutate(pod(own, volumes=[volume]), account(), _legacy())
+    assert named(after, "app")["volumeMounts"] == usual["containers"][0]["volumeMounts"]
+    assert mutate(after, account(), _legacy()) == after
+
+
+def _legacy() -> Policy:
+    return replace(POLICY, legacy_token_mount=True)
+
+
+def test_an_authority_behind_a_private_ca() -> None:
+    """Only the sidecar is told."""
+    after = mutate(with_sidecar(), account(), replace(POLICY, authority_ca=PEM))
+    assert variables(named(after, "azwi-proxy"))["WISP_AUTHORITY_CA_DATA"] == PEM
+    assert "WISP_AUTHORITY_CA_DATA" not in variables(named(after, "app"))
+
+
+def test_the_default_container_that_is_set_stays() -> None:
+    """Whoever set it knows better."""
+    document = with_sidecar({"name": "a"}, {"name": "b"})
+    document["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"] = "b"
+    assert mutate(document, account(), POLICY)["metadata"] == document["metadata"]
+
+
+def test_windows_without_a_sidecar() -> None:
+    """Variables and the token work there."""
+    after = mutate(pod(os={"name": "windows"}), account(), POLICY)
+    assert variables(named(after, "app"))["AZURE_FEDERATED_TOKEN_FILE"]
+
+
+@pytest.mark.parametrize(
+    "annotation, cluster, expected",
+    [
+        pytest.param(None, SEGMENTS, None, id="the default"),
+        pytest.param(None, (), "none", id="a cluster that passes on nothing"),
+        pytest.param(None, NAMES, ",".join(NAMES), id="a cluster that passes on acknowledgements"),
+        pytest.param("none", SEGMENTS, "none", id="a pod that wants nothing"),
+        pytest.param(" Versions, INSTANCE ", SEGMENTS, "instance,versions", id="a pod that narrows"),
+        pytest.param("instance,attested", ("instance",), "instance", id="no more than the cluster allows"),
+        pytest.param("attested", ("instance",), "none", id="nothing in common"),
+        pytest.param("scheduledevents-acknowledge,scheduledevents", SEGMENTS, "scheduledevents", id="no POST"),
+        pytest.param("scheduledevents-acknowledge", NAMES, "scheduledevents-acknowledge", id="the POST alone"),
+    ],
+)
+def test_what_the_sidecar_passes_on(annotation: str | None, cluster: tuple[str, ...], expected: str | None) -> None:
+    """A pod may narrow the cluster's list and never widen it; the sidecar's own default needs no argument."""
+    annotations = {} if annotation is None else {"proxy-passthrough": annotation}
+    after = mutate(with_sidecar(annotations=annotations), account(), replace(POLICY, passthrough=cluster))
+    (arguments,) = (each["args"] for each in after["spec"]["initContainers"] if each["name"] == "azwi-proxy")
+    assert arguments[2:] == ([] if expected is None else [f"--passthrough={expected}"])
+    assert parse_flags(arguments).passthrough == (None if expected is None else read_names(expected))
+
+
+@pytest.mark.parametrize(
+    "document, said",
+    [
+        pytest.param(with_sidecar(hostNetwork=True), "the node's network", id="host network"),
+        pytest.param(
+            with_sidecar(annotations={"inject-proxy-mode": "env"}, hostNetwork=True), "the node's network", id="env too"
+        ),
+        pytest.param(with_sidecar(os={"name": "windows"}), "Windows", id="Windows"),
+        pytest.param(with_sidecar(nodeSelector={"kubernetes.io/os": "windows"}), "Windows", id="a Windows node"),
+        pytest.param(with_sidecar(annotations={"inject-proxy-mode": "evn"}), "'evn': use redirect or env", id="mode"),
+        pytest.param(with_sidecar(annotations={"proxy-sidecar-port": ""}), "proxy-sidecar-port is ''", id="no port"),
+        pytest.param(with_sidecar(annotations={"proxy-sidecar-port": "0"}), "1 to 65535", id="port 0"),
+        pytest.param(with_sidecar(annotations={"proxy-sidecar-port": " 80"}), "plain digits", id="port with a space"),
+        pytest.param(
+            with_sidecar(annotations={"proxy-passthrough": "identity"}), "give none, or some of", id="passthrough"
+        ),
+        pytest.param(with_sidecar(annotations={"proxy-passthrough": ""}), "proxy-passthrough is ''", id="no names"),
+        pytest.param(with_sidecar(annotations={"proxy-cpu-limit": "much"}), "give a quantity", id="quantity"),
+        pytest.param(
+            with_sidecar(annotations={"proxy-cpu-limit": "1", "proxy-cpu-request": "2"}), "is more than", id="more"
+        ),
+        pytest.param({"metadata": [], "spec": {}}, "/metadata is not an object", id="metadata"),
+        pytest.param({"spec": {"containers": {}}}, "/spec/containers is not a list", id="containers"),
+        pytest.param({"spec": {"containers": [1]}}, "/spec/containers/0 is not an object", id="container"),
+        pytest.param({"spec": {"containers": [{"name": 1}]}}, "/name is not a string", id="name"),
+        pytest.param(
+            {"metadata": {"annotations": {"a": 1}}, "spec": {}}, "/metadata/annotations has a value", id="annotation"
+        ),
+        pytest.param(
+            {"spec": {"containers": [{"name": "a", "env": 1}]}}, "/spec/containers/0/env is not a list", id="env"
+        ),
+        pytest.param(
+            {"spec": {"initContainers": [{}, {"volumeMounts": [{"name": {}}]}]}},
+            "/spec/initContainers/1/volumeMounts/0/name is not a string",
+            id="mount",
+        ),
+        pytest.param(
+            {"spec": {"containers": [{"ports": [{"containerPort": []}]}]}},
+            "/spec/containers/0/ports/0/containerPort is not a string, number or boolean",
+            id="port",
+        ),
+        pytest.param(
+            {"spec": {"affinity": {"nodeAffinity": []}}}, "/spec/affinity/nodeAffinity is not an object", id="affinity"
+        ),
+        pytest.param(
+            {"metadata": {"labels": {"a" * 318: ""}}, "spec": {}}, "/metadata/labels has a key of more", id="key"
+        ),
+        pytest.param({"spec": {"nodeSelector": {"a": {}}}}, "/spec/nodeSelector/* is not", id="node selector"),
+        pytest.param({"metadata": {"labels": []}, "spec": {}}, "/metadata/labels is not an object", id="labels"),
+        pytest.param(
+            {"metadata": {"labels": {f"{PREFIX}use": True}}, "spec": {}}, f"{PREFIX}use is not a string", id="label"
+        ),
+        pytest.param(
+            {"metadata": {"name": "x" * 254}, "spec": {}}, "/metadata/name is longer than 253", id="long name"
+        ),
+        pytest.param({"spec": {"containers": [{"name": "\ud800"}]}}, "not valid JSON", id="lone surrogate"),
+    ],
+)
+def test_a_pod_that_cannot_be(document: dict[str, Any], said: str) -> None:
+    """Whoever made it is told what is wrong and what to do."""
+    with pytest.raises(PodError) as refused:
+        mutate(document, account(), POLICY)
+    assert said in str(refused.value)
+    assert refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    "text, seconds",
+    [
+        ("3600", 3600),
+        ("86400", 86400),
+        ("+3600", 3600),
+        ("0003600", 3600),
+        ("", 3600),
+        ("3599", None),
+        ("86401", None),
+        ("-3600", None),
+        ("3_600", None),
+        (" 3600", None),
+        ("3600\n", None),
+        ("3600s", None),
+        ("0xe10", None),
+        ("\u0663\u0666\u0660\u0660", None),
+        ("9" * 5000, None),
+        ("+", None),
+        ("0", None),
+    ],
+    ids=repr,
+)
+def test_an_expiration(text: str, seconds: int | None) -> None:
+    """It is read as Go reads an integer."""
+    document = pod(annotations={"service-account-token-expiration": text})
+    if seconds is None:
+        with pytest.raises(PodError, match="3600 to 86400"):
+            mutate(document, account(), POLICY)
+        return
+    (volume,) = mutate(document, account(), POLICY)["spec"]["volumes"]
+    assert volume["projected"]["sources"][0]["serviceAccountToken"]["expirationSeconds"] == seconds

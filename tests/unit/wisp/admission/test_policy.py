@@ -1,0 +1,358 @@
+"""The policy: from the command line, and what is wrong with one."""
+
+import json
+import re
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from tests.support.paths import ROOT
+from tests.unit.wisp.admission.command import Ran, run
+from tests.unit.wisp.admission.pods import POLICY, TENANT
+from wisp.admission.contract import (
+    REDIRECT_RESOURCES,
+    SIDECAR_RESOURCES,
+    ConfigMapCA,
+    EndpointCA,
+    InlineCA,
+    NativeSidecar,
+    Policy,
+    Requirement,
+    Resources,
+    TokenEndpoint,
+    TrustBundleCA,
+    parse_version,
+)
+from wisp.admission.quantity import quantity
+from wisp.base.errors import SettingError
+from wisp.cli.policy import policy_options
+
+PEM = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
+BINDING = (
+    *("--custom-token-endpoint", "https://10.0.0.1/x"),
+    *("--custom-token-endpoint-annotation-suffix", "binding"),
+    *("--custom-token-endpoint-audience", "api://binding"),
+)
+
+SELECTOR = json.dumps(
+    {
+        "matchLabels": {"a": "b"},
+        "matchExpressions": [
+            {"key": "example.com/tier", "operator": "In", "values": ["x", "y"]},
+            {"key": "old", "operator": "DoesNotExist"},
+        ],
+    },
+    separators=(",", ":"),
+)
+REQUIREMENTS = (Requirement("example.com/tier", "In", ("x", "y")), Requirement("old", "DoesNotExist"))
+
+
+def policy(*arguments: str, environ: dict[str, str] | None = None) -> tuple[Policy | None, Ran]:
+    """Return the policy that the arguments make, and what was printed."""
+    made: list[Policy] = []
+
+    @click.command()
+    @click.option("--own")
+    @policy_options
+    def command(own: str | None, policy: Policy) -> None:
+        assert own is None
+        made.append(policy)
+
+    ran = run(command, *arguments, environ=environ)
+    return (made[0] if made else None), ran
+
+
+def made(*arguments: str, **environ: str) -> Policy:
+    """Return the policy that the arguments make, which is one."""
+    result, ran = policy("--tenant-id", TENANT, *arguments, environ=environ)
+    assert result is not None, ran
+    return result
+
+
+def test_the_usual_policy() -> None:
+    """A tenant is all that has to be said."""
+    assert made() == Policy(tenant_id=TENANT)
+    assert made().authority_host == "https://login.microsoftonline.com/"
+    assert made().server_version is None
+
+
+def test_from_the_environment() -> None:
+    """As the chart sets it."""
+    environ = {"AZURE_TENANT_ID": TENANT, "AZURE_ENVIRONMENT": "AzureChinaCloud"}
+    result, _ = policy(environ=environ)
+    assert result == Policy(tenant_id=TENANT, authority_host="https://login.chinacloudapi.cn/")
+    result, _ = policy(environ={**environ, "AZURE_AUTHORITY_HOST": "login.test"})
+    assert result == Policy(tenant_id=TENANT, authority_host="https://login.test/")
+
+
+def test_everything_else(tmp_path: Path) -> None:
+    """Each option says one thing of the policy."""
+    file = tmp_path / "ca.pem"
+    file.write_text(PEM)
+    arguments = (
+        "--audience=a --proxy-image=p:1 --redirect-image=r:1 --image-pull-policy=Always --native-sidecar=never "
+        "--proxy-cpu-request=1 --proxy-cpu-limit=2 --proxy-memory-request=3 --proxy-memory-limit= "
+        "--redirect-cpu-request= --redirect-cpu-limit=6 --redirect-memory-request=7 --redirect-memory-limit=8 "
+        "--proxy-log-level=debug --proxy-passthrough=versions,instance "
+        f"--inject-proxy-only --legacy-token-mount --authority-ca={file}"
+    )
+    assert made(*arguments.split(" ")) == Policy(
+        tenant_id=TENANT,
+        audience="a",
+        proxy_image="p:1",
+        redirect_image="r:1",
+        image_pull_policy="Always",
+        native_sidecar=NativeSidecar.NEVER,
+        proxy_resources=Resources(cpu_request="1", cpu_limit="2", memory_request="3"),
+        redirect_resources=Resources(cpu_limit="6", memory_request="7", memory_limit="8"),
+        proxy_log_level="debug",
+        passthrough=("instance", "versions"),
+        proxy_only=True,
+        legacy_token_mount=True,
+        authority_ca=PEM,
+    )
+    assert made("--proxy-image=p:1").redirect_image == "p:1"
+
+
+def test_a_token_endpoint(tmp_path: Path) -> None:
+    """With its CA from one of three places, or from none."""
+    file = tmp_path / "ca.pem"
+    file.write_text(PEM)
+    given: list[tuple[str, EndpointCA | None]] = [
+        ("", None),
+        ("--custom-token-endpoint-ca-configmap=wi-ca", ConfigMapCA("wi-ca")),
+        ("--custom-token-endpoint-ca-bundle-signer=a.test/b", TrustBundleCA("a.test/b")),
+        (
+            "--custom-token-endpoint-ca-bundle-signer=a.test/b --custom-token-endpoint-ca-bundle-labels=a=b,c=",
+            TrustBundleCA("a.test/b", (("a", "b"), ("c", ""))),
+        ),
+        (
+            f"--custom-token-endpoint-ca-bundle-signer=a.test/b --custom-token-endpoint-ca-bundle-selector={SELECTOR}",
+            TrustBundleCA("a.test/b", (("a", "b"),), REQUIREMENTS),
+        ),
+        (
+            "--custom-token-endpoint-ca-bundle-signer=a.test/b --custom-token-endpoint-ca-bundle-selector={}",
+            TrustBundleCA("a.test/b"),
+        ),
+        (f"--custom-token-endpoint-ca={file}", InlineCA(PEM)),
+    ]
+    for arguments, ca in given:
+        assert made(*BINDING, "--custom-token-endpoint-sni-name=sni.test", *arguments.split()).token_endpoint == (
+            TokenEndpoint(
+                suffix="binding", audience="api://binding", url="https://10.0.0.1/x", sni_name="sni.test", ca=ca
+            )
+        )
+
+
+def test_a_token_endpoint_from_the_environment() -> None:
+    """By azure-workload-identity's variables, all of them; empty ones say nothing."""
+    prefix = "AZURE_KUBERNETES_"
+    environ = {f"{prefix}TOKEN_PROXY": "https://10.0.0.1/x", f"{prefix}SNI_NAME": "sni.test"}
+    given: list[tuple[dict[str, str], EndpointCA | None]] = [
+        ({}, None),
+        ({"CA_DATA": PEM}, InlineCA(PEM)),
+        ({"CA_CONFIGMAP_NAME": "wi-ca", "CA_DATA": "", "CA_CTB_SIGNER_NAME": ""}, ConfigMapCA("wi-ca")),
+        ({"CA_CTB_SIGNER_NAME": "a.test/b"}, TrustBundleCA("a.test/b")),
+        (
+            {"CA_CTB_SIGNER_NAME": "a.test/b", "CA_CTB_LABEL_SELECTOR": SELECTOR, "CA_CONFIGMAP_NAME": ""},
+            TrustBundleCA("a.test/b", (("a", "b"),), REQUIREMENTS),
+        ),
+        ({"CA_CTB_SIGNER_NAME": "a.test/b", "CA_CTB_LABEL_SELECTOR": " "}, TrustBundleCA("a.test/b")),
+    ]
+    for more, ca in given:
+        endpoint = made(
+            *BINDING[2:], **environ, **{prefix + name: value for name, value in more.items()}
+        ).token_endpoint
+        assert endpoint is not None
+        assert (endpoint.url, endpoint.sni_name, endpoint.ca) == ("https://10.0.0.1/x", "sni.test", ca)
+
+
+@pytest.mark.parametrize(
+    "selector, said",
+    [
+        pytest.param("a=b", "not a JSON object: 'a=b'", id="kubectl's syntax"),
+        pytest.param("[" * 100_000, "not a JSON object", id="nested too deeply"),
+        pytest.param("[]", "not a JSON object", id="list"),
+        pytest.param('{"matchLabel": {"a": "b"}}', "unknown field: 'matchLabel'", id="misspelt field"),
+        pytest.param('{"matchLabels": {"a": 1}}', "not an object of strings", id="label that is a number"),
+        pytest.param('{"matchLabels": ["a"]}', "not an object of strings", id="labels in a list"),
+        pytest.param('{"matchLabels": {"a b": "c"}}', "a key that is not a label's: 'a b'", id="label key"),
+        pytest.param('{"matchLabels": {"a": "b c"}}', "a value that is not a label's: 'b c'", id="label value"),
+        pytest.param('{"matchExpressions": {}, "matchLabels": null}', None, id="nothing"),
+        pytest.param('{"matchExpressions": {"key": "a"}}', "matchExpressions is not a list", id="one expression"),
+        pytest.param('{"matchExpressions": ["a"]}', "key, operator and values: 'a'", id="text for an expression"),
+        pytest.param('{"matchExpressions": [{"key": "a", "op": "In"}]}', "key, operator and values", id="other field"),
+        pytest.param('{"matchExpressions": [{"key": "a"}]}', "are strings", id="no operator"),
+        pytest.param('{"matchExpressions": [{"key": "a", "operator": "In", "values": "b"}]}', "are strings", id="text"),
+        pytest.param('{"matchExpressions": [{"key": "a", "operator": "Is", "values": ["b"]}]}', "'Is'", id="operator"),
+        pytest.param('{"matchExpressions": [{"key": "a", "operator": "In"}]}', "no values for the operator", id="In"),
+        pytest.param(
+            '{"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}', "has values", id="Exists"
+        ),
+    ],
+)
+def test_a_label_selector(selector: str, said: str | None) -> None:
+    """What Kubernetes would refuse in each pod is refused when the webhook starts."""
+    signer = "--custom-token-endpoint-ca-bundle-signer=a.test/b"
+    result, ran = policy(
+        "--tenant-id", TENANT, *BINDING, signer, f"--custom-token-endpoint-ca-bundle-selector={selector}"
+    )
+    if said is None:
+        assert result is not None
+        assert result.token_endpoint is not None
+        assert result.token_endpoint.ca == TrustBundleCA("a.test/b")
+        return
+    assert (result, ran.status) == (None, 2)
+    assert said in ran.noted
+
+
+def test_a_token_endpoint_that_is_not_on() -> None:
+    """A URL alone, as it may be in the environment, asks for nothing."""
+    assert made(AZURE_KUBERNETES_TOKEN_PROXY="https://10.0.0.1/").token_endpoint is None
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--tenant-id", "no tenant"], "--tenant-id is not a tenant: 'no tenant'"),
+        (
+            ["--environment", "AzureMoonCloud"],
+            "--environment is no Azure cloud: 'AzureMoonCloud': use AzurePublicCloud",
+        ),
+        (["--authority-host", "http://x"], "--authority-host is not an https URL: 'http://x'"),
+        (["--audience", " "], "--audience is empty"),
+        (["--proxy-image", ""], "--proxy-image is not an image: ''"),
+        (["--redirect-image", "a b"], "--redirect-image is not an image: 'a b'"),
+        (["--proxy-cpu-limit", "much"], "cpu limit is not a quantity: 'much'"),
+        (["--authority-ca", "/no/where"], "--authority-ca '/no/where': no such file"),
+        (["--authority-ca", str(ROOT / "LICENSE")], "holds no certificate"),
+        ([*BINDING[:4]], "an annotation suffix and an audience, or neither"),
+        ([*BINDING[2:]], "--custom-token-endpoint is not an https URL: ''"),
+        ([*BINDING, "--custom-token-endpoint", "http://x"], "--custom-token-endpoint is not an https URL: 'http://x'"),
+        ([*BINDING, BINDING[4], "api://AzureADTokenExchange"], "is the default audience"),
+        ([*BINDING, BINDING[2], "a/b"], "-annotation-suffix is none: 'a/b'"),
+        ([*BINDING, "--custom-token-endpoint-sni-name", "a b"], "-sni-name is not a name: 'a b'"),
+        (
+            [*BINDING, "--custom-token-endpoint-ca-bundle-signer=a", "--custom-token-endpoint-ca-bundle-labels=b"],
+            "as key",
+        ),
+        (
+            [*BINDING, "--custom-token-endpoint-ca-bundle-signer=a", "--custom-token-endpoint-ca-configmap=b"],
+            "give one",
+        ),
+        ([*BINDING, f"--custom-token-endpoint-ca-data={PEM}", "--custom-token-endpoint-ca-configmap=b"], "give one"),
+        ([*BINDING, "--custom-token-endpoint-ca-data=/etc/ca.pem"], "-ca-data holds no certificate"),
+        ([*BINDING, "--custom-token-endpoint-ca-bundle-labels=a=b"], "without their signer"),
+        ([*BINDING, f"--custom-token-endpoint-ca-bundle-selector={SELECTOR}"], "without their signer"),
+        (
+            [
+                *(
+                    *BINDING,
+                    "--custom-token-endpoint-ca-bundle-signer=a",
+                    "--custom-token-endpoint-ca-bundle-labels=a=b",
+                ),
+                f"--custom-token-endpoint-ca-bundle-selector={SELECTOR}",
+            ],
+            "are both given",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_wrong_option(arguments: list[str], said: str) -> None:
+    """It is named, with what to do, and the status is that of a setting."""
+    result, ran = policy("--tenant-id", TENANT, *arguments)
+    assert result is None
+    assert ran.status == 2
+    assert said in ran.noted
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"authority_host": "https://login.test"}, "ends in a slash"),
+        ({"image_pull_policy": "Sometimes"}, "--image-pull-policy is unknown"),
+        ({"proxy_log_level": "loud"}, "--proxy-log-level is unknown"),
+        ({"authority_ca": "none"}, "--authority-ca holds no certificate"),
+    ],
+    ids=str,
+)
+def test_a_policy_that_cannot_be(changes: dict[str, Any], said: str) -> None:
+    """Whoever makes one is told, not whoever is admitted by it."""
+    with pytest.raises(SettingError, match=said):
+        replace(POLICY, **changes)
+
+
+@pytest.mark.parametrize(
+    "text, version",
+    [("1.34", (1, 34)), ("v1.34.2", (1, 34)), ("1.34+", (1, 34)), ("1.34.1-gke.1", (1, 34)), (" 1.34-rc.0", (1, 34))],
+)
+def test_a_version(text: str, version: tuple[int, int]) -> None:
+    """As API servers and people write it."""
+    assert parse_version(text) == version
+
+
+@pytest.mark.parametrize("text", ["", "1", "one.two", "1.", "1.99999", "1.x"])
+def test_a_version_that_is_none(text: str) -> None:
+    """It is shown."""
+    with pytest.raises(SettingError, match=re.escape(repr(text))):
+        parse_version(text)
+
+
+@pytest.mark.parametrize(
+    "text, amount",
+    [
+        ("1", 1),
+        ("100m", Fraction(1, 10)),
+        ("0.5", Fraction(1, 2)),
+        (".5", Fraction(1, 2)),
+        ("5.", 5),
+        ("64Mi", 64 << 20),
+        ("1e3", 1000),
+        ("1E3", 1000),
+        ("1E", 10**18),
+        ("2k", 2000),
+        ("10u", Fraction(1, 100_000)),
+        ("+1", 1),
+        ("", None),
+        ("-1", None),
+        ("1 Gi", None),
+        ("1GiB", None),
+        ("much", None),
+        ("1e999", None),
+        (".", None),
+    ],
+)
+def test_a_quantity(text: str, amount: Fraction | None) -> None:
+    """As Kubernetes has them."""
+    assert quantity(text) == amount
+
+
+@pytest.mark.parametrize("usual", [SIDECAR_RESOURCES, REDIRECT_RESOURCES], ids=["sidecar", "redirect"])
+def test_the_usual_resources(usual: Resources) -> None:
+    """All four are there, for a ResourceQuota asks for any of them, and requests are within limits."""
+    for request, limit in ((usual.cpu_request, usual.cpu_limit), (usual.memory_request, usual.memory_limit)):
+        assert request is not None
+        assert limit is not None
+        assert (quantity(request) or 0) <= (quantity(limit) or 0)
+
+
+def test_every_option_is_documented() -> None:
+    """In docs/admission.md; those of the redirect as those of the sidecar."""
+    documented = (ROOT / "docs/admission.md").read_text(encoding="utf-8").split("## The policy")[1]
+
+    @click.command()
+    @policy_options
+    def command(policy: Policy) -> None: ...
+
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert len(options) > 20
+    assert [
+        each
+        for each in options
+        if f"`{each.replace('--redirect-cpu', '--proxy-cpu').replace('--redirect-mem', '--proxy-mem')}"
+        not in documented
+    ] == []

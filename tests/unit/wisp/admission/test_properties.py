@@ -1,0 +1,166 @@
+"""What holds for every pod."""
+
+import base64
+import json
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.wisp.admission.pods import ACCOUNTS, JSON, PODS, POLICIES, POLICY, account, mutation, read, review
+from tests.unit.wisp.admission.pointer import patched
+from wisp.admission import review as reviews
+from wisp.admission.advice import LONGEST, MOST
+from wisp.admission.contract import Policy
+from wisp.admission.mutate import mutate
+from wisp.admission.review import Admit, Refuse, ReviewError, account_wanted, answer, decide
+
+LABELS = {"azure.workload.identity/use": "true"}
+anyhow = settings(suppress_health_check=[HealthCheck.too_slow])  # pods take a while to think up on a busy machine
+OURS = ("azwi-proxy", "azwi-proxy-init")
+
+
+def own(pod: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """Return the pod's own containers."""
+    return [each for each in pod["spec"].get(key) or [] if each["name"] not in OURS]
+
+
+@anyhow
+@given(PODS, ACCOUNTS, POLICIES)
+def test_a_second_time_changes_nothing(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
+    """Nor is there anything in the patch."""
+    once = mutate(pod, who, policy)
+    assert mutation(once, who, policy).operations == ()
+
+
+@anyhow
+@given(PODS, ACCOUNTS, POLICIES)
+def test_the_patch_makes_the_pod(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
+    """An API server that applies it, over the wire, gets what `mutate` returns; the pod given is not altered."""
+    before = deepcopy(pod)
+    asked = read(review(pod))
+    response = answer(asked, decide(asked, who, policy))["response"]
+    patch = json.loads(base64.b64decode(response.get("patch", "W10=")))
+    assert patched(pod, patch) == mutate(pod, who, policy)
+    assert pod == before
+
+
+@anyhow
+@given(PODS, ACCOUNTS, POLICIES)
+def test_what_is_there_stays(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
+    """Containers keep their order and content, and fields that no one has heard of survive."""
+    after = mutate(pod, who, policy)
+    assert {key: value for key, value in after["spec"].items() if key in pod["spec"] and key not in _TOUCHED} == {
+        key: value for key, value in pod["spec"].items() if key not in _TOUCHED
+    }
+    for key in ("containers", "initContainers"):
+        assert [each["name"] for each in own(after, key)] == [each["name"] for each in own(pod, key)]
+        for theirs, ours in zip(own(pod, key), own(after, key), strict=True):
+            rest = [name for name in theirs if name not in ("env", "volumeMounts")]
+            assert {name: ours[name] for name in rest} == {name: theirs[name] for name in rest}
+            present = theirs.get("env") or []
+            if any(str(each["name"]).startswith(_TOKEN) for each in theirs.get("volumeMounts") or []):
+                # An earlier mutation's variables are taken away where the sidecar alone has the identity.
+                present = [each for each in present if each in (ours.get("env") or [])]
+            assert (ours.get("env") or [])[: len(present)] == present
+
+
+_TOUCHED = ("containers", "initContainers", "volumes")
+_TOKEN = "azure-workload-identity-"
+
+
+@anyhow
+@given(PODS, ACCOUNTS, POLICIES)
+def test_ours_are_first_and_once(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
+    """The redirect before everything, the sidecar before the pod's own."""
+    after = mutate(pod, who, policy)
+    annotations = pod["metadata"].get("annotations") or {}
+    if {"true", ""} & {annotations.get(f"azure.workload.identity/inject-proxy-{each}") for each in ("sidecar", "only")}:
+        inits = [each["name"] for each in after["spec"].get("initContainers") or []]
+        regular = [each["name"] for each in after["spec"]["containers"]]
+        assert "azwi-proxy" in (*inits[:2], *regular[:1])
+        assert (after["metadata"]["annotations"].get("azure.workload.identity/inject-proxy-mode") == "env") or (
+            inits[0] == "azwi-proxy-init"
+        )
+        before = [each["name"] for key in ("initContainers", "containers") for each in pod["spec"].get(key) or []]
+        assert (*inits, *regular).count("azwi-proxy") == max(before.count("azwi-proxy"), 1)
+
+
+@anyhow
+@given(PODS, ACCOUNTS, POLICIES)
+def test_warnings_are_short_and_few(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
+    """Kubernetes asks for 120 characters each."""
+    warnings = mutation(pod, who, policy).warnings
+    assert len(warnings) <= MOST
+    assert all(len(each) <= LONGEST and each.isprintable() for each in warnings)
+
+
+@anyhow
+@given(JSON, JSON)
+def test_any_json_for_a_review(document: Any, other: Any) -> None:
+    """It is no admission review, and that is said."""
+    kind = {"group": "", "version": "v1", "kind": "Pod"}
+    for request in (document, {"uid": document, "kind": kind}, {"uid": "1", "kind": document, "namespace": other}):
+        for body in (document, {"kind": document, "apiVersion": other}, {**review({}), "request": request}):
+            try:
+                asked = read(body)
+            except ReviewError as error:
+                assert error.remedy  # noqa: PT017 -- it need not be raised
+            else:
+                assert asked.uid == document != ""
+
+
+@anyhow
+@given(st.binary(max_size=64), st.binary(max_size=64))
+def test_any_bytes_in_a_review(first: bytes, second: bytes) -> None:
+    """They are refused by the review or by the decision about the pod, and as a rule are no JSON."""
+    whole = json.dumps(review({"metadata": {"labels": LABELS, "name": "FIRST"}, "spec": {"a": "SECOND"}})).encode()
+    for before, after in ((b'"FIRST"', b'"SECOND"'), (b"FIRST", b"SECOND"), (b'"uid"', b'"object"')):
+        body = whole.replace(before, first).replace(after, second)
+        try:
+            decision = decide(reviews.read(body), account(), POLICY)
+        except ReviewError:
+            continue
+        assert isinstance(decision, Admit | Refuse)
+
+
+@anyhow
+@given(JSON, JSON)
+def test_any_json_for_a_pod(document: Any, spec: Any) -> None:
+    """What is none is admitted or refused, and so is one of a service account that is none."""
+    for pod in (document, {"metadata": document, "spec": spec}, {"metadata": {"labels": LABELS}, "spec": spec}):
+        if type(pod) is not dict:
+            with pytest.raises(ReviewError, match="not a Pod"):
+                read(review(pod))
+            continue
+        asked = read(review(pod))
+        account_wanted(asked)
+        for who in (account(), None, {"metadata": document}):
+            assert isinstance(decide(asked, who, POLICY), Admit | Refuse)
+
+
+@anyhow
+@given(JSON, JSON, JSON, JSON)
+def test_any_json_in_a_labelled_pod(annotations: Any, containers: Any, environment: Any, volumes: Any) -> None:
+    """What an API server would never send is refused in words."""
+    container = {"name": "a", "env": environment, "volumeMounts": volumes, "ports": environment, "resources": volumes}
+    for inner in (
+        containers,
+        [container],
+        [{**container, "securityContext": containers, "env": [{"name": containers}]}],
+    ):
+        sidecar = {
+            "azure.workload.identity/inject-proxy-sidecar": "",
+            "azure.workload.identity/inject-proxy-mode": "env",
+        }
+        for said in (annotations, sidecar):
+            pod = {
+                "metadata": {"labels": LABELS, "annotations": said},
+                "spec": {"containers": inner, "volumes": volumes, "securityContext": containers},
+            }
+            decision = decide(read(review(pod)), {"metadata": {"annotations": {}}}, POLICY)
+            assert isinstance(decision, Admit | Refuse)
+            if isinstance(decision, Refuse):
+                assert decision.code == 400

@@ -1,0 +1,273 @@
+"""The annotation inject-proxy-only: the sidecar has the identity, and no other container of the pod has any of it."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.wisp.admission.command import inject
+from tests.unit.wisp.admission.observed import CASES
+from tests.unit.wisp.admission.pods import (
+    ACCOUNTS,
+    CLIENT_ID,
+    OLD_POLICY,
+    PODS,
+    POLICIES,
+    POLICY,
+    PREFIX,
+    account,
+    mutation,
+    named,
+    pod,
+    variables,
+    with_sidecar,
+)
+from tests.unit.wisp.admission.test_mutate import BINDING, ENDPOINT, MOUNT, PEM
+from tests.unit.wisp.admission.test_properties import anyhow
+from wisp.admission.contract import ConfigMapCA, InlineCA, Policy
+from wisp.admission.mutate import mutate
+from wisp.admission.shape import PodError
+
+ONLY = {"inject-proxy-only": "true"}
+ENV = {"inject-proxy-mode": "env"}
+FOUR = {"AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST"}
+ENDPOINTS = {"AZURE_KUBERNETES_TOKEN_PROXY", "AZURE_KUBERNETES_SNI_NAME"}
+PLACES = {"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT", "MSI_SECRET", "AZURE_POD_IDENTITY_AUTHORITY_HOST"}
+DEFAULT = replace(POLICY, proxy_only=True)
+APP = {"name": "app", "image": "app:1"}
+SETUP = {"name": "setup", "image": "setup:1"}
+FULL = replace(POLICY, legacy_token_mount=True, authority_ca=PEM, token_endpoint=replace(ENDPOINT, sni_name="sni.test"))
+
+
+def others(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return every container but the sidecar."""
+    spec = document["spec"]
+    return [each for each in (*(spec.get("initContainers") or []), *spec["containers"]) if each["name"] != "azwi-proxy"]
+
+
+def has_token(container: dict[str, Any]) -> bool:
+    """Say whether a container mounts a volume with the token."""
+    mounts = container.get("volumeMounts") or []
+    return any(str(each["name"]).startswith("azure-workload-identity-") for each in mounts)
+
+
+def is_proxy_only(document: dict[str, Any]) -> bool:
+    """Say whether the sidecar is there and alone has the identity."""
+    return FOUR.issubset(variables(named(document, "azwi-proxy"))) and not any(
+        FOUR & set(variables(each)) or has_token(each) for each in others(document)
+    )
+
+
+@pytest.mark.parametrize("policy", [POLICY, OLD_POLICY], ids=["native sidecar", "regular sidecar"])
+@pytest.mark.parametrize("mode", [{}, ENV], ids=["redirect", "env"])
+def test_the_sidecar_alone_has_the_identity(mode: dict[str, str], policy: Policy) -> None:
+    """With init containers, a custom token endpoint, a private authority and the legacy mount."""
+    version = policy.server_version
+    document = pod(APP, annotations={**ONLY, **mode, **BINDING}, initContainers=[SETUP])
+    after = mutate(document, account(), replace(FULL, server_version=version))
+    sidecar = named(after, "azwi-proxy")
+    assert set(variables(sidecar)) - {"IDENTITY_HEADER"} == FOUR | ENDPOINTS | {"WISP_AUTHORITY_CA_DATA"}
+    assert [each["mountPath"] for each in sidecar["volumeMounts"]] == [MOUNT]
+    assert [each["name"] for each in after["spec"]["volumes"]] == [sidecar["volumeMounts"][0]["name"]]
+    for each in others(after):
+        expected = PLACES if mode and each["name"] != "azwi-proxy-init" else set()
+        assert set(variables(each)) == expected
+        assert "volumeMounts" not in each
+        assert each.get("env") != []
+
+
+@pytest.mark.parametrize("ca", [ConfigMapCA("wi-ca"), InlineCA(PEM)], ids=["file", "data"])
+def test_the_endpoints_authorities_are_the_sidecars_only(ca: ConfigMapCA | InlineCA) -> None:
+    """In a variable or in the volume, whichever way they are given."""
+    policy = replace(POLICY, token_endpoint=replace(ENDPOINT, ca=ca))
+    after = mutate(pod(annotations={**ONLY, **BINDING}), account(), policy)
+    names = {"AZURE_KUBERNETES_CA_FILE", "AZURE_KUBERNETES_CA_DATA"}
+    assert len(names & set(variables(named(after, "azwi-proxy")))) == 1
+    assert variables(named(after, "app")) == {}
+
+
+@pytest.mark.parametrize("value", ["true", "True", "1", "", "yes"])
+def test_any_value_that_is_not_false_means_yes(value: str) -> None:
+    """As with inject-proxy-sidecar; a misspelt value withholds the identity rather than giving it away."""
+    assert is_proxy_only(mutate(pod(annotations={"inject-proxy-only": value}), account(), POLICY))
+
+
+@pytest.mark.parametrize("value", ["false", "False", "FALSE", "f", "F", "0"])
+@pytest.mark.parametrize("policy", [POLICY, DEFAULT], ids=["default false", "default true"])
+def test_false_gives_every_container_the_identity(value: str, policy: Policy) -> None:
+    """It overrides the cluster's default, and asks for no sidecar by itself."""
+    after = mutate(with_sidecar(annotations={"inject-proxy-only": value}), account(), policy)
+    assert set(variables(named(after, "app"))) == FOUR
+    assert has_token(named(after, "app"))
+    alone = mutate(pod(annotations={"inject-proxy-only": value}), account(), policy)
+    assert "initContainers" not in alone["spec"]
+    assert mutation(alone, account(), policy).warnings == ()
+
+
+def test_the_default_is_for_pods_with_a_sidecar() -> None:
+    """A pod that asks for none has the identity itself: nobody else in it could give it a token."""
+    assert is_proxy_only(mutate(with_sidecar(), account(), DEFAULT))
+    for annotations in (None, {"inject-proxy-sidecar": "false"}):
+        after = mutate(pod(annotations=annotations), account(), DEFAULT)
+        assert "initContainers" not in after["spec"]
+        assert set(variables(named(after, "app"))) == FOUR
+
+
+def test_an_annotation_that_refuses_the_sidecar_contradicts() -> None:
+    """Neither is obeyed: the application would have no identity at all, or one that it was not to have."""
+    document = pod(annotations={**ONLY, "inject-proxy-sidecar": "false"})
+    with pytest.raises(
+        PodError, match=r"inject-proxy-only asks for the sidecar, and .*inject-proxy-sidecar refuses it"
+    ):
+        mutate(document, account(), POLICY)
+
+
+@pytest.mark.parametrize("spec", [{"hostNetwork": True}, {"os": {"name": "windows"}}], ids=str)
+def test_a_pod_that_can_have_no_sidecar_is_refused(spec: dict[str, Any]) -> None:
+    """By the name of the annotation that it has."""
+    with pytest.raises(PodError) as refused:
+        mutate(pod(annotations=ONLY, **spec), account(), POLICY)
+    assert f"annotation {PREFIX}inject-proxy-only" in str(refused.value)
+
+
+@pytest.mark.parametrize("mode", [{}, ENV], ids=["redirect", "env"])
+def test_what_an_earlier_mutation_gave_is_taken_away(mode: dict[str, str]) -> None:
+    """Of every container but the sidecar, old and new mount alike; what is the user's own stays, and its order."""
+    own: list[dict[str, Any]] = [
+        {"name": "A", "value": "1"},
+        {"name": "AZURE_CLIENT_ID", "valueFrom": {"fieldRef": {}}},
+    ]
+    data = {"name": "data", "mountPath": "/data"}
+    before = pod(
+        {**APP, "env": own, "volumeMounts": [data]},
+        annotations={**BINDING, **mode},
+        initContainers=[SETUP],
+        volumes=[{"name": "data"}],
+    )
+    policy = replace(FULL, token_endpoint=replace(ENDPOINT, ca=InlineCA(PEM)))
+    once = mutate(before, account(), policy)
+    assert has_token(named(once, "app"))
+    once["metadata"] = pod(annotations={**BINDING, **mode, **ONLY})["metadata"]
+    after = mutate(once, account(), policy)
+    app = named(after, "app")
+    assert app["env"][:2] == own
+    assert {each["name"] for each in app["env"][2:]} == (PLACES if mode else set())
+    assert app["volumeMounts"] == [data]
+    assert set(variables(named(after, "setup"))) == (PLACES if mode else set())
+    assert "volumeMounts" not in named(after, "setup")
+    assert mutation(after, account(), policy) == ((), ())
+
+
+OBSERVED = [each for each in CASES if each.name == "sidecar"]
+
+
+def test_what_the_reference_gave_is_taken_away() -> None:
+    """Its webhook, which came first, gives the redirect and the application the token, too."""
+    (case,) = OBSERVED
+    document = case.answer["pod"]
+    document = {**document, "metadata": {**document["metadata"], "annotations": {f"{PREFIX}inject-proxy-only": "true"}}}
+    assert case.account is not None
+    after = mutate(document, case.account, case.policy)
+    assert is_proxy_only(after)
+    assert mutation(after, case.account, case.policy).operations == ()
+
+
+def test_a_container_that_another_injector_adds_gets_nothing() -> None:
+    """On reinvocation, in either order of the webhooks; by variables it gets the sidecar's address."""
+    for mode, expected in (({}, set()), (ENV, PLACES)):
+        once = mutate(pod(annotations={**ONLY, **mode}), account(), POLICY)
+        once["spec"]["initContainers"].insert(0, {"name": "istio-proxy", "image": "istio:1"})
+        again = mutate(once, account(), POLICY)
+        assert set(variables(named(again, "istio-proxy"))) == expected
+        assert not has_token(named(again, "istio-proxy"))
+        assert is_proxy_only(again)
+
+
+def test_the_users_own_variables_stay() -> None:
+    """With a warning where the SDKs would exchange a token themselves; a client id alone is no such case."""
+    client = {"name": "AZURE_CLIENT_ID", "value": CLIENT_ID}
+    after = mutate(pod({**APP, "env": [client]}, annotations=ONLY), account(), POLICY)
+    assert named(after, "app")["env"] == [client]
+    assert mutation(after, account(), POLICY) == ((), ())
+    for value in ("/var/run/secrets/own/token", f"{MOUNT}/token/azure-identity-token"):
+        file = {"name": "AZURE_FEDERATED_TOKEN_FILE", "value": value}
+        document = pod({**APP, "env": [client, file]}, annotations=ONLY)
+        assert named(mutate(document, account(), POLICY), "app")["env"] == [client, file]
+        assert mutation(document, account(), POLICY).warnings == (
+            "the container app sets AZURE_FEDERATED_TOKEN_FILE itself: Azure SDKs go past the sidecar",
+        )
+
+
+def test_a_mount_of_the_users_own_in_the_tokens_place() -> None:
+    """It stays without a warning, since no token is expected there."""
+    own = {"name": "own", "mountPath": MOUNT}
+    document = pod({**APP, "volumeMounts": [own]}, annotations=ONLY, volumes=[{"name": "own", "emptyDir": {}}])
+    assert named(mutate(document, account(), POLICY), "app")["volumeMounts"] == [own]
+    assert mutation(document, account(), POLICY).warnings == ()
+
+
+def test_skipped_containers() -> None:
+    """By variables they are not told where the sidecar is; without, there is nothing to skip, and no warning of it."""
+    skipping = {**ONLY, "skip-containers": "app"}
+    assert mutation(pod(annotations=skipping), account(), POLICY).warnings == ()
+    document = pod(APP, {"name": "other"}, annotations={**skipping, **ENV})
+    after = mutate(document, account(), POLICY)
+    assert named(after, "app") == APP
+    assert set(variables(named(after, "other"))) == PLACES
+    assert "every container" in mutation(pod(annotations={**skipping, **ENV}), account(), POLICY).warnings[0]
+
+
+def test_a_sidecar_that_is_skipped_has_no_identity_either() -> None:
+    """And that is said."""
+    document = pod(annotations={**ONLY, "skip-containers": "azwi-proxy"})
+    after = mutate(document, account(), POLICY)
+    assert variables(named(after, "azwi-proxy")) == {}
+    assert not any(has_token(each) for each in others(after))
+    assert mutation(document, account(), POLICY).warnings == (
+        "skip-containers names azwi-proxy: without the identity the sidecar will not start",
+    )
+
+
+def test_the_hint_for_identity_bindings_goes_with_a_choice() -> None:
+    """Who has chosen, either way, is not told again."""
+    policy = replace(POLICY, token_endpoint=ENDPOINT)
+    assert mutation(with_sidecar(annotations=BINDING), account(), policy).warnings != ()
+    for chosen in ("true", "false"):
+        document = with_sidecar(annotations={**BINDING, "inject-proxy-only": chosen})
+        assert mutation(document, account(), policy).warnings == ()
+    assert mutation(with_sidecar(annotations=BINDING), account(), replace(policy, proxy_only=True)).warnings == ()
+
+
+def test_in_manifests() -> None:
+    """`wisp inject` knows the annotation, and the default as an option."""
+    who = json.dumps({**account("default"), "metadata": {**account("default")["metadata"], "namespace": "apps"}})
+    for document, options in ((pod(annotations=ONLY), ()), (with_sidecar(), ("--inject-proxy-only",))):
+        ran = inject(f"{who}\n---\n{json.dumps(document)}", "-o", "json", "--server-version", "1.34", *options)
+        assert ran.noted == ""
+        _, end = json.JSONDecoder().raw_decode(ran.printed)
+        assert is_proxy_only(json.loads(ran.printed[end:]))
+    refused = inject(json.dumps(pod(annotations={**ONLY, "inject-proxy-sidecar": "0"})))
+    assert refused.status == 1
+    assert "inject-proxy-sidecar refuses it" in refused.noted
+
+
+@anyhow
+@given(PODS, ACCOUNTS, POLICIES, st.sampled_from(({}, ENV)))
+def test_no_other_container_has_any_of_it(
+    document: dict[str, Any], who: dict[str, Any], policy: Policy, mode: dict[str, str]
+) -> None:
+    """Whatever was in the pod: no token's mount, and no variable of the identity but those that were there."""
+    kept = {key: value for key, value in (document["metadata"].get("annotations") or {}).items() if "proxy" not in key}
+    asked = {f"{PREFIX}{key}": value for key, value in {**ONLY, **mode}.items()}
+    before = {**document, "metadata": {**document["metadata"], "annotations": {**kept, **asked}}}
+    after = mutate(before, who, policy)
+    for key in ("initContainers", "containers"):  # a name may be in both
+        present = {each["name"]: each for each in before["spec"].get(key) or []}
+        for each in after["spec"].get(key) or []:
+            if each["name"] != "azwi-proxy":
+                assert not has_token(each)
+                had = {one["name"] for one in present.get(each["name"], {}).get("env") or []}
+                assert {one["name"] for one in each.get("env") or []} & FOUR <= had

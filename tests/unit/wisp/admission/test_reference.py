@@ -1,0 +1,76 @@
+"""Every observed answer of azure-workload-identity v1.6.0 is ours, but for the differences that are meant."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from tests.unit.wisp.admission.differences import DIFFERENCES, Difference, committed, concerned, expected, table
+from tests.unit.wisp.admission.observed import CASES, Case
+from tests.unit.wisp.admission.pods import read
+from tests.unit.wisp.admission.pointer import patched
+from wisp.admission.mutate import mutate
+from wisp.admission.review import account_wanted, answer, decide
+
+
+def answered(case: Case) -> dict[str, Any]:
+    """Put a case to the webhook's decision, as the API server would."""
+    asked = read(
+        {
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": case.name,
+                "kind": {"group": "", "version": "v1", "kind": "Pod"},
+                "namespace": case.pod["metadata"]["namespace"],
+                "operation": "CREATE",
+                "object": case.pod,
+            },
+        }
+    )
+    wanted = account_wanted(asked)
+    assert wanted == ("parity", case.pod["spec"].get("serviceAccountName") or "default")
+    response = answer(asked, decide(asked, case.account, case.policy))["response"]
+    assert response.pop("uid") == case.name
+    return dict(response)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_an_observed_answer(case: Case) -> None:
+    """The pod that comes of the patch is the reference's, with the differences."""
+    theirs, ours = expected(case), answered(case)
+    assert ours["allowed"] is theirs["allowed"]
+    if not theirs["allowed"]:
+        assert ours["status"]["code"] == theirs["status"]["code"]
+        assert "patch" not in ours
+        return
+    assert ours["patchType"] == "JSONPatch"
+    assert patched(case.pod, json.loads(base64.b64decode(ours["patch"]))) == theirs["pod"]
+
+
+MUTATED = [case for case in CASES if case.answer["allowed"] and expected(case)["allowed"]]
+
+
+@pytest.mark.parametrize("case", MUTATED, ids=lambda case: case.name)
+def test_a_pod_that_the_reference_mutated(case: Case) -> None:
+    """Volumes and containers have the same names, so what it put in is taken for what is to be put in."""
+    assert case.account is not None
+    pod = mutate(case.answer["pod"], case.account, case.policy)
+    theirs, ours = case.answer["pod"]["spec"], pod["spec"]
+    assert ours["volumes"] == theirs["volumes"]
+    assert ours["containers"] == theirs["containers"]
+    names = [each["name"] for each in ours.get("initContainers", [])]
+    assert sorted(names) == sorted(each["name"] for each in theirs.get("initContainers", []))
+
+
+@pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda difference: difference.name)
+def test_a_difference(difference: Difference) -> None:
+    """It is one in some observed answer."""
+    assert concerned(difference)
+
+
+def test_the_table() -> None:
+    """The document has it as it is."""
+    assert committed() == table()
+    assert len(CASES) == 45

@@ -1,0 +1,168 @@
+"""Admission reviews, from JSON to JSON."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from tests.unit.wisp.admission.pods import POLICY, account, mutation, pod, read, review, with_sidecar
+from wisp.admission.review import AccountRef, Admit, Refuse, ReviewError, account_wanted, answer, decide
+
+UID = "705ab4f5-6393-11e8-b7cc-42010a800002"
+
+
+def test_the_account_that_a_pod_runs_as() -> None:
+    """In the review's namespace; a pod has none of its own when it is made."""
+    document = pod(serviceAccountName="app")
+    document["metadata"]["namespace"] = "elsewhere"
+    assert account_wanted(read(review(document))) == AccountRef("apps", "app")
+    assert account_wanted(read(review(pod()))) == AccountRef("apps", "default")
+    assert account_wanted(read(review(pod(serviceAccount="old")))) == AccountRef("apps", "old")
+
+
+@pytest.mark.parametrize("spec", [{}, {"spec": None}], ids=["absent", "null"])
+def test_a_pod_without_a_spec(spec: dict[str, Any]) -> None:
+    """It is refused: there is nothing that a patch could be applied to."""
+    decision = decide(read(review({"metadata": pod()["metadata"], **spec})), account(), POLICY)
+    assert decision == Refuse(400, "the pod has no spec: give it one, with its containers")
+
+
+def test_a_review_without_an_operation() -> None:
+    """The pod is taken for one that is being made, lest it be let by without its identity."""
+    document = review(pod(serviceAccountName="app"))
+    del document["request"]["operation"]
+    assert decide(read(document), account(), POLICY) == decide(read(review(pod())), account(), POLICY)
+
+
+def unlabelled(value: str | None = None) -> dict[str, Any]:
+    """Return a pod with another value of the label, or without it."""
+    document = pod(serviceAccountName="app")
+    document["metadata"]["labels"] = {} if value is None else {"azure.workload.identity/use": value}
+    return document
+
+
+def mirror() -> dict[str, Any]:
+    """Return what a kubelet shows of a static pod, which may have no service account token."""
+    document = with_sidecar()
+    document["metadata"]["annotations"]["kubernetes.io/config.mirror"] = "5b0e5c8f"
+    return document
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(review(mirror()), id="a static pod's mirror"),
+        pytest.param(review(unlabelled()), id="no label"),
+        pytest.param(review(unlabelled("false")), id="label false"),
+        pytest.param(review(pod(), operation="UPDATE"), id="update"),
+        pytest.param(review(pod(), operation="DELETE", object=None), id="delete"),
+        pytest.param(review(pod(), subResource="ephemeralcontainers"), id="a debug container"),
+    ],
+)
+def test_what_is_let_by(document: dict[str, Any]) -> None:
+    """Without a patch, and without an account being looked for."""
+    asked = read(document)
+    assert account_wanted(asked) is None
+    decision = decide(asked, None, POLICY)
+    assert answer(asked, decision)["response"] == {"uid": UID, "allowed": True}
+
+
+@pytest.mark.parametrize("value", ["True", "TRUE", "yes", "1", "enabled", "on", ""])
+def test_a_label_with_another_value(value: str) -> None:
+    """Where the webhook sees such a pod, it is let by with a warning, whether its account is known or not."""
+    for who in (None, {"metadata": {"name": "app"}}):
+        decision = decide(read(review(unlabelled(value))), who, POLICY)
+        text = f'the label azure.workload.identity/use is "{value}": only "true" counts, so nothing is injected'
+        assert decision == Admit(warnings=(text,))
+
+
+def test_an_update_is_not_warned_about() -> None:
+    """Nor is what else makes no pod: its author was told when it was made."""
+    for changes in ({"operation": "UPDATE"}, {"subResource": "ephemeralcontainers"}):
+        assert decide(read(review(unlabelled("True"), **changes)), None, POLICY) == Admit()
+
+
+def test_a_label_on_the_account_only() -> None:
+    """Where the account is known though the pod has no label, its maker is told."""
+    labelled = {"metadata": {"name": "app", "labels": {"azure.workload.identity/use": "true"}}}
+    for who, warnings in ((labelled, 1), (account(), 1), ({}, 0), ({"metadata": {"labels": []}}, 0)):
+        decision = decide(read(review(unlabelled())), who, POLICY)
+        assert isinstance(decision, Admit)
+        assert not decision.patch
+        assert len(decision.warnings) == warnings
+
+
+def test_an_account_that_is_not_there() -> None:
+    """The pod is refused, in the API server's words and with what to do."""
+    decision = decide(read(review(pod(serviceAccountName="nobody"))), None, POLICY)
+    assert isinstance(decision, Refuse)
+    assert decision.code == 400
+    assert decision.message.startswith('serviceaccounts "nobody" not found in namespace "apps": make it')
+
+
+def test_an_answer_with_everything() -> None:
+    """Patch and warnings are those of the mutation."""
+    document = with_sidecar(annotations={"skip-containers": "ghost"})
+    asked = read(review(document))
+    response = answer(asked, decide(asked, account(), POLICY))
+    done = mutation(document, account(), POLICY)
+    assert json.loads(json.dumps(response)) == response
+    patch = response["response"].pop("patch")
+    assert json.loads(base64.b64decode(patch, validate=True)) == list(done.operations)
+    assert response == {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "response": {
+            "uid": UID,
+            "allowed": True,
+            "patchType": "JSONPatch",
+            "warnings": ["skip-containers names ghost, which the pod has not"],
+        },
+    }
+
+
+def test_a_refusal() -> None:
+    """Code and message are a Kubernetes Status's."""
+    asked = read(review(with_sidecar(hostNetwork=True)))
+    response = answer(asked, decide(asked, account(), POLICY))["response"]
+    assert response["allowed"] is False
+    assert response["status"]["code"] == 400
+    assert "hostNetwork" in response["status"]["message"]
+    assert set(response) == {"uid", "allowed", "status"}
+
+
+@pytest.mark.parametrize(
+    "who", [{"metadata": 1}, {"metadata": {"annotations": {"a": 1}}}, {"metadata": {"annotations": []}}], ids=str
+)
+def test_an_account_that_is_none(who: dict[str, Any]) -> None:
+    """It is named as what is wrong."""
+    decision = decide(read(review(pod())), who, POLICY)
+    assert isinstance(decision, Refuse)
+    assert decision.message.startswith("ServiceAccount/metadata")
+
+
+@pytest.mark.parametrize(
+    "document, said",
+    [
+        pytest.param([], "no AdmissionReview", id="a list"),
+        pytest.param({"kind": "Pod"}, "no AdmissionReview", id="a pod"),
+        pytest.param({**review({}), "apiVersion": "admission.k8s.io/v1beta1"}, "v1beta1", id="an old version"),
+        pytest.param({**review({}), "request": None}, "no request", id="no request"),
+        pytest.param(review({}, uid=""), "no request with a uid", id="no uid"),
+        pytest.param(review({}, kind={"group": "apps", "version": "v1", "kind": "Pod"}), "apps", id="another group"),
+        pytest.param(review({}, kind={"group": "", "version": "v1", "kind": "Node"}), "Node", id="another kind"),
+        pytest.param(review({}, kind="Pod"), "$.request.kind", id="a kind that is none"),
+    ],
+)
+def test_what_is_no_review(document: object, said: str) -> None:
+    """The error says what came instead."""
+    with pytest.raises(ReviewError) as refused:
+        read(document)
+    assert said in str(refused.value)
+
+
+def test_a_review_of_the_core_group() -> None:
+    """Which is the empty one, or none."""
+    asked = read(review(pod(serviceAccountName="app"), kind={"version": "v1", "kind": "Pod"}))
+    assert account_wanted(asked) == AccountRef("apps", "app")

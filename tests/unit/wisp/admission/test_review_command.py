@@ -1,0 +1,76 @@
+"""`wisp webhook review`: reviews on standard input, answers on standard output."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.unit.wisp.admission.command import TENANT, Ran, run
+from tests.unit.wisp.admission.pods import account, pod, review, with_sidecar
+from wisp.cli.review import review as command
+
+
+@pytest.fixture(name="file")
+def _file(tmp_path: Path) -> Path:
+    """Give a file with one service account."""
+    file = tmp_path / "accounts.yaml"
+    file.write_text(yaml.dump(account()))
+    return file
+
+
+def reviewed(text: str, file: Path, *arguments: str) -> Ran:
+    """Run it on `text`."""
+    return run(command, "--service-accounts", str(file), *TENANT, *arguments, text=text)
+
+
+def test_one_answer_a_line(file: Path) -> None:
+    """In the order of the reviews; blank lines are none."""
+    documents = [
+        review(pod(serviceAccountName="app"), uid="1"),
+        review(pod(serviceAccountName="nobody"), uid="2"),
+        review({}, uid="3"),
+    ]
+    text = "\n\n".join(map(json.dumps, documents))
+    ran = reviewed(text, file)
+    assert ran.status == 0
+    answers = [json.loads(line)["response"] for line in ran.printed.splitlines()]
+    assert [(each["uid"], each["allowed"], "patch" in each) for each in answers] == [
+        ("1", True, True),
+        ("2", False, False),
+        ("3", True, False),
+    ]
+
+
+def test_a_label_on_the_account_only(file: Path) -> None:
+    """A pod without the label is let by, with a warning when its account was meant for one with it."""
+    document = pod(serviceAccountName="app")
+    document["metadata"]["labels"] = {}
+    answer = json.loads(reviewed(json.dumps(review(document)), file).printed)["response"]
+    assert (answer["allowed"], "patch" in answer) == (True, False)
+    assert [each.partition(",")[0] for each in answer["warnings"]] == ["the service account app wants identities"]
+
+
+@pytest.mark.parametrize("version, told", [((), True), (("--server-version", "1.34"), False)])
+def test_the_servers_version(file: Path, version: tuple[str, ...], *, told: bool) -> None:
+    """It decides whether a Job's pod ends."""
+    document = json.dumps(review(with_sidecar(serviceAccountName="app", restartPolicy="Never")))
+    answer = json.loads(reviewed(document, file, *version).printed)["response"]
+    assert ("warnings" in answer) is told
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("{", "review 2: the body is not JSON: "),
+        ("[]", "review 2: the body is no Admission"),
+        ('{"a":' + "[" * 100_000, "review 2: the body is nested too deeply"),
+    ],
+    ids=["no JSON", "no review", "too deep"],
+)
+def test_what_is_no_review(file: Path, text: str, said: str) -> None:
+    """It is said which, after the answers before it."""
+    ran = reviewed(f"{json.dumps(review({}))}\n{text}\n", file)
+    assert ran.status == 1
+    assert len(ran.printed.splitlines()) == 1
+    assert said in ran.noted

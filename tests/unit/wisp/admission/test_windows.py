@@ -1,0 +1,169 @@
+"""Every way to ask for Windows: pods get their identity there, but no sidecar."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from tests.unit.wisp.admission.command import inject
+from tests.unit.wisp.admission.pods import (
+    JSON,
+    NON_ROOT,
+    POLICY,
+    account,
+    mutation,
+    named,
+    pod,
+    read,
+    review,
+    variables,
+    with_sidecar,
+)
+from wisp.admission.mutate import mutate
+from wisp.admission.pod import pod_in
+from wisp.admission.review import Refuse, decide
+from wisp.admission.shape import PodError
+from wisp.admission.windows import is_windows, may_be_windows
+
+OS, OLD_OS, BUILD = "kubernetes.io/os", "beta.kubernetes.io/os", "node.kubernetes.io/windows-build"
+SKU = "kubernetes.azure.com/os-sku"
+
+
+def requirement(operator: str, *values: str, key: str = OS) -> dict[str, Any]:
+    """Return a requirement on a node label."""
+    return {"key": key, "operator": operator, **({"values": list(values)} if values else {})}
+
+
+def required(*terms: list[dict[str, Any]] | dict[str, Any]) -> dict[str, Any]:
+    """Return a spec with a required node affinity of these terms: each a list of requirements, or the whole term."""
+    whole = [{"matchExpressions": each} if isinstance(each, list) else each for each in terms]
+    rule = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": whole}}
+    return {"affinity": {"nodeAffinity": rule}}
+
+
+def preferred(*expressions: dict[str, Any]) -> dict[str, Any]:
+    """Return a spec with a preferred node affinity."""
+    rule = [{"weight": 1, "preference": {"matchExpressions": list(expressions)}}]
+    return {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": rule}}}
+
+
+OTHER = requirement("In", "a", key="topology.kubernetes.io/zone")
+FIELDS = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-1"]}]}
+
+WINDOWS: dict[str, dict[str, Any]] = {
+    "os": {"os": {"name": "windows"}},
+    "os with a capital": {"os": {"name": "Windows"}},
+    "node selector": {"nodeSelector": {OS: "windows"}},
+    "node selector with a capital": {"nodeSelector": {OS: "Windows"}},
+    "old node selector": {"nodeSelector": {OLD_OS: "windows"}},
+    "Windows build": {"nodeSelector": {BUILD: "10.0.20348"}},
+    "AKS' SKU": {"nodeSelector": {SKU: "Windows2022"}},
+    "OpenShift's system": {"nodeSelector": {"node.openshift.io/os_id": "Windows"}},
+    "GKE's distribution": {"nodeSelector": {"cloud.google.com/gke-os-distribution": "windows_ltsc"}},
+    "affinity": required([requirement("In", "windows")]),
+    "affinity with a capital": required([requirement("In", "Windows")]),
+    "affinity by the old label": required([requirement("In", "windows", key=OLD_OS)]),
+    "affinity not to Linux": required([requirement("NotIn", "linux")]),
+    "affinity to a build": required([requirement("Exists", key=BUILD)]),
+    "affinity to one build": required([requirement("In", "10.0.20348", key=BUILD)]),
+    "affinity to SKUs": required([requirement("In", "Windows2019", "Windows2022", key=SKU)]),
+    "affinity, with another requirement": required([OTHER, requirement("In", "windows")]),
+    "affinity, with fields": required({**FIELDS, "matchExpressions": [requirement("In", "windows")]}),
+    "every term": required([requirement("In", "windows"), OTHER], [requirement("NotIn", "linux")]),
+    "every term that matches a node": required([requirement("In", "windows")], [], [requirement("In", "plan9")]),
+    "both requirements": required([requirement("In", "linux", "windows"), requirement("NotIn", "linux")]),
+    "Windows by one way, Linux by another": {"os": {"name": "windows"}, "nodeSelector": {OS: "linux"}},
+    "Windows options of the pod": {"securityContext": {"windowsOptions": {"runAsUserName": "ContainerUser"}}},
+    "host process": {"securityContext": {"windowsOptions": {"hostProcess": True}}},
+    "Windows options of a container": {
+        "containers": [{"name": "app", "securityContext": {"windowsOptions": {"gmsaCredentialSpecName": "x"}}}]
+    },
+    "Windows options of an init container": {
+        "initContainers": [{"name": "setup", "securityContext": {"windowsOptions": {"hostProcess": True}}}]
+    },
+}
+BOTH: dict[str, dict[str, Any]] = {
+    "either": required([requirement("In", "linux", "windows")]),
+    "terms of either": required([requirement("In", "linux")], [requirement("In", "windows")]),
+    "a term that says nothing of it": required([requirement("In", "windows")], [OTHER]),
+    "a term of fields": required([requirement("In", "windows")], FIELDS),
+    "SKUs of either": required([requirement("In", "AzureLinux", "Windows2022", key=SKU)]),
+    "preferred": preferred(requirement("In", "windows")),
+    "preferred not to Linux": preferred(requirement("NotIn", "linux")),
+}
+LINUX: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "os": {"os": {"name": "linux"}},
+    "node selector": {"nodeSelector": {OS: "linux"}},
+    "another selector": {"nodeSelector": {"pool": "windows"}},
+    "AKS' SKU": {"nodeSelector": {SKU: "AzureLinux"}},
+    "affinity": required([requirement("In", "linux")]),
+    "affinity not to Windows": required([requirement("NotIn", "windows")]),
+    "affinity to no build": required([requirement("DoesNotExist", key=BUILD)]),
+    "affinity not to a SKU": required([requirement("NotIn", "Windows2019", key=SKU)]),
+    "affinity to what every node has": required([requirement("Exists")]),
+    "affinity to no system": required([requirement("DoesNotExist")]),
+    "no term": required(),
+    "an empty term": required([]),
+    "either, and a selector": {**required([requirement("In", "linux", "windows")]), "nodeSelector": {OS: "linux"}},
+    "preferred, and a selector": {**preferred(requirement("In", "windows")), "nodeSelector": {OS: "linux"}},
+    "another system": required([requirement("In", "plan9")]),
+    "Windows options on Linux": {
+        "securityContext": {**NON_ROOT, "windowsOptions": {"runAsUserName": "a"}},
+        "nodeSelector": {OS: "linux"},
+    },
+    "no Windows option": {"securityContext": {**NON_ROOT, "windowsOptions": {"hostProcess": False}}},
+    "a toleration": {"tolerations": [{"key": "os", "value": "windows", "effect": "NoSchedule"}]},
+    "a runtime class": {"runtimeClassName": "windows-2022"},
+}
+
+
+@pytest.mark.parametrize("way", WINDOWS)
+def test_a_sidecar_on_windows(way: str) -> None:
+    """It is refused alike by the webhook and by `wisp inject`; without it the pod has its identity."""
+    spec = WINDOWS[way]
+    decision = decide(read(review(with_sidecar(**spec))), account(), POLICY)
+    assert isinstance(decision, Refuse)
+    assert "the pod runs on Windows, where there is no sidecar" in decision.message
+    ran = inject(json.dumps(with_sidecar(**spec)))
+    assert (ran.status, ran.printed) == (1, "")
+    assert 'Pod "web" (document 1): the pod runs on Windows' in ran.noted
+    assert variables(named(mutate(pod(**spec), account(), POLICY), "app"))["AZURE_FEDERATED_TOKEN_FILE"]
+
+
+@pytest.mark.parametrize("way", BOTH)
+def test_a_sidecar_on_either(way: str) -> None:
+    """The pod may run on Linux: it gets the sidecar, and its author is warned."""
+    done = mutation(with_sidecar(**BOTH[way]), account(), POLICY)
+    assert [each.partition(",")[0] for each in done.warnings] == ["the pod may run on Windows nodes"]
+    assert mutation(pod(**BOTH[way]), account(), POLICY).warnings == ()
+
+
+@pytest.mark.parametrize("way", LINUX)
+def test_a_sidecar_on_linux(way: str) -> None:
+    """Nothing is refused or said."""
+    done = mutation(with_sidecar(**LINUX[way]), account(), POLICY)
+    assert (bool(done.operations), done.warnings) == (True, ())
+
+
+@given(JSON, JSON)
+def test_any_spec(first: Any, second: Any) -> None:
+    """What an API server would reject is rejected, or is no way to ask for anything."""
+    rule = {
+        "requiredDuringSchedulingIgnoredDuringExecution": first,
+        "preferredDuringSchedulingIgnoredDuringExecution": first,
+    }
+    terms = required(
+        [{"key": OS, "operator": "In", "values": first}], {"matchExpressions": second, "matchFields": first}
+    )
+    for spec in (
+        {"affinity": first, "os": second, "nodeSelector": first},
+        {"affinity": {"nodeAffinity": rule}, "securityContext": second},
+        {**terms, "containers": [{"securityContext": first}], "nodeSelector": {OS: second, SKU: first}},
+    ):
+        try:
+            read_spec = pod_in({"spec": spec}).spec
+        except PodError:
+            continue
+        assert not (is_windows(read_spec) and may_be_windows(read_spec))

@@ -1,0 +1,178 @@
+"""Tokens are struck out of texts, whole; other words are not."""
+
+import base64
+import json
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.fakes import jwt
+from wisp.base.masking import masked
+
+
+def part(document: object, **layout: object) -> str:
+    """Return a part of a token: base64url of JSON without padding."""
+    text = document if isinstance(document, str) else json.dumps(document, **layout)  # type: ignore[arg-type]
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+TOKEN = jwt(sub="system:serviceaccount:shop:orders")
+HEADER, PAYLOAD, SIGNATURE = TOKEN.split(".")
+UNSIGNED = f"{part({'alg': 'none'})}.{PAYLOAD}."
+JWE = ".".join((part({"alg": "dir", "enc": "A256GCM"}), "", "aXYtaXYtaXYt", "Y2lwaGVydGV4dA", "dGFn"))
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        (TOKEN, "***"),
+        (f"got {TOKEN}.", "got ***."),
+        (f"got {TOKEN}, {TOKEN}", "got ***, ***"),
+        (f"got {UNSIGNED}", "got ***"),
+        (f"got {JWE} here", "got *** here"),
+        (f"{HEADER}..{SIGNATURE}", "***"),
+        (f'"{TOKEN}"', '"***"'),
+        (f"'{TOKEN}'", "'***'"),
+        (f"<{TOKEN}>", "<***>"),
+        (f"client_assertion={TOKEN}&scope=x", "client_assertion=***&scope=x"),
+        (f"%22{TOKEN}%22", "%22***%22"),
+        (f"%2522{TOKEN}%2522", "%2522***%2522"),
+        (TOKEN.replace(".", "%2E"), "***"),
+        (TOKEN.replace(".", "%252e"), "***"),
+        (TOKEN.replace(".", "%2e").replace("-", "%2D").replace("_", "%5f"), "***"),
+        (f"\\u0022{TOKEN}\\u0022", "\\u0022***\\u0022"),
+        (f"\\n{TOKEN}", "\\n***"),
+        (f"Bearer:{TOKEN}/x", "Bearer:***/x"),
+        (f"{TOKEN}{TOKEN}", "***"),
+        (f"{TOKEN}.{TOKEN}", "***"),
+        (f"{TOKEN}.Trace", "***.Trace"),
+        (f"x={HEADER}==.{PAYLOAD}=.{SIGNATURE}=&y", "x=***=&y"),
+        (f"{HEADER}==%2E{PAYLOAD}=%2E{SIGNATURE}", "***"),
+        (f"%2{TOKEN}", "***"),
+        (f"%252{TOKEN}", "***"),
+        (f"a%2Eb%2{UNSIGNED}", "***"),
+        ("%2" + TOKEN.replace(".", "%2e"), "***"),
+    ],
+)
+def test_a_token_is_struck_out(text: str, expected: str) -> None:
+    """Wherever it is, and nothing around it."""
+    assert masked(text) == expected
+
+
+@pytest.mark.parametrize("before", ["x", "xy", "xyz", "wxyz", "22", "key", "ey", "eyJ", "eyJeyJ", "_", "-"])
+def test_what_stands_directly_before_a_token(before: str) -> None:
+    """It does not hide the token, however the characters are grouped then."""
+    struck_out = masked(before + TOKEN)
+    assert struck_out.endswith("***")
+    assert before.startswith(struck_out.removesuffix("***"))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"alg":1}',
+        '{ "alg":1}',
+        '{\n"alg":1}',
+        '{\r\n  "alg" : "RS256"}',
+        '{\t"typ":"JWT","alg":"RS256"}',
+        ' {"alg":"RS256"}',
+        '\n\n{"alg":"RS256"}',
+        '{"jwk":{"kty":"RSA"},"alg":"RS256"}',
+        '{"\\u0061lg":"RS256"}',
+        '{"k":"\u00e9\u20ac","alg":"RS256"}',
+    ],
+)
+def test_a_header_of_any_layout(header: str) -> None:
+    """JSON may be written with blanks and escapes."""
+    assert not {PAYLOAD, SIGNATURE} & set(masked(f"x {part(header)}.{PAYLOAD}.{SIGNATURE} x").split("."))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "eyJ",
+        "eyJhbmNlLg.a.b",
+        "The keyJoiner.of.words",
+        "honeyJar.example.com",
+        "www.greyJoy.co.uk",
+        "eyAndew0.kewl.ewok",
+        "login.microsoftonline.com",
+        "1.2.840.113549.1.1.11",
+        "api://6a1d0c9e-0b0f-4c39-8a31-0c34b0a0f5e1/.default",
+        f"{part({'typ': 'JWT'})}.{PAYLOAD}.{SIGNATURE}",
+        f"{part(['alg'])}.{PAYLOAD}.{SIGNATURE}",
+        f"{part('alg')}.a.b",
+        HEADER,
+        f"{HEADER}.{PAYLOAD}",
+        f"{PAYLOAD}.{SIGNATURE}.x",
+        "%2E%2D%5F",
+        "",
+    ],
+)
+def test_what_is_no_token_stays(text: str) -> None:
+    """Words, names and parts of a token that is not whole."""
+    assert masked(text) == text
+
+
+@pytest.mark.parametrize("token", [TOKEN, UNSIGNED, JWE, TOKEN.replace(".", "%2E"), TOKEN.replace(".", "%252E")])
+def test_a_token_that_is_cut_off(token: str) -> None:
+    """Wherever that is, no part of it is left but a few characters that every token begins with."""
+    for length in range(len(token) + 1):
+        rest = masked(f"got {token[:length]}", cut=True).removeprefix("got ")
+        assert rest in {"", "e", "ey", "***", "***%", "***%2", "***%25", "***%252"}, length
+
+
+def test_only_the_end_can_be_cut_off() -> None:
+    """Before it, a token is whole or none."""
+    assert masked(f"{HEADER} {HEADER} word", cut=True) == f"{HEADER} {HEADER} word"
+
+
+@given(st.text(max_size=200))
+def test_ordinary_text_stays(text: str) -> None:
+    """What has no two dots between its characters has no token."""
+    text = text.replace(".", " ")
+    assert masked(text) == text
+
+
+@given(
+    st.dictionaries(st.text(max_size=10), st.text(max_size=60), min_size=1), st.text(max_size=40), st.text(max_size=40)
+)
+def test_no_token_is_left(claims: dict[str, str], before: str, after: str) -> None:
+    """Whatever stands around it."""
+    token = jwt(**claims)
+    assert not any(each in masked(before + token + after) for each in token.split(".")[1:])
+
+
+@given(st.text("eyJhbGciOi.-_%2E5", max_size=300), st.booleans())
+def test_masking_is_final(text: str, cut: bool) -> None:  # noqa: FBT001
+    """What is masked has nothing more to mask, and no text is masked longer than it is by more than the masks."""
+    once = masked(text, cut=cut)
+    assert masked(once, cut=False) == once
+    assert len(once.replace("***", "")) <= len(text)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["eyJ", "eyJ.", "eyJhIjp7", f"{HEADER}.", "ew", "ew0gICAg", "%2E", "%25", "e30.", "."],
+)
+def test_the_work_grows_with_the_length_and_no_faster(unit: str) -> None:
+    """Twice the text is at most twice the calls, counted and not timed, and a few."""
+    assert _calls(unit * (48_000 // len(unit))) <= 2 * _calls(unit * (24_000 // len(unit))) + 100
+
+
+def _calls(text: str) -> int:
+    """Return how many calls masking makes, of Python's functions and of C's."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        masked(text)
+    finally:
+        sys.setprofile(None)
+    return calls

@@ -1,0 +1,202 @@
+"""What `--version` says, and how the commit is found: in a checkout, in what is built, and nowhere."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.needs import need
+from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE
+from wisp import __version__
+from wisp.base.version import About, about, commit_of, version_text
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+OTHER = COMMIT[::-1]
+COMMANDS = {
+    "wisp": ("-m", "wisp"),
+    "wisp proxy": ("-m", "wisp", "proxy"),
+    "python -m wisp.proxy": ("-m", "wisp.proxy"),
+    "wisp webhook": ("-m", "wisp", "webhook"),
+    "wisp webhook serve": ("-m", "wisp", "webhook", "serve"),
+}
+FORMS = {
+    "text": ("--version",),
+    "json": ("--version", "-o", "json"),
+    "the other way round": ("--output=json", "--version"),
+}
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with these arguments."""
+    command, environment = [sys.executable, *arguments], {**os.environ, **variables}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+@pytest.mark.parametrize("options", FORMS.values(), ids=FORMS)
+def test_every_command_says_the_same(command: tuple[str, ...], options: tuple[str, ...]) -> None:
+    """Byte for byte, whatever the order of the options, without any setting."""
+    ended = run(*command, *options, WISP_ADMISSION_OUTPUT="json")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (
+        0,
+        version_text("text" if len(options) == 1 else "json"),
+        "",
+    )
+
+
+def test_no_variable_asks_for_it() -> None:
+    """The webhook's options have variables; these have none."""
+    ended = run("-m", "wisp", "webhook", "--port=x", WISP_ADMISSION_VERSION="1", WISP_ADMISSION_OUTPUT="x")
+    assert ended.returncode == 2
+    assert "'--port'" in ended.stderr
+
+
+def test_the_text_and_the_document() -> None:
+    """One line with the short hash, and one with the whole."""
+    what = About("1.2.3", COMMIT, "3.11.7", "linux/x86_64")
+    assert version_text("text", what) == "wisp 1.2.3 (commit 0123456789ab, Python 3.11.7, linux/x86_64)\n"
+    document = {"version": "1.2.3", "commit": COMMIT, "python": "3.11.7", "platform": "linux/x86_64"}
+    assert json.loads(version_text("json", what)) == document
+    assert version_text("json", what).count("\n") == 1
+    assert "commit unknown," in version_text("text", what._replace(commit="unknown"))
+
+
+def test_what_is_running() -> None:
+    """As Python's own library tells it."""
+    what = about()
+    assert what.version == __version__
+    assert what.python == platform.python_version()
+    assert what.platform == f"{platform.system().lower()}/{platform.machine()}"
+
+
+@pytest.mark.parametrize("command", [("-m", "wisp.proxy"), ("-m", "wisp", "webhook")], ids=["proxy", "webhook"])
+@pytest.mark.parametrize("options", [("-o", "json"), ("--version", "-o", "xml"), ("--version", "-o")])
+def test_other_uses_of_the_option_are_errors(command: tuple[str, ...], options: tuple[str, ...]) -> None:
+    """It is for the version alone, and has two values."""
+    ended = run(*command, *options)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr
+
+
+def test_the_sidecar_does_not_load_it() -> None:
+    """Every pod would pay for it."""
+    ended = run("-c", "import sys, wisp.proxy.__main__, wisp.proxy.running; print('wisp.base.version' in sys.modules)")
+    assert ended.stdout == "False\n", ended.stderr
+
+
+@pytest.fixture(name="package")
+def _package(tmp_path: Path) -> Path:
+    """Make the folder of a package in a checkout whose repository is empty."""
+    folder = tmp_path / "src/wisp"
+    folder.mkdir(parents=True)
+    write(folder / "commit.txt", "$Format:%H$")
+    return folder
+
+
+def write(path: Path, text: str) -> None:
+    """Write a line to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{text}\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "files, commit",
+    [
+        pytest.param({".git/HEAD": COMMIT}, COMMIT, id="a detached head"),
+        pytest.param({".git/HEAD": "ref: refs/heads/a", ".git/refs/heads/a": COMMIT}, COMMIT, id="a branch"),
+        pytest.param(
+            {
+                ".git/HEAD": "ref: refs/heads/a",
+                ".git/packed-refs": f"# pack-refs\n{OTHER} refs/heads/ab\n{COMMIT} refs/heads/a",
+            },
+            COMMIT,
+            id="a packed branch",
+        ),
+        pytest.param(
+            {
+                ".git": "gitdir: main/.git/worktrees/w",
+                "main/.git/worktrees/w/HEAD": "ref: refs/heads/a",
+                "main/.git/worktrees/w/commondir": "../..",
+                "main/.git/refs/heads/a": COMMIT,
+            },
+            COMMIT,
+            id="a worktree",
+        ),
+        pytest.param(
+            {".git/HEAD": "ref: refs/heads/a", ".git/refs/heads/a": "ref: refs/heads/b", ".git/refs/heads/b": COMMIT},
+            COMMIT,
+            id="a symbolic branch",
+        ),
+        pytest.param({".git/HEAD": COMMIT + COMMIT[:24]}, COMMIT + COMMIT[:24], id="of SHA-256"),
+        pytest.param({"src/wisp/commit.txt": COMMIT, ".git/HEAD": OTHER}, COMMIT, id="what was built"),
+        pytest.param({}, "unknown", id="no repository"),
+        pytest.param({".git/HEAD": "ref: refs/heads/a"}, "unknown", id="a branch without a commit"),
+        pytest.param({".git/HEAD": "ref: HEAD"}, "unknown", id="a circle"),
+        pytest.param({".git/HEAD": "x" * 40}, "unknown", id="no hash"),
+        pytest.param({".git": "gitdir: /nowhere"}, "unknown", id="a worktree that is gone"),
+        pytest.param({".git": "\0"}, "unknown", id="garbage"),
+        pytest.param({"src/wisp/commit.txt": "\0"}, "unknown", id="garbage in the package"),
+    ],
+)
+def test_the_commit_of_a_checkout(package: Path, tmp_path: Path, files: dict[str, str], commit: str) -> None:
+    """As git lays a repository out; what cannot be told is unknown, and never an error."""
+    for name, text in files.items():
+        write(tmp_path / name, text)
+    assert commit_of(str(package)) == commit
+
+
+def test_a_file_that_is_not_text(package: Path) -> None:
+    """It says nothing."""
+    (package / "commit.txt").write_bytes(b"\xff\xfe")
+    assert commit_of(str(package)) == "unknown"
+
+
+def test_the_repository_around_an_installation_is_not_ours(tmp_path: Path) -> None:
+    """A package that is installed into somebody's checkout has nothing to do with their commit."""
+    write(tmp_path / ".git/HEAD", COMMIT)
+    for folder in (tmp_path / "wisp", tmp_path / "src/other", tmp_path / "lib/site-packages/wisp"):
+        folder.mkdir(parents=True)
+        assert commit_of(str(folder)) == "unknown"
+
+
+def test_git_agrees() -> None:
+    """Of this very checkout, if it is one."""
+    need("git")
+    asked = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    expected = asked.stdout.strip() if asked.returncode == 0 else "unknown"
+    assert commit_of(str(ROOT / "src/wisp")) == expected
+
+
+def test_what_is_built_knows_its_commit(tmp_path: Path) -> None:
+    """A wheel, a source distribution, and the wheel that is built of that, without a repository."""
+    expected = commit_of(str(ROOT / "src/wisp"))
+    build(ROOT, "wheel", "sdist", to=tmp_path)
+    assert commit_in(*tmp_path.glob("*.whl")) == expected
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        opened.extractall(tmp_path / "source", filter="data")
+    (source,) = (tmp_path / "source").iterdir()
+    build(source, "wheel", to=tmp_path / "again")
+    assert commit_in(*(tmp_path / "again").glob("*.whl")) == expected
+    assert (ROOT / "src/wisp/commit.txt").read_text() == "$Format:%H$\n"
+
+
+def build(source: Path, *targets: str, to: Path) -> None:
+    """Build these with the project's own build system."""
+    options = [f"--target={target}" for target in targets]
+    command = [sys.executable, "-m", "hatchling", "build", f"--directory={to}", *options]
+    subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=PATIENCE)
+
+
+def commit_in(wheel: Path) -> str:
+    """Return the commit in a wheel's package, of which there is one."""
+    with zipfile.ZipFile(wheel) as opened:
+        assert opened.namelist().count("wisp/commit.txt") == 1
+        return opened.read("wisp/commit.txt").decode().strip()

@@ -1,0 +1,177 @@
+"""Exchanges with a custom token endpoint: where the POST goes, under which name, and who is trusted."""
+
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.faults.authority import FaultyAuthority
+from tests.support.fakes import ASK
+from tests.unit.wisp.proxy.authority import Authority, Last, answer
+from wisp.entra.endpoint import Endpoint
+from wisp.entra.messages import Granted, Refused
+from wisp.entra.settings import ExchangeSettings
+from wisp.entra.token_proxy import TokenProxy
+from wisp_local.cloud.certificates import Certified, new_authority, new_server_certificate
+
+SNI = "1f2e.sni.test"
+ELSEWHERE = "https://login.invalid/"
+
+Make = Callable[[ExchangeSettings], Endpoint]
+
+
+@pytest.fixture
+def custom(tmp_path: Path) -> Generator[FaultyAuthority]:
+    """Give a custom token endpoint, whose certificate is for its SNI name alone."""
+    with FaultyAuthority(tmp_path, names=(SNI,)) as authority:
+        yield authority
+
+
+@pytest.fixture
+def settings(custom: FaultyAuthority, token_file: Path) -> ExchangeSettings:
+    """Give the settings of a pod with an identity binding; nobody is at its authority."""
+    token_proxy = TokenProxy(f"{custom.url}some/path/", SNI, str(custom.ca_file))
+    return ExchangeSettings(None, "tenant", str(token_file), ELSEWHERE, None, token_proxy)
+
+
+def bound(settings: ExchangeSettings, **changes: Any) -> ExchangeSettings:
+    """Return the settings with another binding."""
+    assert settings.token_proxy is not None
+    return settings._replace(token_proxy=settings.token_proxy._replace(**changes))
+
+
+def refusal(endpoint: Endpoint) -> str:
+    """Return why an exchange failed for now."""
+    result = endpoint.exchange(ASK)
+    assert isinstance(result, Refused)
+    assert result.status == 503
+    return result.description
+
+
+def test_where_the_request_goes(custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings) -> None:
+    """To the endpoint's path and the tenant's, by its SNI name; the Host is the URL's, the form is Entra's."""
+    endpoint = endpoints(settings)
+    assert isinstance(endpoint.exchange(ASK), Granted)
+    assert isinstance(endpoint.exchange(ASK), Granted)
+    assert [post.line for post in custom.posts] == ["POST /some/path/tenant/oauth2/v2.0/token HTTP/1.1"] * 2
+    assert custom.server_names == [SNI], "one connection, kept"
+    assert custom.posts[0].form["client_id"] == [ASK.client_id]
+    assert custom.posts[0].form["scope"] == [f"{ASK.resource}/.default"]
+
+
+def test_ca_data(custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings) -> None:
+    """Certificates in the variable do as well as a file."""
+    text = custom.ca_file.read_text()
+    assert isinstance(endpoints(bound(settings, ca_file=None, ca_data=text)).exchange(ASK), Granted)
+
+
+def test_ca_data_that_is_none(endpoints: Make, settings: ExchangeSettings) -> None:
+    """What looks like PEM and is not is said to whoever asks."""
+    text = "-----BEGIN CERTIFICATE-----\nzzz\n-----END CERTIFICATE-----\n"
+    endpoint = endpoints(bound(settings, ca_file=None, ca_data=text))
+    assert refusal(endpoint).startswith("AZURE_KUBERNETES_CA_DATA cannot be used: it holds no certificate")
+
+
+def test_nobody_else_is_trusted(
+    custom: FaultyAuthority,
+    endpoints: Make,
+    settings: ExchangeSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Neither the system's authorities nor --authority-ca count where the binding has its own."""
+    good = tmp_path / "good.pem"
+    good.write_bytes(custom.ca_file.read_bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(good))
+    custom.ca_file.write_bytes(new_authority(time.time()).certificate_pem)
+    heard = refusal(endpoints(settings._replace(authority_ca=str(good))))
+    assert "AZURE_KUBERNETES_TOKEN_PROXY) is unavailable: its certificate is not trusted" in heard
+    assert "AZURE_KUBERNETES_CA_FILE or _CA_DATA" in heard
+
+
+@pytest.mark.parametrize("by_flag", [False, True], ids=["SSL_CERT_FILE", "--authority-ca"])
+def test_without_a_ca_of_its_own(
+    custom: FaultyAuthority,
+    endpoints: Make,
+    settings: ExchangeSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    by_flag: bool,  # noqa: FBT001
+) -> None:
+    """What is trusted for Entra is trusted for it."""
+    if not by_flag:
+        monkeypatch.setenv("SSL_CERT_FILE", str(custom.ca_file))
+    settings = bound(settings, ca_file=None)._replace(authority_ca=str(custom.ca_file) if by_flag else None)
+    assert isinstance(endpoints(settings).exchange(ASK), Granted)
+
+
+@pytest.mark.parametrize("sni_name", [None, "other.sni.test"], ids=["none", "another"])
+def test_the_name_counts(endpoints: Make, settings: ExchangeSettings, sni_name: str | None) -> None:
+    """The certificate must be for the SNI name, and for the URL's host where there is none."""
+    assert "its certificate is not trusted" in refusal(endpoints(bound(settings, sni_name=sni_name)))
+
+
+def test_redirects(custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings, tmp_path: Path) -> None:
+    """They are not followed: the assertion goes where the settings say and nowhere else."""
+    (tmp_path / "other").mkdir()
+    with Authority(tmp_path / "other") as other:
+        for status in (301, 302, 303, 307, 308):
+            custom.behaviour = lambda _, status=status: Last(answer(status, {}, f"Location: {other.url}"))  # type: ignore[misc]
+            assert f"HTTP {status}" in refusal(endpoints(settings))
+        assert not other.posts
+
+
+def renewed(custom: FaultyAuthority) -> Certified:
+    """Let the endpoint have another authority and show its certificate; return that authority."""
+    authority = new_authority(time.time())
+    custom.present(new_server_certificate(authority, [SNI], time.time()))
+    return authority
+
+
+def test_a_ca_that_is_rotated(custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings) -> None:
+    """The file is read again when it changes, and kept connections are not used any more: trust in them has ended."""
+    endpoint = endpoints(settings)
+    assert isinstance(endpoint.exchange(ASK), Granted)
+    authority = renewed(custom)
+    assert isinstance(endpoint.exchange(ASK), Granted), "the kept connection is still trusted"
+    assert len(custom.server_names) == 1
+    custom.ca_file.write_bytes(authority.certificate_pem)
+    assert isinstance(endpoint.exchange(ASK), Granted)
+    assert len(custom.server_names) == 2
+
+
+@pytest.mark.parametrize("content", [None, b""], ids=["gone", "empty"])
+def test_in_the_middle_of_a_rotation(
+    custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings, content: bytes | None
+) -> None:
+    """While the file is gone or empty the last good one counts, as in azidentity; before there was one, it is named."""
+    good = custom.ca_file.read_bytes()
+    endpoint, late = endpoints(settings), endpoints(settings)
+    assert isinstance(endpoint.exchange(ASK), Granted)
+    custom.ca_file.unlink()
+    if content is not None:
+        custom.ca_file.write_bytes(content)
+    assert isinstance(endpoint.exchange(ASK), Granted)
+    assert f"{custom.ca_file} (AZURE_KUBERNETES_CA_FILE) cannot be used" in refusal(late)
+    custom.ca_file.write_bytes(good)
+    assert isinstance(endpoint.exchange(ASK), Granted)
+    assert isinstance(late.exchange(ASK), Granted)
+
+
+def test_a_ca_that_is_spoiled(custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings) -> None:
+    """What is there and is no certificate is not passed over."""
+    good = custom.ca_file.read_bytes()
+    endpoint = endpoints(settings)
+    assert isinstance(endpoint.exchange(ASK), Granted)
+    custom.ca_file.write_bytes(b"<html>")
+    assert "it holds no certificate in PEM form" in refusal(endpoint)
+    custom.ca_file.write_bytes(good)
+    assert isinstance(endpoint.exchange(ASK), Granted)
+
+
+def test_nobody_there(custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings) -> None:
+    """The variable to check is named, not AZURE_AUTHORITY_HOST."""
+    heard = refusal(endpoints(bound(settings, url="https://127.0.0.1:1/")))
+    assert "the connection was refused; check AZURE_KUBERNETES_TOKEN_PROXY" in heard
+    assert not custom.posts

@@ -1,0 +1,111 @@
+"""Which requests go out through a forward proxy."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wisp.base.errors import SettingError
+from wisp.base.secret import Secret
+from wisp.entra.forward_proxy import Forward, forward_for
+
+ENTRA = "https://login.microsoftonline.com/"
+PROXY = "http://proxy.test:3128"
+
+
+@pytest.mark.parametrize(
+    "environ, forward",
+    [
+        pytest.param({}, None, id="none"),
+        pytest.param({"HTTPS_PROXY": ""}, None, id="empty"),
+        pytest.param({"HTTP_PROXY": PROXY, "http_proxy": PROXY}, None, id="of http only"),
+        pytest.param({"HTTPS_PROXY": PROXY}, Forward(PROXY, "HTTPS_PROXY"), id="upper case"),
+        pytest.param(
+            {"https_proxy": PROXY, "HTTPS_PROXY": "x:1"}, Forward(PROXY, "https_proxy"), id="lower case first"
+        ),
+        pytest.param({"ALL_PROXY": PROXY}, Forward(PROXY, "ALL_PROXY"), id="of everything"),
+        pytest.param({"all_proxy": "x:1", "HTTPS_PROXY": PROXY}, Forward(PROXY, "HTTPS_PROXY"), id="https before all"),
+        pytest.param({"HTTPS_PROXY": "proxy.test:3128"}, Forward(PROXY, "HTTPS_PROXY"), id="no scheme"),
+        pytest.param({"HTTPS_PROXY": f" {PROXY}/ "}, Forward(PROXY, "HTTPS_PROXY"), id="spaces and a slash"),
+        pytest.param(
+            {"HTTPS_PROXY": "HTTPS://[::1]:8443"}, Forward("https://[::1]:8443", "HTTPS_PROXY"), id="over TLS, IPv6"
+        ),
+        pytest.param(
+            {"HTTPS_PROXY": "http://user:p%40ss@proxy.test:3128"},
+            Forward(PROXY, "HTTPS_PROXY", Secret("user:p%40ss")),
+            id="credentials",
+        ),
+        pytest.param({"HTTPS_PROXY": "http://@proxy.test:3128"}, Forward(PROXY, "HTTPS_PROXY"), id="no credentials"),
+    ],
+)
+def test_the_variables(environ: dict[str, str], forward: Forward | None) -> None:
+    """The first of them that is not empty says which proxy; its credentials are a thing apart."""
+    assert forward_for(ENTRA, environ) == forward
+
+
+@pytest.mark.parametrize(
+    "no_proxy, url, through",
+    [
+        ("", ENTRA, True),
+        ("*", ENTRA, False),
+        ("login.microsoftonline.com", ENTRA, False),
+        ("LOGIN.MICROSOFTONLINE.COM", ENTRA, False),
+        ("microsoftonline.com", ENTRA, False),
+        (".microsoftonline.com", ENTRA, False),
+        ("*.microsoftonline.com", ENTRA, False),
+        ("softonline.com", ENTRA, True),
+        ("example.com", ENTRA, True),
+        (".", ENTRA, True),
+        ("localhost, login.microsoftonline.com", ENTRA, False),
+        ("localhost login.microsoftonline.com", ENTRA, False),
+        (",,", ENTRA, True),
+        ("login.microsoftonline.com:443", ENTRA, False),
+        ("login.microsoftonline.com:8443", ENTRA, True),
+        ("login.microsoftonline.com:8443", "https://login.microsoftonline.com:8443/x/", False),
+        ("10.0.0.1", "https://10.0.0.1/", False),
+        ("10.0.0.0/16", "https://10.0.0.1:443/", False),
+        ("10.0.0.0/16", "https://10.1.0.1/", True),
+        ("10.0.0.1/16", "https://10.0.9.9/", False),
+        ("10.0.0.0/99", "https://10.0.0.1/", True),
+        (".0.0.1", "https://10.0.0.1/", True),
+        ("fd00::/8", "https://[fd00::1]:8443/", False),
+        ("[fd00::1]:8443", "https://[fd00::1]:8443/", False),
+        ("[fd00::1]:443", "https://[fd00::1]:8443/", True),
+        ("10.0.0.0/16", ENTRA, True),
+        ("", "https://localhost:8443/", False),
+        ("", "https://127.0.0.1:8443/", False),
+        ("", "https://127.9.9.9/", False),
+        ("", "https://[::1]:8443/", False),
+        ("", "https://127.test/", True),
+    ],
+)
+def test_no_proxy(no_proxy: str, url: str, through: bool) -> None:  # noqa: FBT001
+    """Hosts with their subdomains, addresses, networks, ports; AKS lists the cluster's networks there. And loopback."""
+    assert (forward_for(url, {"HTTPS_PROXY": PROXY, "NO_PROXY": no_proxy}) is not None) is through
+    assert (forward_for(url, {"HTTPS_PROXY": PROXY, "no_proxy": no_proxy, "NO_PROXY": ""}) is not None) is through
+
+
+@pytest.mark.parametrize(
+    "text", ["socks5://user:hunter2@proxy.test", "http://", "proxy test", "http://user:hunter2@", "http://proxy.test:0"]
+)
+def test_what_is_no_proxy(text: str) -> None:
+    """The variable is named, and the remedy; no password."""
+    with pytest.raises(SettingError, match=r"^HTTPS_PROXY is not the URL of an http or https proxy") as error:
+        forward_for(ENTRA, {"HTTPS_PROXY": text})
+    assert "hunter2" not in str(error.value)
+
+
+@given(st.text())
+def test_any_exemption_is_read(no_proxy: str) -> None:
+    """Nonsense in NO_PROXY exempts nobody and breaks nothing."""
+    for url in ("https://10.0.0.1/", "https://[::1]:8443/", ENTRA):
+        forward_for(url, {"HTTPS_PROXY": PROXY, "NO_PROXY": no_proxy})
+
+
+@given(st.text(min_size=1))
+def test_any_proxy_is_read_or_refused(text: str) -> None:
+    """As a URL with a host, or not at all."""
+    with suppress(SettingError):
+        forward = forward_for(ENTRA, {"HTTPS_PROXY": text})
+        assert forward is None or forward.url.startswith(("http://", "https://"))

@@ -1,0 +1,190 @@
+"""Exchanges through a forward proxy, and what is heard of one that is broken."""
+
+import time
+from base64 import b64encode
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.faults.authority import FaultyAuthority
+from tests.contract.faults.forwarding import ForwardProxy, Treatment, says, tunnels, tunnels_and_notices_late, wants
+from tests.support.fakes import ASK
+from tests.unit.wisp.proxy.authority import Authority, refuses
+from wisp.base.secret import Secret
+from wisp.entra.endpoint import Endpoint
+from wisp.entra.forward_proxy import Forward
+from wisp.entra.messages import Granted, Refused
+from wisp.entra.settings import ExchangeSettings
+from wisp.entra.token_proxy import TokenProxy
+from wisp_local.cloud.certificates import new_authority, new_server_certificate
+from wisp_local.cloud.serving import tls_context
+
+Make = Callable[[ExchangeSettings], Endpoint]
+PASSWORD = "hunter2"
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Generator[Authority]:
+    """Give an Entra that grants."""
+    with Authority(tmp_path) as authority:
+        yield authority
+
+
+@pytest.fixture
+def proxy() -> Generator[ForwardProxy]:
+    """Give a proxy that tunnels."""
+    with ForwardProxy() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def settings(authority: Authority, proxy: ForwardProxy, token_file: Path) -> ExchangeSettings:
+    """Give the settings of a pod that reaches Entra through it."""
+    forward = Forward(f"http://{proxy.address}", "HTTPS_PROXY", Secret(f"us%3Aer:{PASSWORD}%40"))
+    ca_file = str(authority.ca_file)
+    return ExchangeSettings(None, "tenant", str(token_file), authority.url, ca_file, None, forward)
+
+
+def refusal(endpoint: Endpoint) -> str:
+    """Return why an exchange failed for now."""
+    result = endpoint.exchange(ASK)
+    assert isinstance(result, Refused)
+    assert (result.status, result.cause) == (503, "unavailable")
+    assert PASSWORD not in result.description
+    return result.description
+
+
+def test_a_tunnel(endpoints: Make, settings: ExchangeSettings, authority: Authority, proxy: ForwardProxy) -> None:
+    """The proxy sees whom we speak to and its own credentials, decoded; TLS is with Entra; the tunnel is kept."""
+    endpoint = endpoints(settings)
+    assert isinstance(endpoint.exchange(ASK), Granted)
+    assert isinstance(endpoint.exchange(ASK), Granted)
+    (head,) = proxy.heads
+    assert head.startswith(f"CONNECT {authority.url[8:-1]} HTTP/1.")
+    assert f"Basic {b64encode(f'us:er:{PASSWORD}@'.encode()).decode()}\r\n" in head
+    assert len(authority.posts) == 2
+    assert authority.connections == 1
+
+
+def test_a_tunnel_that_is_gone(endpoints: Make, settings: ExchangeSettings, authority: Authority) -> None:
+    """A new one is dug."""
+    endpoint = endpoints(settings)
+    assert isinstance(endpoint.exchange(ASK), Granted)
+    authority.hang_up()
+    assert isinstance(endpoint.exchange(ASK), Granted)
+
+
+def test_a_tunnel_whose_end_is_noticed_late(
+    endpoints: Make, settings: ExchangeSettings, authority: Authority, proxy: ForwardProxy
+) -> None:
+    """The form goes into a tunnel that leads nowhere any more, and then once more into a new one."""
+    proxy.treatment = tunnels_and_notices_late
+    endpoint = endpoints(settings)
+    assert isinstance(endpoint.exchange(ASK), Granted)
+    authority.hang_up()
+    assert isinstance(endpoint.exchange(ASK), Granted)
+    assert len(authority.posts) == len(proxy.heads) == 2
+
+
+def test_a_proxy_that_hangs_up_at_once_is_not_asked_again(
+    endpoints: Make, settings: ExchangeSettings, proxy: ForwardProxy
+) -> None:
+    """Only a connection that was kept may just have been closing."""
+    proxy.treatment = says(b"")
+    assert "closed the connection without an answer" in refusal(endpoints(settings))
+    assert len(proxy.heads) == 1
+
+
+def test_a_proxy_over_tls(
+    endpoints: Make, settings: ExchangeSettings, authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is trusted as Entra is: by the system's authorities and --authority-ca."""
+    own = new_authority(time.time())
+    tls = tls_context(new_server_certificate(own, ["127.0.0.1"], time.time()))
+    with ForwardProxy(tunnels, tls) as proxy:
+        settings = settings._replace(forward=Forward(f"https://{proxy.address}", "https_proxy"))
+        endpoint = endpoints(settings)
+        heard = refusal(endpoint)
+        assert (
+            f"the proxy https://{proxy.address} (https_proxy) cannot be used: its certificate is not trusted" in heard
+        )
+        (tmp_path / "proxy.pem").write_bytes(own.certificate_pem)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "proxy.pem"))
+        assert isinstance(endpoint.exchange(ASK), Granted)
+    assert len(authority.posts) == 1
+
+
+def test_credentials(endpoints: Make, settings: ExchangeSettings, proxy: ForwardProxy) -> None:
+    """What it wants and does not get is said without what it got."""
+    proxy.treatment = wants(f"Basic {b64encode(f'us:er:{PASSWORD}@'.encode()).decode()}")
+    assert isinstance(endpoints(settings).exchange(ASK), Granted)
+    assert settings.forward is not None
+    for credentials in (None, Secret(f"other:{PASSWORD}")):
+        without = settings._replace(forward=settings.forward._replace(credentials=credentials))
+        heard = refusal(endpoints(without))
+        assert f"the proxy http://{proxy.address} (HTTPS_PROXY) wants credentials, or others (HTTP 407)" in heard
+
+
+def hangs_up(connection: object, head: str) -> None:
+    """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    "treatment, why",
+    [
+        pytest.param(says(b"HTTP/1.1 403 Forbidden\r\n\r\n"), " lets nobody through (HTTP 403)", id="403"),
+        pytest.param(says(b"HTTP/1.1 502 hunter2\r\n\r\n"), " lets nobody through (HTTP 502)", id="502"),
+        pytest.param(
+            says(b"SSH-2.0-OpenSSH_9.2\r\n"), ": it does not answer as it should (BadStatusLine)", id="no proxy"
+        ),
+        pytest.param(hangs_up, ": it closed the connection without an answer", id="hangs up"),
+    ],
+)
+def test_a_broken_proxy(
+    endpoints: Make, settings: ExchangeSettings, proxy: ForwardProxy, treatment: Treatment, why: str
+) -> None:
+    """It is told apart from Entra, by name; it works again once it is mended."""
+    proxy.treatment = treatment
+    endpoint = endpoints(settings)
+    heard = refusal(endpoint)
+    assert f" the proxy http://{proxy.address} (HTTPS_PROXY){why}" in heard
+    proxy.treatment = tunnels
+    assert isinstance(endpoint.exchange(ASK), Granted)
+
+
+@pytest.mark.parametrize(
+    "url, why",
+    [
+        ("http://127.0.0.1:1", "the connection was refused; check HTTPS_PROXY"),
+        ("http://proxy.invalid:3128", "its name cannot be resolved"),
+    ],
+)
+def test_no_proxy_there(endpoints: Make, settings: ExchangeSettings, url: str, why: str) -> None:
+    """The variable to check is its own."""
+    settings = settings._replace(forward=Forward(url, "HTTPS_PROXY", Secret(f"u:{PASSWORD}")))
+    heard = refusal(endpoints(settings))
+    assert f"the proxy {url} (HTTPS_PROXY) cannot be used: {why}" in heard
+
+
+def test_faults_behind_a_proxy(endpoints: Make, settings: ExchangeSettings, authority: Authority) -> None:
+    """They are Entra's and are said of Entra."""
+    authority.behaviour = refuses(401, 700212)
+    result = endpoints(settings).exchange(ASK)
+    assert isinstance(result, Refused)
+    assert result.aadsts == 700212
+    heard = refusal(endpoints(settings._replace(authority_ca=None)))
+    assert heard.startswith(f"Entra at {authority.url} is unavailable through the proxy ")
+    assert "(HTTPS_PROXY): its certificate is not trusted" in heard
+
+
+def test_a_custom_token_endpoint_behind_a_proxy(
+    endpoints: Make, settings: ExchangeSettings, proxy: ForwardProxy, tmp_path: Path
+) -> None:
+    """SNI and trust are the endpoint's own, through the tunnel too."""
+    (tmp_path / "custom").mkdir()
+    with FaultyAuthority(tmp_path / "custom", names=("sni.test",)) as custom:
+        token_proxy = TokenProxy(custom.url, "sni.test", str(custom.ca_file))
+        assert isinstance(endpoints(settings._replace(token_proxy=token_proxy)).exchange(ASK), Granted)
+        assert custom.server_names == ["sni.test"]
+    assert proxy.heads[0].startswith(f"CONNECT {custom.url[8:-1]} ")

@@ -1,0 +1,301 @@
+"""What a token endpoint answers becomes a token or a refusal, garbage included."""
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.fakes import UNIX, granted, jwt
+from wisp.base.secret import Secret
+from wisp.entra.interpret import claims_of, interpret, seconds_of
+from wisp.entra.messages import Granted, Refused, Result
+
+TRACE = "Trace ID: 9e0f1b1d-1 Correlation ID: 2f7b-2 Timestamp: 2026-11-02 10:00:00Z"
+
+
+def answer(status: int, document: object, retry_after: str | None = None) -> Result:
+    """Interpret a JSON answer."""
+    return interpret(status, retry_after, json.dumps(document).encode(), UNIX)
+
+
+def refusal(code: int, error: str, text: str = "No.") -> dict[str, object]:
+    """Return an error document of Entra's shape."""
+    return {
+        "error": error,
+        "error_description": f"AADSTS{code}: {text} {TRACE}",
+        "error_codes": [code],
+        "timestamp": "2026-11-02 10:00:00Z",
+        "trace_id": "9e0f1b1d-1",
+        "correlation_id": "2f7b-2",
+        "error_uri": f"https://login.microsoftonline.com/error?code={code}",
+    }
+
+
+def success(**changes: object) -> dict[str, object]:
+    """Return an answer with a token, some fields changed; None takes one away."""
+    document = {
+        "token_type": "Bearer",
+        "expires_in": 86399,
+        "ext_expires_in": 86399,
+        "access_token": "opaque",
+        **changes,
+    }
+    return {name: value for name, value in document.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    "code, error",
+    [
+        (700016, "unauthorized_client"),
+        (90002, "invalid_request"),
+        (70021, "invalid_request"),
+        (70023, "invalid_client"),
+        (70025, "invalid_client"),
+        (700211, "invalid_client"),
+        (700212, "invalid_client"),
+        (700213, "invalid_client"),
+        (700024, "invalid_client"),
+        (50027, "invalid_client"),
+        (7000272, "invalid_client"),
+        (7002138, "invalid_client"),
+        (700027, "invalid_client"),
+        (700222, "invalid_client"),
+        (700236, "invalid_client"),
+        (900023, "invalid_request"),
+        (1002012, "invalid_scope"),
+        (5002730, "invalid_request"),
+        (500011, "invalid_resource"),
+        (70011, "invalid_scope"),
+        (900144, "invalid_request"),
+        (7000215, "invalid_client"),
+    ],
+)
+@pytest.mark.parametrize("status, heard", [(400, 400), (401, 401), (403, 403), (404, 400), (409, 400)])
+def test_entras_own_refusals(code: int, error: str, status: int, heard: int) -> None:
+    """Error, text with its trace id, and code are kept; the status too where clients know it."""
+    document = refusal(code, error)
+    assert answer(status, document) == Refused(heard, error, str(document["error_description"]), "refused", code)
+
+
+@pytest.mark.parametrize("error_codes", [None, [], ["700213"], [True], [-1], [10**12], "700213", {"a": 1}, [None]])
+def test_the_code_is_found_in_the_text(error_codes: object) -> None:
+    """Where error_codes is missing or odd, the text says it."""
+    result = answer(401, {**refusal(700213, "invalid_client"), "error_codes": error_codes})
+    assert isinstance(result, Refused)
+    assert result.aadsts == 700213
+
+
+def test_a_403_never_says_unreachable() -> None:
+    """Python, Go and Node give managed identity up for a 403 with that word."""
+    result = answer(403, {"error": "access_denied", "error_description": "The server is Unreachable"})
+    assert isinstance(result, Refused)
+    assert result.status == 400
+
+
+@pytest.mark.parametrize(
+    "document, retry_after, wait",
+    [
+        pytest.param(refusal(90055, "throttled"), "17", 17.0, id="with Retry-After"),
+        pytest.param({}, None, None, id="without anything"),
+        pytest.param([], "x", None, id="with garbage"),
+    ],
+)
+def test_throttling(document: object, retry_after: str | None, wait: float | None) -> None:
+    """A 429 stays one, with the time to wait."""
+    result = answer(429, document, retry_after)
+    assert isinstance(result, Refused)
+    assert (result.status, result.error, result.cause) == (429, "too_many_requests", "throttled")
+    assert result.retry_after == wait
+    assert result.passing
+
+
+@pytest.mark.parametrize(
+    "status, body, said",
+    [
+        pytest.param(500, b"oops", "HTTP 500", id="500"),
+        pytest.param(503, b'{"error":"x","error_description":"later"}', "HTTP 503: later", id="503 with a reason"),
+        pytest.param(302, b"", "AZURE_AUTHORITY_HOST", id="a redirect"),
+        pytest.param(204, b"", "AZURE_AUTHORITY_HOST", id="no content"),
+        pytest.param(404, b"<html>", "AZURE_AUTHORITY_HOST", id="a page that is not Entra's"),
+        pytest.param(407, b"", "proxy", id="a proxy that wants credentials"),
+        pytest.param(400, b'{"error": 7}', "HTTP 400", id="an error that is no text"),
+        pytest.param(400, b'{"error": ""}', "HTTP 400", id="an empty error"),
+        pytest.param(
+            400,
+            b'{"error":"temporarily_unavailable","error_description":"AADSTS90033: A transient error."}',
+            "AADSTS90033",
+            id="a transient error as a 400",
+        ),
+        pytest.param(400, b'{"error":"server_error"}', "HTTP 400", id="server_error as a 400"),
+    ],
+)
+def test_what_may_pass_is_a_503(status: int, body: bytes, said: str) -> None:
+    """Clients repeat a 503 and never a 400."""
+    result = interpret(status, "7", body, UNIX)
+    assert isinstance(result, Refused)
+    assert (result.status, result.error, result.cause) == (503, "temporarily_unavailable", "unavailable")
+    assert said in result.description
+    assert result.retry_after == 7.0
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(success(access_token=None), id="no token"),
+        pytest.param(success(access_token=""), id="empty token"),
+        pytest.param(success(access_token=7), id="a number for a token"),
+        pytest.param(success(access_token="tökén"), id="a token beyond ASCII"),
+        pytest.param(success(access_token="a\0b"), id="a token with a NUL"),
+        pytest.param(success(access_token="a\r\nb"), id="a token of two lines"),
+        pytest.param(success(access_token="x" * 65537), id="a huge token"),
+        pytest.param(success(expires_in=None), id="no lifetime"),
+        pytest.param(success(expires_in=0), id="no time to live"),
+        pytest.param(success(expires_in=-5), id="a negative lifetime"),
+        pytest.param(success(expires_in="soon"), id="a lifetime in words"),
+        pytest.param(success(expires_in=True), id="a lifetime of true"),
+        pytest.param(success(expires_in=float("inf")), id="an endless lifetime"),
+        pytest.param(["access_token"], id="a list"),
+        pytest.param("text", id="a string"),
+    ],
+)
+def test_an_unusable_success(document: object) -> None:
+    """A 200 without a token that could be handed on is a fault that may pass."""
+    result = answer(200, document)
+    assert isinstance(result, Refused)
+    assert (result.status, result.cause) == (503, "unavailable")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"a":' + b"1" * 5000 + b"}"], ids=lambda body: repr(body[:8])
+)
+def test_no_json(body: bytes) -> None:
+    """Garbage of any kind is a fault that may pass."""
+    assert isinstance(interpret(200, None, body, UNIX), Refused)
+    assert isinstance(interpret(400, None, body, UNIX), Refused)
+
+
+def test_a_token() -> None:
+    """What its claims say of the identity is kept beside it."""
+    token = jwt(nbf=1, oid="o", xms_mirid="/m")
+    assert answer(200, success(access_token=token, refresh_in="3600")) == Granted(
+        Secret(token), 86399, 3600, 1, "o", "/m"
+    )
+
+
+@pytest.mark.parametrize("expires_in", ["3600", 3600, 3600.5])
+def test_a_lifetime_in_any_spelling(expires_in: object) -> None:
+    """Numbers may come as strings, as some versions of the endpoint send them."""
+    assert answer(200, success(expires_in=expires_in)) == granted("opaque", 3600)
+
+
+@pytest.mark.parametrize("claims", [{}, {"nbf": "x", "oid": 7, "xms_mirid": "m" * 1025}, {"oid": None}])
+def test_odd_claims_are_left_out(claims: dict[str, object]) -> None:
+    """A token is good whatever we think of its claims."""
+    token = jwt(**claims)
+    assert answer(200, success(access_token=token)) == granted(token)
+
+
+@pytest.mark.parametrize("token", ["", "a", "a.b", "a.b.c", "..", "a.é.c", "a.W10.c", "a.e30.c", "a.b.c.d.e"])
+def test_claims_of_what_is_no_token(token: str) -> None:
+    """There are none."""
+    assert claims_of(token) == {}
+
+
+@pytest.mark.parametrize(
+    "header, seconds",
+    [
+        ("0", 0.0),
+        (" 30 ", 30.0),
+        ("99999999999", 999999999.0),
+        ("Mon, 21 Sep 2026 14:13:30 GMT", 10.0),
+        ("Mon, 21 Sep 2020 14:13:30 GMT", 0.0),
+        ("-5", None),
+        ("1.5", None),
+        ("٣", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_retry_after(header: str | None, seconds: float | None) -> None:
+    """It is seconds or a date; anything else is nothing."""
+    assert seconds_of(header, UNIX) == seconds
+
+
+headers = st.none() | st.text(max_size=40) | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{1,2} [A-Z][a-z]{2} .{0,20}")
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3),
+    max_leaves=8,
+)
+names = ("error", "error_description", "error_codes", "access_token", "expires_in", "refresh_in")
+fields = st.fixed_dictionaries({}, optional=dict.fromkeys(names, json_values))
+
+
+@given(st.integers(100, 999), headers, st.binary(max_size=200) | fields.map(json.dumps).map(str.encode))
+def test_nothing_raises(status: int, retry_after: str | None, body: bytes) -> None:
+    """Whatever comes back is a token with a lifetime or a refusal that HTTP has a status for."""
+    result = interpret(status, retry_after, body, UNIX)
+    if isinstance(result, Granted):
+        assert status == 200
+        assert result.expires_in > 0
+    else:
+        assert result.status in (400, 401, 403, 429, 503)
+        assert result.retry_after is None or result.retry_after >= 0
+        assert result.aadsts is None or 0 < result.aadsts < 10**9
+
+
+@given(
+    st.integers(200, 599),
+    st.text(max_size=60),
+    st.dictionaries(st.text(max_size=10), st.text(max_size=60), min_size=1),
+    st.sampled_from(["error", "error_description"]),
+)
+def test_no_token_is_kept_in_a_text(status: int, around: str, claims: dict[str, str], place: str) -> None:
+    """A token or an assertion that an answer repeats is struck out, whole, wherever it stands in it."""
+    token = jwt(**claims)
+    document = {**refusal(50027, "invalid_client"), place: f"AADSTS50027: {around} {token} {around}"}
+    result = answer(status, document)
+    assert isinstance(result, Refused)
+    for part in token.split("."):
+        assert part not in result.error + result.description
+
+
+@pytest.mark.parametrize("spelled", ['{"alg":1}', '{ "alg":1}', '{\n"alg":1}', '{\r\n"alg":1}'])
+def test_a_token_of_any_layout_is_recognised(spelled: str) -> None:
+    """JSON may be written with blanks; an encrypted token has five parts."""
+    import base64  # noqa: PLC0415
+
+    token = base64.urlsafe_b64encode(spelled.encode()).decode().rstrip("=") + ".cGF5bG9hZA.aXY.Y2lwaGVy.dGFn"
+    result = answer(400, {"error": "x", "error_description": f"got {token}."})
+    assert isinstance(result, Refused)
+    assert not re.search("cGF5bG9hZA|aXY|Y2lwaGVy|dGFn", result.description)
+
+
+def test_a_long_text_is_cut() -> None:
+    """A text is passed on up to a length."""
+    result = answer(400, {"error": "e" * 9999, "error_description": "d" * 9999})
+    assert isinstance(result, Refused)
+    assert (len(result.error), len(result.description)) == (128, 4096)
+
+
+@pytest.mark.parametrize("place", ["error", "error_description"])
+@pytest.mark.parametrize("before", [*range(60, 140, 7), *range(4000, 4100, 13), *range(16_000, 16_400, 37)])
+def test_a_token_where_a_text_is_cut(place: str, before: int) -> None:
+    """No part of it is left, whether the cut is before, in or after it."""
+    token = jwt(sub="s" * 200)
+    text = ("word " * before)[:before] + token + " word" * 4000
+    result = answer(400, {**refusal(50027, "invalid_client"), place: text})
+    assert isinstance(result, Refused)
+    kept = result.error + result.description
+    assert not any(part[:8] in kept for part in token.split("."))
+
+
+def test_words_are_kept_in_a_text() -> None:
+    """What merely looks like the beginning of a token is part of what went wrong."""
+    text = "AADSTS500011: The resource principal named api://keyJoiner.greyJoy.example was not found."
+    result = answer(400, {"error": "invalid_resource", "error_description": text})
+    assert isinstance(result, Refused)
+    assert result.description == text

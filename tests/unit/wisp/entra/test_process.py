@@ -1,0 +1,390 @@
+"""The exchange process, run for real: it answers, dies, hangs and comes back, and the sidecar's end outlives it all."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.support.fakes import ASK, Clock
+from tests.support.intruder import Intruder
+from tests.support.waiting import PATIENCE, wait_until
+from tests.unit.wisp.proxy.authority import Authority, Post, grants
+from wisp.entra.child import Child
+from wisp.entra.messages import Ask, Granted, Refused, Result
+from wisp.entra.process import DEADLINE, ExchangeProcess
+from wisp.entra.settings import ExchangeSettings
+from wisp.http.epoll import Loop
+
+ECHO = """
+import json, os, socket, sys
+channel = socket.socket(fileno=0)
+channel.recv(65536)
+while True:
+    packet = channel.recv(65536)
+    if not packet: break
+    {answer}
+"""
+GARBAGE = ECHO.format(answer="channel.send(b'[[]]')")
+UNASKED = ECHO.format(answer='channel.send(b\'[99,"refused",503,"e","d","c"]\')')
+SILENCE = ECHO.format(answer="pass")
+TELLS_ENVIRONMENT = ECHO.format(answer="channel.send(' '.join(os.environ).encode())")
+ENDS = ECHO.format(answer="os._exit(1)")
+
+
+class Sidecar:
+    """A loop with an exchange process, and what came of its calls."""
+
+    def __init__(self, settings: ExchangeSettings, clock: Callable[[], float], *command: str) -> None:
+        self.loop = Loop(clock)
+        self.observed: list[tuple[Ask, Result, float]] = []
+        self.results: list[Result] = []
+        start = partial(Child.start, command=command) if command else Child.start
+        self.process = ExchangeProcess(settings, self.loop, lambda *seen: self.observed.append(seen), start)
+
+    def begin(self, ask: Ask = ASK) -> None:
+        """Ask."""
+        before = len(self.results)
+        self.process.begin(ask, self.results.append)
+        assert len(self.results) == before, "the caller was called back before it was ready"
+
+    def turn_until(self, condition: Callable[[], object]) -> None:
+        """Turn the loop until `condition` holds."""
+
+        def turned() -> object:
+            self.loop.turn(0.01)
+            return condition()
+
+        wait_until(lambda: condition() or turned(), pause=0.0)
+
+    def result(self) -> Result:
+        """Return the result of the one call."""
+        self.turn_until(lambda: self.results)
+        return self.results.pop()
+
+    def refusal(self) -> Refused:
+        """Return the refusal of the one call."""
+        result = self.result()
+        assert isinstance(result, Refused)
+        return result
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Generator[Authority]:
+    """Give an Entra that grants."""
+    with Authority(tmp_path) as authority:
+        yield authority
+
+
+@pytest.fixture
+def settings(authority: Authority, token_file: Path) -> ExchangeSettings:
+    """Give the settings that go with both."""
+    return ExchangeSettings(None, "tenant", str(token_file), authority.url, str(authority.ca_file))
+
+
+@pytest.fixture
+def sidecars() -> Generator[Callable[..., Sidecar]]:
+    """Make sidecars, closed at the end."""
+    made: list[Sidecar] = []
+
+    def make(settings: ExchangeSettings, *command: str, clock: Callable[[], float] = time.monotonic) -> Sidecar:
+        made.append(Sidecar(settings, clock, *command))
+        return made[-1]
+
+    yield make
+    for sidecar in made:
+        sidecar.process.close()
+        sidecar.loop.close()
+
+
+Make = Callable[..., Sidecar]
+
+
+def is_gone(pid: int) -> bool:
+    """Say whether there is no such process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_one_round_trip(sidecars: Make, settings: ExchangeSettings, authority: Authority, token_file: Path) -> None:
+    """A token is one POST of the form that Entra's documentation shows; its connection is kept for the next."""
+    sidecar = sidecars(settings)
+    sidecar.process.start()
+    for resource in ("https://database.windows.net/", "https://vault.azure.net", "api://x/.default"):
+        sidecar.begin(ASK._replace(resource=resource))
+        assert isinstance(sidecar.result(), Granted)
+    assert [post.line for post in authority.posts] == ["POST /tenant/oauth2/v2.0/token HTTP/1.1"] * 3
+    assert authority.posts[0].form == {
+        "grant_type": ["client_credentials"],
+        "client_id": [ASK.client_id],
+        "scope": ["https://database.windows.net//.default"],
+        "client_assertion_type": ["urn:ietf:params:oauth:client-assertion-type:jwt-bearer"],
+        "client_assertion": [token_file.read_text()],
+    }
+    assert [post.form["scope"] for post in authority.posts[1:]] == [
+        ["https://vault.azure.net/.default"],
+        ["api://x/.default"],
+    ]
+
+
+def test_every_exchange_is_observed(sidecars: Make, settings: ExchangeSettings) -> None:
+    """With what was asked, the result, and the seconds it took."""
+    sidecar = sidecars(settings)
+    begun = time.monotonic()
+    sidecar.begin()
+    result = sidecar.result()
+    ((ask, observed, seconds),) = sidecar.observed
+    assert (ask, observed) == (ASK, result)
+    assert 0 < seconds <= time.monotonic() - begun
+
+
+def test_the_file_is_read_every_time(sidecars: Make, settings: ExchangeSettings, token_file: Path) -> None:
+    """The kubelet rotates it; what is wrong with it is said and forgotten."""
+    sidecar = sidecars(settings)
+    good = token_file.read_text()
+    token_file.unlink()
+    sidecar.begin()
+    assert sidecar.refusal().cause == "token_file"
+    token_file.write_text(good)
+    sidecar.begin()
+    assert isinstance(sidecar.result(), Granted)
+
+
+def test_many_at_once(sidecars: Make, settings: ExchangeSettings, authority: Authority) -> None:
+    """Exchanges run side by side, each answered with its own."""
+    sidecar = sidecars(settings)
+    together = threading.Barrier(4)
+
+    def wait(post: Post) -> bytes:
+        together.wait(PATIENCE)
+        return grants(post)
+
+    authority.behaviour = wait
+    for number in range(4):
+        sidecar.begin(ASK._replace(resource=f"https://{number}"))
+    sidecar.turn_until(lambda: len(sidecar.results) == 4)
+    assert {ask.resource for ask, result, _ in sidecar.observed if isinstance(result, Granted)} == {
+        f"https://{number}" for number in range(4)
+    }
+
+
+def test_killed_between_exchanges(sidecars: Make, settings: ExchangeSettings) -> None:
+    """The next question starts another process; nothing is left of the first."""
+    sidecar = sidecars(settings)
+    sidecar.begin()
+    sidecar.result()
+    first = sidecar.process.pid
+    os.kill(first, signal.SIGKILL)
+    sidecar.turn_until(lambda: sidecar.process.pid == 0)
+    assert is_gone(first)
+    sidecar.begin()
+    assert isinstance(sidecar.result(), Granted)
+    assert sidecar.process.pid not in (0, first)
+
+
+def test_killed_unnoticed(sidecars: Make, settings: ExchangeSettings) -> None:
+    """A question sent to a process that is just ending is asked again."""
+    sidecar = sidecars(settings)
+    sidecar.begin()
+    sidecar.result()
+    os.kill(sidecar.process.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, sidecar.process.pid, os.WEXITED | os.WNOWAIT)
+    sidecar.begin()
+    assert isinstance(sidecar.result(), Granted)
+
+
+def test_killed_during_an_exchange(sidecars: Make, settings: ExchangeSettings, authority: Authority) -> None:
+    """The exchange is made again, once: whoever waits gets the token."""
+    sidecar = sidecars(settings)
+    killed = threading.Event()
+    authority.behaviour = lambda post: grants(post) if killed.wait(PATIENCE) else None
+    sidecar.begin()
+    sidecar.turn_until(lambda: authority.posts)
+    os.kill(sidecar.process.pid, signal.SIGKILL)
+    sidecar.turn_until(lambda: len(authority.posts) == 2)
+    killed.set()
+    assert isinstance(sidecar.result(), Granted)
+    assert len(sidecar.observed) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_to_the_group_leaves_it_alone(
+    sidecars: Make, settings: ExchangeSettings, authority: Authority, number: signal.Signals
+) -> None:
+    """The sidecar decides when it ends: what is in flight is finished."""
+    sidecar = sidecars(settings)
+
+    def signals(post: Post) -> bytes:
+        os.kill(sidecar.process.pid, number)
+        return grants(post)
+
+    authority.behaviour = signals
+    sidecar.begin()
+    assert isinstance(sidecar.result(), Granted)
+
+
+def test_idle_it_ends_by_itself(sidecars: Make, settings: ExchangeSettings) -> None:
+    """And is started again by the next question."""
+    idle = "from wisp.entra.exchange import main; main(idle=0.05)"
+    sidecar = sidecars(settings, sys.executable, "-c", idle)
+    sidecar.begin()
+    assert isinstance(sidecar.result(), Granted)
+    sidecar.turn_until(lambda: sidecar.process.pid == 0)
+    sidecar.begin()
+    assert isinstance(sidecar.result(), Granted)
+
+
+def test_it_ends_when_the_sidecar_is_gone(settings: ExchangeSettings) -> None:
+    """At the end of its channel, even while an exchange hangs."""
+    child = Child.start(settings)
+    child._channel.close()
+    _, status = os.waitpid(child.pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_it_cannot_be_started(sidecars: Make, settings: ExchangeSettings) -> None:
+    """Whoever asks hears so, at the next turn, not before."""
+    sidecar = sidecars(settings, "/nonexistent/python")
+    sidecar.process.start()
+    assert sidecar.process.pid == 0
+    sidecar.begin()
+    sidecar.begin()
+    sidecar.turn_until(lambda: len(sidecar.results) == 2)
+    assert sidecar.process.due() is None
+    refused = sidecar.refusal()
+    assert (refused.status, refused.cause) == (503, "exchange_process")
+    assert "no such file or directory" in refused.description
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param("import sys; sys.exit(3)", id="ends at once"),
+        pytest.param(ENDS, id="ends when asked"),
+        pytest.param(GARBAGE, id="answers garbage"),
+    ],
+)
+def test_a_process_that_is_of_no_use(sidecars: Make, settings: ExchangeSettings, script: str) -> None:
+    """After the second try whoever asked hears so; the sidecar goes on."""
+    sidecar = sidecars(settings, sys.executable, "-c", script)
+    sidecar.begin()
+    refused = sidecar.refusal()
+    assert (refused.status, refused.cause) == (503, "exchange_process")
+    assert "ended without an answer" in refused.description
+    sidecar.begin()
+    assert sidecar.refusal().cause == "exchange_process"
+
+
+def test_an_answer_that_nobody_waits_for(sidecars: Make, settings: ExchangeSettings) -> None:
+    """It is dropped."""
+    clock = Clock()
+    sidecar = sidecars(settings, sys.executable, "-c", UNASKED, clock=clock)
+    sidecar.begin()
+    sidecar.begin()
+    clock.now += DEADLINE
+    sidecar.turn_until(lambda: len(sidecar.results) == 2)
+
+
+def test_a_silent_process_is_ended(sidecars: Make, settings: ExchangeSettings) -> None:
+    """After nine seconds, by a clock that the test moves; a later question goes to a new process."""
+    clock = Clock()
+    sidecar = sidecars(settings, sys.executable, "-c", SILENCE, clock=clock)
+    sidecar.begin()
+    first = sidecar.process.pid
+    assert sidecar.process.due() == clock.now + DEADLINE
+    clock.now += 5.0
+    sidecar.begin(ASK._replace(resource="later"))
+    clock.now += 3.99
+    sidecar.loop.turn(0)
+    assert not sidecar.results
+    clock.now += 0.02
+    refused = sidecar.refusal()
+    assert (refused.status, refused.cause) == (503, "unavailable")
+    assert "did not answer in 9 s" in refused.description
+    assert is_gone(first)
+    assert sidecar.process.pid not in (0, first)
+    assert sidecar.process.due() == pytest.approx(1000.0 + 5.0 + DEADLINE), "the other question keeps its own time"
+    clock.now += 5.0
+    assert sidecar.refusal().cause == "unavailable"
+
+
+def test_closing_answers_nobody(sidecars: Make, settings: ExchangeSettings) -> None:
+    """The process is gone, and with it what was under way."""
+    sidecar = sidecars(settings, sys.executable, "-c", SILENCE)
+    sidecar.begin()
+    pid = sidecar.process.pid
+    sidecar.process.close()
+    sidecar.process.close()
+    assert is_gone(pid)
+    assert sidecar.process.due() is None
+    assert not sidecar.results
+
+
+def test_the_assertion_stays_in_the_process(settings: ExchangeSettings, token_file: Path) -> None:
+    """Its command line does not name it."""
+    child = Child.start(settings)
+    try:
+        command = Path(f"/proc/{child.pid}/cmdline")
+        wait_until(command.read_bytes)
+        assert token_file.read_bytes() not in command.read_bytes()
+    finally:
+        child.end()
+
+
+@pytest.mark.parametrize("folder", ["wisp", "ssl.py"])
+def test_no_code_from_the_working_directory(
+    sidecars: Make, settings: ExchangeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    """A file there that is called like a module is not taken for it."""
+    (tmp_path / "here" / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    sidecar = sidecars(settings)
+    sidecar.begin()
+    assert isinstance(sidecar.result(), Granted)
+
+
+def test_no_code_from_the_environment(
+    sidecars: Make, settings: ExchangeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever Python would run at its start, or take for a module of its library or of a dependency."""
+    intruder = Intruder(tmp_path / "intruder")
+    monkeypatch.setenv("PYTHONPATH", str(intruder.folder))
+    sidecar = sidecars(settings)
+    sidecar.begin()
+    assert isinstance(sidecar.result(), Granted)
+    assert not intruder.processes()
+
+
+def test_keys_of_connections_are_not_written_down(
+    sidecars: Make, settings: ExchangeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Python's ssl would to SSLKEYLOGFILE: with them, who records the traffic reads the assertion."""
+    keys = tmp_path / "keys"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(keys))
+    sidecar = sidecars(settings)
+    sidecar.begin()
+    assert isinstance(sidecar.result(), Granted)
+    assert not keys.exists()
+
+
+def test_its_environment(settings: ExchangeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trust stores and locale, of all that the sidecar's has; Python itself may add LC_CTYPE."""
+    monkeypatch.setenv("SSL_CERT_DIR", "/some/folder")
+    monkeypatch.setenv("OPENSSL_CONF", "/some/file")
+    child = Child.start(settings, (sys.executable, "-c", TELLS_ENVIRONMENT))
+    try:
+        child._channel.settimeout(PATIENCE)
+        child.send(b"tell")
+        names = set((child.receive() or b"").decode().split())
+    finally:
+        child.end()
+    assert "SSL_CERT_DIR" in names
+    assert names <= {"SSL_CERT_FILE", "SSL_CERT_DIR", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH"}

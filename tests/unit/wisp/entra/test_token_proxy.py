@@ -1,0 +1,58 @@
+"""The custom token endpoint, as the environment says it."""
+
+import pytest
+
+from wisp.base.errors import SettingError
+from wisp.entra.token_proxy import PEM, TokenProxy, token_proxy_of
+
+URL = "https://proxy.test:8443/x"
+
+
+def environ(**values: str) -> dict[str, str]:
+    """Return the variables, by the ends of their names."""
+    return {f"AZURE_KUBERNETES_{name}": value for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    "given, token_proxy",
+    [
+        pytest.param({}, None, id="nothing"),
+        pytest.param(environ(TOKEN_PROXY="", SNI_NAME=" ", CA_FILE="", CA_DATA=""), None, id="empty"),
+        pytest.param(environ(TOKEN_PROXY=URL), TokenProxy(f"{URL}/"), id="the system's authorities"),
+        pytest.param(environ(TOKEN_PROXY=f" {URL}/ "), TokenProxy(f"{URL}/"), id="spaces and a slash"),
+        pytest.param(
+            environ(TOKEN_PROXY=URL, SNI_NAME="sni.test", CA_FILE="/ca.crt"),
+            TokenProxy(f"{URL}/", "sni.test", "/ca.crt"),
+            id="what the webhook sets",
+        ),
+        pytest.param(environ(TOKEN_PROXY=URL, CA_DATA=PEM), TokenProxy(f"{URL}/", ca_data=PEM), id="CA data"),
+    ],
+)
+def test_what_is_taken(given: dict[str, str], token_proxy: TokenProxy | None) -> None:
+    """An empty value is a missing one."""
+    assert token_proxy_of(given) == token_proxy
+
+
+@pytest.mark.parametrize(
+    "given, problem",
+    [
+        pytest.param(environ(TOKEN_PROXY="http://x/"), "_TOKEN_PROXY is not an https URL: 'http://x/'", id="http"),
+        pytest.param(environ(TOKEN_PROXY="proxy.test"), "_TOKEN_PROXY is not an https URL", id="no scheme"),
+        pytest.param(environ(TOKEN_PROXY="https://u:hunter2@x/"), "'https://***@x/'", id="user info"),
+        pytest.param(environ(TOKEN_PROXY="https://x/?a"), "_TOKEN_PROXY is not an https URL", id="query"),
+        pytest.param(environ(TOKEN_PROXY="https://x/#a"), "_TOKEN_PROXY is not an https URL", id="fragment"),
+        pytest.param(environ(SNI_NAME="x"), "AZURE_KUBERNETES_TOKEN_PROXY is not", id="SNI alone"),
+        pytest.param(environ(CA_FILE="/x"), "AZURE_KUBERNETES_TOKEN_PROXY is not", id="CA file alone"),
+        pytest.param(environ(CA_DATA="x"), "AZURE_KUBERNETES_TOKEN_PROXY is not", id="CA data alone"),
+        pytest.param(environ(TOKEN_PROXY=URL, CA_FILE="/x", CA_DATA=PEM), "are both set", id="both CAs"),
+        pytest.param(environ(TOKEN_PROXY=URL, CA_DATA="MIIB"), "_CA_DATA holds no certificate", id="no PEM"),
+        pytest.param(environ(TOKEN_PROXY=URL, SNI_NAME="a b"), "_SNI_NAME is not a name: 'a b'", id="no name"),
+    ],
+)
+def test_what_is_refused(given: dict[str, str], problem: str) -> None:
+    """What azidentity refuses, and what cannot work; the variable is named, no password is."""
+    with pytest.raises(SettingError) as error:
+        token_proxy_of(given)
+    assert problem in error.value.problem
+    assert error.value.problem.startswith("AZURE_KUBERNETES_")
+    assert "hunter2" not in str(error.value)

@@ -1,0 +1,587 @@
+"""The listener's connections: limits, order, slowness and rubbish; and reviews that are none."""
+
+import asyncio
+import contextlib
+import gc
+import json
+import resource
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.waiting import PATIENCE
+from tests.unit.wisp.webhook.line import GET, LARGE, Client, Line, listening, presented, until
+from tests.unit.wisp.webhook.process import CLIENT_ID, SERVICE, TENANT, review
+from tests.unit.wisp.webhook.replicas import Quiet
+from wisp.admission.contract import Policy
+from wisp.http.asyncio_peer import Peer
+from wisp.http.asyncio_server import drained
+from wisp.http.connection import Request
+from wisp.http.places import State
+from wisp.http.response import TEXT, Response
+from wisp.kubernetes.client import Ask, Reply, UnansweredError
+from wisp.kubernetes.types import Metadata
+from wisp.webhook.accounts import PREFIX, Accounts
+from wisp.webhook.metrics import Metrics
+from wisp.webhook.reviews import Reviews
+
+pytestmark = pytest.mark.anyio
+
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.fixture(name="anyio_backend")
+def _anyio_backend() -> tuple[str, dict[str, bool]]:
+    """Run tests on the loop that the webhook has."""
+    return "asyncio", {"use_uvloop": True}
+
+
+async def test_requests_in_one_piece() -> None:
+    """Are answered in their order."""
+    async with listening() as line:
+        client = await line.connect()
+        client.send(GET % 1 + GET % 2 + GET % 3)
+        assert [(await client.response())[1] for _ in range(3)] == [b"/1", b"/2", b"/3"]
+
+
+async def test_many_requests_in_one_piece_do_not_hold_up_others() -> None:
+    """One of them is answered in each turn of the loop."""
+    async with listening() as line:
+        flood, client = await line.connect(), await line.connect()
+        flood.send(GET % 1 * 400)
+        await flood.response()
+        await client.get(2)
+        assert line.application.answered.index(b"/2") < 300
+
+
+async def test_a_body_over_the_limit_is_refused_before_it_arrives() -> None:
+    """By its length, and the connection ends."""
+    async with listening() as line:
+        client = await line.connect()
+        client.send(POST % 300_001)
+        assert (await client.response())[0] == 413
+        assert await client.ended() == b""
+
+
+async def test_a_chunked_body_is_refused_as_it_passes_the_limit() -> None:
+    """Nothing beyond the limit is kept."""
+    async with listening() as line:
+        client = await line.connect()
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        client.send((b"4000\r\n" + bytes(0x4000) + b"\r\n") * 20)
+        assert (await client.response())[0] == 413
+
+
+async def test_a_client_that_sends_on_gets_its_rejection() -> None:
+    """The connection is not reset while the client still sends what is not read."""
+    async with listening() as line:
+        client = await line.connect()
+        client.send(POST % 10_000_000 + bytes(1_000_000))
+        assert (await client.response())[0] == 413
+
+
+async def test_a_slow_request_is_told_so() -> None:
+    """It has 10 seconds, however it trickles in."""
+    async with listening() as line:
+        client = await line.begin(b"GET")
+        line.later(9.0)
+        client.send(b" /")
+        await until(lambda: line.host.places.held == 5)
+        line.later(0.9)
+        assert len(line.host.places) == 1
+        line.later(0.1)
+        assert (await client.response())[0] == 408
+
+
+async def test_a_client_that_has_gone_when_its_time_is_up_harms_nobody() -> None:
+    """Telling it so fails; the deadlines of others are enforced all the same."""
+    async with listening() as line:
+        gone = socket.create_connection(("127.0.0.1", line.listening.port))
+        gone.sendall(b"GET")
+        await until(lambda: line.host.places.held)
+        client = await line.begin(b"GET")
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+        gone.close()
+        line.later(10.0)  # before the listener has seen it
+        assert (await client.response())[0] == 408
+
+
+async def test_a_request_that_follows_another_has_no_more_time() -> None:
+    """The beginning of a request that came with the one before it is no idle connection."""
+    async with listening() as line:
+        client = await line.connect()
+        client.send(GET % 1 + b"GET")
+        await client.response()
+        await until(lambda: line.host.places.held)
+        line.later(10.0)
+        assert (await client.response())[0] == 408
+
+
+async def test_empty_lines_do_not_prolong_a_connection() -> None:
+    """They are ignored before a request, and no sign of one."""
+    async with listening() as line:
+        client = await line.connect()
+        for _ in range(20):
+            if not client.writer.transport.is_closing():
+                client.send(b"\r\n")
+            await asyncio.sleep(0.001)
+            line.later(9.0)
+        assert await client.ended() == b""
+        await until(lambda: not line.host.places)
+
+
+async def test_an_idle_connection_ends_after_its_time() -> None:
+    """180 seconds after the last response."""
+    async with listening() as line:
+        client = await line.connect()
+        await client.get()
+        line.later(179.0)
+        await client.get()
+        line.later(179.0)
+        assert len(line.host.places) == 1
+        line.later(1.0)
+        assert await client.ended() == b""
+
+
+async def test_the_limit_holds_and_closed_connections_leave_it() -> None:
+    """However many connect, and however they end."""
+    async with listening(connections=3) as line:
+        for number in range(30):
+            client = await line.connect()
+            if number % 2:
+                await client.get()
+            if number % 3 == 0:
+                client.writer.transport.abort()
+            assert len(line.host.places) <= 3
+        await line.clients[-1].get()
+        for client in line.clients:
+            client.writer.transport.abort()
+        await until(lambda: not line.host.places)
+        assert line.host.places.held == 0
+
+
+async def test_handshakes_are_counted_and_make_room_for_each_other() -> None:
+    """A client with a genuine handshake is served among them; a handshake has 5 seconds."""
+    server, tls = presented()
+    async with listening(connections=4, tls=server) as line:
+        for _ in range(4):
+            for _ in range(10):
+                (await line.connect()).send(b"\x16\x03\x01")
+                assert len(line.host.places) <= 4
+            await (await line.connect(tls=tls)).get()
+        line.later(5.0)
+        assert {peer.state for peer in line.host.places} == {State.IDLE}
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+async def test_a_handshake_that_has_begun_is_not_displaced_by_those_that_have_not(version: ssl.TLSVersion) -> None:
+    """A genuine client sends its first message at once, and may then take its time: 5 seconds in all."""
+    server, tls = presented(minimum="1.2")
+    tls.maximum_version = version
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    half = tls.wrap_bio(incoming, outgoing, server_hostname=SERVICE)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        half.do_handshake()
+    async with listening(connections=4, tls=server) as line:
+        client = await line.connect()
+        client.send(outgoing.read())
+        await until(lambda: State.HANDSHAKE in {peer.state for peer in line.host.places})
+        line.now = 4.0
+        for _ in range(40):
+            (await line.connect()).send(b"\x16\x03\x01")
+        incoming.write(await client.reader.read(65536))
+        with contextlib.suppress(ssl.SSLWantReadError):
+            half.do_handshake()
+        client.send(outgoing.read())
+        await until(lambda: State.INCOMPLETE in {peer.state for peer in line.host.places})
+        line.later(1.0)
+        assert State.INCOMPLETE in {peer.state for peer in line.host.places}
+        slow = await line.connect()
+        slow.send(b"\x16")
+        await until(lambda: newest(line).since == line.now)
+        line.later(5.0)
+        assert State.ACCEPTED not in {peer.state for peer in line.host.places}
+
+
+async def test_incomplete_requests_displace_neither_idle_connections_nor_each_others_successors() -> None:
+    """Attackers that come back whenever they are displaced only displace each other."""
+    async with listening(connections=8) as line:
+        kept = await line.connect()
+        await kept.get()
+        for number in range(60):
+            line.now += 0.001
+            await line.begin(b"GET /")
+            if number % 10 == 0:
+                genuine = await line.connect("127.0.0.2")
+                await genuine.get()
+                genuine.writer.close()
+        await kept.get()
+        assert line.host.closed["connections"] > 40
+
+
+async def test_idle_connections_do_not_displace_a_request_on_its_way() -> None:
+    """Places full of idle connections make room among themselves."""
+    async with listening(connections=4) as line:
+        slow = await line.begin(b"GET /1 HTT")
+        for _ in range(20):
+            line.now += 0.001
+            await (await line.connect("127.0.0.2")).get()
+        slow.send(b"P/1.1\r\nHost: x\r\n\r\n")
+        assert await slow.response() == (200, b"/1")
+
+
+async def test_a_source_address_that_has_its_share_displaces_its_own() -> None:
+    """Others are left alone; without the limit it takes what there is."""
+    async with listening(connections=100, per_source=2) as line:
+        other = await line.begin(b"GET /", "127.0.0.2")
+        mine = [await line.begin(b"GET /") for _ in range(5)]
+        assert len(line.host.places) == 3
+        assert line.host.closed["source"] == 3
+        for client in (mine[-1], other):
+            client.send(b"1 HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await client.response())[0] == 200
+    async with listening(connections=100) as line:
+        for _ in range(10):
+            await line.begin(b"GET /")
+        assert len(line.host.places) == 10
+
+
+async def test_a_source_address_whose_connections_all_work_is_refused_another() -> None:
+    """What is being answered is not given up."""
+    async with listening(connections=100, per_source=2) as line:
+        line.application.later = asyncio.get_running_loop().create_future()
+        working = [await line.begin(POST % 2 + b"ab") for _ in range(2)]
+        assert await (await line.connect()).ended() == b""
+        line.application.later.set_result(Response(200, b"late", TEXT))
+        assert [await client.response() for client in working] == [(200, b"late")] * 2
+
+
+async def test_bodies_in_flight_are_bounded() -> None:
+    """Those that wait longest go, and small requests are none of them."""
+    async with listening(connections=10, held=500_000) as line:
+        small = await line.begin(POST % 10_000 + bytes(9_000))
+        large = [await incomplete(line) for _ in range(12)]
+        large[-1].send(bytes(50_000))
+        assert (await large[-1].response())[0] == 200
+        small.send(bytes(1_000))
+        assert (await small.response())[0] == 200
+        assert line.host.closed["memory"] == 10
+
+
+async def incomplete(line: Line) -> Client:
+    """Send most of a large request, and wait until it is there."""
+    line.now += 0.001
+    client = await line.connect()
+    client.send(POST % 250_000 + bytes(200_000))
+    await until(lambda: newest(line).since == line.now and newest(line).held >= 200_000)
+    assert line.host.places.held <= 500_000
+    return client
+
+
+def newest(line: Line) -> Peer:
+    """Return the server's half of the connection that came last."""
+    return max(line.host.places, key=lambda peer: peer.since)
+
+
+async def test_large_requests_being_answered_are_bounded_too() -> None:
+    """A request that waits for the API server holds its body."""
+    async with listening(connections=10, held=500_000) as line:
+        line.application.later = asyncio.get_running_loop().create_future()
+        waiting = []
+        for _ in range(4):
+            line.now += 0.001
+            waiting.append(await line.begin(POST % 200_000 + bytes(200_000)))
+            await until(lambda: line.host.places.held % 200_000 < 1000)
+        assert line.host.places.held <= 500_000
+        line.application.later.set_result(Response(200, b"late", TEXT))
+        assert await waiting[-1].response() == (200, b"late")
+
+
+async def test_requests_that_wait_for_a_response_are_not_read() -> None:
+    """What a client sends meanwhile stays in the kernel, but for what came with the request."""
+    async with listening(held=2**24) as line:
+        line.application.later = asyncio.get_running_loop().create_future()
+        client = await line.begin(GET % 1)
+        client.send(GET % 2 * 100_000)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert line.host.places.held < 2 * 16 * 1024
+        line.application.later.set_result(Response(200, b"late", TEXT))
+        assert await client.response() == (200, b"late")
+        assert await client.response() == (200, b"late")
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+async def test_a_slow_reader_gets_the_whole_response(*, secure: bool) -> None:
+    """With Connection: close as well: the connection ends when all is sent, not when a timer of TLS does."""
+    server, tls = presented()
+    go_on = threading.Event()
+
+    def read() -> bytes:
+        with socket.create_connection(("127.0.0.1", line.listening.port), PATIENCE) as plain:
+            connection = tls.wrap_socket(plain, server_hostname=SERVICE) if secure else plain
+            connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            go_on.wait(PATIENCE)
+            with connection, connection.makefile("rb") as file:
+                return file.read()
+
+    async with listening(held=2**24, tls=server if secure else None) as line:
+        reading = asyncio.create_task(asyncio.to_thread(read))
+        await until(lambda: line.host.places.held > LARGE)
+        line.later(29.0)
+        await asyncio.sleep(1.5)  # a transport of asyncio's would give up now; nothing else shows that it has not
+        go_on.set()
+        assert len((await reading).partition(b"\r\n\r\n")[2]) == LARGE
+
+
+async def test_a_reader_that_takes_too_long_is_cut_off() -> None:
+    """After 30 seconds, whatever it has read meanwhile."""
+    async with listening(held=2**24) as line:
+        await not_reading(line)
+        line.later(30.0)
+        assert not line.host.places
+
+
+async def test_unsent_responses_are_bounded() -> None:
+    """The slowest readers go; who reads is served."""
+    async with listening(connections=20, held=3 * LARGE) as line:
+        readers = [await not_reading(line) for _ in range(8)]
+        assert line.host.places.held <= 3 * LARGE
+        await (await line.connect()).get()
+        readers[-1].writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert len((await readers[-1].response())[1]) == LARGE
+
+
+async def not_reading(line: Line) -> Client:
+    """Ask for a large response without reading it, and wait until it waits."""
+    line.now += 0.001
+    client = await line.connect()
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+    await until(lambda: line.host.places and newest(line).since == line.now and newest(line).held > LARGE)
+    return client
+
+
+async def test_slow_readers_do_not_keep_others_out() -> None:
+    """When all places are theirs, the slowest makes room."""
+    async with listening(connections=3, held=2**24) as line:
+        for _ in range(3):
+            await not_reading(line)
+        await (await line.connect()).get()
+        assert line.host.closed["connections"] == 1
+
+
+async def test_an_answer_that_takes_time() -> None:
+    """Holds back those after it, and only those of its own connection."""
+    async with listening() as line:
+        line.application.later = later = asyncio.get_running_loop().create_future()
+        client = await line.begin(GET % 1)
+        line.application.later = None
+        client.send(GET % 2)
+        await (await line.connect()).get(3)
+        later.set_result(Response(200, b"late", TEXT))
+        assert await client.response() == (200, b"late")
+        assert await client.response() == (200, b"/2")
+
+
+async def test_a_client_that_has_closed_its_half_gets_its_answer() -> None:
+    """Also when that takes time."""
+    async with listening() as line:
+        line.application.later = asyncio.get_running_loop().create_future()
+        client = await line.begin(POST % 2 + b"ab")
+        client.writer.write_eof()
+        line.application.later.set_result(Response(200, b"late", TEXT))
+        assert await client.response() == (200, b"late")
+
+
+async def test_a_client_that_waits_for_100_continue() -> None:
+    """Is told to go on once, and has no more time for it."""
+    async with listening() as line:
+        client = await line.connect()
+        client.send(b"POST /9 HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.send(b"ab")
+        await until(lambda: line.host.places.held)
+        line.later(10.0)
+        assert (await client.response())[0] == 408
+
+
+async def test_at_the_end_every_answer_is_the_last() -> None:
+    """While it stops, connections are answered and closed, and then it is over."""
+    async with listening() as line:
+        client, idle = await line.begin(b"GET /1 HTTP"), await line.connect()
+        await idle.get()
+        line.listening.close()
+        assert await idle.ended() == b""
+        client.send(b"/1.1\r\nHost: x\r\n\r\n")
+        assert b"Connection: close" in await client.ended()
+        for each in (client, idle):
+            each.writer.close()
+        await drained(line.listening, PATIENCE)
+        assert not line.host.places
+
+
+@pytest.mark.parametrize("end", ["reset", "hang up", "rejected", "answered late"])
+async def test_a_closed_connection_is_freed_at_once(end: str) -> None:
+    """Not when the garbage collector runs: what a crowd of them holds would add up until then."""
+    server, tls = presented()
+    async with listening(tls=server) as line:
+        client = await line.connect(tls=tls)
+        gc.collect()
+        gc.disable()
+        try:
+            if end == "answered late":
+                line.application.later = asyncio.get_running_loop().create_future()
+            client.send(b"GET\r\n\r\n" if end == "rejected" else GET % 1 if end == "answered late" else b"GET")
+            await until(lambda: line.host.places.held or line.application.answered or end == "rejected")
+            if end == "answered late":
+                line.later(30.0)
+            elif end == "reset":
+                newest(line).reset()
+            elif end == "rejected":
+                await client.ended()
+            client.writer.transport.abort()
+            await until(lambda: not line.host.places)
+            await until(lambda: not any(isinstance(each, Peer) for each in gc.get_objects()))
+        finally:
+            gc.enable()
+
+
+@pytest.mark.parametrize("secured", [False, True], ids=["clear", "tls"])
+async def test_a_reset_behind_unread_data_is_noticed(*, secured: bool) -> None:
+    """The connection ends then, not when its time is up."""
+    server, tls = presented()
+    async with listening(tls=server if secured else None) as line:
+        client = await line.connect(tls=tls if secured else None)
+        await client.get()
+        gone = client.writer.get_extra_info("socket")
+        client.send(POST % 300_000 + bytes(50_000))  # more than is read at once
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.writer.transport.abort()
+        await until(lambda: not line.host.places)
+
+
+async def test_running_out_of_descriptors_makes_room() -> None:
+    """The listener goes on with fewer connections; it does not spin, and serves who comes."""
+    async with listening(connections=1000) as line:
+        with few_descriptors(spare=20):
+            clients = []
+            for _ in range(30):
+                try:
+                    clients.append(await line.connect())
+                except OSError:  # the client's half, in this process as well
+                    break
+            await until(lambda: line.host.closed["descriptors"])
+            clients[-1].writer.transport.abort()
+        await (await line.connect()).get()
+
+
+@contextlib.contextmanager
+def few_descriptors(spare: int) -> Iterator[None]:
+    """Let this process open no more than so many files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as probe:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (probe.fileno() + spare, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+class NoApi:
+    """An API server that is never there."""
+
+    async def ask(self, ask: Ask, patience: float | None = None) -> Reply:
+        """Fail."""
+        raise UnansweredError(f"{ask.path} {patience}")
+
+
+@pytest.fixture(name="reviews")
+def _reviews() -> Reviews:
+    accounts = Accounts(NoApi())
+    accounts.replace([Metadata("web", "default", annotations={PREFIX + "client-id": CLIENT_ID})])
+    return Reviews(accounts, Policy(tenant_id=TENANT), Metrics(), Quiet())
+
+
+def ask(reviews: Reviews, body: bytes, *, method: bytes = b"POST", target: bytes = b"/mutate-v1-pod") -> Response:
+    """Put a request to it; the answer must come at once."""
+    answer = reviews.answer(Request(method, target, (), body, http_1_0=False, keep_alive=True))
+    assert isinstance(answer, Response)
+    return answer
+
+
+def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
+    """Return a review with something wrong in it."""
+    document = json.loads(review())
+    change(document)
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize(
+    "body, words",
+    [
+        pytest.param(b"", "not JSON", id="nothing"),
+        pytest.param(b"{", "not JSON", id="half an object"),
+        pytest.param(b"\xff\xfe", "not JSON", id="not UTF-8"),
+        pytest.param(b'{"kind": "\xff"}', "not JSON", id="a string that is not UTF-8"),
+        pytest.param(b"[" * 100_000, "", id="nested without end"),
+        pytest.param(b"[]", "no AdmissionReview", id="a list"),
+        pytest.param(b"null", "no AdmissionReview", id="null"),
+        pytest.param(changed(lambda d: d.update(kind="Pod")), "no AdmissionReview", id="another kind"),
+        pytest.param(changed(lambda d: d.update(apiVersion="admission.k8s.io/v1beta1")), "version", id="v1beta1"),
+        pytest.param(changed(lambda d: d.pop("request")), "no request", id="an answer"),
+        pytest.param(changed(lambda d: d["request"].pop("uid")), "uid", id="no uid"),
+        pytest.param(changed(lambda d: d["request"]["kind"].update(kind="Node")), "not about a v1 Pod", id="a node"),
+    ],
+)
+def test_what_is_no_review(reviews: Reviews, body: bytes, words: str) -> None:
+    """Is a 400 that says why."""
+    response = ask(reviews, body)
+    assert response.status == 400
+    assert words in response.body.decode()
+
+
+def test_other_paths_and_methods(reviews: Reviews) -> None:
+    """Only POST, only the one path."""
+    assert ask(reviews, review(), target=b"/").status == 404
+    assert ask(reviews, review(), method=b"GET").status == 405
+
+
+def test_answers_are_remembered_truly(reviews: Reviews) -> None:
+    """The second answer is the first but for its uid, whatever that is; a change of the policy is a new answer."""
+    first, second, odd = (json.loads(ask(reviews, review(uid=uid)).body)["response"] for uid in ("a", "b", '"\\ü'))
+    assert first.pop("uid") == "a"
+    assert second.pop("uid") == "b"
+    assert odd.pop("uid") == '"\\ü'
+    assert first == second == odd
+    reviews.policy = Policy(tenant_id=CLIENT_ID)
+    assert json.loads(ask(reviews, review()).body)["response"]["patch"] != first["patch"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda d: d["request"].update(namespace="other"), id="namespace"),
+        pytest.param(lambda d: d["request"].update(operation="UPDATE"), id="operation"),
+        pytest.param(lambda d: d["request"].update(subResource="ephemeralcontainers"), id="subresource"),
+        pytest.param(lambda d: d["request"]["object"]["metadata"].update(labels={}), id="label"),
+    ],
+)
+def test_what_makes_another_review(reviews: Reviews, change: Callable[[dict[str, Any]], object]) -> None:
+    """What is remembered of one pod is not said of another case."""
+    assert b"patch" in ask(reviews, review()).body
+    other = reviews.answer(Request(b"POST", b"/mutate-v1-pod", (), changed(change), http_1_0=False, keep_alive=True))
+    if isinstance(other, Response):
+        assert b"patch" not in other.body
+    else:
+        assert b'"code":503' in asyncio.run(_awaited(other)).body
+
+
+async def _awaited(answer: Awaitable[Response]) -> Response:
+    return await answer

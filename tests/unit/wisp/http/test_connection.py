@@ -1,0 +1,260 @@
+"""The state machine: the same events however the bytes are split, within limits, in bounded memory."""
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.wisp.http.hostile import ALL, Hostile
+from tests.unit.wisp.http.wire import GET, NEXT, POST, cut, drained, events, one, outcome, places, streams
+from wisp.http.connection import (
+    BODY_LIMIT,
+    HEAD_LIMIT,
+    HEADERS_LIMIT,
+    TARGET_LIMIT,
+    Connection,
+    Continue,
+    Memo,
+    Reject,
+    Request,
+)
+
+READ = 16 * 1024
+"""What `Peer` reads at most at a time."""
+
+thorough = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+@thorough
+@given(streams, places)
+@example(b"GET /" + b"a" * 9000 + b"\n" + b"b" * 9000 + b"\r\n\r\n", [8500, 17000])
+@example(GET + b"x: y\r\n" * 200 + b"x: y\n", [500, 1000])
+@example(GET + b"x: y\r\n" * 90 + b"x: y\n" + b"x: y\r\n" * 90, [500, 1000])
+@example(GET + b"x: " + b"b" * 17000 + b"\n\r\n\r\n", [16500])
+@example(POST + b"Transfer-Encoding: chunked\r\n\r\n11170\r\n" + b"c" * 70000 + b"x", [69000])
+@example(POST + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"e" * 140_000 + b"\0\r\n", [139_000])
+def test_splits_do_not_matter(stream: bytes, places: list[int]) -> None:
+    """Any bytes give the same requests and the same reject, reason included, however they are split."""
+    assert outcome(cut(stream, places)) == outcome([stream])
+
+
+@thorough
+@given(streams.filter(lambda stream: len(stream) < 2000))
+def test_not_even_byte_by_byte(stream: bytes) -> None:
+    """One byte at a time gives what all at once does."""
+    assert outcome(stream[at : at + 1] for at in range(len(stream))) == outcome([stream])
+
+
+@pytest.mark.parametrize("hostile", ALL.values(), ids=ALL)
+def test_hostile_bytes_one_at_a_time(hostile: Hostile) -> None:
+    """The hostile requests are refused by the same status when they trickle in."""
+    data = hostile.data + NEXT
+    (reject,) = outcome(data[at : at + 1] for at in range(len(data)))
+    assert isinstance(reject, Reject)
+    assert reject.status == hostile.status
+
+
+@thorough
+@given(st.lists(st.binary(max_size=200)))
+def test_noise_is_never_an_exception(pieces: list[bytes]) -> None:
+    """Whatever arrives is a request, a reject or nothing yet; after a reject there is nothing more."""
+    seen = events(pieces)
+    assert not any(isinstance(event, Reject) for event in seen[:-1])
+
+
+@thorough
+@given(st.lists(streams, max_size=4), places)
+def test_the_memo_changes_nothing(streams: list[bytes], places: list[int]) -> None:
+    """Connections that share a memo give the events that they give on their own."""
+    memo = Memo()
+    for stream in [*streams, *streams]:
+        assert outcome([stream], memo) == outcome([stream])
+        assert outcome(cut(stream, places), memo) == outcome([stream])
+
+
+@thorough
+@given(streams, places)
+def test_memory_is_bounded(stream: bytes, places: list[int]) -> None:
+    """Held between reads: less than one body and its framing; nothing once a request has been refused."""
+    connection = Connection()
+    for piece in cut(stream, [*places, *range(0, len(stream), READ)]):
+        last = drained(connection, piece)[-1:]
+        decoded = 0 if connection._body is None else len(connection._body._body)
+        assert len(connection._buffer) < (HEAD_LIMIT + 1 if connection._head is None else BODY_LIMIT)
+        assert decoded <= BODY_LIMIT
+        if last and isinstance(last[0], Reject):
+            assert connection.receive(NEXT * 100) is None
+            assert connection.between_messages
+
+
+def padded(size: int) -> bytes:
+    """Return a head of exactly `size` bytes."""
+    return GET + b"x: " + b"y" * (size - len(GET) - len(b"x: \r\n\r\n")) + b"\r\n\r\n"
+
+
+def with_target(size: int) -> bytes:
+    """Return a head with a target of exactly `size` bytes."""
+    return b"OPTIONS /" + b"t" * (size - 1) + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def with_body(size: int) -> bytes:
+    """Return a request with a body of exactly `size` bytes."""
+    return POST + b"Content-Length: %d\r\n\r\n" % size + b"b" * size
+
+
+def with_headers(count: int) -> bytes:
+    """Return a head of exactly `count` headers."""
+    return GET + b"x:y\r\n" * (count - 1) + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "fits, one_more, status",
+    [
+        (padded(HEAD_LIMIT), padded(HEAD_LIMIT + 1), 431),
+        (with_target(TARGET_LIMIT), with_target(TARGET_LIMIT + 1), 414),
+        (with_body(BODY_LIMIT), with_body(BODY_LIMIT + 1), 413),
+        (with_headers(HEADERS_LIMIT), with_headers(HEADERS_LIMIT + 1), 431),
+    ],
+    ids=["head", "target", "body", "headers"],
+)
+def test_limits_are_exact(fits: bytes, one_more: bytes, status: int) -> None:
+    """16 KiB of head, 8 KiB of target, 64 KiB of body and 100 headers are served, one more is not."""
+    request, following = events([fits + NEXT])
+    assert isinstance(request, Request)
+    assert isinstance(following, Request)
+    (reject,) = events([one_more + NEXT])
+    assert isinstance(reject, Reject)
+    assert reject.status == status
+
+
+@pytest.mark.parametrize(
+    "beginning, status",
+    [
+        (b"GET /" + b"t" * (TARGET_LIMIT + 40), 414),
+        (b"G" * (TARGET_LIMIT + 40), 414),
+        (GET + b"x: " + b"y" * HEAD_LIMIT, 431),
+        (GET + b"x: y\r\n" * 4000, 431),
+        (b"GET / HTTP/1.1\n", 400),
+        (POST + b"Content-Length: 65537\r\n\r\n", 413),
+    ],
+    ids=["target", "method", "header", "headers", "bare LF", "body"],
+)
+def test_what_cannot_be_right_is_refused_at_once(beginning: bytes, status: int) -> None:
+    """A request over its limits is refused before the rest of it has come."""
+    (reject,) = events([beginning])
+    assert isinstance(reject, Reject)
+    assert reject.status == status
+
+
+def test_pipelined_requests_come_one_by_one() -> None:
+    """Each call gives one request, so that the caller may stop in between."""
+    connection = Connection()
+    first = connection.receive(NEXT * 3)
+    assert isinstance(first, Request)
+    assert not connection.between_messages
+    assert [connection.next_event(), connection.next_event(), connection.next_event()] == [first, first, None]
+    assert connection.between_messages
+
+
+@pytest.mark.parametrize("blank", [b"\r\n", b"\r\n" * 20_000])
+def test_empty_lines_between_requests_are_ignored(blank: bytes) -> None:
+    """Old clients send a line end too many after a body (RFC 9112 §2.2); it takes no memory and begins no message."""
+    connection = Connection()
+    assert connection.receive(blank) is None
+    assert connection.between_messages
+    assert len(drained(connection, blank + NEXT + blank + NEXT)) == 2
+
+
+class TestExpect:
+    """Expect: 100-continue (RFC 9110 §10.1.1)."""
+
+    head = POST + b"Expect: 100-Continue\r\nContent-Length: 3\r\n\r\n"
+
+    def test_a_client_that_waits_is_told_to_go_on(self) -> None:
+        """Once, however slowly the body comes then."""
+        seen = events([self.head, b"a", b"b", b"c"])
+        assert [type(event) for event in seen] == [Continue, Request]
+
+    def test_a_client_that_does_not_wait_is_not(self) -> None:
+        """A body that is here already needs no invitation."""
+        assert [type(event) for event in events([self.head + b"a", b"bc"])] == [Request]
+
+    def test_each_request_is_told_for_itself(self) -> None:
+        """The second request on a connection is told as the first was."""
+        seen = events([self.head, b"abc", self.head, b"abc"])
+        assert [type(event) for event in seen] == [Continue, Request, Continue, Request]
+
+    def test_chunked_bodies_too(self) -> None:
+        """The framing of the body makes no difference."""
+        head = POST + b"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+        assert [type(event) for event in events([head, b"0\r\n\r\n"])] == [Continue, Request]
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+            GET + b"Expect: 100-continue\r\n\r\n",
+            POST + b"Expect: 100-continue\r\nContent-Length: 0\r\n\r\n",
+        ],
+        ids=["HTTP/1.0", "no body", "empty body"],
+    )
+    def test_not_where_there_is_nothing_to_wait_for(self, head: bytes) -> None:
+        """HTTP/1.0 knows no interim answers; a request without a body is complete."""
+        assert not any(isinstance(event, Continue) for event in events([head]))
+
+    def test_a_body_too_large_is_not_invited(self) -> None:
+        """The client hears 413 instead, and need not send it."""
+        reject = one(POST + b"Expect: 100-continue\r\nContent-Length: 65537\r\n\r\n")
+        assert isinstance(reject, Reject)
+
+
+class TestMemo:
+    """What is remembered of heads."""
+
+    def test_the_same_bytes_are_the_same_request(self) -> None:
+        """A head seen before is not parsed again, on any connection."""
+        memo = Memo()
+        (first,) = outcome([NEXT], memo)
+        (again,) = outcome([NEXT], memo)
+        assert first is again
+
+    @pytest.mark.parametrize("data", [padded(1025), b"GET /\r\n\r\n"], ids=["long", "malformed"])
+    def test_what_is_not_remembered(self, data: bytes) -> None:
+        """Long heads, and what is no request."""
+        memo = Memo()
+        events([data], memo)
+        assert not memo
+        assert not memo.with_body
+
+    def test_of_a_request_with_a_body_the_head_is(self) -> None:
+        """And of it only the head: each request brings its own body."""
+        memo = Memo()
+        first, second = (outcome([with_body(3).replace(b"bbb", body)], memo) for body in (b"one", b"two"))
+        assert not memo
+        assert len(memo.with_body) == 1
+        assert [first, second] == [outcome([with_body(3).replace(b"bbb", body)]) for body in (b"one", b"two")]
+
+    def test_it_is_bounded(self) -> None:
+        """A workload that never repeats itself does not fill it."""
+        memo = Memo()
+        for number in range(1000):
+            events([b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number], memo)
+            events([b"POST /%d HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nb" % number], memo)
+        assert len(memo) + len(memo.with_body) <= 32
+
+
+def test_what_is_kept_is_read_later() -> None:
+    """While a request is being answered, what arrives waits its turn; of a rejected connection nothing is kept."""
+    connection = Connection()
+    connection.keep(NEXT[:5])
+    connection.keep(NEXT[5:])
+    assert [connection.next_event(), connection.next_event()] == [*outcome([NEXT]), None]
+    assert isinstance(connection.receive(b"\0\r\n\r\n"), Reject)
+    connection.keep(NEXT)
+    assert connection.next_event() is None
+
+
+def test_another_limit_for_bodies() -> None:
+    """A webhook takes larger ones than a sidecar."""
+    body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n" + b"b" * 65537
+    assert isinstance(Connection(body_limit=65537).receive(body), Request)
+    assert isinstance(Connection(body_limit=65536).receive(body), Reject)

@@ -1,0 +1,414 @@
+"""One connection over a real socket: what it answers, in which order, how long it waits, and how it ends."""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.cycles import counting_cycles
+from tests.unit.wisp.http.hostile import ALL, Hostile
+from tests.unit.wisp.http.wire import GET, NEXT, POST
+from tests.unit.wisp.http.world import Client, World, answers
+from wisp.http.epoll_peer import _UNSENT_LIMIT
+from wisp.http.head import Request
+
+LATER = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n"
+BIG = b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n"
+SOME = b"GET /some HTTP/1.1\r\nHost: x\r\n\r\n"
+SOME_AND_CLOSE = b"GET /some HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+@pytest.fixture(name="world")
+def _world() -> Iterator[World]:
+    with World.made() as world:
+        yield world
+
+
+def numbered(number: int, where: bytes = b"") -> bytes:
+    """Return a request that can be told from others."""
+    return b"GET %b/%d HTTP/1.1\r\nHost: x\r\n\r\n" % (where, number)
+
+
+def bodies(client: Client) -> list[bytes]:
+    """Return what the client was answered."""
+    return [answer.body for answer in client.answers]
+
+
+@pytest.mark.parametrize("hostile", ALL.values(), ids=ALL)
+def test_hostile_requests_are_answered_once(world: World, hostile: Hostile) -> None:
+    """The client of a hostile request hears its status and the end of it; what follows is not served."""
+    client = world.connect(NEXT + hostile.data + NEXT * 3)
+    world.settle()
+    first, reject = client.answers
+    assert (first.status, reject.status) == (200, hostile.status)
+    assert reject.headers[b"connection"] == b"close"
+    assert client.ended == "closed"
+    assert [request.target for request in world.application.asked] == [b"/next"]
+
+
+class TestOrder:
+    """Pipelined requests are answered in their order."""
+
+    def test_when_the_answers_are_at_hand(self, world: World) -> None:
+        """All of them in one packet, or nearly."""
+        client = world.connect(b"".join(numbered(number) for number in range(300)))
+        world.settle()
+        assert bodies(client) == [b"/%d" % number for number in range(300)]
+
+    def test_when_one_comes_later(self, world: World) -> None:
+        """What was asked after it waits, unread by the application, and so do those who come meanwhile."""
+        client = world.connect(numbered(1) + LATER + numbered(2))
+        world.settle()
+        client.send(numbered(3) + LATER + numbered(4))
+        world.settle()
+        assert (bodies(client), len(world.application.asked)) == ([b"/1"], 2)
+        world.application.reply()
+        world.settle()
+        assert bodies(client) == [b"/1", b"/later", b"/2", b"/3"]
+        world.application.reply()
+        world.settle()
+        assert bodies(client)[4:] == [b"/later", b"/4"]
+
+    def test_a_request_that_waits_is_not_kept(self, world: World) -> None:
+        """The connection remembers of it what the bytes of the answer depend on."""
+        large = LATER.replace(b"/later", b"/later/" + b"l" * 4000).replace(
+            b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\nabc"
+        )
+        client = world.connect(large)
+        world.settle()
+        (peer,) = world.server._peers
+        assert peer._asked == Request(b"GET", b"", (), b"", http_1_0=False, keep_alive=True)
+        world.application.reply()
+        world.settle()
+        assert bodies(client) == [b"/later/" + b"l" * 4000 + b"abc"]
+
+    def test_each_connection_for_itself(self, world: World) -> None:
+        """One client's wait is not another's."""
+        waiting = world.connect(LATER)
+        world.settle()
+        served = world.connect(numbered(1))
+        world.settle()
+        assert (bodies(waiting), bodies(served)) == ([], [b"/1"])
+
+
+class TestSlowReaders:
+    """Answers that nobody reads."""
+
+    def test_the_unread_stops_the_reading(self, world: World) -> None:
+        """A client that sends and does not read fills the kernel's buffers and then its own, not our memory."""
+        client = Client(world.port)
+        world.clients.append(client)
+        client.reading = False
+        count = 2_000  # of 4 KB each way: more than the kernel takes
+        client.send(b"".join(numbered(number, b"/" * 4000) for number in range(count)))
+        world.settle()
+        (peer,) = world.server._peers
+        assert client.unsent
+        assert 0 < len(peer._out) < _UNSENT_LIMIT + 8192
+        assert len(peer._connection._buffer) <= 32 * 1024
+        client.reading = True
+        world.settle()
+        assert [body[4000:] for body in bodies(client)] == [b"/%d" % number for number in range(count)]
+
+    def test_they_are_given_up(self, world: World) -> None:
+        """Half a minute is patience enough."""
+        client = world.connect()
+        client.reading = False
+        client.send(BIG)
+        world.after(29.9)
+        assert world.server._peers
+        world.after(0.1)
+        assert not world.server._peers
+
+    def test_reading_a_little_now_and_then_does_not_help(self, world: World) -> None:
+        """The half minute is for everything that was asked for, not for each answer."""
+        client = world.connect(BIG * 4, buffer=1 << 16, reading=False)
+        for _ in range(3):
+            world.after(9)
+            before = len(client.answers)
+            for _ in range(100_000):  # far more turns than it takes: it only guards against hanging
+                with contextlib.suppress(BlockingIOError):
+                    client.received += client.socket.recv(1 << 16)  # a little at a time, or all answers may be read
+                world.loop.turn(0)
+                if len(client.answers) > before:
+                    break
+            assert len(client.answers) == before + 1
+        assert world.server._peers
+        world.after(3)
+        assert not world.server._peers
+
+    @pytest.mark.parametrize("request_", [SOME, SOME_AND_CLOSE], ids=["keep-alive", "close"])
+    def test_the_kernel_keeps_nothing_of_those_given_up(self, world: World, request_: bytes) -> None:
+        """Closed in good order, a connection whose client does not read leaves its answer in the kernel's memory."""
+        client = world.connect(request_, buffer=1, reading=False)
+        world.settle()
+        (peer,) = world.server._peers
+        assert not peer._out, "the kernel has taken the answer"
+        for _ in range(121):
+            world.after(1)
+        assert not world.server._peers
+        client.reading = True
+        world.settle()
+        assert client.ended == "reset"
+        assert not client.answers
+
+    def test_who_asks_no_more_and_does_not_read_keeps_its_place(self, world: World) -> None:
+        """Else the answers that the kernel keeps for such clients had no bound; those who read get theirs."""
+        clients = [world.connect(SOME, buffer=1, reading=False) for _ in range(2)]
+        world.settle()
+        for client in clients:
+            client.half_close()
+        world.after(3)
+        assert len(world.server._peers) == 2
+        clients[0].reading = True
+        for _ in range(27):
+            world.after(1)
+        assert [len(answer.body) for answer in clients[0].answers] == [len(b"/some") + 5000]
+        assert clients[0].ended == "closed"
+        assert not world.server._peers
+        clients[1].reading = True
+        world.settle()
+        assert clients[1].ended == "reset"
+
+    def test_who_reads_late_gets_the_last_answer_whole(self, world: World) -> None:
+        """A connection that ends with an answer ends no sooner than that is taken."""
+        client = world.connect(SOME_AND_CLOSE, buffer=1, reading=False)
+        for _ in range(20):
+            world.after(1)
+        client.reading = True
+        world.settle()
+        assert [len(answer.body) for answer in client.answers] == [len(b"/some") + 5000]
+        assert client.ended == "closed"
+
+    def test_they_may_vanish_amid_an_answer(self, world: World) -> None:
+        """A reset while we send ends that connection and nothing else."""
+        client = world.connect()
+        client.reading = False
+        client.send(BIG)
+        world.settle()
+        client.vanish()
+        world.settle()
+        assert not world.server._peers
+
+    def test_a_big_answer_arrives_whole(self, world: World) -> None:
+        """4 MiB in as many pieces as the kernel takes, and the next request is served."""
+        client = world.connect(BIG + NEXT)
+        world.settle()
+        assert [len(body) for body in bodies(client)] == [len(b"/big") + (1 << 22), len(b"/next")]
+
+
+class TestTimes:
+    """How long a connection may take."""
+
+    @pytest.mark.parametrize("part", [b"G", GET, POST + b"Content-Length: 3\r\n\r\nab"], ids=["byte", "head", "body"])
+    def test_a_request_has_five_seconds(self, world: World, part: bytes) -> None:
+        """Then its client hears 408, in JSON as everything, and the connection ends."""
+        client = world.connect(part)
+        world.after(4.9)
+        assert not client.received
+        world.after(0.1)
+        (answer,) = client.answers
+        assert (answer.status, answer.headers[b"connection"]) == (408, b"close")
+        assert answer.headers[b"content-type"].startswith(b"application/json")
+        assert client.ended == "closed"
+
+    def test_trickling_does_not_help(self, world: World) -> None:
+        """The five seconds count from the first byte, whatever comes after it."""
+        client = world.connect()
+        for byte in GET[:10]:
+            assert not client.received
+            client.send(bytes([byte]))
+            world.after(0.5)
+        assert [answer.status for answer in client.answers] == [408]
+
+    def test_the_first_request_has_them_too(self, world: World) -> None:
+        """Who connects and says nothing is closed without a word, empty lines or not."""
+        silent, blank = world.connect(), world.connect()
+        for _ in range(10):
+            blank.send(b"\r\n")
+            world.after(0.5)
+        assert (silent.ended, blank.ended) == ("closed", "closed")
+        assert not silent.received + blank.received
+
+    def test_every_request_has_its_own(self, world: World) -> None:
+        """A connection on which requests follow each other lives on."""
+        client = world.connect()
+        for number in range(10):
+            client.send(numbered(number)[:9])
+            world.after(4)
+            client.send(numbered(number)[9:])
+            world.after(4)
+        assert len(client.answers) == 10
+
+    def test_idle_connections_live_two_minutes(self, world: World) -> None:
+        """From the last answer; then they are closed without a word."""
+        client = world.connect(numbered(1))
+        world.after(100)
+        client.send(numbered(2))
+        world.after(119.9)
+        assert client.ended is None
+        world.after(0.1)
+        assert client.ended == "closed"
+        assert len(client.answers) == 2
+
+    def test_empty_lines_do_not_keep_it_alive(self, world: World) -> None:
+        """Nor do they begin a request that could be late."""
+        client = world.connect(numbered(1))
+        world.settle()
+        for _ in range(12):
+            client.send(b"\r\n")
+            world.after(9.9)
+        assert client.ended is None
+        world.after(2)
+        assert client.ended == "closed"
+        assert len(client.answers) == 1
+
+    def test_the_application_has_its_own(self, world: World) -> None:
+        """A request that was read whole is not late, however long its answer takes."""
+        client = world.connect(LATER)
+        world.after(1000)
+        assert client.ended is None
+        world.application.reply()
+        world.settle()
+        assert bodies(client) == [b"/later"]
+
+
+class TestEnds:
+    """How a connection ends."""
+
+    @pytest.mark.parametrize(
+        "request_, connection, ended",
+        [
+            (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"close", "closed"),
+            (b"GET / HTTP/1.0\r\n\r\n", b"close", "closed"),
+            (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", b"keep-alive", None),
+            (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", None, None),
+        ],
+        ids=["1.1 close", "1.0", "1.0 keep-alive", "1.1"],
+    )
+    def test_as_the_client_wants(
+        self, world: World, request_: bytes, connection: bytes | None, ended: str | None
+    ) -> None:
+        """RFC 9112 §9.3; nothing is served after the request that ends it."""
+        client = world.connect(request_ + NEXT)
+        world.settle()
+        assert client.ended == ended
+        assert len(client.answers) == (2 if ended is None else 1)
+        assert client.answers[0].headers.get(b"connection") == connection
+
+    @pytest.mark.parametrize("where", [b"", b"/later"])
+    def test_half_closed_clients_get_their_answers(self, world: World, where: bytes) -> None:
+        """A client may say that it will ask no more before it has read anything."""
+        client = world.connect(numbered(1, where) + numbered(2, where))
+        client.half_close()
+        world.settle()
+        while world.application.owed:
+            world.application.reply()
+            world.settle()
+        assert bodies(client) == [where + b"/1", where + b"/2"]
+        assert client.ended == "closed"
+        assert not world.server._peers
+
+    def test_half_a_request_and_no_more(self, world: World) -> None:
+        """There is nothing to answer."""
+        client = world.connect(GET)
+        client.half_close()
+        world.settle()
+        assert client.ended == "closed"
+        assert not client.received
+
+    def test_a_client_that_vanishes_holds_its_place(self, world: World) -> None:
+        """Its socket is freed, but what is being done for it is counted until it is done: else that had no bound."""
+        client = world.connect(LATER + NEXT)
+        world.settle()
+        client.vanish()
+        world.settle()
+        assert len(world.loop._callbacks) == 1  # the listener
+        assert len(world.server._peers) == 1
+        world.after(1000)
+        world.application.reply()
+        assert not world.server._peers
+        assert len(world.application.asked) == 1
+
+    def test_a_client_that_leaves_in_good_order(self, world: World) -> None:
+        """A closed socket cannot be told from a half-closed one until we write."""
+        client = world.connect(LATER)
+        world.settle()
+        client.socket.close()
+        world.settle()
+        world.application.reply()
+        world.settle()
+        assert not world.server._peers
+
+    def test_a_reset_between_requests(self, world: World) -> None:
+        """It is a client gone, and no more than that."""
+        client = world.connect(NEXT)
+        world.settle()
+        client.vanish()
+        world.settle()
+        assert not world.server._peers
+
+    @pytest.mark.parametrize("size", [1_000, 400_000])
+    def test_a_client_that_still_sends_can_read_the_refusal(self, world: World, size: int) -> None:
+        """Closing with bytes unread would reset the connection, and the answer away with it."""
+        client = world.connect(POST + b"Content-Length: 100000000\r\n\r\n" + b"b" * size)
+        world.settle()
+        assert [answer.status for answer in client.answers] == [413]
+        assert client.ended == "closed"
+        assert not client.unsent
+        client.half_close()
+        world.settle()
+        assert not world.server._peers
+
+    def test_but_not_for_ever(self, world: World) -> None:
+        """A second after the refusal the connection is gone, sent to or not."""
+        client = world.connect(POST + b"Content-Length: 100000000\r\n\r\n")
+        for _ in range(10):
+            client.send(b"b" * 1000)
+            world.after(0.1)
+        assert not world.server._peers
+
+
+class TestShape:
+    """What depends on the kind of request."""
+
+    def test_head(self, world: World) -> None:
+        """HEAD has GET's length and no body, and the next answer follows its head."""
+        client = world.connect(b"HEAD /head HTTP/1.1\r\nHost: x\r\n\r\n" + b"HEAD /later HTTP/1.1\r\nHost: x\r\n\r\n")
+        world.settle()
+        world.application.reply()
+        world.settle()
+        lengths = [answer.headers[b"content-length"] for answer in answers(bytes(client.received), head=True)]
+        assert lengths == [b"5", b"6"]
+        assert client.received.endswith(b"\r\n\r\n")
+
+    def test_continue(self, world: World) -> None:
+        """Who waits for 100 Continue gets it before the answer, and has five seconds anew."""
+        client = world.connect(POST + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+        world.settle()
+        assert client.received == b"HTTP/1.1 100 Continue\r\n\r\n"
+        world.after(4.9)
+        client.send(b"abc")
+        world.settle()
+        assert bodies(client) == [b"", b"/abc"]
+
+    def test_another_expectation(self, world: World) -> None:
+        """Nothing else can be expected."""
+        client = world.connect(POST + b"Expect: tea\r\nContent-Length: 3\r\n\r\n")
+        world.settle()
+        assert [answer.status for answer in client.answers] == [417]
+
+
+def test_connections_leave_nothing_behind(world: World) -> None:
+    """A connection is freed when it ends, without the collector of cycles."""
+    world.connect(NEXT)
+    world.settle()
+    with counting_cycles() as found:
+        for data in (NEXT, b"x\n", LATER, GET):
+            client = world.connect(data)
+            world.settle()
+            client.vanish()
+            world.clients.remove(client)
+            world.settle()
+        world.application.reply()
+        assert found() == 0

@@ -1,0 +1,405 @@
+"""Many connections: how many at a time, who gives way, what exhaustion does, and how the server ends."""
+
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.support.needs import Missing, MissingSkip
+from tests.support.waiting import wait_until
+from tests.unit.wisp.http.wire import GET, NEXT, POST
+from tests.unit.wisp.http.world import Application, BusyLoop, Client, Clock, World
+from wisp.http.epoll_peer import Times
+from wisp.http.epoll_server import Server
+from wisp.http.sockets import Socket
+
+LATER = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n"
+BIG = b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n"
+CLOSE = BIG.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+
+
+@pytest.fixture(name="world")
+def _world() -> Iterator[World]:
+    with World.made() as world:
+        yield world
+
+
+@pytest.fixture(name="small")
+def _small() -> Iterator[World]:
+    """Make a world whose server takes four connections."""
+    with World.made(most=4) as world:
+        yield world
+
+
+def served(client: Client) -> bool:
+    """Say whether the client has been answered and goes on."""
+    return bool(client.answers) and client.ended is None
+
+
+class TestMost:
+    """The limit on connections."""
+
+    def test_the_one_idle_longest_gives_way(self, small: World) -> None:
+        """Longest since its last answer, not since it came; and one for one."""
+        clients = []
+        for _ in range(4):
+            clients.append(small.connect(NEXT))
+            small.after(1)
+        clients[0].send(NEXT)
+        small.after(1)
+        newcomer = small.connect(NEXT)
+        small.settle()
+        assert [client.ended for client in clients] == [None, "closed", None, None]
+        assert served(newcomer)
+
+    def test_a_newcomer_does_not_give_way_to_the_next(self, small: World) -> None:
+        """Who has just come is not idle longest, though it has less time left than those who have been served."""
+        old = [small.connect(NEXT) for _ in range(4)]
+        small.after(100)
+        first = small.connect()
+        small.settle()
+        second = small.connect()
+        small.settle()
+        first.send(NEXT)
+        second.send(NEXT)
+        small.settle()
+        assert served(first)
+        assert served(second)
+        assert [client.ended for client in old].count("closed") == 2
+
+    def test_who_waits_for_the_application_does_not_give_way(self, small: World) -> None:
+        """One newcomer has a place nevertheless; the next waits, in the kernel's queue, until somebody has finished."""
+        clients = [small.connect(LATER) for _ in range(4)]
+        small.settle()
+        clients.append(small.connect(LATER))
+        small.settle()
+        newcomer = small.connect(NEXT)
+        small.after(1)
+        assert small.application.owed == 5
+        assert not newcomer.received
+        clients[2].vanish()
+        small.settle()
+        small.application.reply(2)
+        small.after(0.1)
+        assert newcomer.answers
+        assert [client.ended for client in clients if client is not clients[2]] == [None] * 4
+
+    @pytest.mark.parametrize("held", [b"", GET, BIG, CLOSE], ids=["silent", "asking", "not reading", "half read"])
+    def test_the_incomplete_one_that_waited_longest_gives_way(self, small: World, held: bytes) -> None:
+        """One for one, and newcomers are served however many connections are held."""
+        clients = []
+        for _ in range(4):
+            client = small.connect()
+            client.reading = False
+            client.send(held)
+            clients.append(client)
+            small.after(0.1)
+        for number in range(3):
+            newcomer = small.connect(NEXT)
+            small.settle()
+            assert newcomer.answers
+            newcomer.send(LATER)  # else it would be idle, and the next to give way
+            clients[number].reading = True
+            small.after(0.1)
+            assert clients[number].ended is not None
+        assert clients[3].ended is None
+
+    def test_a_request_that_is_here_is_answered_before_its_connection_gives_way(self, small: World) -> None:
+        """A client that reuses an idle connection just then gets its answer."""
+        clients = [small.connect(NEXT) for _ in range(4)]
+        small.settle()
+        newcomer = small.connect(NEXT)
+        for client in clients:
+            client.send(NEXT)
+        small.settle()
+        assert served(newcomer)
+        assert [len(client.answers) for client in clients] == [2] * 4
+        assert [client.ended for client in clients].count("closed") == 1
+
+    def test_a_newcomer_does_not_wait_for_all_the_others(self, world: World) -> None:
+        """It is answered in the turn of the loop in which it is seen, whoever else has sent something before."""
+        others = [world.connect(NEXT) for _ in range(400)]
+        world.settle()
+        for client in others:
+            client.send(NEXT)
+        newcomer = world.connect(NEXT)
+        world.loop.turn(0)
+        wait_until(lambda: newcomer.move() and newcomer.answers)
+        assert served(newcomer)
+        assert sum(client.move() for client in others) < 200
+
+    def test_the_queue_is_looked_at_again(self, small: World) -> None:
+        """A busy connection that becomes idle, and stays open, gives way to who has been waiting."""
+        clients = [small.connect(LATER) for _ in range(5)]
+        small.settle()
+        newcomer = small.connect(NEXT)
+        small.after(1)
+        assert not newcomer.received
+        small.application.reply()
+        small.after(0.2)
+        assert served(newcomer)
+        assert [client.ended for client in clients].count("closed") == 1
+
+    def test_1024_connections_are_served(self) -> None:
+        """The limit as it is: 1,024 stay, the next makes the first go of those that are in the way."""
+        with _descriptors(4096), World.made() as world:
+            idle = world.connect(NEXT)
+            world.after(1)
+            first = world.connect()
+            world.after(1)
+            others = [world.connect() for _ in range(1022)]
+            world.after(1)
+            assert len(world.server._peers) == 1024
+            newcomer = world.connect(NEXT)
+            world.settle()
+            for client in (idle, *others):
+                client.send(NEXT)
+            world.settle()
+            assert first.ended == "closed"
+            assert all(map(served, [newcomer, *others]))
+            assert len(idle.answers) == 2
+
+
+class TestMemory:
+    """The limit on what all connections hold."""
+
+    @pytest.mark.parametrize(
+        "held",
+        [
+            POST + b"Content-Length: 65536\r\n\r\n" + b"b" * 65_535,
+            POST + b"Transfer-Encoding: chunked\r\n\r\n" + (b"1000\r\n" + b"c" * 4096 + b"\r\n") * 15,
+        ],
+        ids=["bodies", "chunked bodies"],
+    )
+    def test_those_that_hold_most_are_closed(self, world: World, held: bytes) -> None:
+        """8 MiB are all; who holds little is not affected, nor is who comes then."""
+        modest = world.connect(GET)
+        world.settle()
+        greedy = [world.connect(held) for _ in range(200)]
+        world.settle()
+        assert sum(peer._connection.held for peer in world.server._peers) <= 8 * 1024 * 1024
+        assert modest.ended is None
+        assert 70 < [client.ended for client in greedy].count(None) < 140
+        newcomer = world.connect(NEXT)
+        world.settle()
+        assert served(newcomer)
+        modest.send(b"\r\n")
+        world.settle()
+        assert served(modest)
+
+    def test_answers_count(self, world: World) -> None:
+        """Three of 4 MiB that nobody reads are too many; the longest waiting are closed, and do not look whole."""
+        clients = [world.connect(BIG, reading=False)]
+        for _ in range(2):
+            world.after(1)
+            clients.append(world.connect(BIG, reading=False))
+        world.settle()
+        for client in clients:
+            client.reading = True
+        world.settle()
+        assert [client.ended for client in clients] == ["reset", "reset", None]
+
+    def test_nothing_is_counted_of_those_that_are_gone(self, world: World) -> None:
+        """However they ended."""
+        held = POST + b"Content-Length: 65536\r\n\r\n" + b"b" * 1000
+        for data in (held, held + b"b" * 64_536, BIG, GET, LATER + GET):
+            world.connect(data, reading=data != BIG)
+            world.settle()
+        assert world.server._host.held > 0
+        for client in world.clients:
+            client.vanish()
+        world.settle()
+        world.application.reply()
+        world.settle()
+        assert not world.server._peers
+        assert world.server._host.held == 0
+
+
+@contextmanager
+def _descriptors(soft: int) -> Iterator[None]:
+    """Let this process have no descriptors from number `soft` on."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] != resource.RLIM_INFINITY and limits[1] < soft:
+        raise MissingSkip(Missing(f"permission to open {soft} files", f"ulimit -Hn {soft}"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+class FullListener:
+    """A listener at which somebody waits, and whose `accept` fails with `error`."""
+
+    def __init__(self, error: int) -> None:
+        self._event = os.eventfd(1)
+        self._error = error
+        self.tries = 0
+
+    def fileno(self) -> int:
+        """Return a descriptor that is always ready."""
+        return self._event
+
+    def _accept(self) -> tuple[int, object]:
+        self.tries += 1
+        raise OSError(self._error, os.strerror(self._error))
+
+    def close(self) -> None:
+        """Free the descriptor."""
+        os.close(self._event)
+
+
+class TestExhaustion:
+    """What the kernel refuses."""
+
+    def test_no_descriptors_left(self, world: World) -> None:
+        """The idle give way; with none idle, newcomers wait; with descriptors again, they are served."""
+        idle = world.connect(NEXT)
+        world.settle()
+        clients = [world.connect(NEXT) for _ in range(3)]
+        lowest = os.open("/dev/null", os.O_RDONLY)
+        os.close(lowest)
+        with _descriptors(lowest):
+            world.settle()
+        world.after(0.1)
+        assert idle.ended == "closed"
+        assert served(clients[2])
+
+    @pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM], ids=errno.errorcode.get)
+    def test_nobody_to_give_way(self, error: int) -> None:
+        """Nothing is tried again and again, and nothing is given up: there is a try every tenth of a second."""
+        clock = Clock()
+        loop = BusyLoop(clock)
+        listener = FullListener(error)
+        server = Server.start(_socket_like(listener), Application(), loop, times=Times())
+        for _ in range(20):
+            for _ in range(10):
+                loop.turn(0)
+            clock.now += 0.1
+        assert 19 <= listener.tries <= 21
+        server.close()
+        loop.close()
+
+    def test_a_client_gone_before_it_was_accepted(self) -> None:
+        """It is the client's affair; the next one is looked at at once."""
+        loop = BusyLoop(Clock())
+        listener = FullListener(errno.ECONNABORTED)
+        server = Server.start(_socket_like(listener), Application(), loop, times=Times())
+        for _ in range(5):
+            loop.turn(0)
+        assert listener.tries == 5
+        server.close()
+        loop.close()
+
+
+def _socket_like(listener: FullListener) -> Socket:
+    return listener  # type: ignore[return-value]  # as much of a socket as the server uses
+
+
+class TestDrain:
+    """The end, in good order."""
+
+    def drained(self, world: World) -> bool:
+        """Say whether the server has let the loop end."""
+        return not world.loop._running
+
+    def test_with_nobody_there(self, world: World) -> None:
+        """At once."""
+        world.server.drain()
+        assert self.drained(world)
+
+    def test_the_idle_are_closed(self, world: World) -> None:
+        """At once, those who have asked and those who have not."""
+        clients = [world.connect(NEXT), world.connect()]
+        world.settle()
+        world.server.drain()
+        world.settle()
+        assert self.drained(world)
+        assert [client.ended for client in clients] == ["closed", "closed"]
+
+    def test_nobody_is_accepted_any_more(self, world: World) -> None:
+        """A client may try elsewhere rather than wait."""
+        waiting = world.connect(LATER)
+        world.settle()
+        world.server.drain()
+        with pytest.raises(ConnectionRefusedError):
+            world.connect()
+        assert waiting.ended is None
+
+    def test_who_waits_is_answered_and_told(self, world: World) -> None:
+        """An answer that was owed says Connection: close, and is the last; then the loop ends."""
+        client = world.connect(LATER + NEXT)
+        world.settle()
+        world.server.drain()
+        world.settle()
+        assert not self.drained(world)
+        world.application.reply()
+        world.settle()
+        assert [answer.headers[b"connection"] for answer in client.answers] == [b"close"]
+        assert client.ended == "closed"
+        client.socket.close()
+        world.settle()
+        assert self.drained(world)
+
+    def test_who_has_begun_may_finish(self, world: World) -> None:
+        """A request of which a part is here is served."""
+        client = world.connect(NEXT[:20])
+        world.settle()
+        world.server.drain()
+        client.send(NEXT[20:])
+        world.settle()
+        assert [answer.headers[b"connection"] for answer in client.answers] == [b"close"]
+
+    def test_what_is_here_already_is_served(self, world: World) -> None:
+        """A request that waits unread when the signal comes was sent in time, as was one not yet accepted."""
+        accepted = world.connect(NEXT)
+        world.settle()
+        accepted.send(NEXT)
+        queued = world.connect(NEXT)
+        world.server.drain()
+        world.settle()
+        assert [answer.headers.get(b"connection") for answer in accepted.answers] == [None, b"close"]
+        assert [answer.headers.get(b"connection") for answer in queued.answers] == [b"close"]
+
+    def test_who_reads_may_finish(self, world: World) -> None:
+        """An answer on its way arrives whole, and the connection ends behind it."""
+        client = world.connect()
+        client.reading = False
+        client.send(BIG)
+        world.settle()
+        world.server.drain()
+        client.reading = True
+        world.settle()
+        assert [len(answer.body) for answer in client.answers] == [len(b"/big") + (1 << 22)]
+        assert client.ended == "closed"
+        client.socket.close()
+        world.settle()
+        assert self.drained(world)
+
+    @pytest.mark.parametrize("busy", [LATER, NEXT[:20]], ids=["waiting", "asking"])
+    def test_five_seconds_are_all(self, world: World, busy: bytes) -> None:
+        """Whoever has not finished by then is cut off."""
+        client = world.connect(busy)
+        world.settle()
+        world.server.drain()
+        world.after(4.9)
+        assert not self.drained(world)
+        world.after(0.1)
+        assert self.drained(world)
+        world.server.close()
+        world.settle()
+        assert client.ended is not None
+
+
+def test_closing_with_clients_there(world: World) -> None:
+    """A server can be closed without having been drained."""
+    client = world.connect(LATER)
+    world.settle()
+    world.server.close()
+    world.settle()
+    assert client.ended is not None
+    world.application.reply()
+    assert not world.loop._callbacks

@@ -1,0 +1,101 @@
+"""Responses of another server: the same however they are split, and nothing but a response passes for one."""
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.wisp.http.wire import cut, places
+from wisp.http.received import OVERHEAD_LIMIT, Malformed, Received, ReceivedHead
+
+OK = b"HTTP/1.1 200 OK\r\n"
+_lines = st.sampled_from(
+    [
+        OK,
+        b"HTTP/1.0 404 Not Found\r\n",
+        b"HTTP/1.1 100 Continue\r\n",
+        b"HTTP/1.1 204 No Content\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n",
+        b"\r\n",
+        b"\r\n\r\n",
+        b"Content-Length: 3\r\n",
+        b"Content-Length:\r\n",
+        b"Content-Length: 1_0\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: gzip\r\n",
+        b"Upgrade: x\r\nConnection: upgrade\r\n",
+        b"X-Ms-A:  b \r\n",
+        b"3\r\nabc\r\n",
+        b"3;a=b\r\nabc\r\n",
+        b"0\r\n\r\n",
+        b"0\r\nT: x\r\n\r\n",
+        b"abc",
+        b"\n",
+        b"\0",
+    ]
+)
+streams = st.lists(_lines | st.binary(max_size=4), max_size=8).map(b"".join)
+
+
+def read(pieces: Iterable[bytes]) -> tuple[ReceivedHead | None, bytes, bool, bool]:
+    """Return the head, the body, whether it is whole once nothing more comes, and whether it was malformed."""
+    received, body = Received(), b""
+    for piece in pieces:
+        fed = received.feed(piece)
+        if isinstance(fed, Malformed):
+            assert fed.reason
+            return received.head, body, False, True
+        body += fed
+    return received.head, body, received.ended(), False
+
+
+@given(streams, places)
+def test_the_same_however_it_is_split(stream: bytes, splits: list[int]) -> None:
+    """Head, body and end do not depend on what came when; what is malformed is so in either."""
+    whole, pieces = read([stream]), read(cut(stream, splits))
+    assert whole[3] == pieces[3]
+    if not whole[3]:
+        assert whole == pieces
+
+
+@given(st.lists(st.binary(max_size=200), max_size=5))
+def test_nothing_raises(pieces: list[bytes]) -> None:
+    """Whatever the bytes."""
+    read(pieces)
+    read([OK, b"Transfer-Encoding: chunked\r\n\r\n", *pieces])
+
+
+def test_a_head() -> None:
+    """Names are in lower case, values without blanks around them, trailers not among them."""
+    head, body, whole, _ = read(
+        [OK + b"X-Ms-A:  b \r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: x\r\n\r\n"]
+    )
+    assert head == ReceivedHead(200, ((b"x-ms-a", b"b"), (b"transfer-encoding", b"chunked")), None)
+    assert (body, whole) == (b"abc", True)
+
+
+def test_one_response() -> None:
+    """A second one is none of the first's body, even where it comes in the same packet."""
+    answer = OK + b"Content-Length: 3\r\n\r\nabc"
+    _, body, whole, _ = read([answer * 2])
+    assert (body, whole) == (b"abc", True)
+
+
+@pytest.mark.parametrize("size, fits", [(OVERHEAD_LIMIT, True), (OVERHEAD_LIMIT + 1, False)], ids=["fits", "too long"])
+def test_the_longest_head(size: int, fits: bool) -> None:  # noqa: FBT001
+    """16 KiB, its empty line included, in one piece or in many."""
+    frame = OK + b"X: \r\nContent-Length: 0\r\n\r\n"
+    data = frame.replace(b"X: ", b"X: " + b"y" * (size - len(frame)))
+    for pieces in ([data], cut(data, range(0, size, 1000))):
+        assert read(pieces)[3] is not fits
+
+
+def test_a_body_of_any_size_is_not_kept() -> None:
+    """What was returned is gone."""
+    received = Received()
+    received.feed(OK + b"Content-Length: 100000000\r\n\r\n")
+    for _ in range(100):
+        assert received.feed(b"x" * 16_384) == b"x" * 16_384
+    assert not received._message.body
+    assert not received._buffer

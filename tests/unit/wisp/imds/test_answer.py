@@ -1,0 +1,61 @@
+"""The answers' bodies are what every SDK takes."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.fakes import ARM, CLIENT_ID
+from wisp.imds.answer import Grant, error_body, token_frame
+
+text = st.text(min_size=1)
+
+
+def body(access_token: str, grant: Grant, lifetime: bytes = b"86399") -> bytes:
+    """Return the whole answer."""
+    return lifetime.join(token_frame(access_token, grant))
+
+
+def test_the_shape() -> None:
+    """Numbers are strings, expires_in comes before expires_on, and nothing is missing."""
+    document = json.loads(body("token", Grant(CLIENT_ID, ARM, 1_790_000_000, 1_789_900_000)))
+    assert list(document.items()) == [
+        ("access_token", "token"),
+        ("client_id", CLIENT_ID),
+        ("expires_in", "86399"),
+        ("expires_on", "1790000000"),
+        ("ext_expires_in", "86399"),
+        ("not_before", "1789900000"),
+        ("resource", ARM),
+        ("token_type", "Bearer"),
+    ]
+
+
+@given(text, text, text, st.integers(0, 10**12), st.integers(0, 10**12))
+def test_json_reads_what_was_written(token: str, client_id: str, resource: str, expires_on: int, begin: int) -> None:
+    """Whatever the resource and the token hold, they come back as they were."""
+    document = json.loads(body(token, Grant(client_id, resource, expires_on, begin)))
+    assert (document["access_token"], document["client_id"], document["resource"]) == (token, client_id, resource)
+    assert (document["expires_on"], document["not_before"]) == (str(expires_on), str(begin))
+
+
+@pytest.mark.parametrize("odd", ["\0", "\\u0000", "a\\", '"', "\u2028", "é😀", '","expires_in":"1'])
+def test_odd_characters_stay_where_they_are(odd: str) -> None:
+    """Neither a resource nor a token can move the places where the lifetime goes."""
+    document = json.loads(body(odd, Grant(odd, odd, 2, 1)))
+    assert document == {
+        **dict.fromkeys(("access_token", "client_id", "resource"), odd),
+        **dict.fromkeys(("expires_in", "ext_expires_in"), "86399"),
+        "expires_on": "2",
+        "not_before": "1",
+        "token_type": "Bearer",
+    }
+
+
+@given(st.text(), st.text())
+def test_an_error_is_json(error: str, description: str) -> None:
+    """An error's body is JSON in ASCII, whatever the text."""
+    written = error_body(error, description)
+    assert json.loads(written) == {"error": error, "error_description": description}
+    assert written.isascii()

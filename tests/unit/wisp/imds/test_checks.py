@@ -1,0 +1,184 @@
+"""Which requests are rejected on every route: those for another host, of web pages, and with a header given twice."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.fakes import token_request
+from wisp.base.secret import Secret
+from wisp.http.head import Request
+from wisp.imds.checks import FROM_WEB_PAGE, MISDIRECTED, check, deciding_fields, is_local
+from wisp.imds.decision import PassOn, Refuse, TokenRequest
+from wisp.imds.dialects import IDENTITY_HEADERS, UNAUTHORIZED
+from wisp.imds.passthrough import MARK
+from wisp.imds.request import decide
+
+TARGETS = (None, "/metadata/instance", "/metadata/scheduledevents", "/metrics", "/readyz", "/nothing")
+"""The token endpoint, what is passed on, the pages, and what is not served."""
+
+DECIDING = (
+    b"content-type", b"expect", b"host", b"metadata", b"origin", b"sec-fetch-site", b"secret", b"x-forwarded-for",
+    b"x-identity-header", b"x-wisp-passed",
+)  # fmt: skip
+
+
+def with_headers(request: Request, *headers: tuple[bytes, bytes]) -> Request:
+    """Return `request` with more headers behind its own."""
+    return request._replace(headers=(*request.headers, *headers))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254", "169.254.169.254:80", "169.254.169.254:8000", "localhost", "LocalHost:8000", "localhost:",
+        "127.0.0.1", "127.0.0.1:65535", "127.255.255.254:1", "127.0.0.0", "[::1]", "[::1]:8000",
+    ],
+)  # fmt: skip
+def test_a_host_that_is_served(host: str) -> None:
+    """These are the hosts that SDKs and programs send, with any port."""
+    assert is_local(host.encode())
+    assert check(token_request(Host=host)._replace(headers=((b"host", host.encode()),))) is None
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "", ":", ":80", "rebind.test", "rebind.test:8000", "localhost.", "localhost.rebind.test", "rebind.localhost",
+        "127.0.0.1.rebind.test", "127.0.0.1.", "127.0.0", "127.1", "127.0.0.256", "127.0.0.01", "127.0.0.1111",
+        "127.0.0.x", "127.0.0.1.1", "127..0.1", "2130706433", "0x7f.0.0.1", "128.0.0.1", "0", "10.0.0.7:8000",
+        "169.254.169.253", "169.254.169.254.rebind.test", "169.254.169.254@rebind.test", "localhost:80@rebind.test",
+        "rebind.test:80:80", "localhost:http", "localhost:-1", "localhost::80", "localhost 80", "localhost,rebind.test",
+        "[::1", "::1", "[::1]x", "[::2]:80", "[::ffff:127.0.0.1]", "[fd00::1]", "metadata.azure.internal",
+        "169.254.169.254\uff0e", "127.0.0.\u0661",
+    ],
+)  # fmt: skip
+def test_a_host_that_is_not_served(host: str) -> None:
+    """A name that a DNS server could resolve to loopback, and another address, are answered with 421."""
+    assert not is_local(host.encode())
+    for target in TARGETS:
+        request = with_headers(token_request(target), (b"host", host.encode()))
+        assert decide(request) == MISDIRECTED
+    assert MISDIRECTED.status == 421
+
+
+@given(st.text(alphabet="127.0.0.1localhost:[]69254abcxyz-_@%", max_size=30))
+def test_only_local_names_are_local(host: str) -> None:
+    """Every host that is served is one of three names or an address in 127.0.0.0/8, with at most one port."""
+    if is_local(host.encode()):
+        name = host.rsplit(":", 1)[0] if host.rsplit(":", 1)[-1].isdigit() or host.endswith(":") else host
+        numbers = name.split(".")
+        is_address = len(numbers) == 4 and numbers[0] == "127" and all(0 <= int(number) < 256 for number in numbers)
+        assert name.lower() in ("169.254.169.254", "localhost", "[::1]") or is_address
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_request_without_host_is_one_of_http_1_0(target: str | None) -> None:
+    """The parser of heads lets HTTP/1.0 alone do without it, so it is accepted here."""
+    assert decide(token_request(target)) != MISDIRECTED
+
+
+@pytest.mark.parametrize(
+    "target, expected",
+    [
+        ("http://169.254.169.254/metrics", PassOn("/metrics")),
+        ("HTTP://LOCALHOST:8000/metrics", PassOn("/metrics")),
+        ("https://127.0.0.1/metrics", PassOn("/metrics")),
+        ("http://rebind.test/metrics", MISDIRECTED),
+        ("http://rebind.test:8000", MISDIRECTED),
+        ("https://rebind.test?/metrics", MISDIRECTED),
+        ("http://rebind.test#@localhost/metrics", MISDIRECTED),
+        ("http://localhost@rebind.test/metrics", MISDIRECTED),
+        ("http:///metrics", MISDIRECTED),
+    ],
+)
+def test_the_host_of_an_absolute_target(target: str, expected: PassOn | Refuse) -> None:
+    """It must be acceptable as Host must: a proxy that is sent the request would forward it there."""
+    assert decide(token_request(target, Host="localhost")._replace(headers=((b"host", b"localhost"),))) == expected
+
+
+def test_host_counts_beside_an_absolute_target() -> None:
+    """One that is not served is rejected, whatever the target names."""
+    request = with_headers(token_request("http://169.254.169.254/metrics"), (b"host", b"rebind.test"))
+    assert decide(request) == MISDIRECTED
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        (b"origin", b"http://rebind.test"),
+        (b"origin", b"http://169.254.169.254"),
+        (b"origin", b"null"),
+        (b"origin", b""),
+        (b"sec-fetch-site", b"same-origin"),
+        (b"sec-fetch-site", b"same-site"),
+        (b"sec-fetch-site", b"cross-site"),
+        (b"sec-fetch-site", b""),
+    ],
+)
+def test_a_web_page(target: str | None, name: bytes, value: bytes) -> None:
+    """What a browser says of a page's request is believed: it is rejected on every route."""
+    assert decide(with_headers(token_request(target), (name, value))) == FROM_WEB_PAGE
+    assert FROM_WEB_PAGE.status == 403
+
+
+def test_a_person_at_a_browser() -> None:
+    """A request by the address bar is of no page: such as /metrics, looked at through kubectl port-forward."""
+    request = with_headers(token_request("/metrics"), (b"host", b"localhost:8000"), (b"sec-fetch-site", b"none"))
+    assert decide(request) == PassOn("/metrics")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", DECIDING, ids=bytes.decode)
+@pytest.mark.parametrize(
+    "values", [(b"true", b"true"), (b"false", b"true"), (b"", b"")], ids=["same", "other", "empty"]
+)
+def test_a_header_given_twice(target: str | None, name: bytes, values: tuple[bytes, bytes]) -> None:
+    """Every header that decides may be given once: which of two counts is a matter on which programs differ."""
+    headers = tuple((name, value) for value in values)
+    refuse = decide(token_request(target)._replace(headers=(*headers, (b"x", b"y"))))
+    assert isinstance(refuse, Refuse)
+    assert (refuse.status, refuse.error) == (400, "invalid_request")
+    assert f"more than one {name.decode()} header" in refuse.description
+
+
+def test_headers_that_decide_nothing_may_be_repeated() -> None:
+    """Proxies add such headers again."""
+    request = with_headers(
+        token_request(), (b"via", b"1.1 a"), (b"via", b"1.1 b"), (b"accept", b"a"), (b"accept", b"b")
+    )
+    assert isinstance(decide(request), TokenRequest)
+
+
+def test_every_header_that_decides_is_among_the_deciding_fields() -> None:
+    """The route of a request is remembered by them."""
+    fields = tuple((name, b"1") for name in DECIDING)
+    request = Request(
+        b"GET",
+        b"/",
+        (*fields, (b"user-agent", b"x"), (b"x-ms-client-request-id", b"y")),
+        b"",
+        http_1_0=False,
+        keep_alive=True,
+    )
+    assert deciding_fields(request) == fields
+    assert {*IDENTITY_HEADERS, MARK} <= set(DECIDING)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("method", [b"GET", b"POST", b"PUT"])
+def test_a_required_identity_header(target: str | None, method: bytes) -> None:
+    """Where it is required, every route but health is closed to requests without it."""
+    secret = Secret("an-identity-header")
+    for headers in ((), ((b"x-identity-header", b"other"),), ((b"secret", b""),)):
+        request = with_headers(token_request(target, method=method), *headers)
+        decision = decide(request, secret, header_required=True)
+        assert (decision == UNAUTHORIZED) is (target != "/readyz")
+    for name in (b"x-identity-header", b"secret"):
+        shown = with_headers(token_request(target, method=method), (name, b"an-identity-header"))
+        assert decide(shown, secret, header_required=True) != UNAUTHORIZED
+
+
+def test_a_required_identity_header_and_a_sidecar_without_one() -> None:
+    """There is nothing to compare with, so nobody is served."""
+    assert decide(token_request("/metrics", x_identity_header="x"), None, header_required=True) == UNAUTHORIZED

@@ -1,0 +1,241 @@
+"""In which dialect the token endpoint is asked, and who may ask in it."""
+
+import pytest
+
+from tests.support.fakes import ARM, CLIENT_ID, token_request, token_target
+from wisp.base.secret import Secret
+from wisp.http.head import Request
+from wisp.imds.decision import Refuse, Selector, TokenRequest
+from wisp.imds.request import TOKEN_PATH, decide
+
+HEADER = Secret("0f3b-identity-header")
+SHOWN = {"x_identity_header": HEADER.reveal()}
+
+
+def ask(target: str | None = None, **headers: str) -> Request:
+    """Return a GET of a target."""
+    return token_request(target, method=b"GET", **headers)
+
+
+def app_service(version: str = "2019-08-01", **parameters: str) -> str:
+    """Return the target of a token request in App Service's dialect."""
+    return token_target(**{"api-version": version, **parameters})
+
+
+def cloud_shell(body: bytes, **headers: str) -> Request:
+    """Return Cloud Shell's request: a form in the body, no api-version."""
+    return token_request(TOKEN_PATH, method=b"POST", **headers)._replace(body=body)
+
+
+@pytest.mark.parametrize(
+    "request_, wanted",
+    [
+        pytest.param(
+            ask(app_service(), metadata="", **SHOWN),
+            TokenRequest(ARM, None),
+            id="App Service, as Go sends it",
+        ),
+        pytest.param(ask(app_service(), **SHOWN), TokenRequest(ARM, None), id="with Metadata, as Python sends it"),
+        pytest.param(
+            ask(app_service(client_id=CLIENT_ID), metadata="", **SHOWN),
+            TokenRequest(ARM, Selector("client_id", CLIENT_ID)),
+            id="client_id",
+        ),
+        pytest.param(
+            ask(app_service(principal_id=CLIENT_ID), metadata="", **SHOWN),
+            TokenRequest(ARM, Selector("object_id", CLIENT_ID)),
+            id="principal_id",
+        ),
+        pytest.param(
+            ask(app_service(mi_res_id="/subscriptions/s"), metadata="", **SHOWN),
+            TokenRequest(ARM, Selector("resource_id", "/subscriptions/s")),
+            id="mi_res_id",
+        ),
+        pytest.param(
+            ask(app_service("2017-09-01", clientid=CLIENT_ID), metadata="", secret=HEADER.reveal()),
+            TokenRequest(ARM, Selector("client_id", CLIENT_ID)),
+            id="of 2017",
+        ),
+        pytest.param(
+            ask(app_service("2017-09-01", clientid=""), metadata="", secret=HEADER.reveal()),
+            TokenRequest(ARM, None),
+            id="of 2017 with an empty clientid, as adal sends it",
+        ),
+        pytest.param(ask(), TokenRequest(ARM, None), id="the metadata service's own goes on"),
+        pytest.param(ask(app_service()), TokenRequest(ARM, None), id="the metadata service's own of 2019, as Rust"),
+    ],
+)
+def test_app_service(request_: Request, wanted: TokenRequest) -> None:
+    """Whoever shows the header is served in App Service's dialects, of both years."""
+    assert decide(request_, HEADER) == wanted
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param(ask(app_service(), metadata=""), id="no header"),
+        pytest.param(ask(app_service(), metadata="", x_identity_header="wrong"), id="a wrong header"),
+        pytest.param(ask(app_service(), x_identity_header="wrong"), id="a wrong header beside Metadata"),
+        pytest.param(ask(app_service(), metadata="", x_identity_header="\xff"), id="a header not in ASCII"),
+        pytest.param(ask(app_service("2017-09-01"), metadata=""), id="no secret"),
+        pytest.param(ask(app_service("2017-09-01"), metadata="", secret="0f3b"), id="a part of the secret"),
+    ],
+)
+def test_who_does_not_show_the_header(request_: Request) -> None:
+    """It is a 401, and the answer does not tell the header."""
+    refuse = decide(request_, HEADER)
+    assert isinstance(refuse, Refuse)
+    assert refuse.status == 401
+    assert HEADER.reveal() not in refuse.description
+
+
+def showing(request: Request, name: bytes, value: bytes) -> Request:
+    """Return the request with a header, which may be empty."""
+    return request._replace(headers=(*request.headers, (name, value)))
+
+
+@pytest.mark.parametrize("value", [b"true", b"x", b"\xff", b""], ids=["true", "another", "not ASCII", "empty"])
+@pytest.mark.parametrize(
+    "version, name, selector",
+    [
+        ("2019-08-01", b"x-identity-header", "client_id"),
+        ("2017-09-01", b"secret", "clientid"),
+        ("2019-07-01-preview", b"secret", "client_id"),
+    ],
+    ids=["2019", "2017", "Service Fabric"],
+)
+def test_without_a_header_of_its_own_any_value_is_taken(version: str, name: bytes, selector: str, value: bytes) -> None:
+    """Microsoft's migration page has the application's IDENTITY_HEADER set to true, and the sidecar's not set."""
+    target = app_service(version, **{selector: CLIENT_ID})
+    for request in (ask(target, metadata=""), ask(target)):
+        decision = decide(showing(request, name, value), None)
+        assert decision == TokenRequest(ARM, Selector("client_id", CLIENT_ID))
+
+
+@pytest.mark.parametrize("value", [b"true", b"", b"0f3b-identity-headeR", b"0f3b-identity-header "])
+@pytest.mark.parametrize("required", [False, True])
+def test_with_a_header_of_its_own_no_other_value_is_taken(value: bytes, *, required: bool) -> None:
+    """Only exactly the sidecar's own."""
+    for version, name in (("2019-08-01", b"x-identity-header"), ("2017-09-01", b"secret")):
+        request = showing(ask(app_service(version), metadata=""), name, value)
+        refuse = decide(request, HEADER, header_required=required)
+        assert isinstance(refuse, Refuse)
+        assert refuse.status == 401
+
+
+def test_the_name_that_has_a_value_counts() -> None:
+    """A client may send both names and leave one empty."""
+    empty = showing(ask(app_service("2017-09-01"), metadata=""), b"x-identity-header", b"")
+    assert decide(showing(empty, b"secret", HEADER.reveal().encode()), HEADER) == TokenRequest(ARM, None)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param(ask(app_service(), metadata=""), id="App Service without the header"),
+        pytest.param(ask(app_service("2017-09-01"), metadata=""), id="of 2017"),
+        pytest.param(ask(metadata=""), id="a probe"),
+        pytest.param(showing(cloud_shell(b"resource=x", metadata=""), b"x-identity-header", b"x"), id="Cloud Shell"),
+    ],
+)
+def test_a_header_that_no_web_page_sends_has_to_be_there(request_: Request) -> None:
+    """Without IDENTITY_HEADER of its own the sidecar still takes no request that a browser could be made to send."""
+    refuse = decide(request_, None)
+    assert isinstance(refuse, Refuse)
+    assert (refuse.status, refuse.error) == (400, "bad_request_102")
+
+
+def test_a_forwarded_request_is_refused_whatever_it_shows() -> None:
+    """X-Forwarded-For is the sign of a reverse proxy that was forgotten."""
+    refuse = decide(ask(app_service(), metadata="", x_identity_header="true", x_forwarded_for="::1"), None)
+    assert isinstance(refuse, Refuse)
+    assert "X-Forwarded-For" in refuse.description
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param(token_request(), id="the metadata service's own"),
+        pytest.param(token_request(x_identity_header="wrong"), id="with a wrong header"),
+        pytest.param(cloud_shell(b"resource=https://management.azure.com/"), id="Cloud Shell"),
+        pytest.param(token_request(app_service(), metadata=""), id="App Service"),
+    ],
+)
+def test_where_the_header_is_required(request_: Request) -> None:
+    """No dialect is served without it, and each is with it."""
+    refuse = decide(request_, HEADER, header_required=True)
+    assert isinstance(refuse, Refuse)
+    assert refuse.status == 401
+    headers = tuple(each for each in request_.headers if each[0] != b"x-identity-header")
+    shown = request_._replace(headers=(*headers, (b"x-identity-header", HEADER.reveal().encode())))
+    assert isinstance(decide(shown, HEADER, header_required=True), TokenRequest)
+
+
+def test_a_header_beside_metadata_is_ignored_without_one_of_our_own() -> None:
+    """Rust sends X-IDENTITY-HEADER to the metadata service too."""
+    assert decide(ask(x_identity_header="whatever"), None) == TokenRequest(ARM, None)
+
+
+def test_a_version_that_app_service_does_not_have() -> None:
+    """The refusal names the one that it has."""
+    refuse = decide(ask(app_service("2018-02-01"), metadata="", **SHOWN), HEADER)
+    assert isinstance(refuse, Refuse)
+    assert refuse.status == 400
+    assert refuse.description.endswith("Versions served: 2019-08-01 and later dates (YYYY-MM-DD)")
+
+
+@pytest.mark.parametrize("metadata", ["", "true"], ids=["alone", "beside Metadata"])
+@pytest.mark.parametrize("header", [HEADER, None], ids=["own header", "no header"])
+def test_a_later_version_of_app_service(metadata: str, header: Secret | None) -> None:
+    """It is served as today's is: SDKs move to a new version before pods do."""
+    target = app_service("2022-03-01", principal_id=CLIENT_ID)
+    wanted = TokenRequest(ARM, Selector("object_id", CLIENT_ID))
+    assert decide(ask(target, metadata=metadata, **SHOWN), header) == wanted
+
+
+def test_a_later_version_with_the_header_of_2017() -> None:
+    """The version decides, not the name under which the header is sent."""
+    request = ask(app_service("2019-08-01", client_id=CLIENT_ID), metadata="", secret=HEADER.reveal())
+    assert decide(request, HEADER) == TokenRequest(ARM, Selector("client_id", CLIENT_ID))
+
+
+@pytest.mark.parametrize(
+    "request_, wanted",
+    [
+        pytest.param(cloud_shell(b"resource=https%3A%2F%2Fmanagement.azure.com%2F"), None, id="the resource only"),
+        pytest.param(
+            cloud_shell(
+                b"resource=https://management.azure.com/",
+                content_type="application/x-www-form-urlencoded;charset=utf-8",
+            ),
+            None,
+            id="with a content type",
+        ),
+        pytest.param(
+            cloud_shell(b"resource=https://management.azure.com/&client_id=" + CLIENT_ID.encode()),
+            Selector("client_id", CLIENT_ID),
+            id="a selector",
+        ),
+    ],
+)
+def test_cloud_shell(request_: Request, wanted: Selector | None) -> None:
+    """A form in the body of a POST asks, too."""
+    assert decide(request_, HEADER) == TokenRequest(ARM, wanted)
+
+
+@pytest.mark.parametrize(
+    "request_, status, said",
+    [
+        pytest.param(cloud_shell(b"resource=x", metadata=""), 400, "metadata header", id="no Metadata header"),
+        pytest.param(cloud_shell(b""), 400, "audience", id="an empty body"),
+        pytest.param(cloud_shell(b'{"resource":"x"}', content_type="application/json"), 400, "form", id="JSON"),
+        pytest.param(cloud_shell(b"resource=%ff"), 400, "UTF-8", id="not UTF-8"),
+        pytest.param(cloud_shell(b"resource=x", x_forwarded_for="::1"), 400, "X-Forwarded-For", id="forwarded"),
+    ],
+)
+def test_a_refusal_of_cloud_shell(request_: Request, status: int, said: str) -> None:
+    """It is refused for the same reasons."""
+    refuse = decide(request_, None)
+    assert isinstance(refuse, Refuse)
+    assert refuse.status == status
+    assert said in refuse.description

@@ -1,0 +1,170 @@
+"""Which client id a selector means."""
+
+import pytest
+
+from tests.support.fakes import CLIENT_ID
+from wisp.imds.decision import NamedSelector, Refuse, Selector
+from wisp.imds.identities import NOT_FOUND, Identities, Meaning, refusal_of
+
+OTHER = "11111111-2222-3333-4444-555555555555"
+OBJECT_ID = "aaaaaaaa-1111-2222-3333-444444444444"
+RESOURCE_ID = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/n"
+
+
+@pytest.mark.parametrize(
+    "selector, wanted",
+    [
+        pytest.param(None, CLIENT_ID, id="the default"),
+        pytest.param(Selector("client_id", CLIENT_ID), CLIENT_ID, id="its own client id"),
+        pytest.param(Selector("client_id", OTHER.upper()), OTHER, id="any client id: Entra decides"),
+        pytest.param(Selector("client_id", "no-guid"), None, id="no client id at all"),
+        pytest.param(Selector("object_id", OBJECT_ID.upper()), CLIENT_ID, id="its object id in another case"),
+        pytest.param(Selector("object_id", OTHER), None, id="another's object id"),
+        pytest.param(
+            Selector("resource_id", RESOURCE_ID.upper() + "/"), CLIENT_ID, id="its resource id, spelled freely"
+        ),
+        pytest.param(Selector("resource_id", RESOURCE_ID + "x"), None, id="another's resource id"),
+        pytest.param(Selector("resource_id", OBJECT_ID), None, id="an object id given as a resource id"),
+    ],
+)
+def test_selectors(selector: Selector | None, wanted: str | None) -> None:
+    """Settings say which names the pod's own identity has."""
+    identities = Identities(CLIENT_ID, object_id=OBJECT_ID, resource_id=RESOURCE_ID)
+    assert identities.meaning_of(() if selector is None else (selector,)) == Meaning(wanted)
+
+
+def test_no_default() -> None:
+    """A pod without an identity of its own has none to give, whatever else the settings say."""
+    identities = Identities(None, object_id=OBJECT_ID)
+    assert identities.meaning_of(()) == Meaning(None)
+    assert identities.meaning_of((Selector("object_id", OBJECT_ID),)) == Meaning(None)
+
+
+@pytest.mark.parametrize(
+    "default, object_id, selector, expected",
+    [
+        (CLIENT_ID, None, Selector("object_id", OTHER), True),
+        (CLIENT_ID, None, Selector("resource_id", RESOURCE_ID), True),
+        (CLIENT_ID, OBJECT_ID, Selector("resource_id", RESOURCE_ID), True),
+        (CLIENT_ID, OBJECT_ID, Selector("object_id", OTHER), False),
+        (CLIENT_ID, None, Selector("client_id", "no-guid"), False),
+        (None, None, Selector("object_id", OTHER), False),
+    ],
+    ids=["an object id", "a resource id", "the other kind", "another's", "no client id", "no default"],
+)
+def test_what_may_be_the_defaults(
+    default: str | None, object_id: str | None, selector: Selector, *, expected: bool
+) -> None:
+    """Any name but a client id, as long as its name of that kind is not known."""
+    identities = Identities(default, object_id=object_id)
+    identities.learn("11111111-2222-3333-4444-666666666666", "another's", "/subscriptions/another's")
+    assert identities.meaning_of((selector,)) == (Meaning(default, certain=False) if expected else Meaning(None))
+
+
+def test_what_is_learnt_is_bounded() -> None:
+    """A client that asks for tokens of ever more identities does not fill the memory."""
+    identities = Identities(None)
+    for number in range(1000):
+        identities.learn(CLIENT_ID, f"object-{number}", f"/subscriptions/{number}")
+    known = [n for n in range(1000) if identities.client_id_of(Selector("object_id", f"object-{n}"))]
+    assert known == list(range(64))
+
+
+CLIENT, OBJECT, RESOURCE = (
+    Selector("client_id", CLIENT_ID),
+    Selector("object_id", OBJECT_ID),
+    Selector("resource_id", RESOURCE_ID),
+)
+OTHER_OBJECT, OTHER_RESOURCE = Selector("object_id", OTHER), Selector("resource_id", RESOURCE_ID + "x")
+OTHER_CLIENT = Selector("client_id", OTHER)
+
+
+@pytest.mark.parametrize(
+    "selectors, meaning",
+    [
+        pytest.param((CLIENT, RESOURCE), Meaning(CLIENT_ID), id="client id and resource id"),
+        pytest.param((RESOURCE, OBJECT, CLIENT), Meaning(CLIENT_ID), id="all three"),
+        pytest.param((CLIENT, Selector("client_id", CLIENT_ID.upper())), Meaning(CLIENT_ID), id="one twice"),
+        pytest.param((OTHER_CLIENT, OTHER_CLIENT), Meaning(OTHER), id="another's twice"),
+        pytest.param((CLIENT, OTHER_CLIENT), Meaning(None), id="two client ids"),
+        pytest.param((OTHER_CLIENT, RESOURCE), Meaning(None), id="another's client id"),
+        pytest.param((CLIENT, OTHER_RESOURCE), Meaning(None), id="another's resource id"),
+        pytest.param((RESOURCE, OTHER_RESOURCE), Meaning(None), id="two resource ids"),
+        pytest.param((OTHER_CLIENT, OTHER_RESOURCE), Meaning(OTHER, certain=False), id="another's, yet to be learnt"),
+        pytest.param((OTHER_CLIENT, OTHER_RESOURCE, OBJECT), Meaning(None), id="another's and one of the pod's"),
+        pytest.param((CLIENT, Selector("client_id", "no-guid")), Meaning(None), id="no client id"),
+    ],
+)
+def test_several_selectors_by_settings(selectors: tuple[Selector, ...], meaning: Meaning) -> None:
+    """They have to name one identity, as far as is known."""
+    identities = Identities(CLIENT_ID, object_id=OBJECT_ID, resource_id=RESOURCE_ID)
+    assert identities.meaning_of(selectors) == meaning
+    assert identities.meaning_of(selectors[::-1]) == meaning
+
+
+@pytest.mark.parametrize(
+    "selectors, before, after",
+    [
+        pytest.param((CLIENT, RESOURCE), Meaning(CLIENT_ID, certain=False), Meaning(CLIENT_ID), id="its names"),
+        pytest.param((OBJECT, RESOURCE), Meaning(CLIENT_ID, certain=False), Meaning(CLIENT_ID), id="no client id"),
+        pytest.param((CLIENT, OTHER_RESOURCE), Meaning(CLIENT_ID, certain=False), Meaning(None), id="another's name"),
+        pytest.param((OTHER_OBJECT, OTHER_RESOURCE), Meaning(CLIENT_ID, certain=False), Meaning(None), id="others"),
+        pytest.param((OBJECT, OTHER_OBJECT), Meaning(None), Meaning(None), id="two of a kind"),
+    ],
+)
+def test_several_selectors_before_and_after_the_first_token(
+    selectors: tuple[Selector, ...], before: Meaning, after: Meaning
+) -> None:
+    """Names that are not known may be the identity's until its token tells its own."""
+    identities = Identities(CLIENT_ID)
+    assert identities.meaning_of(selectors) == before
+    identities.learn(CLIENT_ID, OBJECT_ID.upper(), RESOURCE_ID)
+    assert identities.meaning_of(selectors) == after
+
+
+def test_several_selectors_without_a_default() -> None:
+    """A client id makes the identity; names alone do not."""
+    identities = Identities(None)
+    assert identities.meaning_of((OTHER_CLIENT, RESOURCE)) == Meaning(OTHER, certain=False)
+    assert identities.meaning_of((OBJECT, RESOURCE)) == Meaning(None)
+
+
+@pytest.mark.parametrize(
+    "selectors, shown",
+    [
+        pytest.param([("client_id", CLIENT), ("msi_res_id", RESOURCE)], (CLIENT_ID, RESOURCE_ID), id="ids"),
+        pytest.param([("mi_res_id", RESOURCE), ("msi_res_id", OTHER_RESOURCE)], (RESOURCE_ID,), id="both spellings"),
+        pytest.param(
+            [("client_id", CLIENT), ("object_id", Selector("object_id", "eyJh.b.c"))], ("(not an id)",), id="no id"
+        ),
+        pytest.param(
+            [("client_id", Selector("client_id", "my-identity")), ("mi_res_id", Selector("resource_id", "/my/id"))],
+            ("client_id=my-identity", "mi_res_id=/my/id"),
+            id="names in place of ids",
+        ),
+        pytest.param(
+            [("client_id", Selector("client_id", "x" * 37)), ("object_id", Selector("object_id", "a~b"))],
+            ("client_id=(not an id)", "object_id=(not an id)"),
+            id="what may be a secret",
+        ),
+        pytest.param(
+            [("client_id", CLIENT), ("mi_res_id", Selector("resource_id", "/subscriptions/" + "x" * 129))],
+            ("(not an id)",),
+            id="too long for a name",
+        ),
+    ],
+)
+def test_the_refusal_of_several_selectors(selectors: list[tuple[str, Selector]], shown: tuple[str, ...]) -> None:
+    """It names the parameters and their values; what cannot be an id may be a secret in the wrong place."""
+    refuse = refusal_of(tuple(NamedSelector(*each) for each in selectors))
+    assert isinstance(refuse, Refuse)
+    assert (refuse.status, refuse.error) == (400, "invalid_request")
+    assert all(name in refuse.description for name, _ in selectors)
+    assert all(text in refuse.description for text in shown)
+    assert not any(text in refuse.description for text in ("eyJ", "xxx"))
+
+
+def test_the_same_unknown_identity_twice_is_not_found() -> None:
+    """One identity is meant, however often it is named."""
+    upper = Selector("resource_id", RESOURCE_ID.upper())
+    assert refusal_of((NamedSelector("msi_res_id", RESOURCE), NamedSelector("mi_res_id", upper))) == NOT_FOUND

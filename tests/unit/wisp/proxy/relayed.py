@@ -1,0 +1,167 @@
+"""A sidecar's passing on between clients and a metadata service that a test plays by hand, with a clock set by hand."""
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h11
+
+from tests.unit.wisp.http.world import Client, End, World
+from wisp.http.epoll_peer import Source
+from wisp.http.head import Reject, Request
+from wisp.http.response import Response
+from wisp.imds.answer import error_body
+from wisp.imds.decision import Refuse
+from wisp.imds.passthrough import NAMES, Returned, judge
+from wisp.proxy.log import Log
+from wisp.proxy.metrics import Metrics
+from wisp.proxy.passing import Passing
+from wisp.proxy.relay import Endpoint
+
+GET = b"GET /metadata/instance HTTP/1.1\r\nHost: x\r\nMetadata: true\r\n\r\n"
+OLD_GET = GET.replace(b"HTTP/1.1", b"HTTP/1.0")
+PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
+
+
+class Node(End):
+    """The metadata service's listener: it accepts whoever comes, into `served`."""
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(socket.create_server(("127.0.0.1", port)))
+        self.served: list[End] = []
+        self.reads = True
+        """Whether it reads from those that come from now on."""
+        self.endpoint = Endpoint("127.0.0.1", self.socket.getsockname()[1])
+
+    def move(self) -> bool:
+        """Accept and let the connections send and read; say whether there was anything to do."""
+        accepted = False
+        try:
+            while self.socket.fileno() >= 0:
+                end = End(self.socket.accept()[0])
+                end.reading = self.reads
+                self.served.append(end)
+                accepted = True
+        except BlockingIOError:
+            pass
+        return sum(end.move() for end in self.served) > 0 or accepted
+
+    def close(self) -> None:
+        """Close everything."""
+        for end in [self, *self.served]:
+            end.socket.close()
+
+
+class Heard(NamedTuple):
+    """An answer as another implementation of HTTP reads it."""
+
+    status: int
+    headers: dict[bytes, bytes]
+    body: bytes
+
+    @property
+    def document(self) -> Any:
+        """The body's JSON."""
+        return json.loads(self.body)
+
+
+def heard(client: Client) -> list[Heard]:
+    """Return the whole answers that the client got; raise h11.RemoteProtocolError where one was cut short."""
+    connection = h11.Connection(h11.CLIENT)
+    connection.receive_data(bytes(client.received))
+    if client.ended is not None:
+        connection.receive_data(b"")
+    found: list[Heard] = []
+    while True:
+        if connection.our_state is h11.IDLE:
+            connection.send(h11.Request(method="GET", target="/", headers=[("Host", "x")]))
+            connection.send(h11.EndOfMessage())
+        head, body = connection.next_event(), b""
+        if not isinstance(head, h11.Response):
+            return found
+        while isinstance(event := connection.next_event(), h11.Data):
+            body += bytes(event.data)
+        if not isinstance(event, h11.EndOfMessage):
+            return found
+        found.append(Heard(head.status_code, dict(head.headers), body))
+        if connection.their_state is not h11.DONE or not connection.trailing_data[0]:
+            return found
+        connection.start_next_cycle()
+
+
+class RelayWorld(World):
+    """A server that passes on what may pass, and the node."""
+
+    def __init__(self, folder: Path, endpoint: Endpoint | None = None) -> None:
+        self.node = Node()
+        self.metrics = Metrics()
+        self._log_file = folder / "log"
+        self._descriptor = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._endpoint = endpoint or self.node.endpoint
+        super().__init__()
+
+    @classmethod
+    @contextmanager
+    def between(cls, folder: Path, endpoint: Endpoint | None = None) -> Iterator["RelayWorld"]:
+        """Make one, and end it."""
+        world = cls(folder, endpoint)
+        try:
+            yield world
+        finally:
+            world.close()
+
+    def _served(self) -> "RelayWorld":
+        self.passing = Passing(self._endpoint, self.loop, self.metrics, Log("debug", self._descriptor))
+        return self
+
+    def _move(self) -> int:
+        return super()._move() + self.node.move()
+
+    def answer(self, request: Request, _reply: Callable[[Response], None]) -> Response | Source:
+        """Pass on what may pass; /ping is answered here."""
+        if request.target == b"/ping":
+            return Response(200, b"pong")
+        decision = judge(request, NAMES)
+        if isinstance(decision, Refuse):
+            return Response(decision.status, error_body(decision.error, decision.description))
+        if isinstance(decision, Returned):
+            return self.passing.explain(decision, request)
+        return self.passing.begin(decision, request)
+
+    def rejected(self, reject: Reject) -> Response:
+        """Say the status."""
+        return Response(reject.status, b"")
+
+    def asked(self, data: bytes = GET) -> tuple[Client, End]:
+        """Let a client ask, and return it with the node's end of what came of it."""
+        client = self.connect(data)
+        self.settle()
+        return client, self.node.served[-1]
+
+    def said(self, client: Client) -> Heard:
+        """Let everything happen, and return the only answer that the client got."""
+        self.settle()
+        (answer,) = heard(client)
+        return answer
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        """Return what was logged of an event."""
+        lines = [json.loads(line) for line in self._log_file.read_text().splitlines()]
+        return [line for line in lines if line["event"] == event]
+
+    def causes(self) -> list[str]:
+        """Return why passes failed, and check that each is counted."""
+        causes = [event["cause"] for event in self.events("pass failed")]
+        assert self.metrics.requests["pass_failed"] == len(causes)
+        return causes
+
+    def close(self) -> None:
+        """Close every socket, and check that nothing is left."""
+        self.node.close()
+        super().close()
+        os.close(self._descriptor)
+        assert not self.passing._relays

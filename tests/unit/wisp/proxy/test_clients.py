@@ -1,0 +1,86 @@
+"""Azure's own Python clients, unmodified, against the sidecar: all they are told is where the metadata service is."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.support.fakes import ARM, CLIENT_ID
+from tests.unit.wisp.proxy.authority import Authority, refuses
+from tests.unit.wisp.proxy.sidecar import Sidecar
+
+AZURE_IDENTITY = """
+from azure.identity import ManagedIdentityCredential
+try:
+    token = ManagedIdentityCredential({arguments}).get_token("https://management.azure.com//.default")
+    print(json.dumps({{"access_token": token.token, "expires_on": token.expires_on}}))
+except Exception as error:
+    print(json.dumps({{"error": str(error)}}))
+"""
+MSAL = """
+import msal, requests
+identity = msal.{identity}
+with requests.Session() as session:
+    client = msal.ManagedIdentityClient(identity, http_client=session)
+    print(json.dumps(client.acquire_token_for_client(resource="https://management.azure.com/")))
+"""
+
+
+def ask(script: str, sidecar: Sidecar, **variables: str) -> dict[str, Any]:
+    """Run a client that prints JSON; `variables` tell it where to ask, in place of the usual one."""
+    told = variables or {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"http://127.0.0.1:{sidecar.port}"}
+    environment = {"PATH": os.environ["PATH"], **told}
+    ended = subprocess.run(
+        [sys.executable, "-c", f"import json\n{script}"], env=environment, capture_output=True, text=True, check=True
+    )
+    printed = json.loads(ended.stdout)
+    assert isinstance(printed, dict)
+    return printed
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(AZURE_IDENTITY.format(arguments=""), id="azure-identity"),
+        pytest.param(AZURE_IDENTITY.format(arguments=f"client_id='{CLIENT_ID}'"), id="azure-identity, client id"),
+        pytest.param(MSAL.format(identity="SystemAssignedManagedIdentity()"), id="msal"),
+        pytest.param(
+            MSAL.format(identity=f"UserAssignedManagedIdentity(client_id='{CLIENT_ID}')"), id="msal, client id"
+        ),
+    ],
+)
+def test_a_token(sidecar: Sidecar, authority: Authority, script: str) -> None:
+    """Each gets the token, from one exchange."""
+    expected = sidecar.token(ARM).document["access_token"]
+    assert ask(script, sidecar)["access_token"] == expected
+    assert len(authority.posts) == 1
+
+
+BOTH_CLIENTS = pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(AZURE_IDENTITY.format(arguments=""), id="azure-identity"),
+        pytest.param(MSAL.format(identity="SystemAssignedManagedIdentity()"), id="msal"),
+    ],
+)
+
+
+@BOTH_CLIENTS
+@pytest.mark.parametrize(
+    "endpoint, header", [("IDENTITY_ENDPOINT", "IDENTITY_HEADER"), ("MSI_ENDPOINT", "MSI_SECRET")], ids=["2019", "2017"]
+)
+def test_a_pod_that_was_migrated_by_hand(sidecar: Sidecar, script: str, endpoint: str, header: str) -> None:
+    """Its variables are those of Microsoft's migration page; the sidecar has no IDENTITY_HEADER of its own."""
+    told = {endpoint: f"http://localhost:{sidecar.port}/metadata/identity/oauth2/token", header: "true"}
+    assert ask(script, sidecar, **told)["access_token"] == sidecar.token(ARM).document["access_token"]
+
+
+@BOTH_CLIENTS
+def test_a_refusal(sidecar: Sidecar, authority: Authority, script: str) -> None:
+    """Each shows Entra's own code to whoever has to mend the federation, and does not repeat the request."""
+    authority.behaviour = refuses(401, 700212)
+    assert "AADSTS700212" in json.dumps(ask(script, sidecar))
+    assert len(authority.posts) == 1

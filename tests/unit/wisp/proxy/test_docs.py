@@ -1,0 +1,115 @@
+"""docs/sidecar.md says what is."""
+
+import re
+
+import pytest
+
+from tests.support.fakes import token_request, token_target
+from tests.support.paths import ROOT
+from wisp.azure.clouds import CLOUDS
+from wisp.entra import freshness, process
+from wisp.entra.tokens import MOST_WAITING
+from wisp.http.connection import BODY_LIMIT, HEAD_LIMIT, HEADERS_LIMIT, TARGET_LIMIT
+from wisp.http.epoll_peer import HELD_LIMIT, Times
+from wisp.http.head import Request
+from wisp.imds.decision import Refuse
+from wisp.imds.request import LONGEST_RESOURCE, decide
+from wisp.imds.versions import APP_SERVICE, METADATA_SERVICE, SERVICE_FABRIC
+from wisp.proxy import log
+from wisp.proxy.flags import USAGE
+from wisp.proxy.metrics import Metrics
+from wisp.proxy.passing import MOST
+
+DOCUMENT = (ROOT / "docs/sidecar.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Return the cells of the first table under a heading."""
+    section = DOCUMENT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = re.findall(r"^\| (.+) \|$", section, re.MULTILINE)
+    return [[cell.strip() for cell in line.split(" | ")] for line in lines[1:]]
+
+
+def test_the_usage() -> None:
+    """It is the program's own."""
+    assert f"```\n{USAGE}```\n" in DOCUMENT
+
+
+def test_the_clouds() -> None:
+    """Those that the program knows, as it knows them."""
+    known = [
+        [each.name, *(", ".join(f"`{url}`" for url in urls) for urls in (each.authorities, (each.resource_manager,)))]
+        for each in CLOUDS
+    ]
+    assert rows("Clouds") == known
+
+
+def test_the_limits() -> None:
+    """Each is the program's own."""
+    limits = dict(rows("Limits"))
+    assert limits["head of a request, its headers, its target"] == (
+        f"{HEAD_LIMIT // 1024} KiB, {HEADERS_LIMIT}, {TARGET_LIMIT // 1024} KiB"
+    )
+    assert limits["body"] == f"{BODY_LIMIT // 1024} KiB"
+    times = Times()
+    assert limits["time for a request to arrive"] == f"{times.message:g} s"
+    assert limits["time for a client to read all that it has asked for"] == f"{times.write:g} s"
+    assert limits["idle connection"] == f"{times.idle:g} s"
+    assert limits["time to stop"] == f"{times.drain:g} s"
+    assert limits["bytes held for all connections together"] == f"{HELD_LIMIT >> 20} MiB"
+    assert limits["requests that wait for Entra"] == str(MOST_WAITING)
+    assert limits["requests on their way to the node's metadata service"] == str(MOST)
+
+
+def test_the_metrics() -> None:
+    """Each is there, and no other."""
+    page = Metrics().render(tokens=1, earliest_expiry=1).decode()
+    assert {re.findall(r"wisp_\w+", row[0])[0] for row in rows("Metrics")} == set(re.findall(r"TYPE (\w+)", page))
+
+
+def test_the_log() -> None:
+    """Each event is there with its level, and no other."""
+    sources = "".join(path.read_text() for path in (ROOT / "src/wisp/proxy").glob("*.py"))
+    written = {(event, level) for level, event in re.findall(r'log\.(debug|info|warning)\("([^"]+)"', sources)}
+    assert written == {(event, row[1]) for row in rows("Log") for event in re.findall(r"`([^`]+)`", row[0])}
+
+
+@pytest.mark.parametrize(
+    "condition, request_",
+    [
+        ("no `Metadata: true`", token_request(metadata="")),
+        ("`X-Forwarded-For` is there", token_request(x_forwarded_for="10.0.0.1")),
+        ("no `api-version`, or one that", token_request(token_target(**{"api-version": "1"}))),
+        ("no `resource`, one over", token_request(token_target("x" * (LONGEST_RESOURCE + 1)))),
+        ("`resource` given twice", token_request(token_target() + "&resource=x")),
+        ("another method", token_request(method=b"PUT")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_errors(condition: str, request_: Request) -> None:
+    """The table's status and error are what the request hears."""
+    (row,) = (row for row in rows("What a client hears") if row[0].startswith(condition))
+    refuse = decide(request_)
+    assert isinstance(refuse, Refuse)
+    assert (row[1][:3], row[2]) == (str(refuse.status), f"`{refuse.error}`")
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        f"one over {LONGEST_RESOURCE:,} characters",
+        f"at most {log.MOST} times a minute",
+        "made again after {}, {} and {} seconds".format(*freshness.EVENTUAL_DELAYS),
+        f"an exchange has {process.DEADLINE:g}, and the last of several begins within {freshness.EVENTUAL_WINDOW:g} of",
+        f"less than {freshness.MARGIN / 60:g} minutes left",
+        "AADSTS{}, {}, {} or {}".format(*sorted(freshness.EVENTUAL_CODES)),
+        f"the {len(METADATA_SERVICE.published)} published `api-version`s",
+        f"{METADATA_SERVICE.published[0]} to\n{METADATA_SERVICE.published[-1]}, and every later date",
+        "accepts {} and every later date, and Service Fabric's\n{}".format(
+            *APP_SERVICE.published, *SERVICE_FABRIC.published
+        ),
+    ],
+)
+def test_the_numbers(sentence: str) -> None:
+    """They are the program's."""
+    assert sentence in DOCUMENT

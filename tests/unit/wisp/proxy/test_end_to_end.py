@@ -1,0 +1,551 @@
+"""The sidecar over real processes: against the local cloud, and against an Entra that misbehaves."""
+
+import hashlib
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.fakes import ARM, CLIENT_ID, jwt, token_target
+from tests.support.waiting import PATIENCE, wait_until
+from tests.unit.wisp.proxy.authority import Authority, Post, answer, grants, in_turn, refuses
+from tests.unit.wisp.proxy.exposition import parse
+from tests.unit.wisp.proxy.sidecar import COMMAND, Answer, Pod, Sidecar, free_port, is_gone, pod, run, running
+from tests.unit.wisp_local.cloud.process import Running as Cloud
+from tests.unit.wisp_local.cloud.process import running as running_cloud
+from tests.unit.wisp_local.cloud.process import workload
+from wisp.base.version import version_text
+from wisp.entra.interpret import claims_of
+from wisp.proxy.flags import USAGE
+from wisp_local.cloud.issuer import Projection, service_account_claims
+from wisp_local.cloud.store import Store
+
+pytestmark = pytest.mark.system
+
+VAULT = "https://vault.azure.net"
+PROJECTION = Projection("kube-system", "wi-demo-sa")
+
+
+@dataclass(frozen=True)
+class Federated:
+    """A sidecar whose Entra is the local cloud, and the means to give its pod other assertions."""
+
+    sidecar: Sidecar
+    pod: Pod
+    cloud: Cloud
+
+    def present(self, **changes: object) -> None:
+        """Put an assertion with some claims changed into the pod."""
+        with Store(self.cloud.state) as store:
+            issuer = store.issuer_called("wilab")
+            claims = service_account_claims(self.issuer_url, PROJECTION, now=time.time())
+            assertion = issuer.keys[-1].sign({}, {**claims, **changes}).reveal()
+        self.pod.token_file.write_text(assertion)
+
+    @property
+    def issuer_url(self) -> str:
+        """The issuer that the identity trusts."""
+        with Store(self.cloud.state) as store:
+            return self.cloud.url + store.issuer_called("wilab").path
+
+
+@contextmanager
+def running_federated(cloud: Cloud, folder: Path) -> Generator[Federated]:
+    """Run a sidecar in a pod of the walk-through's identity until the block ends."""
+    asks = workload(cloud.state, cloud.url)
+    folder.mkdir(exist_ok=True)
+    own = pod(folder, f"{cloud.url}/", tenant=asks.tenant, client_id=asks.client_id)
+    own.token_file.write_text(asks.assertion)
+    with running(own, "--authority-ca", cloud.ca_file) as sidecar:
+        yield Federated(sidecar, own, cloud)
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
+    """Give a local cloud."""
+    with running_cloud(tmp_path_factory.mktemp("cloud") / "state.db") as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def federated(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Generator[Federated]:
+    """Give a sidecar in a pod of the walk-through's identity."""
+    with running_federated(cloud, tmp_path_factory.mktemp("pod")) as federated:
+        yield federated
+
+
+def test_the_walk_through(federated: Federated) -> None:
+    """The token is the managed identity's own, for the audience that was asked for."""
+    document = federated.sidecar.token().document
+    claims = claims_of(document["access_token"])
+    assert claims["aud"] == ARM
+    assert claims["xms_mirid"].endswith("/resourcegroups/WorkloadIdentityRG" + MIRID_END)
+    assert (document["resource"], document["client_id"]) == (ARM, claims["appid"])
+    assert abs(int(document["expires_on"]) - claims["exp"]) <= 1
+
+
+MIRID_END = "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/wi-demo-identity"
+
+
+def _flipped(text: str) -> str:
+    head, _, signature = text.rpartition(".")
+    return f"{head}.{signature[:8]}{'A' if signature[8] != 'A' else 'B'}{signature[9:]}"
+
+
+def _forge(federated: Federated) -> None:
+    federated.present()
+    federated.pod.token_file.write_text(_flipped(federated.pod.token_file.read_text()))
+
+
+REFUSALS: dict[str, tuple[int, Callable[[Federated], None]]] = {
+    "subject": (700213, lambda world: world.present(sub="system:serviceaccount:kube-system:other")),
+    "subject in another case": (
+        7002138,
+        lambda world: world.present(sub="system:serviceaccount:kube-system:WI-demo-sa"),
+    ),
+    "issuer": (700211, lambda world: world.present(iss=f"{world.issuer_url}other/")),
+    "issuer without its slash": (700211, lambda world: world.present(iss=world.issuer_url.rstrip("/"))),
+    "audience": (700212, lambda world: world.present(aud=["api://other"])),
+    "expired": (700024, lambda world: world.present(exp=int(time.time()) - 60)),
+    "not yet valid": (700024, lambda world: world.present(nbf=int(time.time()) + 3600)),
+    "forged": (50027, _forge),
+}
+
+
+def test_entra_refuses(cloud: Cloud, tmp_path: Path) -> None:
+    """The client hears Entra's own code and text, in JSON, as a request error that it does not repeat.
+
+    Several pods ask at a time: codes that may pass are tried again for two seconds.
+    """
+
+    def ask(name: str) -> Answer:
+        with running_federated(cloud, tmp_path / name) as world:
+            REFUSALS[name][1](world)
+            return world.sidecar.token(VAULT)
+
+    with ThreadPoolExecutor(4) as pods:
+        answers = dict(zip(REFUSALS, pods.map(ask, REFUSALS), strict=True))
+    for name, (code, _) in REFUSALS.items():
+        document = answers[name].document
+        assert answers[name].status in (400, 401), name
+        assert document["error_description"].startswith(f"AADSTS{code}: "), name
+        assert "Trace ID: " in document["error_description"], name
+        assert document["error"] in ("invalid_client", "invalid_request"), name
+
+
+def test_an_unknown_resource_and_an_unknown_identity(federated: Federated) -> None:
+    """Entra's own refusals, too."""
+    assert "AADSTS500011" in federated.sidecar.token("https://nobody.example").document["error_description"]
+    heard = federated.sidecar.token(client_id="11111111-2222-3333-4444-555555555555").document
+    assert heard["error"] == "invalid_request"
+    assert heard["error_description"].startswith("Identity not found: AADSTS700016: ")
+
+
+def test_one_round_trip(sidecar: Sidecar, authority: Authority) -> None:
+    """A cold token is one POST to Entra: no discovery, no second one for whoever asks meanwhile or later."""
+    with ThreadPoolExecutor(32) as clients:
+        answers = list(clients.map(lambda _: sidecar.token(), range(100)))
+    assert {each.status for each in answers} == {200}
+    assert len({each.document["access_token"] for each in answers}) == 1
+    assert [post.line.split("/")[2:] for post in authority.posts] == [["oauth2", "v2.0", "token HTTP", "1.1"]]
+    assert authority.connections == 1
+
+
+def test_a_rejected_token(sidecar: Sidecar, authority: Authority) -> None:
+    """Many clients name its hash, as MSAL does: one more POST, one new token for all. A fault is heard."""
+    numbers = itertools.count()
+
+    def grants_another(_: Post) -> bytes:
+        return answer(200, {"token_type": "Bearer", "expires_in": 86399, "access_token": jwt(uti=next(numbers))})
+
+    authority.behaviour = grants_another
+    old = sidecar.token(xms_cc="cp1").document["access_token"]
+    rejected = {"xms_cc": "cp1", "token_sha256_to_refresh": hashlib.sha256(old.encode()).hexdigest()}
+    with ThreadPoolExecutor(32) as clients:
+        answers = list(clients.map(lambda _: sidecar.token(**rejected), range(100)))
+    (new,) = {each.document["access_token"] for each in answers}
+    assert new != old
+    assert sidecar.token(xms_cc="cp1").document["access_token"] == new
+    assert len(authority.posts) == 2
+    authority.behaviour = refuses(401, 700016)
+    rejected["token_sha256_to_refresh"] = hashlib.sha256(new.encode()).hexdigest().upper()
+    assert [sidecar.token(**rejected).status, sidecar.token(xms_cc="cp1").status] == [401, 401]
+
+
+def test_the_log(sidecar: Sidecar) -> None:
+    """Every line is an event in JSON; the exchange is one."""
+    sidecar.token()
+    sidecar.get("/nothing")
+    assert sidecar.end() == 0
+    events = sidecar.events()
+    assert [each["event"] for each in events] == [
+        "listening",
+        "token exchanged",
+        "request refused",
+        "stopping",
+        "stopped",
+    ]
+    assert events[0]["port"] == sidecar.port
+    assert events[1]["resource"] == ARM
+
+
+def test_the_metrics(sidecar: Sidecar, authority: Authority) -> None:
+    """They count what happened, as Prometheus reads it."""
+    sidecar.token()
+    sidecar.token()
+    authority.behaviour = refuses(401, 700212)
+    sidecar.token(VAULT)
+    page = sidecar.get("/metrics")
+    assert page.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    families = parse(page.body.decode())
+    assert families["wisp_requests_total"].samples["", "outcome=token"] == 2
+    assert families["wisp_requests_total"].samples["", "outcome=refused"] == 1
+    assert families["wisp_cache_hits_total"].samples == {("",): 1}
+    assert families["wisp_exchanges_total"].samples == {
+        ("", "result=granted", "aadsts="): 1,
+        ("", "result=refused", "aadsts=700212"): 1,
+    }
+    left = families["wisp_token_expiry_timestamp_seconds"].samples["",] - time.time()
+    assert 86300 < left <= 86400
+
+
+def test_the_token_file(sidecar: Sidecar, own_pod: Pod) -> None:
+    """What is wrong with it is said, file and all; nothing need be restarted once it is right."""
+    good = own_pod.token_file.read_text()
+    own_pod.token_file.unlink()
+    for resource, content in (("missing", None), ("empty", ""), ("malformed", "hello"), ("a directory", None)):
+        if content is not None:
+            own_pod.token_file.write_text(content)
+        heard = sidecar.token(resource)
+        assert (heard.status, heard.document["error"]) == (503, "temporarily_unavailable")
+        assert str(own_pod.token_file) in heard.document["error_description"]
+        assert heard.headers["retry-after"] == "2"
+    own_pod.token_file.write_text(good)
+    wait_until(lambda: sidecar.token("missing").status == 200)
+
+
+def test_throttled(sidecar: Sidecar, authority: Authority) -> None:
+    """A 429 stays one, its time is kept and counts down, and nobody makes Entra be asked before."""
+    authority.behaviour = lambda _: answer(429, {"error": "throttled"}, "Retry-After: 3000")
+    waits = [int(sidecar.token().headers["retry-after"]) for _ in range(20)]
+    assert waits == sorted(waits, reverse=True)
+    assert 2000 < waits[-1] <= waits[0] <= 3000
+    assert sidecar.token().status == 429
+    assert len(authority.posts) == 1
+
+
+def test_a_hundred_clients_of_a_broken_authority(sidecar: Sidecar, authority: Authority) -> None:
+    """They cost it one call."""
+    assert sidecar.token(VAULT).status == 200
+    authority.behaviour = lambda _: answer(500, {})
+    assert [each.status for each in sidecar.tokens_at_once(100)] == [503] * 100
+    assert len(authority.posts) == 2
+
+
+def test_a_refusal_that_passes(sidecar: Sidecar, authority: Authority) -> None:
+    """Federated credentials are eventually consistent: the client hears nothing of it."""
+    assert sidecar.token(VAULT).status == 200, "the exchange process is there, and its connection"
+    authority.behaviour = in_turn(refuses(401, 70025), refuses(401, 700213), refuses(401, 700211), grants)
+    assert sidecar.token().status == 200
+    assert len(authority.posts) == 5
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND"])
+def test_methods(federated: Federated, method: str) -> None:
+    """Every path answers every method; a HEAD has no body."""
+    sidecar = federated.sidecar
+    expected = {"/readyz": 200, "/healthz": 200, "/metrics": 200, token_target(): 200, "/nothing": 404}
+    for target, status in expected.items():
+        heard = sidecar.get(target, method, Metadata="true")
+        if method == "POST" and "metadata" in target:
+            assert (heard.status, "audience" in heard.document["error_description"]) == (400, True)
+        elif status == 200 and (method not in ("GET", "HEAD") or (method == "HEAD" and target.startswith("/metadata"))):
+            assert (heard.status, heard.headers["allow"]) == (405, "GET, POST" if "metadata" in target else "GET, HEAD")
+        else:
+            assert heard.status == status
+        assert bool(heard.body) == (method != "HEAD")
+
+
+@pytest.mark.parametrize(
+    "number, group",
+    [
+        pytest.param(signal.SIGTERM, False, id="SIGTERM to the process"),
+        pytest.param(signal.SIGINT, False, id="SIGINT to the process"),
+        pytest.param(signal.SIGINT, True, id="SIGINT to the group"),
+    ],
+)
+def test_stopping_during_an_exchange(
+    own_pod: Pod, authority: Authority, number: signal.Signals, *, group: bool
+) -> None:
+    """The client still gets its token, nobody else gets in, the end is clean; a signal to the group is the same."""
+    release = threading.Event()
+    heard: list[int] = []
+    authority.behaviour = lambda post: grants(post) if release.wait(PATIENCE) else None
+    with running(own_pod, "--authority-ca", str(authority.ca_file), wrapper=("setsid",)) as sidecar:
+        client = threading.Thread(target=lambda: heard.append(sidecar.token().status))
+        client.start()
+        wait_until(lambda: authority.posts)
+        (os.killpg if group else os.kill)(sidecar.process.pid, number)
+        wait_until(lambda: _refuses_connections(sidecar.port))
+        release.set()
+        assert sidecar.process.wait(PATIENCE) == 0
+        client.join()
+    assert heard == [200]
+
+
+def _refuses_connections(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), PATIENCE).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_stopping_at_once(own_pod: Pod, authority: Authority) -> None:
+    """As soon as it listens a signal is a clean end: process 1 of a container cannot lose one."""
+    port = free_port()
+    command = [*COMMAND, "--proxy-port", str(port), "--authority-ca", str(authority.ca_file)]
+    with subprocess.Popen(command, env={**os.environ, **own_pod.environment}) as process:
+        wait_until(lambda: not _refuses_connections(port), "it listens", pause=0.001)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
+def test_clients_quicker_than_the_sidecar(own_pod: Pod, authority: Authority) -> None:
+    """Who asks the moment that it listens, before it has loaded how to answer, is answered all the same."""
+    port = free_port()
+    command = [*COMMAND, "--proxy-port", str(port), "--authority-ca", str(authority.ca_file)]
+    environment = {**os.environ, **own_pod.environment}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: not _refuses_connections(port), "it listens", pause=0.001)
+        early = Sidecar(process, port, Path(os.devnull))
+        with ThreadPoolExecutor(16) as clients:
+            assert {each.status for each in clients.map(lambda _: early.token(), range(64))} == {200}
+        assert early.end() == 0
+    assert len(authority.posts) == 1
+
+
+def test_the_exchange_process_is_killed(sidecar: Sidecar, authority: Authority) -> None:
+    """Between exchanges and during one: clients notice nothing."""
+    assert sidecar.token().status == 200
+    os.kill(sidecar.child(), signal.SIGKILL)
+    assert sidecar.token(VAULT).status == 200
+    release = threading.Event()
+    authority.behaviour = lambda post: grants(post) if release.wait(PATIENCE) else None
+    with ThreadPoolExecutor(1) as client:
+        waiting = client.submit(sidecar.token, "https://during/")
+        wait_until(lambda: len(authority.posts) == 3)
+        os.kill(sidecar.child(), signal.SIGKILL)
+        wait_until(lambda: len(authority.posts) == 4)
+        release.set()
+        assert waiting.result().status == 200
+
+
+def test_nothing_is_left_of_a_killed_sidecar(sidecar: Sidecar, authority: Authority) -> None:
+    """Its exchange process notices and ends, in the middle of an exchange too."""
+    wait_until(sidecar.child)
+    child = sidecar.child()
+    release = threading.Event()
+    authority.behaviour = lambda post: grants(post) if release.wait(PATIENCE) else None
+    with ThreadPoolExecutor(1) as client:
+        waiting = client.submit(sidecar.token)
+        wait_until(lambda: authority.posts)
+        sidecar.end(signal.SIGKILL)
+        wait_until(lambda: is_gone(child))
+        release.set()
+        assert isinstance(waiting.exception(), OSError)
+
+
+@pytest.mark.needs("root")  # to look at the descriptors of a process whose memory is closed
+def test_standard_streams_closed(own_pod: Pod, authority: Authority) -> None:
+    """No connection takes their place: what is logged reaches no client."""
+    wrapper = ("sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-')
+    with running(own_pod, "--authority-ca", str(authority.ca_file), wrapper=wrapper) as sidecar:
+        assert sidecar.token().status == 200
+        assert sidecar.get("/nothing").document["error"] == "not_found"
+        streams = {str(Path(f"/proc/{sidecar.process.pid}/fd/{number}").readlink()) for number in range(3)}
+        assert streams == {"/dev/null"}
+        assert sidecar.end() == 0
+
+
+def test_children_ignored(own_pod: Pod, authority: Authority) -> None:
+    """Started by something that ignores SIGCHLD, it still can wait for its own."""
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    wrapper = (COMMAND[0], "-c", ignoring)
+    with running(own_pod, "--authority-ca", str(authority.ca_file), wrapper=wrapper) as sidecar:
+        assert sidecar.token().status == 200
+        os.kill(sidecar.child(), signal.SIGKILL)
+        assert sidecar.token(VAULT).status == 200
+        assert sidecar.end() == 0
+
+
+GOOD = {
+    "AZURE_TENANT_ID": "contoso.onmicrosoft.com",
+    "AZURE_CLIENT_ID": CLIENT_ID,
+    "AZURE_FEDERATED_TOKEN_FILE": "/nowhere",
+}
+
+
+@pytest.mark.parametrize(
+    "arguments, changes, said",
+    [
+        pytest.param([], {"AZURE_TENANT_ID": ""}, "AZURE_TENANT_ID is empty", id="tenant"),
+        pytest.param([], {"AZURE_CLIENT_ID": "name"}, "AZURE_CLIENT_ID is not a GUID", id="client id"),
+        pytest.param([], {"AZURE_FEDERATED_TOKEN_FILE": ""}, "AZURE_FEDERATED_TOKEN_FILE is empty", id="token file"),
+        pytest.param([], {"AZURE_AUTHORITY_HOST": "http://x"}, "AZURE_AUTHORITY_HOST is not", id="authority"),
+        pytest.param(["--authority-ca", "/no\nwhere"], {}, r"--authority-ca '/no\nwhere'", id="CA"),
+        pytest.param(["--proxy-port", "0"], {}, "--proxy-port '0' is not a port", id="port"),
+        pytest.param(["--log-level", "loud"], {}, "--log-level 'loud' is unknown", id="level"),
+        pytest.param(["--listen"], {}, "unknown flag '--listen'", id="flag"),
+        pytest.param(["\udcff\n"], {}, r"unknown flag '\udcff\n'", id="no text"),
+    ],
+)
+def test_it_does_not_start(arguments: list[str], changes: dict[str, str], said: str) -> None:
+    """One line names the setting and the remedy; the status is 2."""
+    ended = run(*arguments, **{**GOOD, **changes})
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("wisp proxy: ")
+    assert said in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.endswith("\n")
+
+
+def test_a_port_in_use() -> None:
+    """The port is named, and the flag."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        ended = run("--proxy-port", str(port), **GOOD)
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        f"wisp proxy: cannot listen on 127.0.0.1:{port} (address already in use): "
+        "stop what uses it, or choose another by --proxy-port\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments, stdout",
+    [
+        (["--version"], version_text("text")),
+        (["--version", "-o", "json"], version_text("json")),
+        (["--help"], USAGE),
+        (["-h", "--proxy-port", "1"], USAGE),
+    ],
+)
+def test_what_needs_no_settings(arguments: list[str], stdout: str) -> None:
+    """The version and the usage."""
+    ended = run(*arguments)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, stdout, "")
+
+
+def test_a_reader_that_has_gone() -> None:
+    """Is no fault of ours."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run([*COMMAND, "--help"], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_the_probe(own_pod: Pod, authority: Authority) -> None:
+    """It waits for a sidecar that starts, and says so where there is none."""
+    port = free_port()
+    with subprocess.Popen([*COMMAND, "--probe", "--proxy-port", str(port)]) as early:
+        command = [*COMMAND, "--proxy-port", str(port), "--authority-ca", str(authority.ca_file)]
+        with subprocess.Popen(command, env={**os.environ, **own_pod.environment}, stderr=subprocess.DEVNULL) as process:
+            assert early.wait(PATIENCE) == 0
+            assert run("--probe", f"--proxy-port={port}").returncode == 0
+            process.terminate()
+
+
+def test_a_probe_of_something_else() -> None:
+    """What answers otherwise is not ready, and said to be so at once when asked in a program."""
+    from wisp.proxy.probe import probe  # noqa: PLC0415
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=_answer_once, args=(listener,))
+        thread.start()
+        assert probe(listener.getsockname()[1], patience=0.0) == "it answered 503"
+        thread.join()
+
+
+def _answer_once(listener: socket.socket) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(1024)
+        connection.sendall(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")
+
+
+UNWANTED = {
+    "argparse", "asyncio", "click", "concurrent", "cryptography", "dataclasses", "email", "http", "inspect", "logging",
+    "pathlib", "random", "selectors", "socket", "ssl", "subprocess", "tempfile", "threading", "urllib", "urllib3",
+}  # fmt: skip
+
+
+def _modules(script: str) -> list[str]:
+    """Return what is loaded after `script`."""
+    command = [COMMAND[0], "-c", f"{script}; import sys; print(*sys.modules)"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_the_import_closure() -> None:
+    """What every pod's sidecar loads is little: each of these would cost it memory and start-up."""
+    loaded = _modules("import wisp.proxy.__main__, wisp.proxy.running")
+    assert "wisp.entra.tokens" in loaded
+    assert {name.partition(".")[0] for name in loaded} & UNWANTED == set()
+
+
+def test_readiness_waits_for_nothing() -> None:
+    """JSON, the token store and the exchange are loaded once the sidecar listens."""
+    loaded = _modules("import wisp.proxy.__main__")
+    late = {"json", "signal", "wisp.entra", "wisp.imds", "wisp.base.jsontext", "wisp.proxy.service", "wisp.proxy.log"}
+    assert late.isdisjoint(loaded)
+
+
+def test_a_probe_waits_for_nothing() -> None:
+    """What `--probe` sends is answered before the checks and the token service are loaded."""
+    answered = (
+        "from wisp.http.head import parse_head; from wisp.proxy.front import Front; "
+        "from wisp.proxy.probe import REQUEST; front = Front(lambda: 1 / 0); "
+        "assert front.answer(parse_head(REQUEST).request, print).status == 200"
+    )
+    assert {"wisp.imds", "wisp.proxy.service"}.isdisjoint(_modules(answered))
+
+
+def test_the_assertion_and_the_tokens_are_nowhere_to_be_seen(
+    sidecar: Sidecar, authority: Authority, own_pod: Pod
+) -> None:
+    """Not even where Entra repeats the assertion in its error: `running` looks at everything at the end."""
+
+    def repeats(post: Post) -> bytes:
+        text = f"AADSTS50027: JWT {post.form['client_assertion'][0]} is bad, not {jwt(a=1)}"
+        return answer(400, {"error": "invalid_client", "error_description": text})
+
+    authority.behaviour = repeats
+    heard = sidecar.token().document
+    assert heard["error_description"] == "AADSTS50027: JWT *** is bad, not ***"
+    assert own_pod.token_file.read_text() not in json.dumps(heard)
+    assert sidecar.events()[-1]["reason"] == heard["error_description"]
+
+
+def test_installed_in_folders_of_pythonpath(own_pod: Pod, authority: Authority) -> None:
+    """As `pip install --target` does: the exchange process, which ignores PYTHONPATH, finds wisp and urllib3, too."""
+    interpreter = Path(sys.executable).resolve()
+    wrapper = ("sh", "-c", 'shift; exec "$0" -S "$@"', str(interpreter))
+    folders = os.pathsep.join(path for path in sys.path if path)
+    installed = own_pod._replace(environment={**own_pod.environment, "PYTHONPATH": folders})
+    with running(installed, "--authority-ca", str(authority.ca_file), wrapper=wrapper) as sidecar:
+        assert sidecar.token().status == 200

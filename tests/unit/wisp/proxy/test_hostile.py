@@ -1,0 +1,112 @@
+"""The hostile requests of `hostile.py`, against the real process with a real way to tokens and a recording node."""
+
+import contextlib
+import re
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.fakes import token_target
+from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE
+from tests.unit.wisp.proxy.authority import Authority
+from tests.unit.wisp.proxy.hostile import CASES, CHECKS, FRAMING, REQUESTS, SPELLINGS, TOKEN_REQUEST, Case, page
+from tests.unit.wisp.proxy.node import Node
+from tests.unit.wisp.proxy.sidecar import Sidecar, pod, running
+from wisp.imds.passthrough import NAMES
+
+
+class Besieged(NamedTuple):
+    """A sidecar, and the node behind it."""
+
+    sidecar: Sidecar
+    node: Node
+
+    def ask(self, data: bytes, at_a_time: int) -> bytes:
+        """Send `data`, so many bytes at a time, and no more; return all that is answered until the connection ends."""
+        received = bytearray()
+        with socket.create_connection(("127.0.0.1", self.sidecar.port), PATIENCE) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with contextlib.suppress(ConnectionError):  # it may have been refused already
+                for start in range(0, len(data), at_a_time):
+                    connection.sendall(data[start : start + at_a_time])
+                connection.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionError):
+                while piece := connection.recv(1 << 16):
+                    received += piece
+        return bytes(received)
+
+
+@pytest.fixture(name="besieged", scope="module")
+def _besieged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Besieged]:
+    folder = tmp_path_factory.mktemp("besieged")
+    with Authority(folder) as authority, Node() as node:
+        passed = ("--passthrough", ",".join(NAMES), "--metadata-endpoint", node.address)
+        flags = ("--authority-ca", str(authority.ca_file), *passed)
+        with running(pod(folder, authority.url), *flags) as sidecar:
+            yield Besieged(sidecar, node)
+
+
+def statuses(answers: bytes) -> tuple[int, ...]:
+    """Return the statuses of the answers."""
+    return tuple(int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers))
+
+
+def test_those_that_are_not_hostile(besieged: Besieged) -> None:
+    """There is a token to be had, and a node that answers: else what follows would show nothing."""
+    assert b'"access_token":"' in besieged.ask(TOKEN_REQUEST, 1 << 20)
+    besieged.node.requests.clear()
+    good = b"GET /metadata/instance HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\n\r\n"
+    assert besieged.ask(good, 1 << 20).endswith(b'{"from":"node"}')
+    assert besieged.ask(good, 1).endswith(b'{"from":"node"}')
+    assert len(besieged.node.requests) == 2
+    besieged.node.requests.clear()
+
+
+@pytest.mark.parametrize(
+    "target, version, host",
+    [
+        ("", "1.1", "169.254.169.254"),
+        ("", "1.1", "169.254.169.254:80"),
+        ("", "1.1", "LOCALHOST:8000"),
+        ("", "1.1", "127.0.0.1:8000"),
+        ("", "1.1", "127.1.2.3"),
+        ("", "1.1", "[::1]:8000"),
+        ("", "1.0", None),
+        ("", "1.0", "localhost"),
+        ("http://169.254.169.254", "1.1", "169.254.169.254"),
+        ("http://localhost:8000", "1.0", None),
+    ],
+)
+def test_a_host_that_is_served(besieged: Besieged, target: str, version: str, host: str | None) -> None:
+    """Workloads send these, by the redirect or by variables: they get tokens."""
+    fields = [] if host is None else [f"Host: {host}"]
+    lines = [f"GET {target}{token_target()} HTTP/{version}", *fields, "Metadata: true", "", ""]
+    assert b'"access_token":"' in besieged.ask("\r\n".join(lines).encode(), 1 << 20)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_hostile_request(besieged: Besieged, case: Case) -> None:
+    """It hears an error, in JSON, at once or byte by byte; the node hears nothing, and no token comes of it."""
+    for at_a_time in (1 << 20, 1):
+        answers = besieged.ask(case.data, at_a_time)
+        assert statuses(answers) == case.statuses
+        assert b"access_token" not in answers
+        assert not answers or b"Content-Type: application/json" in answers
+    assert besieged.node.requests == []
+
+
+def test_there_are_enough() -> None:
+    """Of each kind."""
+    assert len(SPELLINGS) >= 40
+    assert len(REQUESTS) >= 20
+    assert len(FRAMING) >= 40
+    assert len(CHECKS) >= 25
+    assert all(status >= 400 for case in CASES.values() for status in case.statuses)
+
+
+def test_the_page() -> None:
+    """docs/hostile-requests.md is what `python -m tests.unit.wisp.proxy.hostile` writes."""
+    assert (ROOT / "docs/hostile-requests.md").read_text(encoding="utf-8") == page()

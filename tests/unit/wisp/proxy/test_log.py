@@ -1,0 +1,114 @@
+"""The log is JSON, one object a line, and bounded."""
+
+import json
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.fakes import Clock
+from wisp.proxy.log import MOST, Log
+
+
+class Lines:
+    """A file that is logged to."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return what was logged."""
+        return [json.loads(line) for line in self._path.read_text().splitlines()]
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Generator[Lines]:
+    """Give an empty file."""
+    lines = Lines(tmp_path / "log")
+    yield lines
+    os.close(lines.descriptor)
+
+
+@pytest.mark.parametrize(
+    "level, events",
+    [
+        ("debug", ["d", "i", "w"]),
+        ("info", ["i", "w"]),
+        ("warning", ["w"]),
+        ("error", []),
+    ],
+)
+def test_levels(lines: Lines, level: str, events: list[str]) -> None:
+    """Those of the level and above are written."""
+    log = Log(level, lines.descriptor)
+    log.debug("d")
+    log.info("i")
+    log.warning("w")
+    assert [line["event"] for line in lines.read()] == events
+
+
+def test_a_line(lines: Lines) -> None:
+    """It says when, how grave, what, and about what, whatever is in it."""
+    Log("info", lines.descriptor).info("heard", reason='a\n"b" é \udcff', seconds=0.5, nothing=None)
+    (line,) = lines.read()
+    assert line.pop("time").endswith("Z")
+    assert line == {"level": "info", "event": "heard", "reason": 'a\n"b" é \udcff', "seconds": 0.5, "nothing": None}
+
+
+def test_a_long_text_is_cut(lines: Lines) -> None:
+    """A line has a length that a pipe takes whole."""
+    Log("info", lines.descriptor).info("heard", reason="x" * 9999)
+    assert len(lines.read()[0]["reason"]) == 2048
+
+
+def test_a_flood_is_dammed(lines: Lines) -> None:
+    """An event is written so many times a minute; the next line says how many were left out."""
+    clock = Clock()
+    log = Log("info", lines.descriptor, clock)
+    for _ in range(1000):
+        log.info("request refused")
+    log.warning("exchange failed")
+    log.info("request refused")
+    clock.now += 60.0
+    log.info("request refused")
+    events = [(line["event"], line.get("left_out")) for line in lines.read()]
+    assert events == [
+        *[("request refused", None)] * MOST,
+        ("exchange failed", 1000 - MOST),
+        ("request refused", 1),
+    ]
+
+
+def test_debug_is_not_dammed(lines: Lines) -> None:
+    """Who asks for every line gets it."""
+    log = Log("debug", lines.descriptor)
+    for _ in range(2 * MOST):
+        log.debug("token answered")
+    assert len(lines.read()) == 2 * MOST
+
+
+def test_a_full_pipe_stops_nothing() -> None:
+    """Lines that nobody has room for are left out, and counted once there is room again."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    filled = 0
+    try:
+        while True:
+            filled += os.write(writer, b"x" * 4096)
+    except BlockingIOError:
+        pass
+    os.set_blocking(writer, True)
+    log = Log("info", writer)
+    for _ in range(3):
+        log.info("heard")
+    while filled:
+        filled -= len(os.read(reader, filled))
+    log.info("heard")
+    assert json.loads(os.read(reader, 65536))["left_out"] == 3
+    os.close(reader)
+    log.info("nobody reads this")
+    os.close(writer)
+    log.info("nor this")

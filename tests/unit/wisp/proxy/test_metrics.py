@@ -1,0 +1,56 @@
+"""The metrics page is what Prometheus reads."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.wisp.proxy.exposition import Family, parse
+from wisp import __version__
+from wisp.proxy.metrics import BUCKETS, Metrics
+
+CAUSES = ("granted", "refused", "throttled", "unavailable", "token_file", "exchange_process")
+
+
+def page(metrics: Metrics, *, tokens: int = 0, earliest_expiry: int | None = None) -> dict[str, Family]:
+    """Return the page, parsed."""
+    return parse(metrics.render(tokens=tokens, earliest_expiry=earliest_expiry).decode())
+
+
+def test_an_empty_page() -> None:
+    """Every outcome is there from the start; an expiry is not, where there is no token."""
+    families = page(Metrics())
+    assert {key: family.kind for key, family in families.items()} == {
+        "wisp_requests_total": "counter",
+        "wisp_exchanges_total": "counter",
+        "wisp_exchange_seconds": "histogram",
+        "wisp_cache_hits_total": "counter",
+        "wisp_tokens": "gauge",
+        "wisp_build_info": "gauge",
+    }
+    assert set(families["wisp_requests_total"].samples) == {
+        ("", f"outcome={outcome}")
+        for outcome in ("token", "refused", "failed", "rejected", "passed", "pass_failed", "other")
+    }
+    assert families["wisp_build_info"].samples == {("", f"version={__version__}"): 1}
+
+
+def test_an_expiry() -> None:
+    """It is in Unix seconds."""
+    families = page(Metrics(), tokens=3, earliest_expiry=1_790_000_000)
+    assert families["wisp_token_expiry_timestamp_seconds"].samples == {("",): 1_790_000_000}
+    assert families["wisp_tokens"].samples == {("",): 3}
+
+
+@given(st.lists(st.tuples(st.sampled_from(CAUSES), st.none() | st.integers(1, 10**9), st.floats(0, 100)), max_size=200))
+def test_exchanges(seen: list[tuple[str, int | None, float]]) -> None:
+    """Whatever Entra's codes, all are counted, under a bounded number of labels, in a histogram that adds up."""
+    metrics = Metrics()
+    for exchange in seen:
+        metrics.exchanged(*exchange)
+    families = page(metrics)
+    assert sum(families["wisp_exchanges_total"].samples.values()) == len(seen)
+    assert len(families["wisp_exchanges_total"].samples) <= 64 + len(CAUSES)
+    histogram = families["wisp_exchange_seconds"].samples
+    buckets = [histogram["_bucket", f"le={bound}"] for bound in (*BUCKETS, "+Inf")]
+    assert buckets == [sum(seconds <= bound for *_, seconds in seen) for bound in (*BUCKETS, float("inf"))]
+    assert histogram["_count",] == len(seen)
+    assert abs(histogram["_sum",] - sum(seconds for *_, seconds in seen)) < 0.001

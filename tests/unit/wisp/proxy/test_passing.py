@@ -1,0 +1,177 @@
+"""Passing on by the real process: much at once in little memory, itself for a node, no node at all."""
+
+import http.client
+import socket
+import subprocess
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.fakes import token_target
+from tests.support.waiting import PATIENCE, wait_until
+from tests.unit.wisp.proxy.authority import Authority
+from tests.unit.wisp.proxy.node import Node
+from tests.unit.wisp.proxy.sidecar import Pod, Sidecar, free_port, running
+
+INSTANCE = "/metadata/instance?api-version=2021-02-01"
+GET = f"GET {INSTANCE} HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nConnection: close\r\n\r\n".encode()
+MUCH = 50_000_000
+MOST_GROWN = 1_000_000
+"""Bytes that the sidecar's memory may grow by, whatever passes through it."""
+
+
+@pytest.fixture(name="node")
+def _node() -> Iterator[Node]:
+    with Node() as node:
+        yield node
+
+
+@contextmanager
+def passing(pod: Pod, authority: Authority, *flags: str, endpoint: str) -> Generator[Sidecar]:
+    """Run a sidecar that passes on to `endpoint`."""
+    with running(pod, "--authority-ca", str(authority.ca_file), "--metadata-endpoint", endpoint, *flags) as sidecar:
+        yield sidecar
+
+
+def peak(sidecar: Sidecar) -> int:
+    """Return the most memory that the process ever had, in bytes (proc_pid_status(5))."""
+    status = Path(f"/proc/{sidecar.process.pid}/status").read_text(encoding="ascii")
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))) * 1024
+
+
+def outcome(sidecar: Sidecar, name: str) -> int:
+    """Return how many requests ended so."""
+    page = sidecar.get("/metrics").body.decode()
+    return int(page.split(f'wisp_requests_total{{outcome="{name}"}} ')[1].split("\n")[0])
+
+
+def test_an_answer_of_the_node(own_pod: Pod, authority: Authority, node: Node) -> None:
+    """It comes back, the node sees who asked, and tokens are answered meanwhile."""
+    with passing(own_pod, authority, endpoint=node.address) as sidecar:
+        answer = sidecar.get(INSTANCE, Metadata="true", User_Agent="a client", x_ms_client_request_id="1-2")
+        assert (answer.status, answer.body) == (200, b'{"from":"node"}')
+        assert sidecar.token().status == 200
+        assert outcome(sidecar, "passed") == 1
+    (request,) = node.requests
+    assert request.startswith(f"GET {INSTANCE} HTTP/1.1\r\nHost: {node.address}\r\nConnection: close\r\n".encode())
+    assert b"\r\nuser-agent: a client\r\n" in request
+
+
+def test_an_event_of_the_node_is_acknowledged_only_where_that_is_enabled(
+    own_pod: Pod, authority: Authority, node: Node
+) -> None:
+    """By default the events can be read, and the node hears of no POST."""
+    events = "/metadata/scheduledevents?api-version=2020-07-01"
+    with passing(own_pod, authority, endpoint=node.address) as sidecar:
+        refused = sidecar.get(events, "POST", Metadata="true")
+        assert (refused.status, refused.headers["allow"]) == (405, "GET")
+        assert "scheduledevents-acknowledge" in refused.document["error_description"]
+        assert node.requests == []
+        assert sidecar.get(events, Metadata="true").status == 200
+    allowed = ("--passthrough", "scheduledevents-acknowledge")
+    with passing(own_pod, authority, *allowed, endpoint=node.address) as sidecar:
+        assert sidecar.get(events, "POST", Metadata="true").status == 200
+        assert sidecar.get(events, Metadata="true").status == 405
+    read, acknowledged = node.requests
+    assert (read[:4], acknowledged[:5]) == (b"GET ", b"POST ")
+
+
+def test_a_required_identity_header(own_pod: Pod, authority: Authority, node: Node) -> None:
+    """Without it nothing is answered but health; with it, everything is."""
+    required = {"IDENTITY_HEADER": "the-header", "WISP_IDENTITY_HEADER_REQUIRED": "true"}
+    own = own_pod._replace(environment={**own_pod.environment, **required})
+    targets = (token_target(), INSTANCE, "/metadata/scheduledevents", "/metrics", "/nothing")
+    with passing(own, authority, endpoint=node.address) as sidecar:
+        for target in targets:
+            for method in ("GET", "POST"):
+                assert sidecar.get(target, method, Metadata="true").status == 401
+                assert sidecar.get(target, method, Metadata="true", X_IDENTITY_HEADER="another").status == 401
+        assert node.requests == []
+        assert [sidecar.get(page).status for page in ("/readyz", "/healthz")] == [200, 200]
+        for target in targets[:-1]:
+            assert sidecar.get(target, Metadata="true", X_IDENTITY_HEADER="the-header").status == 200
+    assert len(node.requests) == 2
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: %d\r\n\r\n" % MUCH, b"\r\n"], ids=["a length", "to the end"])
+def test_much_passes_through_little(own_pod: Pod, authority: Authority, node: Node, head: bytes) -> None:
+    """50 MB go through the sidecar, and its memory never grows by more than 1 MB for it."""
+    node.answer = lambda _: iter([b"HTTP/1.1 200 OK\r\n" + head, *[b"m" * 1_000_000] * (MUCH // 1_000_000)])
+    with passing(own_pod, authority, endpoint=node.address) as sidecar:
+        sidecar.token()
+        sidecar.get("/metadata/versions", "HEAD", Metadata="true")
+        before = peak(sidecar)
+        connection = http.client.HTTPConnection("127.0.0.1", sidecar.port, timeout=PATIENCE)
+        connection.request("GET", INSTANCE, headers={"Metadata": "true"})
+        response = connection.getresponse()
+        assert sum(map(len, iter(lambda: response.read(1 << 20), b""))) == MUCH
+        connection.close()
+        assert peak(sidecar) - before < MOST_GROWN
+
+
+def test_clients_that_do_not_read(own_pod: Pod, authority: Authority, node: Node) -> None:
+    """Twenty of them, with 50 MB for each on its way: what they do not take stays with the node."""
+    node.answer = lambda _: iter([b"HTTP/1.1 200 OK\r\n\r\n", *[b"m" * 1_000_000] * (MUCH // 1_000_000)])
+    with passing(own_pod, authority, endpoint=node.address) as sidecar:
+        sidecar.token()
+        sidecar.get("/metadata/versions", "HEAD", Metadata="true")
+        before = peak(sidecar)
+        lazy = [socket.create_connection(("127.0.0.1", sidecar.port), PATIENCE) for _ in range(20)]
+        for client in lazy:
+            client.sendall(GET)
+            assert client.recv(1) == b"H"
+        assert sidecar.token().status == 200
+        assert peak(sidecar) - before < 2 * MOST_GROWN
+        for client in lazy:
+            client.close()
+    assert len(node.requests) == 20
+
+
+def test_itself(own_pod: Pod, authority: Authority) -> None:
+    """A sidecar that takes itself for the metadata service says so, at once, and does not go round."""
+    port = free_port()
+    flags = ("--authority-ca", str(authority.ca_file), "--metadata-endpoint", f"127.0.0.1:{port}")
+    with running(own_pod, *flags, port=port) as sidecar:
+        answer = sidecar.get(INSTANCE, Metadata="true")
+        assert outcome(sidecar, "refused") == 1
+    assert (answer.status, answer.document["error"]) == (508, "loop_detected")
+    assert (
+        f"--metadata-endpoint 127.0.0.1:{port} is the address of the sidecar itself"
+        in (answer.document["error_description"])
+    )
+
+
+def test_no_node(own_pod: Pod, authority: Authority) -> None:
+    """Off Azure a client hears so, every time."""
+    with passing(own_pod, authority, endpoint=f"127.0.0.1:{free_port()}") as sidecar:
+        answers = [sidecar.get(INSTANCE, Metadata="true") for _ in range(50)]
+        assert {answer.status for answer in answers} == {503}
+        assert "no metadata service" in answers[0].document["error_description"]
+        assert outcome(sidecar, "pass_failed") == 50
+        assert [event["cause"] for event in sidecar.events() if event["event"] == "pass failed"] == ["unreachable"] * 50
+
+
+def listening(sidecar: Sidecar) -> list[dict[str, Any]]:
+    """Return the line that says with what settings it runs; a request can be logged before it."""
+    return [event for event in sidecar.events() if event["event"] == "listening"]
+
+
+@pytest.mark.parametrize("names, there", [("none", 404), ("versions", 404), ("versions,instance", 200)])
+def test_narrowed(own_pod: Pod, authority: Authority, node: Node, names: str, there: int) -> None:
+    """What the flag does not name is not there."""
+    with passing(own_pod, authority, "--passthrough", names, endpoint=node.address) as sidecar:
+        assert sidecar.get(INSTANCE, Metadata="true").status == there
+        wait_until(lambda: listening(sidecar))
+        assert set(listening(sidecar)[0]["passthrough"].split(",")) == set(names.split(","))
+
+
+def test_it_is_loaded_by_those_who_use_it() -> None:
+    """A sidecar that nobody asks for the node's metadata does not hold what passes it on."""
+    script = "import sys, wisp.proxy.__main__, wisp.proxy.running; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert "wisp.proxy.service" in loaded
+    assert not {"wisp.proxy.passing", "wisp.proxy.relay", "wisp.http.outlet", "wisp.http.received"} & set(loaded)

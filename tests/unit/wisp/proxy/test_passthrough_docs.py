@@ -1,0 +1,66 @@
+"""docs/passthrough.md says what is."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.fakes import token_request
+from tests.support.paths import ROOT
+from wisp.http.head import Request
+from wisp.imds.decision import Refuse
+from wisp.imds.passthrough import MARK, NAMES, SEGMENTS, Forward, judge, response_headers
+from wisp.proxy import passing, relay
+
+DOCUMENT = (ROOT / "docs/passthrough.md").read_text(encoding="utf-8")
+
+
+def test_the_names() -> None:
+    """Each is there, in the sidecar's order, with the method and the path that it passes on."""
+    rows = re.findall(r"^\| `([\w-]+)` \| `([A-Z]+) (/metadata/\w+)`", DOCUMENT, re.MULTILINE)
+    assert tuple(name for name, _, _ in rows) == NAMES
+    for name, method, path in rows:
+        passed = [each for each in ("GET", "HEAD", "POST", "PUT") if _passes(path, each, name)]
+        assert passed == [method]
+
+
+def _passes(target: str, method: str, name: str) -> bool:
+    request: Request = token_request(target, method=method.encode())
+    return not isinstance(judge(request, (name,)), Refuse)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        f"no connection within {relay.CONNECT_LIMIT:g} s",
+        f"no byte within {relay.READ_LIMIT:g} s",
+        f"at most {passing.MOST} requests at a time",
+        f"for {passing.ABSENCE:g} s everybody hears so at once",
+        f"carries `{MARK.decode()}`",
+    ],
+)
+def test_the_numbers(sentence: str) -> None:
+    """They are the program's."""
+    assert sentence in DOCUMENT
+
+
+def test_the_causes() -> None:
+    """Those that the log may name, and no other."""
+    sources = "".join(Path(str(module.__file__)).read_text() for module in (relay, passing))
+    written = set(re.findall(r'Failure\("(\w+)"', sources)) | set(re.findall(r'cause="(\w+)"', sources))
+    (documented,) = re.findall(r"`cause` \(([^)]+)\)", DOCUMENT)
+    assert set(re.findall(r"`(\w+)`", documented)) == written
+
+
+def test_the_headers() -> None:
+    """Those that come back, and those that go."""
+    sent = token_request("/metadata/instance", accept="a", content_type="b", user_agent="c", x_ms_client_request_id="d")
+    forward = judge(sent, SEGMENTS)
+    assert isinstance(forward, Forward)
+    gone = set(re.findall(r"^([\w-]+):", forward.headers.decode(), re.MULTILINE)) - {"metadata", MARK.decode()}
+    (to_the_node,) = re.findall(r"of the client's headers\n(.+)\. Of the answer's headers", DOCUMENT)
+    assert {name.lower() for name in re.findall(r"`([\w-]+)`", to_the_node)} == gone
+    (to_the_client,) = re.findall(r"Of the answer's headers the client gets (.+?)\.\n", DOCUMENT, re.DOTALL)
+    names = [name.lower() for name in re.findall(r"`([\w*-]+)`", to_the_client)]
+    lines = response_headers([(name.replace("*", "x").encode(), b"y") for name in names])
+    assert lines.count(b"\r\n") == len(names) == 6

@@ -1,0 +1,233 @@
+"""A pod on this machine: its network namespace, a veth pair and a default route to a node with a metadata service.
+
+Nothing has a name on the machine and nothing outlives the test run: each namespace lives as long as a process that
+ends when its standard input does.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+import wisp
+from tests.support.needs import NAMESPACES
+from tests.support.waiting import PATIENCE
+
+NEEDED = (NAMESPACES, "nft", "ip", "unshare", "nsenter", "setpriv")
+"""What a pod with a redirect is made with (tests.support.needs)."""
+
+METADATA = "169.254.169.254"
+WIRE_SERVER = "168.63.129.16"
+WORKLOAD_UID, PROXY_UID = 4321, 1501
+NOBODY = 65534
+FIRST_RELEASE = """
+table ip wisp {
+	chain output {
+		type nat hook output priority -100; policy accept;
+		ip daddr 169.254.169.254 tcp dport 80 meta skuid != 1501 redirect to :8000
+	}
+}
+"""
+"""The redirect as earlier versions install it with nft: a service mesh may take the traffic before it does."""
+
+# Answers every connection with the label of the listener it came in by, or leaves it be when that is `silent`; ends
+# with its standard input.
+_ANSWER = """
+import selectors, socket, sys
+poll = selectors.DefaultSelector()
+poll.register(sys.stdin, selectors.EVENT_READ)
+silent = []
+for argument in sys.argv[1:]:
+    label, ip, port = argument.split(",")
+    listener = socket.create_server((ip, int(port)), backlog=1024)
+    silent.append(listener) if label == "silent" else poll.register(listener, selectors.EVENT_READ, label)
+print("ready", flush=True)
+while True:
+    for key, _ in poll.select():
+        if key.data is None:
+            sys.exit()
+        connection, _ = key.fileobj.accept()
+        connection.sendall(key.data.encode())
+        connection.close()
+"""
+# Becomes the user, then connects: once, or until its standard input ends; prints the labels heard, or the error.
+_ASK = """
+import os, select, socket, sys
+uid, ip, port, often = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), len(sys.argv) > 4
+os.setgroups([]); os.setresgid(uid, uid, uid); os.setresuid(uid, uid, uid)
+def ask():
+    with socket.socket() as connection:
+        connection.settimeout(60)
+        try:
+            connection.connect((ip, port))
+            return connection.recv(100).decode()
+        except OSError as error:
+            return type(error).__name__
+heard = {ask()}
+if often:
+    print("ready", flush=True)
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        heard.add(ask())
+print(*sorted(heard))
+"""
+# Connects, waits to be told on its standard input, then speaks; prints what came of it.
+_SPEAK_LATER = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=60) as connection:
+    print("ready", flush=True)
+    sys.stdin.read()
+    try:
+        connection.sendall(b"hello")
+        print(connection.recv(1))
+    except OSError as error:
+        print(type(error).__name__)
+"""
+
+
+@contextlib.contextmanager
+def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a program that prints `ready` and ends with its standard input; end it on the way out."""
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdin is not None
+        assert started.stdout is not None
+        with contextlib.closing(started.stdin):
+            assert started.stdout.readline() == "ready\n", arguments
+            yield started
+
+
+@contextlib.contextmanager
+def namespace(*, own_users: bool = False) -> Iterator[int]:
+    """Give the process id of a new network namespace; `own_users`: in a user namespace of its own, ids from 100000."""
+    kind = ("--net", "--user") if own_users else ("--net",)
+    with process("unshare", *kind, "sh", "-c", "echo ready; exec cat") as holder:
+        if own_users:
+            for ids in ("uid_map", "gid_map"):
+                Path(f"/proc/{holder.pid}/{ids}").write_text("0 100000 65536\n", encoding="ascii")
+        yield holder.pid
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod's namespace: run programs in it, ask for things from it."""
+
+    inside: tuple[str, ...]
+    python: str = sys.executable  # one that the pod's users may run
+
+    def run(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a program in the pod."""
+        command = [*self.inside, *arguments]
+        return subprocess.run(command, input=text, capture_output=True, check=False, text=True, timeout=PATIENCE)
+
+    def must(self, *arguments: str, text: str = "") -> str:
+        """Run a program that has to succeed; return what it printed."""
+        ended = self.run(*arguments, text=text)
+        assert ended.returncode == 0, f"{arguments}: {ended.stdout}{ended.stderr}"
+        return ended.stdout
+
+    def ask(self, ip: str = METADATA, port: int = 80, *, uid: int = WORKLOAD_UID) -> str:
+        """Connect as `uid` and return the label of who answered, or the name of the error."""
+        return self.must(self.python, "-c", _ASK, str(uid), ip, str(port)).strip()
+
+    @contextlib.contextmanager
+    def asking(self, heard: list[str]) -> Iterator[None]:
+        """Ask the metadata service over and over meanwhile; `heard` gets the labels of all who answered."""
+        with process(*self.inside, self.python, "-c", _ASK, str(WORKLOAD_UID), METADATA, "80", "often") as asker:
+            yield
+            heard += asker.communicate()[0].split()
+
+    @contextlib.contextmanager
+    def connected(self, port: int, came_of_it: list[str]) -> Iterator[None]:
+        """Hold a connection to the metadata address meanwhile and speak on it afterwards; say what came of it."""
+        with process(*self.inside, self.python, "-c", _SPEAK_LATER, METADATA, str(port)) as speaker:
+            yield
+            came_of_it.append(speaker.communicate()[0].strip())
+
+    def answering(self, *listeners: str) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+        """Answer in the pod on each `label,ip,port`."""
+        return process(*self.inside, self.python, "-c", _ANSWER, *listeners)
+
+    def rules(self) -> str:
+        """List every rule there is, of nft and both iptables, without counts."""
+        legacy = self.run("iptables-legacy-save").stdout
+        lines = [*self.must("nft", "--stateless", "list", "ruleset").splitlines(), *legacy.splitlines()]
+        return "\n".join(line for line in lines if not line.startswith("#"))
+
+
+@contextlib.contextmanager
+def network(*, own_users: bool = False) -> Iterator[tuple[Pod, Pod]]:
+    """Set up a node that has the metadata service's address, and a pod on it: both empty."""
+    with contextlib.ExitStack() as stack:
+        node = Pod(("nsenter", f"--target={stack.enter_context(namespace())}", "--net", "--"))
+        pid = stack.enter_context(namespace(own_users=own_users))
+        python = (python_for(NOBODY) if own_users else None) or sys.executable
+        made = Pod(("nsenter", f"--target={pid}", *(("--user",) if own_users else ()), "--net", "--"), python)
+        node.must("ip", "link", "add", "veth0", "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+        addresses = f"address add 10.77.0.1/24 dev veth0\naddress add {METADATA}/32 dev veth0\n"
+        addresses += f"address add {WIRE_SERVER}/32 dev veth0\nlink set veth0 up\n"
+        node.must("ip", "-batch", "-", text=addresses)
+        made.must("ip", "-batch", "-", text="link set lo up\naddress add 10.77.0.2/24 dev eth0\nlink set eth0 up\n")
+        made.must("ip", "route", "add", "default", "via", "10.77.0.1")
+        yield node, made
+
+
+@contextlib.contextmanager
+def pod(*, own_users: bool = False) -> Iterator[Pod]:
+    """Set up a pod whose sidecar listens on 8000 and 8001, and a node that answers for the metadata service."""
+    with contextlib.ExitStack() as stack:
+        node, made = stack.enter_context(network(own_users=own_users))
+        # 8081 takes connections and never answers them.
+        silent = f"silent,{METADATA},8081"
+        places = ((METADATA, 80), (METADATA, 8080), ("10.77.0.1", 80), (WIRE_SERVER, 80))
+        stack.enter_context(node.answering(silent, *(f"node-{ip}-{port},{ip},{port}" for ip, port in places)))
+        stack.enter_context(made.answering("proxy-8000,127.0.0.1,8000", "proxy-8001,127.0.0.1,8001"))
+        yield made
+
+
+def wisp_command(
+    *arguments: str, capabilities: Sequence[str] | None = None, uid: int = 0, path: str | Path = "", python: str = ""
+) -> list[str]:
+    """Write the command `wisp redirect ...`: with these capabilities only (None: all), as `uid`, `path` as PATH."""
+    environment = [f"PATH={path or os.environ['PATH']}", f"PYTHONPATH={source_path()}", "PYTHONDONTWRITEBYTECODE=1"]
+    confined = [] if capabilities is None else confine(capabilities, uid)
+    return [*confined, "env", *environment, python or sys.executable, "-m", "wisp", "redirect", *arguments]
+
+
+def programs(folder: Path, *names: str) -> Path:
+    """Link these programs into `folder`, which is to be PATH; what is not installed is left out."""
+    for name in names:
+        found = shutil.which(name)
+        if found:
+            (folder / name).symlink_to(found)
+    return folder
+
+
+def confine(capabilities: Sequence[str], uid: int) -> list[str]:
+    """Write the setpriv prefix that leaves a program these capabilities, as a container runtime would."""
+    sets = ",".join(["-all", *(f"+{name}" for name in capabilities)])
+    prefix = ["setpriv", f"--bounding-set={sets}", f"--inh-caps={sets}", "--no-new-privs"]
+    # A user but root keeps over exec only what is ambient; root's come with the bounding set.
+    return (
+        prefix
+        if uid == 0
+        else [*prefix, f"--ambient-caps={sets}", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+    )
+
+
+def source_path() -> str:
+    """Give the PYTHONPATH under which any interpreter finds wisp and click."""
+    return os.pathsep.join(str(Path(str(module.__file__)).parents[1]) for module in (wisp, click))
+
+
+def python_for(uid: int) -> str | None:
+    """Find an interpreter that `uid` may run; the one in use may be in a folder closed to others."""
+    for python in (sys.executable, "/usr/bin/python3"):
+        command = [*confine((), uid), "env", f"PYTHONPATH={source_path()}", python, "-c", "import wisp.cli"]
+        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            return python
+    return None

@@ -1,0 +1,177 @@
+"""What the shell of the redirect does on a machine in memory."""
+
+from ipaddress import IPv4Address
+
+import pytest
+
+from tests.unit.wisp.redirect.machine import FakeMachine
+from wisp.base.errors import PrivilegeError, ToolError, WispError
+from wisp.redirect import apply
+from wisp.redirect.plan import Choice, Install, Sweep
+from wisp.redirect.rule import Backend, Rule
+
+RULE = Rule(proxy_port=8000, proxy_uid=1501, metadata_ip=IPv4Address("169.254.169.254"), metadata_port=80)
+EVERYTHING = ("nft", "iptables", "iptables-legacy", "conntrack")
+REFUSED = "Operation not permitted (you must be root)"
+UNSUPPORTED = "netlink: Error: Protocol not supported"
+NOT_FLUSHED = "no conntrack on PATH: connections already tracked to 169.254.169.254 stay as they are"
+
+
+@pytest.mark.parametrize(
+    "programs, backend",
+    [(EVERYTHING, Backend.NFT), (EVERYTHING[1:], Backend.IPTABLES_NFT), (EVERYTHING[2:], Backend.IPTABLES_LEGACY)],
+    ids=lambda value: value.value if isinstance(value, Backend) else "",
+)
+def test_up_show_down(programs: tuple[str, ...], backend: Backend) -> None:
+    """With any backend: up puts the rule in force, show reads it back, down removes it, again is fine."""
+    machine = FakeMachine(*programs)
+    done = apply.up(machine, RULE, Choice.AUTO)
+    assert ([tool.backend for tool in done.tools], done.notes) == ([backend], ())
+    assert apply.up(machine, RULE, Choice.AUTO) == done
+    assert apply.show(machine) == apply.Shown(((done.tools[0], RULE),), ())
+    assert apply.down(machine) == apply.Done(done.tools, ())
+    assert apply.down(machine) == apply.Done((), ())
+    assert apply.show(machine) == apply.Shown((), ())
+
+
+@pytest.mark.parametrize("programs", [("nft", "conntrack"), ("iptables", "conntrack")], ids=["nft", "iptables"])
+def test_a_rule_of_an_earlier_version_is_shown_and_replaced(programs: tuple[str, ...]) -> None:
+    """`show` says what is in force, with a note; `up` replaces it in one transaction and `down` removes it."""
+    machine = FakeMachine(*programs)
+    apply.up(machine, RULE, Choice.AUTO)
+    current = apply.show(machine)
+    machine.downgrade()
+    earlier = apply.show(machine)
+    assert earlier.redirects == current.redirects
+    assert ["an earlier version" in note for note in earlier.notes] == [True]
+    machine.ran.clear()
+    apply.up(machine, RULE, Choice.AUTO)
+    assert len([command for command in machine.ran if command.script]) == 1
+    assert apply.show(machine) == current
+    machine.downgrade()
+    apply.down(machine)
+    assert apply.show(machine) == apply.Shown((), ())
+
+
+def test_up_moves_a_rule_from_one_backend_to_another() -> None:
+    """What another backend held is gone after `up`."""
+    machine = FakeMachine(*EVERYTHING)
+    for choice, backend in ((Choice.IPTABLES, Backend.IPTABLES_NFT), (Choice.NFT, Backend.NFT)) * 2:
+        apply.up(machine, RULE, choice)
+        assert [tool.backend for tool, _ in apply.show(machine).redirects] == [backend]
+
+
+def test_without_conntrack_up_says_what_stays() -> None:
+    """The flush is left out, and a note says so."""
+    assert apply.up(FakeMachine("nft"), RULE, Choice.AUTO).notes == (NOT_FLUSHED,)
+
+
+def test_up_goes_on_where_the_kernel_does_not_know_a_backend() -> None:
+    """A tool that fails for another reason than a missing capability is passed over, and named."""
+    machine = FakeMachine(*EVERYTHING, complaints={"nft": UNSUPPORTED, "iptables-restore": "Invalid argument"})
+    done = apply.up(machine, RULE, Choice.AUTO)
+    assert [tool.backend for tool in done.tools] == [Backend.IPTABLES_LEGACY]
+    assert done.notes == (f"nft failed ({UNSUPPORTED})", "iptables failed (Invalid argument)")
+
+
+def test_what_cannot_be_seen_is_noted() -> None:
+    """As long as one backend can be looked at, the others are a note."""
+    machine = FakeMachine("nft", "iptables", complaints={"nft": UNSUPPORTED})
+    note = f"nft could not be looked at ({UNSUPPORTED})"
+    assert apply.down(machine) == apply.Done((), (note,))
+    assert apply.show(machine) == apply.Shown((), (note,))
+
+
+def test_a_refusal_ends_it_at_once() -> None:
+    """Without NET_ADMIN no other tool is tried: none would fare better."""
+    machine = FakeMachine(*EVERYTHING, complaints={"nft": REFUSED})
+    with pytest.raises(PrivilegeError, match="NET_ADMIN"):
+        apply.up(machine, RULE, Choice.AUTO)
+    assert not any(command.script for command in machine.ran if command.arguments[0] != "nft")
+
+
+def test_legacy_says_why_when_asked_again() -> None:
+    """iptables-legacy-restore does not say that it was refused; iptables-legacy-save does."""
+    complaints = {"iptables-legacy-restore": "unable to initialize table 'nat'", "iptables-legacy-save": REFUSED}
+    with pytest.raises(PrivilegeError, match="NET_ADMIN"):
+        apply.up(FakeMachine("iptables-legacy", complaints=complaints), RULE, Choice.AUTO)
+
+
+def test_all_tools_failing_is_one_error() -> None:
+    """When no tool does, the error gives each one's reason."""
+    machine = FakeMachine("nft", "iptables", complaints={"nft": UNSUPPORTED, "iptables-restore": "no such table"})
+    with pytest.raises(ToolError, match=r"nft failed .*; iptables failed \(no such table\)"):
+        apply.up(machine, RULE, Choice.AUTO)
+
+
+@pytest.mark.parametrize(
+    "choice, programs, text",
+    [
+        (Choice.AUTO, (), "neither nft nor iptables found"),
+        (Choice.NFT, ("iptables",), "no nft found"),
+        (Choice.IPTABLES, ("nft",), "no iptables found"),
+    ],
+    ids=lambda value: value.value if isinstance(value, Choice) else "",
+)
+def test_no_tool_is_an_error_with_a_remedy(choice: Choice, programs: tuple[str, ...], text: str) -> None:
+    """A missing tool is named, with the package that has it."""
+    with pytest.raises(ToolError, match=f"{text} on PATH: apt-get install nftables"):
+        apply.up(FakeMachine(*programs), RULE, choice)
+
+
+@pytest.mark.parametrize("complaint, error", [(REFUSED, PrivilegeError), (UNSUPPORTED, ToolError)])
+def test_nothing_to_be_seen_is_an_error(complaint: str, error: type[WispError]) -> None:
+    """When no backend can be looked at, down and show do not claim that nothing is there."""
+    machine = FakeMachine("nft", complaints={"nft": complaint})
+    for act in (apply.down, apply.show):
+        with pytest.raises(error, match="nft failed"):
+            act(machine)
+    with pytest.raises(ToolError, match="neither nft nor iptables"):
+        apply.down(FakeMachine())
+
+
+def test_a_leftover_that_cannot_be_removed_is_an_error() -> None:
+    """`down` does not call a failed removal a success."""
+    machine = FakeMachine("iptables")
+    apply.up(machine, RULE, Choice.AUTO)
+    machine.nat[Backend.IPTABLES_NFT].chains["OUTPUT"].append("-p tcp -j WISP")
+    with pytest.raises(ToolError, match="iptables-restore failed"):
+        apply.down(machine)
+
+
+def test_show_does_not_describe_what_was_altered() -> None:
+    """A chain of our name that `up` does not install is an error with both remedies."""
+    machine = FakeMachine("iptables")
+    apply.up(machine, RULE, Choice.AUTO)
+    machine.nat[Backend.IPTABLES_NFT].chains["WISP"].clear()
+    with pytest.raises(WispError, match=r"iptables-nft holds .*`wisp redirect up` .*`wisp redirect down`") as caught:
+        apply.show(machine)
+    assert caught.value.exit_status == 1
+
+
+def test_plan_runs_nothing_that_changes_anything() -> None:
+    """`plan` lists what `up` runs first and gives no tool a script."""
+    machine = FakeMachine(*EVERYTHING)
+    planned = apply.plan(machine, RULE, Choice.AUTO)
+    assert not any(command.script for command in machine.ran)
+    before = len(machine.ran)
+    apply.up(machine, RULE, Choice.AUTO)
+    ran = [command for command in machine.ran[before:] if command.script or command.arguments[0] == "conntrack"]
+    assert ran == [step.command for step in planned.steps]
+
+
+def test_plan_needs_no_tool() -> None:
+    """Without any tool it is nft's plan, and a note says so."""
+    planned = apply.plan(FakeMachine(), RULE, Choice.AUTO)
+    assert [type(step) for step in planned.steps] == [Install]
+    assert planned.notes == ("--backend auto finds no tool on PATH; this is what nft would be given",)
+
+
+def test_plan_needs_no_capability() -> None:
+    """What may not be seen is taken for absent, and a note says so."""
+    machine = FakeMachine("nft", "iptables", complaints={"nft": REFUSED})
+    apply.up(machine, RULE, Choice.IPTABLES)
+    planned = apply.plan(machine, RULE, Choice.AUTO)
+    assert [type(step) for step in planned.steps] == [Install, Sweep]
+    (note,) = planned.notes
+    assert note == f"planned as if nothing were present, which could not be seen (nft: {REFUSED})"

@@ -1,0 +1,155 @@
+"""`wisp redirect up --proxy-port=PORT`, as pods run it, is the command that people run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.wisp.redirect.pod import NEEDED, Pod, pod, programs
+
+_TRACKING = "table ip other {\n chain output {\n type filter hook output priority 0;\n ct state new accept\n }\n}\n"
+_LONG = ("--proxy-port", "9000")
+"""What pods do not say, so that the command line library reads it."""
+
+
+def _wisp(*arguments: str, path: Path) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "wisp", *arguments],
+        env={**os.environ, "PATH": str(path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def _up(inside: Pod, path: Path, *flags: str) -> tuple[int, str, str]:
+    command = ("env", f"PATH={path}", sys.executable, "-m", "wisp", "redirect", "up", *flags)
+    done = inside.run(*command)
+    return done.returncode, done.stdout, done.stderr
+
+
+def _program(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("port", ["8000", "0", "99999"])
+def test_it_fails_as_the_command_does(tmp_path: Path, port: str) -> None:
+    """With the same words and the same status."""
+    short = _wisp("redirect", "up", f"--proxy-port={port}", path=tmp_path)
+    assert short == _wisp("redirect", "up", "--proxy-port", port, path=tmp_path)
+    assert short[0] != 0
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo 'Error: Operation not permitted (you must be root)' >&2; exit 1",
+        "echo 'netlink: Error: Protocol not supported' >&2; exit 1",
+        "kill -9 $$",
+    ],
+    ids=["refused", "not supported", "killed"],
+)
+def test_a_failing_nft_is_reported_as_by_the_command(tmp_path: Path, script: str) -> None:
+    """With nft's own text and the remedy."""
+    _program(tmp_path, "nft", script)
+    _program(tmp_path, "conntrack", "exit 1")
+    short = _wisp("redirect", "up", "--proxy-port=9000", path=tmp_path)
+    assert short == _wisp("redirect", "up", *_LONG, path=tmp_path)
+    assert short[0] != 0
+    assert "nft failed" in short[2]
+
+
+def test_an_nft_that_cannot_be_started_is_reported_as_by_the_command(tmp_path: Path) -> None:
+    """For example one for another processor."""
+    _program(tmp_path, "conntrack", "exit 1")
+    (tmp_path / "nft").write_bytes(b"\x7fELF")
+    (tmp_path / "nft").chmod(0o755)
+    short = _wisp("redirect", "up", "--proxy-port=9000", path=tmp_path)
+    assert short == _wisp("redirect", "up", *_LONG, path=tmp_path)
+    assert (short[0], "nft cannot be started" in short[2]) == (1, True)
+
+
+@pytest.mark.system
+@pytest.mark.needs(*NEEDED, "conntrack")
+@pytest.mark.parametrize("names", [("nft", "conntrack"), ("nft",)], ids=["as in the image", "without conntrack"])
+def test_it_does_what_the_command_does(names: tuple[str, ...], tmp_path: Path) -> None:
+    """It leaves the same rules and says the same; the second changes nothing."""
+    path = programs(tmp_path, *names)
+    with pod() as inside:
+        said, rules = [], []
+        for flags in (("--proxy-port=9000",), _LONG, ("--proxy-port=9000",)):
+            said.append(_up(inside, path, *flags))
+            rules.append(inside.must("nft", "list", "ruleset"))
+    assert said == [said[1]] * 3
+    assert rules == [rules[1]] * 3
+    assert (said[0][0], "127.0.0.1:9000" in said[0][1], "redirect to :9000" in rules[0]) == (0, True, True)
+
+
+@pytest.mark.system
+@pytest.mark.needs(*NEEDED, "iptables-nft")
+def test_a_rule_that_iptables_holds_is_removed(tmp_path: Path) -> None:
+    """Where iptables is installed, it is asked, as by the command."""
+    path = programs(tmp_path, "nft", "conntrack", *(f"iptables-nft{ending}" for ending in ("", "-save", "-restore")))
+    with pod() as inside:
+        assert _up(inside, path, "--backend=iptables")[0] == 0
+        assert "WISP" in inside.rules()
+        assert _up(inside, path, "--proxy-port=9000")[0] == 0
+        assert "WISP" not in inside.rules()
+
+
+@pytest.mark.system
+@pytest.mark.needs(*NEEDED)
+@pytest.mark.parametrize("tracked", [True, False], ids=["connections are tracked", "none is tracked"])
+def test_conntrack_is_asked_where_connections_are_tracked(tmp_path: Path, *, tracked: bool) -> None:
+    """Asking takes as long as all the rest; in a new pod there is none."""
+    programs(tmp_path, "nft")
+    asked = tmp_path / "asked"
+    _program(tmp_path, "conntrack", f'echo "$@" > {asked}')
+    with pod() as inside:
+        if tracked:
+            inside.must("nft", "-f", "-", text=_TRACKING)
+        with inside.connected(80, []):
+            assert _up(inside, tmp_path, "--proxy-port=9000")[0] == 0
+    assert asked.exists() is tracked
+    assert not tracked or "--delete --proto tcp --orig-dst 169.254.169.254" in asked.read_text()
+
+
+def _modules(path: Path) -> set[str]:
+    program = (
+        "import sys; sys.argv = ['wisp', 'redirect', 'up', '--proxy-port=8000']\n"
+        "from wisp.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-ISc", f"import sys; sys.path[:0] = {sys.path}\n{program}"],
+        env={**os.environ, "PATH": str(path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+def test_hardly_anything_is_loaded(tmp_path: Path) -> None:
+    """It takes every pod's time: where nft takes the rule, not even what the command does without its library."""
+    _program(tmp_path, "nft", "exit 0")
+    _program(tmp_path, "conntrack", "exit 1")
+    loaded = _modules(tmp_path)
+    assert {each for each in loaded if each.startswith("wisp")} == {
+        "wisp",
+        "wisp.__main__",
+        "wisp.redirect",
+        "wisp.redirect.atstart",
+        "wisp.redirect.scripts",
+    }
+    assert loaded.isdisjoint({"click", "re", "subprocess", "enum", "typing"})
+
+
+def test_no_command_line_library_is_loaded(tmp_path: Path) -> None:
+    """Where nft does not do either."""
+    assert "click" not in _modules(tmp_path)

@@ -1,0 +1,65 @@
+"""The NetworkPolicy in docs/pod-boundary.md: what it allows, and that the documentation has it where it says."""
+
+import ipaddress
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.paths import ROOT
+
+TEXT = (ROOT / "docs" / "pod-boundary.md").read_text(encoding="utf-8")
+
+
+def _policy() -> dict[str, Any]:
+    (found,) = re.findall(r"```yaml\n(apiVersion: networking.*?)```", TEXT, re.DOTALL)
+    document = yaml.safe_load(found)
+    assert isinstance(document, dict)
+    return document
+
+
+def _allows(address: str) -> bool:
+    """Apply the peers of the one egress rule (NetworkPolicyPeer: an ipBlock allows its cidr without `except`)."""
+    (rule,) = _policy()["spec"]["egress"]
+    blocks = [each["ipBlock"] for each in rule["to"] if "ipBlock" in each]
+    asked = ipaddress.ip_address(address)
+    return any(
+        asked in ipaddress.ip_network(block["cidr"])
+        and not any(asked in ipaddress.ip_network(each) for each in block.get("except", ()))
+        for block in blocks
+    )
+
+
+@pytest.mark.parametrize(
+    "address, allowed",
+    [
+        ("169.254.169.254", False),
+        ("169.254.169.253", True),
+        ("169.254.169.255", True),
+        ("168.63.129.16", True),
+        ("10.0.0.10", True),
+        ("20.190.160.1", True),
+        ("2603:1006:2000::1", True),
+    ],
+)
+def test_the_policy_blocks_the_metadata_service_alone(address: str, allowed: bool) -> None:  # noqa: FBT001
+    """Everything else stays reachable, Entra and DNS among it."""
+    assert _allows(address) is allowed
+
+
+def test_the_policy_is_one_that_kubernetes_takes() -> None:
+    """Every `except` is within its cidr, as the API server demands, and every field is one of NetworkPolicy v1."""
+    policy = _policy()
+    assert (policy["apiVersion"], policy["kind"]) == ("networking.k8s.io/v1", "NetworkPolicy")
+    assert set(policy["spec"]) == {"podSelector", "policyTypes", "egress"}
+    assert policy["spec"]["podSelector"] == {}
+    assert policy["spec"]["policyTypes"] == ["Egress"]
+    for rule in policy["spec"]["egress"]:
+        assert set(rule) == {"to"}
+        for peer in rule["to"]:
+            assert set(peer) in ({"ipBlock"}, {"namespaceSelector"})
+            block = peer.get("ipBlock", {"cidr": "::/0"})
+            network = ipaddress.ip_network(block["cidr"])
+            inside = [ipaddress.ip_network(each) for each in block.get("except", ())]
+            assert all(each.version == network.version and each.prefixlen > network.prefixlen for each in inside)

@@ -1,0 +1,329 @@
+"""Lookups of service accounts: what is read from the API server, how often, and how many at a time."""
+
+import asyncio
+import json
+
+import pytest
+
+from tests.support.fakes import Clock
+from tests.unit.wisp.webhook.apiserver import service_account
+from wisp.kubernetes.client import Ask, Reply, UnansweredError
+from wisp.kubernetes.types import Metadata
+from wisp.webhook.accounts import (
+    ABSENCE,
+    ABSENT_LIMIT,
+    PATIENCE,
+    PREFIX,
+    READS,
+    WAITING,
+    Absent,
+    Accounts,
+    Found,
+    Unknown,
+)
+
+ID = PREFIX + "client-id"
+MISSING = Reply(404, b"")
+
+
+class Script:
+    """Answers of an API server, in order; the last one is repeated."""
+
+    def __init__(self, *replies: Reply | UnansweredError) -> None:
+        self.replies = list(replies)
+        self.asked: list[str] = []
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    async def ask(self, ask: Ask, patience: float | None = None) -> Reply:
+        """Answer."""
+        assert patience is not None, "a review waits"
+        self.asked.append(ask.path)
+        await self.hold.wait()
+        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        if isinstance(reply, UnansweredError):
+            raise reply
+        return reply
+
+
+def reply(name: str = "a", **annotations: str) -> Reply:
+    """Return an account as the API server does."""
+    return Reply(200, json.dumps(service_account(name, "n", **annotations)).encode())
+
+
+@pytest.mark.parametrize(
+    "said, expected",
+    [
+        pytest.param(Reply(404, b""), Absent(), id="absent"),
+        pytest.param(Reply(403, b'{"message": "no right"}'), Unknown("no right"), id="forbidden"),
+        pytest.param(Reply(500, b"<html>"), Unknown("HTTP 500"), id="broken"),
+        pytest.param(UnansweredError("gone"), Unknown("gone"), id="not there"),
+    ],
+)
+def test_lookups(said: Reply | UnansweredError, expected: Found) -> None:
+    """Only a 404 says that there is no such account."""
+    assert asyncio.run(Accounts(Script(said)).look_up("n", "a")) == expected
+
+
+@pytest.mark.parametrize(
+    "namespace, name",
+    [
+        ("n", "../secrets/x?y"),
+        ("n", ""),
+        ("", "a"),
+        ("n", "a" * 254),
+        ("n" * 64, "a"),
+        ("n.m", "a"),
+        ("n", "A"),
+        ("n", "a..b"),
+        ("n", "a\n"),
+        ("n", "-a"),
+        ("n", "\N{LATIN SMALL LETTER E WITH ACUTE}"),
+    ],
+    ids=ascii,
+)
+def test_impossible_name_is_absent_without_a_read(namespace: str, name: str) -> None:
+    """No account can have it, so the API server is not asked."""
+    script = Script(reply())
+    assert asyncio.run(Accounts(script).look_up(namespace, name)) == Absent()
+    assert script.asked == []
+
+
+@pytest.mark.parametrize("name", ["a", "0", "a-b.c-d", "a" * 253], ids=lambda name: name[:9])
+def test_possible_name_is_read(name: str) -> None:
+    """As far as the rules of names go, there may be such an account."""
+    script = Script(MISSING)
+    assert asyncio.run(Accounts(script).look_up("n", name)) == Absent()
+    assert script.asked == [f"/api/v1/namespaces/n/serviceaccounts/{name}"]
+
+
+def test_one_lookup_however_many_wait() -> None:
+    """And who hangs up does not end it for the others."""
+
+    async def scene() -> None:
+        script = Script(reply(client_id="x"))
+        script.hold.clear()
+        accounts = Accounts(script)
+        waiting = [asyncio.create_task(accounts.look_up("n", "a")) for _ in range(5)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+        script.hold.set()
+        found = await asyncio.gather(*waiting[1:])
+        assert all(not isinstance(each, Absent | Unknown) and each["metadata"]["name"] == "a" for each in found)
+        assert len(script.asked) == 1
+
+    asyncio.run(scene())
+
+
+def test_lookup_is_not_answered_by_a_read_that_was_sent_before_it() -> None:
+    """The account may have got its client id in between. The next read begins when the first has ended."""
+
+    async def scene() -> None:
+        script = Script(reply(), reply(client_id="x"))
+        script.hold.clear()
+        accounts = Accounts(script, Clock())
+        early = asyncio.create_task(accounts.look_up("n", "a"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert len(script.asked) == 1
+        late = [asyncio.create_task(accounts.look_up("n", "a")) for _ in range(5)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert len(script.asked) == 1
+        script.hold.set()
+        await early
+        for found in await asyncio.gather(*late):
+            assert isinstance(found, dict)
+            assert found["metadata"]["annotations"] == {ID: "x"}
+        assert len(script.asked) == 2
+
+    asyncio.run(scene())
+
+
+def test_what_is_at_hand_serves_when_nobody_answers() -> None:
+    """An account without a client id is looked up; where that fails it is what it was."""
+    accounts = Accounts(Script(UnansweredError("gone"), UnansweredError("gone")))
+    accounts.replace([Metadata("bare", "n"), Metadata("labelled", "n", labels={PREFIX + "use": "true"})])
+    assert accounts.get("n", "bare") is None
+    for name in ("bare", "labelled"):
+        found = asyncio.run(accounts.look_up("n", name))
+        assert isinstance(found, dict)
+        assert found["metadata"]["name"] == name
+
+
+def test_missing_account_is_read_once_in_two_seconds() -> None:
+    """300 reviews for three missing accounts cause three reads; two seconds later three more."""
+
+    async def scene() -> None:
+        script, clock = Script(MISSING), Clock()
+        accounts = Accounts(script, clock)
+        for _ in range(100):
+            for name in "abc":
+                assert await accounts.look_up("n", name) == Absent()
+        assert len(script.asked) == accounts.reads == 3
+        clock.now += ABSENCE
+        for name in "abc":
+            await accounts.look_up("n", name)
+        assert len(script.asked) == accounts.reads == 6
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["watch event", "new list"])
+def test_missing_account_is_found_as_soon_as_the_watch_brings_it(*, listed: bool) -> None:
+    """What was remembered of it is forgotten at once, also when it is then deleted and made again."""
+
+    async def scene() -> None:
+        script = Script(MISSING, reply(client_id="x"))
+        accounts, account = Accounts(script, Clock()), Metadata("a", "n")
+        assert await accounts.look_up("n", "a") == Absent()
+        if listed:
+            accounts.replace([account])
+        else:
+            accounts.put(account)
+        assert isinstance(await accounts.look_up("n", "a"), dict)
+        accounts.drop(account)
+        assert isinstance(await accounts.look_up("n", "a"), dict), "the watch may lag behind"
+        assert len(script.asked) == 3
+
+    asyncio.run(scene())
+
+
+def test_account_made_during_its_lookup_is_not_missing() -> None:
+    """The API server was asked before it existed, and the watch is quicker than the answer."""
+
+    async def scene() -> None:
+        script = Script(MISSING)
+        script.hold.clear()
+        accounts = Accounts(script, Clock())
+        waiting = asyncio.create_task(accounts.look_up("n", "a"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        accounts.put(Metadata("a", "n"))
+        script.hold.set()
+        found = await waiting
+        assert isinstance(found, dict)
+        assert found["metadata"]["name"] == "a"
+
+    asyncio.run(scene())
+
+
+def test_number_of_missing_accounts_remembered_is_bounded() -> None:
+    """The oldest makes room for the newest."""
+
+    async def scene() -> None:
+        script = Script(MISSING)
+        accounts = Accounts(script, Clock())
+        for number in range(ABSENT_LIMIT + 1):
+            await accounts.look_up("n", f"a{number}")
+        await accounts.look_up("n", f"a{ABSENT_LIMIT}")
+        await accounts.look_up("n", "a1")
+        assert len(script.asked) == ABSENT_LIMIT + 1, "both are remembered"
+        await accounts.look_up("n", "a0")
+        assert len(script.asked) == ABSENT_LIMIT + 2, "the oldest is not"
+
+    asyncio.run(scene())
+
+
+async def _flood(accounts: Accounts, script: Script) -> list[asyncio.Task[Found]]:
+    """Start as many lookups of invented names as are taken; the API server does not answer yet."""
+    script.hold.clear()
+    lookups = [asyncio.create_task(accounts.look_up("n", f"invented-{number}")) for number in range(READS + WAITING)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not any(each.done() for each in lookups)
+    return lookups
+
+
+def test_reads_at_a_time_are_limited() -> None:
+    """The other lookups wait in a queue; those beyond it are refused for now; in the end all in it are answered."""
+
+    async def scene() -> None:
+        script = Script(MISSING)
+        accounts = Accounts(script, Clock())
+        lookups = await _flood(accounts, script)
+        assert len(script.asked) == READS
+        refused = await accounts.look_up("n", "one-more")
+        assert refused == Unknown("too many service accounts are being looked up")
+        script.hold.set()
+        assert set(await asyncio.gather(*lookups)) == {Absent()}
+        assert await accounts.look_up("n", "one-more") == Absent(), "there is room again"
+
+    asyncio.run(scene())
+
+
+def test_known_account_is_read_before_invented_names() -> None:
+    """An account that the watch has brought, and that may just be getting its client id, waits for none of them."""
+
+    async def scene() -> None:
+        script = Script(reply(client_id="x"))
+        accounts = Accounts(script, Clock())
+        accounts.replace([Metadata("a", "n")])
+        flood = await _flood(accounts, script)
+        found = asyncio.create_task(accounts.look_up("n", "a"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert script.asked[READS:] == ["/api/v1/namespaces/n/serviceaccounts/a"]
+        script.hold.set()
+        account = await found
+        assert isinstance(account, dict)
+        assert account["metadata"]["annotations"] == {ID: "x"}
+        await asyncio.gather(*flood)
+
+    asyncio.run(scene())
+
+
+def test_known_account_is_served_as_it_is_when_too_many_are_read() -> None:
+    """As when the API server does not answer."""
+
+    async def scene() -> None:
+        script = Script(reply())
+        accounts = Accounts(script, Clock())
+        accounts.replace([Metadata(f"invented-{number}", "n") for number in range(READS + WAITING)])
+        accounts.put(Metadata("a", "n"))
+        flood = await _flood(accounts, script)
+        found = await accounts.look_up("n", "a")
+        assert isinstance(found, dict)
+        assert found["metadata"]["name"] == "a"
+        script.hold.set()
+        await asyncio.gather(*flood)
+
+    asyncio.run(scene())
+
+
+def test_account_that_the_watch_brings_while_it_waits_is_not_read() -> None:
+    """A pod made a moment after its account gets its identity, however many names are invented meanwhile."""
+
+    async def scene() -> None:
+        script = Script(MISSING)
+        accounts = Accounts(script, Clock())
+        flood = await _flood(accounts, script)
+        flood.pop().cancel()
+        genuine = asyncio.create_task(accounts.look_up("n", f"invented-{READS + WAITING - 1}"))
+        await asyncio.sleep(0)
+        accounts.put(Metadata(f"invented-{READS + WAITING - 1}", "n", annotations={ID: "x"}))
+        script.hold.set()
+        found = await genuine
+        assert isinstance(found, dict)
+        assert found["metadata"]["annotations"] == {ID: "x"}
+        await asyncio.gather(*flood)
+        assert not any(each.endswith(f"-{READS + WAITING - 1}") for each in script.asked)
+
+    asyncio.run(scene())
+
+
+def test_lookup_that_waited_too_long_is_not_read() -> None:
+    """Nobody waits for it any more, and the API server has been slow enough."""
+
+    async def scene() -> None:
+        script, clock = Script(MISSING), Clock()
+        accounts = Accounts(script, clock)
+        flood = await _flood(accounts, script)
+        clock.now += PATIENCE + 1
+        script.hold.set()
+        found = await asyncio.gather(*flood)
+        assert found == [Absent()] * READS + [Unknown("the lookups before it took too long")] * WAITING
+        assert len(script.asked) == READS
+
+    asyncio.run(scene())

@@ -1,0 +1,58 @@
+"""`wisp webhook` on the command line: serving is what it does unless told otherwise."""
+
+from pathlib import Path
+
+import pytest
+
+from wisp.base.errors import SettingError
+from wisp.cli import main
+from wisp.http.asyncio_server import bound
+
+TENANT = "22222222-2222-4222-8222-222222222222"
+
+
+def test_help_names_both(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a further word the help is the server's, and mentions the review command."""
+    assert main(["webhook", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "--health-port" in said
+    assert "wisp webhook review --help" in said
+    assert main(["webhook", "review", "--help"]) == 0
+    assert "--service-accounts" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        pytest.param([], "--namespace", id="no namespace"),
+        pytest.param(["--namespace", "n"], "KUBERNETES_SERVICE_HOST", id="no cluster"),
+        pytest.param(["--namespace", "n", "--kubeconfig", "/nowhere"], "no usable kubeconfig", id="no kubeconfig"),
+        pytest.param(["--namespace", "n", "--certificate-days", "9999"], "a CA outlives", id="a CA that ends first"),
+    ],
+)
+def test_what_cannot_be_served(
+    flags: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ends with status 2 and says what to do."""
+    for name in ("KUBERNETES_SERVICE_HOST", "POD_NAMESPACE"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["webhook", "--tenant-id", TENANT, *flags]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_settings_come_from_variables_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a Service called wisp-webhook a pod is given WISP_WEBHOOK_PORT, which must not be taken for ours."""
+    monkeypatch.setenv("WISP_WEBHOOK_PORT", "tcp://10.0.0.1:443")
+    monkeypatch.setenv("WISP_ADMISSION_KUBECONFIG", str(tmp_path / "named"))
+    monkeypatch.setenv("POD_NAMESPACE", "n")
+    assert main(["webhook", "--tenant-id", TENANT]) == 2
+    assert "named" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address, port", [("nowhere.example", 0), ("192.0.2.1", 0)], ids=["a name", "another's"])
+def test_an_address_that_cannot_be_had(address: str, port: int) -> None:
+    """Is a setting that says so."""
+    with pytest.raises(SettingError, match="cannot listen"):
+        bound(address, port)

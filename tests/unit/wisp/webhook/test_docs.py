@@ -1,0 +1,96 @@
+"""docs/webhook.md says what is: options, metrics, log, limits, and the rights that are used."""
+
+import re
+
+import click
+import pytest
+
+from tests.support.paths import ROOT
+from tests.unit.wisp.proxy.exposition import parse
+from wisp.admission import limits
+from wisp.cli.policy import policy_options
+from wisp.cli.webhook import command
+from wisp.http.asyncio_peer import Times
+from wisp.webhook import accounts, memo, running
+from wisp.webhook.certificates import authority, keeper
+from wisp.webhook.certificates.certificate import BACKDATE, Lives
+from wisp.webhook.metrics import Gauges, Metrics
+
+DOCUMENT = (ROOT / "docs/webhook.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Return the cells of the first table under a heading."""
+    section = DOCUMENT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = re.findall(r"^\| (.+) \|$", section, re.MULTILINE)
+    return [[cell.strip() for cell in line.split(" | ")] for line in lines[1:]]
+
+
+def _names(options: list[click.Parameter]) -> set[str]:
+    return {option.opts[0] for option in options}
+
+
+def test_the_options() -> None:
+    """Those of the process, and no other; each is a variable too, but for none."""
+    serve = command.commands["serve"]
+    policy = click.command()(policy_options(lambda policy: policy))
+    told = {name for row in rows("Options of the process") for name in re.findall(r"`(--[a-z-]+)`", row[0])}
+    assert told == _names(serve.params) - _names(policy.params)
+    assert serve.context_settings["auto_envvar_prefix"] == "WISP_ADMISSION"
+
+
+def test_the_metrics() -> None:
+    """Each is there, and no other; the page is as Prometheus wants it."""
+    metrics = Metrics()
+    metrics.reviewed("changed", 0.002)
+    gauges = Gauges(
+        accounts=1,
+        account_reads=4,
+        connections=2,
+        certificate_expiry=3.0,
+        ready=True,
+        certificate_failures=0,
+        connections_closed={"reviews": {"source": 1}},
+    )
+    families = parse(metrics.render(gauges).decode())
+    assert {re.findall(r"wisp_\w+", row[0])[0] for row in rows("Metrics")} == set(families)
+    histogram = families["wisp_webhook_review_seconds"].samples
+    assert histogram["_count",] == 1
+    assert histogram["_bucket", "le=0.001"] == 0
+    assert histogram["_bucket", "le=0.0025"] == 1
+
+
+def test_the_log() -> None:
+    """Each event is there with its level, and no other."""
+    sources = "".join(path.read_text() for path in (ROOT / "src/wisp/webhook").rglob("*.py"))
+    found = re.findall(r'log\.(info|warning|debug)\(\s*"([^"]+)"(?: if \w+ else "([^"]+)")?', sources)
+    written = {(event, level) for level, *events in found for event in events if event}
+    written |= {(event, "info") for event in re.findall(r'what, made = "([^"]+)"', sources)}
+    assert written == {(event, row[1]) for row in rows("Log") for event in re.findall(r"`([^`]+)`", row[0])}
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        f"within {accounts.PATIENCE:g} seconds",
+        f"not read again for {accounts.ABSENCE:g} seconds",
+        f"Therefore {accounts.READS} accounts",
+        f"{accounts.WAITING} more of each wait",
+        f"Up to {accounts.ABSENT_LIMIT:,} missing accounts",
+        f"reviews of up to\n{memo.LARGEST >> 10} KiB",
+        f"{memo.MOST >> 20} MiB of them at most",
+        f"over {limits.BODY / (1 << 20):g} MiB",
+        f"A request has {Times().message:g} seconds to arrive, a TLS handshake {Times().handshake:g}",
+        f"kept for {Times().idle:g} seconds",
+        f"{running.REVIEW_CONNECTIONS} connections for reviews and {running.HEALTH_CONNECTIONS} for health",
+        f"{running.REVIEW_BYTES >> 20} MiB",
+        f"every {keeper.LONGEST_REST / 60:g} minutes",
+        f"begin {BACKDATE / 60:g} minutes before",
+        "(eight at most)" if authority.MOST == 8 else "",
+        "ten minutes later" if Lives().settling == 600 else "",
+    ],
+)
+def test_the_numbers(sentence: str) -> None:
+    """They are the program's."""
+    assert sentence
+    assert sentence in DOCUMENT

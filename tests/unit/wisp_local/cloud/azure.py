@@ -1,0 +1,93 @@
+"""A client of the local Resource Manager, as an SDK would be one: a token, an api-version, JSON."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.unit.wisp_local.cloud.asgi import Answer
+from tests.unit.wisp_local.cloud.world import BASE_URL, World
+from wisp_local.cloud.claims import Issue, access_token_claims
+from wisp_local.cloud.directory import Application
+
+VERSION = "2024-11-01"
+IDENTITIES = "providers/Microsoft.ManagedIdentity/userAssignedIdentities"
+CLUSTERS = "providers/Microsoft.ContainerService/managedClusters"
+CLUSTER: Mapping[str, Any] = {
+    "location": "eastus",
+    "properties": {
+        "agentPoolProfiles": [{"name": "nodepool1", "count": 1, "mode": "System", "vmSize": ""}],
+        "oidcIssuerProfile": {"enabled": True},
+        "securityProfile": {"workloadIdentity": {"enabled": True}},
+    },
+}
+
+
+@dataclass
+class Azure:
+    """A caller who has a token; `kept` is that token, replaceable."""
+
+    world: World
+    principal: Application
+    kept: str = field(default="", repr=False)
+
+    @property
+    def subscription(self) -> str:
+        """The path of the subscription."""
+        return f"/subscriptions/{self.world.store.subscription().id}"
+
+    @property
+    def group(self) -> str:
+        """The path of the walk-through's resource group."""
+        return f"{self.subscription}/resourceGroups/WorkloadIdentityRG"
+
+    @property
+    def identity(self) -> str:
+        """The path of the walk-through's identity."""
+        return f"{self.group}/{IDENTITIES}/wi-demo-identity"
+
+    def token(self, **changes: object) -> str:
+        """Sign an access token with some claims changed."""
+        store = self.world.store
+        issue = Issue("https://management.core.windows.net/", int(store.clock()), 3600, bytes(32))
+        claims = {**access_token_claims(store.tenant(), self.principal, issue), **changes}
+        return store.token_keys()[-1].sign({}, claims).reveal()
+
+    def ask(
+        self, method: str, path: str, body: object = None, *, version: str | None = VERSION, **headers: str
+    ) -> Answer:
+        """Send a request; a path that is a whole URL is one that the cloud gave."""
+        target = path.removeprefix(BASE_URL)
+        if version is not None and "api-version=" not in target:
+            target += f"{'&' if '?' in target else '?'}api-version={version}"
+        content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        authorization = headers.pop("authorization", f"Bearer {self.kept or self.token()}")
+        return self.world.client.send(method, target, content, {"authorization": authorization, **headers})
+
+    def get(self, path: str, **options: Any) -> Any:
+        """Return the document of a GET that succeeds."""
+        answer = self.ask("GET", path, **options)
+        assert answer.status == 200, answer.body
+        return answer.json()
+
+    def federate(self, name: str, **changes: object) -> Answer:
+        """PUT a federated credential with some properties changed; None takes one away."""
+        properties = {
+            "issuer": "https://issuer.test/",
+            "subject": f"subject of {name}",
+            "audiences": ["api://AzureADTokenExchange"],
+            **changes,
+        }
+        kept = {key: value for key, value in properties.items() if value is not None}
+        return self.ask("PUT", f"{self.identity}/federatedIdentityCredentials/{name}", {"properties": kept})
+
+    def create_cluster(self, name: str = "wilab", **changes: object) -> Answer:
+        """PUT a cluster with issuer and workload identity."""
+        return self.ask("PUT", f"{self.group}/{CLUSTERS}/{name}", {**CLUSTER, **changes})
+
+
+def problem(answer: Answer) -> tuple[int, str]:
+    """Return status and code of a refusal, which is in Azure's shape."""
+    error = answer.json()["error"]
+    assert set(error) == {"code", "message"}
+    return answer.status, error["code"]

@@ -1,0 +1,88 @@
+"""A real cloud, real exchanges over TLS, and Debian's Chromium to look at them with."""
+
+import shutil
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.unit.wisp_local.cloud.process import Running, Workload, exchange, workload
+from wisp_local.cloud.issuer import Projection, service_account_token
+from wisp_local.cloud.store import Store
+
+PATIENCE = 60_000  # milliseconds; a busy machine is no failure
+Scheme = Literal["light", "dark"]
+expect.set_options(timeout=PATIENCE)
+
+
+@dataclass
+class Scene:
+    """A running cloud whose identity trusts kube-system's wi-demo-sa."""
+
+    cloud: Running
+    right: Workload
+
+    def grant(self) -> str:
+        """Make an exchange that is granted, and return the token."""
+        answer = exchange(self.cloud, self.right)
+        assert answer.status == 200
+        return str(answer.json()["access_token"])
+
+    def refuse(self, namespace: str = "default", *, slash: bool = True) -> int:
+        """Make one whose namespace, or whose issuer's slash, is not what is trusted; return the AADSTS code."""
+        with Store(self.cloud.state) as store:
+            issuer = store.issuer_called("wilab")
+            url = (self.cloud.url + issuer.path).rstrip("/") + "/" * slash
+            assertion = service_account_token(issuer, url, Projection(namespace, "wi-demo-sa"), now=time.time())
+        answer = exchange(self.cloud, replace(self.right, assertion=assertion.reveal()))
+        assert answer.status == 401
+        return int(answer.json()["error_codes"][0])
+
+
+@dataclass
+class Sight:
+    """A page, and what went wrong or out on it."""
+
+    page: Page
+    problems: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def chromium() -> Generator[Browser]:
+    """Run Chromium; as root it has no sandbox, and looks at nothing but our own page."""
+    with sync_playwright() as playwright:
+        program = shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"], timeout=PATIENCE)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def sight(browser: Browser, *, scripts: bool = True, scheme: Scheme = "light") -> Generator[Sight]:
+    """Open a window of its own, with or without JavaScript, in light or dark."""
+    context: BrowserContext = browser.new_context(
+        ignore_https_errors=True,
+        java_script_enabled=scripts,
+        color_scheme=scheme,
+        viewport={"width": 1200, "height": 900},
+    )
+    try:
+        context.set_default_timeout(PATIENCE)
+        seen = Sight(context.new_page())
+        seen.page.on("console", lambda message: seen.problems.append(message.text))
+        seen.page.on("pageerror", lambda error: seen.problems.append(str(error)))
+        seen.page.on("request", lambda request: seen.asked.append(request.url))
+        yield seen
+    finally:
+        context.close()
+
+
+def scene(cloud: Running) -> Scene:
+    """Fill the running cloud with the walk-through's identity."""
+    return Scene(cloud, workload(cloud.state, cloud.url))

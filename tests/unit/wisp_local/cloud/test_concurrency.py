@@ -1,0 +1,187 @@
+"""Several processes on one state file, and processes that are killed while they write to it."""
+
+import random
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import urllib3
+
+from tests.support.waiting import PATIENCE
+from tests.unit.wisp_local.cloud.process import WISP, exchange, exchange_secret, running, workload
+from wisp_local.cloud.directory import MAXIMUM_FEDERATED_CREDENTIALS
+from wisp_local.cloud.roles import OWNER
+from wisp_local.cloud.store import Store
+
+pytestmark = pytest.mark.system
+
+WRITER = Path(__file__).with_name("writer.py")
+
+
+class Said(NamedTuple):
+    """What a writer said of one change."""
+
+    outcome: str
+    name: str
+
+
+@pytest.fixture(name="state")
+def _state(tmp_path: Path) -> Path:
+    with Store(tmp_path / "state.db") as store:
+        store.put_resource_group("RG", "eastus")
+        store.put_identity("RG", "shared", "eastus")
+        store.put_issuer("shared")
+    return tmp_path / "state.db"
+
+
+@contextmanager
+def _writer(state: Path, name: str, kind: str, count: int) -> Generator[subprocess.Popen[str]]:
+    command = [sys.executable, str(WRITER), str(state), name, kind, str(count)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _begin(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def _heard(process: subprocess.Popen[str], lines: int | None = None) -> list[Said]:
+    assert process.stdout is not None
+    said = process.stdout.readlines() if lines is None else [process.stdout.readline() for _ in range(lines)]
+    return [Said(*line.split()) for line in said if line.endswith("\n")]
+
+
+def _at_once(state: Path, kinds: Sequence[str], count: int) -> list[Said]:
+    """Let one writer of each kind write `count` times, all at once; return what all of them said."""
+    with ExitStack() as stack:
+        writers = [stack.enter_context(_writer(state, f"w{n}", kind, count)) for n, kind in enumerate(kinds)]
+        for each in writers:
+            _begin(each)
+        said = [line for each in writers for line in _heard(each)]
+        assert [each.wait(PATIENCE) for each in writers] == [0] * len(writers)
+    return said
+
+
+def test_nothing_that_was_acknowledged_is_lost(state: Path) -> None:
+    """Four processes write as fast as they can; all of it is there, and no one gave up."""
+    said = _at_once(state, ["identities"] * 4, 50)
+    assert len(said) == 200
+    assert {each.outcome for each in said} == {"made"}
+    with Store(state) as store:
+        assert {each.name for each in store.identities()} == {each.name for each in said} | {"shared"}
+
+
+def test_the_limit_holds_in_a_race(state: Path) -> None:
+    """Four processes want ten federated credentials each of one identity: twenty are made, twenty refused."""
+    said = _at_once(state, ["credentials"] * 4, 10)
+    made = {each.name for each in said if each.outcome == "made"}
+    assert len(made) == len([each for each in said if each.outcome == "refused"]) == MAXIMUM_FEDERATED_CREDENTIALS
+    with Store(state) as store:
+        assert {each.name for each in store.federated_credentials(store.identity("RG", "shared"))} == made
+
+
+def test_no_update_is_lost(state: Path) -> None:
+    """A key's rotation reads the keys and adds one: as many are added as were acknowledged."""
+    said = _at_once(state, ["rotations"] * 2, 3)
+    with Store(state) as store:
+        assert len(store.issuer_called("shared").keys) == 1 + len(said) == 7
+
+
+def test_commands_beside_a_server_that_answers(state: Path) -> None:
+    """Commands of two shells and a writer change the state while clients exchange; nobody hears of a lock."""
+    loop = 'for n in 1 2 3; do "$@" -n "$0-$n" || exit 1; done'
+    create = (*WISP, "identity", "create", "--state", str(state), "-g", "RG")
+    with running(state) as cloud, ExitStack() as stack:
+        asks = workload(state, cloud.url)
+        shells = [
+            stack.enter_context(
+                subprocess.Popen(
+                    ["sh", "-c", loop, name, *create], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+                )
+            )
+            for name in ("one", "two")
+        ]
+        writer = stack.enter_context(_writer(state, "w", "identities", 100))
+        _begin(writer)
+        statuses = {exchange(cloud, asks).status for _ in range(30)}
+        assert [each.communicate(timeout=PATIENCE)[1] for each in shells] == ["", ""]
+        assert [each.returncode for each in shells] == [0, 0]
+        assert len(_heard(writer)) == 100
+        assert statuses == {200}
+    with Store(state) as store:
+        assert {f"{name}-{n}" for name in ("one", "two") for n in (1, 2, 3)} < {
+            each.name for each in store.identities()
+        }
+
+
+@pytest.mark.parametrize("kinds", [["identities"], ["identities", "identities"]], ids=["alone", "beside another"])
+def test_a_killed_process_loses_nothing_it_acknowledged(state: Path, kinds: list[str]) -> None:
+    """SIGKILL at whatever moment: the file is whole, all that was said to be made is there, and others go on."""
+    chance = random.Random(len(kinds))  # noqa: S311 -- moments, not secrets
+    acknowledged: set[str] = set()
+    for turn in range(5):
+        with ExitStack() as stack:
+            writers = [stack.enter_context(_writer(state, f"t{turn}{n}", k, 9999)) for n, k in enumerate(kinds)]
+            for each in writers:
+                _begin(each)
+            said = _heard(writers[0], chance.randrange(1, 40))
+            time.sleep(chance.random() / 100)
+            for each in writers:
+                each.kill()
+            acknowledged |= {line.name for line in said}.union(*({line.name for line in _heard(w)} for w in writers))
+        connection = sqlite3.connect(state)
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        connection.close()
+        with Store(state) as store:
+            assert acknowledged <= {each.name for each in store.identities()}
+            store.put_identity("RG", f"after-{turn}", "eastus")
+
+
+def test_commits_are_on_disk(state: Path) -> None:
+    """A write-ahead log, synced with every commit, whatever this build of SQLite does by itself."""
+    with Store(state) as store:
+        database = store._database
+        assert database.row("PRAGMA journal_mode") == ("wal",)
+        assert database.row("PRAGMA synchronous") == (2,)
+
+
+def test_writers_at_once_by_resource_manager(tmp_path: Path) -> None:
+    """Of two requests that write to one identity, on connections of their own, one hears Azure's 409."""
+    state = tmp_path / "cloud.db"
+    with running(state, "--write-seconds", "2") as cloud, Store(state) as store:
+        application = store.principals.put("tests")
+        store.assignments.give(application.principal_id, OWNER, store.subscription().id)
+        store.put_resource_group("RG", "eastus")
+        identity = store.put_identity("RG", "app", "eastus")
+        secret = store.principals.add_secret(application)
+        token = exchange_secret(cloud, application, secret)
+        path = f"{cloud.url}{identity.resource_id}/federatedIdentityCredentials"
+        start = threading.Barrier(2)
+
+        def write(name: str) -> int:
+            body = {"properties": {"issuer": "https://i.test/", "subject": name, "audiences": ["a"]}}
+            with urllib3.PoolManager(ca_certs=cloud.ca_file) as pool:
+                pool.request("GET", f"{cloud.url}/healthz")  # connects, so that nothing is between start and write
+                start.wait()
+                url, headers = (
+                    f"{path}/{name}?api-version=2025-01-31-preview",
+                    {"Authorization": f"Bearer {token.reveal()}"},
+                )
+                return pool.request("PUT", url, json=body, headers=headers).status
+
+        with ThreadPoolExecutor() as threads:
+            assert sorted(threads.map(write, ("one", "two"))) == [201, 409]
+        assert len(store.federated_credentials(identity)) == 1

@@ -1,0 +1,169 @@
+"""The HTTP around the token endpoint: metadata, methods, limits, headers, log."""
+
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.wisp_local.cloud.asgi import FORM, Client
+from tests.unit.wisp_local.cloud.world import BASE_URL, World
+from wisp_local.cloud.endpoints import BODY_LIMIT
+from wisp_local.cloud.server import Options, create_app
+
+ANY = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+GUID = "11111111-2222-4333-8444-555555555555"
+
+
+def _path(world: World) -> str:
+    return f"/{world.tenant}/oauth2/v2.0/token"
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=x", "text/plain", ""])
+def test_a_body_of_another_type_holds_no_parameters(world: World, content_type: str) -> None:
+    """Entra reads nothing from it, and so misses the first parameter."""
+    body = urlencode(world.form()).encode()
+    assert world.client.send("POST", _path(world), body, {"content-type": content_type}).code == 900144
+
+
+def test_a_content_type_with_a_charset_is_a_form(world: World) -> None:
+    """Parameters of the media type do not matter, nor does its case."""
+    headers = {"content-type": "Application/X-WWW-Form-Urlencoded; charset=utf-8"}
+    assert world.client.send("POST", _path(world), urlencode(world.form()).encode(), headers).status == 200
+
+
+BODIES = {
+    "a repeated parameter": b"grant_type=client_credentials&grant_type=client_credentials",
+    "bytes beyond ascii": b"grant_type=\xff",
+    "escapes that are no utf-8": b"grant_type=%ff",
+    "too many parameters": b"&".join(b"a%d=1" % number for number in range(40)),
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_a_form_that_is_no_form_is_malformed(world: World, body: bytes) -> None:
+    """RFC 6749 §3.2 forbids repeats; the rest cannot be read."""
+    answer = world.client.send("POST", _path(world), body, {"content-type": FORM})
+    assert (answer.code, answer.status) == (9002313, 400)
+
+
+def test_a_body_is_read_up_to_its_limit(world: World) -> None:
+    """A request of 64 KiB is read, one byte more is refused."""
+    start = urlencode(world.form()).encode() + b"&padding="
+    for length, status in ((BODY_LIMIT, 200), (BODY_LIMIT + 1, 413)):
+        body = start + b"x" * (length - len(start))
+        assert world.client.send("POST", _path(world), body, {"content-type": FORM}).status == status
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
+def test_the_token_endpoint_takes_post_only(world: World, method: str) -> None:
+    """405 names the method that is allowed, in Entra's words."""
+    answer = world.client.get(_path(world), method)
+    assert (answer.status, answer.headers["allow"], answer.code) == (405, "POST", 900561)
+
+
+@pytest.mark.parametrize("path", ["/", "/favicon.ico", "/oidc/x/", "/%2e%2e/etc/passwd", f"/{GUID}/oauth2/token"])
+def test_an_unknown_path_is_a_404_in_json(world: World, path: str) -> None:
+    """Nothing is guessed from a path."""
+    answer = world.client.get(path)
+    assert (answer.status, answer.json()["error"]) == (404, "Not Found")
+    assert world.client.get("/healthz", "POST").status == 405
+    assert world.client.get("/healthz", "HEAD").status == 200
+
+
+def test_the_clients_own_request_id_comes_back(world: World) -> None:
+    """Entra correlates by client-request-id; what is no GUID is replaced."""
+    path = _path(world)
+    assert world.client.post(path, {}, **{"client-request-id": GUID}).json()["correlation_id"] == GUID
+    answer = world.client.post(path, {}, **{"client-request-id": "x" * 99})
+    assert len(answer.json()["correlation_id"]) == len(GUID)
+    assert answer.headers["x-ms-request-id"] == answer.json()["trace_id"]
+
+
+@pytest.mark.parametrize("version, issuer", [("", "https://sts.windows.net/{}/"), ("/v2.0", BASE_URL + "/{}/v2.0")])
+@pytest.mark.parametrize("tenant", ["own", "common"])
+def test_metadata_leads_to_endpoints_that_answer(world: World, version: str, issuer: str, tenant: str) -> None:
+    """Both versions name the token endpoint and the keys; `common` leaves the tenant open in the issuer."""
+    name = world.tenant if tenant == "own" else "common"
+    metadata = world.client.get(f"/{name}{version}/.well-known/openid-configuration").json()
+    assert metadata["issuer"] == issuer.format(world.tenant if tenant == "own" else "{tenantid}")
+    assert metadata["token_endpoint"] == f"{BASE_URL}/{name}/oauth2/v2.0/token"
+    (key,) = world.client.get(metadata["jwks_uri"].removeprefix(BASE_URL)).json()["keys"]
+    assert {"kty", "use", "kid", "x5t", "n", "e", "x5c"} <= key.keys()
+    assert not {"d", "p", "q", "dp", "dq", "qi"} & key.keys()
+
+
+@pytest.mark.parametrize("path", ["v2.0/.well-known/openid-configuration", "discovery/keys"])
+def test_metadata_of_another_tenant_is_refused(world: World, path: str) -> None:
+    """MSAL shows this error to users, so it is Entra's."""
+    answer = world.client.get(f"/{GUID}/{path}")
+    assert (answer.status, answer.code, answer.json()["error"]) == (400, 90002, "invalid_tenant")
+
+
+def test_instance_discovery_knows_this_host_alone(world: World) -> None:
+    """SDKs ask it before they trust an authority that is not Microsoft's."""
+    asked = f"{BASE_URL}/{world.tenant}/oauth2/v2.0/authorize"
+    target = f"/common/discovery/instance?api-version=1.1&authorization_endpoint={asked}"
+    document = world.client.get(target).json()
+    assert document["tenant_discovery_endpoint"] == f"{BASE_URL}/{world.tenant}/v2.0/.well-known/openid-configuration"
+    assert document["metadata"][0]["aliases"] == ["cloud.test:8443"]
+
+
+def test_an_alias_leads_back_to_itself(world: World) -> None:
+    """Who came by another of our names gets URLs with that name, and no others are believed."""
+    app = create_app(world.store, BASE_URL, Options(aliases=["https://10.0.0.1:8443"]))
+    for host, base in (("10.0.0.1:8443", "https://10.0.0.1:8443"), ("evil.test", BASE_URL)):
+        with Client(app, host) as client:
+            document = client.get(f"/oidc/{world.issuer.id}/.well-known/openid-configuration").json()
+        assert document["issuer"] == base + world.issuer.path
+    url = f"https://10.0.0.1:8443{world.issuer.path}"
+    world.store.put_federated_credential(world.identity, "alias", issuer=url, subject="s")
+    with Client(app, "x") as client:
+        form = world.form(client_assertion=world.assertion(iss=url, sub="s"))
+        assert client.post(_path(world), form).status == 200
+
+
+def test_a_request_is_one_line_without_body_query_or_header(world: World) -> None:
+    """What is logged is enough to find the request again and holds no credential."""
+    world.ask()
+    world.client.get("/healthz?secret=1", authorization="Bearer x")
+    granted, health = world.log
+    assert (granted["status"], granted["outcome"], granted["path"]) == (200, "granted", _path(world))
+    assert {**health, "ms": 0} == {"event": "request", "method": "GET", "path": "/healthz", "status": 200, "ms": 0}
+
+
+def test_a_state_file_that_fails_is_a_503(world: World) -> None:
+    """The client may try again; what went wrong is in the log."""
+    world.store.close()
+    answer = world.client.post(f"/{GUID}/oauth2/v2.0/token", {})
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert "state" in str(world.log[-1]["problem"])
+
+
+@ANY
+@given(body=st.binary(max_size=200) | st.text(alphabet="grant_type=&client%id.é;", max_size=80).map(str.encode))
+def test_no_body_is_an_error_of_ours(world: World, body: bytes) -> None:
+    """Arbitrary bytes are refused in Entra's shape."""
+    answer = world.client.send("POST", _path(world), body, {"content-type": FORM})
+    assert answer.status in (400, 401)
+    assert answer.json()["error_codes"]
+
+
+@ANY
+@given(name=st.sampled_from(["client_id", "scope", "claims", "grant_type", "client_assertion"]), value=st.text())
+def test_no_parameter_is_an_error_of_ours(world: World, name: str, value: str) -> None:
+    """Arbitrary text in any parameter of an otherwise good request is granted or refused."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return
+    assert world.ask(**{name: value}).status in (200, 400, 401)
+
+
+@ANY
+@given(st.dictionaries(st.sampled_from(["iss", "sub", "aud", "exp", "nbf"]), st.text() | st.integers() | st.floats()))
+def test_no_signed_claim_is_an_error_of_ours(world: World, changes: dict[str, object]) -> None:
+    """Whatever a trusted issuer signs, the answer is a token or a refusal."""
+    assert world.present(**changes).status in (200, 400, 401)

@@ -1,0 +1,90 @@
+"""What a cluster's issuer publishes and mints."""
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tests.unit.wisp_local.cloud.world import BASE_URL, NOW, PROJECTION, SUBJECT, World
+from wisp_local.cloud.errors import RequestError
+from wisp_local.cloud.issuer import Projection, service_account_token
+
+
+def test_a_service_account_token_has_kubernetes_shape(world: World) -> None:
+    """Claims and header are those of a projected token; it verifies with what the issuer publishes."""
+    token = service_account_token(world.issuer, world.issuer_url, PROJECTION, now=NOW).reveal()
+    discovery = world.client.get(f"{world.issuer.path}.well-known/openid-configuration").json()
+    published = world.client.get(discovery["jwks_uri"].removeprefix(BASE_URL)).json()
+    header = jwt.get_unverified_header(token)
+    options: Any = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
+    key = jwt.PyJWKSet.from_dict(published)[header["kid"]]
+    claims = jwt.decode(token, key, ["RS256"], audience="api://AzureADTokenExchange", options=options)
+    bound = claims.pop("kubernetes.io")
+    assert header == {"alg": "RS256", "kid": header["kid"]}
+    assert len(claims.pop("jti")) == 36
+    assert claims == {
+        "aud": ["api://AzureADTokenExchange"],
+        "exp": NOW + 3600,
+        "iat": NOW,
+        "iss": discovery["issuer"],
+        "nbf": NOW,
+        "sub": SUBJECT,
+    }
+    assert {name: bound[name] for name in ("namespace", "warnafter")} == {
+        "namespace": "kube-system",
+        "warnafter": NOW + 3600,
+    }
+    assert [bound[each]["name"] for each in ("node", "pod", "serviceaccount")] == ["wisp-node", "pod", "wi-demo-sa"]
+
+
+def test_the_discovery_document_is_the_api_servers(world: World) -> None:
+    """Field for field, and the key set is where AKS has it."""
+    answer = world.client.get(f"{world.issuer.path}.well-known/openid-configuration")
+    assert answer.json() == {
+        "issuer": world.issuer_url,
+        "jwks_uri": f"{world.issuer_url}openid/v1/jwks",
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+    }
+    assert world.issuer_url.endswith("/")
+
+
+def test_the_key_set_is_the_api_servers(world: World) -> None:
+    """The kid is the SHA-256 of the public key, as the API server makes it; nothing private is published."""
+    (key,) = world.client.get(f"{world.issuer.path}openid/v1/jwks").json()["keys"]
+    der = world.issuer.keys[0].private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert key["kid"] == base64.urlsafe_b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")
+    assert sorted(key) == ["alg", "e", "kid", "kty", "n", "use"]
+
+
+@pytest.mark.parametrize("path", [".well-known/openid-configuration", "openid/v1/jwks"])
+def test_an_unknown_issuer_publishes_nothing(world: World, path: str) -> None:
+    """A name does not find it either; only the id does."""
+    for issuer in ("11111111-2222-4333-8444-555555555555", "wilab"):
+        assert world.client.get(f"/oidc/{issuer}/{path}").status == 404
+
+
+def test_a_pod_gets_the_same_uid_every_time_and_never_the_same_token(world: World) -> None:
+    """Uids follow from names; jti makes each token its own."""
+    first, second = (
+        json.loads(base64.urlsafe_b64decode(token.reveal().split(".")[1] + "=="))
+        for token in (service_account_token(world.issuer, world.issuer_url, PROJECTION, now=NOW) for _ in range(2))
+    )
+    assert first["kubernetes.io"] == second["kubernetes.io"]
+    assert first["jti"] != second["jti"]
+
+
+def test_the_api_server_mints_nothing_for_less_than_ten_minutes(world: World) -> None:
+    """The shortest lifetime is Kubernetes' own."""
+    with pytest.raises(RequestError, match="599"):
+        service_account_token(world.issuer, world.issuer_url, Projection("a", "b", lifetime=599), now=NOW)
+
+
+def test_a_token_does_not_show_itself(world: World) -> None:
+    """Tokens travel masked until they are written where they belong."""
+    assert "***" in str(service_account_token(world.issuer, world.issuer_url, PROJECTION, now=NOW))

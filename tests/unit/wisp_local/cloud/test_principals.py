@@ -1,0 +1,142 @@
+"""Applications: who logs in with a secret or an assertion and is no managed identity."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.wisp_local.cloud.world import ARM, NOW, World, claims_of
+from wisp.base.secret import Secret
+from wisp.cli import main
+from wisp_local.cloud.directory import Application
+from wisp_local.cloud.errors import ConflictError, NotFoundError, RequestError
+from wisp_local.cloud.principals import SECRET_LIFETIME
+from wisp_local.cloud.roles import OWNER
+from wisp_local.cloud.store import Store
+
+GUID = "11111111-2222-4333-8444-555555555555"
+
+
+@pytest.fixture(name="application")
+def _application(world: World) -> Application:
+    """Give a registered application."""
+    return world.store.principals.put("ci")
+
+
+def _with_secret(application: Application, secret: str) -> dict[str, str | None]:
+    form = {"client_assertion": None, "client_assertion_type": None, "client_secret": secret}
+    return {"client_id": application.client_id, **form}
+
+
+def test_a_secret_gives_the_token_of_a_service_principal(world: World, application: Application) -> None:
+    """It lives an hour, says `appidacr` 1, and has no managed identity's resource id."""
+    secret = world.store.principals.add_secret(application)
+    document = world.ask(**_with_secret(application, secret.reveal())).json()
+    claims = claims_of(document["access_token"])
+    assert document["expires_in"] == 3600
+    assert (claims["appid"], claims["oid"], claims["appidacr"]) == (
+        application.client_id,
+        application.principal_id,
+        "1",
+    )
+    assert claims["sub"] == claims["oid"] != application.object_id
+    assert "xms_mirid" not in claims
+    assert claims["exp"] - claims["iat"] == 3600
+
+
+def test_each_of_several_secrets_is_right_until_it_expires(world: World, application: Application) -> None:
+    """Entra tells an expired secret (7000222) from a wrong one (7000215)."""
+    old = world.store.principals.add_secret(application, lifetime=60)
+    new = world.store.principals.add_secret(application)
+    assert [world.ask(**_with_secret(application, each.reveal())).status for each in (old, new)] == [200, 200]
+    world.clock.now += 60
+    assert world.ask(**_with_secret(application, old.reveal())).code == 7000222
+    assert world.ask(**_with_secret(application, new.reveal())).status == 200
+    assert world.ask(**_with_secret(application, "wrong")).code == 7000215
+    world.clock.now = NOW + SECRET_LIFETIME
+    assert world.ask(**_with_secret(application, new.reveal())).code == 7000222
+
+
+def test_a_secret_is_kept_as_a_digest_alone(world: World, application: Application) -> None:
+    """Whoever reads the file finds no secret in it."""
+    secret = world.store.principals.add_secret(application, Secret("a-secret-that-was-brought-along"))
+    world.store._database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert secret.reveal().encode() not in world.store.path.read_bytes()
+
+
+def test_an_application_logs_in_with_an_assertion_too(world: World, application: Application) -> None:
+    """Its federated credentials follow the rules of an identity's."""
+    world.store.principals.put_credential(application, "cluster", issuer=world.issuer_url, subject="s")
+    claims = claims_of(
+        world.ask(client_id=application.client_id, client_assertion=world.assertion(sub="s")).json()["access_token"]
+    )
+    assert (claims["appid"], claims["appidacr"]) == (application.client_id, "2")
+    assert world.ask(client_id=application.client_id).code == 700213
+    with pytest.raises(ConflictError):
+        world.store.principals.put_credential(application, "other", issuer=world.issuer_url, subject="s")
+
+
+def test_a_name_is_one_application(store: Store) -> None:
+    """Putting it again gives the same; a client id that is taken, or another one, is refused."""
+    made = store.principals.put("ci", GUID.upper())
+    assert made.client_id == GUID
+    assert store.principals.put("ci") == made == store.principals.put("ci", GUID)
+    with pytest.raises(ConflictError, match="already exists as"):
+        store.principals.put("ci", GUID.replace("1", "2"))
+    with pytest.raises(ConflictError, match="another client's"):
+        store.principals.put("cd", GUID)
+    for name, client_id in (("", None), ("x" * 121, None), ("cd", "no-guid")):
+        with pytest.raises(RequestError):
+            store.principals.put(name, client_id)
+    with pytest.raises(RequestError, match="too short"):
+        store.principals.add_secret(made, Secret("short"))
+
+
+def test_a_deleted_application_gets_no_more_tokens(world: World, application: Application) -> None:
+    """Its secrets go with it, and it can have no new ones."""
+    secret = world.store.principals.add_secret(application).reveal()
+    world.store.principals.delete(application)
+    assert world.ask(**_with_secret(application, secret)).code == 700016
+    with pytest.raises(NotFoundError):
+        world.store.principals.add_secret(application)
+    with pytest.raises(NotFoundError):
+        world.store.principals.named("ci")
+
+
+def test_a_token_for_the_cloud_itself_can_be_asked_for(world: World) -> None:
+    """Its own URL is a resource, as that of its Graph."""
+    assert world.ask(scope="https://cloud.test:8443//.default").status == 200
+    assert world.ask(scope=f"{ARM}/.default").status == 200
+
+
+def test_the_command_shows_a_secret_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`add` shows it, `list` does not; one that was brought along is not shown at all."""
+    state = tmp_path / "s"
+    brought = tmp_path / "secret"
+    brought.write_text("brought-along-by-its-owner\n")
+
+    def run(*arguments: object) -> list[dict[str, object]]:
+        assert main(["cloud", "principal", *map(str, arguments), "--state", str(state)]) == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    (shown,) = run("add", "-n", "ci")
+    password = str(shown.pop("password"))
+    assert run("list") == [{**shown, "federatedCredentials": []}]
+    assert "password" not in run("add", "-n", "ci", "--secret-file", brought)[0]
+    assert "password" not in run("add", "-n", "ci", "--no-secret")[0]
+    assert run("add", "-n", "ci", "--no-secret", "--role", "owner")[0] == shown
+    with Store(state) as store:
+        (assigned,) = store.assignments.every()
+        assert (assigned.principal_id, assigned.scope) == (
+            shown["objectId"],
+            f"/subscriptions/{store.subscription().id}",
+        )
+        assert assigned.role_definition_id.endswith(OWNER.guid)
+    (credential,) = run("federate", "-n", "ci", "--issuer", "https://i/", "--subject", "s")
+    assert run("list") == [{**shown, "federatedCredentials": [credential]}]
+    with Store(state) as store:
+        for each in (password, "brought-along-by-its-owner"):
+            assert store.principals.check_secret(str(shown["appId"]), Secret(each)).value == "right"
+    run("delete", "-n", "ci")
+    assert run("list") == []
+    assert main(["cloud", "principal", "add", "--state", str(state), "-n", "x", "--secret-file", "absent"]) == 2

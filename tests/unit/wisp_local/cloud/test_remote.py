@@ -1,0 +1,164 @@
+"""Issuers elsewhere: what is fetched, when again, and what is believed."""
+
+import json
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+from joserfc.jwk import RSAKey
+
+from tests.unit.wisp_local.cloud.world import BASE_URL, Clock, KeyPool, World
+from wisp_local.cloud.directory import Signature
+from wisp_local.cloud.issuer import discovery
+from wisp_local.cloud.remote import KEPT, RETRY, FetchError, RemoteIssuers
+from wisp_local.cloud.server import Options, create_app
+from wisp_local.cloud.signing import SigningKey
+
+URL = "https://issuer.test/c/"
+DISCOVERY = f"{URL}.well-known/openid-configuration"
+
+
+@dataclass
+class Web:
+    """Documents by URL, and which were asked for."""
+
+    documents: dict[str, object] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def __call__(self, url: str) -> bytes:
+        """Return the document or fail."""
+        self.asked.append(url)
+        document = self.documents.get(url)
+        if document is None:
+            raise FetchError("status 404")
+        return document if isinstance(document, bytes) else json.dumps(document).encode()
+
+
+@pytest.fixture
+def key(new_key: KeyPool) -> SigningKey:
+    """Give the key of the issuer elsewhere."""
+    return SigningKey("k1", new_key(), {})
+
+
+@pytest.fixture
+def web(key: SigningKey) -> Web:
+    """Give a web in which the issuer publishes its key."""
+    return Web({DISCOVERY: discovery(URL), f"{URL}openid/v1/jwks": {"keys": [key.published()]}})
+
+
+def test_a_key_is_fetched_once_and_kept(web: Web, key: SigningKey) -> None:
+    """Discovery, then the key set; within five minutes neither again."""
+    clock = Clock(0)
+    issuers = RemoteIssuers(web, clock)
+    found = issuers.find(URL, "k1")
+    assert isinstance(found, RSAKey)
+    assert found.as_dict(private=False)["n"] == key.published()["n"]
+    clock.now = KEPT - 1
+    assert issuers.find(URL, "k1") is found
+    assert web.asked == [DISCOVERY, f"{URL}openid/v1/jwks"]
+    clock.now = KEPT
+    issuers.find(URL, "k1")
+    assert len(web.asked) == 4
+
+
+def test_an_unknown_kid_is_worth_another_look_every_ten_seconds(web: Web, key: SigningKey) -> None:
+    """A rotation is seen soon, and made-up kids cannot make us hammer the issuer."""
+    clock = Clock(0)
+    issuers = RemoteIssuers(web, clock)
+    for _ in range(3):
+        assert issuers.find(URL, "k2") is Signature.KEY_NOT_PUBLISHED
+    assert len(web.asked) == 2
+    web.documents[f"{URL}openid/v1/jwks"] = {"keys": [{**key.published(), "kid": "k2"}]}
+    clock.now = RETRY
+    assert isinstance(issuers.find(URL, "k2"), RSAKey)
+    assert issuers.find(URL, "k1") is Signature.KEY_NOT_PUBLISHED
+
+
+def test_an_issuer_that_was_down_is_asked_again_after_ten_seconds(web: Web) -> None:
+    """A failure is kept for a moment only."""
+    clock, documents = Clock(0), web.documents
+    web.documents = {}
+    issuers = RemoteIssuers(web, clock)
+    for _ in range(3):
+        assert issuers.find(URL, "k1") is Signature.ISSUER_UNREACHABLE
+    assert web.asked == [DISCOVERY]
+    web.documents, clock.now = documents, RETRY
+    assert isinstance(issuers.find(URL, "k1"), RSAKey)
+
+
+WRONG = {
+    "another issuer's document": {DISCOVERY: discovery("https://issuer.test/c")},
+    "no document": {DISCOVERY: []},
+    "not json": {DISCOVERY: b"<html>"},
+    "nested too deep": {DISCOVERY: b"[" * 100_000},
+    "keys over http": {DISCOVERY: {"issuer": URL, "jwks_uri": "http://issuer.test/keys"}},
+    "keys nowhere": {DISCOVERY: {"issuer": URL}},
+    "keys absent": {f"{URL}openid/v1/jwks": {}},
+}
+
+
+@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
+def test_documents_that_are_not_to_be_believed(web: Web, change: dict[str, object]) -> None:
+    """OpenID Connect Discovery §4.3 wants the issuer identical; the rest cannot be read."""
+    web.documents.update(change)
+    assert RemoteIssuers(web, Clock(0)).find(URL, "k1") is Signature.ISSUER_UNREACHABLE
+
+
+@pytest.mark.parametrize("url", ["http://issuer.test/", "ftp://issuer.test/", "https:///x", "issuer"])
+def test_an_issuer_that_is_no_https_url_is_not_asked(web: Web, url: str) -> None:
+    """Keys over plain http would be anybody's."""
+    assert RemoteIssuers(web, Clock(0)).find(url, "k1") is Signature.ISSUER_UNREACHABLE
+    assert web.asked == []
+
+
+UNUSABLE = {
+    "elliptic": {"kty": "EC"},
+    "for encryption": {"use": "enc"},
+    "for another algorithm": {"alg": "RS512"},
+    "without modulus": {"n": None},
+    "modulus no text": {"n": 5},
+    "modulus no number": {"n": "***"},
+    "too short": {"n": "AQAB"},
+}
+
+
+@pytest.mark.parametrize("change", UNUSABLE.values(), ids=UNUSABLE)
+def test_keys_that_cannot_verify_rs256(web: Web, key: SigningKey, change: dict[str, object]) -> None:
+    """Such a key is published and still no use."""
+    keys = [None, {"kid": 5}, {**key.published(), **change}]
+    web.documents[f"{URL}openid/v1/jwks"] = {"keys": keys}
+    assert RemoteIssuers(web, Clock(0)).find(URL, "k1") is Signature.KEY_NOT_USABLE
+
+
+def test_many_issuers_do_not_pile_up(web: Web) -> None:
+    """The cache has a bound, and the issuers asked last are in it."""
+    issuers = RemoteIssuers(web, Clock(0))
+    for number in range(600):
+        issuers.find(f"https://issuer.test/{number}/", "k1")
+    assert len(issuers._known) <= 256
+    assert len(issuers._locks) <= 258
+    assert "https://issuer.test/599/" in issuers._known
+
+
+def test_all_who_wait_for_an_issuer_are_served_by_one_request(web: Web) -> None:
+    """Eight threads, one flight."""
+    issuers, found = RemoteIssuers(web, Clock(0)), []
+    threads = [threading.Thread(target=lambda: found.append(issuers.find(URL, "k1"))) for _ in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len(found) == 8
+    assert len(web.asked) == 2
+
+
+def test_a_real_clusters_token_is_exchanged(world: World, web: Web, key: SigningKey) -> None:
+    """An assertion of an issuer elsewhere is granted; an issuer that nobody trusts is never called."""
+    options = Options(elsewhere=RemoteIssuers(web, Clock(0)))
+    world.client._app = create_app(world.store, BASE_URL, options)
+    claims = world.claims(iss=URL, sub="system:serviceaccount:a:b")
+    assertion = key.sign({}, claims).reveal()
+    assert world.ask(client_assertion=assertion).code == 700211
+    assert web.asked == []
+    world.store.put_federated_credential(world.identity, "else", issuer=URL, subject="system:serviceaccount:a:b")
+    assert world.ask(client_assertion=assertion).status == 200

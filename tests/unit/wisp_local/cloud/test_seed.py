@@ -1,0 +1,238 @@
+"""Seed files: what they may say, what is said of those that are wrong, and what they do to a state."""
+
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.wisp_local.cloud.world import BASE_URL, Clock, KeyPool
+from wisp_local.cloud.errors import ConflictError, RequestError, SeedError
+from wisp_local.cloud.seed import Seed, read_seed
+from wisp_local.cloud.seedformat import ROOT, Key, json_schema
+from wisp_local.cloud.seeding import load_seed, plant
+from wisp_local.cloud.store import Store
+
+TENANT, CLIENT, ISSUER = (f"{digit * 8}-1111-4111-8111-111111111111" for digit in "abc")
+SEED = f"""\
+tenant: {{id: {TENANT.upper()}, name: contoso}}
+subscription: {{name: research}}
+resourceGroups:
+  - {{name: far, location: westus}}
+issuers:
+  - {{name: ci, id: {ISSUER}}}
+  - {{name: github, url: "https://token.actions.githubusercontent.com"}}
+identities:
+  - name: app
+    resourceGroup: demo
+    clientId: {CLIENT}
+    federatedCredentials:
+      - {{name: pod, issuer: ci, subject: "system:serviceaccount:default:app"}}
+      - {{name: actions, issuer: github, subject: "repo:contoso/app:ref:refs/heads/main", audience: "api://x"}}
+      - {{name: other, issuer: "https://issuer.example/", subject: s}}
+  - {{name: elsewhere, resourceGroup: far}}
+resources: ["api://my-api"]
+"""
+OWN_URL = f"{BASE_URL}/oidc/{ISSUER}/"
+
+
+def _seed(text: str) -> Seed:
+    return read_seed(text, "cloud.yaml")
+
+
+def test_all_that_a_file_can_say(store: Store) -> None:
+    """It is there with the ids of the file, the rest by default."""
+    assert plant(_seed(SEED), store, BASE_URL)
+    assert (store.tenant().id, store.tenant().display_name) == (TENANT, "contoso")
+    assert store.subscription().display_name == "research"
+    assert store.issuer(ISSUER) == store.issuer_called("ci")
+    app, elsewhere = store.identity("demo", "app"), store.identity("far", "elsewhere")
+    assert (app.client_id, app.tenant_id, app.location, elsewhere.location) == (CLIENT, TENANT, "eastus", "westus")
+    there = {(each.name, each.issuer, *each.audiences) for each in store.federated_credentials(app)}
+    assert there == {
+        ("pod", OWN_URL, "api://AzureADTokenExchange"),
+        ("actions", "https://token.actions.githubusercontent.com", "api://x"),
+        ("other", "https://issuer.example/", "api://AzureADTokenExchange"),
+    }
+    assert store.resources() == ["api://my-api"]
+
+
+def test_json_says_the_same() -> None:
+    """A file that begins with a brace is JSON; only lines are lost, in messages."""
+    in_json, in_yaml = _seed(json.dumps(yaml.safe_load(SEED))), _seed(SEED)
+    assert (in_json.tenant, in_json.resources) == (in_yaml.tenant, in_yaml.resources)
+    assert [(each.name, each.client_id) for each in in_json.identities] == [("app", CLIENT), ("elsewhere", None)]
+
+
+def test_a_second_time_changes_nothing(store: Store) -> None:
+    """Whatever else was made meanwhile stays; nothing is written."""
+    plant(_seed(SEED), store, BASE_URL)
+    app = store.identity("demo", "app")
+    store.put_federated_credential(app, "by-hand", issuer="https://h/", subject="s")
+    assert not plant(_seed(SEED), store, BASE_URL)
+    assert {each.name for each in store.federated_credentials(app)} == {"pod", "actions", "other", "by-hand"}
+
+
+def test_changed_values_are_changed(store: Store) -> None:
+    """Display names, and all of a federated credential but its name; two may change places."""
+    plant(_seed(SEED), store, BASE_URL)
+    changed = SEED.replace("contoso,", "x,").replace("name: contoso}", "name: fabrikam}")
+    changed = changed.replace("name: pod", "name: swap").replace("name: actions", "name: pod")
+    changed = changed.replace("name: swap", "name: actions")
+    assert plant(_seed(changed), store, BASE_URL)
+    assert store.tenant().display_name == "fabrikam"
+    there = {each.name: each.issuer for each in store.federated_credentials(store.identity("demo", "app"))}
+    assert there["actions"] == OWN_URL
+    assert there["pod"] == "https://token.actions.githubusercontent.com"
+
+
+CONFLICTS = [
+    ("a tenant of another id", {TENANT.upper(): CLIENT}, "ids never change"),
+    ("an identity's client id", {f"clientId: {CLIENT}": f"clientId: {TENANT}"}, "line 9: identities[0]: identity app"),
+    ("an issuer's id", {f"id: {ISSUER}": f"id: {TENANT}"}, "line 6: issuers[0]: issuer ci"),
+    ("an issuer with another's id", {"name: ci,": "name: cj,", "issuer: ci": "issuer: cj"}, "issuer ci has the id"),
+    ("a group elsewhere", {"location: westus": "location: uksouth"}, "line 4: resourceGroups[0]"),
+    ("another identity's client id", {"name: app\n": "name: app2\n"}, "is another identity's"),
+]
+
+
+@pytest.mark.parametrize("changes, said", [case[1:] for case in CONFLICTS], ids=[case[0] for case in CONFLICTS])
+def test_what_azure_lets_nobody_change(store: Store, changes: dict[str, str], said: str) -> None:
+    """It is an error that says where, and nothing of the file is done."""
+    plant(_seed(SEED), store, BASE_URL)
+    text = SEED.replace("research", "changed")
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    with pytest.raises(ConflictError) as caught:
+        plant(_seed(text), store, BASE_URL)
+    assert said in str(caught.value)
+    assert store.subscription().display_name == "research"
+
+
+def test_the_limit_counts_what_is_there_already(store: Store) -> None:
+    """Twenty an identity: those of the file and those that are not in it."""
+    plant(_seed(SEED), store, BASE_URL)
+    app = store.identity("demo", "app")
+    for number in range(17):
+        store.put_federated_credential(app, f"by-hand-{number}", issuer="https://h/", subject=f"{number}")
+    with pytest.raises(RequestError, match=r"line 9: identities\[0\]: .*Azure's limit"):
+        plant(_seed(SEED.replace("name: pod", "name: pod2").replace("default:app", "default:app2")), store, BASE_URL)
+
+
+def test_own_issuers_want_the_clouds_url(store: Store) -> None:
+    """Offline nobody knows where the cloud will be."""
+    with pytest.raises(RequestError, match="give --url"):
+        plant(_seed(SEED), store, None)
+    plant(_seed("identities: [{name: app, resourceGroup: demo}]"), store, None)
+
+
+IDENTITY = "identities:\n  - name: app\n    resourceGroup: demo\n"
+CREDENTIALS = f"{IDENTITY}    federatedCredentials:\n"
+PAIR = "identities: [{name: abc, resourceGroup: a, clientId: %s}, {name: def, resourceGroup: a, clientId: %s}]"
+GIHUB = "{name: fic, issuer: gihub, subject: s}"
+FIRST = "identities[0].federatedCredentials[0]"
+MANY = CREDENTIALS + "".join(f"      - {{name: fic{n}, issuer: 'https://i', subject: '{n}'}}\n" for n in range(21))
+WRONG = [
+    ("key", "identitys: []", "line 1: unknown key 'identitys': did you mean 'identities'?"),
+    (
+        "key below",
+        f"{IDENTITY}    clientID: x",
+        "line 4: identities[0]: unknown key 'clientID': did you mean",
+    ),
+    ("far key", "zzz: 1", "line 1: unknown key 'zzz': there is tenant, subscription"),
+    ("twice", "tenant: {}\ntenant: {}", "line 2: 'tenant' is there twice: keep one"),
+    ("missing", "identities:\n  - name: app", "line 2: identities[0]: resourceGroup is missing: add resourceGroup"),
+    ("no list", "identities: {}", "line 1: identities: this has to be a list"),
+    ("no mapping", "tenant: x", "line 1: tenant: this has to be a mapping"),
+    ("list", "- x", "line 1: this has to be a mapping"),
+    ("number", "issuers: [{name: 7}]", 'line 1: issuers[0].name: this has to be text: put it in quotes: "7"'),
+    ("guid", f"{IDENTITY}    clientId: x", "line 4: identities[0].clientId: 'x' is no GUID"),
+    ("name", "issuers: [{name: a b}]", "line 1: issuers[0]: 'a b' is no valid cluster name"),
+    ("identity", "identities: [{name: x, resourceGroup: demo}]", "identities[0]: 'x' is no valid identity name"),
+    ("resource", "resources: [x]", "'x' cannot be a resource"),
+    ("issuer url", "issuers: [{name: a, url: 'http://x'}]", "issuers[0].url: 'http://x' is no issuer's URL"),
+    ("id elsewhere", f"issuers: [{{name: a, url: 'https://x', id: {CLIENT}}}]", "issuers[0].id: an issuer elsewhere"),
+    (
+        "issuer",
+        f"{CREDENTIALS}      - {GIHUB}",
+        f"line 5: {FIRST}.issuer: there is no issuer",
+    ),
+    ("near issuer", f"issuers: [{{name: github}}]\n{CREDENTIALS}      - {GIHUB}", "did you mean 'github'?"),
+    (
+        "same",
+        f"{IDENTITY}  - {{name: APP, resourceGroup: Demo}}",
+        "the same resourceGroup and name as in",
+    ),
+    ("same id", PAIR % (CLIENT, CLIENT.upper()), "identities[1].clientId: the same clientId as in identities[0]"),
+    ("twenty-one", MANY, "there are 21, and Azure's limit is 20"),
+    ("same subject", MANY.replace("subject: '1'", "subject: '0'"), f"the same issuer and subject as in {FIRST}"),
+    ("yaml", "tenant: [", "it is no YAML or JSON"),
+    ("json", '{"tenant": ', "line 1: it is no YAML or JSON"),
+    ("control", "tenant: \x01", "it is no YAML or JSON"),
+    ("endless", "tenant: &a {id: *a}", "nested without end"),
+]
+
+
+@pytest.mark.parametrize("text, said", [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
+def test_what_is_wrong_is_said_with_its_place(text: str, said: str) -> None:
+    """File, line and path, what is wrong, and what to do."""
+    with pytest.raises(SeedError) as caught:
+        _seed(text)
+    assert str(caught.value).startswith("cloud.yaml")
+    assert said in str(caught.value)
+
+
+def test_a_tag_makes_nothing() -> None:
+    """YAML is composed, not constructed."""
+    assert _seed("tenant: !!python/object:os.system {}") == Seed()
+
+
+KEYS = st.sampled_from(["identities", "issuers", "name", "tenant", "resources", "x"])
+
+
+@given(
+    st.text()
+    | st.recursive(st.none() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner)).map(json.dumps)
+)
+def test_no_text_is_anything_but_a_seed_or_an_error(text: str) -> None:
+    """Whatever it holds."""
+    with contextlib.suppress(SeedError):
+        assert isinstance(_seed(text), Seed)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff"], ids=["absent", "not UTF-8"])
+def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    """It is named."""
+    if content is not None:
+        (tmp_path / "cloud.yaml").write_bytes(content)
+    with pytest.raises(SeedError, match=r"cloud\.yaml (cannot be read|is not UTF-8)"):
+        load_seed(tmp_path / "cloud.yaml")
+
+
+def test_a_state_that_was_seeded_can_be_seeded_by_a_later_process(
+    tmp_path: Path, clock: Clock, new_key: KeyPool
+) -> None:
+    """Idempotence holds over restarts."""
+    for changed in (True, False):
+        with Store(tmp_path / "s", clock, new_key=new_key) as store:
+            assert plant(_seed(SEED), store, BASE_URL) is changed
+
+
+def test_the_schema_has_every_key() -> None:
+    """It follows from the same table as the parser, and refuses what that does not know."""
+    schema = json_schema()
+
+    def _same(keys: tuple[Key, ...], there: dict[str, object]) -> None:
+        properties = there["properties"]
+        assert isinstance(properties, dict)
+        assert set(properties) == {each.name for each in keys}
+        assert there["additionalProperties"] is False
+        for each in keys:
+            inner = properties[each.name]["items"] if each.many else properties[each.name]
+            if each.inside:
+                _same(each.inside, inner)
+
+    _same(ROOT, schema)

@@ -1,0 +1,281 @@
+"""The state file: what it keeps, for whom, and what it refuses."""
+
+import multiprocessing
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.unit.wisp_local.cloud.world import ARM, NOW, SUBJECT, Clock, KeyPool, World
+from wisp_local.cloud.directory import ManagedIdentity
+from wisp_local.cloud.errors import ConflictError, NotFoundError, RequestError, StateError
+from wisp_local.cloud.migrations import MIGRATIONS
+from wisp_local.cloud.schema import SCHEMA_VERSION
+from wisp_local.cloud.store import Store
+
+
+def _identity(store: Store) -> ManagedIdentity:
+    store.put_resource_group("RG", "eastus")
+    return store.put_identity("RG", "app", "eastus")
+
+
+def test_what_was_made_is_there_after_a_restart(tmp_path: Path, new_key: KeyPool) -> None:
+    """Ids, keys and certificates are the same, whatever the clock says by then."""
+
+    def _seen(store: Store) -> list[object]:
+        identity = _identity(store)
+        store.put_federated_credential(identity, "fic", issuer="https://i/", subject="s")
+        return [
+            store.tenant(),
+            store.subscription(),
+            store.resource_groups(),
+            identity,
+            store.federated_credentials(identity),
+            [key.published() for key in store.token_keys()],
+            [(each.id, [key.published() for key in each.keys]) for each in [store.put_issuer("c")]],
+            store.authority.certificate_pem,
+            store.authority.server_certificate(["localhost"]),
+        ]
+
+    with Store(tmp_path / "s", Clock(NOW), new_key=new_key) as store:
+        before = _seen(store)
+    with Store(tmp_path / "s", Clock(NOW + 9999), new_key=new_key) as store:
+        assert _seen(store) == before
+
+
+def test_everything_of_the_state_is_its_owners_alone(store: Store) -> None:
+    """The file and SQLite's log hold private keys."""
+    store.token_keys()
+    files = list(store.path.parent.glob("state.db*"))
+    assert {each.name for each in files} >= {"state.db", "state.db-wal"}
+    assert {stat.S_IMODE(each.stat().st_mode) for each in files} == {0o600}
+
+
+def test_a_file_that_was_open_to_others_is_closed_to_them(tmp_path: Path) -> None:
+    """A state copied with a careless umask is put right when it is opened."""
+    path = tmp_path / "s"
+    Store(path).close()
+    path.chmod(0o644)
+    Store(path).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_of_an_older_wisp_is_brought_up_to_date(tmp_path: Path, new_key: KeyPool) -> None:
+    """The migrations that it lacks are run once, and what was in it is still there."""
+    path = tmp_path / "s"
+    with sqlite3.connect(path) as connection:
+        for statement in MIGRATIONS[0].split(";\n"):
+            connection.execute(statement)
+        connection.execute("PRAGMA application_id = 0x77697370")
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute("INSERT INTO tenant VALUES ('t', 'old', 1)")
+        connection.execute("INSERT INTO subscription VALUES ('s', 't', 'old')")
+        connection.execute("INSERT INTO resource_group VALUES ('s', 'RG', 'eastus')")
+    connection.close()
+    for _ in range(2):
+        with Store(path, new_key=new_key) as store:
+            assert store.tenant().display_name == "old"
+            assert store.put_resource_group("rg", "eastus", tags={"a": "b"}).tags == {"a": "b"}
+
+
+def _corrupt(path: Path) -> None:
+    path.write_bytes(b"no database" * 1000)
+
+
+def _newer(path: Path) -> None:
+    Store(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    connection.close()
+
+
+def _others(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (_corrupt, "not a database"),
+        (_newer, "newer wisp"),
+        (_others, "no state of wisp's"),
+        (Path.mkdir, "no regular file"),
+    ],
+)
+def test_a_file_that_is_no_state_of_ours_is_refused(tmp_path: Path, spoil: Callable[[Path], None], words: str) -> None:
+    """One line says which file and why, and the file is left as it was."""
+    path = tmp_path / "s"
+    spoil(path)
+    before = path.read_bytes() if path.is_file() else b""
+    with pytest.raises(StateError, match=words) as caught:
+        Store(path)
+    assert str(path) in str(caught.value)
+    assert (path.read_bytes() if path.is_file() else b"") == before
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """The state's folder is not made silently."""
+    with pytest.raises(StateError, match="No such file"):
+        Store(tmp_path / "absent" / "s")
+
+
+def test_an_identity_is_found_in_any_case_and_keeps_its_ids(store: Store) -> None:
+    """Resource ids ignore case; client ids too, as GUIDs do."""
+    made = _identity(store)
+    assert store.put_identity("rg", "APP", "EastUS") == made
+    assert store.identity("Rg", "aPP") == made
+    assert store.identity_of_client(made.client_id.upper()) == made
+    assert store.identities() == [made]
+    assert store.put_resource_group("rG", "eastus").resource_id.endswith("/resourceGroups/RG")
+
+
+def test_things_cannot_move_and_need_their_parents(store: Store) -> None:
+    """Azure answers 409 and 404; the errors say what is in the way."""
+    _identity(store)
+    with pytest.raises(ConflictError, match="resource group RG already exists in eastus"):
+        store.put_resource_group("rg", "westus")
+    with pytest.raises(ConflictError, match="identity app already exists in eastus"):
+        store.put_identity("RG", "app", "westus")
+    with pytest.raises(NotFoundError, match="no resource group other"):
+        store.put_identity("other", "app", "eastus")
+    with pytest.raises(NotFoundError, match="no identity other"):
+        store.identity("RG", "other")
+
+
+Put = Callable[[Store, ManagedIdentity], object]
+
+
+def _federate(
+    name: str = "fic", issuer: str = "https://i/", subject: str = "s", audiences: tuple[str, ...] = ("a",)
+) -> Put:
+    return lambda store, identity: store.put_federated_credential(
+        identity, name, issuer=issuer, subject=subject, audiences=audiences
+    )
+
+
+BAD: dict[str, Put] = {
+    "group": lambda store, _: store.put_resource_group("ends with.", "eastus"),
+    "location": lambda store, _: store.put_resource_group("RG2", "East US"),
+    "identity": lambda store, _: store.put_identity("RG", "ab", "eastus"),
+    "cluster": lambda store, _: store.put_issuer("-"),
+    "resource": lambda store, _: store.put_resource("my-api"),
+    "credential": _federate(name="x"),
+    "http issuer": _federate(issuer="http://i/"),
+    "issuer with a query": _federate(issuer="https://i/?q"),
+    "issuer with a wrong port": _federate(issuer="https://i:99999/"),
+    "no subject": _federate(subject=""),
+    "half a character": _federate(subject="\ud800"),
+    "two audiences": _federate(audiences=("a", "b")),
+}
+
+
+@pytest.mark.parametrize("put", BAD.values(), ids=BAD)
+def test_what_azure_would_not_take_is_refused(store: Store, put: Put) -> None:
+    """Nothing is written, and the text says what to give instead."""
+    identity = _identity(store)
+    with pytest.raises(RequestError):
+        put(store, identity)
+    assert store.federated_credentials(identity) == []
+
+
+def test_twenty_federated_credentials_and_no_more(store: Store) -> None:
+    """Azure's limit; replacing one of them is still possible."""
+    identity = _identity(store)
+    for number in range(20):
+        store.put_federated_credential(identity, f"fic{number}", issuer="https://i/", subject=str(number))
+    with pytest.raises(RequestError, match="20 federated credentials"):
+        store.put_federated_credential(identity, "one-more", issuer="https://i/", subject="x")
+    store.put_federated_credential(identity, "FIC0", issuer="https://i/", subject="replaced")
+    assert len(store.federated_credentials(identity)) == 20
+
+
+def test_issuer_and_subject_are_unique_within_an_identity(store: Store) -> None:
+    """Another identity may have the same; a replacement is not its own rival."""
+    identity = _identity(store)
+    credential = store.put_federated_credential(identity, "one", issuer="https://i/", subject="s")
+    with pytest.raises(ConflictError, match="one already has this issuer and subject"):
+        store.put_federated_credential(identity, "two", issuer="https://i/", subject="s")
+    assert store.put_federated_credential(identity, "one", issuer="https://i/", subject="s") == credential
+    store.put_federated_credential(store.put_identity("RG", "app2", "eastus"), "one", issuer="https://i/", subject="s")
+    assert store.federated_credentials(identity) == [credential]
+
+
+def test_deletion_takes_what_is_inside_along(store: Store) -> None:
+    """A deleted group's identities and their credentials are gone; deleting twice is nothing."""
+    identity = _identity(store)
+    store.put_federated_credential(identity, "one", issuer="https://i/", subject="s")
+    store.delete_federated_credential(identity, "ONE")
+    store.put_federated_credential(identity, "one", issuer="https://i/", subject="s")
+    for _ in range(2):
+        store.delete_resource_group("rg")
+    assert (store.identities(), store.federated_credentials(identity), store.resource_groups()) == ([], [], [])
+    with pytest.raises(NotFoundError):
+        store.put_federated_credential(identity, "one", issuer="https://i/", subject="s")
+    store.delete_identity(identity)
+    store.put_issuer("c")
+    store.delete_issuer("C")
+    assert store.issuers() == []
+    with pytest.raises(NotFoundError):
+        store.rotate_issuer("c")
+
+
+def test_a_deleted_identity_gets_no_more_tokens(world: World) -> None:
+    """The server reads the state at every request."""
+    assert world.ask().status == 200
+    world.store.delete_identity(world.identity)
+    assert world.ask().code == 700016
+
+
+def test_a_resource_of_ones_own_is_known_once_registered(world: World) -> None:
+    """With or without a slash at its end."""
+    world.store.put_resource("api://my-api")
+    assert world.store.resources() == ["api://my-api"]
+    assert world.ask(scope="api://my-api//.default").status == 200
+    assert world.ask(scope="https://management.azure.com.evil.test/.default").code == 500011
+    assert world.ask(scope=f"{ARM}/.default").status == 200
+
+
+def _fill(path: Path, worker: int, start: object) -> None:
+    """Write as one of several processes would."""
+    start.wait()  # type: ignore[attr-defined]  # multiprocessing's barrier has no public type
+    with Store(path) as store:
+        store.put_resource_group("RG", "eastus")
+        shared = store.put_identity("RG", "shared", "eastus")
+        for number in range(5):
+            store.put_identity("RG", f"app-{worker}-{number}", "eastus")
+            store.put_federated_credential(
+                shared, f"fic-{worker}-{number}", issuer="https://i/", subject=f"{worker}{number}"
+            )
+        store.put_issuer("cluster")
+
+
+def test_processes_that_start_and_write_at_once_agree(tmp_path: Path) -> None:
+    """One tenant, one shared identity, one issuer, and nothing lost, though all found the file absent."""
+    path, context = tmp_path / "s", multiprocessing.get_context("spawn")
+    start = context.Barrier(3)
+    workers = [context.Process(target=_fill, args=(path, number, start)) for number in range(3)]
+    for each in workers:
+        each.start()
+    for each in workers:
+        each.join()
+    assert [each.exitcode for each in workers] == [0, 0, 0]
+    with Store(path) as store:
+        assert len(store.identities()) == 1 + 3 * 5
+        assert len(store.federated_credentials(store.identity("RG", "shared"))) == 15
+        assert len(store.issuers()) == 1
+
+
+def test_ten_thousand_identities_do_not_slow_an_exchange_down(world: World) -> None:
+    """Both lookups of an exchange use an index."""
+    for query in (
+        "SELECT * FROM identity WHERE client_id = ?",
+        "SELECT * FROM federated_credential WHERE client_id = ?",
+    ):
+        ((*_, plan),) = world.store._database.rows(f"EXPLAIN QUERY PLAN {query}", "x")
+        assert "SEARCH" in plan
+        assert "INDEX" in plan
+    assert world.store.federated_credentials(world.identity)[0].subject == SUBJECT

@@ -1,0 +1,77 @@
+"""`wisp demo` on the command line: what it prints."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from wisp.base.secret import Secret
+from wisp.cli import main
+from wisp_local.cli.demo import Teller, document
+from wisp_local.demo.outside import Told
+from wisp_local.demo.story import STEPS
+from wisp_local.sandbox.modes import Attempt, Mode, describe
+
+GOLDEN = Path(__file__).parent / "golden" / "told.txt"
+TOLD = Told(
+    Mode.ROOT,
+    Secret("eyJ0eXAiOiJKV1QiLCJ4" + "s" * 1500),
+    {"typ": "JWT", "alg": "RS256"},
+    {"aud": "https://management.azure.com/", "tid": "a tenant", "xms_cae": "1", "xms_tcdt": 1645137228},
+    tuple((step.name, 0.25) for step in STEPS),
+)
+
+
+def tell(teller: Teller) -> None:
+    """Tell a whole story."""
+    teller.opened(describe(Attempt(Mode.ROOT, several_users=True), ()))
+    for step in STEPS:
+        teller.begun(step)
+        teller.done(step, 0.25, [f"what {step.name} was here"])
+    teller.ended(TOLD, 1.75)
+
+
+def test_the_story_as_people_read_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Word for word, and without colour where it is no terminal."""
+    tell(Teller(color=None))
+    assert capsys.readouterr().out == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_the_token_is_not_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Twenty characters are all that is shown."""
+    tell(Teller(color=None))
+    assert "sss" not in capsys.readouterr().out
+
+
+def test_colour_changes_no_word(capsys: pytest.CaptureFixture[str]) -> None:
+    """On a terminal it is the same text."""
+    tell(Teller(color=True))
+    shown = capsys.readouterr().out
+    assert "\x1b[" in shown
+    assert re.sub(r"\x1b\[\d+m", "", shown) == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_the_document_has_what_is_promised() -> None:
+    """Exactly these keys, and the token whole."""
+    made = json.loads(json.dumps(document(TOLD)))
+    assert list(made) == ["mode", "access_token", "claims", "header", "steps"]
+    assert made["access_token"] == TOLD.access_token.reveal()
+    assert made["steps"][0] == {"name": "cluster", "seconds": 0.25}
+
+
+@pytest.mark.parametrize(
+    "arguments, status, complaint",
+    [
+        (["--mode", "container"], 2, "'container' is not one of"),
+        (["--mode"], 2, "requires an argument"),
+        (["here"], 2, "unexpected extra argument"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_meant_is_refused(
+    arguments: list[str], status: int, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong option is an error of usage."""
+    assert main(["demo", *arguments]) == status
+    assert complaint in capsys.readouterr().err

@@ -1,0 +1,73 @@
+"""The cluster's certificates: who is who, checked as TLS libraries do."""
+
+from collections.abc import Mapping
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from wisp_local.lab.node.network import Network
+from wisp_local.lab.node.pki import new_files, subjects
+
+NOW = 1_800_000_000.0
+NETWORK = Network(3)
+
+
+@pytest.fixture(name="files", scope="module")
+def _files() -> Mapping[str, bytes]:
+    return new_files(NETWORK, NOW)
+
+
+def _certificate(files: Mapping[str, bytes], name: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(files[f"{name}.crt"])
+
+
+@pytest.mark.parametrize("name", subjects(NETWORK))
+def test_every_certificate_is_the_authoritys(files: Mapping[str, bytes], name: str) -> None:
+    """It is signed by it, for both ends of a connection, and its key is beside it."""
+    found = _certificate(files, name)
+    found.verify_directly_issued_by(_certificate(files, "ca"))
+    key = serialization.load_pem_private_key(files[f"{name}.key"], password=None)
+    assert key.public_key() == found.public_key()
+    usages = found.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert set(usages) == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+
+
+@pytest.mark.parametrize(
+    "name, user, group",
+    [
+        ("admin", "admin", "system:masters"),
+        ("kubelet", "system:node:node1", "system:nodes"),
+        ("kube-proxy", "system:kube-proxy", ""),
+    ],
+)
+def test_users(files: Mapping[str, bytes], name: str, user: str, group: str) -> None:
+    """The common name is the user, the organisation the group (Kubernetes: X509 client certificates)."""
+    subject = _certificate(files, name).subject
+    groups = [each.value for each in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
+    assert [each.value for each in subject.get_attributes_for_oid(NameOID.COMMON_NAME)] == [user]
+    assert groups == ([group] if group else [])
+
+
+def test_the_api_server_is_known_by_its_addresses(files: Mapping[str, bytes]) -> None:
+    """From this machine, from pods, and by the names that clients in pods check."""
+    names = _certificate(files, "apiserver").extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    addresses = {str(each) for each in names.get_values_for_type(x509.IPAddress)}
+    assert addresses == {"127.0.0.1", "10.201.3.2", "10.96.0.1"}
+    assert "kubernetes.default.svc" in names.get_values_for_type(x509.DNSName)
+
+
+def test_service_account_tokens_are_rs256(files: Mapping[str, bytes]) -> None:
+    """Entra takes nothing else."""
+    key = serialization.load_pem_private_key(files["service-accounts.key"], password=None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    assert key.public_key() == serialization.load_pem_public_key(files["service-accounts.pub"])
+
+
+def test_valid_now_and_for_a_year(files: Mapping[str, bytes]) -> None:
+    """A clock that is a little slow does not matter."""
+    found = _certificate(files, "apiserver")
+    assert found.not_valid_before_utc.timestamp() == NOW - 300
+    assert found.not_valid_after_utc.timestamp() == NOW + 365 * 86400

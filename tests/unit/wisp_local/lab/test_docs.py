@@ -1,0 +1,32 @@
+"""The documentation of the lab names what there is."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from tests.support.paths import ROOT
+from wisp_local.cli.lab import command
+from wisp_local.lab.places import Places
+
+TEXT = (ROOT / "docs" / "lab.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", command.commands)
+def test_every_command_and_option_is_in_the_documentation(name: str) -> None:
+    """By name."""
+    assert f"| `wisp lab {name}` |" in TEXT
+    for parameter in command.commands[name].params:
+        name_in_text = parameter.opts[0] if isinstance(parameter, click.Option) else parameter.metavar
+        assert f"`{name_in_text}" in TEXT
+
+
+def test_every_file_is_in_the_documentation() -> None:
+    """What is in the folder, and nothing that is not."""
+    section = TEXT.partition("## What is in the folder")[2].partition("\n## ")[0]
+    cells = "".join(re.findall(r"^\| (`.*?) \|", section, re.MULTILINE))
+    named = set(re.findall(r"`([^`]+?)/?`", cells))
+    places = Places(Path("/lab"))
+    known = (getattr(places, each) for each in vars(Places) if isinstance(vars(Places)[each], property))
+    assert named == {each.relative_to("/lab").parts[0] for each in known} | {"lock", "node.number"}

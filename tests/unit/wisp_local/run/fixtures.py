@@ -1,0 +1,17 @@
+"""What tests of runs share, here and in tests/system."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.waiting import wait_until
+from tests.unit.wisp_local.run.runner import Runner, runner
+
+
+@pytest.fixture(name="runner")
+def runner_fixture(tmp_path: Path) -> Iterator[Runner]:
+    """Give a runner of its own, and see that nothing of it runs afterwards."""
+    made = runner(tmp_path)
+    yield made
+    wait_until(lambda: made.serving() == [])

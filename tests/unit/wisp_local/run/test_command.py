@@ -1,0 +1,113 @@
+"""`wisp run` for real: what the command is and what it is told (tests/system/test_run.py has the slower stories)."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.wisp_local.run.runner import SDK, Runner
+from wisp.cli import main
+from wisp_local.cloud.store import Store
+from wisp_local.run.environment import CHOOSES_OTHERWISE
+
+pytestmark = pytest.mark.system
+
+# What a program can know of itself.
+SELF = """
+import json, os, signal, sys
+print(json.dumps({
+    "environment": dict(os.environ),
+    "said": sys.stdin.read(),
+    "pid": os.getpid(), "folder": os.getcwd(), "group": os.getpgrp(), "session": os.getsid(0),
+    "descriptors": [each for each in sorted(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd/" + each)],
+    "children": open(f"/proc/self/task/{os.getpid()}/children").read(),
+    "signals": [line for line in open("/proc/self/status") if line.startswith(("SigBlk", "SigIgn"))],
+}))
+"""
+HOSTILE = {
+    **dict.fromkeys(CHOOSES_OTHERWISE, "another"),
+    "AZURE_TOKEN_CREDENTIALS": "dev",
+    "HTTP_PROXY": "http://127.0.0.1:1",
+    "https_proxy": "http://127.0.0.1:1",
+    "PYTHONWARNINGS": "error",
+}
+
+
+def test_the_command_is_the_process_that_was_started(runner: Runner, tmp_path: Path) -> None:
+    """Its id, files, folder, signals and environment are what they would be without us; it has no child."""
+    ours, theirs = os.pipe()
+    command = (sys.executable, "-c", SELF)
+    environment = {**runner.environment, "LC_ALL": "", "LANG": "C", "OWN": "\udcff"}
+    seen = []
+    for wrapper in ((), (sys.executable, "-m", "wisp", "run", "--")):
+        with subprocess.Popen(
+            [*wrapper, *command],
+            cwd=tmp_path,
+            env=environment,
+            pass_fds=(theirs,),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as process:
+            seen.append(json.loads(process.communicate(b"a line\n")[0]))
+            assert seen[-1].pop("pid") == process.pid
+    os.close(ours)
+    os.close(theirs)
+    told = {name: seen[1]["environment"].pop(name) for name in seen[1]["environment"].keys() - environment.keys()}
+    told.pop("LC_CTYPE", None)  # the command is Python, which makes it for itself
+    seen[0]["environment"].pop("LC_CTYPE", None)
+    assert set(told) == {"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT", "MSI_SECRET"}
+    assert told["IDENTITY_ENDPOINT"].endswith("/metadata/identity/oauth2/token")
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize(
+    "command, status",
+    [
+        pytest.param(("sh", "-c", "exit 3"), 3, id="a status"),
+        pytest.param(("sh", "-c", "kill -TERM $$"), -signal.SIGTERM, id="a signal"),
+        pytest.param(("no-such-command",), 127, id="not found"),
+        pytest.param(("/etc/passwd",), 126, id="not executable"),
+    ],
+)
+def test_the_exit_status_is_the_commands(command: tuple[str, ...], status: int, runner: Runner) -> None:
+    """As if it had been run by itself, and a shell's where it could not be."""
+    done = runner.run(*command)
+    assert done.returncode == status
+    said = f"wisp: {command[0]} cannot be run (" if status in {126, 127} else ""
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == bool(said)
+
+
+def test_the_sdk_gets_a_token(runner: Runner) -> None:
+    """The issue's line, where everything in the environment would lead it elsewhere; and again, as the same one."""
+    first, second = (runner.run("--", sys.executable, "-c", SDK, **HOSTILE) for _ in range(2))
+    assert (first.returncode, first.stderr) == (second.returncode, second.stderr) == (0, "")
+    assert int(first.stdout) <= int(second.stdout)
+    with Store(runner.state) as store:
+        [identity] = store.identities()
+        assert (identity.resource_group, identity.name) == ("wisp-run", "wisp-run")
+        assert len(store.federated_credentials(identity)) == 1
+    assert stat.S_IMODE(runner.state.stat().st_mode) == 0o600
+    assert stat.S_IMODE(runner.state.parent.stat().st_mode) == 0o700
+    assert "eyJ" not in runner.said()
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        ([], "Missing argument"),
+        (["--verbose"], "Missing argument"),
+        (["--identities", "x", "true"], "No such option"),
+        (["--tenant", "t", "true"], "a real authority needs --client-id"),
+    ],
+    ids=["nothing", "no command", "no such option", "half an authority"],
+)
+def test_usage(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is started."""
+    assert main(["run", *arguments]) == 2
+    assert complaint in capsys.readouterr().err

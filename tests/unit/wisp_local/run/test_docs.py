@@ -1,0 +1,33 @@
+"""docs/run.md says what is."""
+
+import re
+
+import click
+
+from tests.support.paths import ROOT
+from wisp.imds.variables import told
+from wisp_local.cli.run import command
+from wisp_local.run.environment import CHOOSES_OTHERWISE
+
+DOCUMENT = (ROOT / "docs/run.md").read_text(encoding="utf-8")
+
+
+def first_cells(heading: str) -> str:
+    """Return the first cells of the first table under a heading."""
+    section = DOCUMENT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return "\n".join(re.findall(r"^\| (`.+?`) \|", section, re.MULTILINE))
+
+
+def test_every_variable_is_there() -> None:
+    """The table names each that is set, removed or changed, and no other."""
+    named = set(re.findall(r"`(\w+)`", first_cells("What the command sees")))
+    changed = {"AZURE_TOKEN_CREDENTIALS", "NO_PROXY", "no_proxy"}
+    assert named == set(told("", "")) | CHOOSES_OTHERWISE | changed
+
+
+def test_every_option_is_there() -> None:
+    """The table names each."""
+    named = set(re.findall(r"--[\w-]+", first_cells("Options")))
+    assert named == {
+        name for each in command.params if isinstance(each, click.Option) for name in each.opts if name[1] == "-"
+    }

@@ -1,0 +1,143 @@
+"""Which way to set the lab up, and what is said of it."""
+
+from collections.abc import Collection
+
+import pytest
+
+from wisp.base.errors import PrivilegeError
+from wisp_local.sandbox.modes import TOOLS, Attempt, Lost, Mode, attempts, describe, impossible, refused, without_tools
+
+ROOT = Attempt(Mode.ROOT, several_users=True)
+SUBORDINATE = Attempt(Mode.USERNS, several_users=True)
+SINGLE = Attempt(Mode.USERNS, several_users=False)
+LOOPBACK = Attempt(Mode.LOOPBACK, several_users=False)
+LOST = (
+    "the pod and the redirect. Clients are told 127.0.0.1 instead of finding 169.254.169.254, "
+    "and sidecar and application are one user"
+)
+REFUSED = refused(SINGLE, "unshare: unshare failed: Operation not permitted")
+
+
+@pytest.mark.parametrize(
+    "wanted, root, expected",
+    [
+        pytest.param(None, True, (ROOT, SUBORDINATE, SINGLE, LOOPBACK), id="auto-as-root"),
+        pytest.param(None, False, (SUBORDINATE, SINGLE, LOOPBACK), id="auto-as-user"),
+        pytest.param(Mode.ROOT, True, (ROOT,), id="root"),
+        pytest.param(Mode.USERNS, True, (SUBORDINATE, SINGLE), id="userns-as-root"),
+        pytest.param(Mode.USERNS, False, (SUBORDINATE, SINGLE), id="userns-as-user"),
+        pytest.param(Mode.LOOPBACK, False, (LOOPBACK,), id="loopback"),
+    ],
+)
+def test_the_best_way_is_tried_first(wanted: Mode | None, root: bool, expected: tuple[Attempt, ...]) -> None:  # noqa: FBT001
+    """Root before user namespaces, several users before one, loopback last; a forced mode is the only one."""
+    assert attempts(wanted, root=root) == expected
+
+
+def test_root_cannot_be_forced_by_others() -> None:
+    """--mode root as another user says what to do."""
+    with pytest.raises(PrivilegeError, match="--mode root needs root: run it with sudo"):
+        attempts(Mode.ROOT, root=False)
+
+
+@pytest.mark.parametrize(
+    "missing, why, command",
+    [
+        (["ip"], "not installed: ip", "apt-get install iproute2"),
+        (["nft"], "not installed: nft", "apt-get install nftables"),
+        (["ip", "nft"], "not installed: ip, nft", "apt-get install iproute2 nftables"),
+        (["unshare", "nsenter", "setpriv"], "not installed: unshare, nsenter, setpriv", "apt-get install util-linux"),
+    ],
+)
+def test_one_command_installs_all_missing_tools(missing: list[str], why: str, command: str) -> None:
+    """Every tool that namespaces need is looked for, and each package is named once."""
+    assert without_tools(ROOT, set(TOOLS) - set(missing)) == Lost(ROOT, why, command)
+
+
+@pytest.mark.parametrize("attempt", [ROOT, SUBORDINATE, SINGLE], ids=str)
+@pytest.mark.parametrize("present", [TOOLS, {*TOOLS, "iptables"} - {"nft"}], ids=["nft", "iptables"])
+def test_nothing_is_missing_when_all_tools_are_there(attempt: Attempt, present: Collection[str]) -> None:
+    """Iptables does as well as nft."""
+    assert without_tools(attempt, present) is None
+
+
+def test_loopback_needs_no_tool() -> None:
+    """Where there are no tools at all there is still loopback."""
+    assert without_tools(LOOPBACK, ()) is None
+
+
+@pytest.mark.parametrize(
+    "why, remedy",
+    [
+        ("unshare: unshare failed: No space left on device", "sysctl -w user.max_user_namespaces=10000"),
+        (
+            "unshare: write failed /proc/self/uid_map: Operation not permitted",
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+        ("unshare: failed to execute newuidmap: No such file", "apt-get install uidmap"),
+        ("unshare: no line matching user demo in /etc/subuid", "usermod --add-subuids "),
+        ("something new", "see docs/demo.md"),
+    ],
+)
+def test_a_refusal_comes_with_the_command_that_ends_it(why: str, remedy: str) -> None:
+    """Known words of unshare and of the kernel have a command; for others there is the documentation."""
+    lost = refused(SINGLE, why)
+    assert lost.why == why
+    assert lost.remedy.startswith(remedy)
+
+
+def test_the_best_mode_is_described_in_one_line() -> None:
+    """Nothing is lost, and nothing has to be done."""
+    (line,) = describe(ROOT, ())
+    assert line.startswith("Mode root: ")
+
+
+def test_loopback_says_what_is_lost_why_and_the_command_for_the_better_mode() -> None:
+    """These are the first lines that a newcomer without nft sees."""
+    lines = describe(LOOPBACK, (Lost(ROOT, "not installed: nft", "apt-get install nftables"),))
+    assert lines == [
+        "Mode loopback: processes on plain loopback.",
+        f"  lost:    {LOST}",
+        "  because: not installed: nft",
+        "  to get mode root: apt-get install nftables",
+    ]
+
+
+def test_a_forced_loopback_says_what_is_lost() -> None:
+    """There is no better mode to suggest."""
+    assert [line.split(":")[0] for line in describe(LOOPBACK, ())] == ["Mode loopback", "  lost"]
+
+
+def test_one_user_after_several_says_why() -> None:
+    """The last attempt that failed is the one next to it."""
+    lost = (refused(ROOT, "no veth"), refused(SUBORDINATE, "unshare: no line matching user demo in /etc/subuid"))
+    text = "\n".join(describe(SINGLE, lost))
+    assert "not told apart" in text
+    assert "because: unshare: no line matching user demo" in text
+    assert "to get mode userns: usermod --add-subuids" in text
+    assert "no veth" not in text
+
+
+def test_a_forced_mode_that_is_impossible_says_so() -> None:
+    """The error has the mode, the reason and another way."""
+    error = impossible((refused(SUBORDINATE, "x"), REFUSED))
+    assert str(error) == (
+        "mode userns is not possible here (unshare: unshare failed: Operation not permitted): "
+        "see docs/demo.md, or try --mode auto, which finds another way"
+    )
+    assert error.exit_status == 3
+
+
+def test_a_forced_mode_without_its_tools_names_the_command() -> None:
+    """What installs them comes first."""
+    lost = without_tools(ROOT, set(TOOLS) - {"nft"})
+    assert lost is not None
+    assert str(impossible((lost,))) == (
+        "mode root is not possible here (not installed: nft): "
+        "apt-get install nftables, or try --mode auto, which finds another way; see docs/demo.md"
+    )
+
+
+def test_when_not_even_loopback_works_there_is_no_other_way() -> None:
+    """Nothing is suggested that has been tried."""
+    assert "--mode" not in impossible((refused(LOOPBACK, "disk full"),)).remedy

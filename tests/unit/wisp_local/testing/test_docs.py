@@ -1,0 +1,92 @@
+"""The examples and tables of docs/testing.md, run and read as they stand."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+import wisp_local.testing
+from tests.support.paths import ROOT
+from tests.support.waiting import PATIENCE
+from wisp_local.cloud import seedformat
+from wisp_local.cloud.seedformat import Key
+
+pytest_plugins = ["pytester"]
+
+TEXT = (ROOT / "docs" / "testing.md").read_text()
+CLIENT_ID = "33333333-3333-4333-8333-333333333333"
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+
+
+def _rows(head: str) -> list[list[str]]:
+    table = TEXT.partition(f"| {head} |")[2].partition("\n\n")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+@pytest.mark.system
+def test_the_pytest_examples_pass(pytester: pytest.Pytester) -> None:
+    """A conftest.py of one line, and the two test files."""
+    conftest, *tests = _blocks("python")
+    pytester.makeconftest(conftest)
+    for number, each in enumerate(tests):
+        pytester.makepyfile(**{f"test_{number}": each})
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
+
+
+def _shell(script: str, folder: Path) -> str:
+    (folder / "cloud.yaml").write_text(_blocks("yaml")[0])
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", f"set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}"],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "XDG_STATE_HOME": str(folder)},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.system
+def test_the_job_with_wisp_run(tmp_path: Path) -> None:
+    """It ends with status 0, which it does with a token only."""
+    assert json.loads(_shell(_blocks("bash")[0], tmp_path))["changed"] is True
+
+
+@pytest.mark.system
+@pytest.mark.needs("curl")
+def test_the_job_with_the_cloud_alone(tmp_path: Path) -> None:
+    """Only the port is changed, to a free one; curl prints the token."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    said = _shell(_blocks("bash")[1].replace("8443", port), tmp_path)
+    assert json.loads(said.splitlines()[-1])["token_type"] == "Bearer"
+
+
+def test_the_table_of_keys_is_the_parsers() -> None:
+    """Row for row."""
+    assert _rows("key | needed | is") == [list(row) for row in _expected(seedformat.ROOT)]
+
+
+def _expected(keys: Sequence[Key], above: str = "") -> Iterator[tuple[str, str, str]]:
+    for each in keys:
+        path = f"{above}{each.name}{'[]' if each.many else ''}"
+        yield f"`{path}`", "yes" if each.required else "", f"{each.says}{'; a GUID' if each.guid else ''}"
+        yield from _expected(each.inside, f"{path}.")
+
+
+def test_the_table_of_fixtures_is_complete() -> None:
+    """Every fixture of the plugin has its row."""
+    documented = [row[0].strip("`") for row in _rows("fixture | scope | is")]
+    assert sorted(documented) == sorted(each for each in wisp_local.testing.__all__ if each.startswith("wisp_"))
