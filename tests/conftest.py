@@ -74,7 +74,7 @@ def summary(skipped: Iterable[pytest.TestReport]) -> list[str]:
     """Return one line for each thing that skipped tests lacked, beginning with what most of them lacked."""
     counted = Counter(missing for report in skipped for missing in _missing(report))
     width = max(len(each.name) for each in counted)
-    return [f"{each.name:<{width}}  {count:>4} skipped    {each.remedy}" for each, count in counted.most_common()]
+    return [f"{each.name:<{width}}  {count:>4} skipped    {each.hint}" for each, count in counted.most_common()]
 
 
 def _missing(report: pytest.TestReport) -> list[Missing]:

@@ -30,7 +30,8 @@ def main() -> None:
         from wisp.cli import main as command_line  # noqa: PLC0415 -- likewise
     except ModuleNotFoundError as missing:
         sys.exit(
-            f"wisp: {missing.name} is not installed: only `wisp proxy` does without; pip install 'wisp-proxy[cli]'"
+            f"error: {missing.name} is not installed, which every command but `wisp proxy` needs\n"
+            "hint: pip install 'wisp-proxy[cli]'"
         )
     sys.exit(command_line(arguments))
 

@@ -116,10 +116,10 @@ def test_a_misspelt_subject(lab: Lab) -> None:
         seen.page.locator("[data-live] tbody tr").first.get_by_role("link").click()
         expect(seen.page.locator(".compared mark.presented")).to_have_text("sa")
         expect(seen.page.locator(".compared mark.expected")).to_have_text("SA")
-        remedy = seen.page.locator("pre").first.inner_text()
+        hint = seen.page.locator("pre").first.inner_text()
     asking = walkthrough().rpartition("\nkubectl exec ")[2].strip()
     again = f'until said=$(kubectl exec {asking}); [ "${{said#*access_token}}" != "$said" ]; do sleep 1; done'
-    _verified(lab, _answer(_typed(lab, f'NAMESPACE=kube-system\n{remedy} >/dev/null\n{again}\necho "$said"')))
+    _verified(lab, _answer(_typed(lab, f'NAMESPACE=kube-system\n{hint} >/dev/null\n{again}\necho "$said"')))
 
 
 _PODS = """

@@ -93,7 +93,7 @@ def _check_tools(recipe: Recipe, needed: Iterable[str]) -> None:
     for tool in needed:
         if tool in recipe.tools and shutil.which(tool) is None:
             problem = f"the {recipe.name} client cannot be built or started: there is no {tool} on PATH"
-            raise MissingToolError(problem, remedy=f"install {recipe.tools[tool]}")
+            raise MissingToolError(problem, hint=f"install {recipe.tools[tool]}")
 
 
 def _make(recipe: Recipe, draft: Path, builder: Builder) -> Path:

@@ -51,14 +51,14 @@ class Missing(NamedTuple):
     """Something that this machine lacks; `remedy` is a command or an instruction."""
 
     name: str
-    remedy: str
+    hint: str
 
 
 class MissingSkip(Skipped):
     """Skips a test for want of `missing`."""
 
     def __init__(self, *missing: Missing) -> None:
-        super().__init__("; ".join(f"{each.name} is missing ({each.remedy})" for each in missing))
+        super().__init__("; ".join(f"{each.name} is missing ({each.hint})" for each in missing))
         self.missing = missing
 
 

@@ -96,7 +96,7 @@ def test_a_part_that_ends_is_told(program: str, name: str, runner: Runner) -> No
         [part] = [each for each in runner.serving() if program in _command(each)]
         os.kill(part, signal.SIGKILL)
         [log] = runner.logs.iterdir()
-        warning = f"wisp: warning: the {name} has ended, and the command gets no new tokens; its log is {log}\n"
+        warning = f"warning: the {name} has ended, and the command gets no new tokens; its log is {log}\n"
         assert process.stderr.readline() == warning
         wait_until(lambda: not Path(f"/proc/{part}").exists())  # nor as a zombie
         process.stdin.write("go on\n")
@@ -117,7 +117,7 @@ def test_without_a_place_for_state(runner: Runner, tmp_path: Path) -> None:
         "--", "sh", "-c", f"{TOKEN} -o /dev/null -w '%{{http_code}}'", TMPDIR=str(temporary), XDG_STATE_HOME="/proc"
     )
     assert (done.returncode, done.stdout) == (0, "200")
-    assert done.stderr.startswith("wisp: note: the local cloud, and with it the identity, goes with the command (")
+    assert done.stderr.startswith("note: the local cloud, and with it the identity, goes with the command (")
     assert done.stderr.count("\n") == 1
     wait_until(lambda: not list(temporary.iterdir()))
 

@@ -54,7 +54,7 @@ class Resources:
         for name, value in vars(self).items():
             if value is not None and quantity(value) is None:
                 raise SettingError(
-                    f"{name.replace('_', ' ')} is not a quantity: {value!r}", remedy="give one such as 50m or 64Mi"
+                    f"{name.replace('_', ' ')} is not a quantity: {value!r}", hint="give one such as 50m or 64Mi"
                 )
 
 
@@ -82,12 +82,12 @@ class Requirement:
         _check_label(self.key, *self.values)
         if self.operator not in OPERATORS:
             raise SettingError(
-                f"the label selector has an unknown operator: {self.operator!r}", remedy=f"use {', '.join(OPERATORS)}"
+                f"the label selector has an unknown operator: {self.operator!r}", hint=f"use {', '.join(OPERATORS)}"
             )
         if OPERATORS[self.operator] != bool(self.values):
             raise SettingError(
                 f"the label selector has {'values' if self.values else 'no values'} for the operator {self.operator}",
-                remedy="give values for In and NotIn, and for no other",
+                hint="give values for In and NotIn, and for no other",
             )
 
 
@@ -109,10 +109,10 @@ class TrustBundleCA:
 
 def _check_label(key: str, *values: str) -> None:
     if _LABEL_KEY.fullmatch(key) is None:
-        raise SettingError(f"the label selector has a key that is not a label's: {key!r}", remedy="correct it")
+        raise SettingError(f"the label selector has a key that is not a label's: {key!r}", hint="correct it")
     for value in values:
         if _LABEL_VALUE.fullmatch(value) is None:
-            raise SettingError(f"the label selector has a value that is not a label's: {value!r}", remedy="correct it")
+            raise SettingError(f"the label selector has a value that is not a label's: {value!r}", hint="correct it")
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class InlineCA:
     def __post_init__(self) -> None:
         if PEM not in self.pem:
             raise SettingError(
-                "--custom-token-endpoint-ca-data holds no certificate", remedy="give PEM text with its line breaks"
+                "--custom-token-endpoint-ca-data holds no certificate", hint="give PEM text with its line breaks"
             )
 
 
@@ -149,21 +149,21 @@ class TokenEndpoint:
         if not self.suffix or not self.audience:
             raise SettingError(
                 "a custom token endpoint has an annotation suffix and an audience, or neither",
-                remedy="give --custom-token-endpoint-annotation-suffix and --custom-token-endpoint-audience",
+                hint="give --custom-token-endpoint-annotation-suffix and --custom-token-endpoint-audience",
             )
         if not _LABEL.issuperset(self.suffix) or len(self.suffix) > 59 or self.suffix[-1] in "-_.":
             raise SettingError(
                 f"--custom-token-endpoint-annotation-suffix is none: {self.suffix!r}",
-                remedy="give letters, digits, - _ and ., at most 59",
+                hint="give letters, digits, - _ and ., at most 59",
             )
         if token_proxy_url(self.url) is None:
             raise SettingError(
                 f"--custom-token-endpoint is not an https URL: {shown(self.url)!r}",
-                remedy="give https, a host and perhaps a port and a path",
+                hint="give https, a host and perhaps a port and a path",
             )
         if self.sni_name is not None and not is_host(self.sni_name):
             raise SettingError(
-                f"--custom-token-endpoint-sni-name is not a name: {self.sni_name!r}", remedy="give a DNS name"
+                f"--custom-token-endpoint-sni-name is not a name: {self.sni_name!r}", hint="give a DNS name"
             )
 
 
@@ -201,7 +201,7 @@ class Policy:
         if self.token_endpoint is not None and self.token_endpoint.audience == self.audience:
             raise SettingError(
                 f"--custom-token-endpoint-audience is the default audience: {self.audience!r}",
-                remedy="give the endpoint its own, so that no token for the one is good for the other",
+                hint="give the endpoint its own, so that no token for the one is good for the other",
             )
 
     @cached_property
@@ -216,31 +216,31 @@ def _check_names(policy: Policy) -> None:
     if not is_tenant(policy.tenant_id):
         raise SettingError(
             f"--tenant-id is not a tenant: {policy.tenant_id!r}",
-            remedy="give its GUID (az account show --query tenantId)",
+            hint="give its GUID (az account show --query tenantId)",
         )
     if authority_url(policy.authority_host) != policy.authority_host:
         raise SettingError(
             f"--authority-host is not an https URL that ends in a slash: {shown(policy.authority_host)!r}",
-            remedy=f"give one such as {DEFAULT_AUTHORITY}",
+            hint=f"give one such as {DEFAULT_AUTHORITY}",
         )
     if not policy.audience.strip():
-        raise SettingError("--audience is empty", remedy=f"leave it out for {AUDIENCE}")
+        raise SettingError("--audience is empty", hint=f"leave it out for {AUDIENCE}")
 
 
 def _check_sidecar(policy: Policy) -> None:
     for flag, image in (("--proxy-image", policy.proxy_image), ("--redirect-image", policy.redirect_image)):
         if not image or image != "".join(image.split()):
-            raise SettingError(f"{flag} is not an image: {image!r}", remedy=f"give one such as {DEFAULT_IMAGE}")
+            raise SettingError(f"{flag} is not an image: {image!r}", hint=f"give one such as {DEFAULT_IMAGE}")
     if policy.image_pull_policy not in PULL_POLICIES:
         raise SettingError(
-            f"--image-pull-policy is unknown: {policy.image_pull_policy!r}", remedy=f"use {', '.join(PULL_POLICIES)}"
+            f"--image-pull-policy is unknown: {policy.image_pull_policy!r}", hint=f"use {', '.join(PULL_POLICIES)}"
         )
     if policy.proxy_log_level not in LOG_LEVELS:
         raise SettingError(
-            f"--proxy-log-level is unknown: {policy.proxy_log_level!r}", remedy=f"use {', '.join(LOG_LEVELS)}"
+            f"--proxy-log-level is unknown: {policy.proxy_log_level!r}", hint=f"use {', '.join(LOG_LEVELS)}"
         )
     if policy.authority_ca is not None and PEM not in policy.authority_ca:
-        raise SettingError("--authority-ca holds no certificate", remedy="name a file in PEM form")
+        raise SettingError("--authority-ca holds no certificate", hint="name a file in PEM form")
 
 
 def parse_version(text: str) -> tuple[int, int]:
@@ -248,5 +248,5 @@ def parse_version(text: str) -> tuple[int, int]:
     major, _, rest = text.strip().removeprefix("v").partition(".")
     minor = rest.split(".", 1)[0].split("-", 1)[0].rstrip("+")
     if not all(each.isascii() and each.isdigit() and len(each) < 5 for each in (major, minor)):
-        raise SettingError(f"not a Kubernetes version: {text!r}", remedy="give it as 1.34")
+        raise SettingError(f"not a Kubernetes version: {text!r}", hint="give it as 1.34")
     return int(major), int(minor)

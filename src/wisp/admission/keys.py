@@ -85,7 +85,7 @@ def check_types(metadata: object, path: str) -> None:
         return
     labels = metadata.get("labels")
     if labels is not None and type(labels) is not dict:
-        raise PodError(f"{path}/labels is not an object", remedy='write each label as a line of its own, KEY: "VALUE"')
+        raise PodError(f"{path}/labels is not an object", hint='write each label as a line of its own, KEY: "VALUE"')
     for kind in ("labels", "annotations"):
         check_texts(object_or_empty(metadata, kind), f"{path}/{kind}")
 
@@ -94,7 +94,7 @@ def check_texts(values: Mapping[str, object], path: str) -> None:
     """Raise PodError if a label or annotation of this project in the map at `path` is not a string."""
     for key, value in values.items():
         if type(value) is not str and type(key) is str and key.startswith(names.PREFIX):
-            raise PodError(f"{path}/{key} is not a string", remedy='write its value in quotes, such as "true"')
+            raise PodError(f"{path}/{key} is not a string", hint='write its value in quotes, such as "true"')
 
 
 def of_pod(metadata: object) -> Iterator[Misuse]:

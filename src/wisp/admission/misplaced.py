@@ -32,7 +32,7 @@ class Finding(NamedTuple):
     path: str
     """Where the label or annotation is, as a JSON pointer to the map that holds it."""
     problem: str
-    remedy: str
+    hint: str
     is_error: bool
 
 
@@ -80,13 +80,13 @@ class _Subject(NamedTuple):
         """Say whether one of these templates is injected."""
         return any(self.every or each.is_labelled for each in templates)
 
-    def warning(self, problem: str, remedy: str) -> Finding:
+    def warning(self, problem: str, hint: str) -> Finding:
         """Return a finding about something without effect."""
-        return Finding(self.place.owner, self.place.path, problem, remedy, is_error=False)
+        return Finding(self.place.owner, self.place.path, problem, hint, is_error=False)
 
-    def error(self, problem: str, remedy: str) -> Finding:
+    def error(self, problem: str, hint: str) -> Finding:
         """Return a finding about something that is asked for and cannot be done."""
-        return Finding(self.place.owner, self.place.path, problem, remedy, is_error=True)
+        return Finding(self.place.owner, self.place.path, problem, hint, is_error=True)
 
 
 def findings(document: object, *, every: bool = False) -> Iterator[Finding]:
@@ -109,7 +109,7 @@ def _of_place(subject: _Subject) -> Iterator[Finding]:
     steps = place.path.lower().split("/")
     wrong = _wrong_type(place)
     if wrong is not None:
-        yield subject.error(wrong.problem, wrong.remedy)
+        yield subject.error(wrong.problem, wrong.hint)
     elif any(each.endswith("selector") or each == "matchlabels" for each in steps):
         yield from _of_selector(subject)
     elif _in_text(place.content) and not subject.name.endswith(("labels", "annotations")):
@@ -164,8 +164,8 @@ def _of_use(subject: _Subject) -> Iterator[Finding]:
         problem = f"a {owner.kind} describes other objects: nothing in it is injected"
         yield subject.warning(problem, "inject the objects themselves")
     elif owner.group == "kustomize.config.k8s.io":
-        remedy = "inject what it makes: kustomize build DIRECTORY | wisp inject -f -"
-        yield subject.warning(f"the label {USE} is for the objects that Kustomize makes", remedy)
+        hint = "inject what it makes: kustomize build DIRECTORY | wisp inject -f -"
+        yield subject.warning(f"the label {USE} is for the objects that Kustomize makes", hint)
     elif value != "true":
         yield subject.warning(f'the label {USE} is "{value}": only "true" counts', f'write "true", or remove {USE}')
     elif _is_asking(subject):

@@ -153,7 +153,7 @@ def pod_of(outline: Outline) -> Pod:
         raise PodError(
             f"the pod has {count:,} containers and init containers, and at most {limits.CONTAINERS:,} are accepted in "
             "a pod with the label azure.workload.identity/use",
-            remedy="use fewer containers, or remove the label",
+            hint="use fewer containers, or remove the label",
         )
     return Pod(
         outline.name,
@@ -174,7 +174,7 @@ def pod_in(document: Object) -> Pod:
     try:
         data = json.dumps(document, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise PodError(f"the pod cannot be written as JSON: {error}", remedy="correct the manifest") from None
+        raise PodError(f"the pod cannot be written as JSON: {error}", hint="correct the manifest") from None
     return pod_of(outline_of(data))
 
 
@@ -184,7 +184,7 @@ def texts_of(outline: Outline) -> tuple[dict[str, str], dict[str, str]]:
     if size > limits.METADATA:
         raise PodError(
             f"the pod's labels and annotations are {size:,} bytes of JSON, and at most {limits.METADATA:,} are allowed",
-            remedy="shorten them: Kubernetes itself allows 262,144 bytes of annotations",
+            hint="shorten them: Kubernetes itself allows 262,144 bytes of annotations",
         )
     return _texts(outline.labels, "/metadata/labels"), _texts(outline.annotations, "/metadata/annotations")
 
@@ -195,12 +195,12 @@ def _spec(outline: Outline) -> PodSpec:
         raise PodError(
             f"the pod's spec has about {values:,} values, and at most {limits.VALUES:,} are accepted in a pod with the "
             "label azure.workload.identity/use",
-            remedy=f"use fewer containers (at most {limits.CONTAINERS:,}), variables, mounts and volumes, or remove "
+            hint=f"use fewer containers (at most {limits.CONTAINERS:,}), variables, mounts and volumes, or remove "
             "the label",
         )
     spec = _read(_decode_spec, outline.document).spec
     if spec is None:
-        raise PodError("the pod has no spec", remedy="give it one, with its containers")
+        raise PodError("the pod has no spec", hint="give it one, with its containers")
     return spec
 
 
@@ -228,11 +228,11 @@ def _texts(data: Raw, path: str) -> dict[str, str]:
     except msgspec.ValidationError:
         values = _read(_decode_values, data, path)
         if any(len(key) > _LONGEST_KEY for key in values):
-            raise PodError(f"{path} has a key of more than {_LONGEST_KEY} characters", remedy="shorten it") from None
+            raise PodError(f"{path} has a key of more than {_LONGEST_KEY} characters", hint="shorten it") from None
         key = next((key for key, value in values.items() if bytes(value)[:1] != b'"'), "")
         raise PodError(
             f"{path} has a value that is not a string, under {key[:64]!r}",
-            remedy="correct the manifest; YAML may want quotes there",
+            hint="correct the manifest; YAML may want quotes there",
         ) from None
     except (ValueError, RecursionError) as error:
         raise _malformed(error) from None
@@ -244,10 +244,10 @@ def _read_label(data: Raw) -> _Labels | None:
     except msgspec.ValidationError as error:
         if " - at " in str(error):
             raise PodError(
-                f"/metadata/labels/{USE} is not a string", remedy='write its value in quotes, such as "true"'
+                f"/metadata/labels/{USE} is not a string", hint='write its value in quotes, such as "true"'
             ) from None
         raise PodError(
-            "/metadata/labels is not an object", remedy='write each label as a line of its own, KEY: "VALUE"'
+            "/metadata/labels is not an object", hint='write each label as a line of its own, KEY: "VALUE"'
         ) from None
     except (ValueError, RecursionError) as error:
         raise _malformed(error) from None
@@ -260,8 +260,8 @@ def _read(decode: Callable[[Any], _T], data: Raw | bytes, path: str = "") -> _T:
         return decode(data)
     except msgspec.ValidationError as error:
         problem, wants_text = _problem(str(error), path)
-        remedy = "correct the manifest; YAML may want quotes there" if wants_text else "correct the manifest"
-        raise PodError(problem, remedy=remedy) from None
+        hint = "correct the manifest; YAML may want quotes there" if wants_text else "correct the manifest"
+        raise PodError(problem, hint=hint) from None
     except (ValueError, RecursionError) as error:
         raise _malformed(error) from None
 
@@ -269,7 +269,7 @@ def _read(decode: Callable[[Any], _T], data: Raw | bytes, path: str = "") -> _T:
 def _malformed(error: Exception) -> PodError:
     """Say that it is not JSON: msgspec does not look into strings that are skipped in the first step."""
     reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-    return PodError(f"the pod is not valid JSON: {reason}", remedy="send it as UTF-8, without lone surrogates")
+    return PodError(f"the pod is not valid JSON: {reason}", hint="send it as UTF-8, without lone surrogates")
 
 
 _MESSAGE = re.compile(r"(?:Expected `([^`]*)`(?: of length <= (\d+))?(?:, got `[^`]*`)?|([^`]*?))(?: - at `\$(.*)`)?")

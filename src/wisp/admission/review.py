@@ -96,20 +96,20 @@ def read(body: bytes) -> Review:
     """Return the review in an AdmissionReview in JSON. Raise ReviewError where that is none, or not about a pod."""
     envelope = _envelope(body)
     if envelope.kind != "AdmissionReview":
-        raise ReviewError("the body is no AdmissionReview", remedy="send what a MutatingWebhookConfiguration sends")
+        raise ReviewError("the body is no AdmissionReview", hint="send what a MutatingWebhookConfiguration sends")
     if envelope.apiVersion != API_VERSION:
         raise ReviewError(
             f"the AdmissionReview's version is {envelope.apiVersion!r}",
-            remedy=f"have admissionReviewVersions say v1, which is {API_VERSION}",
+            hint=f"have admissionReviewVersions say v1, which is {API_VERSION}",
         )
     request = envelope.request
     if request is None or not request.uid:
-        raise ReviewError("the AdmissionReview holds no request with a uid", remedy="send one")
+        raise ReviewError("the AdmissionReview holds no request with a uid", hint="send one")
     kind = request.kind or _Kind()
     if (kind.group or "", kind.version, kind.kind) != ("", "v1", "Pod"):
         raise ReviewError(
             f"the AdmissionReview is not about a v1 Pod but {kind.group or ''!r}, {kind.version!r}, {kind.kind!r}",
-            remedy="have the rules say pods, v1",
+            hint="have the rules say pods, v1",
         )
     # Without an operation it is no valid review; of its two readings, this one admits no pod without its identity.
     operation, subresource = request.operation or "CREATE", request.subResource or ""
@@ -128,17 +128,17 @@ def _envelope(body: bytes) -> _Envelope:
         return _decode(body)
     except msgspec.ValidationError as error:
         raise ReviewError(
-            f"the body is no AdmissionReview: {error}", remedy="send what a MutatingWebhookConfiguration sends"
+            f"the body is no AdmissionReview: {error}", hint="send what a MutatingWebhookConfiguration sends"
         ) from None
     except RecursionError:
-        raise ReviewError("the body is nested too deeply", remedy="send what an API server sends") from None
+        raise ReviewError("the body is nested too deeply", hint="send what an API server sends") from None
     except ValueError as error:  # msgspec.DecodeError and UnicodeDecodeError
-        raise ReviewError(f"the body is not JSON: {error}", remedy="send an AdmissionReview as JSON") from None
+        raise ReviewError(f"the body is not JSON: {error}", hint="send an AdmissionReview as JSON") from None
 
 
 def _created(pod: msgspec.Raw) -> Outline | PodError | None:
     if bytes(memoryview(pod)[:1]) != b"{":
-        raise ReviewError("the object to create is not a Pod", remedy="send the pod as the request's object")
+        raise ReviewError("the object to create is not a Pod", hint="send the pod as the request's object")
     try:
         outline = outline_of(pod)
     except PodError as error:

@@ -232,7 +232,7 @@ def object_in(parent: Object, key: str, path: str = "") -> Object:
     if value is None:
         return {}
     if type(value) is not dict:
-        raise PodError(f"{path}/{key} is not an object", remedy="correct the manifest")
+        raise PodError(f"{path}/{key} is not an object", hint="correct the manifest")
     return value
 
 
@@ -249,6 +249,6 @@ def texts_in(parent: Object, key: str, path: str) -> dict[str, str]:
         if type(name) is not str or type(each) is not str:
             raise PodError(
                 f"{path}/{key} has a value that is not a string, under {str(name)[:64]!r}",
-                remedy="correct the manifest; YAML may want quotes there",
+                hint="correct the manifest; YAML may want quotes there",
             )
     return value

@@ -79,7 +79,7 @@ def skipped_by(annotations: dict[str, str]) -> frozenset[str]:
         return frozenset()
     if text.count(";") > limits.SKIPPED:
         raise PodError(
-            f"the annotation {names.SKIP_CONTAINERS} has more than {limits.SKIPPED:,} names", remedy="name fewer"
+            f"the annotation {names.SKIP_CONTAINERS} has more than {limits.SKIPPED:,} names", hint="name fewer"
         )
     return frozenset(name.strip() for name in text.split(";")) - {""}
 
@@ -112,7 +112,7 @@ def _expiration(text: str | None) -> int:
     if value is None or not SHORTEST <= value <= LONGEST:
         raise PodError(
             f"the annotation {names.EXPIRATION} is {text[:64]!r}",
-            remedy=f"give whole seconds, {SHORTEST} to {LONGEST}, in plain digits",
+            hint=f"give whole seconds, {SHORTEST} to {LONGEST}, in plain digits",
         )
     return value
 
@@ -137,17 +137,17 @@ def _sidecar(pod: Pod, policy: Policy) -> Sidecar:
         if names.INJECT_SIDECAR in pod.annotations:
             raise PodError(
                 f"the annotation {names.PROXY_ONLY} asks for the sidecar, and {names.INJECT_SIDECAR} refuses it",
-                remedy=f"remove {names.INJECT_SIDECAR} for the sidecar, or {names.PROXY_ONLY} to go without",
+                hint=f"remove {names.INJECT_SIDECAR} for the sidecar, or {names.PROXY_ONLY} to go without",
             )
     if pod.spec.hostNetwork is True:
         raise PodError(
             "the pod uses the node's network (hostNetwork), where the sidecar would serve the whole node",
-            remedy=f"leave out hostNetwork or the annotation {asked_by}",
+            hint=f"leave out hostNetwork or the annotation {asked_by}",
         )
     if pod.is_windows:
         raise PodError(
             "the pod runs on Windows, where there is no sidecar",
-            remedy=f"leave out the annotation {asked_by}: the Azure SDKs' workload identity needs none",
+            hint=f"leave out the annotation {asked_by}: the Azure SDKs' workload identity needs none",
         )
     return Sidecar(
         _port(pod.annotations),
@@ -166,7 +166,7 @@ def _port(annotations: dict[str, str]) -> int:
     port = integer(text)
     if port is None or not 1 <= port <= 65535:
         raise PodError(
-            f"the annotation {names.SIDECAR_PORT} is {text[:64]!r}", remedy="give a port, 1 to 65535, in plain digits"
+            f"the annotation {names.SIDECAR_PORT} is {text[:64]!r}", hint="give a port, 1 to 65535, in plain digits"
         )
     return port
 
@@ -178,7 +178,7 @@ def _mode(annotations: dict[str, str]) -> Mode:
     try:
         return Mode(text)
     except ValueError:
-        raise PodError(f"the annotation {names.SIDECAR_MODE} is {text[:64]!r}", remedy="use redirect or env") from None
+        raise PodError(f"the annotation {names.SIDECAR_MODE} is {text[:64]!r}", hint="use redirect or env") from None
 
 
 def passthrough_of(annotations: dict[str, str], policy: Policy) -> tuple[str, ...]:
@@ -191,7 +191,7 @@ def passthrough_of(annotations: dict[str, str], policy: Policy) -> tuple[str, ..
     except ValueError:
         raise PodError(
             f"the annotation {names.PASSTHROUGH} is {text[:64]!r}",
-            remedy=f"give none, or some of {', '.join(NAMES)}, separated by commas",
+            hint=f"give none, or some of {', '.join(NAMES)}, separated by commas",
         ) from None
 
 
@@ -229,7 +229,7 @@ def _span(
     if all(key in annotations for key in keys):
         raise PodError(
             f"the annotation {keys[0]} is more than {keys[1]}: {request!r}, {limit!r}",
-            remedy="give a limit of at least the request",
+            hint="give a limit of at least the request",
         )
     return (request, request) if keys[0] in annotations else (limit, limit)
 
@@ -238,5 +238,5 @@ def _quantity(annotations: dict[str, str], key: str, usual: str | None) -> str |
     """Return the annotated quantity, or the usual one; an empty annotation is none at all."""
     text = annotations.get(key, usual)
     if text and quantity(text) is None:
-        raise PodError(f"the annotation {key} is {text[:64]!r}", remedy="give a quantity such as 50m or 64Mi")
+        raise PodError(f"the annotation {key} is {text[:64]!r}", hint="give a quantity such as 50m or 64Mi")
     return text or None

@@ -199,7 +199,7 @@ def injected(carrier: Carrier, account: Object, policy: Policy) -> Mutation:
         raise PodError(
             "Knative Serving rejects the sidecar: init containers are off by default, and it allows neither lifecycle "
             "hooks nor a second port",
-            remedy="leave this object to the webhook, which changes the pods that Knative makes of it, "
+            hint="leave this object to the webhook, which changes the pods that Knative makes of it, "
             f"or remove the annotation {INJECT_SIDECAR}",
         )
     if carrier.owner.path != carrier.path or carrier.owner.kind not in ("", "Pod"):

@@ -11,20 +11,25 @@ not an exception, because nothing goes wrong in the proxy when a client asks for
 
 
 class WispError(Exception):
-    """Something went wrong; `problem` says what and to what, `remedy` what to do about it.
+    """Something went wrong. `problem` says what happened and to what, `hint` what to do about it.
 
     Neither may hold a token, an assertion or a secret: the text is printed as it is.
     """
 
     exit_status = 1
 
-    def __init__(self, problem: str, *, remedy: str) -> None:
-        super().__init__(problem, remedy)
+    def __init__(self, problem: str, *, hint: str) -> None:
+        super().__init__(problem, hint)
         self.problem = problem
-        self.remedy = remedy
+        self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.problem}: {self.remedy}"
+        return f"{self.problem}: {self.hint}"
+
+    def report(self) -> str:
+        """Return what a command prints on standard error: one line for the problem and one for the hint."""
+        problem, hint = (" ".join(text.split("\n")) for text in (self.problem, self.hint))
+        return f"error: {problem}\nhint: {hint}\n"
 
 
 class SettingError(WispError):

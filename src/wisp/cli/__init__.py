@@ -17,7 +17,7 @@ _COMMANDS = {  # name -> module with a click command called `command`, help
     "webhook": ("wisp.cli.webhook", "Give pods their identity as they are made: the admission webhook."),
 }
 _LOCAL = ("cloud", "demo", "lab", "run")
-"""Commands of the local Azure, for an error's remedy where that is not installed."""
+"""Commands of the local Azure, for the hint where that is not installed."""
 
 
 def commands() -> dict[str, tuple[str, str]]:
@@ -48,7 +48,7 @@ class _CommandsByName(click.Group):
             if cmd_name in _LOCAL:
                 raise SettingError(
                     f"`wisp {cmd_name}` is not installed",
-                    remedy="install the local Azure: pip install 'wisp-proxy[local]'",
+                    hint="install the local Azure: pip install 'wisp-proxy[local]'",
                 )
             return None
         command = importlib.import_module(module).command
@@ -63,14 +63,18 @@ def wisp() -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit status; a `WispError` becomes one line on standard error."""
+    """Run one command line and return its exit status; errors are printed on standard error."""
     try:
         status = wisp.main(args=list(arguments), prog_name="wisp", standalone_mode=False)
     except WispError as error:
-        click.echo(f"wisp: {error}", err=True)
+        click.echo(error.report(), err=True, nl=False)
         return error.exit_status
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "wisp"
+        click.echo(f"error: {error.format_message()}\nhint: `{command} --help` lists arguments and options", err=True)
+        return error.exit_code
     except click.ClickException as error:
-        error.show()
+        click.echo(f"error: {error.format_message()}", err=True)
         return error.exit_code
     except click.exceptions.Abort:
         return 130

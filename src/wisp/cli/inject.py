@@ -84,14 +84,14 @@ def _injected(document: Document, given: _Given) -> Any:
     for each in findings(content, every=given.every):
         title = _title(each.owner, each.path, document)
         if each.is_error:
-            raise ManifestError(f"{title}: {each.problem}", remedy=each.remedy)
-        _warn(title, (f"{each.problem}: {each.remedy}",))
+            raise ManifestError(f"{title}: {each.problem}", hint=each.hint)
+        _warn(title, (f"{each.problem}: {each.hint}",))
     for carrier in carriers(document.content):
         title = _title(carrier.owner, carrier.path, document)
         try:
             done = _done(carrier, title, given)
         except PodError as error:
-            raise ManifestError(f"{title}: {error.problem}", remedy=error.remedy) from None
+            raise ManifestError(f"{title}: {error.problem}", hint=error.hint) from None
         _warn(title, done.warnings)
         if done.operations:
             content = applied(content, done.operations)
@@ -124,7 +124,7 @@ def _account(carrier: Carrier, title: str, given: _Given) -> Object:
     if found is None and ref.name != "default":
         raise ManifestError(
             f'{title}: its service account "{ref.name}" of the namespace "{ref.namespace}" is not known',
-            remedy="have it among the manifests, or name a file that it is in by --service-account",
+            hint="have it among the manifests, or name a file that it is in by --service-account",
         )
     given.used.add(ref)
     return found or {}  # every namespace has a default, as a rule with nothing to say
@@ -140,4 +140,4 @@ def _warn_of_unused(found: list[Document], given: _Given) -> None:
 
 def _warn(title: str, warnings: tuple[str, ...]) -> None:
     for warning in warnings:
-        click.echo(f"wisp: warning: {title}: {warning}", err=True)
+        click.echo(f"warning: {title}: {warning}", err=True)

@@ -66,9 +66,9 @@ def read_text(path: str) -> str:
         return (sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()).decode()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise SettingError(f"cannot read {path!r}: {reason}", remedy="name a readable file, or - for input") from None
+        raise SettingError(f"cannot read {path!r}: {reason}", hint="name a readable file, or - for input") from None
     except UnicodeDecodeError:
-        raise SettingError(f"cannot read {path!r}: it is not UTF-8", remedy="name a file of YAML or JSON") from None
+        raise SettingError(f"cannot read {path!r}: it is not UTF-8", hint="name a file of YAML or JSON") from None
 
 
 def documents(text: str, source: str) -> Iterator[Document]:
@@ -103,12 +103,12 @@ def _check_size(document: Document, source: str) -> None:
     except RecursionError:
         raise ManifestError(
             f"{source} is nested too deeply, in document {document.place}",
-            remedy=f"give one of at most {_DEEPEST} levels, without references to itself",
+            hint=f"give one of at most {_DEEPEST} levels, without references to itself",
         ) from None
     if size > _MOST and size > 10 * sum(each.members for each in known.values()):
         raise ManifestError(
             f"{source} has {size} values in document {document.place}, most of them by references",
-            remedy="write it with fewer references (&name and *name)",
+            hint="write it with fewer references (&name and *name)",
         )
 
 
@@ -153,7 +153,7 @@ def _documents(text: str, source: str) -> Iterator[Document]:
     except yaml.YAMLError as error:
         raise _no_yaml(error, text, source) from None
     except RecursionError:
-        raise ManifestError(f"{source} is nested too deeply", remedy="give one without references to itself") from None
+        raise ManifestError(f"{source} is nested too deeply", hint="give one without references to itself") from None
     finally:
         loader.dispose()
     bounds = [0, *starts[1:], len(text)]  # what is said before the first is of the first
@@ -179,12 +179,12 @@ def as_json(content: object) -> str:
 
 
 def _endless() -> ManifestError:
-    return ManifestError("a document has no end", remedy="give one without references to itself, .inf and .nan")
+    return ManifestError("a document has no end", hint="give one without references to itself, .inf and .nan")
 
 
 def _no_yaml(error: yaml.YAMLError, text: str, source: str) -> ManifestError:
-    remedy = _RENDER if "{{" in text else "correct it"
-    return ManifestError(f"{source} is no YAML: {_told(error)}", remedy=remedy)
+    hint = _RENDER if "{{" in text else "correct it"
+    return ManifestError(f"{source} is no YAML: {_told(error)}", hint=hint)
 
 
 def _told(error: yaml.YAMLError) -> str:

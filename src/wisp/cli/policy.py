@@ -203,7 +203,7 @@ def _passthrough(text: str) -> tuple[str, ...]:
     except ValueError as error:
         raise SettingError(
             f"--proxy-passthrough has a name that cannot be passed on: {str(error)!r}",
-            remedy=f"give some of {','.join(NAMES)}, or none",
+            hint=f"give some of {','.join(NAMES)}, or none",
         ) from None
 
 
@@ -211,14 +211,14 @@ def _authority(environment: str, host: str | None) -> str:
     cloud = cloud_named(environment)
     if cloud is None:
         raise SettingError(
-            f"--environment is no Azure cloud: {environment!r}", remedy=f"use {', '.join(each.name for each in CLOUDS)}"
+            f"--environment is no Azure cloud: {environment!r}", hint=f"use {', '.join(each.name for each in CLOUDS)}"
         )
     if not host:
         return cloud.authorities[0]
     url = authority_url(host)
     if url is None:
         raise SettingError(
-            f"--authority-host is not an https URL: {shown(host)!r}", remedy=f"give one such as {DEFAULT_AUTHORITY}"
+            f"--authority-host is not an https URL: {shown(host)!r}", hint=f"give one such as {DEFAULT_AUTHORITY}"
         )
     return url
 
@@ -246,7 +246,7 @@ def _endpoint_ca(given: dict[str, Any]) -> EndpointCA | None:
     if sum(map(bool, (configmap, signer, file, data))) > 1:
         raise SettingError(
             "more than one of --custom-token-endpoint-ca, -ca-data, -ca-configmap and -ca-bundle-signer is given",
-            remedy="give one of them; their variables count, too",
+            hint="give one of them; their variables count, too",
         )
     if configmap:
         return ConfigMapCA(configmap)
@@ -261,12 +261,12 @@ def _trust_bundle(signer: str | None, labels: str, selector: str) -> TrustBundle
     if not signer:
         raise SettingError(
             "labels of ClusterTrustBundles are given without their signer",
-            remedy="give --custom-token-endpoint-ca-bundle-signer, or AZURE_KUBERNETES_CA_CTB_SIGNER_NAME",
+            hint="give --custom-token-endpoint-ca-bundle-signer, or AZURE_KUBERNETES_CA_CTB_SIGNER_NAME",
         )
     if labels and selector.strip():
         raise SettingError(
             "--custom-token-endpoint-ca-bundle-labels and -ca-bundle-selector are both given",
-            remedy="have the labels in the selector's matchLabels",
+            hint="have the labels in the selector's matchLabels",
         )
     return _selected(signer, selector) if selector.strip() else TrustBundleCA(signer, _labels(labels))
 
@@ -303,7 +303,7 @@ def _requirement(expression: object) -> Requirement:
 def _wrong_selector(problem: str, value: object) -> SettingError:
     return SettingError(
         f"--custom-token-endpoint-ca-bundle-selector: {problem}: {str(value)[:80]!r}",
-        remedy='give a LabelSelector such as {"matchLabels": {"app": "ca"}}',
+        hint='give a LabelSelector such as {"matchLabels": {"app": "ca"}}',
     )
 
 
@@ -311,7 +311,7 @@ def _labels(text: str) -> tuple[tuple[str, str], ...]:
     pairs = [each.partition("=") for each in text.split(",") if each.strip()]
     if not all(key.strip() and equals for key, equals, _ in pairs):
         raise SettingError(
-            f"--custom-token-endpoint-ca-bundle-labels are not labels: {text!r}", remedy="give them as key=value,..."
+            f"--custom-token-endpoint-ca-bundle-labels are not labels: {text!r}", hint="give them as key=value,..."
         )
     return tuple((key.strip(), value.strip()) for key, _, value in pairs)
 
@@ -321,7 +321,7 @@ def _read(flag: str, path: Path) -> str:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = (getattr(error, "strerror", None) or "it is not in PEM form").lower()
-        raise SettingError(f"{flag} {str(path)!r}: {reason}", remedy="name a readable PEM file") from None
+        raise SettingError(f"{flag} {str(path)!r}: {reason}", hint="name a readable PEM file") from None
     if PEM not in text:
-        raise SettingError(f"{flag} {str(path)!r} holds no certificate", remedy="name a file in PEM form")
+        raise SettingError(f"{flag} {str(path)!r} holds no certificate", hint="name a file in PEM form")
     return text

@@ -90,7 +90,7 @@ def show(*, as_json: bool) -> None:
         for tool, rule in shown.redirects:
             click.echo(_sentence(tool, rule))
     if not shown.redirects:
-        raise WispError("no redirect is in force in this network namespace", remedy="`wisp redirect up` installs one")
+        raise WispError("no redirect is in force in this network namespace", hint="`wisp redirect up` installs one")
 
 
 def _sentence(tool: Tool, rule: Rule) -> str:
@@ -109,4 +109,4 @@ def _record(tool: Tool, rule: Rule) -> dict[str, str | int]:
 
 def _note(notes: Iterable[str]) -> None:
     for note in notes:
-        click.echo(f"wisp: note: {note}", err=True)
+        click.echo(f"note: {note}", err=True)

@@ -41,7 +41,7 @@ def _answer_all(lines: Iterable[bytes], accounts: Accounts, policy: Policy) -> N
         try:
             asked = read(line)
         except ReviewError as error:
-            raise ReviewError(f"review {number}: {error.problem}", remedy=error.remedy) from None
+            raise ReviewError(f"review {number}: {error.problem}", hint=error.hint) from None
         account = account_of(asked)
         decision = decide(asked, None if account is None else accounts.get(account), policy)
         click.echo(msgspec.json.encode(answer(asked, decision)))

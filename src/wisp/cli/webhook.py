@@ -171,7 +171,7 @@ def serve(
 
 def _lives(certificate_days: float, authority_days: float) -> Lives:
     if certificate_days > authority_days:
-        raise SettingError("--certificate-days are more than --authority-days", remedy="a CA outlives its certificates")
+        raise SettingError("--certificate-days are more than --authority-days", hint="a CA outlives its certificates")
     return Lives(authority=authority_days * _DAY, leaf=certificate_days * _DAY)
 
 
@@ -179,4 +179,4 @@ def _own_namespace() -> str:
     try:
         return (access.MOUNT / "namespace").read_text(encoding="ascii").strip()
     except OSError:
-        raise SettingError("no --namespace, and not in a pod", remedy="give --namespace or POD_NAMESPACE") from None
+        raise SettingError("no --namespace, and not in a pod", hint="give --namespace or POD_NAMESPACE") from None

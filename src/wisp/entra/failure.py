@@ -58,26 +58,26 @@ def _from_them(error: Exception, settings: ExchangeSettings) -> str:
 
 def _explained(reason: Exception, address: str, trust: str) -> str:
     """Return reason and remedy; `address` and `trust` name the settings that say who is asked and who is trusted."""
-    remedy = "check network policies and any firewall in between"
+    hint = "check network policies and any firewall in between"
     match reason:
         case ssl.SSLCertVerificationError():
-            why, remedy = f"its certificate is not trusted ({reason.verify_message})", f"trust its authority by {trust}"
+            why, hint = f"its certificate is not trusted ({reason.verify_message})", f"trust its authority by {trust}"
         case socket.gaierror():
-            why, remedy = f"its name cannot be resolved ({reason.strerror})", f"check {address} and the pod's DNS"
+            why, hint = f"its name cannot be resolved ({reason.strerror})", f"check {address} and the pod's DNS"
         case ConnectionRefusedError():
-            why, remedy = "the connection was refused", f"check {address}, network policies and egress"
+            why, hint = "the connection was refused", f"check {address}, network policies and egress"
         case urllib3.exceptions.TimeoutError() | TimeoutError():
-            why, remedy = "it did not answer in time", "check network policies and egress"
+            why, hint = "it did not answer in time", "check network policies and egress"
         case _ if isinstance(reason, _HANG_UPS):
             why = "it closed the connection without an answer"
         case urllib3.exceptions.IncompleteRead() | http.client.IncompleteRead():
             why = "it broke off in the middle of its answer"
         case ssl.SSLError():
             detail = (reason.reason or "no reason given").replace("_", " ").lower()
-            why, remedy = f"TLS with it failed ({detail})", f"check {address}"
+            why, hint = f"TLS with it failed ({detail})", f"check {address}"
         case _:
             why = f"it does not answer as it should ({getattr(reason, 'strerror', None) or type(reason).__name__})"
-    return f"{why}; {remedy}"
+    return f"{why}; {hint}"
 
 
 def _reason(error: Exception) -> Exception:

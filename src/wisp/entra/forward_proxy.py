@@ -47,7 +47,7 @@ def _parsed(variable: str, text: str) -> Forward:
     if scheme.lower() not in ("http", "https") or not is_host_and_port(address):
         raise SettingError(
             f"{variable} is not the URL of an http or https proxy: {shown(text)!r}",
-            remedy="use http://HOST:PORT, with USER:PASSWORD@ before the host where it wants them",
+            hint="use http://HOST:PORT, with USER:PASSWORD@ before the host where it wants them",
         )
     return Forward(f"{scheme.lower()}://{address}", variable, Secret(credentials) if at and credentials else None)
 

@@ -59,13 +59,13 @@ def exchange_settings(authority_ca: str | None = None, environ: Mapping[str, str
     environ = os.environ if environ is None else environ
     tenant = _required(environ, "AZURE_TENANT_ID", "the identity's tenant (az account show --query tenantId)")
     if not is_tenant(tenant):
-        raise SettingError(f"AZURE_TENANT_ID is not a tenant: {tenant!r}", remedy="give its GUID or its domain name")
+        raise SettingError(f"AZURE_TENANT_ID is not a tenant: {tenant!r}", hint="give its GUID or its domain name")
     token_file = _required(environ, "AZURE_FEDERATED_TOKEN_FILE", "the path of the projected service account token")
     client_id = environ.get("AZURE_CLIENT_ID", "").strip() or None
     if client_id is not None and not is_guid(client_id):
         raise SettingError(
             f"AZURE_CLIENT_ID is not a GUID: {client_id!r}",
-            remedy="give the managed identity's client id (az identity show --query clientId), not its name",
+            hint="give the managed identity's client id (az identity show --query clientId), not its name",
         )
     authority = _authority(environ)
     if authority_ca is not None:
@@ -79,7 +79,7 @@ def exchange_settings(authority_ca: str | None = None, environ: Mapping[str, str
 def _authority_ca_data(environ: Mapping[str, str]) -> str | None:
     text = environ.get("WISP_AUTHORITY_CA_DATA", "").strip() or None
     if text is not None and _PEM not in text:
-        raise SettingError("WISP_AUTHORITY_CA_DATA holds no certificate", remedy="give PEM text, line ends and all")
+        raise SettingError("WISP_AUTHORITY_CA_DATA holds no certificate", hint="give PEM text, line ends and all")
     return text
 
 
@@ -88,12 +88,12 @@ def _authority(environ: Mapping[str, str]) -> str:
     cloud = cloud_named(host)
     if cloud is not None:
         raise SettingError(
-            f"AZURE_AUTHORITY_HOST is a cloud's name: {host!r}", remedy=f"use its authority, {cloud.authorities[0]}"
+            f"AZURE_AUTHORITY_HOST is a cloud's name: {host!r}", hint=f"use its authority, {cloud.authorities[0]}"
         )
     authority = authority_url(host)
     if authority is None:
         raise SettingError(
-            f"AZURE_AUTHORITY_HOST is not an https URL: {shown(host)!r}", remedy=f"use {DEFAULT_AUTHORITY}"
+            f"AZURE_AUTHORITY_HOST is not an https URL: {shown(host)!r}", hint=f"use {DEFAULT_AUTHORITY}"
         )
     return authority
 
@@ -140,18 +140,18 @@ def workload_settings(environ: Mapping[str, str] | None = None) -> WorkloadSetti
     if object_id is not None and not is_guid(object_id):
         raise SettingError(
             f"AZURE_OBJECT_ID is not a GUID: {object_id!r}",
-            remedy="give the managed identity's principal id (az identity show --query principalId)",
+            hint="give the managed identity's principal id (az identity show --query principalId)",
         )
     resource_id = environ.get("AZURE_RESOURCE_ID", "").strip() or None
     if resource_id is not None and not resource_id.startswith("/subscriptions/"):
         raise SettingError(
             f"AZURE_RESOURCE_ID is not a resource id: {resource_id!r}",
-            remedy="give the managed identity's (az identity show --query id)",
+            hint="give the managed identity's (az identity show --query id)",
         )
     header = environ.get("IDENTITY_HEADER", "").strip()
     required = environ.get("WISP_IDENTITY_HEADER_REQUIRED", "").strip().lower() == "true"
     if required and not header:
-        raise SettingError("WISP_IDENTITY_HEADER_REQUIRED is set without IDENTITY_HEADER", remedy="set both or none")
+        raise SettingError("WISP_IDENTITY_HEADER_REQUIRED is set without IDENTITY_HEADER", hint="set both or none")
     return WorkloadSettings(object_id, resource_id, Secret(header) if header else None, required)
 
 
@@ -159,7 +159,7 @@ def _required(environ: Mapping[str, str], name: str, what: str) -> str:
     value = environ.get(name, "").strip()
     if not value:
         state = "empty" if name in environ else "not set"
-        raise SettingError(f"{name} is {state}", remedy=f"{_INJECTED} {what}")
+        raise SettingError(f"{name} is {state}", hint=f"{_INJECTED} {what}")
     return value
 
 
@@ -171,6 +171,6 @@ def _check_ca(name: str, path: str) -> None:
             text = file.read(1 << 20) or b""
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise SettingError(f"{name} {path!r}: {reason}", remedy="name a readable PEM file") from None
+        raise SettingError(f"{name} {path!r}: {reason}", hint="name a readable PEM file") from None
     if _PEM.encode() not in text:
-        raise SettingError(f"{name} {path!r} holds no certificate", remedy="name a file in PEM form")
+        raise SettingError(f"{name} {path!r} holds no certificate", hint="name a file in PEM form")

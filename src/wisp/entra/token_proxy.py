@@ -33,27 +33,27 @@ def token_proxy_of(environ: Mapping[str, str]) -> TokenProxy | None:
         if any(details):
             raise SettingError(
                 "AZURE_KUBERNETES_SNI_NAME, _CA_FILE or _CA_DATA is set but AZURE_KUBERNETES_TOKEN_PROXY is not",
-                remedy="set it to the custom token endpoint's URL, or unset them all",
+                hint="set it to the custom token endpoint's URL, or unset them all",
             )
         return None
     url = token_proxy_url(text)
     if url is None:
         raise SettingError(
             f"AZURE_KUBERNETES_TOKEN_PROXY is not an https URL: {shown(text)!r}",
-            remedy="give https, a host and perhaps a port and a path, but no user information, query or fragment",
+            hint="give https, a host and perhaps a port and a path, but no user information, query or fragment",
         )
     return _checked(TokenProxy(url, *details))
 
 
 def _checked(proxy: TokenProxy) -> TokenProxy:
     if proxy.sni_name is not None and not is_host(proxy.sni_name):
-        raise SettingError(f"AZURE_KUBERNETES_SNI_NAME is not a name: {proxy.sni_name!r}", remedy="give a DNS name")
+        raise SettingError(f"AZURE_KUBERNETES_SNI_NAME is not a name: {proxy.sni_name!r}", hint="give a DNS name")
     if proxy.ca_file is not None and proxy.ca_data is not None:
         raise SettingError(
-            "AZURE_KUBERNETES_CA_FILE and AZURE_KUBERNETES_CA_DATA are both set", remedy="unset one of them"
+            "AZURE_KUBERNETES_CA_FILE and AZURE_KUBERNETES_CA_DATA are both set", hint="unset one of them"
         )
     if proxy.ca_data is not None and PEM not in proxy.ca_data:
-        raise SettingError("AZURE_KUBERNETES_CA_DATA holds no certificate", remedy="give PEM text, line ends and all")
+        raise SettingError("AZURE_KUBERNETES_CA_DATA holds no certificate", hint="give PEM text, line ends and all")
     return proxy
 
 

@@ -49,9 +49,7 @@ def bound(address: str, port: int, *, buffer: int = 64 * 1024) -> socket.socket:
 
 def _unusable(address: str, port: int, error: OSError) -> SettingError:
     reason = (error.strerror or str(error)).lower()
-    return SettingError(
-        f"cannot listen on port {port} of {address!r}: {reason}", remedy="choose another address or port"
-    )
+    return SettingError(f"cannot listen on port {port} of {address!r}: {reason}", hint="choose another address or port")
 
 
 class Listening:

@@ -116,10 +116,10 @@ def _methods(below: str, allowed: tuple[str, ...]) -> tuple[bytes, ...]:
 
 def _wrong_method(below: str, methods: tuple[bytes, ...]) -> Refuse:
     allow = b", ".join(methods).decode()
-    remedy = ""
+    hint = ""
     if below == "scheduledevents":
-        remedy = f". The sidecar passes on GET for {below}, and POST for {ACKNOWLEDGE}, where --passthrough names them"
-    return Refuse(405, "method_not_allowed", f"/metadata/{below} takes {allow} only{remedy}", allow)
+        hint = f". The sidecar passes on GET for {below}, and POST for {ACKNOWLEDGE}, where --passthrough names them"
+    return Refuse(405, "method_not_allowed", f"/metadata/{below} takes {allow} only{hint}", allow)
 
 
 def _about_headers(request: Request) -> Refuse | None:

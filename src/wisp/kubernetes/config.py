@@ -15,7 +15,7 @@ from wisp.http.tls import load_pem
 
 MOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds its own service account."""
-_REMEDY = "give one made by `kubectl config view --flatten --minify`, with a certificate or a token"
+_HINT = "give one made by `kubectl config view --flatten --minify`, with a certificate or a token"
 
 
 class Access(NamedTuple):
@@ -43,7 +43,7 @@ def in_cluster(place: tuple[str, int], mount: Path = MOUNT) -> Access:
     except (OSError, ValueError) as error:
         raise SettingError(
             f"the pod's service account in {mount} cannot be used: {error}",
-            remedy="set automountServiceAccountToken: true, or give --kubeconfig",
+            hint="set automountServiceAccountToken: true, or give --kubeconfig",
         ) from None
     return Access(place[0], place[1], "", context, token)
 
@@ -60,7 +60,7 @@ def from_kubeconfig(path: Path) -> Access:
         return _access(cluster, user, path.parent)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise SettingError(f"{str(path)!r} is no usable kubeconfig ({reason})", remedy=_REMEDY) from None
+        raise SettingError(f"{str(path)!r} is no usable kubeconfig ({reason})", hint=_HINT) from None
 
 
 def _named(document: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]:
@@ -113,5 +113,5 @@ def cluster_place(environ: Mapping[str, str] | None = None) -> tuple[str, int]:
     environ = os.environ if environ is None else environ
     host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
     if not host or not port.isdecimal():
-        raise SettingError("KUBERNETES_SERVICE_HOST is not set: this is no pod", remedy="give --kubeconfig")
+        raise SettingError("KUBERNETES_SERVICE_HOST is not set: this is no pod", hint="give --kubeconfig")
     return host, int(port)

@@ -103,11 +103,11 @@ def _listen(port: int) -> Socket:
     try:
         return listen("127.0.0.1", port)
     except OSError as error:
-        remedy = "stop what uses it, or choose another by --proxy-port"
+        hint = "stop what uses it, or choose another by --proxy-port"
         if error.errno == errno.EACCES:
-            remedy = "choose one above 1023 by --proxy-port"
+            hint = "choose one above 1023 by --proxy-port"
         reason = (error.strerror or str(error)).lower()
-        raise SettingError(f"cannot listen on 127.0.0.1:{port} ({reason})", remedy=remedy) from None
+        raise SettingError(f"cannot listen on 127.0.0.1:{port} ({reason})", hint=hint) from None
 
 
 def main(arguments: list[str]) -> int:
@@ -124,7 +124,7 @@ def main(arguments: list[str]) -> int:
         else:
             Sidecar(flags).run()
     except WispError as error:
-        _say(2, f"wisp proxy: {' '.join(str(error).splitlines())}\n")
+        _say(2, error.report())
         return error.exit_status
     return 0
 

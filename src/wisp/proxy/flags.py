@@ -78,29 +78,29 @@ def parse_flags(arguments: list[str]) -> Flags:
         elif name in _VALUES:
             flags = _VALUES[name](flags, value if equals else next(rest, ""))
         else:
-            raise SettingError(f"unknown flag {argument!r}", remedy="see wisp proxy --help")
+            raise SettingError(f"unknown flag {argument!r}", hint="see wisp proxy --help")
     if flags.output is not None and not flags.version:
-        raise SettingError("--output is given without --version", remedy="give both, or neither")
+        raise SettingError("--output is given without --version", hint="give both, or neither")
     return flags
 
 
 def _with_port(flags: Flags, value: str) -> Flags:
     port = _port(value)
     if port is None:
-        raise SettingError(f"--proxy-port {value!r} is not a port", remedy="give a number from 1 to 65535")
+        raise SettingError(f"--proxy-port {value!r} is not a port", hint="give a number from 1 to 65535")
     return flags._replace(port=port)
 
 
 def _with_log_level(flags: Flags, value: str) -> Flags:
     level = _VERBOSE.get(value.lower(), value.lower())
     if level not in LEVELS:
-        raise SettingError(f"--log-level {value!r} is unknown", remedy=f"use one of {', '.join(LEVELS)}")
+        raise SettingError(f"--log-level {value!r} is unknown", hint=f"use one of {', '.join(LEVELS)}")
     return flags._replace(log_level=level)
 
 
 def _with_authority_ca(flags: Flags, value: str) -> Flags:
     if not value:
-        raise SettingError("--authority-ca names no file", remedy="give the path of a PEM file")
+        raise SettingError("--authority-ca names no file", hint="give the path of a PEM file")
     return flags._replace(authority_ca=value)
 
 
@@ -112,7 +112,7 @@ def _with_passthrough(flags: Flags, value: str) -> Flags:
     except ValueError as error:
         name = str(error)
     problem = f"--passthrough: {name!r} cannot be passed on" if name else "--passthrough names nothing"
-    raise SettingError(problem, remedy=f"give some of {','.join(NAMES)}, or none")
+    raise SettingError(problem, hint=f"give some of {','.join(NAMES)}, or none")
 
 
 def _with_metadata_endpoint(flags: Flags, value: str) -> Flags:
@@ -121,7 +121,7 @@ def _with_metadata_endpoint(flags: Flags, value: str) -> Flags:
     if port is None or not is_ipv4(host):
         raise SettingError(
             f"--metadata-endpoint {value!r} is not IP or IP:PORT",
-            remedy="give an IPv4 address and a port from 1 to 65535, as 169.254.169.254:80",
+            hint="give an IPv4 address and a port from 1 to 65535, as 169.254.169.254:80",
         )
     return flags._replace(metadata_endpoint=(host, port))
 
@@ -130,13 +130,13 @@ def _with_output(flags: Flags, value: str) -> Flags:
     from wisp.base.version import FORMS  # noqa: PLC0415 -- loaded only for this
 
     if value not in FORMS:
-        raise SettingError(f"--output {value!r} is unknown", remedy=f"use one of {', '.join(FORMS)}")
+        raise SettingError(f"--output {value!r} is unknown", hint=f"use one of {', '.join(FORMS)}")
     return flags._replace(output=value)
 
 
 def _with_refusal_hold(flags: Flags, value: str) -> Flags:
     if not (value.isascii() and value.isdigit()) or int(value[:4]) > 300:
-        raise SettingError(f"--refusal-hold {value!r} is not a time", remedy="give whole seconds, 0 to 300")
+        raise SettingError(f"--refusal-hold {value!r} is not a time", hint="give whole seconds, 0 to 300")
     return flags._replace(refusal_hold=float(value))
 
 

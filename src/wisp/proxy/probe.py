@@ -14,7 +14,7 @@ def check(port: int, patience: float = _PATIENCE) -> None:
     """Wait until the sidecar on `port` is ready. Raise WispError where it is not after `patience` seconds."""
     failure = probe(port, patience)
     if failure is not None:
-        raise WispError(f"no sidecar is ready on 127.0.0.1:{port} ({failure})", remedy="see its log")
+        raise WispError(f"no sidecar is ready on 127.0.0.1:{port} ({failure})", hint="see its log")
 
 
 def probe(port: int, patience: float = _PATIENCE) -> str | None:

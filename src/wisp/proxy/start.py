@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
     try:
         check(port)
     except WispError as error:
-        sys.stderr.write(f"wisp proxy: {error}\n")
+        sys.stderr.write(error.report())
         return error.exit_status
     return 0
 

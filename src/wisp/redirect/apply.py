@@ -106,7 +106,7 @@ def show(machine: Machine) -> Shown:
         if isinstance(present, Altered):
             raise WispError(
                 f"what {tool.backend.value} holds under wisp's name is not what `wisp redirect up` puts there",
-                remedy="run `wisp redirect up` to replace it or `wisp redirect down` to remove it",
+                hint="run `wisp redirect up` to replace it or `wisp redirect down` to remove it",
             )
     in_force = [(tool, present) for tool, present in seen.items() if isinstance(present, InForce)]
     outdated = [
@@ -158,15 +158,15 @@ def _no_flush(rule: Rule) -> str:
 def _failure(program: str, complaint: str) -> WispError:
     problem = f"{program} failed ({one_line(complaint)})"
     if not is_refusal(complaint):
-        return ToolError(problem, remedy="see `wisp redirect plan` for what is run, and try --backend")
+        return ToolError(problem, hint="see `wisp redirect plan` for what is run, and try --backend")
     return PrivilegeError(
         problem,
-        remedy="the kernel wants CAP_NET_ADMIN here (iptables-legacy CAP_NET_RAW too): add NET_ADMIN to the container",
+        hint="the kernel wants CAP_NET_ADMIN here (iptables-legacy CAP_NET_RAW too): add NET_ADMIN to the container",
     )
 
 
 def _none_worked(choice: Choice, failures: list[str]) -> ToolError:
     if failures:
-        return ToolError("; ".join(failures), remedy="the kernel needs nf_tables or iptable_nat; see docs/redirect.md")
+        return ToolError("; ".join(failures), hint="the kernel needs nf_tables or iptable_nat; see docs/redirect.md")
     wanted = "neither nft nor iptables" if choice is Choice.AUTO else f"no {choice.value}"
-    return ToolError(f"{wanted} found on PATH", remedy="apt-get install nftables, or use an image that has it")
+    return ToolError(f"{wanted} found on PATH", hint="apt-get install nftables, or use an image that has it")

@@ -21,8 +21,8 @@ def main(proxy_port: int) -> int:
         )
         done = apply.up(Host(), rule, Choice.AUTO)
     except WispError as error:
-        sys.stderr.write(f"wisp: {error}\n")
+        sys.stderr.write(error.report())
         return error.exit_status
-    sys.stderr.writelines(f"wisp: note: {note}\n" for note in done.notes)
+    sys.stderr.writelines(f"note: {note}\n" for note in done.notes)
     sys.stdout.write(f"{rule} ({done.tools[0].backend.value})\n")
     return 0

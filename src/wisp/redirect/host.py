@@ -71,9 +71,9 @@ class Host:
                 timeout=_TIMEOUT,
             )
         except OSError as error:
-            raise ToolError(f"{name} cannot be started ({error.strerror})", remedy="install it anew") from error
+            raise ToolError(f"{name} cannot be started ({error.strerror})", hint="install it anew") from error
         except subprocess.TimeoutExpired as error:
-            raise ToolError(f"{name} did not end within {_TIMEOUT} s", remedy="see what holds it up") from error
+            raise ToolError(f"{name} did not end within {_TIMEOUT} s", hint="see what holds it up") from error
         return Outcome(ended.returncode, ended.stdout, ended.stderr)
 
     def legacy_nat_exists(self) -> bool:

@@ -46,13 +46,13 @@ def parse_address(text: str) -> IPv4Address:
         return IPv4Address(text)
     except AddressValueError as error:
         raise SettingError(
-            f"--metadata-ip is {text!r}, which is not an IPv4 address", remedy="give one like 169.254.169.254"
+            f"--metadata-ip is {text!r}, which is not an IPv4 address", hint="give one like 169.254.169.254"
         ) from error
 
 
 def _check(flag: str, value: int, least: int, most: int) -> None:
     if not least <= value <= most:
-        raise SettingError(f"{flag} is {value}", remedy=f"give a whole number from {least} to {most}")
+        raise SettingError(f"{flag} is {value}", hint=f"give a whole number from {least} to {most}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def _presented(options: Options) -> Presented:
         reason = (error.strerror or str(error)).lower()
     raise SettingError(
         f"cannot use --client-ca {str(path)!r}: {reason}",
-        remedy="give a PEM file with the certificates of the CAs that issue the API servers' client certificates",
+        hint="give a PEM file with the certificates of the CAs that issue the API servers' client certificates",
     )
 
 

@@ -250,7 +250,7 @@ def _write_private(path: Path, secret: Secret) -> None:
         draft.replace(path)
     except OSError as error:
         draft.unlink(missing_ok=True)
-        raise SettingError(f"cannot write {path} ({error.strerror})", remedy="name another file with --out") from error
+        raise SettingError(f"cannot write {path} ({error.strerror})", hint="name another file with --out") from error
 
 
 def _described(managed: ManagedIdentity) -> dict[str, object]:

@@ -136,7 +136,7 @@ def load(folder: Path | None, archives: tuple[Path, ...]) -> None:
         for name in load_images(site, named):
             click.echo(name)
             if name.endswith(":latest"):
-                click.echo(f"wisp: note: {_LATEST.format(name=name)}", err=True)
+                click.echo(f"note: {_LATEST.format(name=name)}", err=True)
 
 
 @command.command()

@@ -44,7 +44,7 @@ class NodeCluster:
         archive = image or Path(wisp.__file__).parents[2] / "dist" / "wisp-image.tar"
         if not archive.is_file():
             problem = f"there is no image to run in the cluster ({archive})"
-            raise SettingError(problem, remedy="`make image` in a checkout makes it; or name one: --image-archive FILE")
+            raise SettingError(problem, hint="`make image` in a checkout makes it; or name one: --image-archive FILE")
         check_archive(archive, PLATFORM)
         check_machine()  # before a build of minutes
         binaries()
@@ -105,7 +105,7 @@ def _standin() -> list[Path]:
     try:
         return [standin(cache_folder(), ARCHITECTURE)]
     except ToolError as error:
-        click.echo(f"wisp: note: {UBUNTU} is not in the cluster: {error}", err=True)
+        click.echo(f"note: {UBUNTU} is not in the cluster: {error}", err=True)
         return []
 
 
@@ -113,4 +113,4 @@ def _free_number() -> int:
     for each in _NUMBERS:
         if not Path("/sys/class/net", Network(each).device).exists():
             return each
-    raise SettingError("there are a hundred clusters on this machine", remedy="end one: `wisp lab down`")
+    raise SettingError("there are a hundred clusters on this machine", hint="end one: `wisp lab down`")

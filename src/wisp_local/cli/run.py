@@ -55,12 +55,12 @@ def command(command_line: tuple[str, ...], *, verbose: bool, **flags: object) ->
     The command is told where to ask by the variables that every Azure SDK reads. Its exit status is its own.
     """
     if not sys.platform.startswith("linux"):
-        raise WispError("wisp run needs Linux, as the sidecar does", remedy="run it in a container or a VM")
+        raise WispError("wisp run needs Linux, as the sidecar does", hint="run it in a container or a VM")
     environ = as_started(os.environ, names_at_start())
     wanted = Flags(**flags)  # type: ignore[arg-type]  # click has checked them
     settled = settle(choose(wanted), environ, _home())
     for note in settled.notes:
-        click.echo(f"wisp: note: {note}", err=True)
+        click.echo(f"note: {note}", err=True)
     log = open_log(settled.keeps)
     with log_shown():
         attended = _call(settled.authority, environ, log, intercept=wanted.intercept)
@@ -86,7 +86,7 @@ def _call(authority: Authority, environ: Mapping[str, str], log: Log, *, interce
     if isinstance(outcome, Attended):
         return outcome
     why = "; ".join(f"{each.attempt.mode.value}: {each.why}" for each in outcome)
-    raise PrivilegeError(f"--intercept is not possible here ({why})", remedy="do without it; see docs/run.md")
+    raise PrivilegeError(f"--intercept is not possible here ({why})", hint="do without it; see docs/run.md")
 
 
 def _environment(environ: Mapping[str, str], ready: Ready) -> dict[str, str]:

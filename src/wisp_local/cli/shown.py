@@ -21,7 +21,7 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
-        raise SettingError(f"cannot read {path} ({reason})", remedy="name another file") from error
+        raise SettingError(f"cannot read {path} ({reason})", hint="name another file") from error
 
 
 def show(document: Mapping[str, object], query: str | None = None) -> None:

@@ -16,7 +16,7 @@ def whole_kubeconfig(path: Path) -> str:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
-        raise SettingError(f"cannot read {path} ({reason})", remedy="name another file") from error
+        raise SettingError(f"cannot read {path} ({reason})", hint="name another file") from error
     try:
         contents = {
             name: base64.b64encode((path.parent / file).read_bytes()).decode()
@@ -24,5 +24,5 @@ def whole_kubeconfig(path: Path) -> str:
         }
     except OSError as error:
         problem = f"a file that {path} names cannot be read ({error.strerror})"
-        raise SettingError(problem, remedy="correct the kubeconfig") from error
+        raise SettingError(problem, hint="correct the kubeconfig") from error
     return kubeconfigs.whole(text, contents)

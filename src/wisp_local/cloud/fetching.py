@@ -56,5 +56,5 @@ def _trust(context: ssl.SSLContext, authorities: Path) -> None:
     except (OSError, ssl.SSLError) as error:
         raise SettingError(
             f"the CA file {authorities} cannot be used ({error.strerror or 'no certificate in it'})",
-            remedy="give a PEM file to --issuer-ca",
+            hint="give a PEM file to --issuer-ca",
         ) from error

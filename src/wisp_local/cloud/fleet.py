@@ -93,7 +93,7 @@ class Fleet:
     def _existing(self, group_name: str, name: str) -> ManagedCluster:
         found = self.cluster(group_name, name)
         if found is None:
-            raise NotFoundError(f"there is no cluster {name} in resource group {group_name}", remedy="make it first")
+            raise NotFoundError(f"there is no cluster {name} in resource group {group_name}", hint="make it first")
         return found
 
     def delete_all(self, group: ResourceGroup) -> None:
@@ -147,9 +147,9 @@ def _check(backing: Backing) -> None:
     if backing.cluster != ANY:
         check_cluster(backing.cluster)
     elif backing.key_set and not backing.issuer_url:
-        raise RequestError("keys for every cluster belong to one issuer", remedy="give the issuer's URL, too")
+        raise RequestError("keys for every cluster belong to one issuer", hint="give the issuer's URL, too")
     if backing.issuer_url and not is_issuer_url(backing.issuer_url):
-        raise RequestError(f"the issuer {backing.issuer_url} is no https URL", remedy="give one without a query")
+        raise RequestError(f"the issuer {backing.issuer_url} is no https URL", hint="give one without a query")
     if backing.key_set:
         check_key_set(backing.key_set)
 

@@ -78,7 +78,7 @@ class Inventory:
         """Return the group called `name`; raises `NotFoundError`."""
         row = self._database.row("SELECT * FROM resource_group WHERE name = ?", name)
         if row is None:
-            raise NotFoundError(f"there is no resource group {name}", remedy="make it first")
+            raise NotFoundError(f"there is no resource group {name}", hint="make it first")
         return _group(row)
 
     def resource_groups(self) -> list[ResourceGroup]:
@@ -125,13 +125,13 @@ class Inventory:
         query = "SELECT 1 FROM identity WHERE resource_group = ? AND name = ?"
         if self._database.row(query, group, name) is None:
             problem = f"client id {wanted[4]} or principal id {wanted[5]} is another identity's"
-            raise ConflictError(problem, remedy=f"give {name} ids of its own")
+            raise ConflictError(problem, hint=f"give {name} ids of its own")
 
     def identity(self, group_name: str, name: str) -> ManagedIdentity:
         """Return the identity of that group and name; raises `NotFoundError`."""
         row = self._database.row("SELECT * FROM identity WHERE resource_group = ? AND name = ?", group_name, name)
         if row is None:
-            raise NotFoundError(f"there is no identity {name} in resource group {group_name}", remedy="make it first")
+            raise NotFoundError(f"there is no identity {name} in resource group {group_name}", hint="make it first")
         return _identity(row)
 
     def identity_of_client(self, client_id: str) -> ManagedIdentity | None:
@@ -214,7 +214,7 @@ class Inventory:
             row = self._database.row(f"SELECT id FROM {table}") or new(wanted)  # noqa: S608 -- one of two names
             if wanted not in (None, row[0]):
                 problem = f"the {table} of {self._database.path} is {row[0]}, not {wanted}"
-                raise ConflictError(problem, remedy="ids never change: name another state file")
+                raise ConflictError(problem, hint="ids never change: name another state file")
             if name is not None:
                 statement = f"UPDATE {table} SET display_name = ? WHERE display_name != ?"  # noqa: S608 -- likewise
                 self._database.rows(statement, name, name)
@@ -222,7 +222,7 @@ class Inventory:
     def put_resource(self, uri: str) -> None:
         """Register a resource of the tenant's own, which tokens can then be asked for."""
         if not names.is_resource(uri):
-            raise RequestError(f"{uri!a:.80} cannot be a resource", remedy="give a URI such as api://my-api, or a GUID")
+            raise RequestError(f"{uri!a:.80} cannot be a resource", hint="give a URI such as api://my-api, or a GUID")
         with self._database.transaction():
             self._database.rows("INSERT INTO resource VALUES (?) ON CONFLICT DO NOTHING", uri)
 
@@ -243,7 +243,7 @@ def _guid() -> str:
 
 def _must_be_at(there: str, wanted: str, what: str) -> None:
     if there.lower() != wanted.lower():
-        raise ConflictError(f"{what} already exists in {there}", remedy=f"use {there} or another name, not {wanted}")
+        raise ConflictError(f"{what} already exists in {there}", hint=f"use {there} or another name, not {wanted}")
 
 
 def _group(row: Row) -> ResourceGroup:
@@ -260,11 +260,11 @@ def must_fit(credential: FederatedCredential, others: list[FederatedCredential])
     if len(others) >= MAXIMUM_FEDERATED_CREDENTIALS:
         raise RequestError(
             f"the identity has {MAXIMUM_FEDERATED_CREDENTIALS} federated credentials, Azure's limit",
-            remedy="delete one, or use another identity",
+            hint="delete one, or use another identity",
         )
     for each in others:
         if (each.issuer, each.subject) == (credential.issuer, credential.subject):
             raise ConflictError(
                 f"federated credential {each.name} already has this issuer and subject",
-                remedy="they are unique within an identity: change or delete that one",
+                hint="they are unique within an identity: change or delete that one",
             )

@@ -73,11 +73,11 @@ def check_key_set(text: str) -> None:
         kids = [each["kid"] for each in published]
         private = any(_PRIVATE & each.keys() for each in published)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise RequestError("the key set cannot be read", remedy="give what /openid/v1/jwks answers") from error
+        raise RequestError("the key set cannot be read", hint="give what /openid/v1/jwks answers") from error
     if private:
-        raise RequestError("the key set holds private keys", remedy="give the public ones alone")
+        raise RequestError("the key set holds private keys", hint="give the public ones alone")
     if not kids:
-        raise RequestError("the key set is empty", remedy="give what /openid/v1/jwks answers")
+        raise RequestError("the key set is empty", hint="give what /openid/v1/jwks answers")
 
 
 def service_account_token(issuer: Issuer, issuer_url: str, projection: Projection, *, now: float) -> Secret:
@@ -85,7 +85,7 @@ def service_account_token(issuer: Issuer, issuer_url: str, projection: Projectio
     if projection.lifetime < MINIMUM_LIFETIME:
         raise RequestError(
             f"a service account token of {projection.lifetime} s is too short-lived",
-            remedy=f"ask for {MINIMUM_LIFETIME} seconds or more",
+            hint=f"ask for {MINIMUM_LIFETIME} seconds or more",
         )
     return issuer.keys[-1].sign({}, service_account_claims(issuer_url, projection, now=now))
 

@@ -46,7 +46,7 @@ class Keyring:
         issuer = self._find(_BY_NAME, name) or self._new_issuer(name, issuer_id or str(uuid.uuid4()))
         if issuer_id not in (None, issuer.id):
             problem = f"issuer {issuer.name} has the id {issuer.id}, not {issuer_id}"
-            raise ConflictError(problem, remedy="ids never change: use that one, or another name")
+            raise ConflictError(problem, hint="ids never change: use that one, or another name")
         return issuer
 
     def _new_issuer(self, name: str, issuer_id: str) -> Issuer:
@@ -61,7 +61,7 @@ class Keyring:
     def _must_be_free(self, issuer_id: str) -> None:
         other = self.issuer(issuer_id)
         if other is not None:
-            raise ConflictError(f"issuer {other.name} has the id {issuer_id}", remedy="give another id")
+            raise ConflictError(f"issuer {other.name} has the id {issuer_id}", hint="give another id")
 
     def issuer(self, issuer_id: str) -> Issuer | None:
         """Return the issuer with this id."""
@@ -71,7 +71,7 @@ class Keyring:
         """Return the issuer called `name`; raises `NotFoundError`."""
         found = self._find(_BY_NAME, name)
         if found is None:
-            raise NotFoundError(f"there is no issuer called {name}", remedy="make it first")
+            raise NotFoundError(f"there is no issuer called {name}", hint="make it first")
         return found
 
     def issuers(self) -> list[Issuer]:

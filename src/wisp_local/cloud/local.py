@@ -127,14 +127,14 @@ def _page_host(settings: Settings) -> str:
 def _check_names(names: tuple[str, ...]) -> None:
     for each in names:
         if not is_host(each):
-            raise SettingError(f"{each!a} is no host name or IP address", remedy="correct --host or --advertise")
+            raise SettingError(f"{each!a} is no host name or IP address", hint="correct --host or --advertise")
 
 
 def _check_bases(bases: tuple[str, ...]) -> None:
     for each in bases:
         if not is_issuer_url(each) or each.endswith("/"):
-            remedy = "give --issuer-base an https URL without a slash at its end"
-            raise SettingError(f"{each!a} is no base URL", remedy=remedy)
+            hint = "give --issuer-base an https URL without a slash at its end"
+            raise SettingError(f"{each!a} is no base URL", hint=hint)
 
 
 def _write_authority(path: Path, pem: bytes) -> None:
@@ -151,7 +151,7 @@ def _write_authority(path: Path, pem: bytes) -> None:
             raise
     except OSError as error:
         raise SettingError(
-            f"the CA's certificate cannot be written to {path} ({error.strerror})", remedy="make its folder writable"
+            f"the CA's certificate cannot be written to {path} ({error.strerror})", hint="make its folder writable"
         ) from error
 
 

@@ -42,7 +42,7 @@ def check_cluster(name: str) -> None:
 def check_principal(display_name: str, client_id: str | None) -> None:
     """Check an application's display name, and the client id that it may bring along."""
     if not 0 < len(display_name) <= _NAME_LIMIT or not display_name.isprintable():
-        raise RequestError(f"{display_name!a:.80} is no valid application name", remedy="give 1 to 120 characters")
+        raise RequestError(f"{display_name!a:.80} is no valid application name", hint="give 1 to 120 characters")
     if client_id is not None:
         _check(_GUID, client_id, "client id", "a GUID, or leave it out")
 
@@ -51,12 +51,12 @@ def check_credential(name: str, issuer: str, subject: str, audiences: tuple[str,
     """Check a federated credential: its name, an https issuer, a subject and one audience."""
     _check(_CREDENTIAL, name, "federated credential", "3 to 120 letters, digits, - or _, a letter or digit first")
     if len(audiences) != 1:
-        raise RequestError(f"a federated credential has {len(audiences)} audiences", remedy="give exactly one")
+        raise RequestError(f"a federated credential has {len(audiences)} audiences", hint="give exactly one")
     for what, value in (("issuer", issuer), ("subject", subject), ("audience", audiences[0])):
         if not 0 < len(value) <= _LIMIT or not value.isprintable():
-            raise RequestError(f"the {what} {value!a:.80} cannot be used", remedy=f"give 1 to {_LIMIT} characters")
+            raise RequestError(f"the {what} {value!a:.80} cannot be used", hint=f"give 1 to {_LIMIT} characters")
     if not is_issuer_url(issuer):
-        raise RequestError(f"the issuer {issuer} cannot be fetched", remedy="give an https URL without query or user")
+        raise RequestError(f"the issuer {issuer} cannot be fetched", hint="give an https URL without query or user")
 
 
 def is_credential_name(name: str) -> bool:
@@ -104,4 +104,4 @@ def _check_location(location: str) -> None:
 
 def _check(pattern: re.Pattern[str], text: str, what: str, rule: str) -> None:
     if pattern.fullmatch(text) is None:
-        raise RequestError(f"{text!a:.80} is no valid {what} name", remedy=f"give {rule}")
+        raise RequestError(f"{text!a:.80} is no valid {what} name", hint=f"give {rule}")

@@ -44,19 +44,19 @@ class Principals:
                 return Application(*new)
         if client_id is not None and found.client_id != client_id.lower():
             problem = f"application {display_name} already exists as {found.client_id}"
-            raise ConflictError(problem, remedy="use that client id, or another name")
+            raise ConflictError(problem, hint="use that client id, or another name")
         return found
 
     def _must_be_free(self, client_id: str) -> None:
         query = "SELECT 1 FROM identity WHERE client_id = ? UNION SELECT 1 FROM application WHERE client_id = ?"
         if self._database.row(query, client_id, client_id) is not None:
-            raise ConflictError(f"client id {client_id} is another client's", remedy="leave it out: one is made up")
+            raise ConflictError(f"client id {client_id} is another client's", hint="leave it out: one is made up")
 
     def named(self, display_name: str) -> Application:
         """Return the application called `display_name`; raises `NotFoundError`."""
         found = self._called(display_name)
         if found is None:
-            raise NotFoundError(f"there is no application {display_name}", remedy="make it first")
+            raise NotFoundError(f"there is no application {display_name}", hint="make it first")
         return found
 
     def _called(self, display_name: str) -> Application | None:
@@ -80,13 +80,13 @@ class Principals:
     ) -> Secret:
         """Make a secret beside those there are, good for `lifetime` seconds, or take the one that is brought along."""
         if secret is not None and len(secret.reveal()) < _SHORTEST:
-            raise RequestError("the secret is too short", remedy=f"give at least {_SHORTEST} characters, or none")
+            raise RequestError("the secret is too short", hint=f"give at least {_SHORTEST} characters, or none")
         made = secret or Secret(secrets.token_urlsafe(30))
         salt = os.urandom(16)
         row = (_guid(), application.client_id, salt, _digest(made, salt), self._clock() + lifetime)
         with self._database.transaction():
             if self.of_client(application.client_id) is None:
-                raise NotFoundError(f"there is no application {application.display_name}", remedy="make it first")
+                raise NotFoundError(f"there is no application {application.display_name}", hint="make it first")
             self._database.rows("INSERT INTO client_secret VALUES (?, ?, ?, ?, ?)", *row)
         return made
 

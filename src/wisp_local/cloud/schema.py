@@ -39,7 +39,7 @@ def open_state(path: Path) -> sqlite3.Connection:
 
 def unusable(path: Path, reason: str) -> StateError:
     """Say that the file at `path` cannot serve as state."""
-    return StateError(f"the state file {path} cannot be used ({reason})", remedy="name another with --state")
+    return StateError(f"the state file {path} cannot be used ({reason})", hint="name another with --state")
 
 
 def _make_private(path: Path) -> None:

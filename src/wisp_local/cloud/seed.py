@@ -166,4 +166,4 @@ def _credential(found: Fields, issuers: dict[str, str | Own]) -> Credential:
 
 def _check_resource(uri: str) -> None:
     if not names.is_resource(uri):
-        raise RequestError(f"{uri!a:.80} cannot be a resource", remedy="give a URI such as api://my-api, or a GUID")
+        raise RequestError(f"{uri!a:.80} cannot be a resource", hint="give a URI such as api://my-api, or a GUID")

@@ -33,16 +33,16 @@ class Fields:
         line = self._values[key].line if key in self._values else self._line
         return at(self._source, line, self._below(key) if key else self._path)
 
-    def error(self, key: str, problem: str, remedy: str) -> SeedError:
+    def error(self, key: str, problem: str, hint: str) -> SeedError:
         """Make the error about the value of `key`."""
-        return SeedError(f"{self.where(key)}: {problem}", remedy=remedy)
+        return SeedError(f"{self.where(key)}: {problem}", hint=hint)
 
     def check(self, rule: Callable[..., None], *values: object) -> None:
         """Apply a rule of Azure's; its error then says where."""
         try:
             rule(*values)
         except RequestError as error:
-            raise SeedError(f"{self.where()}: {error.problem}", remedy=error.remedy) from error
+            raise SeedError(f"{self.where()}: {error.problem}", hint=error.hint) from error
 
     def text(self, key: str) -> str | None:
         """Return the text at `key`, a GUID in lower case, or None."""
@@ -87,7 +87,7 @@ class Fields:
             if name not in self._keys:
                 line = at(self._source, node.line, self._path)
                 near = nearest(name, self._keys) or f"there is {', '.join(self._keys)}"
-                raise SeedError(f"{line}: unknown key {name!r}", remedy=near)
+                raise SeedError(f"{line}: unknown key {name!r}", hint=near)
 
     def _list(self, key: str) -> list[Node]:
         node = self._values.get(key)
@@ -103,10 +103,10 @@ class Fields:
         return node.value
 
     def _wrong(self, node: Node, path: str, wanted: str) -> SeedError:
-        remedy = "see docs/testing.md"
+        hint = "see docs/testing.md"
         if isinstance(node.value, Other) and wanted == "text":
-            remedy = f'put it in quotes: "{node.value.written}"'
-        return SeedError(f"{at(self._source, node.line, path)}: this has to be {wanted}", remedy=remedy)
+            hint = f'put it in quotes: "{node.value.written}"'
+        return SeedError(f"{at(self._source, node.line, path)}: this has to be {wanted}", hint=hint)
 
     def _below(self, key: str, number: int | None = None) -> str:
         path = f"{self._path}.{key}" if self._path else key

@@ -15,9 +15,9 @@ def load_seed(path: Path) -> Seed:
     try:
         return read_seed(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
-        raise SeedError(f"{path} cannot be read ({error.strerror})", remedy="name another file") from error
+        raise SeedError(f"{path} cannot be read ({error.strerror})", hint="name another file") from error
     except UnicodeDecodeError:
-        raise SeedError(f"{path} is not UTF-8", remedy="save it as UTF-8") from None
+        raise SeedError(f"{path} is not UTF-8", hint="save it as UTF-8") from None
 
 
 def plant(seed: Seed, store: Store, base_url: str | None) -> bool:
@@ -44,7 +44,7 @@ def _located(where: str) -> Iterator[None]:
     try:
         yield
     except (ConflictError, RequestError) as error:
-        raise type(error)(f"{where}: {error.problem}", remedy=error.remedy) from error
+        raise type(error)(f"{where}: {error.problem}", hint=error.hint) from error
 
 
 def _issuer_url(store: Store, own: Own, base_url: str | None) -> str | None:
@@ -89,7 +89,7 @@ def _put_identity(store: Store, wanted: Identity, urls: Mapping[str, str | None]
         ):
             if asked not in (None, there):
                 problem = f"identity {identity.name} has the {what} id {there}, not {asked}"
-                raise ConflictError(problem, remedy="ids never change: delete the identity, or name another state")
+                raise ConflictError(problem, hint="ids never change: delete the identity, or name another state")
         store.put_federated_credentials(identity, [_credential(each, urls) for each in wanted.credentials])
 
 
@@ -97,5 +97,5 @@ def _credential(wanted: Credential, urls: Mapping[str, str | None]) -> Federated
     url = urls[wanted.issuer.name] if isinstance(wanted.issuer, Own) else wanted.issuer
     if url is None:
         problem = f"federated credential {wanted.name} trusts an issuer of the cloud's own, whose URL is not known"
-        raise RequestError(problem, remedy="give --url, the cloud's base URL")
+        raise RequestError(problem, hint="give --url, the cloud's base URL")
     return FederatedCredential(wanted.name, url, wanted.subject, (wanted.audience,))

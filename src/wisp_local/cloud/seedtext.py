@@ -53,7 +53,7 @@ def at(source: str, line: int | None, path: str = "") -> str:
 
 
 def _unreadable(source: str, line: int | None, why: str) -> SeedError:
-    return SeedError(f"{at(source, line)}: it is no YAML or JSON ({why})", remedy="correct the file")
+    return SeedError(f"{at(source, line)}: it is no YAML or JSON ({why})", hint="correct the file")
 
 
 class _Pairs(list[tuple[str, object]]):
@@ -98,4 +98,4 @@ def _mapping(node: yaml.MappingNode, source: str) -> dict[str, Node]:
 def _must_differ(names: "list[str] | tuple[Hashable, ...]", source: str, line: int | None) -> None:
     if len(set(names)) != len(names):
         twice = next(each for number, each in enumerate(names) if each in names[:number])
-        raise SeedError(f"{at(source, line)}: {twice!r} is there twice", remedy="keep one of them")
+        raise SeedError(f"{at(source, line)}: {twice!r} is there twice", hint="keep one of them")

@@ -28,7 +28,7 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "no such host"
         raise SettingError(
-            f"cannot listen on port {port} of {host} ({reason})", remedy="choose another --host or --port"
+            f"cannot listen on port {port} of {host} ({reason})", hint="choose another --host or --port"
         ) from error
 
 

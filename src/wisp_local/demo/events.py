@@ -42,7 +42,7 @@ class Failed:
 
     step: str
     problem: str
-    remedy: str
+    hint: str
     log: list[str]
     status: int
 
@@ -75,9 +75,7 @@ def parse(line: bytes) -> Event:
             values["access_token"] = Secret(values["access_token"])
         return kind(**values)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise WispError(
-            "the lab's two halves do not understand each other", remedy="report it: wisp is wrong"
-        ) from None
+        raise WispError("the lab's two halves do not understand each other", hint="report it: wisp is wrong") from None
 
 
 def _plain(value: object) -> object:

@@ -65,7 +65,7 @@ def _step(name: str) -> Iterator[list[str]]:
         yield here
     except WispError as error:
         log = list(error.log) if isinstance(error, FailedError) else []
-        _tell(events.Failed(name, error.problem, error.remedy, log, error.exit_status))
+        _tell(events.Failed(name, error.problem, error.hint, log, error.exit_status))
         raise _StepFailedError from error
     _tell(events.Done(name, round(time.monotonic() - begun, 3), here))
 
@@ -110,7 +110,7 @@ def _verified(verifier: Verifier, token: Secret, identity: ManagedIdentity, reso
     promise = Promise(resource, identity.client_id, identity.principal_id, identity.tenant_id)
     wrong = fault(verified.claims, promise)
     if wrong is not None:
-        raise WispError(wrong, remedy="report it: wisp is wrong")
+        raise WispError(wrong, hint="report it: wisp is wrong")
     return verified
 
 

@@ -85,12 +85,12 @@ def _attempt(attempt: Attempt, lost: tuple[Lost, ...], narrator: Narrator, launc
                     assert_never(other)
         why = inside.last_words()
     if ready:
-        raise WispError(f"the lab ended in the middle ({why})", remedy="run it again; if it does so again, report it")
+        raise WispError(f"the lab ended in the middle ({why})", hint="run it again; if it does so again, report it")
     return refused(attempt, why)
 
 
 def _error(failed: Failed) -> FailedError:
     problem = f"step {failed.step} failed: {failed.problem}"
-    error = FailedError(problem, remedy=failed.remedy, log=tuple(failed.log))
+    error = FailedError(problem, hint=failed.hint, log=tuple(failed.log))
     error.exit_status = failed.status
     return error

@@ -14,7 +14,7 @@ from wisp.base.errors import WispError
 from wisp.base.secret import Secret
 
 _TIMEOUT = 10  # seconds
-_REMEDY = "report it: wisp is wrong"
+_HINT = "report it: wisp is wrong"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Verifier:
         try:
             return cls(keys_url, KeySet.import_key_set(typing.cast("KeySetSerialization", document)))
         except (JoseError, ValueError, KeyError, TypeError) as error:
-            raise WispError(f"{keys_url} holds no keys ({error})", remedy=_REMEDY) from error
+            raise WispError(f"{keys_url} holds no keys ({error})", hint=_HINT) from error
 
     def verify(self, token: Secret, now: float) -> Verified:
         """Return what `token` says; raises WispError when it is not valid at `now` (Unix seconds)."""
@@ -53,7 +53,7 @@ class Verifier:
             rules = jwt.JWTClaimsRegistry(now=lambda: int(now), exp={"essential": True}, nbf={"essential": True})
             rules.validate(decoded.claims)
         except (JoseError, ValueError) as error:
-            raise WispError(f"the token is not valid ({error})", remedy=_REMEDY) from error
+            raise WispError(f"the token is not valid ({error})", hint=_HINT) from error
         return Verified(dict(decoded.header), dict(decoded.claims))
 
 
@@ -62,7 +62,7 @@ def _fetch(pool: urllib3.PoolManager, url: str) -> dict[str, object]:
         answer = pool.request("GET", url)
         document = json.loads(answer.data)
     except (urllib3.exceptions.HTTPError, ValueError) as error:
-        raise WispError(f"{url} cannot be fetched ({error})", remedy=_REMEDY) from error
+        raise WispError(f"{url} cannot be fetched ({error})", hint=_HINT) from error
     if answer.status != 200 or not isinstance(document, dict):
-        raise WispError(f"{url} answered {answer.status}", remedy=_REMEDY)
+        raise WispError(f"{url} answered {answer.status}", hint=_HINT)
     return document

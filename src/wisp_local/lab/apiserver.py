@@ -40,7 +40,7 @@ class ApiServer:
             issuer_url = json.loads(document)["issuer"]
         except (ValueError, TypeError, KeyError) as error:
             problem = f"the API server of {self.kubeconfig} does not say who issues its tokens"
-            raise WispError(problem, remedy=f"kubectl get --raw {_DISCOVERY} has to name an issuer") from error
+            raise WispError(problem, hint=f"kubectl get --raw {_DISCOVERY} has to name an issuer") from error
         return Published(str(issuer_url), self.get(_KEYS))
 
     def get(self, path: str) -> str:
@@ -51,11 +51,11 @@ class ApiServer:
         """Run kubectl and return what it printed; raises `WispError` when it fails."""
         program = shutil.which("kubectl", path=self.environ.get("PATH"))
         if program is None:
-            raise ToolError("there is no kubectl on PATH", remedy="install it: https://kubernetes.io/docs/tasks/tools/")
+            raise ToolError("there is no kubectl on PATH", hint="install it: https://kubernetes.io/docs/tasks/tools/")
         options = (f"--kubeconfig={self.kubeconfig}", f"--request-timeout={_PATIENCE}s")
         done = run(Place((), self.environ), program, *options, *arguments, timeout=timeout)
         if done.status != 0:
             said = " / ".join(tail(done.complaint)[-2:]) or f"kubectl ended with status {done.status}"
             problem = f"`kubectl {' '.join(arguments[:3])}` failed ({said})"
-            raise WispError(problem, remedy=f"see that it works with {self.kubeconfig}")
+            raise WispError(problem, hint=f"see that it works with {self.kubeconfig}")
         return done.output.reveal()

@@ -139,4 +139,4 @@ def plain_manifest() -> str:
     for each in (installed, source):
         if each.is_file():
             return each.read_text(encoding="utf-8")
-    raise WispError("wisp's manifest is not in this installation", remedy="install wisp anew, from its wheel")
+    raise WispError("wisp's manifest is not in this installation", hint="install wisp anew, from its wheel")

@@ -79,15 +79,15 @@ def load(site: Site, archives: Mapping[str, Path]) -> Iterator[str]:
 
     Raises `WispError`.
     """
-    running_cloud(site, remedy="`wisp lab up --cluster` starts one with a cluster")
+    running_cloud(site, hint="`wisp lab up --cluster` starts one with a cluster")
     with locked(site.places):
         record = read_record(site.places)
         if record is None or not record.wanted.behind.own:
             problem = f"the lab in {site.places.folder} has no cluster of its own to load images into"
-            remedy = "`wisp lab up --cluster` starts one; images for another cluster are loaded with its own tools"
-            raise SettingError(problem, remedy=remedy)
+            hint = "`wisp lab up --cluster` starts one; images for another cluster are loaded with its own tools"
+            raise SettingError(problem, hint=hint)
         if not site.cluster.is_running():
-            raise WispError("the lab's cluster has ended", remedy="`wisp lab up` starts a new one")
+            raise WispError("the lab's cluster has ended", hint="`wisp lab up` starts a new one")
         for shown, archive in archives.items():
             yield from site.cluster.load(archive, shown)
 
@@ -152,10 +152,10 @@ def _wrong_behind(site: Site, record: Record) -> str | None:
     return None
 
 
-def running_cloud(site: Site, remedy: str = "`wisp lab up` starts it") -> Cloud:
+def running_cloud(site: Site, hint: str = "`wisp lab up` starts it") -> Cloud:
     """Return the lab's running cloud; raises `WispError`, with that `remedy`, when there is none."""
     with contextlib.suppress(FileNotFoundError):
         record = read_record(site.places)
         if record is not None and record.cloud is not None and serving.is_running(record.cloud):
             return record.cloud
-    raise WispError(f"no lab runs in {site.places.folder}", remedy=remedy)
+    raise WispError(f"no lab runs in {site.places.folder}", hint=hint)

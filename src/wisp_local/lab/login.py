@@ -70,4 +70,4 @@ def _text(path: Path) -> str | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
-        raise SettingError(f"cannot read {path} ({reason})", remedy="make it readable, or remove it") from error
+        raise SettingError(f"cannot read {path} ({reason})", hint="make it readable, or remove it") from error

@@ -37,7 +37,7 @@ def filled(text: str, filling: Filling) -> str:
         deployment = next(each for each in documents if each["kind"] == "Deployment")
         _fill(deployment, filling)
     except (yaml.YAMLError, StopIteration, KeyError, TypeError, ValueError) as error:
-        raise WispError("wisp's own manifest cannot be used", remedy="install wisp anew") from error
+        raise WispError("wisp's own manifest cannot be used", hint="install wisp anew") from error
     documents.insert(documents.index(deployment), _authority_of(deployment, filling))
     return _HEADING + yaml.safe_dump_all(documents, sort_keys=False)
 

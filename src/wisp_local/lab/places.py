@@ -95,7 +95,7 @@ def default_folder(environ: Mapping[str, str], home: Path | None) -> Path:
     """Say where a user's lab is; raises `SettingError` for one without a home."""
     folder = state_folder(environ, home)
     if folder is None:
-        raise SettingError("this user has no home for a lab", remedy="name a folder: --lab FOLDER")
+        raise SettingError("this user has no home for a lab", hint="name a folder: --lab FOLDER")
     return folder / "lab"
 
 
@@ -104,7 +104,7 @@ def make(places: Places) -> None:
     with _reported(places):
         if places.folder.is_dir() and not is_lab(places) and any(places.folder.iterdir()):
             problem = f"{places.folder} is no lab, and not empty"
-            raise SettingError(problem, remedy="name another folder: --lab FOLDER")
+            raise SettingError(problem, hint="name another folder: --lab FOLDER")
         for each in (places.folder, places.programs, places.azure, places.log.parent):
             each.mkdir(parents=True, exist_ok=True, mode=0o700)
         places.folder.chmod(0o700)
@@ -161,7 +161,7 @@ def write(path: Path, text: str, mode: int = 0o600) -> None:
             Path(draft).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise SettingError(f"{path} cannot be written ({error.strerror})", remedy="see to its folder") from error
+        raise SettingError(f"{path} cannot be written ({error.strerror})", hint="see to its folder") from error
 
 
 @contextlib.contextmanager
@@ -171,4 +171,4 @@ def _reported(places: Places) -> Iterator[None]:
     except OSError as error:
         where = error.filename or places.folder
         problem = f"the lab's folder cannot be used ({where}: {error.strerror})"
-        raise SettingError(problem, remedy="name another: --lab FOLDER") from error
+        raise SettingError(problem, hint="name another: --lab FOLDER") from error

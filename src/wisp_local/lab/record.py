@@ -119,7 +119,7 @@ def must_be_as_it_runs(running: Listening, wanted: Listening) -> None:
     if replace(wanted, port=wanted.port or running.port) != running:
         raise WispError(
             f"the lab runs, and listens on port {running.port} of {' and '.join(running.hosts)}",
-            remedy="`wisp lab down` first: it cannot listen elsewhere while it runs",
+            hint="`wisp lab down` first: it cannot listen elsewhere while it runs",
         )
 
 
@@ -135,11 +135,11 @@ def parsed(text: str, name: str) -> Record:
         version = document["version"]
         if version != _VERSION:
             problem = f"{name} was written by another version of wisp ({version!a:.20})"
-            raise SettingError(problem, remedy="use that one, or name another folder: --lab FOLDER")
+            raise SettingError(problem, hint="use that one, or name another folder: --lab FOLDER")
         return _record(document)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         problem = f"{name} is not what `wisp lab` wrote"
-        raise SettingError(problem, remedy="name another folder: --lab FOLDER") from error
+        raise SettingError(problem, hint="name another folder: --lab FOLDER") from error
 
 
 def _record(document: Any) -> Record:  # the one place where its shape is not known yet

@@ -33,8 +33,8 @@ def must_be_free(listening: Listening) -> None:
         try:
             listen(host, listening.port).close()
         except SettingError as error:
-            remedy = "choose another --host or --port; --port 0 takes a free one, and the lab keeps it"
-            raise SettingError(error.problem, remedy=remedy) from error
+            hint = "choose another --host or --port; --port 0 takes a free one, and the lab keeps it"
+            raise SettingError(error.problem, hint=hint) from error
 
 
 def start(places: Places, listening: Listening, environ: Mapping[str, str]) -> tuple[Component, Cloud]:
@@ -83,7 +83,7 @@ def end(cloud: Cloud) -> None:
     process = Lasting(cloud.pid, cloud.started)
     if not process.end(signal.SIGTERM, _GRACE) and not process.end(signal.SIGKILL, _GRACE):
         problem = f"the local cloud (process {cloud.pid}) does not end"
-        raise ToolError(problem, remedy="see why the kernel cannot end it")
+        raise ToolError(problem, hint="see why the kernel cannot end it")
 
 
 def local_url(listening: Listening) -> str:

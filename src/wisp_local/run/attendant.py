@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
         except _ImpossibleError as error:
             return _say(caller, Impossible(str(error)))
         except WispError as error:
-            return _say(caller, Failed(error.problem, error.remedy, error.exit_status))
+            return _say(caller, Failed(error.problem, error.hint, error.exit_status))
         _say(caller, serving.ready, namespaces)
         caller.close()
         attend(command, terminal, serving)
@@ -105,7 +105,7 @@ def _pidfd(pid: int) -> Iterator[int]:
 
 def _warn(terminal: int, text: str) -> None:
     with contextlib.suppress(OSError):  # nobody need be there to read it
-        os.write(terminal, f"wisp: warning: {text}; its log is {LOG.readlink()}\n".encode())
+        os.write(terminal, f"warning: {text}; its log is {LOG.readlink()}\n".encode())
 
 
 def _hear(caller: socket.socket) -> Request:

@@ -28,7 +28,7 @@ def enter(namespaces: Sequence[int]) -> None:
             _map(user, group)
     except OSError as error:
         problem = f"the command's namespaces cannot be entered ({error.filename}: {error.strerror})"
-        raise PrivilegeError(problem, remedy="do without --intercept") from error
+        raise PrivilegeError(problem, hint="do without --intercept") from error
 
 
 def _map(user: int, group: int) -> None:
@@ -68,6 +68,6 @@ def names_at_start() -> frozenset[str] | None:
 
 
 def _cannot(program: str, why: str, status: int) -> WispError:
-    error = WispError(f"{program} cannot be run ({why})", remedy="check its name, its mode and PATH")
+    error = WispError(f"{program} cannot be run ({why})", hint="check its name, its mode and PATH")
     error.exit_status = status
     return error

@@ -45,8 +45,8 @@ def _call(request: Request, environment: Mapping[str, str], log: Log) -> Attende
     match parse_answer(said) if said else Impossible(_last_words(log)):
         case Ready() as ready:
             return Attended(ready, tuple(namespaces))
-        case Failed(problem, remedy, status):
-            raise _failed(problem, remedy, log, status)
+        case Failed(problem, hint, status):
+            raise _failed(problem, hint, log, status)
         case Impossible() as impossible:
             return impossible
 
@@ -131,7 +131,7 @@ def _own_pidfd() -> int:
     try:
         return os.pidfd_open(os.getpid())
     except (AttributeError, OSError) as error:
-        raise WispError("this kernel has no pidfd_open", remedy="wisp run needs Linux 5.3 or later") from error
+        raise WispError("this kernel has no pidfd_open", hint="wisp run needs Linux 5.3 or later") from error
 
 
 def _standard_error() -> int:
@@ -146,7 +146,7 @@ def _last_words(log: Log) -> str:
     return said[-1] if said else "it ended without a word"
 
 
-def _failed(problem: str, remedy: str, log: Log, status: int = 1) -> FailedError:
-    error = FailedError(problem, remedy=remedy, log=tail(log.text()))
+def _failed(problem: str, hint: str, log: Log, status: int = 1) -> FailedError:
+    error = FailedError(problem, hint=hint, log=tail(log.text()))
     error.exit_status = status
     return error

@@ -61,5 +61,5 @@ def _identity(store: Store, wanted: LocalCloud) -> ManagedIdentity:
     if found is None:
         path = shlex.quote(str(store.path))
         problem = f"no identity in {store.path} has the client id {wanted.client_id}"
-        raise NotFoundError(problem, remedy=f"wisp cloud identity list --state={path} lists them")
+        raise NotFoundError(problem, hint=f"wisp cloud identity list --state={path} lists them")
     return found

@@ -40,7 +40,7 @@ class Failed:
     """Something could not be started; `status` is the exit status that goes with it."""
 
     problem: str
-    remedy: str
+    hint: str
     status: int
 
 
@@ -85,7 +85,7 @@ def parse_answer(line: bytes) -> Answer:
             values["header"] = Secret(values["header"])
         return kind(**values)
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise WispError("wisp run's two processes do not understand each other", remedy="report it") from None
+        raise WispError("wisp run's two processes do not understand each other", hint="report it") from None
 
 
 def _plain(value: object) -> object:

@@ -76,7 +76,7 @@ def _own(state: Path | None) -> tuple[Path | None, str]:
 def _named(flag: str, path: Path, needed: Path) -> Path:
     """Return the path that the user named, for whatever working directory."""
     if not needed.exists():
-        raise SettingError(f"{flag} {path}: there is no {needed.absolute()}", remedy="name another")
+        raise SettingError(f"{flag} {path}: there is no {needed.absolute()}", hint="name another")
     return path.absolute()
 
 

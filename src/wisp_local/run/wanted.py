@@ -63,11 +63,11 @@ _LOCAL = ("identity", "state", "token_lifetime", "intercept")
 def choose(flags: Flags) -> Authority:
     """Say which authority is meant; raises SettingError for flags that do not go together or cannot be right."""
     if flags.client_id is not None and not is_guid(flags.client_id):
-        raise SettingError(f"--client-id {flags.client_id!r} is no GUID", remedy="give the client id, not the name")
+        raise SettingError(f"--client-id {flags.client_id!r} is no GUID", hint="give the client id, not the name")
     if any(getattr(flags, name) is not None for name in _REAL):
         return _real(flags)
     if flags.client_id is not None and flags.identity is not None:
-        raise SettingError("--client-id and --identity name the identity twice", remedy="give one of them")
+        raise SettingError("--client-id and --identity name the identity twice", hint="give one of them")
     return LocalCloud(
         state=flags.state,
         identity=flags.identity or DEFAULT_IDENTITY,
@@ -79,18 +79,18 @@ def choose(flags: Flags) -> Authority:
 def _real(flags: Flags) -> RealAuthority:
     for name in _LOCAL:
         if getattr(flags, name):
-            remedy = "leave it away: " + (_NO_WAY_OUT if name == "intercept" else "it is about the local cloud")
-            raise SettingError(f"{_flag(name)} does not go with a real authority", remedy=remedy)
+            hint = "leave it away: " + (_NO_WAY_OUT if name == "intercept" else "it is about the local cloud")
+            raise SettingError(f"{_flag(name)} does not go with a real authority", hint=hint)
     missing = [_flag(name) for name in _REAL_NEEDS if not getattr(flags, name)]
     if missing:
-        raise SettingError(f"a real authority needs {' and '.join(missing)}", remedy="see wisp run --help")
+        raise SettingError(f"a real authority needs {' and '.join(missing)}", hint="see wisp run --help")
     host = authority_url(flags.authority_host or DEFAULT_AUTHORITY)
     if host is None:
         problem = f"--authority-host {flags.authority_host!r} is no https URL"
-        raise SettingError(problem, remedy=f"{DEFAULT_AUTHORITY} is Azure's")
+        raise SettingError(problem, hint=f"{DEFAULT_AUTHORITY} is Azure's")
     tenant, client_id, token_file = flags.tenant or "", flags.client_id or "", flags.federated_token_file or Path()
     if not is_tenant(tenant):
-        raise SettingError(f"--tenant {tenant!r} is no tenant", remedy="give its GUID or its domain name")
+        raise SettingError(f"--tenant {tenant!r} is no tenant", hint="give its GUID or its domain name")
     return RealAuthority(host, tenant, client_id.lower(), token_file, flags.authority_ca)
 
 

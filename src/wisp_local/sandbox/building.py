@@ -114,7 +114,7 @@ class Builder:
                 self._follow(what, process, meter or LastLine(), output)
         if process.returncode != 0:
             problem = "\n".join([f"building {what} failed ({' '.join(command)}):", *output])
-            raise ToolError(problem, remedy="fix what the tool reports, then run the command again")
+            raise ToolError(problem, hint="fix what the tool reports, then run the command again")
 
     def cancel(self) -> None:
         """Stop the tools that other threads are running, and let no other start."""
@@ -132,11 +132,11 @@ class Builder:
             self._check_cancelled(what)
             if time.monotonic() > end:
                 problem = f"building {what} took longer than {_TIMEOUT} s"
-                raise ToolError(problem, remedy="check that the package registry responds")
+                raise ToolError(problem, hint="check that the package registry responds")
 
     def _check_cancelled(self, what: str) -> None:
         if self._cancelled.is_set():
-            raise ToolError(f"building {what} was cancelled", remedy="run the command again")
+            raise ToolError(f"building {what} was cancelled", hint="run the command again")
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -148,7 +148,7 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
 def must_have(tool: str, what: str, hint: str) -> None:
     """Raise ToolError if `tool`, which builds `what`, is not installed."""
     if shutil.which(tool) is None:
-        raise ToolError(f"{what} cannot be built: there is no {tool} on PATH", remedy=hint)
+        raise ToolError(f"{what} cannot be built: there is no {tool} on PATH", hint=hint)
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ def lay_out(interpreter: Interpreter, root: Path, bind: Bind) -> Image:
     """
     if not interpreter.executable.is_relative_to(interpreter.home):
         problem = f"{interpreter.executable} is not in {interpreter.home}"
-        raise ToolError(problem, remedy="use a Python installed in one folder")
+        raise ToolError(problem, hint="use a Python installed in one folder")
     root.mkdir()
     home = root / "python"
     parts = (interpreter.home, interpreter.executable.parent, interpreter.library)

@@ -30,7 +30,7 @@ class Lost:
 
     attempt: Attempt
     why: str
-    remedy: str
+    hint: str
 
 
 _ROOT = Attempt(Mode.ROOT, several_users=True)
@@ -66,7 +66,7 @@ def attempts(wanted: Mode | None, *, root: bool) -> tuple[Attempt, ...]:
         case None:
             return (*((_ROOT,) if root else ()), _SUBORDINATE, _SINGLE, _LOOPBACK)
         case Mode.ROOT if not root:
-            raise PrivilegeError("--mode root needs root", remedy="run it with sudo, or with --mode userns")
+            raise PrivilegeError("--mode root needs root", hint="run it with sudo, or with --mode userns")
         case Mode.ROOT:
             return (_ROOT,)
         case Mode.USERNS:
@@ -90,7 +90,7 @@ def without_tools(attempt: Attempt, present: Collection[str]) -> Lost | None:
 
 def refused(attempt: Attempt, why: str) -> Lost:
     """Return the attempt as lost because of what the system or a tool said."""
-    return Lost(attempt, why, next((remedy for words, remedy in _REMEDIES if words in why), _MORE_HELP))
+    return Lost(attempt, why, next((hint for words, hint in _REMEDIES if words in why), _MORE_HELP))
 
 
 def describe(attempt: Attempt, lost: tuple[Lost, ...]) -> list[str]:
@@ -100,9 +100,9 @@ def describe(attempt: Attempt, lost: tuple[Lost, ...]) -> list[str]:
         lines.append(f"  lost:    {_LOST_ON_LOOPBACK}")
     if lost:
         last = lost[-1]
-        better = next(each for each in lost if each.remedy == last.remedy)
+        better = next(each for each in lost if each.hint == last.hint)
         lines.append(f"  because: {last.why}")
-        lines.append(f"  to get mode {better.attempt.mode.value}: {better.remedy}")
+        lines.append(f"  to get mode {better.attempt.mode.value}: {better.hint}")
     return lines
 
 
@@ -131,5 +131,5 @@ def impossible(lost: tuple[Lost, ...]) -> WispError:
     tried = " and ".join(dict.fromkeys(each.attempt.mode.value for each in lost))
     last = lost[-1]
     others = "" if last.attempt.mode is Mode.LOOPBACK else ", or try --mode auto, which finds another way"
-    help_ = "" if last.remedy == _MORE_HELP else f"; {_MORE_HELP}"
-    return PrivilegeError(f"mode {tried} is not possible here ({last.why})", remedy=f"{last.remedy}{others}{help_}")
+    help_ = "" if last.hint == _MORE_HELP else f"; {_MORE_HELP}"
+    return PrivilegeError(f"mode {tried} is not possible here ({last.why})", hint=f"{last.hint}{others}{help_}")

@@ -102,7 +102,7 @@ def addresses() -> list[str]:
     command = ("ip", "-4", "-json", "address", "show")
     done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=_TIMEOUT)
     if done.returncode != 0:
-        raise ToolError(f"ip failed ({' '.join(done.stderr.split())})", remedy="install a current iproute2")
+        raise ToolError(f"ip failed ({' '.join(done.stderr.split())})", hint="install a current iproute2")
     every = [info["local"] for device in json.loads(done.stdout) for info in device.get("addr_info", ())]
     return sorted({each for each in every if not ipaddress.ip_address(each).is_loopback})
 
@@ -120,7 +120,7 @@ def ip_batch(batch: str, prefix: tuple[str, ...], pod: NetworkNamespace) -> None
     )
     if done.returncode != 0:
         problem = f"ip failed ({' '.join(done.stderr.split()) or done.returncode})"
-        raise ToolError(problem, remedy="the kernel needs network namespaces and veth")
+        raise ToolError(problem, hint="the kernel needs network namespaces and veth")
 
 
 def call(name: str, *arguments: int) -> None:

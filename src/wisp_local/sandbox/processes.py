@@ -47,8 +47,8 @@ class Outcome:
 class FailedError(WispError):
     """A part of the lab failed; `log` is the end of what it said, without anything that looks like a token."""
 
-    def __init__(self, problem: str, *, remedy: str, log: tuple[str, ...] = ()) -> None:
-        super().__init__(problem, remedy=remedy)
+    def __init__(self, problem: str, *, hint: str, log: tuple[str, ...] = ()) -> None:
+        super().__init__(problem, hint=hint)
         self.log = log
 
 
@@ -68,11 +68,9 @@ def run(place: Place, *command: str, timeout: float = 30) -> Outcome:
             timeout=timeout,
         )
     except OSError as error:
-        raise ToolError(f"{program} cannot be started ({error.strerror})", remedy="install it anew") from error
+        raise ToolError(f"{program} cannot be started ({error.strerror})", hint="install it anew") from error
     except subprocess.TimeoutExpired:
-        raise ToolError(
-            f"{program} did not end within {timeout:g} s", remedy="see whether the machine is busy"
-        ) from None
+        raise ToolError(f"{program} did not end within {timeout:g} s", hint="see whether the machine is busy") from None
     return Outcome(ended.returncode, Secret(ended.stdout), ended.stderr)
 
 
@@ -127,7 +125,7 @@ class Component:
     def failure(self, what: str, *said: str) -> FailedError:
         """Make the error that says what it did not do, with what others `said` and the end of its log."""
         log = (*said, *(f"{self._name}: {line}" for line in self.log_tail()))
-        return FailedError(f"{self._name} {what}", remedy="its last words are above", log=log)
+        return FailedError(f"{self._name} {what}", hint="its last words are above", log=log)
 
     def log_tail(self) -> tuple[str, ...]:
         """Give the end of its log, fit to be shown."""

@@ -56,7 +56,7 @@ def run_program(main: Callable[[], int]) -> int:
         with unwinding():
             return main()
     except WispError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(error.report())
         return error.exit_status
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

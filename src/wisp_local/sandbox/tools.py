@@ -64,7 +64,7 @@ def _start(command: Sequence[str], folder: Path | None, environment: Mapping[str
         )
     except OSError as error:
         problem = f"{command[0]} cannot be started ({error.strerror})"
-        raise ToolError(problem, remedy=f"reinstall {command[0]}") from error
+        raise ToolError(problem, hint=f"reinstall {command[0]}") from error
 
 
 def lines(process: subprocess.Popen[bytes]) -> Iterator[str | None]:

@@ -82,4 +82,4 @@ def _called(entries: list[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
 
 
 def _unusable(reason: str) -> RequestError:
-    return RequestError(f"the kubeconfig cannot be used ({reason})", remedy="give one that kubectl works with")
+    return RequestError(f"the kubeconfig cannot be used ({reason})", hint="give one that kubectl works with")

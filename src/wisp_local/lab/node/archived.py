@@ -107,12 +107,12 @@ def read_archive(archive: Path, platform: str, shown: str) -> list[Archived]:
     if images is None:
         raise _no_archive(shown)
     if not images:
-        raise SettingError(f"the image in {shown} has no name, so no pod could ask for it", remedy=_SAVE)
+        raise SettingError(f"the image in {shown} has no name, so no pod could ask for it", hint=_SAVE)
     for each in images:
         if platform not in each.platforms:
             known = sorted(found for found in each.platforms if "unknown" not in found)
             problem = f"{each.name} in {shown} is for {' and '.join(known) or 'no known platform'}"
-            raise SettingError(f"{problem}, and the node is {platform}", remedy=f"build or pull it for {platform}")
+            raise SettingError(f"{problem}, and the node is {platform}", hint=f"build or pull it for {platform}")
     return images
 
 
@@ -181,9 +181,9 @@ def _reported(shown: str) -> Iterator[None]:
         if error.errno is None:  # gzip and bz2 raise it for content that is not theirs
             raise _no_archive(shown) from error
         problem = f"cannot read {shown} ({error.strerror})"
-        raise SettingError(problem, remedy="name a file that exists and that this user may read") from error
+        raise SettingError(problem, hint="name a file that exists and that this user may read") from error
 
 
 def _no_archive(shown: str) -> SettingError:
-    remedy = "give a complete archive of `docker save` or an OCI image layout, uncompressed or with gzip, bzip2 or xz"
-    return SettingError(f"{shown} is not an image archive", remedy=remedy)
+    hint = "give a complete archive of `docker save` or an OCI image layout, uncompressed or with gzip, bzip2 or xz"
+    return SettingError(f"{shown} is not an image archive", hint=hint)

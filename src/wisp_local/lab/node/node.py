@@ -134,7 +134,7 @@ class Node:
             done = self._images("import", str(content))
         if done.status != 0:
             problem = f"{shown} cannot be imported ({done.complaint.strip()})"
-            raise ToolError(problem, remedy="save the image again: the archive may be incomplete")
+            raise ToolError(problem, hint="save the image again: the archive may be incomplete")
         for each in images:
             if each.name != each.full_name and each.full_name not in self._images("list", "-q").output.reveal().split():
                 self._images("tag", "--force", each.name, each.full_name)
@@ -144,7 +144,7 @@ class Node:
         """End all of it and remove its folder; nothing happens when there is nothing. Raises ToolError."""
         process = kept(self.layout.process)
         if process is not None and not process.end(signal.SIGKILL, _STOP):
-            raise ToolError(f"process {process.pid} did not end within {_STOP} s", remedy="see why it cannot be killed")
+            raise ToolError(f"process {process.pid} did not end within {_STOP} s", hint="see why it cannot be killed")
         self._unwire()
         cgroups.remove(self._cgroup)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -215,7 +215,7 @@ class Node:
             )
         found = lasting(started.pid)
         if found is None:
-            raise ToolError("the node did not start", remedy=f"see {self.layout.logs / 'node.log'}")
+            raise ToolError("the node did not start", hint=f"see {self.layout.logs / 'node.log'}")
         started.returncode = 0  # it is to outlive us, and is not waited for
         os.close(prepared.namespace.descriptor)
         return found
@@ -224,7 +224,7 @@ class Node:
         place = Place(prepared.namespace.prefix, self._place.environment, (prepared.namespace.descriptor,))
         done = run(place, *command)
         if done.status != 0:
-            raise ToolError(f"{command[0]} failed ({done.complaint.strip()})", remedy="the kernel needs nf_tables")
+            raise ToolError(f"{command[0]} failed ({done.complaint.strip()})", hint="the kernel needs nf_tables")
 
     def _pause_image(self) -> Path:
         layer, archive = self.folder / "pause.layer.tar", self.folder / "pause.tar"
@@ -256,7 +256,7 @@ class Node:
         deadline = time.monotonic() + _START
         while not holds():
             if not self.is_running() or time.monotonic() > deadline:
-                raise ToolError(f"{what} did not become ready", remedy=f"see the logs in {self.layout.logs}")
+                raise ToolError(f"{what} did not become ready", hint=f"see the logs in {self.layout.logs}")
             time.sleep(_PAUSE)
 
     def _make_way(self) -> None:
@@ -268,7 +268,7 @@ class Node:
         process = kept(Layout(owner).process)
         if process is not None and process.is_running():
             problem = f"node number {self.number} of this machine is running in {owner}"
-            raise SettingError(problem, remedy="end it, or choose another number")
+            raise SettingError(problem, hint="end it, or choose another number")
         self._unwire()
 
     def _unwire(self) -> None:
@@ -279,10 +279,10 @@ class Node:
 def check_machine() -> None:
     """Raise PrivilegeError or ToolError if this user or this machine cannot run a node."""
     if os.geteuid() != 0:
-        raise PrivilegeError("a cluster on this machine takes root", remedy="run it as root, or use --kubeconfig")
+        raise PrivilegeError("a cluster on this machine takes root", hint="run it as root, or use --kubeconfig")
     for tool, package in _TOOLS.items():
         if shutil.which(tool) is None:
-            raise ToolError(f"there is no {tool} on PATH", remedy=f"apt-get install {package}")
+            raise ToolError(f"there is no {tool} on PATH", hint=f"apt-get install {package}")
 
 
 def _write(path: Path, content: bytes) -> None:

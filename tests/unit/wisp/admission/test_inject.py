@@ -151,9 +151,7 @@ def test_all() -> None:
     assert "AZURE_TENANT_ID" not in inject(text).printed
     ran = inject(text, "--all")
     assert "AZURE_TENANT_ID" in ran.printed
-    assert (
-        'wisp: warning: Deployment "web" (document 1, /spec/template): the service account default has no' in ran.noted
-    )
+    assert 'warning: Deployment "web" (document 1, /spec/template): the service account default has no' in ran.noted
 
 
 def test_text_stays_text() -> None:

@@ -21,7 +21,7 @@ def warned(*documents: dict[str, Any], arguments: tuple[str, ...] = ()) -> list[
     ran = inject("\n---\n".join(json.dumps(each) for each in documents), *arguments)
     assert ran.status == 0, ran.noted
     assert list(yaml.safe_load_all(ran.printed))
-    return [line.removeprefix("wisp: warning: ") for line in ran.noted.splitlines()]
+    return [line.removeprefix("warning: ") for line in ran.noted.splitlines()]
 
 
 def workload(
@@ -505,7 +505,7 @@ def test_any_document(document: Any) -> None:
         assert ran.status in (0, 1)
         if ran.status == 1:
             assert ran.printed == ""
-            assert not ran.noted.splitlines()[-1].startswith("wisp: warning")
+            assert not ran.noted.splitlines()[-1].startswith("warning")
         else:
             again = inject(ran.printed, *every)
             assert (again.status, again.printed) == (0, ran.printed)

@@ -531,7 +531,7 @@ def test_a_pod_that_cannot_be(document: dict[str, Any], said: str) -> None:
     with pytest.raises(PodError) as refused:
         mutate(document, account(), POLICY)
     assert said in str(refused.value)
-    assert refused.value.remedy
+    assert refused.value.hint
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_any_json_for_a_review(document: Any, other: Any) -> None:
             try:
                 asked = read(body)
             except ReviewError as error:
-                assert error.remedy  # noqa: PT017 -- it need not be raised
+                assert error.hint  # noqa: PT017 -- it need not be raised
             else:
                 assert asked.uid == document != ""
 

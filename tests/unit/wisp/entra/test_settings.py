@@ -111,12 +111,12 @@ def test_a_client_id_in_one_spelling() -> None:
         pytest.param({"HTTPS_PROXY": "ftp://x"}, "HTTPS_PROXY is not the URL", "http://HOST:PORT", id="a proxy of ftp"),
     ],
 )
-def test_a_bad_setting(changes: dict[str, str | None], problem: str, remedy: str) -> None:
+def test_a_bad_setting(changes: dict[str, str | None], problem: str, hint: str) -> None:
     """The error names the variable, and the remedy what to do; both in one line."""
     with pytest.raises(SettingError) as error:
         exchange_settings(environ=changed(**changes))
     assert problem in error.value.problem
-    assert remedy in error.value.remedy
+    assert hint in error.value.hint
     assert "\n" not in str(error.value)
 
 

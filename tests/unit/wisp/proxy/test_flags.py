@@ -85,7 +85,7 @@ def test_a_bad_flag(arguments: list[str], said: str) -> None:
     with pytest.raises(SettingError, match="--") as error:
         parse_flags(arguments)
     assert said in error.value.problem
-    assert error.value.remedy
+    assert error.value.hint
 
 
 @given(st.lists(st.text(max_size=12) | st.sampled_from(["--proxy-port", "--probe", "8000", "--log-level", "info"])))

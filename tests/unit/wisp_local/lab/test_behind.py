@@ -65,7 +65,7 @@ def test_an_api_server_that_does_not_answer(kubernetes: Kubernetes, programs: Pa
         "`kubectl get --raw /openid/v1/jwks` failed "
         "(Unable to connect to the server: dial tcp 127.0.0.1:6443: connect: connection refused)"
     )
-    assert caught.value.remedy == f"see that it works with {kubernetes.kubeconfig}"
+    assert caught.value.hint == f"see that it works with {kubernetes.kubeconfig}"
 
 
 @pytest.mark.parametrize("said", ["", "{}", "[]", "issuer"])

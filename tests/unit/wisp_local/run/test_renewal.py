@@ -39,7 +39,7 @@ def test_it_is_renewed_when_its_time_has_come_and_again_after_a_failure() -> Non
 
     def act() -> None:
         if broken[0]:
-            raise WispError("the state is in use", remedy="wait")
+            raise WispError("the state is in use", hint="wait")
         done.append(clock[0])
 
     renew = Renewal(act, 10, lambda: clock[0])

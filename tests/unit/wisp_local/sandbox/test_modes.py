@@ -79,11 +79,11 @@ def test_loopback_needs_no_tool() -> None:
         ("something new", "see docs/demo.md"),
     ],
 )
-def test_a_refusal_comes_with_the_command_that_ends_it(why: str, remedy: str) -> None:
+def test_a_refusal_comes_with_the_command_that_ends_it(why: str, hint: str) -> None:
     """Known words of unshare and of the kernel have a command; for others there is the documentation."""
     lost = refused(SINGLE, why)
     assert lost.why == why
-    assert lost.remedy.startswith(remedy)
+    assert lost.hint.startswith(hint)
 
 
 def test_the_best_mode_is_described_in_one_line() -> None:
@@ -140,4 +140,4 @@ def test_a_forced_mode_without_its_tools_names_the_command() -> None:
 
 def test_when_not_even_loopback_works_there_is_no_other_way() -> None:
     """Nothing is suggested that has been tried."""
-    assert "--mode" not in impossible((refused(LOOPBACK, "disk full"),)).remedy
+    assert "--mode" not in impossible((refused(LOOPBACK, "disk full"),)).hint

@@ -80,7 +80,7 @@ def test_interrupted_program_has_the_shells_status() -> None:
 
 def test_an_error_of_wisp_is_printed_and_gives_the_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
     def failing() -> int:
-        raise SettingError("the port is in use", remedy="choose another one")
+        raise SettingError("the port is in use", hint="choose another one")
 
     assert run_program(failing) == 2
     assert capsys.readouterr().err == "the port is in use: choose another one\n"
