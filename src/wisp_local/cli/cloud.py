@@ -1,7 +1,6 @@
 """`wisp cloud`: run a local Azure, and fill it while it runs: all share the state file."""
 
 import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import click
 
 from wisp.base.errors import SettingError
+from wisp.base.files import write_atomically
 from wisp.base.isolation import forbid_core_dumps
 from wisp.base.secret import Secret
 from wisp_local.cli.clusters import cluster
@@ -243,13 +243,9 @@ def token(state: Path, issuer_name: str, url: str, out: Path, **projection: obje
 
 def _write_private(path: Path, secret: Secret) -> None:
     """Write the token for its owner alone, at once for whoever reads it meanwhile (as kubelet replaces it)."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secret.reveal())
-        draft.replace(path)
+        write_atomically(path, secret.reveal())
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise SettingError(f"cannot write {path} ({error.strerror})", hint="name another file with --out") from error
 
 

@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from wisp.base.errors import SettingError
+from wisp.base.files import write_atomically
 from wisp_local.cloud.arm.call import OPERATION_SECONDS
 from wisp_local.cloud.arm.writing import WRITE_SECONDS
 from wisp_local.cloud.claims import DEFAULT_LIFETIME
@@ -140,15 +139,7 @@ def _check_bases(bases: tuple[str, ...]) -> None:
 def _write_authority(path: Path, pem: bytes) -> None:
     """Write the certificate whole or not at all: clients may be reading it."""
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(pem)
-            Path(name).chmod(0o644)  # a certificate is public, and the pods' processes are other users
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_atomically(path, pem, mode=0o644)  # a certificate is public, and the pods' processes are other users
     except OSError as error:
         raise SettingError(
             f"the CA's certificate cannot be written to {path} ({error.strerror})", hint="make its folder writable"

@@ -2,14 +2,13 @@
 
 import contextlib
 import fcntl
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from wisp.base.errors import SettingError
+from wisp.base.files import write_atomically
 from wisp_local.lab.record import Record, parsed, written
 from wisp_local.sandbox.folders import state_folder
 
@@ -151,15 +150,7 @@ def keep_record(places: Places, record: Record) -> None:
 def write(path: Path, text: str, mode: int = 0o600) -> None:
     """Write a file of the lab, whole or not at all."""
     try:
-        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(draft).chmod(mode)
-            Path(draft).replace(path)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
+        write_atomically(path, text, mode=mode)
     except OSError as error:
         raise SettingError(f"{path} cannot be written ({error.strerror})", hint="see to its folder") from error
 

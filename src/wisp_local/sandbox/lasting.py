@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from wisp.base.files import write_atomically
+
 _PAUSE = 0.02  # seconds between looks
 _START_TIME = 19  # field 22 of /proc/PID/stat, counted from behind the program's name
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -62,9 +64,7 @@ def lasting(pid: int) -> Lasting | None:
 
 def keep(path: Path, process: Lasting) -> None:
     """Write it down, whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps({"pid": process.pid, "started": process.started}), encoding="ascii")
-    draft.replace(path)
+    write_atomically(path, json.dumps({"pid": process.pid, "started": process.started}))
 
 
 def kept(path: Path) -> Lasting | None:
