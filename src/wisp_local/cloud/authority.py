@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from wisp_local.cloud.certificates import Certified, is_fit, new_authority, new_server_certificate
+from wisp.base.x509 import CertifiedKey
+from wisp_local.cloud.certificates import is_fit, new_authority, new_server_certificate
 from wisp_local.cloud.database import Database
 
 
@@ -18,7 +19,7 @@ class Authority:
         """The CA's certificate: what a client must trust."""
         return self._authority().certificate_pem
 
-    def server_certificate(self, names: Sequence[str]) -> Certified:
+    def server_certificate(self, names: Sequence[str]) -> CertifiedKey:
         """Return a certificate for exactly `names` (hosts and IP addresses), a new one if need be."""
         authority = self._authority()
         with self._database.transaction():
@@ -27,18 +28,18 @@ class Authority:
                 return kept
             return self._keep("server", new_server_certificate(authority, names, self._clock()))
 
-    def _authority(self) -> Certified:
+    def _authority(self) -> CertifiedKey:
         kept = self._kept("authority")
         if kept is not None:
             return kept
         with self._database.transaction():
             return self._kept("authority") or self._keep("authority", new_authority(self._clock()))
 
-    def _kept(self, name: str) -> Certified | None:
+    def _kept(self, name: str) -> CertifiedKey | None:
         row = self._database.row("SELECT key_pem, certificate_pem FROM certificate WHERE name = ?", name)
-        return None if row is None else Certified(*row)
+        return None if row is None else CertifiedKey(*row)
 
-    def _keep(self, name: str, certified: Certified) -> Certified:
+    def _keep(self, name: str, certified: CertifiedKey) -> CertifiedKey:
         statement = "INSERT OR REPLACE INTO certificate VALUES (?, ?, ?)"
         self._database.rows(statement, name, certified.key_pem, certified.certificate_pem)
         return certified

@@ -14,7 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from wisp.base.errors import SettingError
-from wisp_local.cloud.certificates import Certified
+from wisp.base.x509 import CertifiedKey
 
 _GRACE = 2  # seconds that requests in flight have after SIGTERM
 
@@ -62,7 +62,7 @@ def base_url(host: str, port: int) -> str:
     return f"https://{name}" if port == 443 else f"https://{name}:{port}"
 
 
-def tls_context(certified: Certified) -> ssl.SSLContext:
+def tls_context(certified: CertifiedKey) -> ssl.SSLContext:
     """Return a server context; the key touches a private temporary file, as ssl reads keys from files only."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

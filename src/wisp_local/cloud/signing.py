@@ -14,6 +14,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
 from wisp.base.secret import Secret
+from wisp.base.x509 import private_pem
 
 KEY_BITS = 2048
 _ANY_HEADER = jws.JWSRegistry(algorithms=["RS256"], strict_check_header=False)  # GitHub's tokens carry x5t, for one
@@ -71,9 +72,7 @@ def verifies(assertion: Secret, key: RSAKey) -> bool:
 
 def write_pem(key: RSAPrivateKey) -> bytes:
     """Return the unencrypted PKCS #8 form, for the state file, whose mode protects it."""
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    return private_pem(key)
 
 
 def read_pem(pem: bytes) -> RSAPrivateKey:

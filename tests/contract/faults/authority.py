@@ -13,7 +13,8 @@ from typing import TypeAlias
 
 from tests.support.waiting import PATIENCE
 from tests.unit.wisp.proxy.authority import Authority, Behaviour, Post, grants
-from wisp_local.cloud.certificates import Certified, new_authority, new_server_certificate
+from wisp.base.x509 import CertifiedKey
+from wisp_local.cloud.certificates import new_authority, new_server_certificate
 from wisp_local.cloud.serving import tls_context
 
 Greeting: TypeAlias = Callable[[socket.socket], bool]
@@ -71,7 +72,7 @@ class FaultyAuthority(Authority):
         self.mend()
         super().__exit__(kind, error, trace)
 
-    def _certified(self) -> Certified:
+    def _certified(self) -> CertifiedKey:
         return new_server_certificate(self._authority, self._names, time.time())
 
     @property
@@ -98,7 +99,7 @@ class FaultyAuthority(Authority):
         self.ca_file.write_bytes(self._authority.certificate_pem)
         self.present(self._certified())
 
-    def present(self, certified: Certified) -> None:
+    def present(self, certified: CertifiedKey) -> None:
         """Show this certificate from now on."""
         self._context = tls_context(certified)
         self._note_names()
@@ -107,7 +108,7 @@ class FaultyAuthority(Authority):
         """Show a certificate of its own that was made so long ago."""
         self.present(new_server_certificate(self._authority, self._names, time.time() - days * DAY))
 
-    def present_of(self, authority: Certified, *names: str) -> None:
+    def present_of(self, authority: CertifiedKey, *names: str) -> None:
         """Show one that another authority signed, or that is for other names."""
         self.present(new_server_certificate(authority, names or self._names, time.time()))
 

@@ -4,33 +4,20 @@ Keys are P-256. `now` is Unix seconds. What is found is told as plain values (`w
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 
+from wisp.base.constants import CLOCK_TOLERANCE
 from wisp.base.secret import Secret
-from wisp.webhook.certificates.certificate import BACKDATE, Authority, Broken, Facts, Kept, Leaf, blocks
-
-_NO_USE = dict.fromkeys(
-    (
-        "digital_signature",
-        "content_commitment",
-        "key_encipherment",
-        "data_encipherment",
-        "key_agreement",
-        "key_cert_sign",
-        "crl_sign",
-        "encipher_only",
-        "decipher_only",
-    ),
-    False,
-)
+from wisp.base.x509 import CertificateRequest, CertifiedKey, certificate_pem, issue, new_authority
+from wisp.webhook.certificates.certificate import Authority, Broken, Facts, Kept, Leaf, blocks
 
 _AUTHORITY_NAME = "wisp webhook CA"
+_LEAF_NAME = "wisp webhook"
 MOST = 8
 """Authorities of a bundle: whoever breaks the Secret again and again must not make it grow for ever."""
 
@@ -54,17 +41,17 @@ def examine(kept: Kept) -> Facts | Broken:
     issuer = next((each for each in authorities if _issued(each, leaf)), None)
     if issuer is None:
         return Broken("no authority in ca.crt has issued tls.crt")
-    return Facts(tuple(_authority(each) for each in authorities), _leaf(leaf, _pem(issuer)))
+    return Facts(tuple(_authority(each) for each in authorities), _leaf(leaf, certificate_pem(issuer)))
 
 
 def make(
     names: Sequence[str], *, now: float, authority_seconds: float, leaf_seconds: float, trusted: Iterable[bytes] = ()
 ) -> Kept:
     """Make an authority and a certificate for `names`; authorities in `trusted` (PEM) stay in the bundle."""
-    key, certificate = _new_authority(now, authority_seconds)
-    bundle = _bundle([certificate, *_salvaged(trusted, now)])
-    chain, leaf_key = _new_leaf(certificate, key, names, now, leaf_seconds)
-    return Kept(bundle, _secret(key), chain, leaf_key)
+    own = new_authority(_AUTHORITY_NAME, now=now, seconds=authority_seconds)
+    bundle = own.certificate_pem + _bundle(_salvaged(trusted, now))
+    leaf = issue(own, CertificateRequest(_LEAF_NAME, names), now=now, seconds=leaf_seconds)
+    return Kept(bundle, _secret(own), leaf.certificate_pem, _secret(leaf))
 
 
 def adopt(kept: Kept, trusted: Iterable[bytes], *, now: float) -> Kept:
@@ -76,16 +63,18 @@ def adopt(kept: Kept, trusted: Iterable[bytes], *, now: float) -> Kept:
 
 def announce(kept: Kept, *, now: float, seconds: float) -> Kept:
     """Put a new authority before those in the bundle; the certificate stays what it is."""
-    key, certificate = _new_authority(now, seconds)
-    return kept._replace(bundle=_bundle([certificate, *_salvaged([kept.bundle], now)]), authority_key=_secret(key))
+    own = new_authority(_AUTHORITY_NAME, now=now, seconds=seconds)
+    bundle = own.certificate_pem + _bundle(_salvaged([kept.bundle], now))
+    return kept._replace(bundle=bundle, authority_key=_secret(own))
 
 
 def renew(kept: Kept, names: Sequence[str], *, now: float, seconds: float) -> Kept:
     """Issue a new certificate by the first authority; those that have run out leave the bundle."""
     first, *rest = _certificates(kept.bundle)
-    chain, key = _new_leaf(first, _key(kept.authority_key), names, now, seconds)
-    bundle = _bundle([first, *_salvaged([_pem(each) for each in rest], now)])
-    return Kept(bundle, kept.authority_key, chain, key)
+    own = _certified(kept.authority_key, first)
+    leaf = issue(own, CertificateRequest(_LEAF_NAME, names), now=now, seconds=seconds)
+    bundle = _bundle([first, *_salvaged([certificate_pem(each) for each in rest], now)])
+    return Kept(bundle, kept.authority_key, leaf.certificate_pem, _secret(leaf))
 
 
 def expiry(chain: bytes) -> float:
@@ -118,9 +107,12 @@ def _key(secret: Secret) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _secret(key: ec.EllipticCurvePrivateKey) -> Secret:
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return Secret(pem.decode())
+def _certified(key: Secret, certificate: x509.Certificate) -> CertifiedKey:
+    return CertifiedKey(key.reveal().encode(), certificate_pem(certificate))
+
+
+def _secret(made: CertifiedKey) -> Secret:
+    return Secret(made.key_pem.decode())
 
 
 def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> bool:
@@ -151,7 +143,7 @@ def _is_made_here(certificate: x509.Certificate) -> bool:
 
 
 def _authority(certificate: x509.Certificate) -> Authority:
-    return Authority(_pem(certificate), _issued_at(certificate), certificate.not_valid_after_utc.timestamp())
+    return Authority(certificate_pem(certificate), _issued_at(certificate), certificate.not_valid_after_utc.timestamp())
 
 
 def _leaf(certificate: x509.Certificate, issuer: bytes) -> Leaf:
@@ -164,58 +156,8 @@ def _leaf(certificate: x509.Certificate, issuer: bytes) -> Leaf:
 
 
 def _issued_at(certificate: x509.Certificate) -> float:
-    return certificate.not_valid_before_utc.timestamp() + BACKDATE
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
+    return certificate.not_valid_before_utc.timestamp() + CLOCK_TOLERANCE
 
 
 def _bundle(certificates: Iterable[x509.Certificate]) -> bytes:
-    return b"".join(_pem(each) for each in certificates)
-
-
-def _new_authority(now: float, seconds: float) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    # No two authorities share a name, or clients would try the wrong one's key.
-    name = _name(f"{_AUTHORITY_NAME} {x509.random_serial_number():x}"[:32])
-    builder = _builder(name, name, key.public_key(), now, now + seconds)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(
-        x509.KeyUsage(**{**_NO_USE, "key_cert_sign": True, "crl_sign": True}), critical=True
-    )
-    builder = builder.add_extension(
-        x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False
-    )
-    return key, builder.sign(key, hashes.SHA256())
-
-
-def _new_leaf(
-    authority: x509.Certificate, signer: ec.EllipticCurvePrivateKey, names: Sequence[str], now: float, seconds: float
-) -> tuple[bytes, Secret]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    until = min(now + seconds, authority.not_valid_after_utc.timestamp())
-    builder = _builder(_name("wisp webhook"), authority.subject, key.public_key(), now, until)
-    for extension, critical in (
-        (x509.BasicConstraints(ca=False, path_length=None), True),
-        (x509.KeyUsage(**{**_NO_USE, "digital_signature": True}), True),
-        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
-        (x509.SubjectAlternativeName([x509.DNSName(each) for each in sorted(set(names))]), False),
-        (x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False),
-    ):
-        builder = builder.add_extension(extension, critical=critical)
-    return _pem(builder.sign(signer, hashes.SHA256())), _secret(key)
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, now: float, until: float
-) -> x509.CertificateBuilder:
-    start, end = (datetime.fromtimestamp(int(each), UTC) for each in (now, until))
-    builder = x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=public_key)
-    builder = builder.serial_number(x509.random_serial_number())
-    builder = builder.not_valid_before(start - timedelta(seconds=BACKDATE)).not_valid_after(end)
-    return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-
-
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    return b"".join(certificate_pem(each) for each in certificates)

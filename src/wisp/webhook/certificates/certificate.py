@@ -12,10 +12,8 @@ from collections.abc import Collection
 from hashlib import sha256
 from typing import NamedTuple, TypeAlias
 
+from wisp.base.constants import CLOCK_TOLERANCE
 from wisp.base.secret import Secret
-
-BACKDATE = 300.0
-"""Seconds that a certificate begins before it is made, for clocks that are a little slow."""
 
 _RENEWED_AFTER = 2 / 3
 _LAST = 0.05
@@ -105,7 +103,7 @@ def decide(facts: Facts | Broken, names: frozenset[str], *, now: float, lives: L
     newest, leaf = facts.authorities[0], facts.leaf
     if newest.expires_at <= now:
         return Repair("the authority has expired")
-    if newest.issued_at > now + BACKDATE or leaf.issued_at > now + BACKDATE:
+    if newest.issued_at > now + CLOCK_TOLERANCE or leaf.issued_at > now + CLOCK_TOLERANCE:
         return Repair("it is not valid yet")
     if now >= _renewal(newest.issued_at, newest.expires_at):
         return Announce()

@@ -10,11 +10,12 @@ import pytest
 from tests.contract.faults.authority import FaultyAuthority
 from tests.support.fakes import ASK
 from tests.unit.wisp.proxy.authority import Authority, Last, answer
+from wisp.base.x509 import CertifiedKey
 from wisp.entra.endpoint import Endpoint
 from wisp.entra.messages import Granted, Refused
 from wisp.entra.settings import ExchangeSettings
 from wisp.entra.token_proxy import TokenProxy
-from wisp_local.cloud.certificates import Certified, new_authority, new_server_certificate
+from wisp_local.cloud.certificates import new_authority, new_server_certificate
 
 SNI = "1f2e.sni.test"
 ELSEWHERE = "https://login.invalid/"
@@ -122,7 +123,7 @@ def test_redirects(custom: FaultyAuthority, endpoints: Make, settings: ExchangeS
         assert not other.posts
 
 
-def renewed(custom: FaultyAuthority) -> Certified:
+def renewed(custom: FaultyAuthority) -> CertifiedKey:
     """Let the endpoint have another authority and show its certificate; return that authority."""
     authority = new_authority(time.time())
     custom.present(new_server_certificate(authority, [SNI], time.time()))

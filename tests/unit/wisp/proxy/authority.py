@@ -14,7 +14,8 @@ from urllib.parse import parse_qs
 
 from tests.support.fakes import jwt
 from tests.support.waiting import PATIENCE
-from wisp_local.cloud.certificates import Certified, new_authority, new_server_certificate
+from wisp.base.x509 import CertifiedKey
+from wisp_local.cloud.certificates import new_authority, new_server_certificate
 from wisp_local.cloud.serving import tls_context
 
 
@@ -92,7 +93,7 @@ class Authority:
         self._threads: list[threading.Thread] = []
         self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}/"
 
-    def _certified(self) -> Certified:
+    def _certified(self) -> CertifiedKey:
         return new_server_certificate(self._authority, ["127.0.0.1"], time.time())
 
     def __enter__(self) -> Self:

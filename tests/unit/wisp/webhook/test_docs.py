@@ -8,12 +8,13 @@ import pytest
 from tests.support.paths import ROOT
 from tests.unit.wisp.proxy.exposition import parse
 from wisp.admission import limits
+from wisp.base.constants import CLOCK_TOLERANCE
 from wisp.cli.policy import policy_options
 from wisp.cli.webhook import command
 from wisp.http.asyncio_peer import Times
 from wisp.webhook import accounts, memo, running
 from wisp.webhook.certificates import authority, keeper
-from wisp.webhook.certificates.certificate import BACKDATE, Lives
+from wisp.webhook.certificates.certificate import Lives
 from wisp.webhook.metrics import Gauges, Metrics
 
 DOCUMENT = (ROOT / "docs/webhook.md").read_text(encoding="utf-8")
@@ -85,7 +86,7 @@ def test_the_log() -> None:
         f"{running.REVIEW_CONNECTIONS} connections for reviews and {running.HEALTH_CONNECTIONS} for health",
         f"{running.REVIEW_BYTES >> 20} MiB",
         f"every {keeper.LONGEST_REST / 60:g} minutes",
-        f"begin {BACKDATE / 60:g} minutes before",
+        f"begin {CLOCK_TOLERANCE / 60:g} minutes before",
         "(eight at most)" if authority.MOST == 8 else "",
         "ten minutes later" if Lives().settling == 600 else "",
     ],
