@@ -19,9 +19,10 @@ from tests.interop.cells import Route, Sidecar
 from tests.interop.injection import IDENTITY, Injected, Sharing, injected
 from tests.support.waiting import PATIENCE
 from tests.unit.wisp.redirect.pod import confine
+from wisp import SIDECAR_UID
 from wisp_local.sandbox.netns import NetworkNamespace, new_namespace
 from wisp_local.sandbox.processes import Place, beside, run
-from wisp_local.sandbox.users import APPLICATION_UID, SIDECAR_UID
+from wisp_local.sandbox.users import APPLICATION_UID
 
 _RECORDER = Path(__file__).with_name("recorder.py")
 _LOOPBACK = "127.0.0.1"

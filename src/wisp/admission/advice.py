@@ -9,6 +9,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
+from wisp import SIDECAR_UID
 from wisp.admission import keys, names, windows
 from wisp.admission.contract import Policy
 from wisp.admission.identity import is_token_mount
@@ -257,7 +258,7 @@ def _of_neighbours(about: _About, sidecar: Sidecar) -> Iterator[str]:
     for container in (*pod.own_init, *pod.own):
         if any(each.containerPort == sidecar.port for each in container.ports or ()):
             yield _say(PORT_TAKEN, container.name, sidecar.port)
-        if _user(container, pod) == names.SIDECAR_UID:
+        if _user(container, pod) == SIDECAR_UID:
             yield _say(SIDECARS_USER, container.name)
         if sidecar.mode is Mode.ENV and container.name not in about.wanted.skipped:
             yield from _of_variables(container)

@@ -6,8 +6,9 @@ Both suit Pod Security `baseline` but for the redirect's NET_ADMIN; the sidecar 
 from functools import lru_cache
 from typing import Any
 
+from wisp import SIDECAR_UID
 from wisp.admission.contract import Policy, Resources
-from wisp.admission.names import REDIRECT, SIDECAR, SIDECAR_UID
+from wisp.admission.names import REDIRECT, SIDECAR
 from wisp.admission.shape import Amounts, Container, Object, Requirements
 from wisp.admission.wanted import Sidecar
 from wisp.imds.passthrough import SEGMENTS

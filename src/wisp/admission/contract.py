@@ -13,15 +13,14 @@ from wisp import __version__
 from wisp.admission.names import AUDIENCE
 from wisp.admission.quantity import quantity
 from wisp.azure.clouds import DEFAULT_AUTHORITY, authority_url, is_host, is_tenant, shown, token_proxy_url
+from wisp.base.constants import LOG_LEVELS, PEM_BEGIN
 from wisp.base.errors import SettingError
 from wisp.imds.passthrough import SEGMENTS
 
 DEFAULT_IMAGE = f"wisp:{__version__}"
 NATIVE_SINCE = (1, 32)
 """API servers from here on have kubelets of 1.29 or later (version skew policy), which run native sidecars."""
-LOG_LEVELS = ("debug", "info", "warning", "error")
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
-PEM = "-----BEGIN CERTIFICATE-----"
 
 _LABEL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 _NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
@@ -122,7 +121,7 @@ class InlineCA:
     pem: str
 
     def __post_init__(self) -> None:
-        if PEM not in self.pem:
+        if PEM_BEGIN not in self.pem:
             raise SettingError(
                 "--custom-token-endpoint-ca-data holds no certificate", hint="give PEM text with its line breaks"
             )
@@ -239,7 +238,7 @@ def _check_sidecar(policy: Policy) -> None:
         raise SettingError(
             f"--proxy-log-level is unknown: {policy.proxy_log_level!r}", hint=f"use {', '.join(LOG_LEVELS)}"
         )
-    if policy.authority_ca is not None and PEM not in policy.authority_ca:
+    if policy.authority_ca is not None and PEM_BEGIN not in policy.authority_ca:
         raise SettingError("--authority-ca holds no certificate", hint="name a file in PEM form")
 
 

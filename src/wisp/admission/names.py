@@ -60,5 +60,3 @@ LONGEST_VOLUME_NAME = 63
 
 AUDIENCE = "api://AzureADTokenExchange"
 DEFAULT_PORT = 8000
-SIDECAR_UID = 1501
-"""Let by in the redirect: whoever else runs as this user reaches the node's own metadata service."""

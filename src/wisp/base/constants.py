@@ -1,8 +1,5 @@
 """Constants that several packages share. The sidecar loads this module, so it imports nothing."""
 
-SIDECAR_UID = 1501
-"""User and group of the sidecar. The redirect lets the metadata requests of this user through."""
-
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 PEM_BEGIN = "-----BEGIN CERTIFICATE-----"

@@ -11,8 +11,6 @@ import click
 
 from wisp.admission.contract import (
     DEFAULT_IMAGE,
-    LOG_LEVELS,
-    PEM,
     PULL_POLICIES,
     REDIRECT_RESOURCES,
     SIDECAR_RESOURCES,
@@ -28,6 +26,7 @@ from wisp.admission.contract import (
 )
 from wisp.admission.names import AUDIENCE
 from wisp.azure.clouds import CLOUDS, DEFAULT_AUTHORITY, authority_url, cloud_named, shown
+from wisp.base.constants import LOG_LEVELS, PEM_BEGIN
 from wisp.base.errors import SettingError
 from wisp.imds.passthrough import NAMES, SEGMENTS, read_names
 
@@ -322,6 +321,6 @@ def _read(flag: str, path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = (getattr(error, "strerror", None) or "it is not in PEM form").lower()
         raise SettingError(f"{flag} {str(path)!r}: {reason}", hint="name a readable PEM file") from None
-    if PEM not in text:
+    if PEM_BEGIN not in text:
         raise SettingError(f"{flag} {str(path)!r} holds no certificate", hint="name a file in PEM form")
     return text

@@ -6,12 +6,13 @@ from typing import TypeVar
 
 import click
 
+from wisp import SIDECAR_UID
 from wisp.base.errors import WispError
 from wisp.redirect import apply
 from wisp.redirect.host import Host
 from wisp.redirect.plan import Choice, Tool, as_shell
 from wisp.redirect.rule import Rule, parse_address
-from wisp.redirect.scripts import METADATA_IP, METADATA_PORT, PROXY_UID
+from wisp.redirect.scripts import METADATA_IP, METADATA_PORT
 
 _Function = TypeVar("_Function", bound=Callable[..., None])
 
@@ -21,7 +22,7 @@ def _rule_options(function: _Function) -> _Function:
         (
             click.option("--proxy-port", type=int, default=8000, show_default=True, help="Where the sidecar listens."),
             click.option(
-                "--proxy-uid", type=int, default=PROXY_UID, show_default=True, help="The sidecar's user, let by."
+                "--proxy-uid", type=int, default=SIDECAR_UID, show_default=True, help="The sidecar's user, let by."
             ),
             click.option("--metadata-ip", default=METADATA_IP, show_default=True, help="Whose traffic to take."),
             click.option(

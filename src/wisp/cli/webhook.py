@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from wisp.admission.contract import Policy
+from wisp.base.constants import LOG_LEVELS
 from wisp.base.errors import SettingError
 from wisp.base.isolation import forbid_core_dumps
 from wisp.cli.policy import policy_options
@@ -119,7 +120,7 @@ def command() -> None:
 )
 @click.option(
     "--log-level",
-    type=click.Choice(("debug", "info", "warning", "error")),
+    type=click.Choice(LOG_LEVELS),
     default="info",
     show_default=True,
 )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from wisp.azure.clouds import DEFAULT_AUTHORITY, authority_url, cloud_named, is_guid, is_tenant, shown
+from wisp.base.constants import PEM_BEGIN
 from wisp.base.errors import SettingError
 from wisp.base.secret import Secret
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from wisp.entra.forward_proxy import Forward
     from wisp.entra.token_proxy import TokenProxy
 
-_PEM = "-----BEGIN CERTIFICATE-----"
 _INJECTED = "the webhook sets it in pods labelled azure.workload.identity/use=true; elsewhere set it to"
 
 
@@ -78,7 +78,7 @@ def exchange_settings(authority_ca: str | None = None, environ: Mapping[str, str
 
 def _authority_ca_data(environ: Mapping[str, str]) -> str | None:
     text = environ.get("WISP_AUTHORITY_CA_DATA", "").strip() or None
-    if text is not None and _PEM not in text:
+    if text is not None and PEM_BEGIN not in text:
         raise SettingError("WISP_AUTHORITY_CA_DATA holds no certificate", hint="give PEM text, line ends and all")
     return text
 
@@ -172,5 +172,5 @@ def _check_ca(name: str, path: str) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise SettingError(f"{name} {path!r}: {reason}", hint="name a readable PEM file") from None
-    if _PEM.encode() not in text:
+    if PEM_BEGIN.encode() not in text:
         raise SettingError(f"{name} {path!r} holds no certificate", hint="name a file in PEM form")

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from wisp.azure.clouds import is_host, shown, token_proxy_url
+from wisp.base.constants import PEM_BEGIN
 from wisp.base.errors import SettingError
 
 PREFIX = "AZURE_KUBERNETES_"
-PEM = "-----BEGIN CERTIFICATE-----"
 
 
 class TokenProxy(NamedTuple):
@@ -52,7 +52,7 @@ def _checked(proxy: TokenProxy) -> TokenProxy:
         raise SettingError(
             "AZURE_KUBERNETES_CA_FILE and AZURE_KUBERNETES_CA_DATA are both set", hint="unset one of them"
         )
-    if proxy.ca_data is not None and PEM not in proxy.ca_data:
+    if proxy.ca_data is not None and PEM_BEGIN not in proxy.ca_data:
         raise SettingError("AZURE_KUBERNETES_CA_DATA holds no certificate", hint="give PEM text, line ends and all")
     return proxy
 

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from wisp.base.constants import LOG_LEVELS
 from wisp.base.errors import SettingError
 from wisp.http.sockets import is_ipv4
-
-LEVELS = ("debug", "info", "warning", "error")
 
 USAGE = """\
 Usage: wisp proxy [--proxy-port PORT] [--log-level LEVEL] [--authority-ca FILE]
@@ -93,8 +92,8 @@ def _with_port(flags: Flags, value: str) -> Flags:
 
 def _with_log_level(flags: Flags, value: str) -> Flags:
     level = _VERBOSE.get(value.lower(), value.lower())
-    if level not in LEVELS:
-        raise SettingError(f"--log-level {value!r} is unknown", hint=f"use one of {', '.join(LEVELS)}")
+    if level not in LOG_LEVELS:
+        raise SettingError(f"--log-level {value!r} is unknown", hint=f"use one of {', '.join(LOG_LEVELS)}")
     return flags._replace(log_level=level)
 
 

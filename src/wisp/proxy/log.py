@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from wisp.base.constants import LOG_LEVELS
 from wisp.base.jsontext import to_json
-from wisp.proxy.flags import LEVELS
 
 MOST = 60
 """Lines of one event in a minute; those of level debug are not counted."""
@@ -24,7 +24,7 @@ class Log:
     """Write the events of `level` and above to `descriptor`; `clock` gives steady seconds."""
 
     def __init__(self, level: str, descriptor: int = 2, clock: Callable[[], float] = time.monotonic) -> None:
-        self._enabled = frozenset(LEVELS[LEVELS.index(level) :])
+        self._enabled = frozenset(LOG_LEVELS[LOG_LEVELS.index(level) :])
         self.debugs = "debug" in self._enabled
         """Whether `debug` writes anything: on the warm path it is not even called otherwise."""
         self._descriptor = descriptor

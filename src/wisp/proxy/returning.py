@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from typing import NamedTuple
 
+from wisp import SIDECAR_UID
 from wisp.http.epoll_peer import Peer
 from wisp.http.head import Request
 from wisp.http.outlet import Outlet
@@ -62,7 +63,7 @@ def _explained(evidence: Evidence) -> str:
         return (
             f"The request came back: a redirect caught the sidecar's own connection to {endpoint}, because it does not "
             f"exempt the sidecar's user, uid {evidence.uid}. Run the sidecar as the user that the redirect exempts "
-            f"(uid 1501 by default), or install the redirect by wisp redirect up --proxy-uid {evidence.uid}"
+            f"(uid {SIDECAR_UID} by default), or install the redirect by wisp redirect up --proxy-uid {evidence.uid}"
         )
     return (
         f"The request came back: {_sender(evidence)} took the sidecar's connection to {endpoint} and made one of its "

@@ -2,12 +2,13 @@
 
 import sys
 
+from wisp import SIDECAR_UID
 from wisp.base.errors import WispError
 from wisp.redirect import apply
 from wisp.redirect.host import Host
 from wisp.redirect.plan import Choice
 from wisp.redirect.rule import Rule, parse_address
-from wisp.redirect.scripts import METADATA_IP, METADATA_PORT, PROXY_UID
+from wisp.redirect.scripts import METADATA_IP, METADATA_PORT
 
 
 def main(proxy_port: int) -> int:
@@ -15,7 +16,7 @@ def main(proxy_port: int) -> int:
     try:
         rule = Rule(
             proxy_port=proxy_port,
-            proxy_uid=PROXY_UID,
+            proxy_uid=SIDECAR_UID,
             metadata_ip=parse_address(METADATA_IP),
             metadata_port=METADATA_PORT,
         )

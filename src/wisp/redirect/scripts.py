@@ -1,7 +1,9 @@
-"""What nft and conntrack are given. Imports nothing, because every pod waits for its redirect container."""
+"""What nft and conntrack are given. Imports nothing else, because every pod waits for its redirect container."""
 
-PROXY_UID, METADATA_IP, METADATA_PORT = 1501, "169.254.169.254", 80
-"""The sidecar's user and the metadata service's address, unless the command line says otherwise."""
+from wisp import SIDECAR_UID
+
+METADATA_IP, METADATA_PORT = "169.254.169.254", 80
+"""The metadata service's address, unless the command line says otherwise."""
 TABLE = "wisp"  # table ip wisp
 PRIORITY = -199
 """Before all other NAT chains, because a connection keeps the mapping of the first chain that makes one.
@@ -17,7 +19,7 @@ NFT_CREATE = f"create table ip {TABLE}\n"
 
 
 def nft_table(
-    proxy_port: int, proxy_uid: int = PROXY_UID, metadata_ip: str = METADATA_IP, metadata_port: int = METADATA_PORT
+    proxy_port: int, proxy_uid: int = SIDECAR_UID, metadata_ip: str = METADATA_IP, metadata_port: int = METADATA_PORT
 ) -> str:
     """Return what puts the redirect in force after one of the above, in the same transaction.
 
@@ -43,7 +45,7 @@ def conntrack_arguments(metadata_ip: str = METADATA_IP, metadata_port: int = MET
 
 
 def sentence(
-    proxy_port: int, proxy_uid: int = PROXY_UID, metadata_ip: str = METADATA_IP, metadata_port: int = METADATA_PORT
+    proxy_port: int, proxy_uid: int = SIDECAR_UID, metadata_ip: str = METADATA_IP, metadata_port: int = METADATA_PORT
 ) -> str:
     """Say what the redirect does."""
     return f"TCP to {metadata_ip}:{metadata_port} goes to 127.0.0.1:{proxy_port}, except from uid {proxy_uid}"

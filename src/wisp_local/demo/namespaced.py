@@ -7,6 +7,7 @@ seen by nobody else, and the kernel takes it away.
 from collections.abc import Mapping
 from pathlib import Path
 
+from wisp import SIDECAR_UID
 from wisp_local.demo.scene import METADATA, TOKEN_FILE, Scene
 from wisp_local.sandbox.image import lay_out, this_interpreter
 from wisp_local.sandbox.modes import Attempt
@@ -14,7 +15,7 @@ from wisp_local.sandbox.mounts import bind, mount_tmpfs
 from wisp_local.sandbox.netns import Wiring
 from wisp_local.sandbox.podnet import pod_network
 from wisp_local.sandbox.processes import Place
-from wisp_local.sandbox.users import APPLICATION_UID, SIDECAR_UID, become
+from wisp_local.sandbox.users import APPLICATION_UID, become
 
 _WIRING = Wiring()
 _PROXY_PORT = 8000

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from wisp import SIDECAR_UID
 from wisp.base.secret import Secret
 from wisp_local.demo import story
 from wisp_local.demo.claims import abbreviated
 from wisp_local.demo.scene import METADATA, Scene
 from wisp_local.sandbox.processes import Component, FailedError, run, tail
 from wisp_local.sandbox.processes import beside as run_beside
-from wisp_local.sandbox.users import APPLICATION_UID, SIDECAR_UID
+from wisp_local.sandbox.users import APPLICATION_UID
 
 
 @dataclass(frozen=True)

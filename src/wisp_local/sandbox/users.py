@@ -1,6 +1,5 @@
 """Who runs a program in the pod: writes the prefix that makes it a user without any capability."""
 
-SIDECAR_UID = 1501
 APPLICATION_UID = 1000
 _NO_PRIVILEGE = ("--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from wisp.base.constants import PEM_BEGIN
 from wisp.base.errors import SettingError
-from wisp.entra.token_proxy import PEM, TokenProxy, token_proxy_of
+from wisp.entra.token_proxy import TokenProxy, token_proxy_of
 
 URL = "https://proxy.test:8443/x"
 
@@ -25,7 +26,9 @@ def environ(**values: str) -> dict[str, str]:
             TokenProxy(f"{URL}/", "sni.test", "/ca.crt"),
             id="what the webhook sets",
         ),
-        pytest.param(environ(TOKEN_PROXY=URL, CA_DATA=PEM), TokenProxy(f"{URL}/", ca_data=PEM), id="CA data"),
+        pytest.param(
+            environ(TOKEN_PROXY=URL, CA_DATA=PEM_BEGIN), TokenProxy(f"{URL}/", ca_data=PEM_BEGIN), id="CA data"
+        ),
     ],
 )
 def test_what_is_taken(given: dict[str, str], token_proxy: TokenProxy | None) -> None:
@@ -44,7 +47,7 @@ def test_what_is_taken(given: dict[str, str], token_proxy: TokenProxy | None) ->
         pytest.param(environ(SNI_NAME="x"), "AZURE_KUBERNETES_TOKEN_PROXY is not", id="SNI alone"),
         pytest.param(environ(CA_FILE="/x"), "AZURE_KUBERNETES_TOKEN_PROXY is not", id="CA file alone"),
         pytest.param(environ(CA_DATA="x"), "AZURE_KUBERNETES_TOKEN_PROXY is not", id="CA data alone"),
-        pytest.param(environ(TOKEN_PROXY=URL, CA_FILE="/x", CA_DATA=PEM), "are both set", id="both CAs"),
+        pytest.param(environ(TOKEN_PROXY=URL, CA_FILE="/x", CA_DATA=PEM_BEGIN), "are both set", id="both CAs"),
         pytest.param(environ(TOKEN_PROXY=URL, CA_DATA="MIIB"), "_CA_DATA holds no certificate", id="no PEM"),
         pytest.param(environ(TOKEN_PROXY=URL, SNI_NAME="a b"), "_SNI_NAME is not a name: 'a b'", id="no name"),
     ],

@@ -47,9 +47,7 @@ def facts(*, authority: float = 0.0, leaf: float = 0.0, issuer: bytes = NEW, nam
         pytest.param(facts(), 3650 * DAY, Repair("the authority has expired"), id="the authority has expired"),
         pytest.param(facts(authority=1e6), 0.0, Repair("it is not valid yet"), id="of the future"),
         pytest.param(facts(leaf=1e6), 0.0, Repair("it is not valid yet"), id="certificate of the future"),
-        pytest.param(
-            facts(authority=CLOCK_TOLERANCE), 0.0, Serve(60 * DAY), id="made by a slightly fast clock"
-        ),
+        pytest.param(facts(authority=CLOCK_TOLERANCE), 0.0, Serve(60 * DAY), id="made by a slightly fast clock"),
         pytest.param(facts(leaf=2433 * DAY), 2434 * DAY, Announce(), id="the authority is due at two thirds"),
     ],
 )
