@@ -8,8 +8,8 @@ from tests.cluster.team import Team, settle
 
 pytestmark = pytest.mark.cluster
 WHY = (
-    "wisp proxy: AZURE_CLIENT_ID is not a GUID: 'wi-demo-identity': "
-    "give the managed identity's client id (az identity show --query clientId), not its name"
+    "error: AZURE_CLIENT_ID is not a GUID: 'wi-demo-identity'\n"
+    "hint: give the managed identity's client id (az identity show --query clientId), not its name"
 )
 
 
@@ -25,6 +25,7 @@ def test_the_pods_status_says_why(cluster: Site) -> None:
     team.make(account("wi-demo-identity"))
     assert "Warning: client-id" in team.make(pod("app"))
     eventually(lambda: _message(team).strip() == WHY, "the sidecar's last words")
-    assert WHY in team.kubectl("describe", "pod", "app")
+    described = team.kubectl("describe", "pod", "app")
+    assert all(line in described for line in WHY.splitlines())
     (own,) = team.get("pod", "app")["status"]["containerStatuses"]
     assert own["state"]["waiting"]["reason"] == "PodInitializing"

@@ -219,13 +219,13 @@ def test_few_capabilities_suffice(inside: Pod, tools: Path, uid: int, request: p
 @every_backend
 @pytest.mark.parametrize("verb", ["up", "show", "down"])
 def test_without_net_admin_it_says_so(inside: Pod, tools: Path, verb: str) -> None:
-    """Without the capability there is one line that names it, exit status 3 and no change."""
+    """Without the capability an error names it, with a hint; the exit status is 3, and nothing changes."""
     _up(inside, tools)
     before = inside.rules()
     ended = inside.run(*wisp_command(verb, capabilities=(), path=tools))
     assert (ended.returncode, ended.stdout) == (3, "")
     assert "NET_ADMIN" in ended.stderr
-    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.count("\n") == 2
     assert inside.rules() == before
 
 

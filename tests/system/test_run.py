@@ -57,7 +57,9 @@ def test_identities(runner: Runner) -> None:
     assert int(json.loads(chosen.stdout)["expires_in"]) <= 600 < int(again["expires_in"])
     unknown = runner.run("--client-id", CLIENT_ID, "--", "true")
     assert unknown.returncode == 1
-    assert f"no identity in {runner.state} has the client id {CLIENT_ID}: wisp cloud identity list" in unknown.stderr
+    assert (
+        f"no identity in {runner.state} has the client id {CLIENT_ID}\nhint: wisp cloud identity list" in unknown.stderr
+    )
 
 
 def test_verbose_says_where_things_are(runner: Runner) -> None:
@@ -130,9 +132,11 @@ def test_what_a_failing_part_said_is_shown(runner: Runner, tmp_path: Path) -> No
     real = ("--tenant", "t", "--client-id", CLIENT_ID, "--federated-token-file", str(token), "--authority-ca", str(ca))
     done = runner.run(*real, "--", "true")
     assert done.returncode == 1
-    log, error = done.stderr.splitlines()
-    assert log.endswith(f"wisp proxy: --authority-ca '{ca}' holds no certificate: name a file in PEM form")
-    assert error.startswith("wisp: the sidecar did not become ready: ")
+    reason, remedy, error, hint = done.stderr.splitlines()
+    assert reason.endswith(f"error: --authority-ca '{ca}' holds no certificate")
+    assert remedy.endswith("hint: name a file in PEM form")
+    assert error == "error: the sidecar did not become ready"
+    assert hint.startswith("hint: ")
 
 
 REQUESTS = """

@@ -148,12 +148,12 @@ def test_interception_as_a_user(folder: Path) -> None:
 
 
 def test_interception_that_is_impossible(folder: Path) -> None:
-    """It is refused in one line with the kernel's words and the remedy."""
+    """The error has the kernel's words, and the hint what to do."""
     done = as_guest(folder, "forbidden", "--intercept", "--", "true")
     assert done.returncode == 3
-    assert done.stderr.startswith("wisp: --intercept is not possible here (userns: unshare: unshare failed: ")
-    assert done.stderr.endswith("): do without it; see docs/run.md\n")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: --intercept is not possible here (userns: unshare: unshare failed: ")
+    assert done.stderr.endswith(")\nhint: do without it; see docs/run.md\n")
+    assert done.stderr.count("\n") == 2
 
 
 WITHOUT_TOOLS = """

@@ -84,7 +84,7 @@ def test_a_port_of_root(own_pod: Pod) -> None:
     )
     assert ended.returncode == 2
     assert ended.stderr == (
-        "wisp proxy: cannot listen on 127.0.0.1:80 (permission denied): choose one above 1023 by --proxy-port\n"
+        "error: cannot listen on 127.0.0.1:80 (permission denied)\nhint: choose one above 1023 by --proxy-port\n"
     )
 
 
@@ -100,11 +100,11 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_nobody_there_to_probe() -> None:
-    """The probe gives up in the end, in one line."""
+    """The probe gives up in the end, with an error and a hint."""
     port = free_port()
     command = [sys.executable, "-c", _HURRIED, "--probe", "--proxy-port", str(port)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 2)
     assert f"no sidecar is ready on 127.0.0.1:{port} (Connection refused)" in ended.stderr
 
 

@@ -6,10 +6,11 @@ import pytest
 
 from tests.support.bare import hidden
 from tests.support.needs import INSTALL, MissingSkip, find_missing, need
+from tests.support.paths import ROOT
 
 pytest_plugins = ["pytester"]
 
-CONFTEST = Path(__file__).with_name("conftest.py")
+CONFTEST = ROOT / "tests/conftest.py"
 TESTS = """
 import pytest
 from tests.support.needs import need
@@ -35,7 +36,7 @@ def _project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
     """Make a project with this one's conftest.py, on a machine without any program."""
     monkeypatch.setenv("PATH", str(pytester.path))
     monkeypatch.delenv("CI", raising=False)
-    pytester.makeini(f"[pytest]\npythonpath = {CONFTEST.parents[1]}\nmarkers = needs: what it needs\n")
+    pytester.makeini(f"[pytest]\npythonpath = {ROOT}\nmarkers = needs: what it needs\n")
     pytester.makeconftest(CONFTEST.read_text(encoding="utf-8"))
     pytester.makepyfile(TESTS)
     return pytester

@@ -24,7 +24,7 @@ def run(command: click.Command, *arguments: str, text: str = "", environ: dict[s
     result = CliRunner().invoke(command, arguments, input=text, env={"AZURE_TENANT_ID": "", **(environ or {})})
     error = result.exception
     if isinstance(error, WispError):
-        return Ran(error.exit_status, result.stdout, f"{result.stderr}wisp: {error}\n")
+        return Ran(error.exit_status, result.stdout, f"{result.stderr}error: {error}\n")
     if error is not None and not isinstance(error, SystemExit):
         raise error
     return Ran(result.exit_code, result.stdout, result.stderr)

@@ -182,7 +182,7 @@ def test_a_label_that_asks_in_vain(name: str) -> None:
     text, said = ASKING[name]
     line = refused(inject(text))
     assert said in line
-    assert line.startswith("wisp: ")
+    assert line.startswith("error: ")
     assert "leave this object to the webhook" in line or "give the pod its containers" in line
 
 

@@ -259,7 +259,7 @@ def test_what_cannot_be(text: str, status: int, said: str) -> None:
     ran = inject(text)
     assert (ran.status, ran.printed) == (status, "")
     assert said in ran.noted
-    assert ran.noted.splitlines()[-1].startswith("wisp: ")
+    assert ran.noted.splitlines()[-1].startswith("error: ")
 
 
 @pytest.mark.parametrize("novel", ["&a [*a]", ".inf", ".nan"])

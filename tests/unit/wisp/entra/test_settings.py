@@ -60,7 +60,7 @@ def test_a_client_id_in_one_spelling() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes, problem, remedy",
+    "changes, problem, hint",
     [
         pytest.param({"AZURE_TENANT_ID": None}, "AZURE_TENANT_ID is not set", "az account show", id="no tenant"),
         pytest.param({"AZURE_TENANT_ID": ""}, "AZURE_TENANT_ID is empty", "az account show", id="empty tenant"),
@@ -112,7 +112,7 @@ def test_a_client_id_in_one_spelling() -> None:
     ],
 )
 def test_a_bad_setting(changes: dict[str, str | None], problem: str, hint: str) -> None:
-    """The error names the variable, and the remedy what to do; both in one line."""
+    """The error names the variable, and the hint what to do; both in one line."""
     with pytest.raises(SettingError) as error:
         exchange_settings(environ=changed(**changes))
     assert problem in error.value.problem

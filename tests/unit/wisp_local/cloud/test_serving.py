@@ -112,7 +112,7 @@ def test_an_open_connection_does_not_hold_the_server_up(tmp_path: Path) -> None:
             assert cloud.process.wait(PATIENCE) == 0
 
 
-def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_with_a_hint(tmp_path: Path) -> None:
     """It names the port and what to do, with the status of a setting that is wrong."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -120,7 +120,8 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"wisp: cannot listen on port {port} of 127.0.0.1 (Address already in use): choose another --host or --port\n"
+        f"error: cannot listen on port {port} of 127.0.0.1 (Address already in use)\n"
+        "hint: choose another --host or --port\n"
     )
 
 

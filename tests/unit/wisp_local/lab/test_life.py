@@ -127,8 +127,8 @@ def test_a_port_that_is_taken_is_said_at_once(lab: Lab) -> None:
         done = lab.run("up", f"--port={port}")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"wisp: cannot listen on port {port} of 127.0.0.1 (Address already in use): "
-        "choose another --host or --port; --port 0 takes a free one, and the lab keeps it\n"
+        f"error: cannot listen on port {port} of 127.0.0.1 (Address already in use)\n"
+        "hint: choose another --host or --port; --port 0 takes a free one, and the lab keeps it\n"
     )
     assert "no lab here" in lab.status()["problems"][0]
 
@@ -195,7 +195,7 @@ def test_a_folder_of_something_else_is_left_alone(lab: Lab) -> None:
     (lab.folder / "thesis.txt").write_text("years of work")
     done = lab.run("up", "--port=0")
     assert done.returncode == 2
-    assert "is no lab, and not empty: name another folder: --lab FOLDER" in done.stderr
+    assert "is no lab, and not empty\nhint: name another folder: --lab FOLDER" in done.stderr
     assert lab.run("down", "--purge").stdout == "No lab was running.\n"
     assert [each.name for each in lab.folder.iterdir()] == ["thesis.txt"]
 
@@ -213,7 +213,7 @@ def test_env_is_for_a_running_lab(lab: Lab, standing: Lab) -> None:
     """What a shell evaluates fails where there is none, so that `set -e` ends a script."""
     done = lab.run("env")
     assert (done.returncode, done.stdout) == (1, "false\n")
-    assert done.stderr == f"wisp: no lab runs in {lab.folder}: `wisp lab up` starts it\n"
+    assert done.stderr == f"error: no lab runs in {lab.folder}\nhint: `wisp lab up` starts it\n"
     done = standing.run("env", "--shell=fish")
     assert done.stdout.startswith(f"set -gx WISP_LAB '{standing.folder}'\n")
     assert standing.run("env", "--unset").stdout == "\n"
@@ -257,7 +257,7 @@ def test_a_start_that_fails_shows_why(lab: Lab) -> None:
     done = lab.run("up")
     assert done.returncode == 1
     assert "the CA's certificate cannot be written to" in done.stderr
-    assert "wisp: the local cloud did not start: its last words are above" in done.stderr
+    assert "error: the local cloud did not start\nhint: its last words are above" in done.stderr
     assert lab.status()["running"] is None
 
 
@@ -294,7 +294,7 @@ def test_without_an_az_up_says_how_to_install_it(new_lab: NewLab, tmp_path: Path
     [
         ((), "Missing argument 'IMAGE.tar...'"),
         (("-", "-"), "- is given more than once"),
-        (("image.tar",), "has no cluster of its own to load images into: `wisp lab up --cluster` starts one"),
+        (("image.tar",), "has no cluster of its own to load images into\nhint: `wisp lab up --cluster` starts one"),
     ],
     ids=["nothing", "standard input twice", "no cluster"],
 )

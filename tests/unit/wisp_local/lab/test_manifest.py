@@ -82,5 +82,5 @@ def test_it_is_in_the_wheel(tmp_path: Path) -> None:
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        packed = archive.read("wisp/lab/standing/wisp.yaml").decode()
+        packed = archive.read("wisp_local/lab/wisp.yaml").decode()
     assert packed == (ROOT / "deploy/wisp.yaml").read_text() == plain_manifest()

@@ -78,9 +78,9 @@ def test_the_exit_status_is_the_commands(command: tuple[str, ...], status: int, 
     """As if it had been run by itself, and a shell's where it could not be."""
     done = runner.run(*command)
     assert done.returncode == status
-    said = f"wisp: {command[0]} cannot be run (" if status in {126, 127} else ""
+    said = f"error: {command[0]} cannot be run (" if status in {126, 127} else ""
     assert done.stderr.startswith(said)
-    assert done.stderr.count("\n") == bool(said)
+    assert done.stderr.count("\n") == (2 if said else 0)
 
 
 def test_the_sdk_gets_a_token(runner: Runner) -> None:

@@ -67,7 +67,7 @@ def test_loopback_needs_no_tool() -> None:
 
 
 @pytest.mark.parametrize(
-    "why, remedy",
+    "why, hint",
     [
         ("unshare: unshare failed: No space left on device", "sysctl -w user.max_user_namespaces=10000"),
         (

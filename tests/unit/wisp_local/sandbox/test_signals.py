@@ -83,4 +83,4 @@ def test_an_error_of_wisp_is_printed_and_gives_the_exit_status(capsys: pytest.Ca
         raise SettingError("the port is in use", hint="choose another one")
 
     assert run_program(failing) == 2
-    assert capsys.readouterr().err == "the port is in use: choose another one\n"
+    assert capsys.readouterr().err == "error: the port is in use\nhint: choose another one\n"

@@ -168,7 +168,7 @@ def test_why_the_cloud_did_not_start_is_shown(pytester: pytest.Pytester) -> None
     result = pytester.runpytest_subprocess(*STRICT)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["*the local cloud did not start*", "*unknown key 'identitys': did you mean 'identities'?*"]
+        ["*the local cloud did not start*", "*unknown key 'identitys'*", "*hint: did you mean 'identities'?*"]
     )
     wait_until(lambda: _serving(pytester.path) == [])
 
