@@ -1,21 +1,24 @@
 """Where the API server is and how it is spoken to: from inside the cluster, or as a kubeconfig file says."""
 
-import base64
-import binascii
 import os
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from wisp.base.errors import SettingError
 from wisp.base.secret import Secret
 from wisp.http.tls import load_pem
 
+if TYPE_CHECKING:
+    from wisp.kubernetes.kubeconfig import Kubeconfig
+
 MOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds its own service account."""
 _HINT = "give one made by `kubectl config view --flatten --minify`, with a certificate or a token"
+_UNSUPPORTED_CLUSTER = ("insecure-skip-tls-verify", "proxy-url", "tls-server-name")
+_UNSUPPORTED_USER = ("exec", "auth-provider", "username")
 
 
 class Access(NamedTuple):
@@ -50,62 +53,44 @@ def in_cluster(place: tuple[str, int], mount: Path = MOUNT) -> Access:
 
 def from_kubeconfig(path: Path) -> Access:
     """Return the way of the file's current context. Raise SettingError for what is missing or not supported."""
-    import yaml  # noqa: PLC0415 -- in a cluster there is no such file, and no memory to spare
+    # Not at the top: in a cluster there is no kubeconfig, and a YAML library takes memory.
+    from wisp.kubernetes.kubeconfig import parse_kubeconfig  # noqa: PLC0415
 
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        chosen = _named(document, "contexts", document["current-context"])["context"]
-        cluster = _named(document, "clusters", chosen["cluster"])["cluster"]
-        user = _named(document, "users", chosen["user"])["user"]
-        return _access(cluster, user, path.parent)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
+        return _access(parse_kubeconfig(path.read_text(encoding="utf-8")), path.parent)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise SettingError(f"{str(path)!r} is no usable kubeconfig ({reason})", hint=_HINT) from None
+        raise SettingError(f"{str(path)!r} is not a usable kubeconfig ({reason})", hint=_HINT) from None
 
 
-def _named(document: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]:
-    found = next((each for each in document[kind] if each["name"] == name), None)
-    if found is None:
-        raise LookupError(f"{kind} has no {name!r}")
-    return found  # type: ignore[no-any-return] # of a file; what does not fit is refused by the caller
-
-
-def _access(cluster: Mapping[str, Any], user: Mapping[str, Any], folder: Path) -> Access:
-    url = urlsplit(cluster["server"])
+def _access(config: "Kubeconfig", folder: Path) -> Access:
+    url = urlsplit(config.cluster["server"])
     if url.scheme != "https" or url.hostname is None:
-        raise ValueError(f"server is not an https URL: {cluster['server']!r}")
-    for unsupported in ("insecure-skip-tls-verify", "proxy-url", "tls-server-name"):
-        if cluster.get(unsupported):
-            raise ValueError(f"{unsupported} is not supported")
-    for unsupported in ("exec", "auth-provider", "username"):
-        if user.get(unsupported):
-            raise ValueError(f"{unsupported} is not supported")
+        raise ValueError(f"server is not an https URL: {config.cluster['server']!r}")
+    for section, unsupported in ((config.cluster, _UNSUPPORTED_CLUSTER), (config.user, _UNSUPPORTED_USER)):
+        for name in unsupported:
+            if section.get(name):
+                raise ValueError(f"{name} is not supported")
+    files = config.files()
+
+    def content(name: str) -> bytes:
+        data = config.data(name)
+        return (folder / files[name]).read_bytes() if data is None else data
 
     def context() -> ssl.SSLContext:
-        made = ssl.create_default_context(cadata=_content(cluster, "certificate-authority", folder).decode("ascii"))
-        if "client-certificate" in user or "client-certificate-data" in user:
-            load_pem(made, _content(user, "client-certificate", folder), _content(user, "client-key", folder))
+        made = ssl.create_default_context(cadata=content("certificate-authority").decode("ascii"))
+        if "client-certificate" in files or config.data("client-certificate") is not None:
+            load_pem(made, content("client-certificate"), content("client-key"))
         return made
 
     def token() -> Secret | None:
-        if "tokenFile" in user:
-            return Secret((folder / user["tokenFile"]).read_text(encoding="ascii").strip())
-        return Secret(user["token"]) if "token" in user else None
+        if "tokenFile" in config.user:
+            return Secret((folder / config.user["tokenFile"]).read_text(encoding="ascii").strip())
+        return Secret(config.user["token"]) if "token" in config.user else None
 
     context()
     token()
     return Access(url.hostname, url.port or 443, url.path.rstrip("/"), context, token)
-
-
-def _content(section: Mapping[str, Any], name: str, folder: Path) -> bytes:
-    data = section.get(f"{name}-data")
-    if data is not None:
-        try:
-            return base64.b64decode(data, validate=True)
-        except binascii.Error as error:
-            raise ValueError(f"{name}-data is not base64") from error
-    path: Path = folder / section[name]
-    return path.read_bytes()
 
 
 def cluster_place(environ: Mapping[str, str] | None = None) -> tuple[str, int]:

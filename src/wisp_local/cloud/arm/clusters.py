@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 from wisp_local.cloud.arm import groups, problem, reading
 from wisp_local.cloud.arm.call import Call, Reply
-from wisp_local.cloud.arm.kubeconfig import named_as_azure_does
 from wisp_local.cloud.arm.managed_cluster import KIND, asked, check, has_issuer, merged, rendered
 from wisp_local.cloud.arm.operations import accepted
 from wisp_local.cloud.arm.permission import requires
+from wisp_local.cloud.backing import usable_kubeconfig
 from wisp_local.cloud.cluster import Activity, ManagedCluster
 from wisp_local.cloud.roles import LIST_CLUSTER_ADMIN_CREDENTIAL, LIST_CLUSTER_USER_CREDENTIAL
 
@@ -124,7 +124,9 @@ def _credential(call: Call, kind: str) -> Reply:
         )
         raise problem.ResourceError(400, "ClusterWithoutApiServer", message)
     user = f"{kind}_{cluster.resource_group}_{cluster.name}"
-    text = named_as_azure_does(backing.kubeconfig, cluster=cluster.name, user=user)
+    # `az aks get-credentials` merges this context, and gives administrators' contexts their `-admin` itself.
+    config = usable_kubeconfig(backing.kubeconfig)
+    text = config.document(cluster=cluster.name, user=user, context=cluster.name)
     return Reply(200, {"kubeconfigs": [{"name": kind, "value": base64.b64encode(text.encode()).decode()}]})
 
 

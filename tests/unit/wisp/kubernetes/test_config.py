@@ -74,7 +74,7 @@ def test_a_client_certificate(tmp_path: Path) -> None:
         pytest.param({"server": "http://api"}, None, "not an https URL", id="http"),
         pytest.param({"insecure-skip-tls-verify": True}, None, "tls-verify is not supported", id="no TLS"),
         pytest.param({"certificate-authority-data": "!"}, None, "not base64", id="no base64"),
-        pytest.param({"certificate-authority-data": data(b"x")}, None, "not a kubeconfig|usable", id="no certificate"),
+        pytest.param({"certificate-authority-data": data(b"x")}, None, "not a usable kubeconfig", id="no certificate"),
         pytest.param({"proxy-url": "http://p"}, None, "proxy-url is not supported", id="a proxy"),
         pytest.param(None, {"exec": {"command": "kubelogin"}}, "exec is not supported", id="a plug-in"),
         pytest.param(None, {"tokenFile": "nowhere"}, "nowhere", id="a file that is not there"),
@@ -90,7 +90,7 @@ def test_what_cannot_be_used(tmp_path: Path, cluster: dict[str, Any], user: dict
 def test_what_is_no_kubeconfig(tmp_path: Path, text: str) -> None:
     """Likewise."""
     (tmp_path / "config").write_text(text)
-    with pytest.raises(SettingError, match="no usable kubeconfig"):
+    with pytest.raises(SettingError, match="not a usable kubeconfig"):
         from_kubeconfig(tmp_path / "config")
 
 

@@ -14,8 +14,8 @@ import yaml
 from tests.unit.wisp_local.cloud.azure import CLUSTER, CLUSTERS, Azure, problem
 from tests.unit.wisp_local.cloud.world import BASE_URL, World
 from wisp.cli import main
-from wisp_local.cloud.arm.kubeconfig import files, named_as_azure_does, whole
 from wisp_local.cloud.arm.managed_cluster import merged
+from wisp_local.cloud.backing import usable_kubeconfig
 from wisp_local.cloud.cluster import ANY, Backing
 from wisp_local.cloud.errors import NotFoundError, RequestError
 from wisp_local.cloud.issuer import Issuer, Projection, service_account_token
@@ -246,24 +246,11 @@ def test_a_backing_that_cannot_be(world: World, make: Callable[[World], Backing]
     assert world.store.fleet.backing("c") is None
 
 
-def test_a_kubeconfig_is_made_whole_and_renamed() -> None:
-    """The current context alone, with what its files held."""
-    assert files(KUBECONFIG) == {"certificate-authority-data": "ca.pem", "client-certificate-data": "tls.crt"}
-    text = whole(KUBECONFIG, {"certificate-authority-data": "Y2E=", "client-certificate-data": "Y3J0"})
-    assert files(text) == {}
-    document = yaml.safe_load(named_as_azure_does(text, cluster="wilab", user="u2"))
-    assert document["current-context"] == "wilab"
-    assert document["clusters"] == [
-        {"name": "wilab", "cluster": {"server": "https://127.0.0.1:6443", "certificate-authority-data": "Y2E="}}
-    ]
-    assert document["users"] == [{"name": "u2", "user": {"client-key-data": "a2V5", "client-certificate-data": "Y3J0"}}]
-
-
 @pytest.mark.parametrize("text", ["", "[", "a: b", KUBECONFIG.replace("current-context: lab", "current-context: no")])
-def test_a_kubeconfig_that_is_none_is_refused(text: str) -> None:
+def test_unusable_kubeconfig_is_a_request_error(text: str) -> None:
     """In one sentence, without what is in it."""
     with pytest.raises(RequestError, match="kubeconfig"):
-        files(text)
+        usable_kubeconfig(text)
 
 
 def test_a_merge_patch_is_rfc_7396s() -> None:
