@@ -23,7 +23,7 @@ def main() -> None:
         sys.exit(proxy(arguments[1:]))
     port = _pods_redirect(arguments)
     if port is not None:
-        from wisp.redirect.atstart import main as redirect  # noqa: PLC0415 -- likewise
+        from wisp.redirect.pod_start import main as redirect  # noqa: PLC0415 -- likewise
 
         sys.exit(redirect(port))
     try:

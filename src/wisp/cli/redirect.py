@@ -1,4 +1,4 @@
-"""`wisp redirect`: put the redirect in force, take it away, show it, or show what would be run."""
+"""`wisp redirect`: install, remove, show or plan the redirect."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -10,9 +10,8 @@ from wisp import SIDECAR_UID
 from wisp.base.errors import WispError
 from wisp.redirect import apply
 from wisp.redirect.host import Host
-from wisp.redirect.plan import Choice, Tool, as_shell
-from wisp.redirect.rule import Rule, parse_address
-from wisp.redirect.scripts import METADATA_IP, METADATA_PORT
+from wisp.redirect.plan import Choice, Rule, Tool, as_shell, parse_address
+from wisp.redirect.script import METADATA_IP, METADATA_PORT
 
 _Function = TypeVar("_Function", bound=Callable[..., None])
 
@@ -20,20 +19,32 @@ _Function = TypeVar("_Function", bound=Callable[..., None])
 def _rule_options(function: _Function) -> _Function:
     for option in reversed(
         (
-            click.option("--proxy-port", type=int, default=8000, show_default=True, help="Where the sidecar listens."),
             click.option(
-                "--proxy-uid", type=int, default=SIDECAR_UID, show_default=True, help="The sidecar's user, let by."
+                "--proxy-port", type=int, default=8000, show_default=True, help="Port of the sidecar on 127.0.0.1."
             ),
-            click.option("--metadata-ip", default=METADATA_IP, show_default=True, help="Whose traffic to take."),
             click.option(
-                "--metadata-port", type=int, default=METADATA_PORT, show_default=True, help="And on which TCP port."
+                "--proxy-uid",
+                type=int,
+                default=SIDECAR_UID,
+                show_default=True,
+                help="User ID of the sidecar, whose traffic is not redirected.",
+            ),
+            click.option(
+                "--metadata-ip", default=METADATA_IP, show_default=True, help="IPv4 address of the metadata service."
+            ),
+            click.option(
+                "--metadata-port",
+                type=int,
+                default=METADATA_PORT,
+                show_default=True,
+                help="TCP port of the metadata service.",
             ),
             click.option(
                 "--backend",
                 type=click.Choice([choice.value for choice in Choice]),
                 default=Choice.AUTO.value,
                 show_default=True,
-                help="What to install the rule with; auto takes nft, else iptables.",
+                help="Tool that installs the rule; auto prefers nft to iptables.",
             ),
         )
     ):
@@ -43,17 +54,17 @@ def _rule_options(function: _Function) -> _Function:
 
 @click.group(name="redirect")
 def command() -> None:
-    """Send the pod's metadata traffic to the sidecar.
+    """Redirect the pod's metadata traffic to the sidecar.
 
-    Works on the network namespace it runs in; needs CAP_NET_ADMIN there. A convenience, not a security boundary:
-    processes that can become the sidecar's user or write raw packets go past it.
+    Works on the network namespace in which it runs, and needs CAP_NET_ADMIN there. This is a convenience and not a
+    security boundary: processes that can become the sidecar's user or send raw packets can bypass it.
     """
 
 
 @command.command()
 @_rule_options
 def up(backend: str, metadata_ip: str, **numbers: int) -> None:
-    """Put the redirect in force, or change it; again is the same as once."""
+    """Install or update the redirect. Running it again changes nothing."""
     rule = Rule(metadata_ip=parse_address(metadata_ip), **numbers)
     done = apply.up(Host(), rule, Choice(backend))
     _note(done.notes)
@@ -63,7 +74,7 @@ def up(backend: str, metadata_ip: str, **numbers: int) -> None:
 @command.command()
 @_rule_options
 def plan(backend: str, metadata_ip: str, **numbers: int) -> None:
-    """Print, as a shell script, what `up` would run; touch nothing."""
+    """Print what `up` would run, as a shell script, without running it."""
     rule = Rule(metadata_ip=parse_address(metadata_ip), **numbers)
     planned = apply.plan(Host(), rule, Choice(backend))
     _note(planned.notes)
@@ -72,7 +83,7 @@ def plan(backend: str, metadata_ip: str, **numbers: int) -> None:
 
 @command.command()
 def down() -> None:
-    """Remove the redirect, whatever installed it; nothing there is fine."""
+    """Remove the redirect, whichever tool installed it. It is not an error if there is none."""
     done = apply.down(Host())
     _note(done.notes)
     held = ", ".join(tool.backend.value for tool in done.tools)
@@ -82,7 +93,7 @@ def down() -> None:
 @command.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of a sentence.")
 def show(*, as_json: bool) -> None:
-    """Say what is in force now; exit status 1 when nothing is."""
+    """Show the redirects in force. The exit status is 1 if there are none."""
     shown = apply.show(Host())
     _note(shown.notes)
     if as_json:

@@ -1,31 +1,43 @@
-"""The shell of the redirect: finds tools, reads what is present, asks the plan, runs it."""
+"""Apply the redirect: find the tools, read what is present, ask the plan, and run it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
 from wisp.base.errors import PrivilegeError, ToolError, WispError
-from wisp.redirect.host import Machine
+from wisp.redirect.host import Machine, Outcome
+from wisp.redirect.listing import iptables_variant, is_refusal, parse_iptables, parse_nft
 from wisp.redirect.plan import (
     DEFAULT_TOOL,
+    Absent,
+    Altered,
+    Backend,
     Choice,
+    Command,
     Flush,
+    InForce,
     Install,
+    Present,
+    Rule,
     Step,
     Sweep,
     Tool,
+    Unknown,
     candidates,
     plan_down,
     plan_up,
 )
-from wisp.redirect.present import is_refusal
-from wisp.redirect.rule import Altered, InForce, Present, Rule, Unknown
-from wisp.redirect.survey import complaint_of, find_tools, one_line, survey
+from wisp.redirect.script import TABLE
+
+_IPTABLES = ("iptables", "iptables-nft", "iptables-legacy")
+# Any file that can be opened and locked will do: the lock guards against another iptables in this file system, and
+# there is none where the usual lock file cannot be opened.
+_NO_LOCK = "/dev/null"
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What `up` or `down` did with which tools, and what is worth a note on standard error."""
+    """The tools that `up` or `down` used, and notes for standard error."""
 
     tools: tuple[Tool, ...]
     notes: tuple[str, ...]
@@ -33,7 +45,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What `up` would run, and what is worth a note on standard error."""
+    """What `up` would run, and notes for standard error."""
 
     steps: tuple[Step, ...]
     notes: tuple[str, ...]
@@ -41,17 +53,17 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The redirects in force, by tool, and what is worth a note on standard error."""
+    """The redirects in force, by tool, and notes for standard error."""
 
     redirects: tuple[tuple[Tool, Rule], ...]
     notes: tuple[str, ...]
 
 
 def up(machine: Machine, rule: Rule, choice: Choice) -> Done:
-    """Put `rule` in force with the first tool from which the kernel takes it.
+    """Install `rule` with the first tool that succeeds.
 
-    A tool that fails has changed nothing, so the next is tried; a refusal for want of a capability ends it at once.
-    Raises PrivilegeError for that; ToolError when no tool is found, all failed, or a leftover cannot be removed.
+    A tool that fails has changed nothing, so the next one is tried. Raise PrivilegeError at once if a capability is
+    missing, and ToolError if no tool is found, all failed, or an earlier redirect cannot be removed.
     """
     tools = find_tools(machine)
     seen = survey(machine, tools)
@@ -63,7 +75,7 @@ def up(machine: Machine, rule: Rule, choice: Choice) -> Done:
         if outcome.status == 0:
             _finish(machine, rest)
             return Done((tool,), (*failures, *([] if conntrack else [_no_flush(rule)])))
-        failure = _failure(tool.program, complaint_of(machine, tool, outcome))
+        failure = _failure(tool.program, _error_of(machine, tool, outcome))
         if isinstance(failure, PrivilegeError):
             raise failure
         failures.append(failure.problem)
@@ -71,24 +83,28 @@ def up(machine: Machine, rule: Rule, choice: Choice) -> Done:
 
 
 def plan(machine: Machine, rule: Rule, choice: Choice) -> Planned:
-    """Say what `up` would run, should the first tool do; without any tool, what it would run with nft.
+    """Return what `up` would run with the first tool, or with nft if there is no tool.
 
-    Changes nothing. Needs no capability, but without one cannot see what is present, and says so in a note.
+    Changes nothing. Without a capability it cannot see what is present, and says so in a note.
     """
     tools = find_tools(machine)
     seen = survey(machine, tools)
     allowed = candidates(tools, choice)
-    notes = [] if allowed else [f"--backend {choice.value} finds no tool on PATH; this is what nft would be given"]
+    notes = [] if allowed else [f"--backend {choice.value} finds no tool on PATH; this is the script for nft"]
     unseen = [f"{tool.program}: {why}" for tool, why in _unseen(seen)]
-    notes += [f"planned as if nothing were present, which could not be seen ({'; '.join(unseen)})"] if unseen else []
+    notes += (
+        [f"planned as if no redirect were present, because rules could not be listed ({'; '.join(unseen)})"]
+        if unseen
+        else []
+    )
     tool = allowed[0] if allowed else DEFAULT_TOOL
     return Planned(plan_up(tool, rule, seen, conntrack=machine.has("conntrack")), tuple(notes))
 
 
 def down(machine: Machine) -> Done:
-    """Remove what any backend holds; nothing there is a success.
+    """Remove the redirects of all backends; it is a success if there are none.
 
-    Raises PrivilegeError or ToolError when nothing can be looked at or a removal fails.
+    Raise PrivilegeError or ToolError if no backend can be listed or a removal fails.
     """
     seen = _survey_or_raise(machine)
     _finish(machine, plan_down(seen))
@@ -97,15 +113,15 @@ def down(machine: Machine) -> Done:
 
 
 def show(machine: Machine) -> Shown:
-    """Say what is in force, which may be nothing.
+    """Return the redirects in force.
 
-    Raises WispError when something altered is there, PrivilegeError or ToolError when nothing can be looked at.
+    Raise WispError if one was altered, PrivilegeError or ToolError if no backend can be listed.
     """
     seen = _survey_or_raise(machine)
     for tool, present in seen.items():
         if isinstance(present, Altered):
             raise WispError(
-                f"what {tool.backend.value} holds under wisp's name is not what `wisp redirect up` puts there",
+                f"the redirect in {tool.backend.value} is not as `wisp redirect up` installs it",
                 hint="run `wisp redirect up` to replace it or `wisp redirect down` to remove it",
             )
     in_force = [(tool, present) for tool, present in seen.items() if isinstance(present, InForce)]
@@ -126,7 +142,7 @@ def _finish(machine: Machine, steps: Sequence[Step]) -> None:
                 continue
             case Install() | Sweep():
                 if outcome.status != 0:
-                    raise _failure(step.command.arguments[0], outcome.complaint)
+                    raise _failure(step.command.arguments[0], outcome.error)
             case _:
                 assert_never(step)
 
@@ -148,25 +164,80 @@ def _unseen(seen: Mapping[Tool, Present]) -> list[tuple[Tool, str]]:
 
 
 def _blind_spots(seen: Mapping[Tool, Present]) -> tuple[str, ...]:
-    return tuple(f"{tool.program} could not be looked at ({why})" for tool, why in _unseen(seen))
+    return tuple(f"{tool.program} could not list its rules ({why})" for tool, why in _unseen(seen))
 
 
 def _no_flush(rule: Rule) -> str:
-    return f"no conntrack on PATH: connections already tracked to {rule.metadata_ip} stay as they are"
+    return f"no conntrack on PATH: connections already tracked to {rule.metadata_ip} are not redirected"
 
 
-def _failure(program: str, complaint: str) -> WispError:
-    problem = f"{program} failed ({one_line(complaint)})"
-    if not is_refusal(complaint):
+def _failure(program: str, error: str) -> WispError:
+    problem = f"{program} failed ({one_line(error)})"
+    if not is_refusal(error):
         return ToolError(problem, hint="see `wisp redirect plan` for what is run, and try --backend")
     return PrivilegeError(
         problem,
-        hint="the kernel wants CAP_NET_ADMIN here (iptables-legacy CAP_NET_RAW too): add NET_ADMIN to the container",
+        hint="add the capability NET_ADMIN to the container (iptables-legacy needs NET_RAW too)",
     )
 
 
 def _none_worked(choice: Choice, failures: list[str]) -> ToolError:
     if failures:
         return ToolError("; ".join(failures), hint="the kernel needs nf_tables or iptable_nat; see docs/redirect.md")
-    wanted = "neither nft nor iptables" if choice is Choice.AUTO else f"no {choice.value}"
-    return ToolError(f"{wanted} found on PATH", hint="apt-get install nftables, or use an image that has it")
+    missing = "neither nft nor iptables" if choice is Choice.AUTO else f"no {choice.value}"
+    return ToolError(f"{missing} found on PATH", hint="apt-get install nftables, or use an image that has it")
+
+
+def find_tools(machine: Machine) -> tuple[Tool, ...]:
+    """Return at most one tool for each backend, by preference: nft, the variant that `iptables` is, then the others."""
+    found: dict[Backend, Tool] = {}
+    if machine.has("nft"):
+        found[Backend.NFT] = Tool(Backend.NFT, "nft")
+    for program in _IPTABLES:
+        if all(machine.has(program + ending) for ending in ("", "-save", "-restore")):
+            tool = _iptables(machine, program)
+            found.setdefault(tool.backend, tool)
+    return tuple(found.values())
+
+
+def _iptables(machine: Machine, program: str) -> Tool:
+    backend = iptables_variant(machine.run(Command((program, "--version"))).output)
+    needs_other_lock = backend is Backend.IPTABLES_LEGACY and not machine.lock_opens()
+    return Tool(backend, program, _NO_LOCK if needs_other_lock else None)
+
+
+def survey(machine: Machine, tools: tuple[Tool, ...]) -> dict[Tool, Present]:
+    """Return which redirect each tool reports."""
+    return {tool: _look(machine, tool) for tool in tools}
+
+
+def _look(machine: Machine, tool: Tool) -> Present:
+    if tool.backend is Backend.NFT:
+        return _look_nft(machine)
+    if tool.backend is Backend.IPTABLES_LEGACY and not machine.legacy_nat_exists():
+        return Absent()
+    outcome = machine.run(Command((f"{tool.program}-save", "-t", "nat")))
+    return parse_iptables(outcome.output) if outcome.status == 0 else _unknown(outcome)
+
+
+def _look_nft(machine: Machine) -> Present:
+    outcome = machine.run(Command(("nft", "-j", "list", "table", "ip", TABLE)))
+    if outcome.status == 0:
+        return parse_nft(outcome.output)
+    return Absent() if "No such file or directory" in outcome.error else _unknown(outcome)
+
+
+def _error_of(machine: Machine, tool: Tool, outcome: Outcome) -> str:
+    """Return why `tool` failed. iptables-legacy-restore does not say why it cannot open the table; -save does."""
+    if tool.backend is not Backend.IPTABLES_LEGACY:
+        return outcome.error
+    return machine.run(Command((f"{tool.program}-save", "-t", "nat"))).error or outcome.error
+
+
+def _unknown(outcome: Outcome) -> Unknown:
+    return Unknown(one_line(outcome.error))
+
+
+def one_line(error: str) -> str:
+    """Return a tool's error output as one line."""
+    return " ".join(error.split()) or "it did not say why"

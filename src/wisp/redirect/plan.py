@@ -1,17 +1,101 @@
-"""What to run so that the wanted redirect is in force, or gone, given what is present; runs and reads nothing itself.
+"""Decide what to run so that the requested redirect is in force, or removed, given what is present. Runs nothing.
 
 nft: one transaction on a table of our own. iptables: one transaction on the nat table, in a chain of our own.
-Why these and not others: docs/decisions/0002-redirect.md.
+docs/decisions/0002-redirect.md has the reasons.
 """
 
 import enum
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address
 from typing import assert_never
 
-from wisp.redirect.rule import Absent, Altered, Backend, InForce, Present, Rule, Unknown
-from wisp.redirect.scripts import NFT_CLEAR, conntrack_arguments, nft_table
+from wisp.base.errors import SettingError
+from wisp.redirect.script import NFT_CLEAR, conntrack_arguments, nft_table, sentence
+
+MAX_PORT = 2**16 - 1
+MAX_UID = 2**32 - 2  # 2^32-1 means "no user" to the kernel (user_namespaces(7))
+
+
+class Backend(enum.Enum):
+    """The kernel interface that holds the rule. The two iptables are separate and do not see each other's rules."""
+
+    NFT = "nft"
+    IPTABLES_NFT = "iptables-nft"
+    IPTABLES_LEGACY = "iptables-legacy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """TCP to `metadata_ip`:`metadata_port` goes to 127.0.0.1:`proxy_port`, unless the socket is `proxy_uid`'s.
+
+    Raises SettingError, naming the flag, for a port outside 1-65535 or a uid outside 0-4294967294.
+    """
+
+    proxy_port: int
+    proxy_uid: int
+    metadata_ip: IPv4Address
+    metadata_port: int
+
+    def __post_init__(self) -> None:
+        _check("--proxy-port", self.proxy_port, 1, MAX_PORT)
+        _check("--proxy-uid", self.proxy_uid, 0, MAX_UID)
+        _check("--metadata-port", self.metadata_port, 1, MAX_PORT)
+
+    def __str__(self) -> str:
+        return sentence(self.proxy_port, self.proxy_uid, str(self.metadata_ip), self.metadata_port)
+
+
+def parse_address(text: str) -> IPv4Address:
+    """Read `--metadata-ip`. Raise SettingError if it is not a dotted IPv4 address."""
+    try:
+        return IPv4Address(text)
+    except AddressValueError as error:
+        raise SettingError(
+            f"--metadata-ip is {text!r}, which is not an IPv4 address", hint="give one like 169.254.169.254"
+        ) from error
+
+
+def _check(flag: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise SettingError(f"{flag} is {value}", hint=f"give a whole number from {least} to {most}")
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """No redirect of wisp is present."""
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The complete rule is present.
+
+    `jumps`: how many times the OUTPUT chain of iptables jumps to it (0 with nft). `outdated`: an earlier version
+    installed it, so a service mesh may take the traffic first.
+    """
+
+    rule: Rule
+    jumps: int = 0
+    outdated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Altered:
+    """A table or chain has the name of ours, but not the content that `up` installs; `jumps` as in `InForce`."""
+
+    jumps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The tool could not list its rules; `why` is its error text on one line."""
+
+    why: str
+
+
+Present = Absent | InForce | Altered | Unknown
+
 
 CHAIN = "WISP"  # iptables: a chain of the nat table
 JUMP = f"-A OUTPUT -j {CHAIN}"  # as iptables-save prints it
@@ -28,7 +112,7 @@ class Choice(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A program found on PATH; iptables stands for its -save and -restore. `lock`: another lock file than its own."""
+    """A program found on PATH; iptables means its -save and -restore. `lock`: a lock file other than the default."""
 
     backend: Backend
     program: str
@@ -37,7 +121,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One program run: its arguments, its standard input, and what is set in its environment."""
+    """A command to run: arguments, standard input, and environment variables to set."""
 
     arguments: tuple[str, ...]
     script: str = ""
@@ -46,21 +130,21 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """Put the rule in force. It must succeed; failed, it has left everything as it was."""
+    """Install the rule. It must succeed; if it fails, nothing has changed."""
 
     command: Command
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Remove what a backend holds from before. It must succeed."""
+    """Remove an earlier redirect from a backend. It must succeed."""
 
     command: Command
 
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """Forget connections tracked before the rule. It may fail: it also says 1 when there was none (conntrack(8))."""
+    """Delete connections tracked before the rule. It may fail: it exits with 1 if there are none (conntrack(8))."""
 
     command: Command
 
@@ -70,7 +154,7 @@ DEFAULT_TOOL = Tool(Backend.NFT, "nft")
 
 
 def candidates(tools: Sequence[Tool], choice: Choice) -> tuple[Tool, ...]:
-    """Keep the tools that `--backend` allows, in the order in which `up` tries them (that of `tools`)."""
+    """Return the tools that `--backend` allows, in the order in which `up` tries them."""
     match choice:
         case Choice.AUTO:
             return tuple(tools)
@@ -83,27 +167,27 @@ def candidates(tools: Sequence[Tool], choice: Choice) -> tuple[Tool, ...]:
 
 
 def plan_up(tool: Tool, rule: Rule, seen: Mapping[Tool, Present], *, conntrack: bool) -> tuple[Step, ...]:
-    """Put `rule` in force with `tool`, then sweep the other tools' leftovers: at no moment is there no rule.
+    """Install `rule` with `tool`, then remove redirects that other tools hold: there is a rule at every moment.
 
-    `seen` says what each tool found on PATH sees now; `conntrack` whether that tool is there.
+    `seen` is what each tool on PATH reports; `conntrack` says whether that program is installed.
     """
     others = [remove(other, present) for other, present in seen.items() if other.backend is not tool.backend]
-    flushes = (Flush(_flush(rule)),) if conntrack else ()
+    flush = Flush(Command(conntrack_arguments(str(rule.metadata_ip), rule.metadata_port)))
     return (
         Install(_install(tool, rule, seen.get(tool, Absent()))),
         *(Sweep(command) for command in others if command),
-        *flushes,
+        *((flush,) if conntrack else ()),
     )
 
 
 def plan_down(seen: Mapping[Tool, Present]) -> tuple[Sweep, ...]:
-    """Remove what every tool sees; nothing to do is no step."""
+    """Remove the redirects that any tool reports. No redirect, no step."""
     commands = (remove(tool, present) for tool, present in seen.items())
     return tuple(Sweep(command) for command in commands if command)
 
 
 def remove(tool: Tool, present: Present) -> Command | None:
-    """Remove what `tool` sees; None when that is nothing, or could not be looked at."""
+    """Return the command that removes what `tool` reports; None for nothing, and where it could not be listed."""
     match present:
         case Absent() | Unknown():
             return None
@@ -116,7 +200,7 @@ def remove(tool: Tool, present: Present) -> Command | None:
 
 
 def as_shell(steps: Sequence[Step]) -> str:
-    """Write `steps` as a shell script that does the same."""
+    """Return a shell script that does what `steps` do."""
     return "".join(_shell_line(step) for step in steps)
 
 
@@ -124,7 +208,7 @@ def _install(tool: Tool, rule: Rule, present: Present) -> Command:
     if tool.backend is Backend.NFT:
         table = nft_table(rule.proxy_port, rule.proxy_uid, str(rule.metadata_ip), rule.metadata_port)
         return _nft(NFT_CLEAR + table)
-    # Naming a chain with --noflush empties it or makes it; the jump goes first, before another's catch-all.
+    # With --noflush, naming a chain creates or empties it. The jump is the first rule, before any catch-all.
     return _restore(tool, f":{CHAIN} - [0:0]", *_iptables_rules(rule), *_unjump(present), f"-I OUTPUT 1 -j {CHAIN}")
 
 
@@ -149,10 +233,6 @@ def _iptables_rules(rule: Rule) -> tuple[str, str]:
 def _unjump(present: Present) -> list[str]:
     jumps = present.jumps if isinstance(present, InForce | Altered) else 0
     return [f"-D OUTPUT -j {CHAIN}"] * jumps
-
-
-def _flush(rule: Rule) -> Command:
-    return Command(conntrack_arguments(str(rule.metadata_ip), rule.metadata_port))
 
 
 def _shell_line(step: Step) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wisp.base.errors import ToolError
-from wisp.redirect.scripts import METADATA_IP
+from wisp.redirect.script import METADATA_IP
 
 _CLONE_NEWNET = 0x40000000  # unshare(2)
 _OWN = "/proc/thread-self/ns/net"

@@ -5,8 +5,7 @@ import re
 from dataclasses import dataclass, field
 
 from wisp.redirect.host import Outcome
-from wisp.redirect.plan import Command
-from wisp.redirect.rule import Backend
+from wisp.redirect.plan import Backend, Command
 
 DONE = Outcome(0, "", "")
 _NFT_RULE = re.compile(

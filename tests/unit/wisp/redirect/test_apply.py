@@ -7,14 +7,14 @@ import pytest
 from tests.unit.wisp.redirect.machine import FakeMachine
 from wisp.base.errors import PrivilegeError, ToolError, WispError
 from wisp.redirect import apply
-from wisp.redirect.plan import Choice, Install, Sweep
-from wisp.redirect.rule import Backend, Rule
+from wisp.redirect.apply import find_tools, survey
+from wisp.redirect.plan import Absent, Backend, Choice, Install, Rule, Sweep, Tool, Unknown
 
 RULE = Rule(proxy_port=8000, proxy_uid=1501, metadata_ip=IPv4Address("169.254.169.254"), metadata_port=80)
 EVERYTHING = ("nft", "iptables", "iptables-legacy", "conntrack")
 REFUSED = "Operation not permitted (you must be root)"
 UNSUPPORTED = "netlink: Error: Protocol not supported"
-NOT_FLUSHED = "no conntrack on PATH: connections already tracked to 169.254.169.254 stay as they are"
+NOT_FLUSHED = "no conntrack on PATH: connections already tracked to 169.254.169.254 are not redirected"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_up_goes_on_where_the_kernel_does_not_know_a_backend() -> None:
 def test_what_cannot_be_seen_is_noted() -> None:
     """As long as one backend can be looked at, the others are a note."""
     machine = FakeMachine("nft", "iptables", complaints={"nft": UNSUPPORTED})
-    note = f"nft could not be looked at ({UNSUPPORTED})"
+    note = f"nft could not list its rules ({UNSUPPORTED})"
     assert apply.down(machine) == apply.Done((), (note,))
     assert apply.show(machine) == apply.Shown((), (note,))
 
@@ -144,7 +144,9 @@ def test_show_does_not_describe_what_was_altered() -> None:
     machine = FakeMachine("iptables")
     apply.up(machine, RULE, Choice.AUTO)
     machine.nat[Backend.IPTABLES_NFT].chains["WISP"].clear()
-    with pytest.raises(WispError, match=r"iptables-nft holds .*`wisp redirect up` .*`wisp redirect down`") as caught:
+    with pytest.raises(
+        WispError, match=r"redirect in iptables-nft .*`wisp redirect up` .*`wisp redirect down`"
+    ) as caught:
         apply.show(machine)
     assert caught.value.exit_status == 1
 
@@ -164,7 +166,7 @@ def test_plan_needs_no_tool() -> None:
     """Without any tool it is nft's plan, and a note says so."""
     planned = apply.plan(FakeMachine(), RULE, Choice.AUTO)
     assert [type(step) for step in planned.steps] == [Install]
-    assert planned.notes == ("--backend auto finds no tool on PATH; this is what nft would be given",)
+    assert planned.notes == ("--backend auto finds no tool on PATH; this is the script for nft",)
 
 
 def test_plan_needs_no_capability() -> None:
@@ -174,4 +176,56 @@ def test_plan_needs_no_capability() -> None:
     planned = apply.plan(machine, RULE, Choice.AUTO)
     assert [type(step) for step in planned.steps] == [Install, Sweep]
     (note,) = planned.notes
-    assert note == f"planned as if nothing were present, which could not be seen (nft: {REFUSED})"
+    assert note == f"planned as if no redirect were present, because rules could not be listed (nft: {REFUSED})"
+
+
+NFT = Tool(Backend.NFT, "nft")
+ALL = ("nft", "iptables", "iptables-nft", "iptables-legacy")
+
+
+@pytest.mark.parametrize(
+    "programs, iptables, found",
+    [
+        pytest.param((), "", [], id="nothing"),
+        pytest.param(("nft",), "", [NFT], id="nft"),
+        pytest.param(
+            ALL, "(nf_tables)", [NFT, ("nft", "iptables"), ("legacy", "iptables-legacy")], id="iptables is nft"
+        ),
+        pytest.param(ALL, "(legacy)", [NFT, ("legacy", "iptables"), ("nft", "iptables-nft")], id="iptables is legacy"),
+        pytest.param(ALL[2:], "", [("nft", "iptables-nft"), ("legacy", "iptables-legacy")], id="no plain iptables"),
+    ],
+)
+def test_one_tool_a_backend(programs: tuple[str, ...], iptables: str, found: list[Tool | tuple[str, str]]) -> None:
+    """First comes nft, then whatever `iptables` is, then the other one; none is there under two names."""
+    machine = FakeMachine(*programs)
+    machine.iptables = f"iptables v1.8.9 {iptables}"
+    wanted = [tool if isinstance(tool, Tool) else Tool(Backend(f"iptables-{tool[0]}"), tool[1]) for tool in found]
+    assert find_tools(machine) == tuple(wanted)
+
+
+def test_a_lock_that_cannot_be_opened_is_replaced() -> None:
+    """Only iptables-legacy locks a file; where it cannot, it gets one that it can open."""
+    machine = FakeMachine("iptables-nft", "iptables-legacy", lock_opens=False)
+    assert [tool.lock for tool in find_tools(machine)] == [None, "/dev/null"]
+
+
+def test_an_absent_legacy_table_is_not_looked_at() -> None:
+    """Listing a legacy table creates it, so the tool is not even run."""
+    machine = FakeMachine("iptables-legacy")
+    (tool,) = find_tools(machine)
+    assert survey(machine, (tool,)) == {tool: Absent()}
+    assert machine.ran == []
+
+
+@pytest.mark.parametrize(
+    "complaint, why",
+    [
+        ("Operation not permitted\n  (you must be root)\n", "Operation not permitted (you must be root)"),
+        ("", "it did not say why"),
+    ],
+    ids=["said why", "silent"],
+)
+def test_what_cannot_be_seen_is_unknown(complaint: str, why: str) -> None:
+    """A tool that fails for another reason than absence leaves the question open, in its own words on one line."""
+    machine = FakeMachine("nft", complaints={"nft": complaint})
+    assert survey(machine, (NFT,)) == {NFT: Unknown(why)}

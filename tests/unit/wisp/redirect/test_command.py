@@ -21,7 +21,7 @@ def test_plan_needs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["redirect", "plan", *arguments]) == 0
     printed = capsys.readouterr()
     assert printed.out == (GOLDEN / "up-nft-other-settings.txt").read_text(encoding="utf-8")
-    assert printed.err == "note: --backend auto finds no tool on PATH; this is what nft would be given\n"
+    assert printed.err == "note: --backend auto finds no tool on PATH; this is the script for nft\n"
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,29 @@ from hypothesis import strategies as st
 
 from tests.support.paths import ROOT
 from tests.unit.wisp.redirect.machine import NatTable
-from wisp.redirect.plan import CHAIN, Choice, Flush, Install, Sweep, Tool, as_shell, candidates, plan_down, plan_up
-from wisp.redirect.present import parse_iptables
-from wisp.redirect.rule import Absent, Altered, Backend, InForce, Present, Rule, Unknown
+from wisp.base.errors import SettingError
+from wisp.redirect.listing import parse_iptables
+from wisp.redirect.plan import (
+    CHAIN,
+    MAX_UID,
+    Absent,
+    Altered,
+    Backend,
+    Choice,
+    Flush,
+    InForce,
+    Install,
+    Present,
+    Rule,
+    Sweep,
+    Tool,
+    Unknown,
+    as_shell,
+    candidates,
+    parse_address,
+    plan_down,
+    plan_up,
+)
 
 GOLDEN = ROOT / "tests" / "golden" / "redirect"
 RULE = Rule(proxy_port=8000, proxy_uid=1501, metadata_ip=IPv4Address("169.254.169.254"), metadata_port=80)
@@ -114,3 +134,47 @@ def test_down_undoes_up(nat: NatTable, rule: Rule) -> None:
     for step in plan_down({MODERN: parse_iptables(nat.save())}):
         assert nat.restore(step.command.script).status == 0
     assert nat.chains == {"OUTPUT": others}
+
+
+IMDS = IPv4Address("169.254.169.254")
+
+
+@pytest.mark.parametrize(
+    "port, uid, metadata_port", [(1, 0, 65535), (65535, MAX_UID, 1), (8000, 1501, 80)], ids=["low", "high", "default"]
+)
+def test_the_whole_range_is_taken(port: int, uid: int, metadata_port: int) -> None:
+    """Ports go from 1 to 65535, uids from 0 to 4294967294."""
+    rule = Rule(proxy_port=port, proxy_uid=uid, metadata_ip=IMDS, metadata_port=metadata_port)
+    assert str(rule) == f"TCP to {IMDS}:{metadata_port} goes to 127.0.0.1:{port}, except from uid {uid}"
+
+
+@pytest.mark.parametrize(
+    "flag, numbers",
+    [
+        ("--proxy-port", (0, 1501, 80)),
+        ("--proxy-port", (65536, 1501, 80)),
+        ("--proxy-uid", (8000, -1, 80)),
+        ("--proxy-uid", (8000, 2**32 - 1, 80)),
+        ("--metadata-port", (8000, 1501, 0)),
+        ("--metadata-port", (8000, 1501, 70000)),
+    ],
+)
+def test_out_of_range_names_the_flag(flag: str, numbers: tuple[int, int, int]) -> None:
+    """A number out of range is refused with the flag, the value and the range."""
+    port, uid, metadata_port = numbers
+    with pytest.raises(SettingError, match=rf"^{flag} is -?\d+: give a whole number from [01] to \d+$"):
+        Rule(proxy_port=port, proxy_uid=uid, metadata_ip=IMDS, metadata_port=metadata_port)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "localhost", "::1", "169.254.169", "169.254.169.254/32", "1.2.3.04", "1.2.3.4; flush ruleset"]
+)
+def test_only_a_dotted_address_is_one(text: str) -> None:
+    """What is not exactly an IPv4 address never gets into a script."""
+    with pytest.raises(SettingError, match="--metadata-ip"):
+        parse_address(text)
+
+
+def test_an_address_is_read() -> None:
+    """The usual address reads as itself."""
+    assert parse_address("169.254.169.254") == IMDS

@@ -1,16 +1,15 @@
-"""What a tool's listing says is present; knows the listings' formats and never runs a tool."""
+"""Read the listings of nft and iptables: which redirect is present. Pure."""
 
 import json
 import re
 from ipaddress import AddressValueError, IPv4Address
 
 from wisp.base.errors import SettingError
-from wisp.redirect.plan import CHAIN, JUMP
-from wisp.redirect.rule import Absent, Altered, Backend, InForce, Present, Rule
-from wisp.redirect.scripts import PRIORITY
+from wisp.redirect.plan import CHAIN, JUMP, Absent, Altered, Backend, InForce, Present, Rule
+from wisp.redirect.script import PRIORITY
 
-_FIRST_PRIORITY = -100
-"""That of the nft chain of earlier versions, which had no rule for the sidecar's own connections."""
+_EARLIER_PRIORITY = -100
+"""Priority of the nft chain of earlier versions, which had no rule for the sidecar's own connections."""
 _IPTABLES_METADATA = rf"-A {CHAIN} -d (?P<ip>[\d.]+)(?:/32)? -p tcp -m tcp --dport (?P<port>\d{{1,5}}) -m owner"
 _IPTABLES_SIDECAR = re.compile(
     rf"{_IPTABLES_METADATA} --uid-owner (?P<uid>\d{{1,10}}) -j DNAT --to-destination (?P=ip)", re.ASCII
@@ -21,18 +20,18 @@ _IPTABLES_REDIRECT = re.compile(
 _REFUSALS = ("Operation not permitted", "Permission denied", "you must be root")
 
 
-def is_refusal(complaint: str) -> bool:
-    """Tell whether a tool's standard error says EPERM or EACCES (in the C locale)."""
-    return any(text in complaint for text in _REFUSALS)
+def is_refusal(error: str) -> bool:
+    """Return whether a tool's error output means EPERM or EACCES (in the C locale)."""
+    return any(text in error for text in _REFUSALS)
 
 
 def iptables_variant(version: str) -> Backend:
-    """Tell which iptables answered `--version`; before 1.8 there was only the legacy one and nothing in brackets."""
+    """Return which iptables printed this `--version`. Before 1.8 there was only the legacy one, without brackets."""
     return Backend.IPTABLES_NFT if "(nf_tables)" in version else Backend.IPTABLES_LEGACY
 
 
 def parse_nft(listing: str) -> Present:
-    """Read `nft -j list table ip wisp` (libnftables-json(5)); what is not exactly ours is Altered, never an error."""
+    """Read `nft -j list table ip wisp` (libnftables-json(5)). Anything but exactly our rules is Altered, no error."""
     try:
         objects = json.loads(listing)["nftables"]
         kinds = [(kind, body) for entry in objects for kind, body in entry.items() if kind != "metainfo"]
@@ -50,7 +49,7 @@ def parse_nft(listing: str) -> Present:
             return Altered()
     if rule and priority == PRIORITY and len(sidecar) == 1 and _is_for_sidecar(sidecar[0], rule):
         return InForce(rule)
-    return InForce(rule, outdated=True) if rule and priority == _FIRST_PRIORITY and not sidecar else Altered()
+    return InForce(rule, outdated=True) if rule and priority == _EARLIER_PRIORITY and not sidecar else Altered()
 
 
 def _nft_redirect(expressions: object) -> Rule | None:
@@ -63,17 +62,19 @@ def _nft_redirect(expressions: object) -> Rule | None:
 
 
 def _is_for_sidecar(entry: object, rule: Rule) -> bool:
-    """Say whether the sidecar's own connections stay as they are, whatever chains come after."""
+    """Return whether the entry maps the sidecar's own connections onto themselves, so that later chains skip them."""
     match entry:
         case ("rule", {"expr": [*matches, {"dnat": {"addr": str(address), **rest}}]}):
-            kept = (str(rule.metadata_ip), rule.metadata_port, rule.proxy_uid)
-            return rest in ({}, {"family": "ip"}) and address == kept[0] and _nft_metadata(matches, "==") == kept
+            expected = (str(rule.metadata_ip), rule.metadata_port, rule.proxy_uid)
+            return (
+                rest in ({}, {"family": "ip"}) and address == expected[0] and _nft_metadata(matches, "==") == expected
+            )
         case _:
             return False
 
 
 def _nft_metadata(matches: list[object], uid_operator: str) -> tuple[str, int, int] | None:
-    """Return the address, the port and the uid that a rule matches."""
+    """Return the address, port and uid that a rule matches."""
     match matches:
         case [
             {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": str(ip)}},
@@ -86,7 +87,7 @@ def _nft_metadata(matches: list[object], uid_operator: str) -> tuple[str, int, i
 
 
 def parse_iptables(listing: str) -> Present:
-    """Read `iptables-save -t nat` of either iptables; what is not exactly ours is Altered, never an error."""
+    """Read `iptables-save -t nat` of either iptables; anything but exactly our rules is Altered, never an error."""
     lines = listing.splitlines()
     if not any(line.startswith(f":{CHAIN} ") for line in lines):
         return Absent()
@@ -101,12 +102,12 @@ def parse_iptables(listing: str) -> Present:
 
 
 def _are_for_sidecar(lines: list[str], rule: Rule) -> bool:
-    """Say whether the lines are the one rule for the sidecar's own connections, or none as from an earlier version."""
+    """Return whether there is one rule for the sidecar's own connections, or none as in an earlier version."""
     if not lines:
         return True
     found = _IPTABLES_SIDECAR.fullmatch(lines[0])
-    kept = (str(rule.metadata_ip), rule.metadata_port, rule.proxy_uid)
-    return len(lines) == 1 and found is not None and (found["ip"], int(found["port"]), int(found["uid"])) == kept
+    expected = (str(rule.metadata_ip), rule.metadata_port, rule.proxy_uid)
+    return len(lines) == 1 and found is not None and (found["ip"], int(found["port"]), int(found["uid"])) == expected
 
 
 def _rule(ip: str, port: int, uid: int, to: int) -> Rule | None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.wisp.redirect.machine import nft_listing
-from wisp.redirect.present import iptables_variant, is_refusal, parse_iptables, parse_nft
-from wisp.redirect.rule import Absent, Altered, Backend, InForce, Present, Rule
+from wisp.redirect.listing import iptables_variant, is_refusal, parse_iptables, parse_nft
+from wisp.redirect.plan import Absent, Altered, Backend, InForce, Present, Rule
 
 RULE = Rule(proxy_port=8000, proxy_uid=1501, metadata_ip=IPv4Address("169.254.169.254"), metadata_port=80)
 NFT_CHAIN = "type nat hook output priority -199; policy accept;\n"

@@ -144,8 +144,8 @@ def test_hardly_anything_is_loaded(tmp_path: Path) -> None:
         "wisp",
         "wisp.__main__",
         "wisp.redirect",
-        "wisp.redirect.atstart",
-        "wisp.redirect.scripts",
+        "wisp.redirect.pod_start",
+        "wisp.redirect.script",
     }
     assert loaded.isdisjoint({"click", "re", "subprocess", "enum", "typing"})
 
