@@ -33,9 +33,8 @@ from image.archive import set_name
 from tests.cluster.identity import REDIRECT, SIDECAR
 from tests.cluster.reference import PROXY_IMAGE, REDIRECT_RECIPE, Reference
 from tests.cluster.site import Site, site, ubuntu_image, wisp_image
-from wisp_local.lab.node.archive import Image, write_image, write_layer
+from wisp_local.lab.node.images import Image, debian_image, write_image, write_layer
 from wisp_local.lab.node.node import ARCHITECTURE
-from wisp_local.lab.node.standin import standin
 from wisp_local.sandbox.building import cache_folder
 
 IMAGE = "ubuntu:20.04"
@@ -141,7 +140,7 @@ def _images(others: Others, folder: Path) -> Iterator[Path]:
             write_layer(layer, [program])
         write_image(archive, Image(PROXY_IMAGE, layer, ("/proxy",)), ARCHITECTURE)
         yield archive
-        yield standin(cache_folder(), ARCHITECTURE, REDIRECT_RECIPE)
+        yield debian_image(cache_folder(), ARCHITECTURE, REDIRECT_RECIPE)
 
 
 def _kinds(running: Site, others: Others) -> dict[str, _Maker]:

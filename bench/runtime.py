@@ -24,7 +24,7 @@ class Event(NamedTuple):
 @contextmanager
 def recorded(running: Site, file: Path) -> Iterator[None]:
     """Write containerd's events to `file` until the block ends."""
-    command = ["ctr", "-a", str(running.node.layout.containerd), "-n", "k8s.io", "events"]
+    command = ["ctr", "-a", str(running.node.layout.containerd_socket), "-n", "k8s.io", "events"]
     with file.open("wb") as output, subprocess.Popen(command, stdout=output) as process:
         try:
             yield

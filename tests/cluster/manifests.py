@@ -12,7 +12,7 @@ PROXY_ONLY = {f"{PREFIX}inject-proxy-only": "true"}
 ENV_MODE = {**SIDECAR, f"{PREFIX}inject-proxy-mode": "env"}
 ACCOUNT = "app"
 UBUNTU = "ubuntu:20.04"
-"""Debian's packages, curl among them: `wisp_local.lab.node.standin`."""
+"""Debian's packages, curl among them: `wisp_local.lab.node.images`."""
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},

@@ -27,7 +27,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.cluster.identity import REDIRECT, SIDECAR, VOLUME
 from tests.unit.wisp.admission.observed import CASES
-from wisp_local.lab.node.standin import Recipe
+from wisp_local.lab.node.images import Recipe
 
 REGISTRY = "mcr.microsoft.com/oss/v2/azure/workload-identity"
 PROXY_IMAGE, REDIRECT_IMAGE = f"{REGISTRY}/proxy:v1.6.0", f"{REGISTRY}/proxy-init:v1.6.0"

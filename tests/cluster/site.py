@@ -18,9 +18,9 @@ from wisp_local.cloud.cluster import ANY, Backing
 from wisp_local.cloud.directory import ManagedIdentity
 from wisp_local.cloud.store import Store
 from wisp_local.lab.node.binaries import binaries
+from wisp_local.lab.node.images import debian_image
 from wisp_local.lab.node.network import Network
 from wisp_local.lab.node.node import ARCHITECTURE, Node
-from wisp_local.lab.node.standin import standin
 from wisp_local.sandbox.building import cache_folder
 
 IMAGE = f"wisp:{__version__}"
@@ -145,7 +145,7 @@ def eventually(holds: Callable[[], bool], what: str) -> None:
 @contextlib.contextmanager
 def site(folder: Path) -> Iterator[Site]:
     """Run a cluster and its cloud until the block ends."""
-    node = Node(folder / "node", binaries(), free_number(), tied=True)
+    node = Node(folder / "node", binaries(), free_number(), ends_with_parent=True)
     prepared = node.prepare()
     with running(folder / "cloud.db", "--host", prepared.host, "--page") as cloud:
         with Store(cloud.state) as store:
@@ -172,4 +172,4 @@ def wisp_image(folder: Path) -> Path:
 
 def ubuntu_image() -> Path:
     """Return the image that stands for ubuntu:20.04."""
-    return standin(cache_folder(), ARCHITECTURE)
+    return debian_image(cache_folder(), ARCHITECTURE)

@@ -16,15 +16,15 @@ from tests.contract.azure.az import new_home
 from tests.support.paths import ROOT
 from tests.unit.wisp_local.cloud.pages.browser import chromium, sight
 from tests.unit.wisp_local.lab.lab import Lab
-from tests.unit.wisp_local.lab.node.archives import REFERENCE, docker_archive, oci_archive
+from tests.unit.wisp_local.lab.node.image_archives import REFERENCE, docker_archive, oci_archive
 from wisp.base.secret import Secret
 from wisp_local.cloud.store import Store
 from wisp_local.demo.claims import Promise, fault
 from wisp_local.demo.story import RESOURCE
 from wisp_local.demo.verify import Verifier
 from wisp_local.lab.apiserver import ApiServer
-from wisp_local.lab.node.archive import write_layer
 from wisp_local.lab.node.binaries import cached_binaries
+from wisp_local.lab.node.images import write_layer
 from wisp_local.lab.node.node import ARCHITECTURE
 from wisp_local.sandbox.building import cache_folder
 from wisp_local.sandbox.lasting import kept, lasting

@@ -18,8 +18,8 @@ from tests.cluster.site import IMAGE, NAMESPACE, Site
 from wisp.base.secret import Secret
 from wisp_local.cloud.directory import ManagedIdentity
 from wisp_local.demo.verify import Verifier
+from wisp_local.lab.node.images import debian_image
 from wisp_local.lab.node.node import ARCHITECTURE
-from wisp_local.lab.node.standin import standin
 from wisp_local.sandbox.building import cache_folder
 
 pytestmark = pytest.mark.cluster
@@ -68,7 +68,7 @@ class Cluster:
 
 @pytest.fixture(name="migrating")
 def _migrating(served: Site, tmp_path: Path) -> Cluster:
-    served.node.load(standin(cache_folder(), ARCHITECTURE, REDIRECT_RECIPE))
+    served.node.load(debian_image(cache_folder(), ARCHITECTURE, REDIRECT_RECIPE))
     ours = f"docker.io/library/{IMAGE}"
     tagged = served.node.ctr("-n", "k8s.io", "images", "tag", "--force", ours, PROXY_IMAGE)
     assert tagged.status == 0, tagged.complaint

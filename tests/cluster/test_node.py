@@ -19,7 +19,7 @@ ISSUER = "https://issuer.test/lab"
 
 @pytest.fixture(name="node")
 def _node(tmp_path: Path) -> Node:
-    return Node(tmp_path / "node", binaries(), free_number(), tied=True)
+    return Node(tmp_path / "node", binaries(), free_number(), ends_with_parent=True)
 
 
 def _traces(node: Node) -> list[str]:

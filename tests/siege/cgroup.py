@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from tests.support.waiting import wait_until
-from wisp_local.lab.node.cgroups import hierarchies
+from wisp_local.lab.node.node import cgroup_hierarchies
 
 ROOT = Path("/sys/fs/cgroup")
 _BETWEEN_SAMPLES = 0.02
@@ -60,7 +60,7 @@ def memory_hierarchy(root: Path = ROOT) -> Path | None:
     """Return the hierarchy in which memory is controlled; None where there is none that may be written."""
     if not root.is_dir():
         return None
-    for each in hierarchies(root):
+    for each in cgroup_hierarchies(root):
         if each == root and "memory" in (root / "cgroup.controllers").read_text(encoding="ascii").split():
             return root
         if (each / "memory.limit_in_bytes").exists():

@@ -8,11 +8,10 @@ import click
 
 import wisp
 from wisp.base.errors import SettingError, ToolError
-from wisp_local.lab.node.archived import check_archive
 from wisp_local.lab.node.binaries import binaries, cached_binaries
+from wisp_local.lab.node.images import UBUNTU, check_archive, debian_image
 from wisp_local.lab.node.network import Network
 from wisp_local.lab.node.node import ARCHITECTURE, PLATFORM, Node, Prepared, check_machine
-from wisp_local.lab.node.standin import UBUNTU, standin
 from wisp_local.lab.places import Places, write
 from wisp_local.sandbox.building import cache_folder
 
@@ -103,7 +102,7 @@ class NodeCluster:
 def _standin() -> list[Path]:
     """Return what stands for the walk-through's ubuntu:20.04, where that can be made; all else works without."""
     try:
-        return [standin(cache_folder(), ARCHITECTURE)]
+        return [debian_image(cache_folder(), ARCHITECTURE)]
     except ToolError as error:
         click.echo(f"note: {UBUNTU} is not in the cluster: {error}", err=True)
         return []

@@ -1,5 +1,5 @@
-"""A real one-node Kubernetes without a container engine: its own programs, on this machine, in namespaces of their own.
+"""A real Kubernetes of one node without a container engine: its own programs on this machine, in namespaces.
 
-`network`, `layout`, `programs` and `configs` decide what runs where and touch nothing; `inside` is the node's first
-process; `node` starts and ends it from outside. `binaries` builds Kubernetes from its Go module, once.
+`network` and `configuration` decide what runs where; `node` starts and ends the node from outside, and `init` is its
+first process inside. `binaries` builds Kubernetes from its Go module once, `images` reads and writes image archives.
 """

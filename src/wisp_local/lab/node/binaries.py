@@ -1,4 +1,4 @@
-"""Builds Kubernetes and CoreDNS from their Go modules, once, and caches them in `~/.cache/wisp/NAME-VERSION-HASH/`.
+"""Builds Kubernetes and CoreDNS from their Go modules, and caches them in `~/.cache/wisp/NAME-VERSION-HASH/`.
 
 The files go.mod and go.sum in `kubernetes/` and `coredns/` pin the versions and their dependencies. On two cores,
 Kubernetes takes nine minutes and CoreDNS one.
@@ -9,21 +9,29 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from wisp_local.lab.node.programs import KUBERNETES, Binaries
+from wisp_local.lab.node.configuration import Binaries
 from wisp_local.sandbox.building import Builder, Product, cache_folder
 from wisp_local.sandbox.gobuild import go_build
 
 PAUSE_PROGRAM = "pause"
+KUBERNETES_PROGRAMS = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "kubelet",
+    "kubectl",
+)
 _FOLDER = Path(__file__).parent
 _ENVIRONMENT = {"GOFLAGS": "", "CGO_ENABLED": "0", "GOWORK": "off"}
-_SET = "k8s.io/component-base/version"
+_VERSION_PACKAGE = "k8s.io/component-base/version"
 
 
 @dataclass(frozen=True)
 class GoModule:
     """Programs that are built from the Go module in `folder`, which requires the module `path` in a pinned version.
 
-    `name` is theirs in messages, `packages` is what is built, and `files` decide whether the cached programs are
+    Messages call them `name`. `packages` are built, and the content of `files` decides whether the cached programs are
     current. `stamped`: the linker writes the version into the programs (-X), as Kubernetes expects.
     """
 
@@ -37,22 +45,22 @@ class GoModule:
 
     @property
     def version(self) -> str:
-        """The version that is pinned, such as v1.34.4."""
+        """The pinned version, such as v1.34.4."""
         text = (self.folder / "go.mod").read_text(encoding="utf-8")
         found = re.search(rf"^(?:require)?\s*{re.escape(self.path)} (v\S+)", text, re.MULTILINE)
-        assert found is not None  # noqa: S101 -- a fault of ours, not of the input
+        assert found is not None  # noqa: S101 -- go.mod is ours
         return found[1]
 
-    def command(self, made: Path, release: str) -> list[str]:
-        """Return the command that builds the programs of version `release` into the folder `made`."""
+    def command(self, output: Path, release: str) -> list[str]:
+        """Return the command that builds the programs of version `release` into the folder `output`."""
         major, minor, *_ = [*release.removeprefix("v").split("."), ""]
         stamps = {"gitVersion": release, "gitMajor": major, "gitMinor": minor} if self.stamped else {}
-        flags = " ".join(["-s", "-w", *(f"-X {_SET}.{name}={value}" for name, value in stamps.items())])
-        options = ["-mod=readonly", "-ldflags", flags, "-o", f"{made}/"]
+        flags = " ".join(["-s", "-w", *(f"-X {_VERSION_PACKAGE}.{name}={value}" for name, value in stamps.items())])
+        options = ["-mod=readonly", "-ldflags", flags, "-o", f"{output}/"]
         return ["nice", "-n", "10", "go", "build", *options, *self.packages]
 
     def cached(self, cache: Path) -> Path:
-        """Return the folder where the programs are once they are built."""
+        """Return the folder in which the programs are once they are built."""
         pinned = b"".join((self.folder / name).read_bytes() for name in self.files)
         key = hashlib.sha256(pinned + repr(self.command(Path(), "")).encode()).hexdigest()[:12]
         return cache / f"{self.name.lower()}-{self.version}-{key}"
@@ -63,11 +71,11 @@ class GoModule:
         name = f"{self.name} {self.version}"
 
         def make(draft: Path) -> Path:
-            made = draft / "made"
-            made.mkdir()
-            command = self.command(made, self.version)
+            output = draft / "made"
+            output.mkdir()
+            command = self.command(output, self.version)
             go_build(builder, name, command, folder=self.folder, environment=_ENVIRONMENT)
-            return made
+            return output
 
         product = Product(
             name=name,
@@ -83,7 +91,7 @@ KUBERNETES_MODULE = GoModule(
     name="Kubernetes",
     path="k8s.io/kubernetes",
     folder=_FOLDER / "kubernetes",
-    packages=(".", *(f"k8s.io/kubernetes/cmd/{each}" for each in KUBERNETES)),
+    packages=(".", *(f"k8s.io/kubernetes/cmd/{program}" for program in KUBERNETES_PROGRAMS)),
     files=("go.mod", "go.sum", "pause.go"),
     usual_duration="about 9 minutes on 2 idle cores, up to 18 minutes on a busy machine",
     stamped=True,
@@ -106,5 +114,5 @@ def binaries(cache: Path | None = None, builder: Builder | None = None) -> Binar
 
 
 def cached_binaries(cache: Path) -> Binaries:
-    """Return where the programs of a node are once they are built."""
+    """Return the folders in which the programs of a node are once they are built."""
     return Binaries(KUBERNETES_MODULE.cached(cache), COREDNS_MODULE.cached(cache))

@@ -1,10 +1,9 @@
-"""Where a node's network is, as addresses; makes none of it.
+"""The addresses of a node's network, and the commands that create it.
 
-A node is a network namespace behind one veth pair, so several can be on one machine: they differ by their number. What
-is within, pods and Services, has the same addresses in each and is seen from nowhere else.
+A node is a network namespace behind one veth pair. Several nodes can run on one machine: they differ by their number.
+Pods and Services have the same addresses in every node; they cannot be reached from outside of it.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 POD_RANGE = "10.244.0.0/16"
@@ -13,6 +12,10 @@ API_SERVICE = "10.96.0.1"
 """The Service `kubernetes`: the first address of the range."""
 DNS_SERVICE = "10.96.0.10"
 """The Service `kube-dns`, at the address that kubeadm gives it."""
+DNS_DOMAIN = "cluster.local"
+DNS_USER = "system:coredns"
+DNS_READY_PORT = 8181
+"""The port at which CoreDNS answers on /ready, once it knows all Services."""
 API_PORT = 6443
 NODE = "node1"
 DEVICE = "node0"
@@ -21,18 +24,18 @@ DEVICE = "node0"
 
 @dataclass(frozen=True)
 class Network:
-    """The pair's two addresses, for the node called by `number`, 0 to 254."""
+    """The addresses of node `number` (0 to 254) and of this machine, at the two ends of the pair."""
 
     number: int
 
     @property
     def host(self) -> str:
-        """This machine's address, where pods find what listens here."""
+        """This machine's address: pods reach here what listens on it."""
         return f"10.201.{self.number}.1"
 
     @property
     def node(self) -> str:
-        """The node's address, where this machine finds its API server."""
+        """The node's address: this machine reaches the API server here."""
         return f"10.201.{self.number}.2"
 
     @property
@@ -42,14 +45,14 @@ class Network:
 
     @property
     def api_server(self) -> str:
-        """The API server's URL, from here and from pods."""
+        """The API server's URL, for this machine and for pods."""
         return f"https://{self.node}:{API_PORT}"
 
 
 def host_batch(network: Network, node_path: str, owner: str) -> str:
-    """Write this machine's half for `ip -batch`; `node_path` is where the node's namespace is found.
+    """Return the `ip -batch` commands for this machine's end of the pair.
 
-    `owner` is said of the device: whoever finds it learns whose it is.
+    `node_path` is the path of the node's namespace. The device's alias is `owner`, the node's folder.
     """
     return (
         f"link add {network.device} type veth peer name {DEVICE} netns {node_path}\n"
@@ -60,44 +63,10 @@ def host_batch(network: Network, node_path: str, owner: str) -> str:
 
 
 def node_batch(network: Network) -> str:
-    """Write the node's half."""
+    """Return the `ip -batch` commands for the node's end of the pair."""
     return (
         "link set lo up\n"
         f"address add {network.node}/30 dev {DEVICE}\n"
         f"link set {DEVICE} up\n"
         f"route add default via {network.host}\n"
     )
-
-
-def node_rules(machine: Iterable[str]) -> str:
-    """Write the node's packet filter for `nft -f`; `machine` are the addresses of this machine.
-
-    Pods leave under the node's address, because this machine has no route to them. What would leave for anywhere but
-    this machine is rejected: there is no way out, and a dropped packet would keep the sender waiting for minutes. That
-    includes pods and Services that do not exist: for the latter, this comes before the rule of kube-proxy that drops.
-    What the node itself sends to a Service still shows the device of the Service's route here, hence the exception.
-    """
-    return f"""\
-table ip wisp-node {{
-  set machine {{
-    type ipv4_addr
-    elements = {{ {", ".join(machine)} }}
-  }}
-  chain postrouting {{
-    type nat hook postrouting priority srcnat
-    ip saddr {POD_RANGE} oifname "{DEVICE}" masquerade
-  }}
-  chain forward {{
-    type filter hook forward priority filter - 10
-    jump leaving
-  }}
-  chain output {{
-    type filter hook output priority filter - 10
-    ct status dnat accept
-    jump leaving
-  }}
-  chain leaving {{
-    oifname "{DEVICE}" ip daddr != @machine reject with icmp admin-prohibited
-  }}
-}}
-"""

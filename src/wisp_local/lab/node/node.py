@@ -1,9 +1,10 @@
-"""A node, from outside: prepared, started, filled with images and ended.
+"""A node, from outside: prepared, started, filled with images and stopped.
 
-`prepare` makes its network: this machine's end of a veth pair, the other in a namespace. `start` makes its first
-process, in mount and PID namespaces, with which all of the node ends, however it does. `stop` ends that.
+`prepare` makes its network: one end of a veth pair on this machine, the other in a namespace. `start` runs its first
+process, in mount and PID namespaces; when that process ends for any reason, the whole node does. `stop` ends it.
 """
 
+import contextlib
 import os
 import platform
 import shutil
@@ -13,29 +14,37 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import urllib3
 
 from wisp.base.errors import PrivilegeError, SettingError, ToolError
-from wisp_local.lab.node import cgroups, configs, dns, pki
-from wisp_local.lab.node.archive import Image, write_image, write_layer
-from wisp_local.lab.node.archived import plain, read_archive
+from wisp_local.lab.node import pki
 from wisp_local.lab.node.binaries import PAUSE_PROGRAM
-from wisp_local.lab.node.inside import Plan, write_plan
-from wisp_local.lab.node.layout import Layout
-from wisp_local.lab.node.network import NODE, Network, host_batch, node_batch, node_rules
-from wisp_local.lab.node.programs import Binaries, Sources, first_objects, programs
+from wisp_local.lab.node.configuration import (
+    PAUSE_IMAGE,
+    Binaries,
+    Layout,
+    Machine,
+    config_files,
+    encode_plan,
+    make_plan,
+    template_values,
+)
+from wisp_local.lab.node.images import Image, opened_archive, write_image, write_layer
+from wisp_local.lab.node.network import DNS_READY_PORT, NODE, Network, host_batch, node_batch
 from wisp_local.sandbox.image import in_place, this_interpreter
 from wisp_local.sandbox.lasting import Lasting, keep, kept, lasting
 from wisp_local.sandbox.netns import NetworkNamespace, addresses, ip_batch, new_namespace
 from wisp_local.sandbox.processes import Outcome, Place, run
 from wisp_local.sandbox.users import ends_with_parent
 
-_START = 120  # seconds to become ready, on a slow machine
-_ASK = 5  # seconds for CoreDNS to say whether it is ready
-_STOP = 10  # seconds for the kernel to end everything
-_PAUSE = 0.1
+_START_TIMEOUT = 120  # seconds to become ready, on a slow machine
+_DNS_TIMEOUT = 5  # seconds for CoreDNS to report whether it is ready
+_STOP_TIMEOUT = 10  # seconds for the kernel to end everything
+_PAUSE = 0.1  # seconds between two checks
+_CGROUPS = Path("/sys/fs/cgroup")
 _TOOLS = {
     "etcd": "etcd-server",
     "containerd": "containerd",
@@ -47,15 +56,15 @@ _TOOLS = {
     "nsenter": "util-linux",
     "setpriv": "util-linux",
 }
-"""What a node is made of besides Kubernetes, and the Debian packages that have it."""
+"""The programs of a node besides Kubernetes, with their Debian packages."""
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-"""This machine's, as Go calls it."""
+"""This machine's architecture, in Go's terms."""
 PLATFORM = f"linux/{ARCHITECTURE}"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A node's network: `host` is the address at which its pods find this machine."""
+    """A node's network. Pods reach this machine at `host`."""
 
     host: str
     namespace: NetworkNamespace
@@ -63,90 +72,100 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Node:
-    """The node number `number`, in the folder `folder`, made of the programs `binaries`.
+    """Node `number` of this machine, in `folder`, with the programs `binaries`.
 
-    `tied`: it ends with the process that starts it.
+    `ends_with_parent`: the node ends with the process that starts it.
     """
 
     folder: Path
     binaries: Binaries
     number: int = 0
-    tied: bool = False
+    ends_with_parent: bool = False
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
-        """Where its files are."""
+        """The paths of its files."""
         return Layout(self.folder)
 
     @property
     def network(self) -> Network:
-        """Where it is."""
+        """Its addresses."""
         return Network(self.number)
 
     @property
     def kubeconfig(self) -> Path:
-        """The administrator's credentials."""
+        """The administrator's kubeconfig."""
         return self.layout.kubeconfig("admin")
 
+    @property
+    def _place(self) -> Place:
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder)}
+        return Place((), {**environment, "KUBECONFIG": str(self.kubeconfig)})
+
+    @property
+    def _cgroup(self) -> str:
+        return f"wisp-node{self.number}"
+
     def prepare(self) -> Prepared:
-        """Make the network; it goes when the node does, or when this process ends without starting one.
+        """Make the network; it ends with the node, or with this process if that does not start the node.
 
         Raises PrivilegeError, SettingError or ToolError.
         """
         check_machine()
-        self._make_way()
+        self._remove_old_network()
         namespace = new_namespace()
         ip_batch(host_batch(self.network, namespace.path, str(self.folder)), (), namespace)
         ip_batch(node_batch(self.network), namespace.prefix, namespace)
         return Prepared(self.network.host, namespace)
 
     def start(self, prepared: Prepared, issuer_url: str, image: Path | None = None) -> None:
-        """Start the node and return when it is ready, with the `image` in it. Raises SettingError or ToolError.
+        """Start the node and return when it is ready and the archive `image` is loaded.
 
-        Service account tokens are `issuer_url`'s.
+        Service account tokens are issued by `issuer_url`. Raises SettingError or ToolError.
         """
         self._write_files(issuer_url)
-        cgroups.make(self._cgroup)
-        self._in_network(prepared, ("nft", "-f", str(self.folder / "rules.nft")))
+        make_cgroup(self._cgroup)
+        place = Place(prepared.namespace.prefix, self._place.environment, (prepared.namespace.descriptor,))
+        done = run(place, "nft", "-f", str(self.layout.rules))
+        if done.status != 0:
+            raise ToolError(f"nft failed ({done.complaint.strip()})", hint="the kernel needs nf_tables")
         keep(self.layout.process, self._spawn(prepared))
-        self._await("the container runtime", lambda: self.ctr("version").status == 0)
+        self._wait("the container runtime", lambda: self.ctr("version").status == 0)
         self.load(self._pause_image())
-        with ThreadPoolExecutor(max_workers=1) as meanwhile:
-            loaded = None if image is None else meanwhile.submit(self.load, image)
-            self._await_ready()
-            if loaded is not None:
-                loaded.result()
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            loading = None if image is None else pool.submit(self.load, image)
+            self._wait("the API server", lambda: self.kubectl("get", "--raw", "/readyz").status == 0)
+            self._wait("the node", self._is_ready)
+            self._wait("the service account", lambda: self.kubectl("get", "serviceaccount", "default").status == 0)
+            self._wait("the cluster DNS", self._is_dns_ready)
+            if loading is not None:
+                loading.result()
 
-    def _await_ready(self) -> None:
-        self._await("the API server", lambda: self.kubectl("get", "--raw", "/readyz").status == 0)
-        self._await("the node", self._is_ready)
-        self._await("the service account", lambda: self.kubectl("get", "serviceaccount", "default").status == 0)
-        self._await("the cluster DNS", self._resolves)
-
-    def load(self, archive: Path, shown: str | None = None) -> list[str]:
-        """Import an image archive, called `shown` in messages. Return the names by which pods find the images.
+    def load(self, archive: Path, label: str | None = None) -> list[str]:
+        """Import an image archive, called `label` in messages. Return the names by which pods find the images.
 
         Raises SettingError if pods could not use an image of it, ToolError if containerd refuses it.
         """
-        shown = shown or str(archive)
-        with plain(archive, shown) as content:
-            images = read_archive(content, PLATFORM, shown)
+        label = label or str(archive)
+        with opened_archive(archive, PLATFORM, label) as (content, images):
             done = self._images("import", str(content))
         if done.status != 0:
-            problem = f"{shown} cannot be imported ({done.complaint.strip()})"
+            problem = f"{label} cannot be imported ({done.complaint.strip()})"
             raise ToolError(problem, hint="save the image again: the archive may be incomplete")
-        for each in images:
-            if each.name != each.full_name and each.full_name not in self._images("list", "-q").output.reveal().split():
-                self._images("tag", "--force", each.name, each.full_name)
-        return [each.full_name for each in images]
+        for image in images:
+            known = self._images("list", "-q").output.reveal().split()
+            if image.name != image.full_name and image.full_name not in known:
+                self._images("tag", "--force", image.name, image.full_name)
+        return [image.full_name for image in images]
 
     def stop(self) -> None:
-        """End all of it and remove its folder; nothing happens when there is nothing. Raises ToolError."""
+        """End the node and remove its folder, if there are any. Raise ToolError."""
         process = kept(self.layout.process)
-        if process is not None and not process.end(signal.SIGKILL, _STOP):
-            raise ToolError(f"process {process.pid} did not end within {_STOP} s", hint="see why it cannot be killed")
-        self._unwire()
-        cgroups.remove(self._cgroup)
+        if process is not None and not process.end(signal.SIGKILL, _STOP_TIMEOUT):
+            problem = f"process {process.pid} did not end within {_STOP_TIMEOUT} s"
+            raise ToolError(problem, hint="see why it cannot be killed")
+        self._remove_network()
+        remove_cgroup(self._cgroup)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def is_running(self) -> bool:
@@ -160,52 +179,42 @@ class Node:
 
     def ctr(self, *arguments: str) -> Outcome:
         """Run containerd's own client."""
-        return run(self._place, "ctr", "-a", str(self.layout.containerd), *arguments, timeout=_START)
+        socket = str(self.layout.containerd_socket)
+        return run(self._place, "ctr", "-a", socket, *arguments, timeout=_START_TIMEOUT)
 
     def _images(self, command: str, *arguments: str) -> Outcome:
         return self.ctr("-n", "k8s.io", "images", command, *arguments)
 
-    @property
-    def _place(self) -> Place:
-        environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder)}
-        return Place((), {**environment, "KUBECONFIG": str(self.kubeconfig)})
-
-    @property
-    def _cgroup(self) -> str:
-        return f"wisp-node{self.number}"
-
     def _write_files(self, issuer_url: str) -> None:
-        layout, network = self.layout, self.network
-        for folder in (self.folder, layout.pki, layout.logs, self.folder / "cni", self.folder / "pod-logs"):
+        layout = self.layout
+        for folder in (self.folder, layout.pki, layout.logs, layout.cni, layout.pod_logs):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name, content in pki.new_files(network, time.time()).items():
-            _write(layout.pki / name, content)
-        for name in ("admin", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "coredns"):
-            _write(layout.kubeconfig(name), configs.kubeconfig(layout, network, name).encode())
-        runtime = shutil.which("crun") or "crun"
-        snapshotter = "overlayfs" if self._can_stack() else "native"
-        texts = {
-            "containerd.toml": configs.containerd(layout, runtime=runtime, snapshotter=snapshotter),
-            "cni/wisp.conflist": configs.cni(layout),
-            "kubelet.json": configs.kubelet(layout, f"/{self._cgroup}"),
-            "rules.nft": node_rules(addresses()),
-            "Corefile": dns.corefile(network),
-            "resolv.conf": dns.resolv_conf(network),
-            "objects.json": dns.objects(network),
-        }
-        for name, text in texts.items():
-            _write(self.folder / name, text.encode())
-        sources = Sources(self.binaries, shutil.which("etcd") or "etcd", shutil.which("containerd") or "containerd")
-        write_plan(layout, Plan(programs(sources, layout, network, issuer_url), first_objects(sources, layout)))
+        machine = Machine(
+            binaries=self.binaries,
+            etcd=shutil.which("etcd") or "etcd",
+            containerd=shutil.which("containerd") or "containerd",
+            runtime=shutil.which("crun") or "crun",
+            snapshotter="overlayfs" if self._can_stack_overlays() else "native",
+            addresses=tuple(addresses()),
+        )
+        values = template_values(
+            layout, self.network, machine=machine, cgroup=f"/{self._cgroup}", issuer_url=issuer_url
+        )
+        texts = {**config_files(values), layout.plan.name: encode_plan(make_plan(values))}
+        certificates = {f"pki/{name}": content for name, content in pki.new_files(self.network, time.time()).items()}
+        for name, content in {**{name: text.encode() for name, text in texts.items()}, **certificates}.items():
+            path = self.folder / name
+            path.touch(0o600)
+            path.write_bytes(content)
 
     def _spawn(self, prepared: Prepared) -> Lasting:
         image = in_place(this_interpreter())
-        tie = ends_with_parent() if self.tied else ()
-        apart = ("unshare", "--mount", "--propagation", "private", "--ipc", "--pid", "--mount-proc", "--fork")
-        command = (*tie, *prepared.namespace.prefix, *apart, "--kill-child", "--")
+        dependent = ends_with_parent() if self.ends_with_parent else ()
+        unshare = ("unshare", "--mount", "--propagation", "private", "--ipc", "--pid", "--mount-proc", "--fork")
+        command = (*dependent, *prepared.namespace.prefix, *unshare, "--kill-child", "--")
         with (self.layout.logs / "node.log").open("wb") as log:
             started = subprocess.Popen(
-                [*command, image.python, "-m", "wisp_local.lab.node.inside", str(self.folder)],
+                [*command, image.python, "-m", "wisp_local.lab.node.init", str(self.folder)],
                 env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder), **image.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -216,51 +225,45 @@ class Node:
         found = lasting(started.pid)
         if found is None:
             raise ToolError("the node did not start", hint=f"see {self.layout.logs / 'node.log'}")
-        started.returncode = 0  # it is to outlive us, and is not waited for
+        started.returncode = 0  # it outlives this process, which does not wait for it
         os.close(prepared.namespace.descriptor)
         return found
-
-    def _in_network(self, prepared: Prepared, command: tuple[str, ...]) -> None:
-        place = Place(prepared.namespace.prefix, self._place.environment, (prepared.namespace.descriptor,))
-        done = run(place, *command)
-        if done.status != 0:
-            raise ToolError(f"{command[0]} failed ({done.complaint.strip()})", hint="the kernel needs nf_tables")
 
     def _pause_image(self) -> Path:
         layer, archive = self.folder / "pause.layer.tar", self.folder / "pause.tar"
         write_layer(layer, [self.binaries.kubernetes / PAUSE_PROGRAM])
-        write_image(archive, Image(configs.PAUSE, layer, (f"/{PAUSE_PROGRAM}",)), ARCHITECTURE)
+        write_image(archive, Image(PAUSE_IMAGE, layer, (f"/{PAUSE_PROGRAM}",)), ARCHITECTURE)
         return archive
 
-    def _can_stack(self) -> bool:
-        """Tell whether overlays can be had in the folder: not on an overlay, as containers' roots are."""
-        parts = [self.folder / "overlay" / each for each in ("lower", "upper", "work", "all")]
-        for each in parts:
-            each.mkdir(parents=True, exist_ok=True)
-        lower, upper, work, together = parts
-        mount = ("mount", "-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}")
-        return run(self._place, "unshare", "--mount", "--", *mount, str(together)).status == 0
+    def _can_stack_overlays(self) -> bool:
+        """Tell whether overlays can be mounted in the folder: not on an overlay, such as a container's root."""
+        lower, upper, work, merged = (self.folder / "overlay" / name for name in ("lower", "upper", "work", "all"))
+        for folder in (lower, upper, work, merged):
+            folder.mkdir(parents=True, exist_ok=True)
+        options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        mount = ("mount", "-t", "overlay", "overlay", "-o", options, str(merged))
+        return run(self._place, "unshare", "--mount", "--", *mount).status == 0
 
     def _is_ready(self) -> bool:
         path = '{.status.conditions[?(@.type=="Ready")].status}'
         return self.kubectl("get", "node", NODE, "-o", f"jsonpath={path}").output.reveal() == "True"
 
-    def _resolves(self) -> bool:
-        url = f"http://{self.network.node}:{dns.READY_PORT}/ready"
+    def _is_dns_ready(self) -> bool:
+        url = f"http://{self.network.node}:{DNS_READY_PORT}/ready"
         try:
-            return urllib3.request("GET", url, retries=False, timeout=_ASK).status == 200
+            return urllib3.request("GET", url, retries=False, timeout=_DNS_TIMEOUT).status == 200
         except urllib3.exceptions.HTTPError:
             return False
 
-    def _await(self, what: str, holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + _START
-        while not holds():
+    def _wait(self, component: str, is_ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT
+        while not is_ready():
             if not self.is_running() or time.monotonic() > deadline:
-                raise ToolError(f"{what} did not become ready", hint=f"see the logs in {self.layout.logs}")
+                raise ToolError(f"{component} did not become ready", hint=f"see the logs in {self.layout.logs}")
             time.sleep(_PAUSE)
 
-    def _make_way(self) -> None:
-        """Remove what an ended node has left; raises SettingError when the number is a running one's."""
+    def _remove_old_network(self) -> None:
+        """Remove the network that an ended node has left. Raise SettingError if a running node has this number."""
         device = Path("/sys/class/net", self.network.device)
         if not device.exists():
             return
@@ -269,23 +272,43 @@ class Node:
         if process is not None and process.is_running():
             problem = f"node number {self.number} of this machine is running in {owner}"
             raise SettingError(problem, hint="end it, or choose another number")
-        self._unwire()
+        self._remove_network()
 
-    def _unwire(self) -> None:
-        """Take the network away now: for minutes yet, the kernel keeps it for connections cut off within."""
+    def _remove_network(self) -> None:
+        """Remove the device now: the kernel would keep it for minutes, for connections that were cut off."""
         run(self._place, "ip", "link", "delete", self.network.device)
 
 
 def check_machine() -> None:
     """Raise PrivilegeError or ToolError if this user or this machine cannot run a node."""
     if os.geteuid() != 0:
-        raise PrivilegeError("a cluster on this machine takes root", hint="run it as root, or use --kubeconfig")
+        raise PrivilegeError("a cluster on this machine needs root", hint="run it as root, or use --kubeconfig")
     for tool, package in _TOOLS.items():
         if shutil.which(tool) is None:
             raise ToolError(f"there is no {tool} on PATH", hint=f"apt-get install {package}")
 
 
-def _write(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
+def cgroup_hierarchies(root: Path = _CGROUPS) -> list[Path]:
+    """Return the roots of all hierarchies of cgroups(7): one in version 2, one for every controller in version 1."""
+    if (root / "cgroup.controllers").exists():
+        return [root]
+    folders = (path for path in root.iterdir() if path.is_dir() and not path.is_symlink())
+    return sorted(folder for folder in folders if folder.name != "unified")
+
+
+def make_cgroup(name: str, root: Path = _CGROUPS) -> None:
+    """Make the control group of a node's pods in every hierarchy. Raise OSError."""
+    for parent in cgroup_hierarchies(root):
+        group = parent / name
+        group.mkdir(exist_ok=True)
+        for setting in ("cpuset.cpus", "cpuset.mems"):  # in version 1 empty at first: then it accepts no process
+            if (parent / setting).exists() and not (parent / "cgroup.controllers").exists():
+                (group / setting).write_text((parent / setting).read_text(encoding="ascii"), encoding="ascii")
+
+
+def remove_cgroup(name: str, root: Path = _CGROUPS) -> None:
+    """Remove a control group and all groups below it from every hierarchy, except those that still have processes."""
+    for parent in cgroup_hierarchies(root):
+        for folder, _, _ in os.walk(parent / name, topdown=False):
+            with contextlib.suppress(OSError):
+                Path(folder).rmdir()

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from wisp.base.x509 import SERVER_AND_CLIENT, CertificateRequest, issue, new_authority, private_pem, public_pem
-from wisp_local.lab.node.dns import USER
-from wisp_local.lab.node.network import API_SERVICE, NODE, Network
+from wisp_local.lab.node.network import API_SERVICE, DNS_USER, NODE, Network
 
 _SECONDS = 365 * 86400.0
 
@@ -24,7 +23,7 @@ def subjects(network: Network) -> Mapping[str, CertificateRequest]:
         "kube-controller-manager": _leaf("system:kube-controller-manager"),
         "kube-scheduler": _leaf("system:kube-scheduler"),
         "kube-proxy": _leaf("system:kube-proxy"),
-        "coredns": _leaf(USER),
+        "coredns": _leaf(DNS_USER),
         "kubelet": _leaf(f"system:node:{NODE}", group="system:nodes", hosts=(NODE, *own)),
     }
 

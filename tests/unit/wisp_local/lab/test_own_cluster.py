@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.wisp_local.lab.node.archives import NAME, oci_archive
+from tests.unit.wisp_local.lab.node.image_archives import NAME, oci_archive
 from wisp.base.errors import PrivilegeError, SettingError, ToolError
 from wisp_local.cli.labcluster import NodeCluster
 from wisp_local.lab.node.node import ARCHITECTURE

@@ -1,4 +1,4 @@
-"""The cluster's certificates: who is who, checked as TLS libraries do."""
+"""The cluster's certificates and their subjects, checked as TLS libraries do."""
 
 from collections.abc import Mapping
 

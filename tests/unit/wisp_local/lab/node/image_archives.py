@@ -1,4 +1,4 @@
-"""Image archives as docker and buildah write them, of one layer."""
+"""Image archives of one layer, as docker and buildah write them."""
 
 import hashlib
 import io
@@ -15,7 +15,7 @@ _TYPE = "application/vnd.oci.image"
 def docker_archive(
     target: Path, names: Sequence[str] | None, architecture: str = "amd64", layer: bytes | None = None
 ) -> Path:
-    """Write what `docker save` wrote before it wrote OCI image layouts, too."""
+    """Write what `docker save` wrote before it also wrote OCI image layouts."""
     content = _empty_layer() if layer is None else layer
     config = _config(architecture, content)
     path = f"{_sha256(config)}.json"
@@ -24,25 +24,25 @@ def docker_archive(
 
 
 def oci_archive(target: Path, annotations: Mapping[str, str], *architectures: str) -> Path:
-    """Write an OCI image layout; with several architectures, an index of them."""
+    """Write an OCI image layout, with an index if there are several architectures."""
     layer = _empty_layer()
     files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', _blob(layer): layer}
     manifests = []
-    for each in architectures or ("amd64",):
-        config = _config(each, layer)
+    for architecture in architectures or ("amd64",):
+        config = _config(architecture, layer)
         manifest = json.dumps(
             {
                 "schemaVersion": 2,
-                "config": _described("config.v1+json", config),
-                "layers": [_described("layer.v1.tar", layer)],
+                "config": _descriptor("config.v1+json", config),
+                "layers": [_descriptor("layer.v1.tar", layer)],
             }
         ).encode()
         files |= {_blob(config): config, _blob(manifest): manifest}
-        manifests.append(_described("manifest.v1+json", manifest))
+        manifests.append(_descriptor("manifest.v1+json", manifest))
     if len(manifests) > 1:
         index = json.dumps({"schemaVersion": 2, "manifests": manifests}).encode()
         files[_blob(index)] = index
-        manifests = [_described("index.v1+json", index)]
+        manifests = [_descriptor("index.v1+json", index)]
     named = {**manifests[0], "annotations": dict(annotations)}
     return _write(target, {**files, "index.json": json.dumps({"schemaVersion": 2, "manifests": [named]}).encode()})
 
@@ -53,7 +53,7 @@ def _config(architecture: str, layer: bytes) -> bytes:
     return json.dumps(document).encode()
 
 
-def _described(kind: str, blob: bytes) -> dict[str, object]:
+def _descriptor(kind: str, blob: bytes) -> dict[str, object]:
     return {"mediaType": f"{_TYPE}.{kind}", "digest": f"sha256:{_sha256(blob)}", "size": len(blob)}
 
 
