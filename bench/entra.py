@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
-from wisp_local.cloud.directory import MAXIMUM_FEDERATED_CREDENTIALS
 from wisp_local.cloud.issuer import Projection, service_account_token
+from wisp_local.cloud.names import MAXIMUM_FEDERATED_CREDENTIALS
 from wisp_local.cloud.seed import Credential, Identity, Own, Seed
-from wisp_local.cloud.seeding import plant
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.seeding import apply_seed
+from wisp_local.cloud.state.store import Store
 
 BASE = "https://bench.invalid"
 """The issuer's base URL, whatever port the cloud gets."""
@@ -46,7 +46,7 @@ def fill(state: Path, identities: int) -> float:
     seed = Seed(issuers=(_OWN,), identities=tuple(_identity(number) for number in range(identities)))
     begun = time.perf_counter()
     with Store(state) as store:
-        plant(seed, store, BASE)
+        apply_seed(seed, store, BASE)
     return time.perf_counter() - begun
 
 
@@ -66,7 +66,7 @@ def requests(state: Path, count: int) -> Requests:
     """Write `count` token requests, for identities and federated credentials of `state` taken at random."""
     chance = random.Random(6)  # noqa: S311 -- which identities are asked for is no secret
     with Store(state) as store:
-        identities, issuer = store.identities(), store.issuer_called(_OWN.name)
+        identities, issuer = store.identities(), store.issuers.named(_OWN.name)
         path = f"/{store.tenant().id}/oauth2/v2.0/token"
         bodies = []
         for _ in range(count):

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from wisp_local.cloud.directory import ManagedIdentity
+from wisp_local.cloud.entra.directory import ManagedIdentity
 from wisp_local.cloud.issuer import Projection, service_account_token
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 READYZ = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PROXY = (sys.executable, "-m", "wisp.proxy")
@@ -82,7 +82,7 @@ def _federated(state: Path, url: str) -> tuple[ManagedIdentity, Path]:
     with Store(state) as store:
         store.put_resource_group("bench", "eastus")
         identity = store.put_identity("bench", "bench", "eastus")
-        issuer = store.put_issuer("bench")
+        issuer = store.issuers.put("bench")
         projection = Projection("bench", "bench")
         issuer_url = url + issuer.path
         store.put_federated_credential(identity, "bench", issuer=issuer_url, subject=projection.subject)

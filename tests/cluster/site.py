@@ -14,9 +14,9 @@ from tests.support.paths import ROOT
 from tests.support.waiting import wait_until
 from tests.unit.wisp_local.cloud.process import Running, running
 from wisp import __version__
-from wisp_local.cloud.cluster import ANY, Backing
-from wisp_local.cloud.directory import ManagedIdentity
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.cluster import ANY, Attachment
+from wisp_local.cloud.entra.directory import ManagedIdentity
+from wisp_local.cloud.state.store import Store
 from wisp_local.lab.node.binaries import binaries
 from wisp_local.lab.node.images import debian_image
 from wisp_local.lab.node.network import Network
@@ -149,12 +149,12 @@ def site(folder: Path) -> Iterator[Site]:
     prepared = node.prepare()
     with running(folder / "cloud.db", "--host", prepared.host, "--page") as cloud:
         with Store(cloud.state) as store:
-            issuer_url = cloud.url + store.put_issuer("lab").path
+            issuer_url = cloud.url + store.issuers.put("lab").path
         try:
             node.start(prepared, issuer_url)
             keys = node.kubectl("get", "--raw", "/openid/v1/jwks").output.reveal()
             with Store(cloud.state) as store:
-                store.fleet.back(Backing(ANY, node.kubeconfig.read_text(), issuer_url, keys))
+                store.clusters.attach(Attachment(ANY, node.kubeconfig.read_text(), issuer_url, keys))
             yield Site(node, cloud, issuer_url)
         finally:
             node.stop()

@@ -15,7 +15,7 @@ import urllib3
 from tests.cluster.manifests import ACCOUNT, Manifest, account, namespace
 from tests.cluster.site import Site
 from wisp.base.secret import Secret
-from wisp_local.cloud.directory import ManagedIdentity
+from wisp_local.cloud.entra.directory import ManagedIdentity
 from wisp_local.demo.story import TOKEN_PATH
 from wisp_local.demo.verify import Verifier
 

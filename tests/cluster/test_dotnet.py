@@ -18,7 +18,7 @@ from tests.interop.authority import RESOURCE_MANAGER
 from tests.interop.build import build, cache_folder
 from tests.interop.recipes import DOTNET
 from tests.unit.wisp_local.cloud.process import running
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 pytestmark = pytest.mark.cluster
 _MODES = {"intercepted": PROXY_ONLY, "told": {**ENV_MODE, **PROXY_ONLY}}

@@ -18,7 +18,7 @@ from tests.unit.wisp_local.cloud.pages.browser import chromium, sight
 from tests.unit.wisp_local.lab.lab import Lab
 from tests.unit.wisp_local.lab.node.image_archives import REFERENCE, docker_archive, oci_archive
 from wisp.base.secret import Secret
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 from wisp_local.demo.claims import Promise, fault
 from wisp_local.demo.story import RESOURCE
 from wisp_local.demo.verify import Verifier
@@ -170,7 +170,7 @@ def test_a_cluster_that_was_killed_is_started_anew(lab: Lab) -> None:
 def _issuer(lab: Lab) -> str:
     """Return whose tokens the API server issues, by the kubeconfig that the cloud gives."""
     with Store(lab.folder / "cloud.db") as store:
-        backing = store.fleet.backing("any cluster")
+        backing = store.clusters.attachment("any cluster")
     assert backing is not None
     given = lab.folder.parent / "given"
     given.write_text(backing.kubeconfig)

@@ -16,7 +16,7 @@ from tests.cluster.identity import MOUNT, SIDECAR, VARIABLES, faults
 from tests.cluster.reference import PROXY_IMAGE, REDIRECT_RECIPE, Reference, webhook
 from tests.cluster.site import IMAGE, NAMESPACE, Site
 from wisp.base.secret import Secret
-from wisp_local.cloud.directory import ManagedIdentity
+from wisp_local.cloud.entra.directory import ManagedIdentity
 from wisp_local.demo.verify import Verifier
 from wisp_local.lab.node.images import debian_image
 from wisp_local.lab.node.node import ARCHITECTURE

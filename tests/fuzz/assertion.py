@@ -11,10 +11,16 @@ from collections.abc import Callable
 from urllib.parse import parse_qsl
 
 from tests.support.fakes import UNIX
-from wisp_local.cloud.assertion import Assertion, read_assertion
-from wisp_local.cloud.directory import FederatedCredential, Signature, conclude, match_credential
-from wisp_local.cloud.form import ClientSecret, FederatedAssertion, TokenRequest, read_token_request
-from wisp_local.cloud.refusals import Refused
+from wisp_local.cloud.entra.directory import FederatedCredential, Signature, conclude, match_credential
+from wisp_local.cloud.entra.refusals import Refused
+from wisp_local.cloud.entra.request import (
+    Assertion,
+    ClientSecret,
+    FederatedAssertion,
+    TokenRequest,
+    read_assertion,
+    read_token_request,
+)
 
 CREDENTIAL = FederatedCredential("c", "https://i/", "s", ("a",))
 

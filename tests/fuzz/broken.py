@@ -18,8 +18,8 @@ from wisp.http.response import Response
 from wisp.imds.decision import Decision, Refuse
 from wisp.imds.passthrough import Forward, Returned, judge
 from wisp.imds.request import decide
-from wisp_local.cloud.assertion import Assertion, read_assertion
-from wisp_local.cloud.refusals import Refused as CloudRefused
+from wisp_local.cloud.entra.refusals import Refused as CloudRefused
+from wisp_local.cloud.entra.request import Assertion, read_assertion
 
 _TRUE = (b"metadata", b"true")
 

@@ -30,8 +30,7 @@ from wisp.webhook.certificates import authority, secretdata
 from wisp.webhook.certificates.packing import kept_of
 from wisp_local.cloud.arm import filtering, roles
 from wisp_local.cloud.arm.problem import ResourceError
-from wisp_local.cloud.assertion import read_assertion
-from wisp_local.cloud.form import read_token_request
+from wisp_local.cloud.entra.request import read_assertion, read_token_request
 from wisp_local.cloud.pages import decoded, difference, explanation, nearest
 from wisp_local.cloud.pages.distance import distance
 from wisp_local.sandbox.processes import tail

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 from cryptography.x509 import load_pem_x509_certificate
 
 from tests.interop.cells import Sidecar
-from wisp_local.cloud.directory import ManagedIdentity
+from wisp_local.cloud.entra.directory import ManagedIdentity
 from wisp_local.cloud.issuer import Projection, service_account_token
-from wisp_local.cloud.local import Settings
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.serving import Settings
+from wisp_local.cloud.state.store import Store
 from wisp_local.sandbox.processes import Component, Place, beside
 
 ENTRA = "login.microsoftonline.com"
@@ -124,7 +124,7 @@ def _fill(
     token_file = folder / "token"
     with Store(state) as store:
         store.put_resource_group("interop", "eastus")
-        issuer = store.put_issuer("interop")
+        issuer = store.issuers.put("interop")
         issuer_url = listening["url"] + issuer.path
 
         def identity(name: str, subject: str) -> ManagedIdentity:

@@ -10,7 +10,7 @@ from tests.interop.authority import RESOURCE_MANAGER
 from tests.interop.build import Built
 from tests.interop.cells import Route, Row, Sidecar
 from tests.interop.routes import Site
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 pytestmark = [pytest.mark.system, pytest.mark.interop, pytest.mark.usefixtures("possible")]
 

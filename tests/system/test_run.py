@@ -19,7 +19,7 @@ from tests.support.waiting import PATIENCE, wait_until
 from tests.unit.wisp_local.run.runner import DIALECTS, WISP, Runner
 from tests.unit.wisp_local.run.terminal import Terminal, shell
 from wisp_local.cloud.certificates import new_authority
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 pytestmark = pytest.mark.system
 
@@ -293,7 +293,7 @@ def test_many_at_once(runner: Runner) -> None:
     assert len({each["client_id"] for each in answers}) == 1
     assert len({each["access_token"] for each in answers}) == 4
     with Store(runner.state) as store:
-        assert len(store.token_keys()) == len(store.identities()) == 1
+        assert len(store.issuers.token_keys()) == len(store.identities()) == 1
 
 
 @pytest.mark.needs("curl")

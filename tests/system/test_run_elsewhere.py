@@ -18,7 +18,7 @@ from tests.unit.wisp.redirect.pod import NEEDED
 from tests.unit.wisp_local.demo.traces import look
 from tests.unit.wisp_local.run.runner import DIALECTS, SDK, Runner
 from wisp_local.cloud.issuer import service_account_token
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 from wisp_local.run.local import PROJECTION
 
 pytestmark = pytest.mark.system
@@ -36,7 +36,7 @@ def test_a_real_authority(runner: Runner, tmp_path: Path) -> None:
         assert cloud.stdout is not None
         said = json.loads(cloud.stdout.readline())
         store.put_resource_group("ci", "eastus")
-        identity, issuer = store.put_identity("ci", "deployer", "eastus"), store.put_issuer("github")
+        identity, issuer = store.put_identity("ci", "deployer", "eastus"), store.issuers.put("github")
         url = said["url"] + issuer.path
         store.put_federated_credential(identity, "github", issuer=url, subject=PROJECTION.subject)
         token.write_text(service_account_token(issuer, url, PROJECTION, now=time.time()).reveal(), encoding="ascii")

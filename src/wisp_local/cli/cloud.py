@@ -16,15 +16,15 @@ from wisp_local.cli.principals import principal
 from wisp_local.cli.shown import query_option, show, state_option
 from wisp_local.cloud.arm.call import OPERATION_SECONDS
 from wisp_local.cloud.arm.writing import WRITE_SECONDS
-from wisp_local.cloud.claims import DEFAULT_LIFETIME
-from wisp_local.cloud.directory import DEFAULT_AUDIENCE, ManagedIdentity
+from wisp_local.cloud.entra.audiences import AzureCloud
+from wisp_local.cloud.entra.claims import DEFAULT_LIFETIME
+from wisp_local.cloud.entra.directory import DEFAULT_AUDIENCE, ManagedIdentity
 from wisp_local.cloud.issuer import MINIMUM_LIFETIME, Issuer, Projection, service_account_token
-from wisp_local.cloud.local import Settings
-from wisp_local.cloud.local import serve as serve_cloud
-from wisp_local.cloud.seedformat import json_schema
-from wisp_local.cloud.seeding import load_seed, plant
-from wisp_local.cloud.services import AzureCloud
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.seed import json_schema
+from wisp_local.cloud.seeding import apply_seed, load_seed
+from wisp_local.cloud.serving import Settings
+from wisp_local.cloud.serving import serve as serve_cloud
+from wisp_local.cloud.state.store import Store
 
 _FILE = click.Path(path_type=Path)
 _group = click.option("-g", "--resource-group", "group", required=True, help="Name of the resource group.")
@@ -113,7 +113,7 @@ def plant_seed(state: Path, file: Path, url: str | None) -> None:
     """Put into the state what a YAML or JSON file asks for. Nothing is deleted; a second time changes nothing."""
     seed = load_seed(file)
     with Store(state) as store:
-        show({"event": "seeded", "file": str(file), "changed": plant(seed, store, url and url.rstrip("/"))})
+        show({"event": "seeded", "file": str(file), "changed": apply_seed(seed, store, url and url.rstrip("/"))})
 
 
 @command.command()
@@ -184,7 +184,7 @@ def issuer() -> None:
 def create_issuer(state: Path, name: str, url: str | None, query: str | None) -> None:
     """Make the issuer of a cluster."""
     with Store(state) as store:
-        show(_published(store.put_issuer(name), url), query)
+        show(_published(store.issuers.put(name), url), query)
 
 
 @issuer.command("list")
@@ -193,7 +193,7 @@ def create_issuer(state: Path, name: str, url: str | None, query: str | None) ->
 def list_issuers(state: Path, url: str | None) -> None:
     """List the issuers."""
     with Store(state) as store:
-        for each in store.issuers():
+        for each in store.issuers.all():
             show(_published(each, url))
 
 
@@ -204,8 +204,8 @@ def list_issuers(state: Path, url: str | None) -> None:
 def rotate(state: Path, name: str, *, retire: bool) -> None:
     """Give an issuer a new signing key."""
     with Store(state) as store:
-        store.rotate_issuer(name)
-        show(_published(store.retire_issuer_keys(name) if retire else store.issuer_called(name), None))
+        store.issuers.rotate(name)
+        show(_published(store.issuers.retire_keys(name) if retire else store.issuers.named(name), None))
 
 
 @command.command()
@@ -232,7 +232,7 @@ def token(state: Path, issuer_name: str, url: str, out: Path, **projection: obje
     """Mint a service account token, as kubelet would project it."""
     wanted = Projection(**projection)  # type: ignore[arg-type]  # click has checked them
     with Store(state) as store:
-        signer = store.issuer_called(issuer_name)
+        signer = store.issuers.named(issuer_name)
         minted = service_account_token(signer, url.rstrip("/") + signer.path, wanted, now=time.time())
     if str(out) == "-":
         click.echo(minted.reveal())

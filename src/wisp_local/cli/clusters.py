@@ -7,8 +7,8 @@ import click
 
 from wisp_local.cli.shown import FILE, read_text, show, state_option
 from wisp_local.cloud.backing import whole_kubeconfig
-from wisp_local.cloud.cluster import ANY, Backing
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.cluster import ANY, Attachment
+from wisp_local.cloud.state.store import Store
 
 
 @click.group()
@@ -32,7 +32,7 @@ def back(state: Path, name: str, kubeconfig: Path, issuer_url: str, jwks: Path |
     Without --issuer the issuer is the one that this cloud runs for the cluster: it publishes the keys of --jwks.
     """
     with Store(state) as store:
-        store.fleet.back(Backing(name, whole_kubeconfig(kubeconfig), issuer_url, _key_set(jwks)))
+        store.clusters.attach(Attachment(name, whole_kubeconfig(kubeconfig), issuer_url, _key_set(jwks)))
     show({"cluster": name, "issuerUrl": issuer_url or None, "keysGiven": jwks is not None})
 
 
@@ -42,7 +42,7 @@ def back(state: Path, name: str, kubeconfig: Path, issuer_url: str, jwks: Path |
 def unback(state: Path, name: str) -> None:
     """Take the API server away again."""
     with Store(state) as store:
-        store.fleet.unback(name)
+        store.clusters.detach(name)
 
 
 @cluster.command("list")
@@ -50,8 +50,8 @@ def unback(state: Path, name: str) -> None:
 def list_clusters(state: Path) -> None:
     """List the clusters and what is behind them."""
     with Store(state) as store:
-        for each in store.fleet.clusters():
-            backing = store.fleet.backing(each.name)
+        for each in store.clusters.all():
+            backing = store.clusters.attachment(each.name)
             about = {"name": each.name, "resourceGroup": each.resource_group, "location": each.location}
             behind = {"issuer": each.issuer or None, "issuerUrl": (backing and backing.issuer_url) or None}
             state_now = each.provisioning_state(store.clock())

@@ -7,9 +7,9 @@ import click
 
 from wisp.base.secret import Secret
 from wisp_local.cli.shown import FILE, query_option, read_text, show, state_option
-from wisp_local.cloud.directory import DEFAULT_AUDIENCE, Application
+from wisp_local.cloud.entra.directory import DEFAULT_AUDIENCE, Application
 from wisp_local.cloud.roles import BUILT_IN
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 
 @click.group()
@@ -64,7 +64,7 @@ def add_principal(
 def federate_principal(state: Path, name: str, credential: str, **wanted: str) -> None:
     """Let an issuer's subject log in as an application."""
     with Store(state) as store:
-        made = store.principals.put_credential(
+        made = store.put_federated_credential(
             store.principals.named(name),
             credential,
             issuer=wanted["issuer"],
@@ -79,8 +79,8 @@ def federate_principal(state: Path, name: str, credential: str, **wanted: str) -
 def list_principals(state: Path) -> None:
     """List the applications with their federated credentials; secrets are never shown again."""
     with Store(state) as store:
-        for each in store.principals.every():
-            credentials = [asdict(credential) for credential in store.principals.credentials(each)]
+        for each in store.principals.all():
+            credentials = [asdict(credential) for credential in store.federated_credentials(each)]
             show({**_registered(each), "federatedCredentials": credentials})
 
 

@@ -1,13 +1,13 @@
-"""A managed cluster and what is behind it, as values; knows neither Resource Manager's wire format nor the store.
+"""A managed cluster, and the API server attached to it, as values.
 
-What a cluster is doing ends by the clock: nobody has to ask for it to end.
+What a cluster is doing ends by the clock alone.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-ANY = "*"  # the backing of every cluster that has none of its own
+ANY = "*"  # in an attachment: every cluster that has none of its own
 
 
 class Activity(Enum):
@@ -20,7 +20,7 @@ class Activity(Enum):
 
 @dataclass(frozen=True)
 class ManagedCluster:
-    """A cluster: `asked` is what its owner wanted, `activity` lasts until `until` (Unix seconds).
+    """A cluster: `requested` is what its owner asked for, `activity` lasts until `until` (Unix seconds).
 
     `issuer` is the name of the issuer that this cloud runs for it, empty while it has none.
     """
@@ -29,7 +29,7 @@ class ManagedCluster:
     resource_group: str
     name: str
     location: str
-    asked: Mapping[str, object] = field(hash=False)
+    requested: Mapping[str, object] = field(hash=False)
     issuer: str
     principal_id: str
     kubelet_client_id: str
@@ -53,8 +53,8 @@ class ManagedCluster:
 
 
 @dataclass(frozen=True)
-class Backing:
-    """What is behind the cluster called `cluster`: the kubeconfig of a real API server, and its issuer.
+class Attachment:
+    """What is attached to the cluster called `cluster`: the kubeconfig of a real API server, and its issuer.
 
     `issuer_url` empty: the issuer is the one that this cloud runs for the cluster. `key_set` is what the API server
     publishes at /openid/v1/jwks (RFC 7517); empty: the issuer itself is asked, as Entra would.

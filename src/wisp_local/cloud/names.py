@@ -1,4 +1,4 @@
-"""What Azure lets things be called, and federated credentials contain; raises `RequestError` for what it does not.
+"""Azure's rules for names and for federated credentials; what breaks a rule raises `RequestError`.
 
 Resource names: https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules; federated
 credentials: https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations.
@@ -6,9 +6,14 @@ credentials: https://learn.microsoft.com/entra/workload-id/workload-identity-fed
 
 import ipaddress
 import re
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from wisp_local.cloud.errors import RequestError
+from wisp_local.cloud.entra.audiences import is_resource
+from wisp_local.cloud.entra.directory import FederatedCredential
+from wisp_local.cloud.errors import ConflictError, RequestError
+
+MAXIMUM_FEDERATED_CREDENTIALS = 20  # of an identity or application
 
 _GROUP = re.compile(r"[-\w.()]{0,89}[-\w()]")
 _IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}")
@@ -16,7 +21,6 @@ _CREDENTIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,119}")
 _CLUSTER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 _LOCATION = re.compile(r"[A-Za-z0-9]{1,60}")
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
-_RESOURCE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/][^\s]*")
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NAME_LIMIT = 120  # characters of an application's display name
 _LIMIT = 600  # characters of an issuer, a subject or an audience
@@ -42,21 +46,43 @@ def check_cluster(name: str) -> None:
 def check_principal(display_name: str, client_id: str | None) -> None:
     """Check an application's display name, and the client id that it may bring along."""
     if not 0 < len(display_name) <= _NAME_LIMIT or not display_name.isprintable():
-        raise RequestError(f"{display_name!a:.80} is no valid application name", hint="give 1 to 120 characters")
+        raise RequestError(f"{display_name!a:.80} is not a valid application name", hint="give 1 to 120 characters")
     if client_id is not None:
         _check(_GUID, client_id, "client id", "a GUID, or leave it out")
 
 
-def check_credential(name: str, issuer: str, subject: str, audiences: tuple[str, ...]) -> None:
-    """Check a federated credential: its name, an https issuer, a subject and one audience."""
-    _check(_CREDENTIAL, name, "federated credential", "3 to 120 letters, digits, - or _, a letter or digit first")
-    if len(audiences) != 1:
-        raise RequestError(f"a federated credential has {len(audiences)} audiences", hint="give exactly one")
-    for what, value in (("issuer", issuer), ("subject", subject), ("audience", audiences[0])):
+def check_credential(credential: FederatedCredential) -> None:
+    """Check a federated credential: its name, an https issuer, a subject and exactly one audience."""
+    rule = "3 to 120 letters, digits, - or _, a letter or digit first"
+    _check(_CREDENTIAL, credential.name, "federated credential", rule)
+    if len(credential.audiences) != 1:
+        problem = f"a federated credential has {len(credential.audiences)} audiences"
+        raise RequestError(problem, hint="give exactly one")
+    fields = {"issuer": credential.issuer, "subject": credential.subject, "audience": credential.audiences[0]}
+    for field, value in fields.items():
         if not 0 < len(value) <= _LIMIT or not value.isprintable():
-            raise RequestError(f"the {what} {value!a:.80} cannot be used", hint=f"give 1 to {_LIMIT} characters")
-    if not is_issuer_url(issuer):
-        raise RequestError(f"the issuer {issuer} cannot be fetched", hint="give an https URL without query or user")
+            raise RequestError(f"the {field} {value!a:.80} cannot be used", hint=f"give 1 to {_LIMIT} characters")
+    if not is_issuer_url(credential.issuer):
+        problem = f"the issuer {credential.issuer} cannot be fetched"
+        raise RequestError(problem, hint="give an https URL without query or user")
+
+
+def check_credential_fits(credential: FederatedCredential, others: Collection[FederatedCredential]) -> None:
+    """Check that `credential` can be added to `others` of the same client.
+
+    Raises `ConflictError` when one of them has its issuer and subject, `RequestError` for the twenty-first.
+    """
+    for other in others:
+        if (other.issuer, other.subject) == (credential.issuer, credential.subject):
+            raise ConflictError(
+                f"federated credential {other.name} already has this issuer and subject",
+                hint="they are unique within an identity: change or delete that one",
+            )
+    if len(others) >= MAXIMUM_FEDERATED_CREDENTIALS:
+        raise RequestError(
+            f"the identity has {MAXIMUM_FEDERATED_CREDENTIALS} federated credentials, Azure's limit",
+            hint="delete one, or use another identity",
+        )
 
 
 def is_credential_name(name: str) -> bool:
@@ -84,9 +110,10 @@ def is_issuer_url(text: str) -> bool:
     return parts.scheme == "https" and bool(parts.hostname) and port_is_valid and not set(text) & set("?#@ ")
 
 
-def is_resource(text: str) -> bool:
-    """Tell whether `text` can be the audience of an access token: a URI with a host, or a GUID."""
-    return bool(_RESOURCE.fullmatch(text) or _GUID.fullmatch(text))
+def check_resource(uri: str) -> None:
+    """Check the URI or GUID of a resource of the tenant's own."""
+    if not is_resource(uri):
+        raise RequestError(f"{uri!a:.80} cannot be a resource", hint="give a URI such as api://my-api, or a GUID")
 
 
 def is_host(name: str) -> bool:
@@ -104,4 +131,4 @@ def _check_location(location: str) -> None:
 
 def _check(pattern: re.Pattern[str], text: str, what: str, rule: str) -> None:
     if pattern.fullmatch(text) is None:
-        raise RequestError(f"{text!a:.80} is no valid {what} name", hint=f"give {rule}")
+        raise RequestError(f"{text!a:.80} is not a valid {what} name", hint=f"give {rule}")

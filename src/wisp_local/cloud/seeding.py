@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from wisp_local.cloud.directory import FederatedCredential
+from wisp_local.cloud.entra.directory import FederatedCredential
 from wisp_local.cloud.errors import ConflictError, NotFoundError, RequestError, SeedError
 from wisp_local.cloud.seed import DEFAULT_LOCATION, Credential, Group, Identity, Own, Seed, read_seed
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 
 def load_seed(path: Path) -> Seed:
@@ -20,15 +20,16 @@ def load_seed(path: Path) -> Seed:
         raise SeedError(f"{path} is not UTF-8", hint="save it as UTF-8") from None
 
 
-def plant(seed: Seed, store: Store, base_url: str | None) -> bool:
+def apply_seed(seed: Seed, store: Store, base_url: str | None) -> bool:
     """Put all of `seed` into `store`, or nothing; tell whether anything changed.
 
     `base_url` (no slash at its end) is where the cloud is served, which its own issuers' URLs begin with. Raises
     `ConflictError` for what the state has otherwise and Azure lets nobody change.
     """
-    with store.changing() as change:
-        store.settle_tenant(seed.tenant.id, seed.tenant.name)
-        store.settle_subscription(seed.subscription.id, seed.subscription.name)
+    with store.transaction():
+        before = store.changes
+        store.set_tenant(seed.tenant.id, seed.tenant.name)
+        store.set_subscription(seed.subscription.id, seed.subscription.name)
         urls = {each.name: _issuer_url(store, each, base_url) for each in seed.issuers}
         for group in seed.groups:
             _put_group(store, group)
@@ -36,7 +37,7 @@ def plant(seed: Seed, store: Store, base_url: str | None) -> bool:
             store.put_resource(uri)
         for identity in seed.identities:
             _put_identity(store, identity, urls)
-    return change.made
+        return store.changes > before
 
 
 @contextlib.contextmanager
@@ -49,7 +50,7 @@ def _located(where: str) -> Iterator[None]:
 
 def _issuer_url(store: Store, own: Own, base_url: str | None) -> str | None:
     with _located(own.where):
-        issuer = store.put_issuer(own.name, own.id)
+        issuer = store.issuers.put(own.name, own.id)
     return None if base_url is None else base_url + issuer.path
 
 

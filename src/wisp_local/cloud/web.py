@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from wisp_local.cloud.services import PUBLIC, AzureCloud
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.entra.audiences import PUBLIC, AzureCloud
+from wisp_local.cloud.state.store import Store
 
 Log = Callable[[Mapping[str, object]], None]
 Headers = Mapping[str, str]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wisp.base.secret import Secret
-from wisp_local.cloud.directory import FederatedCredential, ManagedIdentity
+from wisp_local.cloud.entra.directory import FederatedCredential, ManagedIdentity
 from wisp_local.cloud.issuer import Issuer, Projection, service_account_token
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 from wisp_local.demo import story
 from wisp_local.demo.scene import Scene
 from wisp_local.sandbox.processes import Component, beside
@@ -73,7 +73,7 @@ def make_azure(scene: Scene, serving: Component) -> Iterator[Azure]:
     """Do az group create and az aks create: what takes time here is generating keys, which the cloud does meanwhile."""
     with Store(_state(scene)) as store:
         store.put_resource_group(story.GROUP, story.LOCATION)
-        issuer = store.put_issuer(story.CLUSTER)
+        issuer = store.issuers.put(story.CLUSTER)
         said = json.loads(serving.first_line(_START))
         ca_file = scene.shared / "authority.pem"
         shutil.copyfile(said["ca_file"], ca_file)

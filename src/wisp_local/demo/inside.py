@@ -12,7 +12,7 @@ from types import FrameType
 
 from wisp.base.errors import WispError
 from wisp.base.secret import Secret
-from wisp_local.cloud.directory import ManagedIdentity
+from wisp_local.cloud.entra.directory import ManagedIdentity
 from wisp_local.demo import events, story
 from wisp_local.demo.azure import make_azure, start_cloud
 from wisp_local.demo.claims import Promise, fault

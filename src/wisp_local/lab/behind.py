@@ -10,8 +10,8 @@ from typing import Protocol
 import wisp
 from wisp.base.errors import WispError
 from wisp_local.cloud.backing import whole_kubeconfig
-from wisp_local.cloud.cluster import ANY, Backing
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.cluster import ANY, Attachment
+from wisp_local.cloud.state.store import Store
 from wisp_local.lab.apiserver import ApiServer, Published
 from wisp_local.lab.manifest import Filling, filled
 from wisp_local.lab.places import Places, write
@@ -85,13 +85,13 @@ def put(site: Site, record: Record, cloud: Cloud, published: Published | None) -
         _write_manifest(site, record, cloud)
     else:
         with Store(site.places.state) as store:
-            store.fleet.unback(ANY)
+            store.clusters.detach(ANY)
         site.places.manifest.unlink(missing_ok=True)
 
 
 def _put_own(site: Site, record: Record, cloud: Cloud) -> None:
     with Store(site.places.state) as store:
-        issuer_url = cloud.url + store.put_issuer(ISSUER).path
+        issuer_url = cloud.url + store.issuers.put(ISSUER).path
     if not site.cluster.is_running():
         site.places.kubeconfig.unlink(missing_ok=True)  # of one that is gone: az would ask before it replaces that
     kubeconfig = site.cluster.start(issuer_url)
@@ -120,9 +120,9 @@ def _await_admission(server: ApiServer) -> None:
 
 
 def _back(site: Site, kubeconfig: Path, published: Published) -> None:
-    backing = Backing(ANY, whole_kubeconfig(kubeconfig), published.issuer_url, published.key_set)
+    backing = Attachment(ANY, whole_kubeconfig(kubeconfig), published.issuer_url, published.key_set)
     with Store(site.places.state) as store:
-        store.fleet.back(backing)
+        store.clusters.attach(backing)
 
 
 def _write_manifest(site: Site, record: Record, cloud: Cloud) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wisp.base.errors import SettingError, WispError
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 from wisp_local.lab import serving
 from wisp_local.lab.apiserver import Published
 from wisp_local.lab.behind import Site, put
@@ -137,7 +137,7 @@ def look(site: Site) -> tuple[Seen, Counted]:
 
 def _count(site: Site) -> Counted:
     with Store(site.places.state) as store:
-        return Counted(len(store.identities()), len(store.fleet.clusters()))
+        return Counted(len(store.identities()), len(store.clusters.all()))
 
 
 def _wrong_behind(site: Site, record: Record) -> str | None:

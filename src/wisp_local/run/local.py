@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wisp.base.secret import Secret
-from wisp_local.cloud.directory import ManagedIdentity
+from wisp_local.cloud.entra.directory import ManagedIdentity
 from wisp_local.cloud.errors import NotFoundError
 from wisp_local.cloud.issuer import Projection, service_account_token
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 from wisp_local.run.wanted import GROUP, ISSUER_BASE, LOCATION, LocalCloud
 
 _NAME = "wisp-run"
@@ -37,7 +37,7 @@ def federate(state: Path, wanted: LocalCloud) -> Federated:
     """Make in `state` what is not there yet; raises WispError for an identity that there cannot be."""
     with Store(state) as store:
         identity = _identity(store, wanted)
-        url = ISSUER_BASE + store.put_issuer(_NAME).path
+        url = ISSUER_BASE + store.issuers.put(_NAME).path
         store.put_federated_credential(identity, _NAME, issuer=url, subject=PROJECTION.subject)
         return Federated(identity, _assertion(store), store.authority.certificate_pem)
 
@@ -49,7 +49,7 @@ def new_assertion(state: Path) -> Secret:
 
 
 def _assertion(store: Store) -> Secret:
-    issuer = store.put_issuer(_NAME)
+    issuer = store.issuers.put(_NAME)
     return service_account_token(issuer, ISSUER_BASE + issuer.path, PROJECTION, now=time.time())
 
 

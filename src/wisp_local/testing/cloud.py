@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wisp.base.secret import Secret
-from wisp_local.cloud.directory import DEFAULT_AUDIENCE, FederatedCredential
+from wisp_local.cloud.entra.directory import DEFAULT_AUDIENCE, FederatedCredential
 from wisp_local.cloud.issuer import Projection, service_account_token
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 from wisp_local.testing.identity import CREDENTIAL, LOCATION, Identity
 from wisp_local.testing.parts import START, here, start
 
@@ -30,7 +30,7 @@ class Cluster:
     def service_account_token(self, account: Projection) -> Secret:
         """Mint what kubelet would project; raises WispError for a lifetime of less than ten minutes."""
         with Store(self.state) as store:
-            return service_account_token(store.issuer_called(self.name), self.issuer_url, account, now=time.time())
+            return service_account_token(store.issuers.named(self.name), self.issuer_url, account, now=time.time())
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Cloud:
     def cluster(self, name: str = _CLUSTER) -> Cluster:
         """Return the cluster of that name, made when new."""
         with Store(self.state) as store:
-            return Cluster(name, self.url + store.put_issuer(name).path, self.state)
+            return Cluster(name, self.url + store.issuers.put(name).path, self.state)
 
     def identity(self, name: str | None = None, *, group: str = _GROUP, account: Projection | None = None) -> Identity:
         """Return the identity of that name, made when new, and trusting the service account `account` of `cluster()`.
@@ -108,7 +108,7 @@ def running_cloud(folder: Path, *flags: str) -> Iterator[Cloud]:
     command = ("wisp", "cloud", "serve", "--state", str(state), "--port", "0", *flags)
     with start("the local cloud", here(), folder / "cloud.log", *command) as serving:
         with Store(state) as store:  # while it starts: what takes time is making keys
-            store.put_issuer(_CLUSTER)
+            store.issuers.put(_CLUSTER)
             said = json.loads(serving.first_line(START))
             tenant = store.tenant()  # now that the seed has said which one
         yield Cloud(said["url"], Path(said["ca_file"]), tenant.id, state)

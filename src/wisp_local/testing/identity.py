@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wisp_local.cloud.directory import ManagedIdentity
+from wisp_local.cloud.entra.directory import ManagedIdentity
 from wisp_local.cloud.issuer import Projection
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 LOCATION = "eastus"
 CREDENTIAL = "wisp-testing"

@@ -9,9 +9,9 @@ import pytest
 from tests.contract.azure.az import Az, new_home
 from tests.unit.wisp_local.cloud.process import Running, running
 from wisp.base.secret import Secret
-from wisp_local.cloud.directory import Application
+from wisp_local.cloud.entra.directory import Application
 from wisp_local.cloud.roles import OWNER
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,16 @@ import yaml
 from tests.contract.azure.az import Az
 from tests.contract.azure.conftest import LocalAzure, registered
 from tests.unit.wisp_local.lab.cluster import KUBECONFIG
-from wisp_local.cloud.cluster import Backing
-from wisp_local.cloud.issuer import Projection, key_set, service_account_token
-from wisp_local.cloud.signing import SigningKey, kubernetes_key_id, new_rsa_key
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.cluster import Attachment
+from wisp_local.cloud.issuer import (
+    Projection,
+    SigningKey,
+    key_set,
+    kubernetes_key_id,
+    new_rsa_key,
+    service_account_token,
+)
+from wisp_local.cloud.state.store import Store
 from wisp_local.sandbox.processes import Place, beside, run
 
 pytestmark = pytest.mark.interop
@@ -132,7 +138,7 @@ def test_a_cluster_backed_by_an_api_server(az: Az, local: LocalAzure) -> None:
     key = SigningKey(kubernetes_key_id(private.public_key()), private, {})
     with Store(local.cloud.state) as store:
         published = json.dumps({"keys": [key.published()]})
-        store.fleet.back(Backing("backed", KUBECONFIG, "", published))
+        store.clusters.attach(Attachment("backed", KUBECONFIG, "", published))
     az("group create -g backed-RG -l eastus")
     az("aks create -g backed-RG -n backed --no-ssh-key --enable-oidc-issuer")
     az("aks get-credentials -g backed-RG -n backed -f kubeconfig")
@@ -151,7 +157,7 @@ def test_a_cluster_backed_by_an_api_server(az: Az, local: LocalAzure) -> None:
         "system:serviceaccount:default:app"
     )
     with Store(local.cloud.state) as store:
-        issuer = store.issuer_called("backed")
+        issuer = store.issuers.named("backed")
         assert key_set(issuer) != json.loads(published)
         signed_by = type(issuer)(issuer.id, issuer.name, (key,))
         token = service_account_token(signed_by, issuer_url, Projection("default", "app"), now=store.clock())
@@ -239,7 +245,7 @@ def test_a_managed_identity_through_the_sidecar(az: Az, local: LocalAzure, tmp_p
     )
     with Store(local.cloud.state) as store:
         projection = Projection("kube-system", "wi-demo-sa")
-        token = service_account_token(store.issuer_called("wilab"), issuer_url, projection, now=store.clock())
+        token = service_account_token(store.issuers.named("wilab"), issuer_url, projection, now=store.clock())
     token_file = tmp_path / "token"
     token_file.touch(0o600)
     token_file.write_text(token.reveal(), encoding="utf-8")

@@ -19,7 +19,7 @@ from tests.contract.azure.az import new_home
 from tests.support.paths import ROOT
 from tests.unit.wisp_local.lab.cluster import Kubernetes, make_kubectl
 from tests.unit.wisp_local.lab.lab import Lab
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 pytestmark = pytest.mark.interop
 _TEXT = (ROOT / "docs" / "lab.md").read_text(encoding="utf-8")

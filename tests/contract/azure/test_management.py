@@ -6,7 +6,7 @@ import pytest
 
 from tests.contract.azure.conftest import LocalAzure
 from tests.contract.azure.management import tell
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 pytestmark = pytest.mark.interop
 

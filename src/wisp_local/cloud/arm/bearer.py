@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import assert_never
 
 from wisp_local.cloud.arm.problem import ResourceError
-from wisp_local.cloud.claims import token_issuer
+from wisp_local.cloud.entra.claims import token_issuer
 
 
 @dataclass(frozen=True)

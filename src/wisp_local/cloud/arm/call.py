@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from wisp_local.cloud.arm.paging import Item, page
 from wisp_local.cloud.arm.writing import OneAtATime
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 OPERATION_SECONDS = 1.0  # how long a cluster takes to be created, updated or deleted
 

@@ -15,7 +15,7 @@ from wisp_local.cloud.roles import LIST_CLUSTER_ADMIN_CREDENTIAL, LIST_CLUSTER_U
 
 def _find(call: Call) -> ManagedCluster:
     group = groups.find(call)
-    found = call.store.fleet.cluster(group.name, call.names["cluster"])
+    found = call.store.clusters.get(group.name, call.names["cluster"])
     if found is None:
         raise problem.resource_not_found(KIND, call.names["cluster"], group.name)
     return found
@@ -23,12 +23,12 @@ def _find(call: Call) -> ManagedCluster:
 
 def _issuer_url(call: Call, cluster: ManagedCluster) -> str:
     """Return the URL of its issuer: that of the API server behind it, else of the one that this cloud runs for it."""
-    if not has_issuer(cluster.asked):
+    if not has_issuer(cluster.requested):
         return ""
-    backing = call.store.fleet.backing(cluster.name)
+    backing = call.store.clusters.attachment(cluster.name)
     if backing is not None and backing.issuer_url:
         return backing.issuer_url
-    return call.base + call.store.issuer_called(call.store.fleet.give_issuer(cluster).issuer).path
+    return call.base + call.store.issuers.named(call.store.clusters.ensure_issuer(cluster).issuer).path
 
 
 def _rendered(call: Call, cluster: ManagedCluster) -> Mapping[str, object]:
@@ -37,12 +37,12 @@ def _rendered(call: Call, cluster: ManagedCluster) -> Mapping[str, object]:
 
 
 def _list(call: Call) -> Reply:
-    return call.page([_rendered(call, each) for each in call.store.fleet.clusters()])
+    return call.page([_rendered(call, each) for each in call.store.clusters.all()])
 
 
 def _list_of_group(call: Call) -> Reply:
     group = groups.find(call)
-    found = [each for each in call.store.fleet.clusters() if each.resource_group.lower() == group.name.lower()]
+    found = [each for each in call.store.clusters.all() if each.resource_group.lower() == group.name.lower()]
     return call.page([_rendered(call, each) for each in found])
 
 
@@ -52,13 +52,13 @@ def _show(call: Call) -> Reply:
 
 def _put(call: Call) -> Reply:
     group = groups.find(call)
-    old, location = call.store.fleet.cluster(group.name, call.names["cluster"]), reading.location(call.body)
+    old, location = call.store.clusters.get(group.name, call.names["cluster"]), reading.location(call.body)
     reading.tags(call.body)
     wanted = asked(call.body)
     if old is None:
         check(wanted, None)
         until = call.now + call.operation_seconds
-        made = call.store.fleet.create(group, call.names["cluster"], location, wanted, until=until)
+        made = call.store.clusters.create(group, call.names["cluster"], location, wanted, until=until)
         return _begun(call, made, 201)
     if old.location != location:
         raise problem.resource_elsewhere(old.resource_id, old.location, location)
@@ -68,14 +68,14 @@ def _put(call: Call) -> Reply:
 def _patch(call: Call) -> Reply:
     old = _find(call)
     reading.tags(call.body)
-    return _changed(call, old, merged(old.asked, asked(call.body)))
+    return _changed(call, old, merged(old.requested, asked(call.body)))
 
 
 def _changed(call: Call, old: ManagedCluster, wanted: Mapping[str, object]) -> Reply:
     _must_be_idle(call, old)
-    check(wanted, old.asked)
+    check(wanted, old.requested)
     until = call.now + call.operation_seconds
-    return _begun(call, call.store.fleet.change(old, Activity.UPDATING, until, wanted), 200)
+    return _begun(call, call.store.clusters.change(old, Activity.UPDATING, until, wanted), 200)
 
 
 def _must_be_idle(call: Call, cluster: ManagedCluster) -> None:
@@ -98,11 +98,11 @@ def _operations(cluster: ManagedCluster) -> str:
 def _delete(call: Call) -> Reply:
     """Answer 202 and where to ask, or 204 when there is none: `az` takes a 200 for an error."""
     group = groups.find(call)
-    found = call.store.fleet.cluster(group.name, call.names["cluster"])
+    found = call.store.clusters.get(group.name, call.names["cluster"])
     if found is None:
         return Reply(204)
     if found.activity is not Activity.DELETING:
-        call.store.fleet.change(found, Activity.DELETING, call.now + call.operation_seconds, found.asked)
+        call.store.clusters.change(found, Activity.DELETING, call.now + call.operation_seconds, found.requested)
     return accepted(call, _operations(found))
 
 
@@ -116,7 +116,7 @@ def _admin_credential(call: Call) -> Reply:
 
 def _credential(call: Call, kind: str) -> Reply:
     cluster = _find(call)
-    backing = call.store.fleet.backing(cluster.name)
+    backing = call.store.clusters.attachment(cluster.name)
     if backing is None or not backing.kubeconfig:
         message = (
             f"There is no API server behind the managed cluster '{cluster.name}': this local cloud keeps clusters as "

@@ -8,9 +8,9 @@ from wisp_local.cloud.arm import groups, problem, reading, rendering
 from wisp_local.cloud.arm.call import Call, Reply
 from wisp_local.cloud.arm.identities import ONE as IDENTITY
 from wisp_local.cloud.arm.permission import requires
-from wisp_local.cloud.directory import MAXIMUM_FEDERATED_CREDENTIALS, FederatedCredential, ManagedIdentity
-from wisp_local.cloud.errors import NotFoundError
-from wisp_local.cloud.names import is_credential_name
+from wisp_local.cloud.entra.directory import FederatedCredential, ManagedIdentity
+from wisp_local.cloud.errors import ConflictError, NotFoundError, RequestError
+from wisp_local.cloud.names import MAXIMUM_FEDERATED_CREDENTIALS, check_credential_fits, is_credential_name
 from wisp_local.cloud.roles import WRITE_FEDERATED_CREDENTIAL
 
 
@@ -47,20 +47,22 @@ def _put(call: Call) -> Reply:
     issuer, subject, audiences = reading.federated_credential(call.body)
     with call.writing.on(owner.resource_id):
         old = _find(call, owner)
-        _must_fit(call.store.federated_credentials(owner), old, issuer, subject)
+        others = [other for other in call.store.federated_credentials(owner) if other != old]
+        _must_fit(FederatedCredential(name, issuer, subject, audiences), others)
         made = call.store.put_federated_credential(
             owner, old.name if old else name, issuer=issuer, subject=subject, audiences=audiences
         )
     return Reply(201 if old is None else 200, rendering.credential(owner, made))
 
 
-def _must_fit(there: list[FederatedCredential], old: FederatedCredential | None, issuer: str, subject: str) -> None:
-    others = [each for each in there if each != old]
-    if any((each.issuer, each.subject) == (issuer, subject) for each in others):
-        raise problem.conflict("Issuer and subject combination already exists for this Managed Identity.")
-    if len(others) >= MAXIMUM_FEDERATED_CREDENTIALS:
+def _must_fit(credential: FederatedCredential, others: list[FederatedCredential]) -> None:
+    try:
+        check_credential_fits(credential, others)
+    except ConflictError as error:
+        raise problem.conflict("Issuer and subject combination already exists for this Managed Identity.") from error
+    except RequestError as error:
         message = f"a user-assigned identity has at most {MAXIMUM_FEDERATED_CREDENTIALS} federated identity credentials"
-        raise problem.bad_request(f"Too many Federated Identity Credentials: {message}. Delete one first.")
+        raise problem.bad_request(f"Too many Federated Identity Credentials: {message}. Delete one first.") from error
 
 
 def _delete(call: Call) -> Reply:

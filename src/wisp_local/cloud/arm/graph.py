@@ -8,13 +8,13 @@ from collections.abc import Mapping
 
 from wisp_local.cloud.arm.call import Call, Reply
 from wisp_local.cloud.arm.problem import ResourceError
-from wisp_local.cloud.directory import Application, Client
+from wisp_local.cloud.entra.directory import Application, Client
 
 _EQUALS = re.compile(r"(\w+(?:/any\(\w+:\w+)?)\s+eq\s+'([^']*)'\)?")
 
 
 def _clients(call: Call) -> list[Client]:
-    return [*call.store.identities(), *call.store.principals.every()]
+    return [*call.store.identities(), *call.store.principals.all()]
 
 
 def _principal(client: Client) -> Mapping[str, object]:
@@ -55,7 +55,7 @@ def _list_principals(call: Call) -> Reply:
 
 
 def _list_applications(call: Call) -> Reply:
-    return _filtered(call, [_application(each) for each in call.store.principals.every()])
+    return _filtered(call, [_application(each) for each in call.store.principals.all()])
 
 
 def _show_me(call: Call) -> Reply:  # noqa: ARG001 -- a handler's signature

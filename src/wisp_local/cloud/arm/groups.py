@@ -4,7 +4,7 @@ from wisp_local.cloud.arm import problem, reading, rendering
 from wisp_local.cloud.arm.call import Call, Reply
 from wisp_local.cloud.arm.filtering import TAG_NAME, TAG_VALUE, equalities, has_tag
 from wisp_local.cloud.arm.operations import accepted
-from wisp_local.cloud.directory import ResourceGroup
+from wisp_local.cloud.entra.directory import ResourceGroup
 from wisp_local.cloud.errors import ConflictError, NotFoundError
 
 
@@ -52,7 +52,7 @@ def _patch(call: Call) -> Reply:
 def _delete(call: Call) -> Reply:
     """Delete the group with all that is in it; the client is sent to a place that says so a little later."""
     group = find(call)
-    call.store.fleet.delete_all(group)
+    call.store.clusters.delete_in_group(group)
     call.store.delete_resource_group(group.name)
     return accepted(call, f"/subscriptions/{group.subscription_id}")
 

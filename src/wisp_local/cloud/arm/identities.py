@@ -2,7 +2,7 @@
 
 from wisp_local.cloud.arm import groups, problem, reading, rendering
 from wisp_local.cloud.arm.call import Call, Reply
-from wisp_local.cloud.directory import ManagedIdentity
+from wisp_local.cloud.entra.directory import ManagedIdentity
 from wisp_local.cloud.errors import ConflictError, NotFoundError
 
 

@@ -82,8 +82,8 @@ def has_workload_identity(wanted: Mapping[str, object]) -> bool:
 
 def rendered(cluster: ManagedCluster, *, issuer_url: str, tenant_id: str, now: float) -> Mapping[str, object]:
     """Write the cluster; `issuer_url` is empty while it has no issuer."""
-    properties = _said(part(cluster.asked, "properties"))
-    identity = {"type": "SystemAssigned", **part(cluster.asked, "identity")}
+    properties = _said(part(cluster.requested, "properties"))
+    identity = {"type": "SystemAssigned", **part(cluster.requested, "identity")}
     if identity["type"] == "SystemAssigned":
         identity |= {"principalId": cluster.principal_id, "tenantId": tenant_id}
     return {
@@ -91,9 +91,9 @@ def rendered(cluster: ManagedCluster, *, issuer_url: str, tenant_id: str, now: f
         "name": cluster.name,
         "type": KIND,
         "location": cluster.location,
-        "tags": cluster.asked.get("tags"),
+        "tags": cluster.requested.get("tags"),
         "identity": identity,
-        "sku": cluster.asked.get("sku", {"name": "Base", "tier": "Free"}),
+        "sku": cluster.requested.get("sku", {"name": "Base", "tier": "Free"}),
         "properties": {
             **merged(_defaults(cluster), properties),
             "agentPoolProfiles": _pools(properties, cluster.provisioning_state(now)),

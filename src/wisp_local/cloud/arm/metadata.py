@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from wisp_local.cloud.services import PUBLIC, RESOURCE_MANAGER, AzureCloud
+from wisp_local.cloud.entra.audiences import PUBLIC, RESOURCE_MANAGER, AzureCloud
 
 
 def endpoints(base: str, tenant_id: str, cloud: AzureCloud = PUBLIC) -> Mapping[str, object]:

@@ -16,7 +16,7 @@ RETRY = {"Retry-After": "1"}  # seconds; without it `az` asks again after 30
 def accepted(call: Call, under: str, status: int = 202, *, location: bool = True) -> Reply:
     """Begin an operation and answer with where to ask about it, below the path `under`."""
     operation_id = str(uuid.uuid4())
-    call.store.fleet.begin(operation_id, call.now + call.operation_seconds)
+    call.store.clusters.begin_operation(operation_id, call.now + call.operation_seconds)
     version = call.query.get("api-version", "2024-11-01")
     url, query = f"{call.base}{under}", f"{operation_id}?api-version={version}"
     headers = {"Azure-AsyncOperation": f"{url}/operations/{query}", **RETRY}
@@ -49,7 +49,7 @@ def _result(call: Call) -> Reply:
 
 
 def _times(call: Call) -> tuple[float, float]:
-    times = call.store.fleet.operation(call.names["operation"])
+    times = call.store.clusters.operation(call.names["operation"])
     if times is None:
         message = f"There is no operation '{call.names['operation']:.80}'."
         raise ResourceError(404, "OperationNotFound", message)

@@ -15,7 +15,7 @@ def requires(action: str, handler: Handler) -> Handler:
 
     def checked(call: Call) -> Reply:
         scope = _scope(call.path, action)
-        if not is_allowed(call.store.assignments.every(), call.principal_id, action, scope):
+        if not is_allowed(call.store.assignments.all(), call.principal_id, action, scope):
             raise problem.not_authorized(call.client_id, call.principal_id, action, scope)
         return handler(call)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from wisp_local.cloud.directory import FederatedCredential, ManagedIdentity, ResourceGroup, Subscription, Tenant
+from wisp_local.cloud.entra.directory import FederatedCredential, ManagedIdentity, ResourceGroup, Subscription, Tenant
 
 Document = Mapping[str, object]
 IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"

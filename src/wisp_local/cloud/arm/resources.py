@@ -17,7 +17,7 @@ def _items(call: Call) -> Iterator[tuple[str, _Item]]:
     for identity in call.store.identities():
         shown = rendering.identity(identity)
         yield identity.resource_group, {name: value for name, value in shown.items() if name != "properties"}
-    for cluster in call.store.fleet.clusters():
+    for cluster in call.store.clusters.all():
         yield (
             cluster.resource_group,
             {
@@ -25,7 +25,7 @@ def _items(call: Call) -> Iterator[tuple[str, _Item]]:
                 "name": cluster.name,
                 "type": managed_cluster.KIND,
                 "location": cluster.location,
-                "tags": part(cluster.asked, "tags"),
+                "tags": part(cluster.requested, "tags"),
             },
         )
 

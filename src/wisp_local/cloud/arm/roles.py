@@ -88,7 +88,7 @@ def _list(call: Call) -> Reply:
     principal = (wanted.get("principalid") or wanted.get("assignedto") or "").lower()
     found = [
         each
-        for each in call.store.assignments.every()
+        for each in call.store.assignments.all()
         if principal in ("", each.principal_id.lower()) and _touches(each.scope.lower().rstrip("/"), scope)
     ]
     return call.page([_rendered(each) for each in found])

@@ -32,9 +32,9 @@ from wisp_local.cloud.arm.problem import ResourceError
 from wisp_local.cloud.arm.reading import read_json
 from wisp_local.cloud.arm.routing import Found, Table, Unknown, WrongMethod
 from wisp_local.cloud.arm.writing import OneAtATime
+from wisp_local.cloud.entra.audiences import MICROSOFT_GRAPH, RESOURCE_MANAGER, Service
 from wisp_local.cloud.errors import ConflictError, NotFoundError, RequestError, StateError
-from wisp_local.cloud.services import MICROSOFT_GRAPH, RESOURCE_MANAGER, Service
-from wisp_local.cloud.signing import verifies
+from wisp_local.cloud.issuer import verifies
 from wisp_local.cloud.web import Site, json_answer, note, read_body
 
 BODY_LIMIT = 4 * 1024 * 1024  # bytes; Resource Manager's own
@@ -160,7 +160,7 @@ class ResourceManager:
             return Unreadable()
         if not isinstance(claims, dict):
             return Unreadable()
-        keys = self.site.store.token_keys()
+        keys = self.site.store.issuers.token_keys()
         return Presented(claims, verified=any(verifies(token, each.public) for each in keys))
 
     def _challenge(self, request: Request, error: ResourceError) -> dict[str, str]:

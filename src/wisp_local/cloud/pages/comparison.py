@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from wisp_local.cloud.directory import FederatedCredential
+from wisp_local.cloud.entra.directory import FederatedCredential
 from wisp_local.cloud.pages.difference import Difference, compare
 from wisp_local.cloud.pages.explanation import Field, explain
 from wisp_local.cloud.pages.nearest import Presented

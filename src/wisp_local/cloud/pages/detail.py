@@ -1,8 +1,9 @@
 """What the template of one exchange is told: reads the state as it is now beside the record of what was."""
 
-from wisp_local.cloud.directory import FederatedCredential, ManagedIdentity
-from wisp_local.cloud.exchange import Token
-from wisp_local.cloud.form import audience_of
+from wisp_local.cloud.entra.directory import FederatedCredential, ManagedIdentity
+from wisp_local.cloud.entra.exchange import Token
+from wisp_local.cloud.entra.refusals import CERTIFICATE_NOT_REGISTERED, Refused
+from wisp_local.cloud.entra.request import audience_of
 from wisp_local.cloud.pages.decoded import claims
 from wisp_local.cloud.pages.listing import line
 from wisp_local.cloud.pages.nearest import Presented, is_match
@@ -10,7 +11,6 @@ from wisp_local.cloud.pages.record import Entry
 from wisp_local.cloud.pages.signatures import access_token_signature, assertion_signature
 from wisp_local.cloud.pages.verdict import advice, period, untimely
 from wisp_local.cloud.pages.views import Told
-from wisp_local.cloud.refusals import CERTIFICATE_NOT_REGISTERED, Refused
 from wisp_local.cloud.web import Site
 
 
@@ -29,7 +29,7 @@ def may_show_token(site: Site, entry: Entry) -> bool:
     """
     token = entry.examined.token
     return token is not None and token.payload.get("oid") not in {
-        each.principal_id.lower() for each in site.store.assignments.every()
+        each.principal_id.lower() for each in site.store.assignments.all()
     }
 
 
@@ -72,7 +72,7 @@ def _trusting(site: Site, entry: Entry) -> FederatedCredential | None:
     if client is None or entry.examined.assertion is None:
         return None
     presented: Presented = entry.examined.assertion.presented
-    return next((each for each in site.store.credentials_of(client) if is_match(presented, each)), None)
+    return next((each for each in site.store.federated_credentials(client) if is_match(presented, each)), None)
 
 
 def _with_principal_id(site: Site, client_id: str) -> ManagedIdentity | None:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wisp.base.secret import Secret
-from wisp_local.cloud.directory import Client, FederatedCredential
+from wisp_local.cloud.entra.directory import Client, FederatedCredential
+from wisp_local.cloud.entra.refusals import CERTIFICATE_NOT_REGISTERED, Refused
 from wisp_local.cloud.pages.comparison import Compared, compare_with
 from wisp_local.cloud.pages.decoded import Decoded, decode
 from wisp_local.cloud.pages.nearest import nearest
 from wisp_local.cloud.pages.remedy import Remedy, remedies
 from wisp_local.cloud.pages.verdict import in_short
-from wisp_local.cloud.refusals import CERTIFICATE_NOT_REGISTERED, Refused
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 from urllib.parse import SplitResult, urlsplit
 
-from wisp_local.cloud.directory import DEFAULT_AUDIENCE
+from wisp_local.cloud.entra.directory import DEFAULT_AUDIENCE
 from wisp_local.cloud.pages.distance import distance
 from wisp_local.cloud.pages.readable import named
 

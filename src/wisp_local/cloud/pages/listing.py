@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from wisp_local.cloud.directory import Application
-from wisp_local.cloud.exchange import Token
-from wisp_local.cloud.form import audience_of
+from wisp_local.cloud.entra.directory import Application
+from wisp_local.cloud.entra.exchange import Token
+from wisp_local.cloud.entra.request import audience_of
 from wisp_local.cloud.pages.record import Entry
 
 

@@ -7,7 +7,7 @@ is about the same credentials as the AADSTS code; among those, the one that fewe
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from wisp_local.cloud.directory import FederatedCredential
+from wisp_local.cloud.entra.directory import FederatedCredential
 from wisp_local.cloud.pages.distance import distance
 
 

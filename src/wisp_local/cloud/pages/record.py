@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from wisp.base.secret import Secret
-from wisp_local.cloud.directory import Client, FederatedCredential
-from wisp_local.cloud.exchange import Heard, Token
+from wisp_local.cloud.entra.directory import Client, FederatedCredential
+from wisp_local.cloud.entra.exchange import ObservedExchange, Token
+from wisp_local.cloud.entra.refusals import Refused
 from wisp_local.cloud.pages.examined import Examined, examine
-from wisp_local.cloud.refusals import Refused
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 KEPT = 200  # exchanges
 _TEXT = 600  # characters of a tenant, client id or scope
@@ -56,9 +56,9 @@ class Record:
         self._entries: deque[Entry] = deque(maxlen=kept)
         self._lock = threading.Lock()
 
-    def __call__(self, heard: Heard) -> None:
+    def __call__(self, observed: ObservedExchange) -> None:
         """Take note of one exchange."""
-        entry = self._entry(heard)
+        entry = self._entry(observed)
         with self._lock:
             self._entries.appendleft(entry)
 
@@ -79,19 +79,19 @@ class Record:
             return entries if not trace_id else None
         return entries[:place]
 
-    def _entry(self, heard: Heard) -> Entry:
-        client_id, scope, assertion = _shown(heard.form)
-        client = self._client(client_id) if isinstance(heard.outcome, Refused) else None
+    def _entry(self, observed: ObservedExchange) -> Entry:
+        client_id, scope, assertion = _shown(observed.form)
+        client = self._client(client_id) if isinstance(observed.outcome, Refused) else None
         return Entry(
-            heard.trace_id,
+            observed.trace_id,
             self._store.clock(),
-            heard.tenant[:_TEXT],
+            observed.tenant[:_TEXT],
             client_id[:_TEXT],
             scope[:_TEXT],
             Secret(assertion if len(assertion) <= _ASSERTION else ""),
-            _brief(heard.outcome),
+            _brief(observed.outcome),
             client,
-            () if client is None else tuple(self._store.credentials_of(client)),
+            () if client is None else tuple(self._store.federated_credentials(client)),
         )
 
     def _client(self, client_id: str) -> Client | None:

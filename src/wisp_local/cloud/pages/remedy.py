@@ -10,16 +10,15 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from wisp_local.cloud.directory import (
+from wisp_local.cloud.entra.directory import (
     DEFAULT_AUDIENCE,
-    MAXIMUM_FEDERATED_CREDENTIALS,
     Application,
     Client,
     FederatedCredential,
     ManagedIdentity,
 )
 from wisp_local.cloud.errors import RequestError
-from wisp_local.cloud.names import check_credential
+from wisp_local.cloud.names import MAXIMUM_FEDERATED_CREDENTIALS, check_credential
 from wisp_local.cloud.pages.nearest import Presented
 
 
@@ -60,7 +59,7 @@ def _ways(
 
 def _is_possible(presented: Presented) -> bool:
     try:
-        check_credential("presented", presented.issuer, presented.subject, (presented.audience,))
+        check_credential(FederatedCredential("presented", presented.issuer, presented.subject, (presented.audience,)))
     except RequestError:
         return False
     # az replaces a value that begins with @ by the content of that file, and would send it to Azure.

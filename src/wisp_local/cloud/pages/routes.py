@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from wisp_local.cloud.exchange import Token
+from wisp_local.cloud.entra.exchange import Token
 from wisp_local.cloud.pages.detail import detail, may_show_token
 from wisp_local.cloud.pages.guard import Guard, Seal, host_of, is_from_page, is_this_machine
 from wisp_local.cloud.pages.record import Entry, Record

@@ -3,11 +3,11 @@
 from enum import Enum
 
 from wisp.base.secret import Secret
-from wisp_local.cloud.directory import Signature
-from wisp_local.cloud.keysource import NoOthers, OwnIssuers
+from wisp_local.cloud.entra.directory import Signature
+from wisp_local.cloud.issuer import verifies
+from wisp_local.cloud.issuer_keys import NoOthers, OwnIssuers
 from wisp_local.cloud.pages.decoded import Decoded
-from wisp_local.cloud.signing import verifies
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 from wisp_local.cloud.web import Site
 
 
@@ -22,7 +22,7 @@ class Checked(Enum):
 
 def access_token_signature(store: Store, token: Secret, decoded: Decoded) -> Checked:
     """Check a token that this cloud issued."""
-    for key in store.token_keys():
+    for key in store.issuers.token_keys():
         if key.key_id == decoded.header.get("kid"):
             return Checked.VERIFIED if verifies(token, key.public) else Checked.WRONG
     return Checked.UNPUBLISHED

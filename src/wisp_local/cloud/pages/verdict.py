@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from wisp_local.cloud.audiences import suggest
+from wisp_local.cloud.entra.audiences import AzureCloud, suggest
+from wisp_local.cloud.entra.refusals import LONGEST_ASSERTION, Refused
 from wisp_local.cloud.pages.comparison import Compared
 from wisp_local.cloud.pages.decoded import Decoded, number
 from wisp_local.cloud.pages.readable import moment, span
-from wisp_local.cloud.refusals import LONGEST_ASSERTION, Refused
-from wisp_local.cloud.services import AzureCloud
 
 _HOURS = LONGEST_ASSERTION // 3600
 _SHORT = {

@@ -24,14 +24,14 @@ class Views:
     def overview(self, wanted: str, number: int) -> Told:
         """Tell of all there is; of the identities, page `number` (from 1) of those with `wanted` in their name."""
         entries = self.record.newest()
-        issuers = self.site.store.issuers()
+        issuers = self.site.store.issuers.all()
         return {
             **self.cloud(),
             **self._identities(wanted, number),
             "lines": [line(each) for each in entries[:_RECENT]],
             "total": len(entries),
             "limit": _RECENT,
-            "clusters": [(each, self._issuer_of(each)) for each in self.site.store.fleet.clusters()],
+            "clusters": [(each, self._issuer_of(each)) for each in self.site.store.clusters.all()],
             "issuers": [(each, self.site.base_url + each.path, KEYS_PATH) for each in issuers],
         }
 
@@ -58,10 +58,10 @@ class Views:
     def _issuer_of(self, cluster: ManagedCluster) -> str:
         """Return the URL of the issuer behind the cluster, else of the one that this cloud runs for it, if any."""
         store = self.site.store
-        backing = store.fleet.backing(cluster.name)
+        backing = store.clusters.attachment(cluster.name)
         if backing is not None and backing.issuer_url:
             return backing.issuer_url
-        return self.site.base_url + store.issuer_called(cluster.issuer).path if cluster.issuer else ""
+        return self.site.base_url + store.issuers.named(cluster.issuer).path if cluster.issuer else ""
 
     def _identities(self, wanted: str, number: int) -> Told:
         store = self.site.store

@@ -30,7 +30,7 @@ from wisp.base.version import version_text
 from wisp.entra.interpret import claims_of
 from wisp.proxy.flags import USAGE
 from wisp_local.cloud.issuer import Projection, service_account_claims
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 pytestmark = pytest.mark.system
 
@@ -49,7 +49,7 @@ class Federated:
     def present(self, **changes: object) -> None:
         """Put an assertion with some claims changed into the pod."""
         with Store(self.cloud.state) as store:
-            issuer = store.issuer_called("wilab")
+            issuer = store.issuers.named("wilab")
             claims = service_account_claims(self.issuer_url, PROJECTION, now=time.time())
             assertion = issuer.keys[-1].sign({}, {**claims, **changes}).reveal()
         self.pod.token_file.write_text(assertion)
@@ -58,7 +58,7 @@ class Federated:
     def issuer_url(self) -> str:
         """The issuer that the identity trusts."""
         with Store(self.cloud.state) as store:
-            return self.cloud.url + store.issuer_called("wilab").path
+            return self.cloud.url + store.issuers.named("wilab").path
 
 
 @contextmanager

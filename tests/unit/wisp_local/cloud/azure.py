@@ -7,8 +7,8 @@ from typing import Any
 
 from tests.unit.wisp_local.cloud.asgi import Answer
 from tests.unit.wisp_local.cloud.world import BASE_URL, World
-from wisp_local.cloud.claims import Issue, access_token_claims
-from wisp_local.cloud.directory import Application
+from wisp_local.cloud.entra.claims import Issue, access_token_claims
+from wisp_local.cloud.entra.directory import Application
 
 VERSION = "2024-11-01"
 IDENTITIES = "providers/Microsoft.ManagedIdentity/userAssignedIdentities"
@@ -51,7 +51,7 @@ class Azure:
         store = self.world.store
         issue = Issue("https://management.core.windows.net/", int(store.clock()), 3600, bytes(32))
         claims = {**access_token_claims(store.tenant(), self.principal, issue), **changes}
-        return store.token_keys()[-1].sign({}, claims).reveal()
+        return store.issuers.token_keys()[-1].sign({}, claims).reveal()
 
     def ask(
         self, method: str, path: str, body: object = None, *, version: str | None = VERSION, **headers: str

@@ -8,10 +8,10 @@ import pytest
 from tests.unit.wisp_local.cloud.asgi import Client
 from tests.unit.wisp_local.cloud.azure import Azure
 from tests.unit.wisp_local.cloud.world import BASE_URL, SUBJECT, Clock, KeyPool, World
+from wisp_local.cloud.app import Options, create_app
+from wisp_local.cloud.issuer import new_rsa_key
 from wisp_local.cloud.roles import OWNER
-from wisp_local.cloud.server import Options, create_app
-from wisp_local.cloud.signing import new_rsa_key
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def world(store: Store, clock: Clock) -> Generator[World]:
     """Give the walk-through's identity, which trusts the walk-through's service account."""
     store.put_resource_group("WorkloadIdentityRG", "eastus")
     identity = store.put_identity("WorkloadIdentityRG", "wi-demo-identity", "eastus")
-    issuer = store.put_issuer("wilab")
+    issuer = store.issuers.put("wilab")
     url = BASE_URL + issuer.path
     store.put_federated_credential(identity, "wi-demo-federated-id", issuer=url, subject=SUBJECT)
     log: list[dict[str, object]] = []

@@ -16,10 +16,10 @@ from tests.support.waiting import PATIENCE
 from tests.unit.wisp_local.cloud.asgi import FORM
 from tests.unit.wisp_local.cloud.world import ARM, PROJECTION, SUBJECT
 from wisp.base.secret import Secret
-from wisp_local.cloud.directory import Application
-from wisp_local.cloud.form import ASSERTION_TYPE
+from wisp_local.cloud.entra.directory import Application
+from wisp_local.cloud.entra.request import ASSERTION_TYPE
 from wisp_local.cloud.issuer import service_account_token
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 WISP = (sys.executable, "-m", "wisp", "cloud")
 
@@ -79,7 +79,7 @@ def workload(state: Path, url: str) -> Workload:
     with Store(state) as store:
         store.put_resource_group("WorkloadIdentityRG", "eastus")
         identity = store.put_identity("WorkloadIdentityRG", "wi-demo-identity", "eastus")
-        issuer = store.put_issuer("wilab")
+        issuer = store.issuers.put("wilab")
         issuer_url = url + issuer.path
         store.put_federated_credential(identity, "wi-demo-federated-id", issuer=issuer_url, subject=SUBJECT)
         assertion = service_account_token(issuer, issuer_url, PROJECTION, now=store.clock()).reveal()

@@ -16,11 +16,10 @@ from tests.unit.wisp_local.cloud.world import BASE_URL, World
 from wisp.cli import main
 from wisp_local.cloud.arm.managed_cluster import merged
 from wisp_local.cloud.backing import usable_kubeconfig
-from wisp_local.cloud.cluster import ANY, Backing
+from wisp_local.cloud.cluster import ANY, Attachment
 from wisp_local.cloud.errors import NotFoundError, RequestError
-from wisp_local.cloud.issuer import Issuer, Projection, service_account_token
-from wisp_local.cloud.signing import SigningKey, kubernetes_key_id
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.issuer import Issuer, Projection, SigningKey, kubernetes_key_id, service_account_token
+from wisp_local.cloud.state.store import Store
 
 KUBECONFIG = """
 apiVersion: v1
@@ -171,19 +170,19 @@ def test_without_an_api_server_there_are_no_credentials(azure: Azure) -> None:
 @pytest.mark.parametrize("name", ["wilab", ANY])
 def test_a_backed_cluster_gives_its_api_servers_credentials(azure: Azure, name: str) -> None:
     """Named as AKS names them; the backing may have been there before the cluster."""
-    azure.world.store.fleet.back(Backing(name, KUBECONFIG))
+    azure.world.store.clusters.attach(Attachment(name, KUBECONFIG))
     _ready(azure)
     (given,) = azure.ask("POST", f"{_path(azure)}/listClusterUserCredential").json()["kubeconfigs"]
     document = yaml.safe_load(base64.b64decode(given["value"]))
     assert (given["name"], document["current-context"]) == ("clusterUser", "wilab")
     assert document["users"][0]["name"] == "clusterUser_WorkloadIdentityRG_wilab"
     assert document["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:6443"
-    azure.world.store.fleet.unback(name)
+    azure.world.store.clusters.detach(name)
     assert azure.ask("POST", f"{_path(azure)}/listClusterUserCredential").status == 400
 
 
 def _api_server(world: World) -> SigningKey:
-    private = world.store._keyring._new_key()
+    private = world.store.issuers._new_key()
     return SigningKey(kubernetes_key_id(private.public_key()), private, {})
 
 
@@ -200,7 +199,7 @@ def test_the_clusters_issuer_publishes_the_api_servers_keys(azure: Azure) -> Non
     """And nobody else's: the API server's tokens are exchanged, those of the key it had before are not."""
     world = azure.world
     key, old = _api_server(world), world.issuer.keys[-1]
-    world.store.fleet.back(Backing("wilab", KUBECONFIG, "", _published(key)))
+    world.store.clusters.attach(Attachment("wilab", KUBECONFIG, "", _published(key)))
     assert _ready(azure)["properties"]["oidcIssuerProfile"]["issuerURL"] == world.issuer_url
     (shown,) = world.client.get(f"{world.issuer.path}openid/v1/jwks").json()["keys"]
     assert shown["kid"] == key.key_id != old.key_id
@@ -212,10 +211,10 @@ def test_the_clusters_issuer_publishes_the_api_servers_keys(azure: Azure) -> Non
 def test_an_api_server_may_have_an_issuer_of_its_own(azure: Azure, url: str) -> None:
     """Elsewhere, or one that this cloud runs under another name; the keys given are the ones believed."""
     world = azure.world
-    lab = world.store.put_issuer("lab")
+    lab = world.store.issuers.put("lab")
     url = url.format(own=BASE_URL + lab.path)
     key = _api_server(world)
-    world.store.fleet.back(Backing(ANY, KUBECONFIG, url, _published(key)))
+    world.store.clusters.attach(Attachment(ANY, KUBECONFIG, url, _published(key)))
     assert _ready(azure)["properties"]["oidcIssuerProfile"]["issuerURL"] == url
     world.store.put_federated_credential(
         world.identity, "api", issuer=url, subject="system:serviceaccount:kube-system:wi-demo-sa"
@@ -228,22 +227,22 @@ def test_an_api_server_may_have_an_issuer_of_its_own(azure: Azure, url: str) -> 
 
 
 _PRIVATE = json.dumps({"keys": [{"kid": "x", "kty": "RSA", "d": "secret"}]})
-BAD: dict[str, Callable[[World], Backing]] = {
-    "a name that is none": lambda _: Backing("-", KUBECONFIG),
-    "an http issuer": lambda _: Backing("c", KUBECONFIG, "http://i/"),
-    "keys for every cluster": lambda w: Backing(ANY, KUBECONFIG, "", _published(_api_server(w))),
-    "private keys": lambda _: Backing("c", KUBECONFIG, "", _PRIVATE),
-    "no keys": lambda _: Backing("c", KUBECONFIG, "", '{"keys": []}'),
-    "no key set": lambda _: Backing("c", KUBECONFIG, "", "[]"),
+BAD: dict[str, Callable[[World], Attachment]] = {
+    "a name that is none": lambda _: Attachment("-", KUBECONFIG),
+    "an http issuer": lambda _: Attachment("c", KUBECONFIG, "http://i/"),
+    "keys for every cluster": lambda w: Attachment(ANY, KUBECONFIG, "", _published(_api_server(w))),
+    "private keys": lambda _: Attachment("c", KUBECONFIG, "", _PRIVATE),
+    "no keys": lambda _: Attachment("c", KUBECONFIG, "", '{"keys": []}'),
+    "no key set": lambda _: Attachment("c", KUBECONFIG, "", "[]"),
 }
 
 
 @pytest.mark.parametrize("make", BAD.values(), ids=BAD)
-def test_a_backing_that_cannot_be(world: World, make: Callable[[World], Backing]) -> None:
+def test_a_backing_that_cannot_be(world: World, make: Callable[[World], Attachment]) -> None:
     """Nothing is kept."""
     with pytest.raises(RequestError):
-        world.store.fleet.back(make(world))
-    assert world.store.fleet.backing("c") is None
+        world.store.clusters.attach(make(world))
+    assert world.store.clusters.attachment("c") is None
 
 
 @pytest.mark.parametrize("text", ["", "[", "a: b", KUBECONFIG.replace("current-context: lab", "current-context: no")])
@@ -275,18 +274,18 @@ def test_the_command_backs_a_cluster(
     monkeypatch.setattr(sys, "stdin", StringIO(_published(_api_server(world))))
     assert main([*back, "--jwks", "-"]) == 0
     with Store(state) as store:
-        backing = store.fleet.backing("C")
+        backing = store.clusters.attachment("C")
         assert backing is not None
         assert "Y2E=" in backing.kubeconfig
         assert "a2V5" not in repr(backing)
         group = store.put_resource_group("RG", "eastus")
-        store.fleet.create(group, "c", "eastus", {}, until=0)
+        store.clusters.create(group, "c", "eastus", {}, until=0)
         with pytest.raises(NotFoundError):
-            store.issuer_called("c")
+            store.issuers.named("c")
     capsys.readouterr()
     assert main(["cloud", "cluster", "list", "--state", str(state)]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["name"], shown["state"], shown["backed"]) == ("c", "Succeeded", True)
     assert main(["cloud", "cluster", "unback", "c", "--state", str(state)]) == 0
     with Store(state) as store:
-        assert store.fleet.backing("c") is None
+        assert store.clusters.attachment("c") is None

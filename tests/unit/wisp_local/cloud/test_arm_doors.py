@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.unit.wisp_local.cloud.azure import CLUSTERS, IDENTITIES, VERSION, Azure, problem
 from tests.unit.wisp_local.cloud.world import BASE_URL, NOW
-from wisp_local.cloud.signing import SigningKey, new_rsa_key
+from wisp_local.cloud.issuer import SigningKey, new_rsa_key
 
 GUID = "11111111-2222-4333-8444-555555555555"
 ANY = settings(
@@ -15,7 +15,7 @@ ANY = settings(
 
 
 def _forged(azure: Azure) -> str:
-    key = azure.world.store.token_keys()[-1]
+    key = azure.world.store.issuers.token_keys()[-1]
     _, payload, _ = azure.token().split(".")
     head, _, signature = SigningKey(key.key_id, new_rsa_key(), {}).sign({}, {}).reveal().split(".")
     return f"{head}.{payload}.{signature}"
@@ -80,8 +80,8 @@ def test_a_pods_token_for_resource_manager_is_let_in(azure: Azure) -> None:
 def test_the_keys_survive_a_restart_so_cached_tokens_do(azure: Azure) -> None:
     """A token that was signed before a key was added still opens the door."""
     token = azure.token()
-    (key,) = azure.world.store.token_keys()
-    assert azure.world.store.token_keys() == (key,)
+    (key,) = azure.world.store.issuers.token_keys()
+    assert azure.world.store.issuers.token_keys() == (key,)
     assert azure.ask("GET", azure.group, authorization=f"Bearer {token}").status == 200
 
 

@@ -52,7 +52,7 @@ def test_a_deleted_group_takes_all_along(azure: Azure) -> None:
     assert azure.get(answer.headers["azure-asyncoperation"])["status"] == "Succeeded"
     assert problem(azure.ask("GET", azure.identity)) == (404, "ResourceGroupNotFound")
     assert azure.get(f"{azure.subscription}/{IDENTITIES}") == {"value": []}
-    assert azure.world.store.fleet.clusters() == []
+    assert azure.world.store.clusters.all() == []
 
 
 def test_an_identity_keeps_its_ids(azure: Azure) -> None:

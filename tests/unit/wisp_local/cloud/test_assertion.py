@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wisp_local.cloud.assertion import Assertion, read_assertion
-from wisp_local.cloud.refusals import Refused
+from wisp_local.cloud.entra.refusals import Refused
+from wisp_local.cloud.entra.request import Assertion, read_assertion
 
 HEADER = {"alg": "RS256", "kid": "k"}
 CLAIMS = {"iss": "https://i/", "sub": "s", "aud": ["a"], "exp": 2, "nbf": 1}

@@ -7,7 +7,7 @@ import jwt
 import pytest
 
 from tests.unit.wisp_local.cloud.world import ARM, NOW, World, claims_of
-from wisp_local.cloud.claims import Issue, access_token_claims
+from wisp_local.cloud.entra.claims import Issue, access_token_claims
 
 
 def _verified(world: World, token: str, audience: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -14,8 +14,8 @@ from joserfc.jwk import ECKey
 
 from tests.unit.wisp_local.cloud.asgi import Answer, Client
 from tests.unit.wisp_local.cloud.world import ARM, BASE_URL, NOW, World
-from wisp_local.cloud.server import Options, create_app
-from wisp_local.cloud.signing import SigningKey, new_rsa_key
+from wisp_local.cloud.app import Options, create_app
+from wisp_local.cloud.issuer import SigningKey, new_rsa_key
 
 GUID = "11111111-2222-4333-8444-555555555555"
 
@@ -410,8 +410,8 @@ def test_other_credentials_do_not_hide_the_one_that_matches(world: World) -> Non
 def test_a_rotated_key_is_accepted_while_it_is_published(world: World) -> None:
     """After a rotation old and new tokens both work; once the old key is retired its tokens do not."""
     old = world.assertion()
-    world.issuer = world.store.rotate_issuer("wilab")
+    world.issuer = world.store.issuers.rotate("wilab")
     assert [world.ask(client_assertion=each).status for each in (old, world.assertion())] == [200, 200]
-    world.store.retire_issuer_keys("wilab")
+    world.store.issuers.retire_keys("wilab")
     assert world.ask(client_assertion=old).code == 7000272
     assert world.ask().status == 200

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.wisp_local.cloud.world import claims_of
 from wisp.cli import main
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ WRONG = {
         "no identity a",
     ),
     "no issuer": (["token", "--issuer", "c", "--url", "https://c", "--out", "-"], 1, "no issuer called c"),
-    "bad name": (["identity", "create", "-g", "RG", "-n", "a"], 1, "is no valid identity name"),
+    "bad name": (["identity", "create", "-g", "RG", "-n", "a"], 1, "is not a valid identity name"),
     "bad port": (["serve", "--port", "70000"], 2, "--port"),
 }
 

@@ -17,9 +17,9 @@ import urllib3
 
 from tests.support.waiting import PATIENCE
 from tests.unit.wisp_local.cloud.process import WISP, exchange, exchange_secret, running, workload
-from wisp_local.cloud.directory import MAXIMUM_FEDERATED_CREDENTIALS
+from wisp_local.cloud.names import MAXIMUM_FEDERATED_CREDENTIALS
 from wisp_local.cloud.roles import OWNER
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 pytestmark = pytest.mark.system
 
@@ -38,7 +38,7 @@ def _state(tmp_path: Path) -> Path:
     with Store(tmp_path / "state.db") as store:
         store.put_resource_group("RG", "eastus")
         store.put_identity("RG", "shared", "eastus")
-        store.put_issuer("shared")
+        store.issuers.put("shared")
     return tmp_path / "state.db"
 
 
@@ -96,7 +96,7 @@ def test_no_update_is_lost(state: Path) -> None:
     """A key's rotation reads the keys and adds one: as many are added as were acknowledged."""
     said = _at_once(state, ["rotations"] * 2, 3)
     with Store(state) as store:
-        assert len(store.issuer_called("shared").keys) == 1 + len(said) == 7
+        assert len(store.issuers.named("shared").keys) == 1 + len(said) == 7
 
 
 def test_commands_beside_a_server_that_answers(state: Path) -> None:

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from wisp_local.cloud.assertion import Assertion
-from wisp_local.cloud.directory import FederatedCredential, Granted, Signature, conclude, match_credential
-from wisp_local.cloud.refusals import Refused
+from wisp_local.cloud.entra.directory import FederatedCredential, Granted, Signature, conclude, match_credential
+from wisp_local.cloud.entra.refusals import Refused
+from wisp_local.cloud.entra.request import Assertion
 
 GOOD = Assertion("k", "https://i/", "s", "a", not_before=10, expires=20)
 CREDENTIAL = FederatedCredential("one", "https://i/", "s", ("a",))

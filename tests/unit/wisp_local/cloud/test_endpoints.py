@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.unit.wisp_local.cloud.asgi import FORM, Client
 from tests.unit.wisp_local.cloud.world import BASE_URL, World
-from wisp_local.cloud.endpoints import BODY_LIMIT
-from wisp_local.cloud.server import Options, create_app
+from wisp_local.cloud.app import Options, create_app
+from wisp_local.cloud.entra.endpoints import BODY_LIMIT
 
 ANY = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

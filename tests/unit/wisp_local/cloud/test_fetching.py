@@ -11,8 +11,7 @@ import pytest
 
 from tests.unit.wisp_local.cloud.world import NOW
 from wisp_local.cloud.certificates import new_authority, new_server_certificate
-from wisp_local.cloud.fetching import HttpsFetch
-from wisp_local.cloud.remote import FetchError
+from wisp_local.cloud.issuer_keys import FetchError, HttpsFetch
 from wisp_local.cloud.serving import tls_context
 
 

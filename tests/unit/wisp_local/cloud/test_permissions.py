@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.wisp_local.cloud.asgi import Answer
 from tests.unit.wisp_local.cloud.azure import CLUSTERS, IDENTITIES, Azure, problem
-from wisp_local.cloud.cluster import ANY, Backing
+from wisp_local.cloud.cluster import ANY, Attachment
 from wisp_local.cloud.roles import (
     BUILT_IN,
     DELETE_ROLE_ASSIGNMENT,
@@ -35,7 +35,7 @@ KUBECONFIG = json.dumps(
 @pytest.fixture(name="pod")
 def _pod(azure: Azure) -> Azure:
     """Give the walk-through's pod: a managed identity without a role, beside a cluster that has an API server."""
-    azure.world.store.fleet.back(Backing(ANY, KUBECONFIG))
+    azure.world.store.clusters.attach(Attachment(ANY, KUBECONFIG))
     azure.create_cluster()
     azure.world.clock.now += 1
     token = azure.world.ask(scope="https://management.azure.com//.default").json()["access_token"]
@@ -68,12 +68,12 @@ def _attempts(pod: Azure) -> dict[str, Answer]:
 
 def test_a_pods_identity_gets_no_kubeconfig_and_no_way_to_one(pod: Azure) -> None:
     """Without a role, all of it is Azure's 403, and nothing has changed."""
-    before = pod.world.store.assignments.every()
+    before = pod.world.store.assignments.all()
     for action, answer in _attempts(pod).items():
         assert problem(answer) == (403, "AuthorizationFailed"), action
         assert f"to perform action '{action}'" in answer.json()["error"]["message"]
         assert b"kubeconfig" not in answer.body
-    assert pod.world.store.assignments.every() == before
+    assert pod.world.store.assignments.all() == before
     assert len(pod.world.store.federated_credentials(pod.world.identity)) == 1
 
 
@@ -135,9 +135,9 @@ def test_a_role_that_was_taken_away_gives_nothing(azure: Azure, pod: Azure) -> N
 def test_a_role_is_given_once(azure: Azure) -> None:
     """However often `wisp lab up` makes its login the owner."""
     store = azure.world.store
-    before = store.assignments.every()
+    before = store.assignments.all()
     store.assignments.give(azure.principal.principal_id, BUILT_IN[0], store.subscription().id)
-    assert store.assignments.every() == before
+    assert store.assignments.all() == before
     assert len(before) == 1
 
 

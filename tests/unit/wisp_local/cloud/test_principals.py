@@ -8,11 +8,11 @@ import pytest
 from tests.unit.wisp_local.cloud.world import ARM, NOW, World, claims_of
 from wisp.base.secret import Secret
 from wisp.cli import main
-from wisp_local.cloud.directory import Application
+from wisp_local.cloud.entra.directory import Application
 from wisp_local.cloud.errors import ConflictError, NotFoundError, RequestError
-from wisp_local.cloud.principals import SECRET_LIFETIME
 from wisp_local.cloud.roles import OWNER
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.principals import SECRET_LIFETIME
+from wisp_local.cloud.state.store import Store
 
 GUID = "11111111-2222-4333-8444-555555555555"
 
@@ -66,14 +66,14 @@ def test_a_secret_is_kept_as_a_digest_alone(world: World, application: Applicati
 
 def test_an_application_logs_in_with_an_assertion_too(world: World, application: Application) -> None:
     """Its federated credentials follow the rules of an identity's."""
-    world.store.principals.put_credential(application, "cluster", issuer=world.issuer_url, subject="s")
+    world.store.put_federated_credential(application, "cluster", issuer=world.issuer_url, subject="s")
     claims = claims_of(
         world.ask(client_id=application.client_id, client_assertion=world.assertion(sub="s")).json()["access_token"]
     )
     assert (claims["appid"], claims["appidacr"]) == (application.client_id, "2")
     assert world.ask(client_id=application.client_id).code == 700213
     with pytest.raises(ConflictError):
-        world.store.principals.put_credential(application, "other", issuer=world.issuer_url, subject="s")
+        world.store.put_federated_credential(application, "other", issuer=world.issuer_url, subject="s")
 
 
 def test_a_name_is_one_application(store: Store) -> None:
@@ -126,7 +126,7 @@ def test_the_command_shows_a_secret_once(tmp_path: Path, capsys: pytest.CaptureF
     assert "password" not in run("add", "-n", "ci", "--no-secret")[0]
     assert run("add", "-n", "ci", "--no-secret", "--role", "owner")[0] == shown
     with Store(state) as store:
-        (assigned,) = store.assignments.every()
+        (assigned,) = store.assignments.all()
         assert (assigned.principal_id, assigned.scope) == (
             shown["objectId"],
             f"/subscriptions/{store.subscription().id}",

@@ -8,11 +8,10 @@ import pytest
 from joserfc.jwk import RSAKey
 
 from tests.unit.wisp_local.cloud.world import BASE_URL, Clock, KeyPool, World
-from wisp_local.cloud.directory import Signature
-from wisp_local.cloud.issuer import discovery
-from wisp_local.cloud.remote import KEPT, RETRY, FetchError, RemoteIssuers
-from wisp_local.cloud.server import Options, create_app
-from wisp_local.cloud.signing import SigningKey
+from wisp_local.cloud.app import Options, create_app
+from wisp_local.cloud.entra.directory import Signature
+from wisp_local.cloud.issuer import SigningKey, discovery
+from wisp_local.cloud.issuer_keys import KEPT, RETRY, FetchError, RemoteIssuers
 
 URL = "https://issuer.test/c/"
 DISCOVERY = f"{URL}.well-known/openid-configuration"

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from tests.unit.wisp_local.cloud.world import BASE_URL, Clock, KeyPool
 from wisp_local.cloud.errors import ConflictError, RequestError, SeedError
-from wisp_local.cloud.seed import Seed, read_seed
-from wisp_local.cloud.seedformat import ROOT, Key, json_schema
-from wisp_local.cloud.seeding import load_seed, plant
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.seed import ROOT, Key, Seed, json_schema, read_seed
+from wisp_local.cloud.seeding import apply_seed, load_seed
+from wisp_local.cloud.state.store import Store
 
 TENANT, CLIENT, ISSUER = (f"{digit * 8}-1111-4111-8111-111111111111" for digit in "abc")
 SEED = f"""\
@@ -45,10 +44,10 @@ def _seed(text: str) -> Seed:
 
 def test_all_that_a_file_can_say(store: Store) -> None:
     """It is there with the ids of the file, the rest by default."""
-    assert plant(_seed(SEED), store, BASE_URL)
+    assert apply_seed(_seed(SEED), store, BASE_URL)
     assert (store.tenant().id, store.tenant().display_name) == (TENANT, "contoso")
     assert store.subscription().display_name == "research"
-    assert store.issuer(ISSUER) == store.issuer_called("ci")
+    assert store.issuers.get(ISSUER) == store.issuers.named("ci")
     app, elsewhere = store.identity("demo", "app"), store.identity("far", "elsewhere")
     assert (app.client_id, app.tenant_id, app.location, elsewhere.location) == (CLIENT, TENANT, "eastus", "westus")
     there = {(each.name, each.issuer, *each.audiences) for each in store.federated_credentials(app)}
@@ -69,20 +68,20 @@ def test_json_says_the_same() -> None:
 
 def test_a_second_time_changes_nothing(store: Store) -> None:
     """Whatever else was made meanwhile stays; nothing is written."""
-    plant(_seed(SEED), store, BASE_URL)
+    apply_seed(_seed(SEED), store, BASE_URL)
     app = store.identity("demo", "app")
     store.put_federated_credential(app, "by-hand", issuer="https://h/", subject="s")
-    assert not plant(_seed(SEED), store, BASE_URL)
+    assert not apply_seed(_seed(SEED), store, BASE_URL)
     assert {each.name for each in store.federated_credentials(app)} == {"pod", "actions", "other", "by-hand"}
 
 
 def test_changed_values_are_changed(store: Store) -> None:
     """Display names, and all of a federated credential but its name; two may change places."""
-    plant(_seed(SEED), store, BASE_URL)
+    apply_seed(_seed(SEED), store, BASE_URL)
     changed = SEED.replace("contoso,", "x,").replace("name: contoso}", "name: fabrikam}")
     changed = changed.replace("name: pod", "name: swap").replace("name: actions", "name: pod")
     changed = changed.replace("name: swap", "name: actions")
-    assert plant(_seed(changed), store, BASE_URL)
+    assert apply_seed(_seed(changed), store, BASE_URL)
     assert store.tenant().display_name == "fabrikam"
     there = {each.name: each.issuer for each in store.federated_credentials(store.identity("demo", "app"))}
     assert there["actions"] == OWN_URL
@@ -102,31 +101,33 @@ CONFLICTS = [
 @pytest.mark.parametrize("changes, said", [case[1:] for case in CONFLICTS], ids=[case[0] for case in CONFLICTS])
 def test_what_azure_lets_nobody_change(store: Store, changes: dict[str, str], said: str) -> None:
     """It is an error that says where, and nothing of the file is done."""
-    plant(_seed(SEED), store, BASE_URL)
+    apply_seed(_seed(SEED), store, BASE_URL)
     text = SEED.replace("research", "changed")
     for old, new in changes.items():
         text = text.replace(old, new)
     with pytest.raises(ConflictError) as caught:
-        plant(_seed(text), store, BASE_URL)
+        apply_seed(_seed(text), store, BASE_URL)
     assert said in str(caught.value)
     assert store.subscription().display_name == "research"
 
 
 def test_the_limit_counts_what_is_there_already(store: Store) -> None:
     """Twenty an identity: those of the file and those that are not in it."""
-    plant(_seed(SEED), store, BASE_URL)
+    apply_seed(_seed(SEED), store, BASE_URL)
     app = store.identity("demo", "app")
     for number in range(17):
         store.put_federated_credential(app, f"by-hand-{number}", issuer="https://h/", subject=f"{number}")
     with pytest.raises(RequestError, match=r"line 9: identities\[0\]: .*Azure's limit"):
-        plant(_seed(SEED.replace("name: pod", "name: pod2").replace("default:app", "default:app2")), store, BASE_URL)
+        apply_seed(
+            _seed(SEED.replace("name: pod", "name: pod2").replace("default:app", "default:app2")), store, BASE_URL
+        )
 
 
 def test_own_issuers_want_the_clouds_url(store: Store) -> None:
     """Offline nobody knows where the cloud will be."""
     with pytest.raises(RequestError, match="give --url"):
-        plant(_seed(SEED), store, None)
-    plant(_seed("identities: [{name: app, resourceGroup: demo}]"), store, None)
+        apply_seed(_seed(SEED), store, None)
+    apply_seed(_seed("identities: [{name: app, resourceGroup: demo}]"), store, None)
 
 
 IDENTITY = "identities:\n  - name: app\n    resourceGroup: demo\n"
@@ -150,8 +151,8 @@ WRONG = [
     ("list", "- x", "line 1: this has to be a mapping"),
     ("number", "issuers: [{name: 7}]", 'line 1: issuers[0].name: this has to be text: put it in quotes: "7"'),
     ("guid", f"{IDENTITY}    clientId: x", "line 4: identities[0].clientId: 'x' is no GUID"),
-    ("name", "issuers: [{name: a b}]", "line 1: issuers[0]: 'a b' is no valid cluster name"),
-    ("identity", "identities: [{name: x, resourceGroup: demo}]", "identities[0]: 'x' is no valid identity name"),
+    ("name", "issuers: [{name: a b}]", "line 1: issuers[0]: 'a b' is not a valid cluster name"),
+    ("identity", "identities: [{name: x, resourceGroup: demo}]", "identities[0]: 'x' is not a valid identity name"),
     ("resource", "resources: [x]", "'x' cannot be a resource"),
     ("issuer url", "issuers: [{name: a, url: 'http://x'}]", "issuers[0].url: 'http://x' is no issuer's URL"),
     ("id elsewhere", f"issuers: [{{name: a, url: 'https://x', id: {CLIENT}}}]", "issuers[0].id: an issuer elsewhere"),
@@ -218,7 +219,7 @@ def test_a_state_that_was_seeded_can_be_seeded_by_a_later_process(
     """Idempotence holds over restarts."""
     for changed in (True, False):
         with Store(tmp_path / "s", clock, new_key=new_key) as store:
-            assert plant(_seed(SEED), store, BASE_URL) is changed
+            assert apply_seed(_seed(SEED), store, BASE_URL) is changed
 
 
 def test_the_schema_has_every_key() -> None:

@@ -7,9 +7,19 @@ import pytest
 
 from tests.unit.wisp_local.cloud.asgi import Client
 from tests.unit.wisp_local.cloud.world import BASE_URL, World, claims_of
-from wisp_local.cloud.audiences import is_known, recommended, suggest
-from wisp_local.cloud.server import Options, create_app
-from wisp_local.cloud.services import CHINA, GERMANY, PUBLIC, SERVICES, US_GOVERNMENT, AzureCloud, Service
+from wisp_local.cloud.app import Options, create_app
+from wisp_local.cloud.entra.audiences import (
+    CHINA,
+    GERMANY,
+    PUBLIC,
+    SERVICES,
+    US_GOVERNMENT,
+    AzureCloud,
+    Service,
+    is_known,
+    recommended,
+    suggest,
+)
 
 ROWS = [(service, cloud, names) for service in SERVICES for cloud, names in service.names.items()]
 GUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"

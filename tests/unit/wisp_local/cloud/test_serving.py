@@ -16,9 +16,8 @@ from tests.support.waiting import PATIENCE
 from tests.unit.wisp_local.cloud.process import WISP, Running, exchange, running, workload
 from tests.unit.wisp_local.cloud.world import ARM, claims_of
 from wisp.base.errors import SettingError
-from wisp_local.cloud.local import Settings, serve
-from wisp_local.cloud.serving import base_url
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.serving import Settings, base_url, serve
+from wisp_local.cloud.state.store import Store
 
 pytestmark = pytest.mark.system
 
@@ -58,7 +57,7 @@ def test_a_killed_server_has_lost_nothing_it_had_answered(tmp_path: Path) -> Non
     with Store(state) as store:
         assert store.tenant().id == asks.tenant
         assert store.identity("WorkloadIdentityRG", "wi-demo-identity").client_id == asks.client_id
-        assert [each.key_id for each in store.token_keys()] == [jwt.get_unverified_header(token)["kid"]]
+        assert [each.key_id for each in store.issuers.token_keys()] == [jwt.get_unverified_header(token)["kid"]]
 
 
 def test_azure_identity_gets_a_token_unmodified(tmp_path: Path) -> None:

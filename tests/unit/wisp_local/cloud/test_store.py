@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.wisp_local.cloud.world import ARM, NOW, SUBJECT, Clock, KeyPool, World
-from wisp_local.cloud.directory import ManagedIdentity
+from wisp_local.cloud.entra.directory import ManagedIdentity
 from wisp_local.cloud.errors import ConflictError, NotFoundError, RequestError, StateError
-from wisp_local.cloud.migrations import MIGRATIONS
-from wisp_local.cloud.schema import SCHEMA_VERSION
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.database import SCHEMA_VERSION
+from wisp_local.cloud.state.store import Store
 
 
 def _identity(store: Store) -> ManagedIdentity:
@@ -33,8 +32,8 @@ def test_what_was_made_is_there_after_a_restart(tmp_path: Path, new_key: KeyPool
             store.resource_groups(),
             identity,
             store.federated_credentials(identity),
-            [key.published() for key in store.token_keys()],
-            [(each.id, [key.published() for key in each.keys]) for each in [store.put_issuer("c")]],
+            [key.published() for key in store.issuers.token_keys()],
+            [(each.id, [key.published() for key in each.keys]) for each in [store.issuers.put("c")]],
             store.authority.certificate_pem,
             store.authority.server_certificate(["localhost"]),
         ]
@@ -47,7 +46,7 @@ def test_what_was_made_is_there_after_a_restart(tmp_path: Path, new_key: KeyPool
 
 def test_everything_of_the_state_is_its_owners_alone(store: Store) -> None:
     """The file and SQLite's log hold private keys."""
-    store.token_keys()
+    store.issuers.token_keys()
     files = list(store.path.parent.glob("state.db*"))
     assert {each.name for each in files} >= {"state.db", "state.db-wal"}
     assert {stat.S_IMODE(each.stat().st_mode) for each in files} == {0o600}
@@ -62,24 +61,6 @@ def test_a_file_that_was_open_to_others_is_closed_to_them(tmp_path: Path) -> Non
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_file_of_an_older_wisp_is_brought_up_to_date(tmp_path: Path, new_key: KeyPool) -> None:
-    """The migrations that it lacks are run once, and what was in it is still there."""
-    path = tmp_path / "s"
-    with sqlite3.connect(path) as connection:
-        for statement in MIGRATIONS[0].split(";\n"):
-            connection.execute(statement)
-        connection.execute("PRAGMA application_id = 0x77697370")
-        connection.execute("PRAGMA user_version = 1")
-        connection.execute("INSERT INTO tenant VALUES ('t', 'old', 1)")
-        connection.execute("INSERT INTO subscription VALUES ('s', 't', 'old')")
-        connection.execute("INSERT INTO resource_group VALUES ('s', 'RG', 'eastus')")
-    connection.close()
-    for _ in range(2):
-        with Store(path, new_key=new_key) as store:
-            assert store.tenant().display_name == "old"
-            assert store.put_resource_group("rg", "eastus", tags={"a": "b"}).tags == {"a": "b"}
-
-
 def _corrupt(path: Path) -> None:
     path.write_bytes(b"no database" * 1000)
 
@@ -88,6 +69,13 @@ def _newer(path: Path) -> None:
     Store(path).close()
     with sqlite3.connect(path) as connection:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    connection.close()
+
+
+def _older(path: Path) -> None:
+    Store(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 1")
     connection.close()
 
 
@@ -102,6 +90,7 @@ def _others(path: Path) -> None:
     [
         (_corrupt, "not a database"),
         (_newer, "newer wisp"),
+        (_older, "a development version of wisp made it.* delete it"),
         (_others, "no state of wisp's"),
         (Path.mkdir, "no regular file"),
     ],
@@ -161,7 +150,7 @@ BAD: dict[str, Put] = {
     "group": lambda store, _: store.put_resource_group("ends with.", "eastus"),
     "location": lambda store, _: store.put_resource_group("RG2", "East US"),
     "identity": lambda store, _: store.put_identity("RG", "ab", "eastus"),
-    "cluster": lambda store, _: store.put_issuer("-"),
+    "cluster": lambda store, _: store.issuers.put("-"),
     "resource": lambda store, _: store.put_resource("my-api"),
     "credential": _federate(name="x"),
     "http issuer": _federate(issuer="http://i/"),
@@ -216,11 +205,11 @@ def test_deletion_takes_what_is_inside_along(store: Store) -> None:
     with pytest.raises(NotFoundError):
         store.put_federated_credential(identity, "one", issuer="https://i/", subject="s")
     store.delete_identity(identity)
-    store.put_issuer("c")
-    store.delete_issuer("C")
-    assert store.issuers() == []
+    store.issuers.put("c")
+    store.issuers.delete("C")
+    assert store.issuers.all() == []
     with pytest.raises(NotFoundError):
-        store.rotate_issuer("c")
+        store.issuers.rotate("c")
 
 
 def test_a_deleted_identity_gets_no_more_tokens(world: World) -> None:
@@ -250,7 +239,7 @@ def _fill(path: Path, worker: int, start: object) -> None:
             store.put_federated_credential(
                 shared, f"fic-{worker}-{number}", issuer="https://i/", subject=f"{worker}{number}"
             )
-        store.put_issuer("cluster")
+        store.issuers.put("cluster")
 
 
 def test_processes_that_start_and_write_at_once_agree(tmp_path: Path) -> None:
@@ -266,7 +255,7 @@ def test_processes_that_start_and_write_at_once_agree(tmp_path: Path) -> None:
     with Store(path) as store:
         assert len(store.identities()) == 1 + 3 * 5
         assert len(store.federated_credentials(store.identity("RG", "shared"))) == 15
-        assert len(store.issuers()) == 1
+        assert len(store.issuers.all()) == 1
 
 
 def test_ten_thousand_identities_do_not_slow_an_exchange_down(world: World) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from tests.unit.wisp_local.cloud.asgi import Answer, Client
-from wisp_local.cloud.directory import ManagedIdentity
-from wisp_local.cloud.form import ASSERTION_TYPE
+from wisp_local.cloud.entra.directory import ManagedIdentity
+from wisp_local.cloud.entra.request import ASSERTION_TYPE
 from wisp_local.cloud.issuer import Issuer, Projection, service_account_claims
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 NOW = 1_760_000_000.0
 BASE_URL = "https://cloud.test:8443"

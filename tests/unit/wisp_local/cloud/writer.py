@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wisp_local.cloud.errors import RequestError
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 
 def identities(store: Store, name: str) -> None:
@@ -24,7 +24,7 @@ def credentials(store: Store, name: str) -> None:
 def rotations(store: Store, name: str) -> None:
     """Give the issuer that all share another key."""
     assert name
-    store.rotate_issuer("shared")
+    store.issuers.rotate("shared")
 
 
 def main(state: Path, prefix: str, write: Callable[[Store, str], None], count: int) -> None:

@@ -5,8 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wisp_local.cloud.issuer import Issuer, key_set
-from wisp_local.cloud.signing import SigningKey, kubernetes_key_id, new_rsa_key
+from wisp_local.cloud.issuer import Issuer, SigningKey, key_set, kubernetes_key_id, new_rsa_key
 
 KUBECONFIG = """
 apiVersion: v1

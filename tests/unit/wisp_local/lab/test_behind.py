@@ -19,7 +19,7 @@ from tests.unit.wisp_local.lab.conftest import NewLab
 from tests.unit.wisp_local.lab.lab import Lab
 from wisp.base.errors import ToolError, WispError
 from wisp_local.cloud.cluster import ANY
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 from wisp_local.lab.apiserver import ApiServer, Published
 from wisp_local.lab.behind import ISSUER, Site
 from wisp_local.lab.findings import problems
@@ -90,7 +90,7 @@ def test_a_kubeconfig_of_ones_own(kubed: Lab, kubernetes: Kubernetes) -> None:
     assert f"kubectl --kubeconfig={kubernetes.kubeconfig} apply --filename='{kubed.folder / 'wisp.yaml'}'" in said
     assert "pods cannot reach" not in said
     with Store(kubed.folder / "cloud.db") as store:
-        backing = store.fleet.backing("any cluster")
+        backing = store.clusters.attachment("any cluster")
         tenant_id, certificate = store.tenant().id, store.authority.certificate_pem.decode()
     assert backing is not None
     assert (backing.cluster, backing.issuer_url, backing.key_set) == (ANY, ISSUER_URL, kubernetes.keys)
@@ -172,7 +172,7 @@ def test_it_is_remembered_and_asked_again(kubed: Lab, kubernetes: Kubernetes) ->
     assert (kubed.pid, kubed.status()["cluster"]["kind"]) == (pid, "none")
     assert not (kubed.folder / "wisp.yaml").exists()
     with Store(kubed.folder / "cloud.db") as store:
-        assert store.fleet.backing("any cluster") is None
+        assert store.clusters.attachment("any cluster") is None
 
 
 @pytest.mark.system
@@ -209,8 +209,8 @@ def test_a_cluster_of_its_own(site: Site) -> None:
     assert cluster.done == ["prepare /wisp.tar /a.tar /b.tar", "start", "finish /a.tar /b.tar"]
     assert stood.cloud.url == f"https://127.0.0.2:{stood.cloud.listening.port}"
     with Store(site.places.state) as store:
-        issuer = store.issuer_called(ISSUER)
-        backing = store.fleet.backing("any cluster")
+        issuer = store.issuers.named(ISSUER)
+        backing = store.clusters.attachment("any cluster")
     assert cluster.running is not None
     assert backing is not None
     assert (backing.issuer_url, backing.key_set) == (stood.cloud.url + issuer.path, cluster.running.keys)

@@ -16,8 +16,8 @@ from tests.unit.wisp_local.demo.traces import descendants
 from tests.unit.wisp_local.lab.conftest import NewLab
 from tests.unit.wisp_local.lab.lab import Lab
 from wisp.base.secret import Secret
-from wisp_local.cloud.directory import SecretCheck
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.entra.directory import SecretCheck
+from wisp_local.cloud.state.store import Store
 from wisp_local.sandbox.lasting import lasting
 
 pytestmark = pytest.mark.system
@@ -80,7 +80,7 @@ def test_a_cloud_that_was_killed_comes_back_the_same(lab: Lab) -> None:
 def _kept(lab: Lab) -> tuple[str, list[str], bytes, str]:
     """Return what a client leans on: tenant, token keys, CA, secret."""
     with Store(lab.folder / "cloud.db") as store:
-        keys = [each.key_id for each in store.token_keys()]
+        keys = [each.key_id for each in store.issuers.token_keys()]
         certificate = store.authority.certificate_pem
         return store.tenant().id, keys, certificate, (lab.folder / "login.secret").read_text()
 

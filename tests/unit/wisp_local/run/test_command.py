@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.wisp_local.run.runner import SDK, Runner
 from wisp.cli import main
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 from wisp_local.run.environment import CHOOSES_OTHERWISE
 
 pytestmark = pytest.mark.system

@@ -14,8 +14,8 @@ import pytest
 import wisp_local.testing
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE
-from wisp_local.cloud import seedformat
-from wisp_local.cloud.seedformat import Key
+from wisp_local.cloud import seed as seedformat
+from wisp_local.cloud.seed import Key
 
 pytest_plugins = ["pytester"]
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from tests.unit.wisp_local.cloud.process import Running, Workload, exchange, workload
 from wisp_local.cloud.issuer import Projection, service_account_token
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 PATIENCE = 60_000  # milliseconds; a busy machine is no failure
 Scheme = Literal["light", "dark"]
@@ -34,7 +34,7 @@ class Scene:
     def refuse(self, namespace: str = "default", *, slash: bool = True) -> int:
         """Make one whose namespace, or whose issuer's slash, is not what is trusted; return the AADSTS code."""
         with Store(self.cloud.state) as store:
-            issuer = store.issuer_called("wilab")
+            issuer = store.issuers.named("wilab")
             url = (self.cloud.url + issuer.path).rstrip("/") + "/" * slash
             assertion = service_account_token(issuer, url, Projection(namespace, "wi-demo-sa"), now=time.time())
         answer = exchange(self.cloud, replace(self.right, assertion=assertion.reveal()))

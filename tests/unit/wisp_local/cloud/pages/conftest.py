@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.unit.wisp_local.cloud.asgi import Client
 from tests.unit.wisp_local.cloud.world import BASE_URL, World
-from wisp_local.cloud.server import Options, create_app
+from wisp_local.cloud.app import Options, create_app
 
 HOST = BASE_URL.removeprefix("https://")
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wisp_local.cloud.assertion import Assertion
-from wisp_local.cloud.directory import DEFAULT_AUDIENCE, FederatedCredential, match_credential
+from wisp_local.cloud.entra.directory import DEFAULT_AUDIENCE, FederatedCredential, match_credential
+from wisp_local.cloud.entra.request import Assertion
 from wisp_local.cloud.pages.difference import Difference, Piece, compare
 from wisp_local.cloud.pages.distance import distance
 from wisp_local.cloud.pages.nearest import Presented, is_match, nearest, separation

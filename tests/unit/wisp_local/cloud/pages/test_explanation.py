@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wisp_local.cloud.directory import DEFAULT_AUDIENCE, Application, FederatedCredential, ManagedIdentity
+from wisp_local.cloud.entra.directory import DEFAULT_AUDIENCE, Application, FederatedCredential, ManagedIdentity
 from wisp_local.cloud.pages.explanation import Field, explain
 from wisp_local.cloud.pages.nearest import Presented
 from wisp_local.cloud.pages.remedy import Remedy, remedies

@@ -11,12 +11,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.unit.wisp_local.cloud.asgi import Answer, Client
 from tests.unit.wisp_local.cloud.pages.conftest import HOST, From
 from tests.unit.wisp_local.cloud.world import ARM, BASE_URL, SUBJECT, World
+from wisp_local.cloud.app import Options, create_app
+from wisp_local.cloud.issuer import new_rsa_key
 from wisp_local.cloud.pages import guard
 from wisp_local.cloud.pages.guard import PROTECTION
 from wisp_local.cloud.pages.record import KEPT
 from wisp_local.cloud.roles import OWNER
-from wisp_local.cloud.server import Options, create_app
-from wisp_local.cloud.signing import new_rsa_key
 
 GUID = "11111111-2222-4333-8444-555555555555"
 SCRIPT = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -281,7 +281,7 @@ def test_an_application_is_compared_like_an_identity(paged: World) -> None:
     """With the command that Microsoft Entra has for applications."""
     application = paged.store.principals.put("deployer")
     subject = "system:serviceaccount:ci:ci"
-    paged.store.principals.put_credential(application, "ci-job", issuer=paged.issuer_url, subject=subject)
+    paged.store.put_federated_credential(application, "ci-job", issuer=paged.issuer_url, subject=subject)
     assert paged.ask(client_id=application.client_id).code == 700213
     text = _opened(paged)
     assert "Nearest is ci-job of 1 that deployer had" in text
@@ -293,12 +293,12 @@ def test_an_application_is_compared_like_an_identity(paged: World) -> None:
 def test_managed_clusters_are_shown_with_their_issuer(paged: World) -> None:
     """As `az aks create` makes them; one without an issuer says so."""
     group = paged.store.resource_group("WorkloadIdentityRG")
-    with_issuer = paged.store.fleet.create(group, "wilab", "eastus", {}, until=paged.clock.now + 9)
-    issuer = paged.store.fleet.give_issuer(with_issuer).issuer
-    paged.store.fleet.create(group, "plain", "eastus", {}, until=0)
+    with_issuer = paged.store.clusters.create(group, "wilab", "eastus", {}, until=paged.clock.now + 9)
+    issuer = paged.store.clusters.ensure_issuer(with_issuer).issuer
+    paged.store.clusters.create(group, "plain", "eastus", {}, until=0)
     text = _text(paged.client.get("/"))
     assert "plain WorkloadIdentityRG, eastus Succeeded not enabled" in text
-    url = paged.store.issuer_called(issuer).path
+    url = paged.store.issuers.named(issuer).path
     assert f"wilab WorkloadIdentityRG, eastus Creating {BASE_URL}{url}" in text
 
 
@@ -361,7 +361,7 @@ def test_a_token_that_opens_more_than_this_cloud_is_not_shown(paged: World) -> N
     assert answer.status == 403
     assert token.encode() not in answer.body
     assert "Show the token" not in _text(paged.client.get(path))
-    (given,) = paged.store.assignments.every()
+    (given,) = paged.store.assignments.all()
     paged.store.assignments.delete(given.name)
     assert token in _text(paged.client.post(path, {"mark": mark}))
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from wisp.base.secret import Secret
-from wisp_local.cloud import refusals
-from wisp_local.cloud.assertion import Assertion, certificate_thumbprint, read_assertion
-from wisp_local.cloud.audiences import is_known
-from wisp_local.cloud.claims import (
+from wisp_local.cloud.entra import refusals
+from wisp_local.cloud.entra.audiences import PUBLIC, AzureCloud, is_known
+from wisp_local.cloud.entra.claims import (
     APPLICATION_LIFETIME,
     CERTIFICATE,
     DEFAULT_LIFETIME,
@@ -17,7 +16,7 @@ from wisp_local.cloud.claims import (
     Issue,
     access_token_claims,
 )
-from wisp_local.cloud.directory import (
+from wisp_local.cloud.entra.directory import (
     Application,
     Client,
     FederatedCredential,
@@ -29,13 +28,20 @@ from wisp_local.cloud.directory import (
     match_credential,
     refuse_entra_issuer,
 )
-from wisp_local.cloud.form import ClientSecret, FederatedAssertion, TokenRequest, read_token_request
-from wisp_local.cloud.keysource import KeySource
+from wisp_local.cloud.entra.refusals import Refused
+from wisp_local.cloud.entra.request import (
+    Assertion,
+    ClientSecret,
+    FederatedAssertion,
+    TokenRequest,
+    certificate_thumbprint,
+    read_assertion,
+    read_token_request,
+)
+from wisp_local.cloud.issuer import verifies
+from wisp_local.cloud.issuer_keys import KeySource
 from wisp_local.cloud.names import is_domain, is_guid
-from wisp_local.cloud.refusals import Refused
-from wisp_local.cloud.services import PUBLIC, AzureCloud
-from wisp_local.cloud.signing import verifies
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.state.store import Store
 
 EVERY_TENANT = ("common", "organizations", "consumers")  # what stands in a URL for whichever tenant the user has
 
@@ -49,7 +55,7 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Heard:
+class ObservedExchange:
     """A token request and its answer, for whoever watches; `trace_id` is what the client was told, or could have been.
 
     The form holds credentials: what is kept of it travels in `Secret`.
@@ -117,7 +123,7 @@ class Exchange:
 
     def _credential(self, assertion: Assertion, client: Client) -> FederatedCredential | Refused:
         """Find the federated credential that the assertion matches; a new one is not known yet."""
-        credentials, new = self.store.credentials_of(client), self._new(client)
+        credentials, new = self.store.federated_credentials(client), self._new(client)
         if all(each.name in new for each in credentials):
             name = client.display_name if isinstance(client, Application) else client.name
             return refusals.no_federated_credentials(client.client_id, name)
@@ -161,7 +167,7 @@ class Exchange:
             capabilities=request.capabilities,
             authenticated_by=SHARED_KEY if isinstance(request.proof, ClientSecret) else CERTIFICATE,
         )
-        key = self.store.token_keys()[-1]
+        key = self.store.issuers.token_keys()[-1]
         header = {"typ": "JWT", "x5t": key.extra["x5t"]}
         return Token(key.sign(header, access_token_claims(tenant, client, issue)), issue.lifetime)
 

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wisp_local.cloud.directory import Client, ManagedIdentity, Tenant
+from wisp_local.cloud.entra.directory import Client, ManagedIdentity, Tenant
 
 DEFAULT_LIFETIME = 24 * 60 * 60  # seconds; what Entra gives managed identities
 APPLICATION_LIFETIME = 60 * 60  # seconds; what it gives applications, give or take half an hour

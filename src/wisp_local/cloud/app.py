@@ -15,13 +15,13 @@ from wisp.base.errors import WispError
 from wisp_local.cloud.arm.call import OPERATION_SECONDS
 from wisp_local.cloud.arm.server import ResourceManager
 from wisp_local.cloud.arm.writing import OneAtATime
-from wisp_local.cloud.claims import DEFAULT_LIFETIME
-from wisp_local.cloud.endpoints import Endpoints
-from wisp_local.cloud.exchange import Exchange, Heard
+from wisp_local.cloud.entra.audiences import PUBLIC, AzureCloud
+from wisp_local.cloud.entra.claims import DEFAULT_LIFETIME
+from wisp_local.cloud.entra.endpoints import Endpoints
+from wisp_local.cloud.entra.exchange import Exchange, ObservedExchange
 from wisp_local.cloud.issuer import KEYS_PATH, Issuer, discovery, key_set
-from wisp_local.cloud.keysource import KeySource, NoOthers, OwnIssuers
-from wisp_local.cloud.services import PUBLIC, AzureCloud
-from wisp_local.cloud.store import Store
+from wisp_local.cloud.issuer_keys import KeySource, NoOthers, OwnIssuers
+from wisp_local.cloud.state.store import Store
 from wisp_local.cloud.web import Log, RequestLog, Site, json_answer, note
 
 _PUBLIC = {"Cache-Control": "public, max-age=3600"}  # as the API server says
@@ -75,7 +75,7 @@ def create_app(store: Store, base_url: str, options: Options | None = None) -> S
     )
 
 
-def _page(site: Site, options: Options) -> tuple[Callable[[Heard], None], list[Route]]:
+def _page(site: Site, options: Options) -> tuple[Callable[[ObservedExchange], None], list[Route]]:
     """Return the page's routes, and what keeps note of exchanges for it; a cloud without a page loads no templates."""
     from wisp_local.cloud.pages.record import Record  # noqa: PLC0415 -- as said
     from wisp_local.cloud.pages.routes import Pages  # noqa: PLC0415
@@ -98,11 +98,11 @@ class _Issuers:
     async def keys(self, request: Request) -> Response:
         """Answer the key set."""
         issuer = self._issuer(request)
-        given = self.site.store.fleet.given_keys(path=issuer.path, name=issuer.name)
+        given = self.site.store.issuers.given_keys(path=issuer.path, name=issuer.name)
         return json_answer(key_set(issuer) if given is None else json.loads(given), headers=_PUBLIC)
 
     def _issuer(self, request: Request) -> Issuer:
-        issuer = self.site.store.issuer(request.path_params["issuer"])
+        issuer = self.site.store.issuers.get(request.path_params["issuer"])
         if issuer is None:
             raise HTTPException(404)
         return issuer

@@ -11,12 +11,11 @@ from enum import Enum
 from typing import assert_never
 from urllib.parse import urlsplit
 
-from wisp_local.cloud import refusals
-from wisp_local.cloud.assertion import Assertion
-from wisp_local.cloud.refusals import Refused
+from wisp_local.cloud.entra import refusals
+from wisp_local.cloud.entra.refusals import Refused
+from wisp_local.cloud.entra.request import Assertion
 
 DEFAULT_AUDIENCE = "api://AzureADTokenExchange"  # what `az` sends when --audience is absent
-MAXIMUM_FEDERATED_CREDENTIALS = 20  # an identity; Azure's limit
 _ENTRA_HOSTS = (
     "login.microsoftonline.com",
     "login.windows.net",

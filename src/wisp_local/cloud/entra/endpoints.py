@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from wisp_local.cloud import refusals
-from wisp_local.cloud.claims import token_issuer
-from wisp_local.cloud.exchange import EVERY_TENANT, Exchange, Heard, Token, unknown_tenant
-from wisp_local.cloud.refusals import Refused
+from wisp_local.cloud.entra import refusals
+from wisp_local.cloud.entra.claims import token_issuer
+from wisp_local.cloud.entra.exchange import EVERY_TENANT, Exchange, ObservedExchange, Token, unknown_tenant
+from wisp_local.cloud.entra.refusals import Refused
 from wisp_local.cloud.web import NO_STORE, Site, json_answer, note, read_body, trace_id
 
 BODY_LIMIT = 64 * 1024  # bytes; a token request is about 2 KB
@@ -30,7 +30,7 @@ class Endpoints:
 
     site: Site
     exchange: Exchange
-    witness: Callable[[Heard], None] | None = None
+    observer: Callable[[ObservedExchange], None] | None = None
 
     def routes(self) -> list[Route]:
         """Return the routes, most specific first."""
@@ -61,8 +61,8 @@ class Endpoints:
 
     def _answer(self, trace: str, tenant: str, form: list[tuple[str, str]]) -> Token | Refused:
         outcome = self.exchange.answer(tenant, form)
-        if self.witness is not None:
-            self.witness(Heard(trace, tenant, form, outcome))
+        if self.observer is not None:
+            self.observer(ObservedExchange(trace, tenant, form, outcome))
         return outcome
 
     async def metadata_v2(self, request: Request) -> Response:
@@ -100,7 +100,7 @@ class Endpoints:
         tenant = request.path_params["tenant"]
         if not self._knows(tenant):
             return self._unknown(request, tenant)
-        keys = await run_in_threadpool(self.exchange.store.token_keys)
+        keys = await run_in_threadpool(self.exchange.store.issuers.token_keys)
         return json_answer({"keys": [each.published() for each in keys]})
 
     async def instance(self, request: Request) -> Response:

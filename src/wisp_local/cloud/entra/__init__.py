@@ -1,0 +1,1 @@
+"""Entra: the token endpoint, and the decisions behind it."""
