@@ -1,7 +1,6 @@
 """Every parser of foreign text, with the places in an input that can be repeated: what `growth` measures."""
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -28,7 +27,7 @@ from wisp.kubernetes import client as api
 from wisp.kubernetes import types as objects
 from wisp.webhook.certificates import authority, secretdata
 from wisp.webhook.certificates.packing import kept_of
-from wisp_local.cloud.arm import filtering, roles
+from wisp_local.cloud.arm import reading, roles
 from wisp_local.cloud.arm.problem import ResourceError
 from wisp_local.cloud.entra.request import read_assertion, read_token_request
 from wisp_local.cloud.pages import decoded, difference, explanation, nearest
@@ -113,14 +112,12 @@ def _page(data: bytes) -> None:
 
 def _filters(data: bytes) -> None:
     text = data.decode("latin-1")
-    roles._filters(cast("Any", SimpleNamespace(query={"$filter": text})))
-    filtering.equalities(text, ("name",))
+    roles.comparisons(text)
+    reading.equalities(text, ("name",))
 
 
 def _graph(data: bytes) -> None:
-    from wisp_local.cloud.arm import graph  # noqa: PLC0415 -- it registers its routes
-
-    graph._EQUALS.fullmatch(data.decode("latin-1"))
+    roles.graph_comparison(data.decode("latin-1"))
 
 
 def _objects(data: bytes) -> None:

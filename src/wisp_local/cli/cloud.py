@@ -1,4 +1,4 @@
-"""`wisp cloud`: run a local Azure, and fill it while it runs: all share the state file."""
+"""`wisp cloud`: run a local Azure, and change its state, also while it runs."""
 
 import json
 import time
@@ -12,13 +12,12 @@ from wisp.base.files import write_atomically
 from wisp.base.isolation import forbid_core_dumps
 from wisp.base.secret import Secret
 from wisp_local.cli.clusters import cluster
+from wisp_local.cli.options import FILE, audience_option, query_option, show, state_option
 from wisp_local.cli.principals import principal
-from wisp_local.cli.shown import query_option, show, state_option
-from wisp_local.cloud.arm.call import OPERATION_SECONDS
-from wisp_local.cloud.arm.writing import WRITE_SECONDS
+from wisp_local.cloud.arm.handler import OPERATION_SECONDS, WRITE_SECONDS
 from wisp_local.cloud.entra.audiences import AzureCloud
 from wisp_local.cloud.entra.claims import DEFAULT_LIFETIME
-from wisp_local.cloud.entra.directory import DEFAULT_AUDIENCE, ManagedIdentity
+from wisp_local.cloud.entra.directory import ManagedIdentity
 from wisp_local.cloud.issuer import MINIMUM_LIFETIME, Issuer, Projection, service_account_token
 from wisp_local.cloud.seed import json_schema
 from wisp_local.cloud.seeding import apply_seed, load_seed
@@ -26,9 +25,10 @@ from wisp_local.cloud.serving import Settings
 from wisp_local.cloud.serving import serve as serve_cloud
 from wisp_local.cloud.state.store import Store
 
-_FILE = click.Path(path_type=Path)
 _group = click.option("-g", "--resource-group", "group", required=True, help="Name of the resource group.")
-_url = click.option("--url", help="Base URL of the cloud, for the issuer's; without it, the path alone is shown.")
+_url = click.option(
+    "--url", help="Base URL of the cloud, to print the issuer's URL with. By default only the path is printed."
+)
 
 
 @click.group()
@@ -50,67 +50,81 @@ command.add_command(cluster)
     default=["127.0.0.1"],
     show_default=True,
     metavar="HOST",
-    help="Address to listen on; repeatable.",
+    help="Address to listen on. Repeatable.",
 )
-@click.option("--port", default=8443, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free port.")
-@click.option("--advertise", multiple=True, metavar="HOST", help="Name or address that clients use; repeatable.")
 @click.option(
-    "--token-lifetime", default=DEFAULT_LIFETIME, show_default=True, type=click.IntRange(1), help="In seconds."
+    "--port", default=8443, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on; 0: a free one."
 )
-@click.option("--issuer-ca", type=_FILE, help="PEM file of CAs to trust for issuers elsewhere.")
-@click.option("--seed", type=_FILE, help="YAML or JSON file of what is to be there; see `wisp cloud seed`.")
-@click.option("--issuer-base", "issuer_bases", multiple=True, metavar="URL", help="Base URL in its issuers' URLs, too.")
-@click.option("--page/--no-page", default=None, help="Serve the web page at /; by default on loopback only.")
+@click.option("--advertise", multiple=True, metavar="HOST", help="Name or address that clients use. Repeatable.")
+@click.option(
+    "--token-lifetime",
+    default=DEFAULT_LIFETIME,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Lifetime of access tokens in seconds; tokens of applications last at most an hour.",
+)
+@click.option("--issuer-ca", type=FILE, help="PEM file with CAs to trust when the keys of other issuers are fetched.")
+@click.option("--seed", type=FILE, help="YAML or JSON file with the resources to create; see `wisp cloud seed`.")
+@click.option(
+    "--issuer-base",
+    "issuer_bases",
+    multiple=True,
+    metavar="URL",
+    help="Additional base URL that the URLs of this cloud's issuers may begin with. Repeatable.",
+)
+@click.option(
+    "--page/--no-page", default=None, help="Serve the web page at /. By default only to connections on loopback."
+)
 @click.option(
     "--operation-seconds",
     default=OPERATION_SECONDS,
     show_default=True,
     type=click.FloatRange(0),
-    help="How long a cluster takes to be created, updated or deleted.",
+    help="Seconds that creating, updating or deleting a cluster takes.",
 )
 @click.option(
     "--write-seconds",
     default=WRITE_SECONDS,
     show_default=True,
     type=click.FloatRange(0, 10),
-    help="How long a federated credential takes to be written; meanwhile another write to its identity is a 409.",
+    help="Seconds that writing a federated credential takes; another write to the same identity meanwhile gets a 409.",
 )
 @click.option(
     "--propagation",
     default=0.0,
     show_default=True,
     type=click.FloatRange(0),
-    help="Seconds until a new federated credential is known; until then the answer is AADSTS70021, for the first "
-    "credential of an identity AADSTS70025.",
+    help="Seconds until a new federated credential works; until then the answer is AADSTS70021, and AADSTS70025 for "
+    "the first credential of an identity.",
 )
 @click.option(
     "--azure-cloud",
     default=AzureCloud.PUBLIC.value,
     show_default=True,
-    type=click.Choice([each.value for each in AzureCloud]),
+    type=click.Choice([cloud.value for cloud in AzureCloud]),
     callback=lambda _context, _option, value: AzureCloud(value),
-    help="Cloud of Azure whose services tokens can be requested for.",
+    help="Azure cloud whose services tokens can be requested for.",
 )
-@click.option("--quiet", is_flag=True, help="Log no line for each request.")
+@click.option("--quiet", is_flag=True, help="Do not log requests.")
 def serve(**options: object) -> None:
-    """Serve until SIGTERM or Ctrl-C; prints one JSON line when it listens, logs one for each request."""
+    """Serve until SIGTERM or Ctrl-C. Prints a JSON line when it listens, and logs one for each request."""
     serve_cloud(Settings(**options))  # type: ignore[arg-type]  # click has checked them
 
 
 @command.command()
 @state_option
 def ca(state: Path) -> None:
-    """Print the CA's certificate (PEM): what clients must trust."""
+    """Print the CA certificate (PEM) that clients must trust."""
     with Store(state) as store:
         click.echo(store.authority.certificate_pem.decode(), nl=False)
 
 
 @command.command("seed")
 @state_option
-@click.argument("file", type=_FILE)
-@click.option("--url", help="Base URL of the cloud, where the file federates with issuers of its own.")
-def plant_seed(state: Path, file: Path, url: str | None) -> None:
-    """Put into the state what a YAML or JSON file asks for. Nothing is deleted; a second time changes nothing."""
+@click.argument("file", type=FILE)
+@click.option("--url", help="Base URL of the cloud; needed when the file federates with issuers of this cloud.")
+def apply_seed_file(state: Path, file: Path, url: str | None) -> None:
+    """Create the resources of a YAML or JSON file. Deletes nothing; applying it again changes nothing."""
     seed = load_seed(file)
     with Store(state) as store:
         show({"event": "seeded", "file": str(file), "changed": apply_seed(seed, store, url and url.rstrip("/"))})
@@ -124,7 +138,7 @@ def schema() -> None:
 
 @command.group()
 def identity() -> None:
-    """Make and list managed identities."""
+    """Create and list managed identities."""
 
 
 @identity.command()
@@ -134,10 +148,10 @@ def identity() -> None:
 @click.option("-l", "--location", default="eastus", show_default=True, help="Region.")
 @query_option
 def create(state: Path, group: str, name: str, location: str, query: str | None) -> None:
-    """Make an identity, and its resource group if need be."""
+    """Create an identity, and its resource group if it does not exist."""
     with Store(state) as store:
         store.put_resource_group(group, location)
-        show(_described(store.put_identity(group, name, location)), query)
+        show(_identity_document(store.put_identity(group, name, location)), query)
 
 
 @identity.command("list")
@@ -145,9 +159,9 @@ def create(state: Path, group: str, name: str, location: str, query: str | None)
 def list_identities(state: Path) -> None:
     """List the identities with their federated credentials."""
     with Store(state) as store:
-        for each in store.identities():
-            credentials = [asdict(credential) for credential in store.federated_credentials(each)]
-            show({**_described(each), "federatedCredentials": credentials})
+        for managed in store.identities():
+            credentials = [asdict(credential) for credential in store.federated_credentials(managed)]
+            show({**_identity_document(managed), "federatedCredentials": credentials})
 
 
 @command.command()
@@ -155,64 +169,66 @@ def list_identities(state: Path) -> None:
 @_group
 @click.option("--identity", "identity_name", required=True, help="Name of the identity.")
 @click.option("--issuer", required=True, help="Issuer URL, exactly as in the tokens.")
-@click.option("--subject", required=True, help="For a service account: system:serviceaccount:NAMESPACE:NAME.")
-@click.option("--audience", default=DEFAULT_AUDIENCE, show_default=True)
+@click.option(
+    "--subject",
+    required=True,
+    help="Subject (sub) of the tokens; for a service account system:serviceaccount:NAMESPACE:NAME.",
+)
+@audience_option
 @click.option("-n", "--name", default="wisp-federated-id", show_default=True, help="Name of the federated credential.")
-def federate(state: Path, group: str, identity_name: str, **wanted: str) -> None:
-    """Let an issuer's subject act as an identity."""
+def federate(
+    state: Path, group: str, identity_name: str, name: str, *, issuer: str, subject: str, audience: str
+) -> None:
+    """Let the subject of an issuer act as an identity."""
     with Store(state) as store:
         credential = store.put_federated_credential(
-            store.identity(group, identity_name),
-            wanted["name"],
-            issuer=wanted["issuer"],
-            subject=wanted["subject"],
-            audiences=(wanted["audience"],),
+            store.identity(group, identity_name), name, issuer=issuer, subject=subject, audiences=(audience,)
         )
     show(asdict(credential))
 
 
-@command.group()
-def issuer() -> None:
-    """Make and list the OIDC issuers of clusters."""
+@command.group("issuer")
+def issuer_group() -> None:
+    """Create and list the OIDC issuers of clusters."""
 
 
-@issuer.command("create")
+@issuer_group.command("create")
 @state_option
 @click.option("-n", "--name", required=True, help="Name of the cluster.")
 @_url
 @query_option
 def create_issuer(state: Path, name: str, url: str | None, query: str | None) -> None:
-    """Make the issuer of a cluster."""
+    """Create the issuer of a cluster."""
     with Store(state) as store:
-        show(_published(store.issuers.put(name), url), query)
+        show(_issuer_document(store.issuers.put(name), url), query)
 
 
-@issuer.command("list")
+@issuer_group.command("list")
 @state_option
 @_url
 def list_issuers(state: Path, url: str | None) -> None:
     """List the issuers."""
     with Store(state) as store:
-        for each in store.issuers.all():
-            show(_published(each, url))
+        for issuer in store.issuers.all():
+            show(_issuer_document(issuer, url))
 
 
-@issuer.command()
+@issuer_group.command()
 @state_option
 @click.option("-n", "--name", required=True, help="Name of the cluster.")
-@click.option("--retire", is_flag=True, help="Stop publishing the old keys, too.")
+@click.option("--retire", is_flag=True, help="Stop publishing the old keys as well.")
 def rotate(state: Path, name: str, *, retire: bool) -> None:
     """Give an issuer a new signing key."""
     with Store(state) as store:
         store.issuers.rotate(name)
-        show(_published(store.issuers.retire_keys(name) if retire else store.issuers.named(name), None))
+        show(_issuer_document(store.issuers.retire_keys(name) if retire else store.issuers.named(name), None))
 
 
 @command.command()
 @state_option
 @click.argument("uri")
 def resource(state: Path, uri: str) -> None:
-    """Register a resource of your own, such as api://my-api; Azure's are known."""
+    """Register URI, such as api://my-api, as a resource that tokens can be requested for, like Azure's services."""
     with Store(state) as store:
         store.put_resource(uri)
         show({"resources": store.resources()})
@@ -222,34 +238,45 @@ def resource(state: Path, uri: str) -> None:
 @state_option
 @click.option("--issuer", "issuer_name", required=True, help="Name of the cluster whose issuer signs.")
 @click.option("--url", required=True, help="Base URL of the cloud, as `wisp cloud serve` prints it.")
-@click.option("--namespace", default="default", show_default=True)
-@click.option("--service-account", default="default", show_default=True)
-@click.option("--pod", default="pod", show_default=True)
-@click.option("--audience", default=DEFAULT_AUDIENCE, show_default=True)
-@click.option("--lifetime", default=3600, show_default=True, type=click.IntRange(MINIMUM_LIFETIME), help="In seconds.")
-@click.option("--out", required=True, type=click.Path(path_type=Path, allow_dash=True), help="File; - prints it.")
+@click.option("--namespace", default="default", show_default=True, help="Namespace of the service account.")
+@click.option("--service-account", default="default", show_default=True, help="Name of the service account.")
+@click.option("--pod", default="pod", show_default=True, help="Name of the pod that the token is bound to.")
+@audience_option
+@click.option(
+    "--lifetime",
+    default=3600,
+    show_default=True,
+    type=click.IntRange(MINIMUM_LIFETIME),
+    help="Lifetime of the token, in seconds.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="File to write the token to, readable by its owner only; - prints it.",
+)
 def token(state: Path, issuer_name: str, url: str, out: Path, **projection: object) -> None:
-    """Mint a service account token, as kubelet would project it."""
-    wanted = Projection(**projection)  # type: ignore[arg-type]  # click has checked them
+    """Issue a service account token, as kubelet would project it."""
+    requested = Projection(**projection)  # type: ignore[arg-type]  # click has checked them
     with Store(state) as store:
         signer = store.issuers.named(issuer_name)
-        minted = service_account_token(signer, url.rstrip("/") + signer.path, wanted, now=time.time())
+        issued = service_account_token(signer, url.rstrip("/") + signer.path, requested, now=time.time())
     if str(out) == "-":
-        click.echo(minted.reveal())
+        click.echo(issued.reveal())
         return
-    _write_private(out, minted)
-    show({"file": str(out), "subject": wanted.subject, "audience": wanted.audience})
+    _write_private(out, issued)
+    show({"file": str(out), "subject": requested.subject, "audience": requested.audience})
 
 
 def _write_private(path: Path, secret: Secret) -> None:
-    """Write the token for its owner alone, at once for whoever reads it meanwhile (as kubelet replaces it)."""
+    """Write the token with mode 0600, and atomically, as kubelet does: a reader never sees half of it."""
     try:
         write_atomically(path, secret.reveal())
     except OSError as error:
         raise SettingError(f"cannot write {path} ({error.strerror})", hint="name another file with --out") from error
 
 
-def _described(managed: ManagedIdentity) -> dict[str, object]:
+def _identity_document(managed: ManagedIdentity) -> dict[str, object]:
     return {
         "id": managed.resource_id,
         "name": managed.name,
@@ -261,6 +288,7 @@ def _described(managed: ManagedIdentity) -> dict[str, object]:
     }
 
 
-def _published(made: Issuer, url: str | None) -> dict[str, object]:
-    location = {} if url is None else {"issuerUrl": url.rstrip("/") + made.path}
-    return {"name": made.name, "id": made.id, "path": made.path, **location, "keys": [key.key_id for key in made.keys]}
+def _issuer_document(issuer: Issuer, url: str | None) -> dict[str, object]:
+    location = {} if url is None else {"issuerUrl": url.rstrip("/") + issuer.path}
+    keys = [key.key_id for key in issuer.keys]
+    return {"name": issuer.name, "id": issuer.id, "path": issuer.path, **location, "keys": keys}

@@ -12,9 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from wisp.base.errors import WispError
-from wisp_local.cloud.arm.call import OPERATION_SECONDS
-from wisp_local.cloud.arm.server import ResourceManager
-from wisp_local.cloud.arm.writing import OneAtATime
+from wisp_local.cloud.arm.app import ResourceManager
+from wisp_local.cloud.arm.handler import OPERATION_SECONDS, WriteLocks
 from wisp_local.cloud.entra.audiences import PUBLIC, AzureCloud
 from wisp_local.cloud.entra.claims import DEFAULT_LIFETIME
 from wisp_local.cloud.entra.endpoints import Endpoints
@@ -64,7 +63,7 @@ def create_app(store: Store, base_url: str, options: Options | None = None) -> S
         Route("/healthz", _healthy),
         Route("/oidc/{issuer}/.well-known/openid-configuration", issuers.discovery),
         Route(f"/oidc/{{issuer}}/{KEYS_PATH}", issuers.keys),
-        *ResourceManager(site, options.operation_seconds, OneAtATime(options.write_seconds)).routes(),
+        *ResourceManager(site, options.operation_seconds, WriteLocks(options.write_seconds)).routes(),
         *Endpoints(site, exchange, record).routes(),
         *pages,
     ]

@@ -60,11 +60,14 @@ def check_credential(credential: FederatedCredential) -> None:
         raise RequestError(problem, hint="give exactly one")
     fields = {"issuer": credential.issuer, "subject": credential.subject, "audience": credential.audiences[0]}
     for field, value in fields.items():
-        if not 0 < len(value) <= _LIMIT or not value.isprintable():
-            raise RequestError(f"the {field} {value!a:.80} cannot be used", hint=f"give 1 to {_LIMIT} characters")
+        if not 0 < len(value) <= _LIMIT:
+            problem = f"the {field} has {len(value)} characters; 1 to {_LIMIT} are allowed"
+            raise RequestError(problem, hint="shorten it")
+        if not value.isprintable():
+            raise RequestError(f"the {field} {value!a:.80} has characters that cannot be printed", hint="remove them")
     if not is_issuer_url(credential.issuer):
-        problem = f"the issuer {credential.issuer} cannot be fetched"
-        raise RequestError(problem, hint="give an https URL without query or user")
+        problem = f"the issuer {credential.issuer} is not an https URL without user, query and fragment"
+        raise RequestError(problem, hint="give the issuer URL of the tokens")
 
 
 def check_credential_fits(credential: FederatedCredential, others: Collection[FederatedCredential]) -> None:

@@ -22,8 +22,7 @@ from wisp.base.errors import SettingError
 from wisp.base.files import write_atomically
 from wisp.base.x509 import CertifiedKey
 from wisp_local.cloud.app import Options, create_app
-from wisp_local.cloud.arm.call import OPERATION_SECONDS
-from wisp_local.cloud.arm.writing import WRITE_SECONDS
+from wisp_local.cloud.arm.handler import OPERATION_SECONDS, WRITE_SECONDS
 from wisp_local.cloud.entra.audiences import PUBLIC, AzureCloud
 from wisp_local.cloud.entra.claims import DEFAULT_LIFETIME
 from wisp_local.cloud.issuer_keys import HttpsFetch, RemoteIssuers

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from wisp.base.errors import SettingError
 from wisp.base.secret import Secret
-from wisp_local.cloud.arm.metadata import endpoints
+from wisp_local.cloud.arm.catalogue import endpoints
 from wisp_local.cloud.entra.directory import SecretCheck
 from wisp_local.cloud.roles import OWNER
 from wisp_local.cloud.state.store import Store

@@ -114,7 +114,7 @@ def test_a_cluster_from_creation_to_deletion(az: Az, local: LocalAzure) -> None:
     assert changed["agentPoolProfiles"][0]["count"] == 1
     assert [each["name"] for each in az("aks list -g clusters")] == ["aks1"]
     unbacked = az.fails(f"aks get-credentials {named} -f kubeconfig")
-    assert "wisp cloud cluster back aks1" in unbacked.text
+    assert "wisp cloud cluster attach aks1" in unbacked.text
     assert az(f"aks update {named} --disable-workload-identity")["securityProfile"]["workloadIdentity"] == {
         "enabled": False
     }

@@ -1,121 +1,144 @@
-"""What is there before anything is made: tenant, subscription, regions and resource providers, all registered."""
+"""What every cloud has from the start: its endpoints, tenant, subscription, regions and resource providers."""
 
-from wisp_local.cloud.arm import rendering
-from wisp_local.cloud.arm.call import Call, Reply
+import csv
+from collections.abc import Mapping
+from importlib.resources import files
+
+from wisp_local.cloud.arm.handler import Call, Reply
 from wisp_local.cloud.arm.problem import ResourceError
+from wisp_local.cloud.entra.audiences import PUBLIC, RESOURCE_MANAGER, AzureCloud
 
-_REGIONS = {
-    "eastus": ("East US", "US"),
-    "eastus2": ("East US 2", "US"),
-    "centralus": ("Central US", "US"),
-    "northcentralus": ("North Central US", "US"),
-    "southcentralus": ("South Central US", "US"),
-    "westcentralus": ("West Central US", "US"),
-    "westus": ("West US", "US"),
-    "westus2": ("West US 2", "US"),
-    "westus3": ("West US 3", "US"),
-    "canadacentral": ("Canada Central", "Canada"),
-    "brazilsouth": ("Brazil South", "South America"),
-    "northeurope": ("North Europe", "Europe"),
-    "westeurope": ("West Europe", "Europe"),
-    "uksouth": ("UK South", "UK"),
-    "francecentral": ("France Central", "Europe"),
-    "germanywestcentral": ("Germany West Central", "Europe"),
-    "swedencentral": ("Sweden Central", "Europe"),
-    "switzerlandnorth": ("Switzerland North", "Europe"),
-    "southafricanorth": ("South Africa North", "Africa"),
-    "uaenorth": ("UAE North", "Middle East"),
-    "centralindia": ("Central India", "Asia Pacific"),
-    "southeastasia": ("Southeast Asia", "Asia Pacific"),
-    "japaneast": ("Japan East", "Asia Pacific"),
-    "koreacentral": ("Korea Central", "Asia Pacific"),
-    "australiaeast": ("Australia East", "Asia Pacific"),
-}
+_REGIONS = tuple(csv.DictReader(files(__package__).joinpath("regions.csv").read_text().splitlines()))
 _PROVIDERS = {
     "Microsoft.Authorization": ("roleAssignments", "roleDefinitions"),
     "Microsoft.ContainerService": ("managedClusters", "locations/operations"),
     "Microsoft.ManagedIdentity": ("userAssignedIdentities", "userAssignedIdentities/federatedIdentityCredentials"),
     "Microsoft.Resources": ("resourceGroups", "subscriptions", "tenants"),
 }
-_VERSIONS = ["2024-11-01"]
 
 
-def _tenants(call: Call) -> Reply:
-    return call.page([rendering.tenant(call.store.tenant())])
+def endpoints(base: str, tenant_id: str, cloud: AzureCloud = PUBLIC) -> Mapping[str, object]:
+    """Return the answer to `GET /metadata/endpoints?api-version=2022-09-01` for the cloud at `base`.
 
-
-def _subscriptions(call: Call) -> Reply:
-    return call.page([rendering.subscription(call.store.subscription())])
-
-
-def _subscription(call: Call) -> Reply:
-    return Reply(200, rendering.subscription(call.store.subscription()))
-
-
-def _locations(call: Call) -> Reply:
-    root = f"/subscriptions/{call.names['subscription']}/locations"
-    regions = [_region(root, name, *about) for name, about in _REGIONS.items()]
-    return Reply(200, {"value": regions})
-
-
-def _region(root: str, name: str, shown: str, geography: str) -> dict[str, object]:
+    `az cloud register --endpoint-resource-manager` reads all other addresses from it.
+    """
     return {
-        "id": f"{root}/{name}",
-        "name": name,
-        "type": "Region",
-        "displayName": shown,
-        "regionalDisplayName": f"({geography}) {shown}",
-        "metadata": {"regionType": "Physical", "regionCategory": "Recommended", "geographyGroup": geography},
+        "name": "WispLocal",
+        "resourceManager": f"{base}/",
+        "portal": f"{base}/",
+        "gallery": f"{base}/",
+        "graph": f"{base}/",
+        "graphAudience": f"{base}/",
+        "microsoftGraphResourceId": f"{base}/",
+        "activeDirectoryDataLake": f"{base}/",
+        "authentication": {
+            "loginEndpoint": f"{base}/",
+            "audiences": [f"{uri}/" for uri in reversed(RESOURCE_MANAGER.names[cloud].uris)],
+            "tenant": tenant_id,
+            "identityProvider": "AAD",
+        },
+        "suffixes": {},
     }
 
 
-def _providers(call: Call) -> Reply:
-    return Reply(200, {"value": [_provider(call, each) for each in _PROVIDERS]})
+def _list_tenants(call: Call) -> Reply:
+    tenant = call.store.tenant()
+    document = {
+        "id": f"/tenants/{tenant.id}",
+        "tenantId": tenant.id,
+        "displayName": tenant.display_name,
+        "defaultDomain": "wisp.local",
+        "tenantCategory": "Home",
+        "tenantType": "AAD",
+    }
+    return call.page([document])
+
+
+def _subscription(call: Call) -> dict[str, object]:
+    subscription = call.store.subscription()
+    return {
+        "id": f"/subscriptions/{subscription.id}",
+        "subscriptionId": subscription.id,
+        "tenantId": subscription.tenant_id,
+        "displayName": subscription.display_name,
+        "state": "Enabled",
+        "authorizationSource": "RoleBased",
+        "managedByTenants": [],
+        "subscriptionPolicies": {
+            "locationPlacementId": "Public_2014-09-01",
+            "quotaId": "PayAsYouGo_2014-09-01",
+            "spendingLimit": "Off",
+        },
+    }
+
+
+def _list_locations(call: Call) -> Reply:
+    regions = [
+        {
+            "id": f"/subscriptions/{call.names['subscription']}/locations/{region['name']}",
+            "name": region["name"],
+            "type": "Region",
+            "displayName": region["display_name"],
+            "regionalDisplayName": f"({region['geography']}) {region['display_name']}",
+            "metadata": {
+                "regionType": "Physical",
+                "regionCategory": "Recommended",
+                "geographyGroup": region["geography"],
+            },
+        }
+        for region in _REGIONS
+    ]
+    return Reply(200, {"value": regions})
 
 
 def _show_provider(call: Call) -> Reply:
-    """Answer for a provider; registering one, which all are, has the same answer."""
-    wanted = call.names["namespace"].lower()
-    for each in _PROVIDERS:
-        if each.lower() == wanted:
-            return Reply(200, _provider(call, each))
+    """Answer a GET, and a request to register a provider: all are registered."""
+    for namespace in _PROVIDERS:
+        if namespace.lower() == call.names["namespace"].lower():
+            return Reply(200, _provider(call, namespace))
     message = f"The resource namespace '{call.names['namespace']:.100}' is invalid."
     raise ResourceError(404, "InvalidResourceNamespace", message)
 
 
 def _provider(call: Call, namespace: str) -> dict[str, object]:
-    locations = [shown for shown, _ in _REGIONS.values()]
-    types = [
-        {"resourceType": each, "locations": locations, "apiVersions": _VERSIONS, "capabilities": "None"}
-        for each in _PROVIDERS[namespace]
-    ]
+    common = {
+        "locations": [region["display_name"] for region in _REGIONS],
+        "apiVersions": ["2024-11-01"],
+        "capabilities": "None",
+    }
     return {
         "id": f"/subscriptions/{call.store.subscription().id}/providers/{namespace}",
         "namespace": namespace,
         "registrationPolicy": "RegistrationRequired",
         "registrationState": "Registered",
-        "resourceTypes": types,
+        "resourceTypes": [{"resourceType": kind, **common} for kind in _PROVIDERS[namespace]],
     }
 
 
-def _operations(call: Call) -> Reply:  # noqa: ARG001 -- a handler's signature
-    names = [f"{namespace}/{kind}" for namespace, kinds in _PROVIDERS.items() for kind in kinds]
-    described = [
-        {"name": f"{name}/{verb}", "isDataAction": False, "display": {"operation": verb, "resource": name}}
-        for name in names
+def _list_operations(call: Call) -> Reply:  # noqa: ARG001 -- a handler's signature
+    operations = [
+        {
+            "name": f"{namespace}/{kind}/{verb}",
+            "isDataAction": False,
+            "display": {"operation": verb, "resource": f"{namespace}/{kind}"},
+        }
+        for namespace, kinds in _PROVIDERS.items()
+        for kind in kinds
         for verb in ("read", "write", "delete")
     ]
-    return Reply(200, {"value": described})
+    return Reply(200, {"value": operations})
 
 
 _PROVIDER = "/subscriptions/{subscription}/providers/{namespace}"
 ROUTES = {
-    "GET /tenants": _tenants,
-    "GET /subscriptions": _subscriptions,
-    "GET /subscriptions/{subscription}": _subscription,
-    "GET /subscriptions/{subscription}/locations": _locations,
-    "GET /subscriptions/{subscription}/providers": _providers,
+    "GET /tenants": _list_tenants,
+    "GET /subscriptions": lambda call: call.page([_subscription(call)]),
+    "GET /subscriptions/{subscription}": lambda call: Reply(200, _subscription(call)),
+    "GET /subscriptions/{subscription}/locations": _list_locations,
+    "GET /subscriptions/{subscription}/providers": lambda call: Reply(
+        200, {"value": [_provider(call, namespace) for namespace in _PROVIDERS]}
+    ),
     f"GET {_PROVIDER}": _show_provider,
     f"POST {_PROVIDER}/register": _show_provider,
-    "GET /providers/{namespace}/operations": _operations,
+    "GET /providers/{namespace}/operations": _list_operations,
 }

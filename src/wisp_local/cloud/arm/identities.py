@@ -1,63 +1,87 @@
-"""User-assigned identities: https://learn.microsoft.com/rest/api/managedidentity/user-assigned-identities."""
+"""User-assigned identities and their federated credentials.
 
-from wisp_local.cloud.arm import groups, problem, reading, rendering
-from wisp_local.cloud.arm.call import Call, Reply
-from wisp_local.cloud.entra.directory import ManagedIdentity
-from wisp_local.cloud.errors import ConflictError, NotFoundError
+https://learn.microsoft.com/rest/api/managedidentity lists the requests. What Azure rejects, and how, is in the table at
+https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations#errors.
+"""
+
+from collections.abc import Mapping
+
+from wisp_local.cloud.arm import problem, reading
+from wisp_local.cloud.arm.handler import Call, Reply, requires
+from wisp_local.cloud.arm.problem import ResourceError
+from wisp_local.cloud.arm.resources import IDENTITY, find_group
+from wisp_local.cloud.entra.directory import FederatedCredential, ManagedIdentity
+from wisp_local.cloud.errors import ConflictError, NotFoundError, RequestError
+from wisp_local.cloud.names import (
+    MAXIMUM_FEDERATED_CREDENTIALS,
+    check_credential,
+    check_credential_fits,
+    is_credential_name,
+)
+from wisp_local.cloud.roles import WRITE_FEDERATED_CREDENTIAL
+
+_CREDENTIAL = f"{IDENTITY}/federatedIdentityCredentials"
 
 
-def find(call: Call) -> ManagedIdentity:
-    """Return the identity that the path names; raises `ResourceError` (404)."""
-    group = groups.find(call)
+def _find(call: Call) -> ManagedIdentity:
+    group = find_group(call)
     try:
         return call.store.identity(group.name, call.names["identity"])
     except NotFoundError as error:
-        raise problem.resource_not_found(rendering.IDENTITY, call.names["identity"], group.name) from error
+        raise problem.resource_not_found(IDENTITY, call.names["identity"], group.name) from error
+
+
+def _document(identity: ManagedIdentity) -> Mapping[str, object]:
+    """Write an identity; its id has `resourcegroups` in lower case, as on Azure."""
+    return {
+        "id": identity.resource_id,
+        "name": identity.name,
+        "type": IDENTITY,
+        "location": identity.location,
+        "tags": dict(identity.tags),
+        "properties": {
+            "tenantId": identity.tenant_id,
+            "principalId": identity.principal_id,
+            "clientId": identity.client_id,
+            "isolationScope": "None",
+        },
+    }
 
 
 def _list(call: Call) -> Reply:
-    return call.page([rendering.identity(each) for each in call.store.identities()])
-
-
-def _list_of_group(call: Call) -> Reply:
-    group = groups.find(call)
-    found = [each for each in call.store.identities() if each.resource_group.lower() == group.name.lower()]
-    return call.page([rendering.identity(each) for each in found])
-
-
-def _show(call: Call) -> Reply:
-    return Reply(200, rendering.identity(find(call)))
+    """List the identities of the group in the path, or of the subscription."""
+    group = find_group(call).name.lower() if "group" in call.names else None
+    identities = [each for each in call.store.identities() if group in (None, each.resource_group.lower())]
+    return call.page([_document(identity) for identity in identities])
 
 
 def _put(call: Call) -> Reply:
-    group, name = groups.find(call), call.names["identity"]
+    group, name = find_group(call), call.names["identity"]
     location, tags = reading.location(call.body), reading.tags(call.body) or {}
-    status = 200 if _is_there(call, group.name) else 201
+    status = 200
     try:
-        made = call.store.put_identity(group.name, name, location, tags=tags)
-    except ConflictError as error:
-        old = find(call)
-        raise problem.resource_elsewhere(old.resource_id, old.location, location) from error
-    return Reply(status, rendering.identity(made))
-
-
-def _is_there(call: Call, group_name: str) -> bool:
-    try:
-        call.store.identity(group_name, call.names["identity"])
+        call.store.identity(group.name, name)
     except NotFoundError:
-        return False
-    return True
+        status = 201
+    try:
+        identity = call.store.put_identity(group.name, name, location, tags=tags)
+    except ConflictError as error:
+        existing = _find(call)
+        raise problem.resource_elsewhere(existing.resource_id, existing.location, location) from error
+    return Reply(status, _document(identity))
 
 
 def _patch(call: Call) -> Reply:
-    old, tags = find(call), reading.tags(call.body)
-    changed = call.store.put_identity(old.resource_group, old.name, old.location, tags=tags)
-    return Reply(200, rendering.identity(changed))
+    identity, tags = _find(call), reading.tags(call.body)
+    return Reply(
+        200,
+        _document(call.store.put_identity(identity.resource_group, identity.name, identity.location, tags=tags)),
+    )
 
 
 def _delete(call: Call) -> Reply:
-    """Answer 200 when it was there and 204 when it was not, as Azure does."""
-    group = groups.find(call)
+    """Answer 200 when the identity existed and 204 when it did not, as Azure does."""
+    group = find_group(call)
     try:
         call.store.delete_identity(call.store.identity(group.name, call.names["identity"]))
     except NotFoundError:
@@ -65,14 +89,117 @@ def _delete(call: Call) -> Reply:
     return Reply(200)
 
 
-_TYPE = "providers/Microsoft.ManagedIdentity/userAssignedIdentities"
-_GROUP = f"/subscriptions/{{subscription}}/resourceGroups/{{group}}/{_TYPE}"
-ONE = f"{_GROUP}/{{identity}}"
+def _owner(call: Call) -> ManagedIdentity:
+    group = find_group(call)
+    try:
+        return call.store.identity(group.name, call.names["identity"])
+    except NotFoundError as error:
+        message = (
+            f"Failed to perform the operation. The parent resource '{IDENTITY}/{call.names['identity']:.130}' does not "
+            "exist."
+        )
+        raise ResourceError(404, "ParentResourceNotFound", message) from error
+
+
+def _credential(call: Call, owner: ManagedIdentity) -> FederatedCredential | None:
+    name = call.names["credential"].lower()
+    return next((each for each in call.store.federated_credentials(owner) if each.name.lower() == name), None)
+
+
+def _credential_document(owner: ManagedIdentity, credential: FederatedCredential) -> Mapping[str, object]:
+    return {
+        "id": f"{owner.resource_id}/federatedIdentityCredentials/{credential.name}",
+        "name": credential.name,
+        "type": _CREDENTIAL,
+        "properties": {
+            "issuer": credential.issuer,
+            "subject": credential.subject,
+            "audiences": list(credential.audiences),
+        },
+    }
+
+
+def _list_credentials(call: Call) -> Reply:
+    owner = _owner(call)
+    return call.page([_credential_document(owner, each) for each in call.store.federated_credentials(owner)])
+
+
+def _show_credential(call: Call) -> Reply:
+    owner = _owner(call)
+    credential = _credential(call, owner)
+    if credential is None:
+        raise problem.resource_not_found(_CREDENTIAL, call.names["credential"], owner.resource_group)
+    return Reply(200, _credential_document(owner, credential))
+
+
+def _put_credential(call: Call) -> Reply:
+    owner, name = _owner(call), call.names["credential"]
+    if not is_credential_name(name):
+        raise problem.bad_request(f"Federated Identity Credential name '{name:.130}' is invalid.")
+    requested = _requested_credential(name, call.body)
+    with call.locks.hold(owner.resource_id):
+        existing = _credential(call, owner)
+        others = [other for other in call.store.federated_credentials(owner) if other != existing]
+        try:
+            check_credential_fits(requested, others)
+        except ConflictError as error:
+            message = "Issuer and subject combination already exists for this Managed Identity."
+            raise ResourceError(409, "Conflict", message) from error
+        except RequestError as error:
+            raise problem.bad_request(
+                "Too many Federated Identity Credentials: a user-assigned identity has at most "
+                f"{MAXIMUM_FEDERATED_CREDENTIALS} federated identity credentials. Delete one first."
+            ) from error
+        credential = call.store.put_federated_credential(
+            owner,
+            existing.name if existing else name,
+            issuer=requested.issuer,
+            subject=requested.subject,
+            audiences=requested.audiences,
+        )
+    return Reply(200 if existing else 201, _credential_document(owner, credential))
+
+
+def _requested_credential(name: str, body: Mapping[str, object]) -> FederatedCredential:
+    """Return the federated credential of a body, checked as Azure checks it."""
+    properties = reading.object_field(body, "properties")
+    issuer, subject = reading.text_field(properties, "issuer"), reading.text_field(properties, "subject")
+    audiences = properties.get("audiences")
+    if not issuer or not subject or not audiences:
+        message = "Federated Identity Credential must specify 'issuer', 'subject' and 'audience'."
+        raise problem.bad_request(f"The request format was unexpected. {message}")
+    if not isinstance(audiences, list) or len(audiences) != 1 or not isinstance(audiences[0], str):
+        raise problem.bad_request("Federated identity credentials must have exactly one audience.")
+    requested = FederatedCredential(name, issuer, subject, (audiences[0],))
+    try:
+        check_credential(requested)
+    except RequestError as error:
+        reason = error.problem[:1].upper() + error.problem[1:]
+        raise problem.bad_request(f"Federated Identity Credential is invalid. {reason}.") from error
+    return requested
+
+
+def _delete_credential(call: Call) -> Reply:
+    owner = _owner(call)
+    with call.locks.hold(owner.resource_id):
+        if _credential(call, owner) is None:
+            return Reply(204)
+        call.store.delete_federated_credential(owner, call.names["credential"])
+    return Reply(200)
+
+
+_GROUP = f"/subscriptions/{{subscription}}/resourceGroups/{{group}}/providers/{IDENTITY}"
+_ONE = f"{_GROUP}/{{identity}}"
+_ONE_CREDENTIAL = f"{_ONE}/federatedIdentityCredentials/{{credential}}"
 ROUTES = {
-    f"GET /subscriptions/{{subscription}}/{_TYPE}": _list,
-    f"GET {_GROUP}": _list_of_group,
-    f"GET {ONE}": _show,
-    f"PUT {ONE}": _put,
-    f"PATCH {ONE}": _patch,
-    f"DELETE {ONE}": _delete,
+    f"GET /subscriptions/{{subscription}}/providers/{IDENTITY}": _list,
+    f"GET {_GROUP}": _list,
+    f"GET {_ONE}": lambda call: Reply(200, _document(_find(call))),
+    f"PUT {_ONE}": _put,
+    f"PATCH {_ONE}": _patch,
+    f"DELETE {_ONE}": _delete,
+    f"GET {_ONE}/federatedIdentityCredentials": _list_credentials,
+    f"GET {_ONE_CREDENTIAL}": _show_credential,
+    f"PUT {_ONE_CREDENTIAL}": requires(WRITE_FEDERATED_CREDENTIAL, _put_credential),
+    f"DELETE {_ONE_CREDENTIAL}": _delete_credential,
 }

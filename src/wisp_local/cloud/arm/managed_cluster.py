@@ -1,19 +1,19 @@
-"""A managed cluster on the wire: what its owner may ask, and how it is shown; knows no store and no clock.
+"""The JSON document of a managed cluster: what clients may request, and what the answer shows.
 
-What was asked is kept and given back, with what AKS would add. https://learn.microsoft.com/rest/api/aks/managed-clusters
-Gotcha: the issuer is `issuerURL` on the wire, although `az` shows `issuerUrl`; in the wrong case SDKs read nothing.
+The answer repeats what was requested, with what AKS would add (https://learn.microsoft.com/rest/api/aks/managed-clusters).
+The issuer is `issuerURL` on the wire, although `az` shows `issuerUrl`; in the wrong case SDKs read nothing.
 """
 
 from collections.abc import Mapping
 
 from wisp_local.cloud.arm import problem
-from wisp_local.cloud.arm.reading import part
+from wisp_local.cloud.arm.reading import object_field
 from wisp_local.cloud.cluster import ManagedCluster
 
 KIND = "Microsoft.ContainerService/managedClusters"
 _VERSION = "1.34"
-_TOP = ("identity", "sku", "tags", "zones", "extendedLocation")  # kept besides the properties
-_SECRET = {"servicePrincipalProfile": "secret", "windowsProfile": "adminPassword"}  # never kept
+_TOP = ("identity", "sku", "tags", "zones", "extendedLocation")  # stored with the properties
+_SECRET = {"servicePrincipalProfile": "secret", "windowsProfile": "adminPassword"}  # never stored
 _POOL: Mapping[str, object] = {
     "count": 1,
     "vmSize": "Standard_DS2_v2",
@@ -26,7 +26,6 @@ _POOL: Mapping[str, object] = {
     "osSKU": "Ubuntu",
     "enableAutoScaling": False,
     "powerState": {"code": "Running"},
-    "provisioningState": "Succeeded",
 }
 _COMPUTED = ("provisioningState", "powerState", "fqdn", "azurePortalFQDN", "currentKubernetesVersion")
 
@@ -45,45 +44,41 @@ def merged(old: Mapping[str, object], new: Mapping[str, object]) -> Mapping[str,
     return result
 
 
-def asked(body: Mapping[str, object]) -> Mapping[str, object]:
-    """Return what of a body is kept; passwords and what only the service can say are not."""
-    properties = {name: value for name, value in part(body, "properties").items() if name not in _COMPUTED}
-    for profile, secret in _SECRET.items():
-        if isinstance(kept := properties.get(profile), dict):
-            properties[profile] = {name: value for name, value in kept.items() if name != secret}
+def requested(body: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the part of a body that is stored: without passwords, and without what only AKS decides."""
+    properties = {name: value for name, value in object_field(body, "properties").items() if name not in _COMPUTED}
+    for profile_name, secret in _SECRET.items():
+        if isinstance(profile := properties.get(profile_name), dict):
+            properties[profile_name] = {name: value for name, value in profile.items() if name != secret}
     if isinstance(issuer := properties.get("oidcIssuerProfile"), dict):
         properties["oidcIssuerProfile"] = {name: value for name, value in issuer.items() if name == "enabled"}
     pools = properties.get("agentPoolProfiles")
-    if pools is not None and not (isinstance(pools, list) and all(isinstance(each, dict) for each in pools)):
-        raise problem.content_invalid("'agentPoolProfiles' is no list of objects")
-    top = {name: body[name] for name in _TOP if body.get(name) is not None}
-    return {**top, "properties": properties}
+    if pools is not None and not (isinstance(pools, list) and all(isinstance(pool, dict) for pool in pools)):
+        raise problem.invalid_content("'agentPoolProfiles' is not a list of objects")
+    return {**{name: body[name] for name in _TOP if body.get(name) is not None}, "properties": properties}
 
 
-def check(wanted: Mapping[str, object], before: Mapping[str, object] | None) -> None:
-    """Raise `ResourceError` for what AKS does not do: an issuer that ends, workload identity without an issuer."""
-    if before is not None and has_issuer(before) and not has_issuer(wanted):
+def check(new: Mapping[str, object], old: Mapping[str, object] | None) -> None:
+    """Raise `ResourceError` for what AKS rejects: disabling the issuer, workload identity without an issuer."""
+    if old is not None and has_issuer(old) and not has_issuer(new):
         message = "OIDC issuer feature cannot be disabled."
         raise problem.ResourceError(400, "OIDCIssuerFeatureCannotBeDisabled", message)
-    if has_workload_identity(wanted) and not has_issuer(wanted):
+    security = object_field(object_field(new, "properties"), "securityProfile")
+    if object_field(security, "workloadIdentity").get("enabled") is True and not has_issuer(new):
         raise problem.bad_request("Workload identity needs the OIDC issuer: enable oidcIssuerProfile, too.")
 
 
-def has_issuer(wanted: Mapping[str, object]) -> bool:
-    """Tell whether the OIDC issuer is asked for."""
-    return part(part(wanted, "properties"), "oidcIssuerProfile").get("enabled") is True
+def has_issuer(cluster: Mapping[str, object]) -> bool:
+    """Tell whether the OIDC issuer is enabled in what was requested."""
+    return object_field(object_field(cluster, "properties"), "oidcIssuerProfile").get("enabled") is True
 
 
-def has_workload_identity(wanted: Mapping[str, object]) -> bool:
-    """Tell whether workload identity is asked for."""
-    security = part(part(wanted, "properties"), "securityProfile")
-    return part(security, "workloadIdentity").get("enabled") is True
-
-
-def rendered(cluster: ManagedCluster, *, issuer_url: str, tenant_id: str, now: float) -> Mapping[str, object]:
+def document(cluster: ManagedCluster, *, issuer_url: str, tenant_id: str, now: float) -> Mapping[str, object]:
     """Write the cluster; `issuer_url` is empty while it has no issuer."""
-    properties = _said(part(cluster.requested, "properties"))
-    identity = {"type": "SystemAssigned", **part(cluster.requested, "identity")}
+    state = cluster.provisioning_state(now)
+    node_group = f"MC_{cluster.resource_group}_{cluster.name}_{cluster.location}"
+    properties = _without_empty(object_field(cluster.requested, "properties"))
+    identity = {"type": "SystemAssigned", **object_field(cluster.requested, "identity")}
     if identity["type"] == "SystemAssigned":
         identity |= {"principalId": cluster.principal_id, "tenantId": tenant_id}
     return {
@@ -95,17 +90,17 @@ def rendered(cluster: ManagedCluster, *, issuer_url: str, tenant_id: str, now: f
         "identity": identity,
         "sku": cluster.requested.get("sku", {"name": "Base", "tier": "Free"}),
         "properties": {
-            **merged(_defaults(cluster), properties),
-            "agentPoolProfiles": _pools(properties, cluster.provisioning_state(now)),
-            "identityProfile": {"kubeletidentity": _kubelet(cluster)},
+            **merged(_defaults(cluster, node_group), properties),
+            "agentPoolProfiles": _pools(properties, state),
+            "identityProfile": {"kubeletidentity": _kubelet_identity(cluster, node_group)},
             "oidcIssuerProfile": {"enabled": True, "issuerURL": issuer_url} if issuer_url else {"enabled": False},
-            "provisioningState": cluster.provisioning_state(now),
+            "provisioningState": state,
         },
     }
 
 
-def _defaults(cluster: ManagedCluster) -> Mapping[str, object]:
-    """Return what AKS says of a cluster whose owner left it open."""
+def _defaults(cluster: ManagedCluster, node_group: str) -> Mapping[str, object]:
+    """Return what AKS chooses where the request leaves it open."""
     dns = f"{cluster.name[:20]}-{cluster.principal_id[:8]}".lower().replace("_", "-")
     return {
         "kubernetesVersion": _VERSION,
@@ -115,7 +110,7 @@ def _defaults(cluster: ManagedCluster) -> Mapping[str, object]:
         "azurePortalFQDN": f"{dns}.portal.hcp.{cluster.location}.azmk8s.io",
         "enableRBAC": True,
         "maxAgentPools": 100,
-        "nodeResourceGroup": f"MC_{cluster.resource_group}_{cluster.name}_{cluster.location}",
+        "nodeResourceGroup": node_group,
         "networkProfile": {"networkPlugin": "azure", "serviceCidr": "10.0.0.0/16", "dnsServiceIP": "10.0.0.10"},
         "servicePrincipalProfile": {"clientId": "msi"},
         "supportPlan": "KubernetesOfficial",
@@ -127,26 +122,25 @@ def _defaults(cluster: ManagedCluster) -> Mapping[str, object]:
 
 def _pools(properties: Mapping[str, object], state: str) -> list[Mapping[str, object]]:
     pools = properties.get("agentPoolProfiles")
-    wanted = pools if isinstance(pools, list) and pools else [{"name": "nodepool1"}]
+    requested_pools = pools if isinstance(pools, list) and pools else [{"name": "nodepool1"}]
     versions = {"orchestratorVersion": _VERSION, "currentOrchestratorVersion": _VERSION}
-    return [{**_POOL, **versions, **_said(each), "provisioningState": state} for each in wanted]
+    return [{**_POOL, **versions, **_without_empty(pool), "provisioningState": state} for pool in requested_pools]
 
 
-def _said(document: Mapping[str, object]) -> Mapping[str, object]:
-    """Leave out what is null or an empty text, by which `az` asks for what AKS thinks best."""
+def _without_empty(properties: Mapping[str, object]) -> Mapping[str, object]:
+    """Leave out null and empty strings, with which `az` asks for the default of AKS."""
     return {
-        name: _said(value) if isinstance(value, dict) else value
-        for name, value in document.items()
+        name: _without_empty(value) if isinstance(value, dict) else value
+        for name, value in properties.items()
         if value is not None and value != ""
     }
 
 
-def _kubelet(cluster: ManagedCluster) -> Mapping[str, object]:
+def _kubelet_identity(cluster: ManagedCluster, node_group: str) -> Mapping[str, object]:
     """Return the nodes' identity, without which `az aks update` fails."""
-    group = f"MC_{cluster.resource_group}_{cluster.name}_{cluster.location}"
     identity = f"providers/Microsoft.ManagedIdentity/userAssignedIdentities/{cluster.name}-agentpool"
     return {
-        "resourceId": f"/subscriptions/{cluster.subscription_id}/resourcegroups/{group}/{identity}",
+        "resourceId": f"/subscriptions/{cluster.subscription_id}/resourcegroups/{node_group}/{identity}",
         "clientId": cluster.kubelet_client_id,
         "objectId": cluster.kubelet_object_id,
     }

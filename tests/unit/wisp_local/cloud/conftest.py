@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.wisp_local.cloud.arm.client import Azure
 from tests.unit.wisp_local.cloud.asgi import Client
-from tests.unit.wisp_local.cloud.azure import Azure
 from tests.unit.wisp_local.cloud.world import BASE_URL, SUBJECT, Clock, KeyPool, World
 from wisp_local.cloud.app import Options, create_app
 from wisp_local.cloud.issuer import new_rsa_key

@@ -1,19 +1,20 @@
 """Groups, identities, federated credentials, roles and lists of Resource Manager."""
 
 import threading
+from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.wisp_local.cloud.arm.client import IDENTITIES, Azure, problem
 from tests.unit.wisp_local.cloud.asgi import Answer, Client
-from tests.unit.wisp_local.cloud.azure import IDENTITIES, Azure, problem
 from tests.unit.wisp_local.cloud.world import BASE_URL, SUBJECT
-from wisp_local.cloud.arm.paging import PAGE, page
+from wisp_local.cloud.arm.app import _find, _routes
+from wisp_local.cloud.arm.handler import Reply, WriteLocks
 from wisp_local.cloud.arm.problem import ResourceError
-from wisp_local.cloud.arm.routing import Found, Table, Unknown, WrongMethod
-from wisp_local.cloud.arm.writing import OneAtATime
+from wisp_local.cloud.arm.reading import PAGE, page
 
 READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 NAME = "11111111-2222-4333-8444-555555555555"
@@ -95,12 +96,12 @@ REFUSED = {
     "no subject": ({"subject": ""}, "The request format was unexpected."),
     "no audience": ({"audiences": []}, "The request format was unexpected."),
     "two audiences": ({"audiences": ["a", "b"]}, "exactly one audience"),
-    "an http issuer": ({"issuer": "http://issuer.test/"}, "no https URL"),
-    "an issuer with a query": ({"issuer": "https://issuer.test/?q"}, "no https URL"),
+    "an http issuer": ({"issuer": "http://issuer.test/"}, "not an https URL"),
+    "an issuer with a query": ({"issuer": "https://issuer.test/?q"}, "not an https URL"),
     "an issuer too long": ({"issuer": f"https://issuer.test/{'x' * 581}"}, "601 characters"),
     "a subject too long": ({"subject": "x" * 601}, "601 characters"),
     "an audience too long": ({"audiences": ["x" * 601]}, "601 characters"),
-    "a subject with a line break": ({"subject": "a\nb"}, "characters without shape"),
+    "a subject with a line break": ({"subject": "a\nb"}, "cannot be printed"),
 }
 
 
@@ -149,17 +150,17 @@ def test_the_twenty_first_is_refused(azure: Azure) -> None:
 
 def test_one_write_at_a_time(azure: Azure) -> None:
     """While a request writes to an identity another hears Azure's 409; other identities do not matter."""
-    writing = OneAtATime()
-    with writing.on("/a"):
-        with pytest.raises(ResourceError) as caught, writing.on("/A"):
+    locks = WriteLocks()
+    with locks.hold("/a"):
+        with pytest.raises(ResourceError) as caught, locks.hold("/A"):
             pass
         assert (caught.value.status, caught.value.code) == (
             409,
             "ConcurrentFederatedIdentityCredentialsWritesForSingleManagedIdentity",
         )
-        with writing.on("/b"):
+        with locks.hold("/b"):
             pass
-    with writing.on("/a"):
+    with locks.hold("/a"):
         pass
     assert azure.federate("one").status == 201
 
@@ -170,12 +171,12 @@ def test_a_write_takes_a_moment() -> None:
 
     def wait(seconds: float) -> None:
         heard.append(seconds)
-        with pytest.raises(ResourceError) as caught, writing.on("/a"):
+        with pytest.raises(ResourceError) as caught, locks.hold("/a"):
             pass
         heard.append(caught.value.status)
 
-    writing = OneAtATime(0.25, wait)
-    with writing.on("/a"):
+    locks = WriteLocks(0.25, wait)
+    with locks.hold("/a"):
         pass
     assert heard == [0.25, 409]
 
@@ -248,15 +249,42 @@ def test_a_page_is_a_thousand_at_most() -> None:
         assert "nextLink" in document
 
 
-def test_paths_are_matched_by_segments() -> None:
-    """Case does not matter, names are unescaped and kept, a scope may be anything, a method has to fit."""
-    table = Table({"GET /a/{x}": 1, "PUT /a/{x}": 2, "GET {scope}/p/{y}": 3})
-    assert table.find("GET", "/A/b%20C") == Found(1, {"x": "b C"})
-    assert table.find("GET", "/a/b/c/p/d/") == Found(3, {"scope": "/a/b/c", "y": "d"})
-    assert table.find("DELETE", "/a/b") == WrongMethod(("GET", "PUT"))
-    assert table.find("GET", "/a") == Unknown()
-    assert table.find("GET", "/b/c") == Unknown()
-    assert table.find("GET", "/a/%2F") == Found(1, {"x": "/"})
+ROUTES = _routes(
+    {
+        "GET /a/{x}": lambda _: Reply(1),
+        "PUT /a/{x}": lambda _: Reply(2),
+        "GET /p/{y}": lambda _: Reply(3),
+        "GET /{scope:path}/p/{y}": lambda _: Reply(4),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "method, path, status, names",
+    [
+        ("GET", "/A/b%20C", 1, {"x": "b C"}),
+        ("PUT", "/a/b", 2, {"x": "b"}),
+        ("HEAD", "//%61/b/", 1, {"x": "b"}),
+        ("GET", "/a/%2F", 1, {"x": "/"}),
+        ("GET", "/P/d", 3, {"y": "d"}),
+        ("GET", "/a/b/c/p/d/", 4, {"scope": "a/b/c", "y": "d"}),
+        ("GET", "/a%2Fb/p/p/d", 4, {"scope": "a/b/p", "y": "d"}),
+    ],
+)
+def test_paths_are_matched_by_segments(method: str, path: str, status: int, names: dict[str, str]) -> None:
+    """Case does not matter; names are unescaped and keep their case; a scope may be any path."""
+    handler, found = _find(ROUTES, method, path)
+    assert (handler(cast("Any", None)).status, found) == (status, names)
+
+
+@pytest.mark.parametrize(
+    "method, path, status", [("DELETE", "/a/b", 405), ("GET", "/a", 404), ("GET", "/b/c", 404), ("GET", "/a//", 404)]
+)
+def test_other_paths_and_methods_are_not_found(method: str, path: str, status: int) -> None:
+    """A known path with another method is told from an unknown path."""
+    with pytest.raises(ResourceError) as caught:
+        _find(ROUTES, method, path)
+    assert caught.value.status == status
 
 
 def test_roles_are_assigned_and_found(azure: Azure) -> None:

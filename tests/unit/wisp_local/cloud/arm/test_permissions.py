@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from tests.unit.wisp_local.cloud.arm.client import CLUSTERS, IDENTITIES, Azure, problem
 from tests.unit.wisp_local.cloud.asgi import Answer
-from tests.unit.wisp_local.cloud.azure import CLUSTERS, IDENTITIES, Azure, problem
 from wisp_local.cloud.cluster import ANY, Attachment
 from wisp_local.cloud.roles import (
     BUILT_IN,

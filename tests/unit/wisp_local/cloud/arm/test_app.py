@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.wisp_local.cloud.azure import CLUSTERS, IDENTITIES, VERSION, Azure, problem
+from tests.unit.wisp_local.cloud.arm.client import CLUSTERS, IDENTITIES, VERSION, Azure, problem
 from tests.unit.wisp_local.cloud.world import BASE_URL, NOW
 from wisp_local.cloud.issuer import SigningKey, new_rsa_key
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.wisp_local.cloud.azure import CLUSTER, CLUSTERS, Azure, problem
+from tests.unit.wisp_local.cloud.arm.client import CLUSTER, CLUSTERS, Azure, problem
 from tests.unit.wisp_local.cloud.world import BASE_URL, World
 from wisp.cli import main
 from wisp_local.cloud.arm.managed_cluster import merged
@@ -164,7 +164,7 @@ def test_without_an_api_server_there_are_no_credentials(azure: Azure) -> None:
     for action in ("listClusterUserCredential", "listClusterAdminCredential"):
         answer = azure.ask("POST", f"{_path(azure)}/{action}")
         assert problem(answer) == (400, "ClusterWithoutApiServer")
-        assert "wisp cloud cluster back wilab --kubeconfig=FILE" in answer.json()["error"]["message"]
+        assert "wisp cloud cluster attach wilab --kubeconfig=FILE" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("name", ["wilab", ANY])
@@ -260,24 +260,24 @@ def test_a_merge_patch_is_rfc_7396s() -> None:
     }
 
 
-def test_the_command_backs_a_cluster(
+def test_the_command_attaches_an_api_server_to_a_cluster(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, world: World
 ) -> None:
-    """From a kubeconfig with its files beside it and the key set on standard input; then it is listed and unbacked."""
+    """From a kubeconfig with its files beside it and the key set on standard input; then it is listed and detached."""
     state = tmp_path / "s"
     config = tmp_path / "kubeconfig"
     config.write_text(KUBECONFIG, encoding="utf-8")
-    back = ["cloud", "cluster", "back", "c", "--state", str(state), "--kubeconfig", str(config)]
-    assert main(back) == 2
+    attach = ["cloud", "cluster", "attach", "c", "--state", str(state), "--kubeconfig", str(config)]
+    assert main(attach) == 2
     (tmp_path / "ca.pem").write_text("ca", encoding="utf-8")
     (tmp_path / "tls.crt").write_text("crt", encoding="utf-8")
     monkeypatch.setattr(sys, "stdin", StringIO(_published(_api_server(world))))
-    assert main([*back, "--jwks", "-"]) == 0
+    assert main([*attach, "--jwks", "-"]) == 0
     with Store(state) as store:
-        backing = store.clusters.attachment("C")
-        assert backing is not None
-        assert "Y2E=" in backing.kubeconfig
-        assert "a2V5" not in repr(backing)
+        attachment = store.clusters.attachment("C")
+        assert attachment is not None
+        assert "Y2E=" in attachment.kubeconfig
+        assert "a2V5" not in repr(attachment)
         group = store.put_resource_group("RG", "eastus")
         store.clusters.create(group, "c", "eastus", {}, until=0)
         with pytest.raises(NotFoundError):
@@ -286,6 +286,6 @@ def test_the_command_backs_a_cluster(
     assert main(["cloud", "cluster", "list", "--state", str(state)]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["name"], shown["state"], shown["backed"]) == ("c", "Succeeded", True)
-    assert main(["cloud", "cluster", "unback", "c", "--state", str(state)]) == 0
+    assert main(["cloud", "cluster", "detach", "c", "--state", str(state)]) == 0
     with Store(state) as store:
         assert store.clusters.attachment("c") is None
