@@ -101,13 +101,13 @@ def _file(variable: str) -> Path | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print, and with --write put it into docs/performance.md."""
+    """Measure, print, and with --write put it into docs/explanation/performance.md."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.cluster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=15, help="pods of each kind")
     parser.add_argument("--kind", action="append", help="measure only this kind and `without`; can be repeated")
-    parser.add_argument("--write", action="store_true", help="update docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="update docs/explanation/performance.md")
     options = parser.parse_args(arguments)
     others = Others.named()
     with tempfile.TemporaryDirectory(prefix="wisp-bench-") as folder, site(Path(folder)) as running:

@@ -1,4 +1,4 @@
-"""Tables, as people read them on a terminal and in docs/performance.md."""
+"""Tables, as people read them on a terminal and in docs/explanation/performance.md."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from bench.figures import FirstToken, Growth, StartUp
 from bench.load import ROWS, Rates, Row
 from bench.processes import Memory
 
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+PAGE = Path(__file__).parent.parent / "docs/explanation/performance.md"
 _END = "<!-- end -->"
 
 
@@ -35,7 +35,7 @@ def render(found: Findings, method: str) -> str:
 
 
 def write(section: str, program: str = "bench") -> None:
-    """Put the section that `program` wrote into docs/performance.md, between its marks."""
+    """Put the section that `program` wrote into docs/explanation/performance.md, between its marks."""
     begin = f"<!-- begin: written by `python -m {program} --write` -->"
     text = PAGE.read_text()
     before, found, rest = text.partition(begin)

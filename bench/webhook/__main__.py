@@ -58,7 +58,7 @@ def after_reviews(server: Server, reviews: int) -> tuple[str, Memory]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.webhook", description="Measure the webhook against a bare TLS server.")
-    parser.add_argument("--write", action="store_true", help="update docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="update docs/explanation/performance.md")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="of load for each server, row and round")
     parser.add_argument("--reviews", type=int, default=100_000, help="before memory is read")

@@ -7,7 +7,7 @@ MANIFEST = ROOT / "deploy/wisp.yaml"
 TENANT = "00000000-0000-0000-0000-000000000000"
 """What a reader puts the tenant in place of."""
 _HEADING = f"""\
-# The chart charts/wisp with its defaults, rendered by `make manifest`; docs/install.md says how to use it.
+# The chart charts/wisp with its defaults, rendered by `make manifest`; docs/how-to/install.md says how to use it.
 # Put your tenant in place of {TENANT}, and your image in place of wisp.
 apiVersion: v1
 kind: Namespace

@@ -267,7 +267,7 @@ def test_a_variable_that_is_a_value_here(name: str, tmp_path: Path) -> None:
 
 def test_every_flag_of_its_webhook_is_documented() -> None:
     """With the value that does the same."""
-    documented = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    documented = (ROOT / "docs/how-to/install.md").read_text(encoding="utf-8")
     assert [each for each in sorted(reference.flags()) if f"`--{each}`" not in documented] == []
 
 

@@ -77,7 +77,7 @@ def test_version() -> None:
 
 
 def test_documented() -> None:
-    """The table of docs/install.md has every value with its default, in their order."""
-    text = (ROOT / "docs/install.md").read_text()
+    """The table of docs/how-to/install.md has every value with its default, in their order."""
+    text = (ROOT / "docs/how-to/install.md").read_text()
     rows = re.findall(r"^\| `([A-Za-z.]+)` \| `(.*?)` \|", text, re.MULTILINE)
     assert rows == [(name, json.dumps(value)) for name, value in _paths(DEFAULTS)]

@@ -1,4 +1,4 @@
-"""The whole walk-through, word for word: `wisp lab up --cluster`, then docs/lab.md by the real az and kubectl."""
+"""The walk-through, word for word: `wisp lab up --cluster`, then docs/how-to/lab.md by the real az and kubectl."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from wisp_local.sandbox.building import cache_folder
 from wisp_local.sandbox.lasting import kept, lasting
 
 pytestmark = [pytest.mark.cluster]
-_TEXT = (ROOT / "docs" / "lab.md").read_text(encoding="utf-8")
+_TEXT = (ROOT / "docs/how-to/lab.md").read_text(encoding="utf-8")
 _TIMEOUT = 600  # seconds for all of it
 
 
@@ -51,7 +51,7 @@ def _lab(tmp_path: Path, images: list[Path]) -> Iterator[Lab]:
 
 
 def walkthrough() -> str:
-    """Return the text of docs/lab.md's walk-through."""
+    """Return the text of docs/how-to/lab.md's walk-through."""
     section = _TEXT.partition("## The walk-through")[2].partition("\n## ")[0]
     text = "".join(re.findall(r"```bash\n(.*?)```", section, re.DOTALL))
     assert text.count("\nkubectl exec ") == 1

@@ -15,7 +15,7 @@ GRANTED = {
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": (("wisp",), {"get", "list", "watch", "patch"}),
     "secrets": (("wisp-tls",), {"get", "list", "watch", "update"}),
 }
-"""What docs/webhook.md and docs/install.md say it may do: resource, names and verbs."""
+"""What docs/reference/webhook.md and docs/how-to/install.md say it may do: resource, names and verbs."""
 
 
 def _pods(site: Site) -> list[dict[str, Any]]:

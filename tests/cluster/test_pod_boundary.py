@@ -1,4 +1,4 @@
-"""The NetworkPolicy in docs/pod-boundary.md, as a real API server takes it."""
+"""The NetworkPolicy in docs/explanation/pod-boundary.md, as a real API server takes it."""
 
 import re
 
@@ -9,7 +9,7 @@ from tests.cluster.team import settle
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.cluster
-TEXT = (ROOT / "docs" / "pod-boundary.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs/explanation/pod-boundary.md").read_text(encoding="utf-8")
 
 
 def test_the_network_policy_is_valid(cluster: Site) -> None:

@@ -1,4 +1,4 @@
-"""The generated parts of docs/compatibility.md: their names, places and tables."""
+"""The generated parts of docs/reference/compatibility.md: their names, places and tables."""
 
 import re
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from tests.interop.cells import Route, Row
 from tests.support.paths import ROOT
 
-PATH = ROOT / "docs" / "compatibility.md"
+PATH = ROOT / "docs/reference/compatibility.md"
 TITLES = {Route.INTERCEPTION: "By interception", Route.ENVIRONMENT: "By environment"}
 
 _SECONDS = re.compile(r", \d+ s$")

@@ -1,6 +1,6 @@
 """Finds who gives clients their token in a pod whose application has the webhook's variables, too.
 
-`python -m tests.interop.modes --write` puts what was found last into docs/compatibility.md.
+`python -m tests.interop.modes --write` puts what was found last into docs/reference/compatibility.md.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/compatibility.md from what came of the cells: `python -m tests.interop.table --write`.
+"""Writes the tables of docs/reference/compatibility.md from the results: `python -m tests.interop.table --write`.
 
 Without --write they are printed. Seconds are those of the run that was written; comparisons leave them out.
 """

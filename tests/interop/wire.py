@@ -1,6 +1,6 @@
 """Records what a client sends, and says so in a line of a table.
 
-`python -m tests.interop.wire --write` puts what was recorded last into docs/compatibility.md.
+`python -m tests.interop.wire --write` puts what was recorded last into docs/reference/compatibility.md.
 """
 
 import json

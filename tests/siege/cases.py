@@ -1,4 +1,4 @@
-"""All cases, by process. `python -m tests.siege.cases` prints the tables of docs/siege.md."""
+"""All cases, by process. `python -m tests.siege.cases` prints the tables of docs/reference/siege.md."""
 
 import sys
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""docs/siege.md has the cases that are run, and the figures that they are held to."""
+"""docs/reference/siege.md has the cases that are run, and the figures that they are held to."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.siege.siege import MOST_MEMORY, ROUNDS
 from tests.siege.targets import LIMIT, PROBE_PATIENCE, REVIEW_PATIENCE
 from tests.support.paths import ROOT
 
-DOCUMENT = (ROOT / "docs/siege.md").read_text(encoding="utf-8")
+DOCUMENT = (ROOT / "docs/reference/siege.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -1,4 +1,4 @@
-"""The webhook and the sidecar, in 128 MiB each, serve their genuine clients while they are attacked (docs/siege.md)."""
+"""Webhook and sidecar, in 128 MiB each, serve genuine clients while attacked (docs/reference/siege.md)."""
 
 from collections.abc import Callable
 from typing import Any

@@ -36,8 +36,8 @@ def test_every_dialect_is_answered(surroundings: Pod) -> None:
 
 
 def test_the_page_has_a_row_for_each(surroundings: Pod) -> None:
-    """docs/performance.md was written with all of them."""
-    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    """docs/explanation/performance.md was written with all of them."""
+    page = (ROOT / "docs/explanation/performance.md").read_text(encoding="utf-8")
     for row in dialects(surroundings):
         assert re.search(rf"^\| {re.escape(row.name)} +\| +[\d,]+ \| +[\d,]+ \| +\d+\.\d\d \|$", page, re.MULTILINE)
 

@@ -365,8 +365,8 @@ def test_colour_is_for_terminals_that_want_it(owned: Lab) -> None:
 
 
 def test_the_documentation_shows_what_is_printed(owned: Lab) -> None:
-    """The blocks in docs/demo.md are parts of it, but for ids, keys and times; the command there ends with the id."""
-    text = (ROOT / "docs/demo.md").read_text(encoding="utf-8")
+    """The blocks in docs/tutorials/demo.md are parts of it, except for ids, keys and times."""
+    text = (ROOT / "docs/tutorials/demo.md").read_text(encoding="utf-8")
     shown = _without_chance(owned.run(owned.command()).stdout)
     blocks = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 4

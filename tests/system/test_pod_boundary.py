@@ -1,4 +1,4 @@
-"""The limits that docs/pod-boundary.md states: the redirect is a convenience, and the pod is the boundary."""
+"""The limits in docs/explanation/pod-boundary.md: the redirect is a convenience, the pod is the boundary."""
 
 import errno
 from collections.abc import Iterator

@@ -308,8 +308,8 @@ def test_closed_streams(runner: Runner) -> None:
 
 @pytest.mark.needs("curl")
 def test_the_documentations_examples(runner: Runner) -> None:
-    """What docs/run.md shows can be typed; the last example's answer is a token for one's own resource."""
-    text = (ROOT / "docs/run.md").read_text(encoding="utf-8")
+    """What docs/how-to/run.md shows can be typed; the last example's answer is a token for one's own resource."""
+    text = (ROOT / "docs/how-to/run.md").read_text(encoding="utf-8")
     path = f"{Path(sys.executable).parent}:{runner.environment['PATH']}"
     environment = {"PATH": path, "HOME": runner.environment["HOME"], "PYTHONDONTWRITEBYTECODE": "1"}
     said = []

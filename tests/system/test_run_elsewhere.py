@@ -152,7 +152,7 @@ def test_interception_that_is_impossible(folder: Path) -> None:
     done = as_guest(folder, "forbidden", "--intercept", "--", "true")
     assert done.returncode == 3
     assert done.stderr.startswith("error: --intercept is not possible here (userns: unshare: unshare failed: ")
-    assert done.stderr.endswith(")\nhint: do without it; see docs/run.md\n")
+    assert done.stderr.endswith(")\nhint: do without it; see docs/how-to/run.md\n")
     assert done.stderr.count("\n") == 2
 
 

@@ -107,7 +107,7 @@
 {{- fail (printf "extraEnv has %s, but %s" $ .) }}
 {{- end }}
 {{- if and (or (hasPrefix "AZURE_" .) (hasPrefix "WISP_ADMISSION_" .)) (not (has . $read)) }}
-{{- fail (printf "extraEnv has %s, which would have no effect: correct its name, or use the value that there is for the setting (docs/install.md). The webhook takes %s" . (join ", " $read)) }}
+{{- fail (printf "extraEnv has %s, which would have no effect: correct its name, or use the value that there is for the setting (docs/how-to/install.md). The webhook takes %s" . (join ", " $read)) }}
 {{- end }}
 {{- end }}
 

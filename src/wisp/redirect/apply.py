@@ -183,7 +183,8 @@ def _failure(program: str, error: str) -> WispError:
 
 def _none_worked(choice: Choice, failures: list[str]) -> ToolError:
     if failures:
-        return ToolError("; ".join(failures), hint="the kernel needs nf_tables or iptable_nat; see docs/redirect.md")
+        hint = "load the kernel module nf_tables or iptable_nat; see docs/reference/redirect.md"
+        return ToolError("; ".join(failures), hint=hint)
     missing = "neither nft nor iptables" if choice is Choice.AUTO else f"no {choice.value}"
     return ToolError(f"{missing} found on PATH", hint="apt-get install nftables, or use an image that has it")
 

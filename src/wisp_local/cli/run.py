@@ -86,7 +86,7 @@ def _call(authority: Authority, environ: Mapping[str, str], log: Log, *, interce
     if isinstance(outcome, Attended):
         return outcome
     why = "; ".join(f"{each.attempt.mode.value}: {each.why}" for each in outcome)
-    raise PrivilegeError(f"--intercept is not possible here ({why})", hint="do without it; see docs/run.md")
+    raise PrivilegeError(f"--intercept is not possible here ({why})", hint="do without it; see docs/how-to/run.md")
 
 
 def _environment(environ: Mapping[str, str], ready: Ready) -> dict[str, str]:

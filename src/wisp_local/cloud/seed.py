@@ -275,7 +275,7 @@ class Fields:
         return node.value
 
     def _wrong(self, node: Node, path: str, wanted: str) -> SeedError:
-        hint = "see docs/testing.md"
+        hint = "see docs/how-to/testing.md"
         if isinstance(node.value, Other) and wanted == "text":
             hint = f'put it in quotes: "{node.value.written}"'
         return SeedError(f"{at(self._source, node.line, path)}: this has to be {wanted}", hint=hint)

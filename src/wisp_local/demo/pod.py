@@ -75,7 +75,7 @@ class Pod:
 
     def _failure(self, what: str, said: tuple[str, ...]) -> FailedError:
         log = (*said, *(f"the sidecar: {line}" for line in self.sidecar.log_tail()))
-        return FailedError(what, hint="what it got and what the sidecar said is above; see docs/demo.md", log=log)
+        return FailedError(what, hint="read the output above and docs/tutorials/demo.md", log=log)
 
 
 @contextlib.contextmanager

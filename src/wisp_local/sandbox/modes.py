@@ -50,7 +50,7 @@ TOOLS = tuple(_PACKAGES)
 _ALTERNATIVES = {"nft": "iptables"}
 """A tool that does as well."""
 
-_MORE_HELP = "see docs/demo.md"
+_MORE_HELP = "see docs/tutorials/demo.md"
 _REMEDIES = (
     ("uid_map: Operation not permitted", "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
     ("No space left on device", "sysctl -w user.max_user_namespaces=10000"),

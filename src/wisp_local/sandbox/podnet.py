@@ -16,5 +16,5 @@ def pod_network(node: Place, python: str, wiring: Wiring, proxy_port: int) -> Ne
     place = Place(pod.prefix, node.environment, (pod.descriptor,))
     done = run(place, python, "-m", "wisp", "redirect", "up", "--proxy-port", str(proxy_port))
     if done.status != 0:
-        raise ToolError(" ".join(tail(done.complaint)).removeprefix("error: "), hint="see docs/redirect.md")
+        raise ToolError(" ".join(tail(done.complaint)).removeprefix("error: "), hint="see docs/reference/redirect.md")
     return pod

@@ -1,4 +1,4 @@
-"""A pytest plugin: managed identity in the tests of whoever asks for it, without Azure. See docs/testing.md.
+"""A pytest plugin: managed identity in the tests of whoever asks for it, without Azure. See docs/how-to/testing.md.
 
     pytest_plugins = ["wisp_local.testing"]
 

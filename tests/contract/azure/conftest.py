@@ -24,7 +24,7 @@ class LocalAzure:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What `az` has to be told (docs/resource-manager.md)."""
+        """What `az` has to be told (docs/reference/resource-manager.md)."""
         return {
             "REQUESTS_CA_BUNDLE": self.cloud.ca_file,
             "AZURE_CORE_INSTANCE_DISCOVERY": "false",

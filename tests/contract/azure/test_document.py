@@ -1,4 +1,4 @@
-"""The session in docs/resource-manager.md, run as it stands by the real az."""
+"""The session in docs/reference/resource-manager.md, run as it stands by the real az."""
 
 import re
 import socket
@@ -10,7 +10,7 @@ from tests.contract.azure.az import new_home
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.interop
-_TEXT = (ROOT / "docs" / "resource-manager.md").read_text(encoding="utf-8")
+_TEXT = (ROOT / "docs/reference/resource-manager.md").read_text(encoding="utf-8")
 
 
 def test_the_session_ends_with_a_token(tmp_path: Path) -> None:

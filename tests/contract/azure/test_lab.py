@@ -22,7 +22,7 @@ from tests.unit.wisp_local.lab.lab import Lab
 from wisp_local.cloud.state.store import Store
 
 pytestmark = pytest.mark.interop
-_TEXT = (ROOT / "docs" / "lab.md").read_text(encoding="utf-8")
+_TEXT = (ROOT / "docs/how-to/lab.md").read_text(encoding="utf-8")
 _TIMEOUT = 300  # seconds; az takes about one a command
 ISSUER_URL = "https://issuer.test/cluster/"
 
@@ -77,7 +77,7 @@ ENTER = 'eval "$(wisp lab env --lab "$LAB")"\n'
 
 
 def walkthrough() -> str:
-    """Return the commands of the walk-through in docs/lab.md, but for kubectl's."""
+    """Return the commands of the walk-through in docs/how-to/lab.md, but for kubectl's."""
     section = _TEXT.partition("## The walk-through")[2].partition("\n## ")[0]
     blocks = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
     assert len(blocks) == 4

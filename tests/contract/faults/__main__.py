@@ -1,4 +1,4 @@
-"""Put the sidecar to every fault and print the tables of docs/faults.md; `--write` puts them there."""
+"""Put the sidecar to every fault and print the tables of docs/reference/faults.md; `--write` puts them there."""
 
 import sys
 import tempfile

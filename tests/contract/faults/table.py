@@ -1,4 +1,4 @@
-"""Writes the tables of docs/faults.md from what the sidecar lives through: `python -m tests.faults --write`."""
+"""Write the tables of docs/reference/faults.md: `python -m tests.contract.faults --write`."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from tests.contract.faults.catalogue import GROUPS, Fault
 from tests.contract.faults.experience import Experiences
 from tests.support.paths import ROOT
 
-PATH = ROOT / "docs" / "faults.md"
+PATH = ROOT / "docs/reference/faults.md"
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
 LONGEST_WAIT = 12.0
 """Seconds that any client waits at most, on a machine that is not busy; tests/entra checks it by a clock of its own."""

@@ -1,4 +1,4 @@
-"""What clients live through while Entra, the way to it or the assertion is broken: docs/faults.md is the record."""
+"""Clients while Entra, the way to it or the assertion is broken: docs/reference/faults.md is the record."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_the_table_keeps_its_promise() -> None:
 def test_faults(group: str, tmp_path: Path) -> None:
     """What one client hears, and for how many calls, is what the table says; a hundred at once hear the same.
 
-    The table's times are measurements, which `python -m tests.faults --write` makes; no test compares them.
+    The table's times are measurements, which `python -m tests.contract.faults --write` makes; no test compares them.
     """
     came = experiences(GROUPS[group], tmp_path)
     assert {fault.name: _differences(fault, came[fault.name]) for fault in GROUPS[group]} == {

@@ -770,7 +770,7 @@ SERVICES = (
         "00000003-0000-0ff1-ce00-000000000000",
     ),
 )
-"""Every service that can be requested without being registered; docs/cloud.md explains the rules."""
+"""Every service that can be requested without being registered; docs/reference/cloud.md explains the rules."""
 
 
 _RESOURCE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/][^\s]*|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

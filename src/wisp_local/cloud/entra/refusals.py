@@ -1,6 +1,7 @@
 """Every refusal of the token endpoint, in Entra's words; knows neither the request's bytes nor what is stored.
 
-The texts are those that users of Entra have published with their error reports; docs/cloud.md names the source of each.
+The texts are those that users of Entra have published with their error reports. docs/reference/cloud.md has their
+sources.
 Errors are those of RFC 6749 §5.2: `invalid_client` is a 401, everything else a 400.
 """
 

@@ -1,6 +1,6 @@
 """Where wisp differs from azure-workload-identity v1.6.0 on purpose: each difference turns its answer into ours.
 
-`python -m tests.unit.wisp.admission.differences --write` puts the table into docs/webhook-differences.md;
+`python -m tests.unit.wisp.admission.differences --write` puts the table into docs/reference/webhook-differences.md;
 without --write it is printed.
 """
 
@@ -13,7 +13,7 @@ from tests.support.paths import ROOT
 from tests.unit.wisp.admission.observed import CASES, Case
 from wisp.admission.contract import REDIRECT_RESOURCES, SIDECAR_RESOURCES, Resources
 
-PATH = ROOT / "docs" / "webhook-differences.md"
+PATH = ROOT / "docs/reference/webhook-differences.md"
 BEGIN, END = "<!-- differences: begin -->\n", "<!-- differences: end -->\n"
 SIDECAR, REDIRECT = "azwi-proxy", "azwi-proxy-init"
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"

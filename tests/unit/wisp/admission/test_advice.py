@@ -11,7 +11,7 @@ from wisp.admission import advice
 from wisp.admission.contract import Policy, TokenEndpoint
 from wisp.admission.mutate import mutate
 
-DOCUMENT = ROOT / "docs" / "admission.md"
+DOCUMENT = ROOT / "docs/reference/admission.md"
 SETUP = {"name": "setup", "image": "setup:1"}
 ENDPOINT = TokenEndpoint(suffix="binding", audience="api://binding", url="https://proxy.test/")
 ENV = {"inject-proxy-mode": "env"}

@@ -281,8 +281,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_the_example_in_the_documentation() -> None:
-    """The manifest of docs/admission.md is injected as it stands, without a warning."""
-    text = (ROOT / "docs/admission.md").read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+    """The manifest of docs/reference/admission.md is injected as it stands, without a warning."""
+    text = (ROOT / "docs/reference/admission.md").read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
     ran = inject(text, "--server-version", "1.34")
     assert (ran.status, ran.noted) == (0, "")
     _, after = yaml.safe_load_all(ran.printed)

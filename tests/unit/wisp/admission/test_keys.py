@@ -14,7 +14,7 @@ from wisp.admission.keys import intended, meaning
 from wisp.admission.names import ON_ACCOUNTS, ON_PODS, USE
 from wisp.admission.review import Admit, decide
 
-DOCUMENT = ROOT / "docs" / "admission.md"
+DOCUMENT = ROOT / "docs/reference/admission.md"
 
 
 def with_metadata(document: dict[str, Any], kind: str, values: dict[str, str]) -> dict[str, Any]:

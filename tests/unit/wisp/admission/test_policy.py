@@ -341,8 +341,8 @@ def test_the_usual_resources(usual: Resources) -> None:
 
 
 def test_every_option_is_documented() -> None:
-    """In docs/admission.md; those of the redirect as those of the sidecar."""
-    documented = (ROOT / "docs/admission.md").read_text(encoding="utf-8").split("## The policy")[1]
+    """In docs/reference/admission.md; those of the redirect as those of the sidecar."""
+    documented = (ROOT / "docs/reference/admission.md").read_text(encoding="utf-8").split("## The policy")[1]
 
     @click.command()
     @policy_options

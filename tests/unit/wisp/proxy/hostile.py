@@ -1,7 +1,7 @@
 """Requests that are after the node's identity, or are not what they seem.
 
 None may reach the node's metadata service, and none may be answered with a token.
-`python -m tests.unit.wisp.proxy.hostile` writes docs/hostile-requests.md.
+`python -m tests.unit.wisp.proxy.hostile` writes docs/reference/hostile-requests.md.
 """
 
 import sys
@@ -245,7 +245,7 @@ Each of these is sent to a real sidecar, at once and again byte by byte, with a 
 service behind it: none reaches that service, and none is answered with a token
 (`tests/unit/wisp/proxy/test_hostile.py`).
 What the sidecar passes on, and why only plain paths, is in [passthrough.md](passthrough.md). This page is written
-by `python -m tests.unit.wisp.proxy.hostile > docs/hostile-requests.md`; a test compares the two.
+by `python -m tests.unit.wisp.proxy.hostile > docs/reference/hostile-requests.md`; a test compares the two.
 
 ## Spellings of the node's identity
 

@@ -1,4 +1,4 @@
-"""docs/sidecar.md says what is."""
+"""docs/reference/sidecar.md says what is."""
 
 import re
 
@@ -20,7 +20,7 @@ from wisp.proxy.flags import USAGE
 from wisp.proxy.metrics import Metrics
 from wisp.proxy.passing import MOST
 
-DOCUMENT = (ROOT / "docs/sidecar.md").read_text(encoding="utf-8")
+DOCUMENT = (ROOT / "docs/reference/sidecar.md").read_text(encoding="utf-8")
 
 
 def rows(heading: str) -> list[list[str]]:

@@ -108,5 +108,5 @@ def test_there_are_enough() -> None:
 
 
 def test_the_page() -> None:
-    """docs/hostile-requests.md is what `python -m tests.unit.wisp.proxy.hostile` writes."""
-    assert (ROOT / "docs/hostile-requests.md").read_text(encoding="utf-8") == page()
+    """docs/reference/hostile-requests.md is what `python -m tests.unit.wisp.proxy.hostile` writes."""
+    assert (ROOT / "docs/reference/hostile-requests.md").read_text(encoding="utf-8") == page()

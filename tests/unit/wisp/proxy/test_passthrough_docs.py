@@ -1,4 +1,4 @@
-"""docs/passthrough.md says what is."""
+"""docs/reference/passthrough.md says what is."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from wisp.imds.decision import Refuse
 from wisp.imds.passthrough import MARK, NAMES, SEGMENTS, Forward, judge, response_headers
 from wisp.proxy import passing, relay
 
-DOCUMENT = (ROOT / "docs/passthrough.md").read_text(encoding="utf-8")
+DOCUMENT = (ROOT / "docs/reference/passthrough.md").read_text(encoding="utf-8")
 
 
 def test_the_names() -> None:

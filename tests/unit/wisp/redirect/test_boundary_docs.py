@@ -1,4 +1,4 @@
-"""The NetworkPolicy in docs/pod-boundary.md: what it allows, and that the documentation has it where it says."""
+"""The NetworkPolicy in docs/explanation/pod-boundary.md: what it allows, and where the documentation has it."""
 
 import ipaddress
 import re
@@ -9,7 +9,7 @@ import yaml
 
 from tests.support.paths import ROOT
 
-TEXT = (ROOT / "docs" / "pod-boundary.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs/explanation/pod-boundary.md").read_text(encoding="utf-8")
 
 
 def _policy() -> dict[str, Any]:

@@ -311,7 +311,7 @@ def test_what_exceeds_a_limit(body: bytes, said: str) -> None:
 )
 def test_the_limits_in_the_documentation(row: str) -> None:
     """They are the program's."""
-    assert row in (ROOT / "docs/admission.md").read_text(encoding="utf-8")
+    assert row in (ROOT / "docs/reference/admission.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("pod", [b'"invalid"', b"null", b"[]", b"5", b"true", b"[{}]"], ids=bytes.decode)

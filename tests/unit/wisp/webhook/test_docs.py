@@ -1,4 +1,4 @@
-"""docs/webhook.md says what is: options, metrics, log, limits, and the rights that are used."""
+"""docs/reference/webhook.md says what is: options, metrics, log, limits, and the rights that are used."""
 
 import re
 
@@ -17,7 +17,7 @@ from wisp.webhook.certificates import authority, keeper
 from wisp.webhook.certificates.certificate import Lives
 from wisp.webhook.metrics import Gauges, Metrics
 
-DOCUMENT = (ROOT / "docs/webhook.md").read_text(encoding="utf-8")
+DOCUMENT = (ROOT / "docs/reference/webhook.md").read_text(encoding="utf-8")
 
 
 def rows(heading: str) -> list[list[str]]:

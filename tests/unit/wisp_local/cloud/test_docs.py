@@ -1,4 +1,4 @@
-"""The examples in docs/cloud.md, run as they stand."""
+"""The examples in docs/reference/cloud.md, run as they stand."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tests.support.paths import ROOT
 from tests.unit.wisp_local.cloud.test_codes import CASES
 from tests.unit.wisp_local.cloud.world import claims_of
 
-TEXT = (ROOT / "docs" / "cloud.md").read_text()
+TEXT = (ROOT / "docs/reference/cloud.md").read_text()
 
 
 def _block(language: str) -> str:

@@ -4,7 +4,7 @@ from tests.support.paths import ROOT
 from wisp_local.demo.story import STEPS
 from wisp_local.sandbox.modes import TOOLS, Attempt, Mode, describe, without_tools
 
-TEXT = (ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs/tutorials/demo.md").read_text(encoding="utf-8")
 
 
 def test_every_step_is_in_the_documentation() -> None:

@@ -10,7 +10,7 @@ from tests.support.paths import ROOT
 from wisp_local.cli.lab import command
 from wisp_local.lab.places import Places
 
-TEXT = (ROOT / "docs" / "lab.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs/how-to/lab.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", command.commands)

@@ -1,4 +1,4 @@
-"""docs/run.md says what is."""
+"""docs/how-to/run.md says what is."""
 
 import re
 
@@ -9,7 +9,7 @@ from wisp.imds.variables import told
 from wisp_local.cli.run import command
 from wisp_local.run.environment import CHOOSES_OTHERWISE
 
-DOCUMENT = (ROOT / "docs/run.md").read_text(encoding="utf-8")
+DOCUMENT = (ROOT / "docs/how-to/run.md").read_text(encoding="utf-8")
 
 
 def first_cells(heading: str) -> str:

@@ -76,7 +76,7 @@ def test_loopback_needs_no_tool() -> None:
         ),
         ("unshare: failed to execute newuidmap: No such file", "apt-get install uidmap"),
         ("unshare: no line matching user demo in /etc/subuid", "usermod --add-subuids "),
-        ("something new", "see docs/demo.md"),
+        ("something new", "see docs/tutorials/demo.md"),
     ],
 )
 def test_a_refusal_comes_with_the_command_that_ends_it(why: str, hint: str) -> None:
@@ -123,7 +123,7 @@ def test_a_forced_mode_that_is_impossible_says_so() -> None:
     error = impossible((refused(SUBORDINATE, "x"), REFUSED))
     assert str(error) == (
         "mode userns is not possible here (unshare: unshare failed: Operation not permitted): "
-        "see docs/demo.md, or try --mode auto, which finds another way"
+        "see docs/tutorials/demo.md, or try --mode auto, which finds another way"
     )
     assert error.exit_status == 3
 
@@ -134,7 +134,7 @@ def test_a_forced_mode_without_its_tools_names_the_command() -> None:
     assert lost is not None
     assert str(impossible((lost,))) == (
         "mode root is not possible here (not installed: nft): "
-        "apt-get install nftables, or try --mode auto, which finds another way; see docs/demo.md"
+        "apt-get install nftables, or try --mode auto, which finds another way; see docs/tutorials/demo.md"
     )
 
 

@@ -1,4 +1,4 @@
-"""The examples and tables of docs/testing.md, run and read as they stand."""
+"""The examples and tables of docs/how-to/testing.md, run and read as they stand."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from wisp_local.cloud.seed import Key
 
 pytest_plugins = ["pytester"]
 
-TEXT = (ROOT / "docs" / "testing.md").read_text()
+TEXT = (ROOT / "docs/how-to/testing.md").read_text()
 CLIENT_ID = "33333333-3333-4333-8333-333333333333"
 
 

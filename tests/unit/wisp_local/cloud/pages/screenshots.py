@@ -1,4 +1,4 @@
-"""Take the pictures of docs/page.md: `make screenshots`."""
+"""Take the pictures of docs/reference/page.md: `make screenshots`."""
 
 import sys
 from pathlib import Path

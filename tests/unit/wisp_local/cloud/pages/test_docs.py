@@ -1,4 +1,4 @@
-"""docs/page.md says what is."""
+"""docs/reference/page.md says what is."""
 
 import re
 
@@ -6,15 +6,15 @@ from tests.support.paths import ROOT
 from wisp_local.cloud.pages.record import KEPT
 
 DOCS = ROOT / "docs"
-TEXT = (DOCS / "page.md").read_text(encoding="utf-8")
+TEXT = (DOCS / "reference/page.md").read_text(encoding="utf-8")
 
 
 def test_the_pictures_are_there_and_small() -> None:
     """Each is a PNG of less than 200 kB."""
-    pictures = re.findall(r"!\[.+\]\((images/.+\.png)\)", TEXT)
+    pictures = re.findall(r"!\[.+\]\((\.\./images/.+\.png)\)", TEXT)
     assert len(pictures) == 3
     for each in pictures:
-        picture = (DOCS / each).read_bytes()
+        picture = (DOCS / "reference" / each).read_bytes()
         assert picture.startswith(b"\x89PNG")
         assert len(picture) < 200_000
 
