@@ -12,7 +12,7 @@ from typing import TypeAlias
 from wisp import __version__
 from wisp.admission.names import AUDIENCE
 from wisp.admission.quantity import quantity
-from wisp.azure.clouds import DEFAULT_AUTHORITY, authority_url, is_host, is_tenant, shown, token_proxy_url
+from wisp.azure.clouds import DEFAULT_AUTHORITY, authority_url, is_host, is_tenant, token_proxy_url, without_credentials
 from wisp.base.constants import LOG_LEVELS, PEM_BEGIN
 from wisp.base.errors import SettingError
 from wisp.imds.passthrough import SEGMENTS
@@ -157,7 +157,7 @@ class TokenEndpoint:
             )
         if token_proxy_url(self.url) is None:
             raise SettingError(
-                f"--custom-token-endpoint is not an https URL: {shown(self.url)!r}",
+                f"--custom-token-endpoint is not an https URL: {without_credentials(self.url)!r}",
                 hint="give https, a host and perhaps a port and a path",
             )
         if self.sni_name is not None and not is_host(self.sni_name):
@@ -219,7 +219,7 @@ def _check_names(policy: Policy) -> None:
         )
     if authority_url(policy.authority_host) != policy.authority_host:
         raise SettingError(
-            f"--authority-host is not an https URL that ends in a slash: {shown(policy.authority_host)!r}",
+            f"--authority-host is not an https URL that ends in a slash: {without_credentials(policy.authority_host)!r}",
             hint=f"give one such as {DEFAULT_AUTHORITY}",
         )
     if not policy.audience.strip():

@@ -1,16 +1,16 @@
-"""Names of Azure things: clouds, GUIDs, tenants, authorities, scopes. Decides by the text alone; knows no network."""
+"""Clouds, GUIDs, tenants, authorities and scopes of Azure, as text. Pure."""
 
 from typing import NamedTuple
 
 
 class Cloud(NamedTuple):
-    """One of Azure's clouds, which share nothing: an identity of one is unknown to the others."""
+    """One of Azure's clouds. They share nothing: an identity of one is unknown to the others."""
 
     name: str
     authorities: tuple[str, ...]
-    """Where its tokens come from; the first is what AZURE_AUTHORITY_HOST is set to."""
+    """URLs of its token authorities. The first one is the value of AZURE_AUTHORITY_HOST."""
     resource_manager: str
-    """The resource of the tokens that manage it, without the slash that Azure's own tools put at its end."""
+    """The resource of Resource Manager tokens, without the slash at the end that Azure's own tools add."""
 
 
 CLOUDS = (
@@ -23,10 +23,10 @@ CLOUDS = (
     ),
     Cloud("AzureGermanCloud", ("https://login.microsoftonline.de/",), "https://management.microsoftazure.de"),
 )
-"""Azure, national clouds; the names are those of Azure's SDKs and of the webhook's azureEnvironment."""
+"""The public cloud and the national clouds, by the names in Azure's SDKs and in the webhook's azureEnvironment."""
 
 CLOUD_ALIASES = {"azurecloud": "azurepubliccloud", "azureusgovernment": "azureusgovernmentcloud"}
-"""Names in lower case that `az cloud list` and azure-workload-identity's azureEnvironment have for two of them."""
+"""Other names of two clouds, in lower case: those of `az cloud list` and of azure-workload-identity."""
 
 DEFAULT_AUTHORITY = CLOUDS[0].authorities[0]
 
@@ -40,37 +40,37 @@ _TENANT = _ALPHANUMERIC | frozenset(".-")
 
 
 def is_guid(text: str) -> bool:
-    """Say whether `text` is a GUID in its usual form, 8-4-4-4-12 hexadecimal digits."""
+    """Return whether `text` is a GUID in its usual form, 8-4-4-4-12 hexadecimal digits."""
     parts = text.split("-")
     return [len(part) for part in parts] == [8, 4, 4, 4, 12] and all(_HEX.issuperset(part) for part in parts)
 
 
 def is_tenant(text: str) -> bool:
-    """Say whether `text` can name a tenant: a GUID or a domain name."""
+    """Return whether `text` can name a tenant: a GUID or a domain name."""
     return bool(text) and _TENANT.issuperset(text) and not text.startswith((".", "-"))
 
 
 def cloud_named(name: str) -> Cloud | None:
-    """Return the cloud called `name`, in any case as in Azure's SDKs, or None."""
-    wanted = name.strip().lower()
-    wanted = CLOUD_ALIASES.get(wanted, wanted)
-    return next((cloud for cloud in CLOUDS if cloud.name.lower() == wanted), None)
+    """Return the cloud called `name`, ignoring case as Azure's SDKs do, or None."""
+    lowered = name.strip().lower()
+    lowered = CLOUD_ALIASES.get(lowered, lowered)
+    return next((cloud for cloud in CLOUDS if cloud.name.lower() == lowered), None)
 
 
 def scope_of(resource: str) -> str:
     """Return the scope that asks for a token for `resource` (v2 endpoint: resource + `/.default`).
 
-    No slash is tidied away: Entra takes everything before the last `/.default` as the audience, so the resource
+    A slash at the end is kept: Entra takes everything before the last `/.default` as the audience, so the resource
     `https://database.windows.net/` needs `https://database.windows.net//.default`.
     """
     return resource if resource.endswith("/.default") else f"{resource}/.default"
 
 
 def authority_url(text: str) -> str | None:
-    """Return `text` as an authority's URL that ends in a slash, or None where it is none.
+    """Return `text` as the URL of an authority, ending in a slash, or None if it is invalid.
 
-    https is added where no scheme is given, as the Azure SDKs do; any other scheme is refused, for the assertion must
-    not travel in the clear. Credentials, query and fragment have no place in it.
+    Without a scheme, https is added, as the Azure SDKs do. Any other scheme is refused, because the assertion must not
+    be sent unencrypted. User information, query and fragment are refused, too.
     """
     scheme, found, rest = text.strip().partition("://")
     if not found:
@@ -82,23 +82,23 @@ def authority_url(text: str) -> str | None:
 
 
 def token_proxy_url(text: str) -> str | None:
-    """Return `text` as the URL of a custom token endpoint that ends in a slash, or None where it is none.
+    """Return `text` as the URL of a custom token endpoint, ending in a slash, or None if it is invalid.
 
-    It must say https itself; otherwise as for an authority, which is what azidentity takes and refuses
+    The scheme https is required; the other rules are those of `authority_url`. azidentity accepts and refuses the same
     (sdk/azidentity/internal/customtokenproxy, parseTokenProxyURL).
     """
     return authority_url(text) if "://" in text else None
 
 
-def shown(url: str) -> str:
-    """Return what may be shown of `url`, well-formed or not: user information may hold a password."""
+def without_credentials(url: str) -> str:
+    """Return `url`, well-formed or not, with its user information masked, which may hold a password."""
     head, found, tail = url.rpartition("@")
     scheme, separator, _ = head.partition("://")
     return f"{scheme if separator else ''}{separator}***@{tail}" if found else url
 
 
 def is_host_and_port(text: str) -> bool:
-    """Say whether `text` is a host, a bracketed IPv6 address included, with or without a port from 1 to 65535."""
+    """Return whether `text` is a host or a bracketed IPv6 address, with or without a port from 1 to 65535."""
     host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
     if not colon:
         host = text
@@ -110,7 +110,7 @@ def is_host_and_port(text: str) -> bool:
 
 
 def is_host(text: str) -> bool:
-    """Say whether `text` can be a host's name or an IPv4 address."""
+    """Return whether `text` can be a host name or an IPv4 address."""
     return bool(text) and _HOST.issuperset(text) and not text.startswith((".", "-"))
 
 
@@ -120,9 +120,9 @@ def token_url(authority: str, tenant: str) -> str:
 
 
 def token_url_behind(token_proxy: str, authority: str, tenant: str) -> str:
-    """Return where the same request goes with a custom token endpoint (which ends in a slash).
+    """Return the URL of the same request at a custom token endpoint (which ends in a slash).
 
-    Its path comes first, then the path that the request would have had, tenant and all: so do azidentity
+    Its path is followed by the path of the original request, with the tenant, as in azidentity
     (rewriteProxyRequestURL), azure-identity for Python (_update_request_url), .NET (RewriteRequestUrl) and Rust
     (rewrite_proxy_url).
     """

@@ -1,10 +1,10 @@
-"""The errors that end a command, and only those.
+"""The errors that end a command.
 
-Every one says what happened, to what, and what to do. What a workload hears over HTTP is a value (`wisp.imds.answer`),
-not an exception, because nothing goes wrong in the proxy when a client asks for something it cannot have.
+Each one says what happened, to what, and what to do. Error answers to workloads are values (`wisp.imds.answer`) and not
+exceptions, because a request that is refused is not an error of the proxy.
 
     WispError            exit status 1
-    ├── SettingError     exit status 2   an environment variable, flag or file named in one is missing or unusable
+    ├── SettingError     exit status 2   an environment variable, option or file is missing or invalid
     ├── PrivilegeError   exit status 3   the kernel refused: a capability or a namespace is missing
     └── ToolError        exit status 1   a system tool (nft, ip, unshare ...) is missing or failed
 """

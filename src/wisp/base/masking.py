@@ -1,8 +1,8 @@
-"""Strikes JSON Web Tokens out of texts that are logged or passed on. Pure, and linear in the length of the text.
+"""Mask JSON Web Tokens in texts that are logged or forwarded. Pure, and linear in the length of the text.
 
-What is struck out is what can be a whole token in compact serialization: a JWS of three parts (RFC 7515 §7.1; of an
-unsigned one the last is empty) or a JWE of five (RFC 7516 §7.1), the first of which is base64url of a JSON object with
-`alg`. Words that merely look alike stay as they are.
+A token is a JWS of three parts (RFC 7515 §7.1; the last one is empty if it is unsigned) or a JWE of five parts (RFC
+7516 §7.1) in compact serialization, whose first part is base64url of a JSON object with `alg`. Other words that look
+similar are not changed.
 """
 
 import re
@@ -19,17 +19,17 @@ _ESCAPES = (
     (re.compile("%(?:25)*5[Ff]"), "_"),
 )
 _BEFORE_HEADER = re.compile("%(?:25)*2(?=e[wy])")
-"""What makes an escape of the first character of a token, such as `%2` before `eyJhbGci...`."""
+"""What turns the first character of a token into an escape, such as `%2` before `eyJhbGci...`."""
 _CUT_ESCAPE = re.compile(r"(?:%(?:25)*[25]?)?\Z")
 _OBJECT = re.compile(rb'\{\s*"')
 _JWS_PARTS, _JWE_PARTS = 3, 5
 _SHORTEST_HEADER = 12
-"""Characters of a header that has nothing but a one-digit `alg`."""
+"""Length of a header with only a one-digit `alg`."""
 _STANDARD_ALPHABET = str.maketrans("-_", "+/")
 
 
 def masked(text: str, *, cut: bool = False) -> str:
-    """Return `text` with every token struck out; `cut` says that it may end in the middle of one."""
+    """Return `text` with every token masked. With `cut`, the text may end in the middle of a token."""
 
     def replacement(run: re.Match[str]) -> str:
         return _masked_run(run[0], cut=cut and _CUT_ESCAPE.match(text, run.end()) is not None)
@@ -39,7 +39,7 @@ def masked(text: str, *, cut: bool = False) -> str:
 
 def _masked_run(run: str, *, cut: bool) -> str:
     if "%" not in run:
-        return _struck_out(run, _spans(run, cut=cut))
+        return _masked_spans(run, _spans(run, cut=cut))
     readings = (_unescaped(run), _unescaped(_BEFORE_HEADER.sub(".", run)))
     return MASK if any(_spans(reading, cut=cut) for reading in readings) else run
 
@@ -50,7 +50,7 @@ def _unescaped(run: str) -> str:
     return run
 
 
-def _struck_out(run: str, spans: list[tuple[int, int]]) -> str:
+def _masked_spans(run: str, spans: list[tuple[int, int]]) -> str:
     pieces, position = [], 0
     for start, end in spans:
         if start >= position:
@@ -60,7 +60,7 @@ def _struck_out(run: str, spans: list[tuple[int, int]]) -> str:
 
 
 def _spans(run: str, *, cut: bool) -> list[tuple[int, int]]:
-    """Return where tokens begin and end in `run`, in the order of their beginnings; they may overlap."""
+    """Return the start and end of each token in `run`, ordered by start. They may overlap."""
     parts = run.split(".")
     if len(parts) < _JWS_PARTS and not cut:
         return []
@@ -76,10 +76,10 @@ def _spans(run: str, *, cut: bool) -> list[tuple[int, int]]:
 
 
 def _header_in(part: str, *, cut: bool) -> int | None:
-    """Return where a token's header begins in `part`, which ends with it.
+    """Return where the token header at the end of `part` begins.
 
-    Something else may stand directly before it, such as the `22` of a percent-encoded quotation mark, so each of the
-    four ways to group the characters is decoded. Of a header that is cut off `alg` may be missing.
+    Other characters may come directly before it, such as the `22` of a percent-encoded quotation mark, so all four
+    ways to group the characters are decoded. A header that is cut off may lack `alg`.
     """
     if len(part) < _SHORTEST_HEADER and not cut:
         return None
@@ -96,7 +96,7 @@ def _header_in(part: str, *, cut: bool) -> int | None:
 
 
 def _decoded(text: str) -> bytes:
-    """Return the bytes of base64url, padded or not; a character too many is left out."""
+    """Decode base64url, padded or not. An excess character at the end is ignored."""
     text = text.rstrip("=")
     whole = text[: len(text) - (len(text) % 4 == 1)].translate(_STANDARD_ALPHABET)
     return a2b_base64(whole + "=" * (-len(whole) % 4))

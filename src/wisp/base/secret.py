@@ -1,8 +1,8 @@
-"""A string that does not show itself. Tokens, assertions and client secrets travel in this type and in no other."""
+"""A string that is masked when it is printed. Tokens, assertions and client secrets are always of this type."""
 
 
 class Secret:
-    """Hold `value`; repr, str and format give a mask, so that a log line or a traceback cannot leak it."""
+    """A secret string. repr, str and format return a mask, so that log lines and tracebacks cannot leak it."""
 
     __slots__ = ("_value",)
 
@@ -10,7 +10,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the value itself: call this where the bytes go on the wire and nowhere else."""
+        """Return the value. Call this only where the bytes are sent."""
         return self._value
 
     def sha256(self) -> str:
@@ -30,7 +30,7 @@ class Secret:
 
 
 def _sha256(data: bytes) -> str:
-    """Compute a SHA-256 by Python's own code if possible: hashlib loads OpenSSL, which takes 4 MB in every pod."""
+    """Return a SHA-256, computed without OpenSSL if possible: hashlib loads it, which takes 4 MB in every pod."""
     for name in ("_sha2", "_sha256", "hashlib"):  # Python 3.12 and later, earlier, and built without its own hashes
         try:
             digest: str = __import__(name).sha256(data).hexdigest()

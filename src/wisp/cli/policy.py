@@ -25,7 +25,7 @@ from wisp.admission.contract import (
     TrustBundleCA,
 )
 from wisp.admission.names import AUDIENCE
-from wisp.azure.clouds import CLOUDS, DEFAULT_AUTHORITY, authority_url, cloud_named, shown
+from wisp.azure.clouds import CLOUDS, DEFAULT_AUTHORITY, authority_url, cloud_named, without_credentials
 from wisp.base.constants import LOG_LEVELS, PEM_BEGIN
 from wisp.base.errors import SettingError
 from wisp.imds.passthrough import NAMES, SEGMENTS, read_names
@@ -217,7 +217,8 @@ def _authority(environment: str, host: str | None) -> str:
     url = authority_url(host)
     if url is None:
         raise SettingError(
-            f"--authority-host is not an https URL: {shown(host)!r}", hint=f"give one such as {DEFAULT_AUTHORITY}"
+            f"--authority-host is not an https URL: {without_credentials(host)!r}",
+            hint=f"give one such as {DEFAULT_AUTHORITY}",
         )
     return url
 

@@ -8,7 +8,7 @@ on a laptop is not behind the company's proxy.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from wisp.azure.clouds import is_host_and_port, shown
+from wisp.azure.clouds import is_host_and_port, without_credentials
 from wisp.base.errors import SettingError
 from wisp.base.secret import Secret
 
@@ -46,7 +46,7 @@ def _parsed(variable: str, text: str) -> Forward:
     credentials, at, address = rest.rstrip("/").rpartition("@")
     if scheme.lower() not in ("http", "https") or not is_host_and_port(address):
         raise SettingError(
-            f"{variable} is not the URL of an http or https proxy: {shown(text)!r}",
+            f"{variable} is not the URL of an http or https proxy: {without_credentials(text)!r}",
             hint="use http://HOST:PORT, with USER:PASSWORD@ before the host where it wants them",
         )
     return Forward(f"{scheme.lower()}://{address}", variable, Secret(credentials) if at and credentials else None)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from wisp.azure.clouds import DEFAULT_AUTHORITY, authority_url, cloud_named, is_guid, is_tenant, shown
+from wisp.azure.clouds import DEFAULT_AUTHORITY, authority_url, cloud_named, is_guid, is_tenant, without_credentials
 from wisp.base.constants import PEM_BEGIN
 from wisp.base.errors import SettingError
 from wisp.base.secret import Secret
@@ -93,7 +93,7 @@ def _authority(environ: Mapping[str, str]) -> str:
     authority = authority_url(host)
     if authority is None:
         raise SettingError(
-            f"AZURE_AUTHORITY_HOST is not an https URL: {shown(host)!r}", hint=f"use {DEFAULT_AUTHORITY}"
+            f"AZURE_AUTHORITY_HOST is not an https URL: {without_credentials(host)!r}", hint=f"use {DEFAULT_AUTHORITY}"
         )
     return authority
 

@@ -6,7 +6,7 @@ What is refused here azidentity refuses too, for the same reason (sdk/azidentity
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from wisp.azure.clouds import is_host, shown, token_proxy_url
+from wisp.azure.clouds import is_host, token_proxy_url, without_credentials
 from wisp.base.constants import PEM_BEGIN
 from wisp.base.errors import SettingError
 
@@ -39,7 +39,7 @@ def token_proxy_of(environ: Mapping[str, str]) -> TokenProxy | None:
     url = token_proxy_url(text)
     if url is None:
         raise SettingError(
-            f"AZURE_KUBERNETES_TOKEN_PROXY is not an https URL: {shown(text)!r}",
+            f"AZURE_KUBERNETES_TOKEN_PROXY is not an https URL: {without_credentials(text)!r}",
             hint="give https, a host and perhaps a port and a path, but no user information, query or fragment",
         )
     return _checked(TokenProxy(url, *details))

@@ -1,8 +1,8 @@
 """Errors of Resource Manager as Azure writes them: `{"error": {"code", "message"}}`.
 
 Codes are Azure's (https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors and
-the resource providers' own). Messages are Azure's too where users have published them; docs/reference/resource-manager.md
-lists these.
+the resource providers' own). Messages are Azure's too where users have published them;
+docs/reference/resource-manager.md lists these.
 """
 
 from collections.abc import Mapping

@@ -12,10 +12,10 @@ from wisp.azure.clouds import (
     is_guid,
     is_tenant,
     scope_of,
-    shown,
     token_proxy_url,
     token_url,
     token_url_behind,
+    without_credentials,
 )
 
 GUID = "6a1d0c9e-0b0f-4c39-8a31-0C34B0A0F5E1"
@@ -224,4 +224,4 @@ def test_what_is_no_custom_token_endpoint(text: str) -> None:
 )
 def test_what_is_shown_of_a_url(url: str, text: str) -> None:
     """No user information, however odd the URL."""
-    assert shown(url) == text
+    assert without_credentials(url) == text
