@@ -108,7 +108,7 @@ def _write_entry_points(root: RootFs) -> None:
     -I: no variable and no working directory brings other code in. -S: where packages are is known; looking takes 2 ms.
     """
     known = {"python": _interpreter(), "packages": sysconfig.get_path("purelib")}
-    proxy = _SCRIPT.format(**known, module="wisp.proxy.start", arguments="sys.argv[1:]")
+    proxy = _SCRIPT.format(**known, module="wisp.proxy.__main__", arguments="sys.argv[1:]")
     root.write(Path("/proxy"), proxy, 0o755)
     root.write(Path("/wisp"), _SCRIPT.format(**known, module="wisp.__main__", arguments=""), 0o755)
 

@@ -8,16 +8,16 @@ from tests.fuzz import assertion, authority, connection, node, routing, sidecar
 from tests.fuzz.target import Target
 from tests.support.fakes import token_target
 from wisp.base.secret import Secret
-from wisp.entra.interpret import interpret
+from wisp.entra.exchange.interpret import interpret
 from wisp.entra.messages import Refused, Result
 from wisp.http.connection import Connection, Event
 from wisp.http.epoll_peer import Application, Source
 from wisp.http.head import Reject, Request
 from wisp.http.received import Malformed, Received
 from wisp.http.response import Response
-from wisp.imds.decision import Decision, Refuse
-from wisp.imds.passthrough import Forward, Returned, judge
-from wisp.imds.request import decide
+from wisp.imds.answer import Refusal
+from wisp.imds.passthrough import AlreadyForwarded, ForwardedRequest, judge
+from wisp.imds.request import Decision, decide
 from wisp_local.cloud.entra.refusals import Refused as CloudRefused
 from wisp_local.cloud.entra.request import Assertion, read_assertion
 
@@ -44,11 +44,15 @@ def _decides_for_pages(request: Request, header: Secret | None, *, header_requir
     return decide(_from_localhost(request), header, header_required=header_required)
 
 
-def _passes_by_prefix(request: Request, allowed: tuple[str, ...]) -> Forward | Returned | Refuse:
+def _passes_by_prefix(request: Request, allowed: tuple[str, ...]) -> ForwardedRequest | AlreadyForwarded | Refusal:
     """Pass on whatever begins as it should, and so `/metadata/instance/../identity` too."""
     judged = judge(request._replace(target=b"/metadata/instance"), allowed)
     begins = re.fullmatch(rb"/metadata/instance/[!-~]+", request.target)
-    return judged._replace(target=request.target) if isinstance(judged, Forward) and begins else judge(request, allowed)
+    return (
+        judged._replace(target=request.target)
+        if isinstance(judged, ForwardedRequest) and begins
+        else judge(request, allowed)
+    )
 
 
 class _Hasty(Connection):

@@ -15,14 +15,13 @@ from wisp.base.errors import WispError
 from wisp.base.masking import masked
 from wisp.base.secret import Secret
 from wisp.cli import manifests
-from wisp.entra import interpret
+from wisp.entra.exchange import interpret
 from wisp.http.chunked import ChunkedBody
 from wisp.http.connection import Connection
 from wisp.http.head import Reject, Request, parse_head
 from wisp.http.received import Malformed, Received
 from wisp.imds.passthrough import SEGMENTS, judge
-from wisp.imds.request import decide
-from wisp.imds.target import parse_target
+from wisp.imds.request import decide, parse_target
 from wisp.kubernetes import client as api
 from wisp.kubernetes import types as objects
 from wisp.webhook.certificates import authority, secretdata

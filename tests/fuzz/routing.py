@@ -15,9 +15,9 @@ import h11
 from tests.unit.wisp.imds.readings import is_identity, readings
 from wisp.base.secret import Secret
 from wisp.http.head import Request
-from wisp.imds.decision import Decision, PassOn, Refuse, TokenRequest
-from wisp.imds.passthrough import MARK, NAMES, Forward, Returned, judge
-from wisp.imds.request import LONGEST_RESOURCE, TOKEN_PATH, decide
+from wisp.imds.answer import Refusal
+from wisp.imds.passthrough import MARK, NAMES, AlreadyForwarded, ForwardedRequest, judge
+from wisp.imds.request import LONGEST_RESOURCE, TOKEN_PATH, Decision, OtherPath, TokenRequest, decide
 
 HEADER = b"an-identity-header"
 _PASSED = {
@@ -36,7 +36,7 @@ class Decisions(NamedTuple):
     """What decides; a test gives others, to see them found out."""
 
     decide: Callable[..., Decision] = decide
-    judge: Callable[[Request, tuple[str, ...]], Forward | Returned | Refuse] = judge
+    judge: Callable[[Request, tuple[str, ...]], ForwardedRequest | AlreadyForwarded | Refusal] = judge
 
 
 def check(data: bytes, decisions: Decisions | None = None) -> None:
@@ -46,7 +46,7 @@ def check(data: bytes, decisions: Decisions | None = None) -> None:
     for header, required in ((None, False), (secret, False), (secret, True)):
         decision = made.decide(request, header, header_required=required)
         shown = shows_header(request, header)
-        if isinstance(decision, Refuse):
+        if isinstance(decision, Refusal):
             _check_refuse(decision)
             continue
         assert is_acceptable(request), "a request is served that no route serves"
@@ -123,18 +123,18 @@ def _check_token_request(request: Request, decision: TokenRequest) -> None:
     assert decision.selector is None or decision.selector.value
 
 
-def _check_refuse(refuse: Refuse) -> None:
+def _check_refuse(refuse: Refusal) -> None:
     assert refuse.status in _STATUSES
     assert refuse.error
     assert refuse.description.isprintable()
 
 
-def _check_passing(request: Request, decision: PassOn, made: Decisions) -> None:
+def _check_passing(request: Request, decision: OtherPath, made: Decisions) -> None:
     judged = made.judge(request, NAMES)
-    if isinstance(judged, Refuse):
+    if isinstance(judged, Refusal):
         _check_refuse(judged)
         return
-    if isinstance(judged, Returned):
+    if isinstance(judged, AlreadyForwarded):
         assert judged.mark == request.header(MARK)
         return
     check_forward(judged)
@@ -143,7 +143,7 @@ def _check_passing(request: Request, decision: PassOn, made: Decisions) -> None:
     assert decision.path.startswith("/metadata/")
 
 
-def check_forward(forward: Forward) -> None:
+def check_forward(forward: ForwardedRequest) -> None:
     """Fail where some server could read the node's identity, or more than one request, in what is passed on."""
     found = [reading for reading in readings(forward.target) if is_identity(reading)]
     assert not found, f"{forward.target!r} can be read as {found[0]}"

@@ -15,19 +15,19 @@ from tests.fuzz.target import cuttings, expanded
 from tests.fuzz.wires import Conversation
 from tests.support.fakes import CLIENT_ID, Clock, UnixClock, jwt
 from tests.unit.wisp.http.wire import outcome
+from wisp.base.log import Log
 from wisp.base.secret import Secret
-from wisp.entra.messages import Ask, Granted, Refused, Result, unavailable
+from wisp.entra.messages import Granted, Refused, Result, TokenKey, unavailable
 from wisp.entra.tokens import Clocks, TokenStore
 from wisp.http import chunked  # noqa: F401 -- loaded here, so that the engine sees into it
 from wisp.http.epoll_peer import Application, Host, Times
 from wisp.http.head import Reject, Request
 from wisp.http.response import CONTINUE, Response
 from wisp.imds.identities import Identities
-from wisp.imds.passthrough import SEGMENTS, Forward, Returned
-from wisp.proxy.front import Front
-from wisp.proxy.log import Log
+from wisp.imds.passthrough import SEGMENTS, AlreadyForwarded, ForwardedRequest
+from wisp.proxy.app import Front
 from wisp.proxy.metrics import Metrics
-from wisp.proxy.service import Beside, TokenService
+from wisp.proxy.token_service import OtherEndpoints, TokenService
 
 TOKEN = jwt(oid="0b0f6a1d-4c39-4c39-8a31-0c34b0a0f5e1", xms_mirid="/subscriptions/s/identity")
 _UNSTABLE = (b"date",)
@@ -48,7 +48,7 @@ class Entra:
         self._at_once = at_once
         self._held: list[Callable[[], None]] = []
 
-    def begin(self, ask: Ask, done: Callable[[Result], None]) -> None:
+    def begin(self, ask: TokenKey, done: Callable[[Result], None]) -> None:
         """Take a call."""
         if self._at_once:
             done(_result(ask))
@@ -63,7 +63,7 @@ class Entra:
         return True
 
 
-def _result(ask: Ask) -> Result:
+def _result(ask: TokenKey) -> Result:
     if "refuse" in ask.resource:
         return Refused(400, "invalid_resource", "AADSTS500011: no such resource", "refused", 500011)
     if "later" in ask.resource:
@@ -87,11 +87,11 @@ class Pod:
 
     def _service(self, store: TokenStore, front: Front) -> TokenService:
         identities = Identities(CLIENT_ID, header=Secret(HEADER.decode()), header_required=self._required)
-        beside = Beside(front.page, SEGMENTS, self._pass_on)
+        beside = OtherEndpoints(front.health, SEGMENTS, self._pass_on)
         return TokenService(store, identities, Metrics(), Log("debug", self._descriptor), beside)
 
-    def _pass_on(self, judged: Forward | Returned, _request: Request) -> Response:
-        if isinstance(judged, Returned):
+    def _pass_on(self, judged: ForwardedRequest | AlreadyForwarded, _request: Request) -> Response:
+        if isinstance(judged, AlreadyForwarded):
             return Response(508, b"{}")
         check_forward(judged)
         assert judged.method == b"GET", "an event of the node is acknowledged"

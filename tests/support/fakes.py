@@ -6,12 +6,12 @@ from collections.abc import Callable
 from urllib.parse import urlencode
 
 from wisp.base.secret import Secret
-from wisp.entra.messages import Ask, Granted, Result
+from wisp.entra.messages import Granted, Result, TokenKey
 from wisp.http.head import Request
 
 CLIENT_ID = "6a1d0c9e-0b0f-4c39-8a31-0c34b0a0f5e1"
 ARM = "https://management.azure.com/"
-ASK = Ask(CLIENT_ID, ARM)
+ASK = TokenKey(CLIENT_ID, ARM)
 UNIX = 1_790_000_000.0
 
 
@@ -45,10 +45,10 @@ class HeldExchange:
     """An exchange that answers when the test says so."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Ask, Callable[[Result], None]]] = []
-        self.asked: list[Ask] = []
+        self.calls: list[tuple[TokenKey, Callable[[Result], None]]] = []
+        self.asked: list[TokenKey] = []
 
-    def begin(self, ask: Ask, done: Callable[[Result], None]) -> None:
+    def begin(self, ask: TokenKey, done: Callable[[Result], None]) -> None:
         """Take a call."""
         self.asked.append(ask)
         self.calls.append((ask, done))

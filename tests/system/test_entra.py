@@ -8,7 +8,7 @@ import urllib3
 
 from bench.entra import fill, requests, serving
 from tests.unit.wisp_local.cloud.asgi import FORM
-from wisp.entra.interpret import claims_of
+from wisp.entra.exchange.interpret import claims_of
 
 pytestmark = pytest.mark.long
 

@@ -12,8 +12,8 @@ from wisp.admission.contract import ConfigMapCA, InlineCA, Policy, Requirement, 
 from wisp.admission.pod import Pod
 from wisp.admission.shape import Container, Mount, Object
 from wisp.admission.wanted import Mode, Sidecar, Wanted
+from wisp.imds.answer import endpoint_variables
 from wisp.imds.request import TOKEN_PATH
-from wisp.imds.variables import told
 
 _HASHED = names.LONGEST_VOLUME_NAME - len(names.VOLUME_PREFIX)
 
@@ -80,7 +80,7 @@ def _variables(values: Mapping[str, str | None]) -> list[Object]:
 def _told(sidecar: Sidecar, header: str) -> list[Object]:
     """Return the variables that every SDK reads some of, and that of the metadata service's address."""
     here = f"http://127.0.0.1:{sidecar.port}"
-    return _variables({**told(here + TOKEN_PATH, header), "AZURE_POD_IDENTITY_AUTHORITY_HOST": here})
+    return _variables({**endpoint_variables(here + TOKEN_PATH, header), "AZURE_POD_IDENTITY_AUTHORITY_HOST": here})
 
 
 def _header(pod: Pod) -> str:

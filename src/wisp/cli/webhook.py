@@ -8,12 +8,12 @@ from wisp.admission.contract import Policy
 from wisp.base.constants import LOG_LEVELS
 from wisp.base.errors import SettingError
 from wisp.base.isolation import forbid_core_dumps
+from wisp.base.log import Log
 from wisp.cli.policy import policy_options
 from wisp.cli.versioned import version_options
 from wisp.http.tls import VERSIONS
 from wisp.kubernetes import config as access
 from wisp.kubernetes.config import cluster_place
-from wisp.proxy.log import Log
 from wisp.webhook.certificates.certificate import Lives
 from wisp.webhook.running import Options, run
 

@@ -1,6 +1,6 @@
-"""What the sidecar asks of its exchange process and what it hears back. Knows no socket, no clock and no TLS.
+"""Messages between the sidecar and its exchange process: JSON arrays, one per packet.
 
-The two talk in JSON objects, one a packet. The assertion is not among them: it never leaves the exchange process.
+The assertion is not among them: it never leaves the exchange process.
 """
 
 from typing import Any, NamedTuple, TypeAlias
@@ -9,10 +9,10 @@ from wisp.base.jsontext import from_json, to_json
 from wisp.base.secret import Secret
 
 
-class Ask(NamedTuple):
-    """A token for `resource`, exactly as the workload spelled it, of the identity `client_id`.
+class TokenKey(NamedTuple):
+    """Which token: for `resource`, exactly as the workload spelled it, of the identity `client_id`.
 
-    `capabilities` is what the workload's client says it can do (xms_cc), names separated by commas; empty as a rule.
+    `capabilities` is what the workload's client says it can do (xms_cc), names separated by commas; usually empty.
     """
 
     client_id: str
@@ -21,7 +21,7 @@ class Ask(NamedTuple):
 
 
 class Granted(NamedTuple):
-    """A token, with lifetimes in seconds from its arrival and what its claims say of the identity, where they do."""
+    """A token, with lifetimes in seconds from its arrival, and the identity's names if its claims have them."""
 
     access_token: Secret
     expires_in: int
@@ -32,7 +32,7 @@ class Granted(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """No token, in the words the client will hear. `retry_after` is in seconds; `cause` is a metric label.
+    """No token, with the text that the client gets. `retry_after` is in seconds; `cause` is a metric label.
 
     Causes: refused (by Entra), throttled, unavailable (unreachable, 5xx, unreadable), token_file, exchange_process.
     """
@@ -46,7 +46,7 @@ class Refused(NamedTuple):
 
     @property
     def passing(self) -> bool:
-        """Whether the same request may well succeed later without anything being changed."""
+        """Whether the same request may succeed later without any change."""
         return self.status in (429, 503)
 
 
@@ -54,19 +54,19 @@ Result: TypeAlias = Granted | Refused
 
 
 def unavailable(description: str, *, cause: str = "unavailable", retry_after: float | None = None) -> Refused:
-    """Return the refusal for a passing fault."""
+    """Return the result for a temporary fault."""
     return Refused(503, "temporarily_unavailable", description, cause, None, retry_after)
 
 
-def pack_ask(number: int, ask: Ask) -> bytes:
-    """Return the packet that asks for a token."""
-    return to_json([number, *ask])
+def pack_request(number: int, key: TokenKey) -> bytes:
+    """Return the packet that requests a token."""
+    return to_json([number, *key])
 
 
-def unpack_ask(packet: bytes) -> tuple[int, Ask]:
-    """Return the request's number and what is asked."""
+def unpack_request(packet: bytes) -> tuple[int, TokenKey]:
+    """Return the request's number and the token that it is for."""
     number, *fields = from_json(packet)
-    return number, Ask(*fields)
+    return number, TokenKey(*fields)
 
 
 def pack_result(number: int, result: Result) -> bytes:
@@ -77,7 +77,7 @@ def pack_result(number: int, result: Result) -> bytes:
 
 
 def unpack_result(packet: bytes) -> tuple[int, Result]:
-    """Return the number of the request answered, and the answer. Raise ValueError where the packet is neither."""
+    """Return the number of the request and its result. Raise ValueError if the packet holds neither."""
     try:
         number, kind, *fields = from_json(packet)
         result = _granted(*fields) if kind == "granted" else _refused(kind, *fields)
@@ -103,13 +103,13 @@ def _refused(kind: object, status: object, error: object, description: object, *
 
 
 def pack_settings(settings: tuple[Any, ...]) -> bytes:
-    """Return the first packet, which tells the exchange process its settings, secrets and all."""
+    """Return the first packet, which holds the exchange process' settings, secrets included."""
     return to_json(_revealed(settings))
 
 
 def _revealed(value: object) -> object:
     if isinstance(value, tuple):
-        return [_revealed(each) for each in value]
+        return [_revealed(item) for item in value]
     return value.reveal() if isinstance(value, Secret) else value
 
 

@@ -1,30 +1,100 @@
-"""The sidecar's end of the exchange process: starts it, hands it what to ask, and outlives its faults.
+"""The sidecar's end of the exchange process: start it, send it requests, and recover from its faults.
 
 The process on the other side (`wisp.entra.exchange`) loads TLS and reads the assertion, so that this one does neither.
-It ends by itself when idle and is started again when there is something to ask.
+It exits when idle and is started again when there is something to request.
 """
 
+import _signal  # type: ignore[import-not-found]  # the public module wraps its numbers in enumerations
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple, TypeAlias
 
-from wisp.entra.child import Child
-from wisp.entra.messages import Ask, Result, pack_ask, unavailable, unpack_result
+import httptools
+
+from wisp.base.isolation import child_environment, isolated_python
+from wisp.entra.messages import Result, TokenKey, pack_request, pack_settings, unavailable, unpack_result
 from wisp.entra.settings import ExchangeSettings
 from wisp.http.epoll import Loop
+from wisp.http.sockets import Socket, packet_pair
 
 DEADLINE = 9.0
-"""Seconds an exchange may take, from asking to answer: above the child's own limits, below what clients put up with."""
+"""Seconds an exchange may take: above the child's own limits, below the timeouts of clients."""
 
 _MOST_TRIES = 2
+_PACKET_LIMIT = 256 * 1024
+_COMMAND = isolated_python("wisp.entra.exchange", httptools)  # urllib3 is installed where httptools is
 
-Start: TypeAlias = Callable[[ExchangeSettings], Child]
+
+class ExchangeChild:
+    """A running exchange process at the other end of `channel`. It must be ended, or it stays as a zombie."""
+
+    def __init__(self, channel: Socket, pid: int) -> None:
+        self._channel = channel
+        self.pid = pid
+
+    @classmethod
+    def start(cls, settings: ExchangeSettings, command: tuple[str, ...] = _COMMAND) -> "ExchangeChild":
+        """Start a process and send it its settings. Raise OSError if that fails."""
+        ours, theirs = packet_pair()
+        try:
+            child = cls(ours, _spawn(command, theirs))
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        ours.settimeout(0)
+        try:
+            child.send(pack_settings(settings))
+        except OSError:
+            child.end()
+            raise
+        return child
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when `receive` has a packet, or the end."""
+        return self._channel.fileno()
+
+    def send(self, packet: bytes) -> None:
+        """Send one packet; if the process is ending, it is lost, and `receive` reports the end. Raise OSError."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._channel.send(packet)
+
+    def receive(self) -> bytes | None:
+        """Return the next packet, None if there is none yet, empty bytes once the process has ended."""
+        try:
+            return self._channel.recv(_PACKET_LIMIT)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def end(self) -> None:
+        """Kill the process and wait until it is gone."""
+        self._channel.close()
+        os.kill(self.pid, _signal.SIGKILL)  # no error if it has ended: it has not been waited for
+        os.waitpid(self.pid, 0)
+
+
+def _spawn(command: tuple[str, ...], channel: Socket) -> int:
+    return os.posix_spawn(
+        command[0],
+        command,
+        child_environment(),
+        file_actions=[(os.POSIX_SPAWN_DUP2, channel.fileno(), 0)],
+        # A signal to the whole process group is for the sidecar, which decides when this process ends.
+        setsigmask=[_signal.SIGINT, _signal.SIGTERM],
+    )
+
+
+Start: TypeAlias = Callable[[ExchangeSettings], ExchangeChild]
 
 
 class _Call(NamedTuple):
-    """An exchange under way, or one that could not be: then `failure` is what to say at the next turn."""
+    """An exchange under way, or one that could not be started: then `failure` is its result at the next turn."""
 
-    ask: Ask
+    key: TokenKey
     done: Callable[[Result], None]
     begun: float
     tries: int = 1
@@ -36,17 +106,17 @@ class _Call(NamedTuple):
 
 
 class ExchangeProcess:
-    """Exchanges, in a process of their own. Registers itself with `loop`.
+    """Exchanges in a process of their own. Registers itself with `loop`.
 
-    `observe` is told of every exchange that ended: what was asked, the result, and the seconds it took.
+    `observe` is called for every exchange that ended, with the token's key, the result, and the seconds it took.
     """
 
     def __init__(
         self,
         settings: ExchangeSettings,
         loop: Loop,
-        observe: Callable[[Ask, Result, float], None],
-        start: Start = Child.start,
+        observe: Callable[[TokenKey, Result, float], None],
+        start: Start = ExchangeChild.start,
     ) -> None:
         self._settings = settings
         self._loop = loop
@@ -54,57 +124,57 @@ class ExchangeProcess:
         self._start = start
         self._calls: dict[int, _Call] = {}
         self._number = 0
-        self._child: Child | None = None
+        self._child: ExchangeChild | None = None
         loop.add_timed(self)
 
     @property
     def pid(self) -> int:
-        """The process id of the exchange process, 0 when there is none."""
+        """The process id of the exchange process, 0 if it does not run."""
         return 0 if self._child is None else self._child.pid
 
     def start(self) -> None:
-        """Start the process ahead of the first question, so that nobody waits for TLS to load."""
-        with suppress(OSError):  # whoever asks is told then
+        """Start the process ahead of the first request, which then does not wait for TLS to load."""
+        with suppress(OSError):  # the first request reports it
             self._running()
 
-    def begin(self, ask: Ask, done: Callable[[Result], None]) -> None:
-        """Ask for a token; `done` is called once, within DEADLINE seconds, and never before this returns."""
-        self._send(_Call(ask, done, self._loop.clock()))
+    def begin(self, key: TokenKey, done: Callable[[Result], None]) -> None:
+        """Request a token; `done` is called once, within DEADLINE seconds, and never before this returns."""
+        self._send(_Call(key, done, self._loop.clock()))
 
     def due(self) -> float | None:
         """Return when the oldest call runs out of time."""
         return min(call.deadline for call in self._calls.values()) if self._calls else None
 
     def tick(self) -> None:
-        """Fail the calls that ran out of time. What hangs is ended: the next call gets a process that does not."""
+        """Fail the calls that ran out of time. A process that hangs is replaced."""
         now = self._loop.clock()
         late = [number for number, call in self._calls.items() if call.deadline <= now]
         expired = [self._calls.pop(number) for number in late]
         if any(call.failure is None for call in expired):
             self._restart(blame=0)
         for call in expired:
-            self._finish(call, call.failure or _overdue(self._settings.place))
+            self._finish(call, call.failure or _overdue(self._settings.endpoint_name))
 
     def close(self) -> None:
-        """End the process; calls under way are never answered."""
+        """End the process; calls under way get no result."""
         self._calls.clear()
         self._end()
 
     def _finish(self, call: _Call, result: Result) -> None:
-        self._observe(call.ask, result, self._loop.clock() - call.begun)
+        self._observe(call.key, result, self._loop.clock() - call.begun)
         call.done(result)
 
     def _send(self, call: _Call) -> None:
         self._number += 1
         try:
-            self._running().send(pack_ask(self._number, call.ask))
+            self._running().send(pack_request(self._number, call.key))
             failure = None
-        except OSError as error:  # said at the next turn: the caller is not ready to hear of it now
+        except OSError as error:  # reported at the next turn: `done` may not be called before `begin` returns
             failure = _unusable((error.strerror or str(error)).lower())
         self._calls[self._number] = call._replace(failure=failure)
 
-    def _running(self) -> Child:
-        """Return the process, started now where there is none. Raise OSError where that fails."""
+    def _running(self) -> ExchangeChild:
+        """Return the process, started now if it does not run. Raise OSError if that fails."""
         if self._child is None:
             child = self._start(self._settings)
             self._loop.watch(child.fileno(), self._on_ready)
@@ -117,7 +187,7 @@ class ExchangeProcess:
             return
         try:
             number, result = unpack_result(packet)
-        except ValueError:  # it has ended, or makes no sense any more
+        except ValueError:  # it has ended, or sends nonsense
             self._restart(blame=1)
             return
         call = self._calls.pop(number, None)
@@ -125,7 +195,7 @@ class ExchangeProcess:
             self._finish(call, result)
 
     def _restart(self, *, blame: int) -> None:
-        """End the process; give the calls that it left unanswered, counted as so many tries, to a new one, or up."""
+        """End the process. Repeat its calls in a new one; those with too many tries, `blame` included, fail."""
         self._end()
         calls, self._calls = self._calls, {}
         for call in calls.values():

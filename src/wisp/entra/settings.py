@@ -1,4 +1,4 @@
-"""Reads the environment, once, into frozen settings. No other module looks at it."""
+"""Read the environment, once, into immutable settings. No other module reads it."""
 
 import os
 from collections.abc import Mapping
@@ -10,51 +10,50 @@ from wisp.base.errors import SettingError
 from wisp.base.secret import Secret
 
 if TYPE_CHECKING:
-    from wisp.entra.forward_proxy import Forward
-    from wisp.entra.token_proxy import TokenProxy
+    from wisp.entra.route import ForwardProxy, TokenProxy
 
 _INJECTED = "the webhook sets it in pods labelled azure.workload.identity/use=true; elsewhere set it to"
 
 
 class ExchangeSettings(NamedTuple):
-    """Whose tokens are asked for, of whom, with which assertion."""
+    """Which identity's tokens to request, from which endpoint, with which assertion."""
 
     client_id: str | None
-    """The pod's own managed identity, in lower case; None when the service account names none."""
+    """The pod's own managed identity, in lower case; None if the service account names none."""
     tenant: str
     token_file: str
     authority: str
     authority_ca: str | None = None
-    """A PEM file of certificate authorities to trust besides the system's."""
+    """A PEM file of certificate authorities to trust in addition to the system's."""
     token_proxy: "TokenProxy | None" = None
-    """The custom token endpoint that is asked instead of the authority."""
-    forward: "Forward | None" = None
-    """The forward proxy on the way to whoever is asked."""
+    """The custom token endpoint that is used instead of the authority."""
+    forward: "ForwardProxy | None" = None
+    """The forward proxy on the way to the token endpoint."""
     authority_ca_data: str | None = None
     """The same as `authority_ca`, as PEM text."""
 
     @property
-    def place(self) -> str:
-        """Who is asked, as an error says it."""
+    def endpoint_name(self) -> str:
+        """The token endpoint, as errors name it."""
         if self.token_proxy is None:
             return f"Entra at {self.authority}"
         return f"The token endpoint {self.token_proxy.url} (AZURE_KUBERNETES_TOKEN_PROXY)"
 
     def described(self) -> dict[str, str | None]:
-        """Return what the log says of them: no credentials, and no certificates."""
+        """Return the settings to log: no credentials, no certificates."""
         names = ("client_id", "tenant", "token_file", "authority", "authority_ca")
-        words = dict(zip(names, self[:5], strict=True))
+        fields = dict(zip(names, self[:5], strict=True))
         if self.token_proxy is not None:
-            words |= {"token_proxy": self.token_proxy.url, "sni_name": self.token_proxy.sni_name}
+            fields |= {"token_proxy": self.token_proxy.url, "sni_name": self.token_proxy.sni_name}
         if self.forward is not None:
-            words["forward_proxy"] = self.forward.url
-        return words
+            fields["forward_proxy"] = self.forward.url
+        return fields
 
 
 def exchange_settings(authority_ca: str | None = None, environ: Mapping[str, str] | None = None) -> ExchangeSettings:
     """Read the AZURE_ variables of the exchange, WISP_AUTHORITY_CA_DATA, and HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 
-    An empty value is a missing one, as in the Azure SDKs. Raise SettingError naming the variable and the remedy.
+    An empty value counts as missing, as in the Azure SDKs. Raise SettingError, which names the variable.
     """
     environ = os.environ if environ is None else environ
     tenant = _required(environ, "AZURE_TENANT_ID", "the identity's tenant (az account show --query tenantId)")
@@ -101,7 +100,7 @@ def _authority(environ: Mapping[str, str]) -> str:
 def _token_proxy(environ: Mapping[str, str]) -> "TokenProxy | None":
     if not any(name.startswith("AZURE_KUBERNETES_") for name in environ):
         return None
-    from wisp.entra.token_proxy import token_proxy_of  # noqa: PLC0415 -- most sidecars have none, and need no memory for it
+    from wisp.entra.route import token_proxy_of  # noqa: PLC0415 -- most sidecars have none, and save the memory
 
     token_proxy = token_proxy_of(environ)
     if token_proxy is not None and token_proxy.ca_file is not None:
@@ -109,31 +108,31 @@ def _token_proxy(environ: Mapping[str, str]) -> "TokenProxy | None":
     return token_proxy
 
 
-def _forward_for(url: str, environ: Mapping[str, str]) -> "Forward | None":
+def _forward_for(url: str, environ: Mapping[str, str]) -> "ForwardProxy | None":
     if not any(name.lower() in ("https_proxy", "all_proxy") for name in environ):
         return None
-    from wisp.entra.forward_proxy import forward_for  # noqa: PLC0415 -- the same
+    from wisp.entra.route import forward_proxy_for  # noqa: PLC0415 -- the same
 
-    return forward_for(url, environ)
+    return forward_proxy_for(url, environ)
 
 
 class WorkloadSettings(NamedTuple):
-    """What the sidecar knows of the workload beside it."""
+    """What the sidecar knows of its pod's workload."""
 
     object_id: str | None = None
     """The identity's principal id, for clients that select it by that."""
     resource_id: str | None = None
     """The identity's Azure resource id, likewise."""
     identity_header: Secret | None = None
-    """What clients that speak App Service's dialect must show as X-IDENTITY-HEADER; None: it is not served."""
+    """What clients that use App Service's dialect must send as X-IDENTITY-HEADER; None: any value is accepted."""
     header_required: bool = False
-    """Whether clients must show it in every dialect: where others than the workload can reach the sidecar."""
+    """Whether clients must send it in every dialect, because others than the workload can reach the sidecar."""
 
 
 def workload_settings(environ: Mapping[str, str] | None = None) -> WorkloadSettings:
-    """Read AZURE_OBJECT_ID, AZURE_RESOURCE_ID, IDENTITY_HEADER and WISP_IDENTITY_HEADER_REQUIRED; none need be there.
+    """Read AZURE_OBJECT_ID, AZURE_RESOURCE_ID, IDENTITY_HEADER and WISP_IDENTITY_HEADER_REQUIRED; all are optional.
 
-    Raise SettingError naming the variable and the remedy.
+    Raise SettingError, which names the variable.
     """
     environ = os.environ if environ is None else environ
     object_id = environ.get("AZURE_OBJECT_ID", "").strip() or None
@@ -164,7 +163,7 @@ def _required(environ: Mapping[str, str], name: str, what: str) -> str:
 
 
 def _check_ca(name: str, path: str) -> None:
-    """Refuse a CA file that cannot be right, now rather than at the first exchange."""
+    """Refuse a CA file that cannot be used, now rather than at the first exchange."""
     try:
         # Non-blocking, so that a FIFO in its place cannot hang the start.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:

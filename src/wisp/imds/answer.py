@@ -1,7 +1,7 @@
-"""Writes what the metadata service answers. Knows no socket and no clock.
+"""Answers of the metadata service: token documents, refusals, and the variables that point a workload here.
 
-The shape of a token answer is the one that every SDK takes: numbers are strings (Rust), expires_in is there (Python,
-az) and so are expires_on (Java, Rust, Node) and token_type (Rust), and resource is spelled as asked (Node's cache).
+Every SDK accepts this form of the token document: numbers are strings (Rust); expires_in (Python, az), expires_on
+(Java, Rust, Node) and token_type (Rust) are present; resource is spelled as requested (Node's cache key).
 """
 
 from typing import NamedTuple
@@ -9,8 +9,23 @@ from typing import NamedTuple
 from wisp.base.jsontext import to_json
 
 
-class Grant(NamedTuple):
-    """What a token answer says besides the token. `expires_on` and `not_before` are Unix seconds."""
+class Refusal(NamedTuple):
+    """A request is answered with an error: HTTP status, OAuth error code, and a text for people."""
+
+    status: int
+    error: str
+    description: str
+    allow: str | None = None
+    """Value of the Allow header."""
+
+
+def invalid(description: str) -> Refusal:
+    """Refuse a request that can never succeed: SDKs do not retry a 400."""
+    return Refusal(400, "invalid_request", description)
+
+
+class TokenDetails(NamedTuple):
+    """What a token document holds besides the token. `expires_on` and `not_before` are Unix seconds."""
 
     client_id: str
     resource: str
@@ -18,23 +33,31 @@ class Grant(NamedTuple):
     not_before: int
 
 
-def token_frame(access_token: str, grant: Grant) -> tuple[bytes, bytes, bytes]:
-    """Return the three pieces of the answer's body between which the remaining lifetime in seconds goes, twice."""
-    first = to_json({"access_token": access_token, "client_id": grant.client_id})
-    last = to_json({"not_before": str(grant.not_before), "resource": grant.resource, "token_type": "Bearer"})
+def token_frame(access_token: str, details: TokenDetails) -> tuple[bytes, bytes, bytes]:
+    """Return the three pieces of the document between which the remaining lifetime in seconds goes, twice."""
+    first = to_json({"access_token": access_token, "client_id": details.client_id})
+    last = to_json({"not_before": str(details.not_before), "resource": details.resource, "token_type": "Bearer"})
     return (
         first[:-1] + b',"expires_in":"',
-        b'","expires_on":"%d","ext_expires_in":"' % grant.expires_on,
+        b'","expires_on":"%d","ext_expires_in":"' % details.expires_on,
         b'",' + last[1:],
     )
 
 
-def error_body(error: str, description: str) -> bytes:
-    """Return an error's body (RFC 6749 §5.2), in JSON always: plain text reads as a network fault to some SDKs."""
-    return to_json({"error": error, "error_description": description})
+def error_body(error: str, description: str, *, app_service_status: int | None = None) -> bytes:
+    """Return the body of an error (RFC 6749 §5.2). It is always JSON: some SDKs take plain text for a network fault.
 
-
-def app_service_error_body(status: int, error: str, description: str) -> bytes:
-    """Return an error's body with App Service's own fields too: msal for Python tells its user of no others."""
-    document = {"error": error, "error_description": description, "statusCode": status, "message": description}
+    A client of App Service gets that dialect's fields too: msal for Python shows its user no others.
+    """
+    document: dict[str, object] = {"error": error, "error_description": description}
+    if app_service_status is not None:
+        document |= {"statusCode": app_service_status, "message": description}
     return to_json(document)
+
+
+def endpoint_variables(endpoint: str, header: str) -> dict[str, str]:
+    """Return the variables that send an SDK to `endpoint` without a redirect.
+
+    They are those of App Service, in its versions of 2019 and 2017: every Azure SDK reads one of the two pairs.
+    """
+    return {"IDENTITY_ENDPOINT": endpoint, "IDENTITY_HEADER": header, "MSI_ENDPOINT": endpoint, "MSI_SECRET": header}

@@ -1,10 +1,11 @@
-"""Decides which client id selectors mean, by what settings and earlier tokens say. Knows no socket, no clock."""
+"""Resolve selectors to the client id of an identity, by the settings and by what earlier tokens said."""
 
 from typing import NamedTuple
 
 from wisp.azure.clouds import is_guid
 from wisp.base.secret import Secret
-from wisp.imds.decision import NamedSelector, Refuse, Selector, invalid
+from wisp.imds.answer import Refusal, invalid
+from wisp.imds.request import NamedSelector, Selector
 
 _MOST = 128
 _LONGEST_SHOWN = 256
@@ -15,10 +16,10 @@ _LONGEST_SEGMENT = 128
 NOT_FOUND = invalid("Identity not found")
 
 
-class Meaning(NamedTuple):
-    """The identity that selectors mean, None if there is no such identity.
+class Resolution(NamedTuple):
+    """The identity that selectors name; `client_id` is None if the pod has no such identity.
 
-    If it is not `certain`, a selector is unknown and may be another name of `client_id`, which its token will tell.
+    If it is not `certain`, a selector is unknown and may be another name of `client_id`: its token will tell.
     """
 
     client_id: str | None
@@ -26,11 +27,11 @@ class Meaning(NamedTuple):
 
 
 class Identities:
-    """The pod's identities: the default one, and the other names by which identities are known.
+    """The pod's identities: the default one, and the other names of identities.
 
-    Any client id may be asked for: a service account can be federated with several identities, and Entra knows with
-    which. An object id or a resource id is known from the settings, or once a token of the identity has told its own.
-    `header` is what clients that speak App Service's dialect must show, and where `header_required` all others, too.
+    Any client id may be selected: a service account can be federated with several identities, and Entra knows with
+    which. An object id or a resource id is known from the settings, or once a token of the identity has named its own.
+    `header` is what clients that use App Service's dialect must send, and with `header_required` all others too.
     """
 
     def __init__(
@@ -50,50 +51,54 @@ class Identities:
             self.learn(client_id, object_id, resource_id)
 
     def learn(self, client_id: str, object_id: str | None, resource_id: str | None) -> bool:
-        """Take note of other names of the identity `client_id`; say whether any was new."""
-        names = [Selector("object_id", (object_id or "").lower()), Selector("resource_id", _plain(resource_id or ""))]
+        """Remember other names of the identity `client_id`; return whether any is new."""
+        names = [
+            Selector("object_id", (object_id or "").lower()),
+            Selector("resource_id", _normal_id(resource_id or "")),
+        ]
         new = {name: client_id for name in names if name.value and self._client_ids.get(name) != client_id}
-        if len(self._client_ids) + len(new) <= _MOST:
-            self._client_ids.update(new)
+        if len(self._client_ids) + len(new) > _MOST:
+            return False
+        self._client_ids.update(new)
         return bool(new)
 
-    def meaning_of(self, selectors: tuple[Selector, ...]) -> Meaning:
-        """Return the one identity that all of `selectors` mean; the default one if `selectors` is empty."""
+    def resolve(self, selectors: tuple[Selector, ...]) -> Resolution:
+        """Return the one identity that all of `selectors` name; the default one if there are no selectors."""
         if not selectors:
-            return Meaning(self.default)
+            return Resolution(self.default)
         client_ids = {selector: self.client_id_of(selector) for selector in selectors}
         known = {client_id for client_id in client_ids.values() if client_id is not None}
-        unknown = {_compared(selector) for selector, client_id in client_ids.items() if client_id is None}
+        unknown = {_normalized(selector) for selector, client_id in client_ids.items() if client_id is None}
         if len(known) > 1:
-            return Meaning(None)
+            return Resolution(None)
         client_id = known.pop() if known else self.default
         if not unknown:
-            return Meaning(client_id)
+            return Resolution(client_id)
         ambiguous = len({selector.kind for selector in unknown}) < len(unknown)
-        if client_id is None or ambiguous or not all(self._may_mean(selector, client_id) for selector in unknown):
-            return Meaning(None)
-        return Meaning(client_id, certain=False)
+        if client_id is None or ambiguous or not all(self._may_name(selector, client_id) for selector in unknown):
+            return Resolution(None)
+        return Resolution(client_id, certain=False)
 
-    def _may_mean(self, selector: Selector, client_id: str) -> bool:
-        """Say whether `selector`, which is not known, can be a name of `client_id` that is yet to be learnt.
+    def _may_name(self, selector: Selector, client_id: str) -> bool:
+        """Return whether `selector`, which is not known, can be a name of `client_id` that is still to be learnt.
 
-        If its name of that kind is known, by settings or by a token, another one is another identity's.
+        If its name of that kind is known, from the settings or a token, a different one is another identity's.
         """
         return selector.kind != "client_id" and not any(
             name.kind == selector.kind and known == client_id for name, known in self._client_ids.items()
         )
 
     def client_id_of(self, selector: Selector) -> str | None:
-        """Return the client id that is meant, or None where the pod has no such identity."""
-        selector = _compared(selector)
+        """Return the client id that the selector names, or None if the pod has no such identity."""
+        selector = _normalized(selector)
         if selector.kind == "client_id":
             return selector.value if is_guid(selector.value) else None
         return self._client_ids.get(selector)
 
 
-def refusal_of(selectors: tuple[NamedSelector, ...]) -> Refuse:
-    """Return the refusal of a request whose `selectors` mean no identity, or not the same one."""
-    distinct = {_compared(named.selector): named for named in selectors}
+def refusal_of(selectors: tuple[NamedSelector, ...]) -> Refusal:
+    """Return the refusal of a request whose `selectors` name no identity, or different ones."""
+    distinct = {_normalized(named.selector): named for named in selectors}
     if len(distinct) < 2:
         return NOT_FOUND
     first, *others, last = (f"{named.parameter}={_readable(named.selector)}" for named in distinct.values())
@@ -102,16 +107,16 @@ def refusal_of(selectors: tuple[NamedSelector, ...]) -> Refuse:
     )
 
 
-def _compared(selector: Selector) -> Selector:
-    """Return `selector` in the spelling that names are compared in: Azure minds neither case nor a last slash."""
-    value = _plain(selector.value) if selector.kind == "resource_id" else selector.value.lower()
+def _normalized(selector: Selector) -> Selector:
+    """Return `selector` in the spelling that names are compared in: Azure ignores case and a last slash."""
+    value = _normal_id(selector.value) if selector.kind == "resource_id" else selector.value.lower()
     return Selector(selector.kind, value)
 
 
 def _readable(selector: Selector) -> str:
     """Return what an error, which is also logged, shows of a selector: an id, or a plain name in its place.
 
-    Anything else may be a secret in the wrong parameter; a token has dots, and a client secret of Entra's as a rule.
+    Anything else may be a secret in the wrong parameter: a token has dots, as most client secrets of Entra do.
     """
     value = selector.value
     if selector.kind == "resource_id" and value.startswith("/subscriptions/"):
@@ -121,6 +126,5 @@ def _readable(selector: Selector) -> str:
     return value[:_LONGEST_SHOWN] if is_name and value.isprintable() else "(not an id)"
 
 
-def _plain(resource_id: str) -> str:
-    """Return a resource id in the spelling that ids are compared in."""
+def _normal_id(resource_id: str) -> str:
     return resource_id.strip().rstrip("/").lower()

@@ -1,7 +1,7 @@
-"""The sidecar's few flags. A command line library would cost the sidecar more memory than all else it does."""
+"""The sidecar's command line. A library for it would cost more memory than the rest of the sidecar."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wisp.base.constants import LOG_LEVELS
 from wisp.base.errors import SettingError
@@ -36,85 +36,91 @@ AZURE_KUBERNETES_TOKEN_PROXY, _SNI_NAME, _CA_FILE or _CA_DATA (custom token endp
 
 
 class Flags(NamedTuple):
-    """What the command line says."""
+    """The values of the flags."""
 
     port: int = 8000
     log_level: str = "info"
     authority_ca: str | None = None
-    passthrough: tuple[str, ...] | None = None
-    """What is passed on to the node's metadata service, some of `wisp.imds.passthrough.NAMES`; None: its SEGMENTS."""
+    passthrough: tuple[str, ...] = ("instance", "versions", "scheduledevents", "attested", "loadbalancer")
+    """What is forwarded to the node's metadata service: some of `wisp.imds.passthrough.NAMES`, by default SEGMENTS."""
     metadata_endpoint: tuple[str, int] = ("169.254.169.254", 80)
-    """Where the node's metadata service is: an IPv4 address and a port."""
+    """IPv4 address and port of the node's metadata service."""
     refusal_hold: float = 5.0
     """Seconds."""
     probe: bool = False
     version: bool = False
     output: str | None = None
-    """How the version is printed, one of `wisp.base.version.FORMS`; None if that is not said."""
+    """The format of --version, one of `wisp.base.version.FORMS`; None if it is not given."""
     help: bool = False
 
 
-_VERBOSE = {"trace": "debug", "all": "debug"}
-"""Levels that azure-workload-identity's proxy has besides; its least is the empty one."""
-
-_SWITCHES: dict[str, Callable[[Flags], Flags]] = {
-    "--probe": lambda flags: flags._replace(probe=True),
-    "--version": lambda flags: flags._replace(version=True),
-    "--help": lambda flags: flags._replace(help=True),
-    "--log-level=": lambda flags: flags._replace(log_level="warning"),
-    "-h": lambda flags: flags._replace(help=True),
+_SWITCHES: dict[str, tuple[str, Any]] = {
+    "--probe": ("probe", True),
+    "--version": ("version", True),
+    "--help": ("help", True),
+    "-h": ("help", True),
+    "--log-level=": ("log_level", "warning"),  # azure-workload-identity's least verbose level is the empty one
 }
+_LEVEL_ALIASES = {"trace": "debug", "all": "debug"}
+"""More levels of azure-workload-identity's proxy."""
 
 
 def parse_flags(arguments: list[str]) -> Flags:
-    """Read `--name value`, `--name=value` and switches. Raise SettingError naming the flag."""
+    """Parse `--name value`, `--name=value` and switches. Raise SettingError naming the flag."""
     flags = Flags()
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")
         if argument in _SWITCHES:
-            flags = _SWITCHES[argument](flags)
+            field, parsed = _SWITCHES[argument]
         elif name in _VALUES:
-            flags = _VALUES[name](flags, value if equals else next(rest, ""))
+            field, parse = _VALUES[name]
+            parsed = parse(value if equals else next(rest, ""))
         else:
             raise SettingError(f"unknown flag {argument!r}", hint="see wisp proxy --help")
+        flags = flags._replace(**{field: parsed})
     if flags.output is not None and not flags.version:
         raise SettingError("--output is given without --version", hint="give both, or neither")
     return flags
 
 
-def _with_port(flags: Flags, value: str) -> Flags:
+def _parse_port(value: str) -> int:
     port = _port(value)
     if port is None:
         raise SettingError(f"--proxy-port {value!r} is not a port", hint="give a number from 1 to 65535")
-    return flags._replace(port=port)
+    return port
 
 
-def _with_log_level(flags: Flags, value: str) -> Flags:
-    level = _VERBOSE.get(value.lower(), value.lower())
+def _port(text: str) -> int | None:
+    is_port = text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 65535
+    return int(text) if is_port else None
+
+
+def _parse_log_level(value: str) -> str:
+    level = _LEVEL_ALIASES.get(value.lower(), value.lower())
     if level not in LOG_LEVELS:
         raise SettingError(f"--log-level {value!r} is unknown", hint=f"use one of {', '.join(LOG_LEVELS)}")
-    return flags._replace(log_level=level)
+    return level
 
 
-def _with_authority_ca(flags: Flags, value: str) -> Flags:
+def _parse_authority_ca(value: str) -> str:
     if not value:
         raise SettingError("--authority-ca names no file", hint="give the path of a PEM file")
-    return flags._replace(authority_ca=value)
+    return value
 
 
-def _with_passthrough(flags: Flags, value: str) -> Flags:
+def _parse_passthrough(value: str) -> tuple[str, ...]:
     from wisp.imds.passthrough import NAMES, read_names  # noqa: PLC0415 -- readiness does not need it
 
     try:
-        return flags._replace(passthrough=read_names(value))
+        return read_names(value)
     except ValueError as error:
         name = str(error)
     problem = f"--passthrough: {name!r} cannot be passed on" if name else "--passthrough names nothing"
     raise SettingError(problem, hint=f"give some of {','.join(NAMES)}, or none")
 
 
-def _with_metadata_endpoint(flags: Flags, value: str) -> Flags:
+def _parse_metadata_endpoint(value: str) -> tuple[str, int]:
     host, colon, digits = value.partition(":")
     port = _port(digits) if colon else 80
     if port is None or not is_ipv4(host):
@@ -122,35 +128,30 @@ def _with_metadata_endpoint(flags: Flags, value: str) -> Flags:
             f"--metadata-endpoint {value!r} is not IP or IP:PORT",
             hint="give an IPv4 address and a port from 1 to 65535, as 169.254.169.254:80",
         )
-    return flags._replace(metadata_endpoint=(host, port))
+    return host, port
 
 
-def _with_output(flags: Flags, value: str) -> Flags:
+def _parse_output(value: str) -> str:
     from wisp.base.version import FORMS  # noqa: PLC0415 -- loaded only for this
 
     if value not in FORMS:
         raise SettingError(f"--output {value!r} is unknown", hint=f"use one of {', '.join(FORMS)}")
-    return flags._replace(output=value)
+    return value
 
 
-def _with_refusal_hold(flags: Flags, value: str) -> Flags:
+def _parse_refusal_hold(value: str) -> float:
     if not (value.isascii() and value.isdigit()) or int(value[:4]) > 300:
         raise SettingError(f"--refusal-hold {value!r} is not a time", hint="give whole seconds, 0 to 300")
-    return flags._replace(refusal_hold=float(value))
+    return float(value)
 
 
-_VALUES: dict[str, Callable[[Flags, str], Flags]] = {
-    "--proxy-port": _with_port,
-    "--log-level": _with_log_level,
-    "--authority-ca": _with_authority_ca,
-    "--passthrough": _with_passthrough,
-    "--metadata-endpoint": _with_metadata_endpoint,
-    "--refusal-hold": _with_refusal_hold,
-    "--output": _with_output,
-    "-o": _with_output,
+_VALUES: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "--proxy-port": ("port", _parse_port),
+    "--log-level": ("log_level", _parse_log_level),
+    "--authority-ca": ("authority_ca", _parse_authority_ca),
+    "--passthrough": ("passthrough", _parse_passthrough),
+    "--metadata-endpoint": ("metadata_endpoint", _parse_metadata_endpoint),
+    "--refusal-hold": ("refusal_hold", _parse_refusal_hold),
+    "--output": ("output", _parse_output),
+    "-o": ("output", _parse_output),
 }
-
-
-def _port(text: str) -> int | None:
-    usable = text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 65535
-    return int(text) if usable else None

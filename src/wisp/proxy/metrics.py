@@ -1,4 +1,4 @@
-"""What the sidecar counts, as Prometheus reads it (text exposition format 0.0.4). No label holds more than a code."""
+"""The sidecar's metrics, in Prometheus' text exposition format 0.0.4. Labels hold nothing but codes."""
 
 from wisp import __version__
 
@@ -9,7 +9,7 @@ CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 _OUTCOMES = ("token", "refused", "failed", "rejected", "passed", "pass_failed", "other")
 _MOST_CODES = 64
-"""Codes come from whoever answers for Entra: so many label values are kept apart, the rest are counted together."""
+"""Distinct label values: codes come from the other side, so further ones are counted together."""
 
 
 class Metrics:
@@ -17,7 +17,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.requests: dict[str, int] = dict.fromkeys(_OUTCOMES, 0)
-        """By outcome: a token; refused (4xx); failed for now (429, 503); rejected as no request; passed on to the
+        """By outcome: a token; refused (4xx); failed for now (429, 503); rejected (not a request); forwarded to the
         node's metadata service, or failed on that way; other: this page."""
         self.cache_hits = 0
         self.exchanges: dict[tuple[str, str], int] = {}

@@ -1,4 +1,4 @@
-"""Asks a running sidecar whether it is ready: what a container's postStart hook runs."""
+"""Ask a running sidecar whether it is ready, in a container's postStart hook."""
 
 import _socket
 import time
@@ -11,14 +11,14 @@ _PAUSE = 0.01
 
 
 def check(port: int, patience: float = _PATIENCE) -> None:
-    """Wait until the sidecar on `port` is ready. Raise WispError where it is not after `patience` seconds."""
+    """Wait until the sidecar on `port` is ready. Raise WispError if it is not after `patience` seconds."""
     failure = probe(port, patience)
     if failure is not None:
         raise WispError(f"no sidecar is ready on 127.0.0.1:{port} ({failure})", hint="see its log")
 
 
 def probe(port: int, patience: float = _PATIENCE) -> str | None:
-    """Ask 127.0.0.1:`port` for /readyz until it says yes, then return None; the failure after `patience` seconds."""
+    """Request /readyz until it answers 200 and return None, or return the failure after `patience` seconds."""
     deadline = time.monotonic() + patience
     while True:
         failure = _ask(port)

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from wisp.base.errors import PrivilegeError, WispError
+from wisp.imds.answer import endpoint_variables
 from wisp.imds.request import TOKEN_PATH
-from wisp.imds.variables import told
 from wisp_local.cli.failure import log_shown
 from wisp_local.run.becoming import become, enter, names_at_start
 from wisp_local.run.calling import Attended, call, call_in_namespaces
@@ -93,7 +93,7 @@ def _environment(environ: Mapping[str, str], ready: Ready) -> dict[str, str]:
     """Return the command's environment; one that is intercepted is told nothing."""
     if ready.header is None:
         return for_command(environ, {}, METADATA_ADDRESS)
-    return for_command(environ, told(_endpoint(ready), ready.header.reveal()), LOOPBACK)
+    return for_command(environ, endpoint_variables(_endpoint(ready), ready.header.reveal()), LOOPBACK)
 
 
 def _endpoint(ready: Ready) -> str:

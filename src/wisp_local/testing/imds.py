@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wisp.base.secret import Secret
+from wisp.imds.answer import endpoint_variables
 from wisp.imds.request import TOKEN_PATH
-from wisp.imds.variables import told
 from wisp.proxy.probe import probe
 from wisp_local.demo.plain import reserved_port
 from wisp_local.run.environment import LOOPBACK
@@ -33,7 +33,7 @@ class Imds:
     @property
     def environment(self) -> Mapping[str, str]:
         """The variables of App Service's managed identity, which hold the header: not to be printed."""
-        return told(self.url, self.header.reveal())
+        return endpoint_variables(self.url, self.header.reveal())
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 from tests.contract.faults.authority import FaultyAuthority, hang_up_on_hello, reset, speak_plainly
-from tests.contract.faults.forwarding import ForwardProxy, says, tunnels
+from tests.contract.faults.forwarding import FakeForwardProxy, says, tunnels
 from tests.support.fakes import jwt
 from tests.unit.wisp.proxy.authority import Behaviour, Drip, Last, Post, answer, grants, in_turn, refuses
 from tests.unit.wisp.proxy.sidecar import Pod
@@ -26,7 +26,7 @@ class Site:
 
     authority: FaultyAuthority
     pod: Pod
-    proxy: ForwardProxy
+    proxy: FakeForwardProxy
 
 
 Act = Callable[[Site], None]
@@ -84,7 +84,7 @@ def file_of(name: str, content: str | None) -> Fault:
     return Fault(name, lambda site: write(site, content))
 
 
-def proxy_of(name: str, treat: Callable[[ForwardProxy], Callable[..., None]]) -> Fault:
+def proxy_of(name: str, treat: Callable[[FakeForwardProxy], Callable[..., None]]) -> Fault:
     """Return the fault of a forward proxy that treats connections so."""
 
     def strike(site: Site) -> None:

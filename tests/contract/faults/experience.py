@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.contract.faults.authority import FaultyAuthority
 from tests.contract.faults.catalogue import Fault, Site, write
-from tests.contract.faults.forwarding import ForwardProxy
+from tests.contract.faults.forwarding import FakeForwardProxy
 from tests.support.waiting import wait_until
 from tests.unit.wisp.proxy.sidecar import Answer, Sidecar, pod, running
 
@@ -62,7 +62,7 @@ def experience_of_many(fault: Fault, folder: Path) -> Experience:
 def struck(fault: Fault, folder: Path) -> Iterator[tuple[Site, Sidecar]]:
     """Give a running sidecar, and what surrounds it once the fault has struck."""
     (folder / "volume").mkdir(parents=True)
-    with FaultyAuthority(folder) as authority, ForwardProxy() as proxy:
+    with FaultyAuthority(folder) as authority, FakeForwardProxy() as proxy:
         own = pod(folder / "volume", authority.distant_url if fault.through_proxy else authority.url)
         if fault.through_proxy:
             own.environment["HTTPS_PROXY"] = f"http://user:hunter2@{proxy.address}"

@@ -46,7 +46,7 @@ def wants(authorization: str) -> Treatment:
     return treat
 
 
-class ForwardProxy:
+class FakeForwardProxy:
     """Listen at `address` from now on until the block ends."""
 
     def __init__(self, treatment: Treatment = tunnels, tls: ssl.SSLContext | None = None) -> None:

@@ -17,17 +17,17 @@ from random import Random
 from tests.contract.faults.weather import UNKNOWN, Entra
 from tests.support.fakes import CLIENT_ID, Clock, UnixClock, token_target
 from tests.support.timeline import Timeline
-from wisp.entra.messages import Ask, Result, pack_ask, pack_result, unpack_ask, unpack_result
+from wisp.base.log import Log
+from wisp.entra.messages import Result, TokenKey, pack_request, pack_result, unpack_request, unpack_result
 from wisp.entra.tokens import Clocks, TokenStore
 from wisp.http.connection import Connection, Memo
 from wisp.http.head import Reject, Request
 from wisp.http.response import Response
 from wisp.imds.identities import Identities
-from wisp.imds.passthrough import Forward, Returned
-from wisp.proxy.front import Front
-from wisp.proxy.log import Log
+from wisp.imds.passthrough import AlreadyForwarded, ForwardedRequest
+from wisp.proxy.app import Front
 from wisp.proxy.metrics import Metrics
-from wisp.proxy.service import Beside, TokenService
+from wisp.proxy.token_service import OtherEndpoints, TokenService
 
 RESOURCES = ("https://management.azure.com/", "https://vault.azure.net", "https://database.windows.net/", "api://x")
 GAP = 0.4
@@ -70,7 +70,7 @@ class Life:
         self._visits = cycle((self._want, self._want, self._want, self._want, self._want, self._want, self._trouble))
 
     def _load(self) -> TokenService:
-        beside = Beside(self.front.page, (), _nowhere)
+        beside = OtherEndpoints(self.front.health, (), _nowhere)
         return TokenService(self._store, Identities(CLIENT_ID), self._metrics, self._log, beside)
 
     def live(self, hours: float) -> Report:
@@ -83,10 +83,10 @@ class Life:
         self.report.mistakes = self._entra.mistakes
         return self.report
 
-    def begin(self, ask: Ask, done: Callable[[Result], None]) -> None:
+    def begin(self, ask: TokenKey, done: Callable[[Result], None]) -> None:
         """Be the exchange process: packets there and back."""
         self.report.exchanges += 1
-        number, asked = unpack_ask(pack_ask(self.report.exchanges, ask))
+        number, asked = unpack_request(pack_request(self.report.exchanges, ask))
         result, seconds = self._entra.answer(asked, self.clock.now)
         packet = pack_result(number, result)
         self._metrics.exchanged("granted", None, seconds)
@@ -141,7 +141,7 @@ class Life:
             reply(at_once)
 
 
-def _nowhere(_judged: Forward | Returned, _request: Request) -> Response:
+def _nowhere(_judged: ForwardedRequest | AlreadyForwarded, _request: Request) -> Response:
     raise AssertionError("nothing is passed on here")
 
 

@@ -5,8 +5,8 @@ from random import Random
 from typing import NamedTuple
 
 from tests.support.fakes import jwt
-from wisp.entra.interpret import interpret
-from wisp.entra.messages import Ask, Refused, Result, unavailable
+from wisp.entra.exchange.interpret import interpret
+from wisp.entra.messages import Refused, Result, TokenKey, unavailable
 from wisp.entra.process import DEADLINE
 
 UNKNOWN = "https://nobody.test/"
@@ -64,7 +64,7 @@ class Entra:
         self._random = Random(seed)  # noqa: S311 -- chance, not secrets
         self.mistakes = 0
 
-    def answer(self, ask: Ask, now: float) -> tuple[Result, float]:
+    def answer(self, ask: TokenKey, now: float) -> tuple[Result, float]:
         """Return what comes of an exchange begun at `now`, and the seconds that it takes."""
         if now % ROTATION < _AWAY and now > ROTATION:
             return unavailable("no token file", cause="token_file", retry_after=2.0), 0.001
@@ -76,7 +76,7 @@ class Entra:
         self.mistakes += isinstance(result, Refused) and result.aadsts == 700213
         return result, _SECONDS[mood]
 
-    def _http(self, ask: Ask, mood: str) -> tuple[int, str | None, str]:
+    def _http(self, ask: TokenKey, mood: str) -> tuple[int, str | None, str]:
         if mood == "throttling":
             return 429, "20", "{}"
         if mood == "failing":

@@ -87,7 +87,7 @@ def test_other_uses_of_the_option_are_errors(command: tuple[str, ...], options: 
 
 def test_the_sidecar_does_not_load_it() -> None:
     """Every pod would pay for it."""
-    ended = run("-c", "import sys, wisp.proxy.__main__, wisp.proxy.running; print('wisp.base.version' in sys.modules)")
+    ended = run("-c", "import sys, wisp.proxy.app, wisp.proxy.services; print('wisp.base.version' in sys.modules)")
     assert ended.stdout == "False\n", ended.stderr
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fakes import jwt
-from wisp.entra.endpoint import Endpoint
+from wisp.entra.exchange.endpoint import TokenEndpoint
 from wisp.entra.settings import ExchangeSettings
 
 
@@ -19,12 +19,12 @@ def token_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def endpoints() -> Generator[Callable[[ExchangeSettings], Endpoint]]:
+def endpoints() -> Generator[Callable[[ExchangeSettings], TokenEndpoint]]:
     """Make endpoints, closed at the end."""
-    made: list[Endpoint] = []
+    made: list[TokenEndpoint] = []
 
-    def make(settings: ExchangeSettings) -> Endpoint:
-        made.append(Endpoint(settings))
+    def make(settings: ExchangeSettings) -> TokenEndpoint:
+        made.append(TokenEndpoint(settings))
         return made[-1]
 
     yield make

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.fakes import jwt
 from wisp.base.secret import Secret
-from wisp.entra.assertion import read_assertion
+from wisp.entra.exchange.assertion import read_assertion
 from wisp.entra.messages import Refused
 
 ASSERTION = jwt(sub="system:serviceaccount:default:default")

@@ -11,16 +11,16 @@ from tests.contract.faults.authority import FaultyAuthority
 from tests.support.fakes import ASK
 from tests.unit.wisp.proxy.authority import Authority, Last, answer
 from wisp.base.x509 import CertifiedKey
-from wisp.entra.endpoint import Endpoint
+from wisp.entra.exchange.endpoint import TokenEndpoint
 from wisp.entra.messages import Granted, Refused
+from wisp.entra.route import TokenProxy
 from wisp.entra.settings import ExchangeSettings
-from wisp.entra.token_proxy import TokenProxy
 from wisp_local.cloud.certificates import new_authority, new_server_certificate
 
 SNI = "1f2e.sni.test"
 ELSEWHERE = "https://login.invalid/"
 
-Make = Callable[[ExchangeSettings], Endpoint]
+Make = Callable[[ExchangeSettings], TokenEndpoint]
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def bound(settings: ExchangeSettings, **changes: Any) -> ExchangeSettings:
     return settings._replace(token_proxy=settings.token_proxy._replace(**changes))
 
 
-def refusal(endpoint: Endpoint) -> str:
+def refusal(endpoint: TokenEndpoint) -> str:
     """Return why an exchange failed for now."""
     result = endpoint.exchange(ASK)
     assert isinstance(result, Refused)

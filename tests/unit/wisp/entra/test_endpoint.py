@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.fakes import ASK, jwt
 from tests.unit.wisp.proxy.authority import Authority, Last, answer, grants, in_turn
-from wisp.entra.endpoint import Endpoint
+from wisp.entra.exchange.endpoint import TokenEndpoint
 from wisp.entra.messages import Granted, Refused
 from wisp.entra.settings import ExchangeSettings
 from wisp_local.cloud.certificates import new_authority
@@ -35,14 +35,14 @@ def settings(authority: Authority, tmp_path: Path) -> ExchangeSettings:
 
 
 @pytest.fixture
-def endpoint(settings: ExchangeSettings) -> Generator[Endpoint]:
+def endpoint(settings: ExchangeSettings) -> Generator[TokenEndpoint]:
     """Give the endpoint as the process has it."""
-    endpoint = Endpoint(settings)
+    endpoint = TokenEndpoint(settings)
     yield endpoint
     endpoint.close()
 
 
-def refusal(endpoint: Endpoint) -> Refused:
+def refusal(endpoint: TokenEndpoint) -> Refused:
     """Return how an exchange is refused."""
     result = endpoint.exchange(ASK)
     assert isinstance(result, Refused)
@@ -50,7 +50,7 @@ def refusal(endpoint: Endpoint) -> Refused:
     return result
 
 
-def test_a_kept_connection(endpoint: Endpoint, authority: Authority) -> None:
+def test_a_kept_connection(endpoint: TokenEndpoint, authority: Authority) -> None:
     """It is used again, and made anew once the other side has closed it."""
     assert isinstance(endpoint.exchange(ASK), Granted)
     assert isinstance(endpoint.exchange(ASK), Granted)
@@ -69,7 +69,7 @@ def test_a_kept_connection(endpoint: Endpoint, authority: Authority) -> None:
     ],
 )
 def test_a_connection_that_closes_at_a_request(
-    endpoint: Endpoint,
+    endpoint: TokenEndpoint,
     authority: Authority,
     kept: bool,  # noqa: FBT001
     times: int,
@@ -106,7 +106,7 @@ HUGE = answer(200, {"access_token": "x" * (1 << 20), "expires_in": 3600})
         pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" + answer(401, {"error": "invalid_client"}), 401, id="100 first"),
     ],
 )
-def test_misbehaviour(endpoint: Endpoint, authority: Authority, said: bytes | None, status: int) -> None:
+def test_misbehaviour(endpoint: TokenEndpoint, authority: Authority, said: bytes | None, status: int) -> None:
     """Each is a refusal with a reason; the next exchange is none the worse for it."""
     authority.behaviour = lambda _: None if said is None else Last(said)
     assert refusal(endpoint).status == status
@@ -115,7 +115,7 @@ def test_misbehaviour(endpoint: Endpoint, authority: Authority, said: bytes | No
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_huge_answer_spoils_no_connection(endpoint: Endpoint, authority: Authority, times: int) -> None:
+def test_a_huge_answer_spoils_no_connection(endpoint: TokenEndpoint, authority: Authority, times: int) -> None:
     """What was not read of it is not taken for the next answer."""
     authority.behaviour = lambda _: HUGE
     for _ in range(times):
@@ -128,7 +128,7 @@ def test_refused(settings: ExchangeSettings, tmp_path: Path) -> None:
     """Nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    endpoint = Endpoint(settings._replace(authority=f"https://127.0.0.1:{port}/"))
+    endpoint = TokenEndpoint(settings._replace(authority=f"https://127.0.0.1:{port}/"))
     assert "the connection was refused" in refusal(endpoint).description
     with Authority(tmp_path, port=port):
         assert isinstance(endpoint.exchange(ASK), Granted)
@@ -137,7 +137,7 @@ def test_refused(settings: ExchangeSettings, tmp_path: Path) -> None:
 
 def test_unresolvable(settings: ExchangeSettings) -> None:
     """Its name is none (RFC 2606)."""
-    refused = refusal(Endpoint(settings._replace(authority="https://login.invalid/")))
+    refused = refusal(TokenEndpoint(settings._replace(authority="https://login.invalid/")))
     assert "name cannot be resolved" in refused.description
 
 
@@ -146,7 +146,7 @@ def test_no_tls(settings: ExchangeSettings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=_speak_plainly, args=(listener,))
         thread.start()
-        refused = refusal(Endpoint(settings._replace(authority=f"https://127.0.0.1:{listener.getsockname()[1]}/")))
+        refused = refusal(TokenEndpoint(settings._replace(authority=f"https://127.0.0.1:{listener.getsockname()[1]}/")))
         thread.join()
     assert "TLS" in refused.description or "SSL" in refused.description
 
@@ -160,7 +160,7 @@ def _speak_plainly(listener: socket.socket) -> None:
 
 def test_untrusted(settings: ExchangeSettings) -> None:
     """The remedy is part of the text."""
-    refused = refusal(Endpoint(settings._replace(authority_ca=None)))
+    refused = refusal(TokenEndpoint(settings._replace(authority_ca=None)))
     assert "not trusted" in refused.description
     assert "--authority-ca or SSL_CERT_FILE" in refused.description
 
@@ -168,20 +168,22 @@ def test_untrusted(settings: ExchangeSettings) -> None:
 def test_an_authority_in_a_variable(settings: ExchangeSettings, authority: Authority) -> None:
     """PEM text does as well as a file; text that only looks like it is named, and is not passed over."""
     pem = authority.ca_file.read_text()
-    endpoint = Endpoint(settings._replace(authority_ca=None, authority_ca_data=pem))
+    endpoint = TokenEndpoint(settings._replace(authority_ca=None, authority_ca_data=pem))
     assert isinstance(endpoint.exchange(ASK), Granted)
     endpoint.close()
     spoiled = settings._replace(authority_ca_data="-----BEGIN CERTIFICATE-----\nzzz\n-----END CERTIFICATE-----\n")
-    assert refusal(Endpoint(spoiled)).description.startswith("WISP_AUTHORITY_CA_DATA cannot be used: it holds no cert")
+    assert refusal(TokenEndpoint(spoiled)).description.startswith(
+        "WISP_AUTHORITY_CA_DATA cannot be used: it holds no cert"
+    )
 
 
 def test_another_name(settings: ExchangeSettings) -> None:
     """A certificate of another name is not trusted either."""
-    endpoint = Endpoint(settings._replace(authority=settings.authority.replace("127.0.0.1", "localhost")))
+    endpoint = TokenEndpoint(settings._replace(authority=settings.authority.replace("127.0.0.1", "localhost")))
     assert "not trusted (Hostname mismatch" in refusal(endpoint).description
 
 
-def test_a_ca_file_replaced(endpoint: Endpoint, authority: Authority, tmp_path: Path) -> None:
+def test_a_ca_file_replaced(endpoint: TokenEndpoint, authority: Authority, tmp_path: Path) -> None:
     """A new one counts from the next exchange on, and so does one that is no longer good."""
     good = authority.ca_file.read_bytes()
     authority.ca_file.write_bytes(new_authority(time.time()).certificate_pem)
@@ -201,7 +203,7 @@ def test_a_ca_file_replaced(endpoint: Endpoint, authority: Authority, tmp_path: 
         pytest.param(b"-----BEGIN CERTIFICATE-----\nzzz\n-----END CERTIFICATE-----\n", "no certificate", id="garbage"),
     ],
 )
-def test_a_bad_ca_file(endpoint: Endpoint, authority: Authority, content: bytes | None, why: str) -> None:
+def test_a_bad_ca_file(endpoint: TokenEndpoint, authority: Authority, content: bytes | None, why: str) -> None:
     """It is named, and the exchange succeeds once it is mended."""
     good = authority.ca_file.read_bytes()
     authority.ca_file.unlink()
@@ -221,14 +223,14 @@ def test_the_systems_authorities(
     bundle = tmp_path / "bundle.pem"
     bundle.write_bytes(new_authority(time.time()).certificate_pem)
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
-    endpoint = Endpoint(settings._replace(authority_ca=None))
+    endpoint = TokenEndpoint(settings._replace(authority_ca=None))
     assert "not trusted" in refusal(endpoint).description
     bundle.write_bytes(authority.ca_file.read_bytes())
     assert isinstance(endpoint.exchange(ASK), Granted)
     endpoint.close()
 
 
-def test_throttled(endpoint: Endpoint, authority: Authority) -> None:
+def test_throttled(endpoint: TokenEndpoint, authority: Authority) -> None:
     """The header's time is kept."""
     authority.behaviour = lambda _: answer(429, {}, "Retry-After: 17")
     refused = refusal(endpoint)
@@ -236,7 +238,7 @@ def test_throttled(endpoint: Endpoint, authority: Authority) -> None:
 
 
 def test_kubelets_rotation(
-    endpoint: Endpoint, authority: Authority, tmp_path: Path, settings: ExchangeSettings
+    endpoint: TokenEndpoint, authority: Authority, tmp_path: Path, settings: ExchangeSettings
 ) -> None:
     """The file is a link into `..data`, a link that is swapped: the assertion is the one it leads to at the moment."""
     file = Path(settings.token_file)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from wisp.base.errors import SettingError
 from wisp.base.secret import Secret
-from wisp.entra.forward_proxy import Forward, forward_for
+from wisp.entra.route import ForwardProxy, forward_proxy_for
 
 ENTRA = "https://login.microsoftonline.com/"
 PROXY = "http://proxy.test:3128"
@@ -20,28 +20,34 @@ PROXY = "http://proxy.test:3128"
         pytest.param({}, None, id="none"),
         pytest.param({"HTTPS_PROXY": ""}, None, id="empty"),
         pytest.param({"HTTP_PROXY": PROXY, "http_proxy": PROXY}, None, id="of http only"),
-        pytest.param({"HTTPS_PROXY": PROXY}, Forward(PROXY, "HTTPS_PROXY"), id="upper case"),
+        pytest.param({"HTTPS_PROXY": PROXY}, ForwardProxy(PROXY, "HTTPS_PROXY"), id="upper case"),
         pytest.param(
-            {"https_proxy": PROXY, "HTTPS_PROXY": "x:1"}, Forward(PROXY, "https_proxy"), id="lower case first"
+            {"https_proxy": PROXY, "HTTPS_PROXY": "x:1"}, ForwardProxy(PROXY, "https_proxy"), id="lower case first"
         ),
-        pytest.param({"ALL_PROXY": PROXY}, Forward(PROXY, "ALL_PROXY"), id="of everything"),
-        pytest.param({"all_proxy": "x:1", "HTTPS_PROXY": PROXY}, Forward(PROXY, "HTTPS_PROXY"), id="https before all"),
-        pytest.param({"HTTPS_PROXY": "proxy.test:3128"}, Forward(PROXY, "HTTPS_PROXY"), id="no scheme"),
-        pytest.param({"HTTPS_PROXY": f" {PROXY}/ "}, Forward(PROXY, "HTTPS_PROXY"), id="spaces and a slash"),
+        pytest.param({"ALL_PROXY": PROXY}, ForwardProxy(PROXY, "ALL_PROXY"), id="of everything"),
         pytest.param(
-            {"HTTPS_PROXY": "HTTPS://[::1]:8443"}, Forward("https://[::1]:8443", "HTTPS_PROXY"), id="over TLS, IPv6"
+            {"all_proxy": "x:1", "HTTPS_PROXY": PROXY}, ForwardProxy(PROXY, "HTTPS_PROXY"), id="https before all"
+        ),
+        pytest.param({"HTTPS_PROXY": "proxy.test:3128"}, ForwardProxy(PROXY, "HTTPS_PROXY"), id="no scheme"),
+        pytest.param({"HTTPS_PROXY": f" {PROXY}/ "}, ForwardProxy(PROXY, "HTTPS_PROXY"), id="spaces and a slash"),
+        pytest.param(
+            {"HTTPS_PROXY": "HTTPS://[::1]:8443"},
+            ForwardProxy("https://[::1]:8443", "HTTPS_PROXY"),
+            id="over TLS, IPv6",
         ),
         pytest.param(
             {"HTTPS_PROXY": "http://user:p%40ss@proxy.test:3128"},
-            Forward(PROXY, "HTTPS_PROXY", Secret("user:p%40ss")),
+            ForwardProxy(PROXY, "HTTPS_PROXY", Secret("user:p%40ss")),
             id="credentials",
         ),
-        pytest.param({"HTTPS_PROXY": "http://@proxy.test:3128"}, Forward(PROXY, "HTTPS_PROXY"), id="no credentials"),
+        pytest.param(
+            {"HTTPS_PROXY": "http://@proxy.test:3128"}, ForwardProxy(PROXY, "HTTPS_PROXY"), id="no credentials"
+        ),
     ],
 )
-def test_the_variables(environ: dict[str, str], forward: Forward | None) -> None:
+def test_the_variables(environ: dict[str, str], forward: ForwardProxy | None) -> None:
     """The first of them that is not empty says which proxy; its credentials are a thing apart."""
-    assert forward_for(ENTRA, environ) == forward
+    assert forward_proxy_for(ENTRA, environ) == forward
 
 
 @pytest.mark.parametrize(
@@ -82,8 +88,8 @@ def test_the_variables(environ: dict[str, str], forward: Forward | None) -> None
 )
 def test_no_proxy(no_proxy: str, url: str, through: bool) -> None:  # noqa: FBT001
     """Hosts with their subdomains, addresses, networks, ports; AKS lists the cluster's networks there. And loopback."""
-    assert (forward_for(url, {"HTTPS_PROXY": PROXY, "NO_PROXY": no_proxy}) is not None) is through
-    assert (forward_for(url, {"HTTPS_PROXY": PROXY, "no_proxy": no_proxy, "NO_PROXY": ""}) is not None) is through
+    assert (forward_proxy_for(url, {"HTTPS_PROXY": PROXY, "NO_PROXY": no_proxy}) is not None) is through
+    assert (forward_proxy_for(url, {"HTTPS_PROXY": PROXY, "no_proxy": no_proxy, "NO_PROXY": ""}) is not None) is through
 
 
 @pytest.mark.parametrize(
@@ -92,7 +98,7 @@ def test_no_proxy(no_proxy: str, url: str, through: bool) -> None:  # noqa: FBT0
 def test_what_is_no_proxy(text: str) -> None:
     """The variable is named, and the remedy; no password."""
     with pytest.raises(SettingError, match=r"^HTTPS_PROXY is not the URL of an http or https proxy") as error:
-        forward_for(ENTRA, {"HTTPS_PROXY": text})
+        forward_proxy_for(ENTRA, {"HTTPS_PROXY": text})
     assert "hunter2" not in str(error.value)
 
 
@@ -100,12 +106,12 @@ def test_what_is_no_proxy(text: str) -> None:
 def test_any_exemption_is_read(no_proxy: str) -> None:
     """Nonsense in NO_PROXY exempts nobody and breaks nothing."""
     for url in ("https://10.0.0.1/", "https://[::1]:8443/", ENTRA):
-        forward_for(url, {"HTTPS_PROXY": PROXY, "NO_PROXY": no_proxy})
+        forward_proxy_for(url, {"HTTPS_PROXY": PROXY, "NO_PROXY": no_proxy})
 
 
 @given(st.text(min_size=1))
 def test_any_proxy_is_read_or_refused(text: str) -> None:
     """As a URL with a host, or not at all."""
     with suppress(SettingError):
-        forward = forward_for(ENTRA, {"HTTPS_PROXY": text})
+        forward = forward_proxy_for(ENTRA, {"HTTPS_PROXY": text})
         assert forward is None or forward.url.startswith(("http://", "https://"))

@@ -8,19 +8,18 @@ from pathlib import Path
 import pytest
 
 from tests.contract.faults.authority import FaultyAuthority
-from tests.contract.faults.forwarding import ForwardProxy, Treatment, says, tunnels, tunnels_and_notices_late, wants
+from tests.contract.faults.forwarding import FakeForwardProxy, Treatment, says, tunnels, tunnels_and_notices_late, wants
 from tests.support.fakes import ASK
 from tests.unit.wisp.proxy.authority import Authority, refuses
 from wisp.base.secret import Secret
-from wisp.entra.endpoint import Endpoint
-from wisp.entra.forward_proxy import Forward
+from wisp.entra.exchange.endpoint import TokenEndpoint
 from wisp.entra.messages import Granted, Refused
+from wisp.entra.route import ForwardProxy, TokenProxy
 from wisp.entra.settings import ExchangeSettings
-from wisp.entra.token_proxy import TokenProxy
 from wisp_local.cloud.certificates import new_authority, new_server_certificate
 from wisp_local.cloud.serving import tls_context
 
-Make = Callable[[ExchangeSettings], Endpoint]
+Make = Callable[[ExchangeSettings], TokenEndpoint]
 PASSWORD = "hunter2"
 
 
@@ -32,21 +31,21 @@ def authority(tmp_path: Path) -> Generator[Authority]:
 
 
 @pytest.fixture
-def proxy() -> Generator[ForwardProxy]:
+def proxy() -> Generator[FakeForwardProxy]:
     """Give a proxy that tunnels."""
-    with ForwardProxy() as proxy:
+    with FakeForwardProxy() as proxy:
         yield proxy
 
 
 @pytest.fixture
-def settings(authority: Authority, proxy: ForwardProxy, token_file: Path) -> ExchangeSettings:
+def settings(authority: Authority, proxy: FakeForwardProxy, token_file: Path) -> ExchangeSettings:
     """Give the settings of a pod that reaches Entra through it."""
-    forward = Forward(f"http://{proxy.address}", "HTTPS_PROXY", Secret(f"us%3Aer:{PASSWORD}%40"))
+    forward = ForwardProxy(f"http://{proxy.address}", "HTTPS_PROXY", Secret(f"us%3Aer:{PASSWORD}%40"))
     ca_file = str(authority.ca_file)
     return ExchangeSettings(None, "tenant", str(token_file), authority.url, ca_file, None, forward)
 
 
-def refusal(endpoint: Endpoint) -> str:
+def refusal(endpoint: TokenEndpoint) -> str:
     """Return why an exchange failed for now."""
     result = endpoint.exchange(ASK)
     assert isinstance(result, Refused)
@@ -55,7 +54,7 @@ def refusal(endpoint: Endpoint) -> str:
     return result.description
 
 
-def test_a_tunnel(endpoints: Make, settings: ExchangeSettings, authority: Authority, proxy: ForwardProxy) -> None:
+def test_a_tunnel(endpoints: Make, settings: ExchangeSettings, authority: Authority, proxy: FakeForwardProxy) -> None:
     """The proxy sees whom we speak to and its own credentials, decoded; TLS is with Entra; the tunnel is kept."""
     endpoint = endpoints(settings)
     assert isinstance(endpoint.exchange(ASK), Granted)
@@ -76,7 +75,7 @@ def test_a_tunnel_that_is_gone(endpoints: Make, settings: ExchangeSettings, auth
 
 
 def test_a_tunnel_whose_end_is_noticed_late(
-    endpoints: Make, settings: ExchangeSettings, authority: Authority, proxy: ForwardProxy
+    endpoints: Make, settings: ExchangeSettings, authority: Authority, proxy: FakeForwardProxy
 ) -> None:
     """The form goes into a tunnel that leads nowhere any more, and then once more into a new one."""
     proxy.treatment = tunnels_and_notices_late
@@ -88,7 +87,7 @@ def test_a_tunnel_whose_end_is_noticed_late(
 
 
 def test_a_proxy_that_hangs_up_at_once_is_not_asked_again(
-    endpoints: Make, settings: ExchangeSettings, proxy: ForwardProxy
+    endpoints: Make, settings: ExchangeSettings, proxy: FakeForwardProxy
 ) -> None:
     """Only a connection that was kept may just have been closing."""
     proxy.treatment = says(b"")
@@ -102,8 +101,8 @@ def test_a_proxy_over_tls(
     """It is trusted as Entra is: by the system's authorities and --authority-ca."""
     own = new_authority(time.time())
     tls = tls_context(new_server_certificate(own, ["127.0.0.1"], time.time()))
-    with ForwardProxy(tunnels, tls) as proxy:
-        settings = settings._replace(forward=Forward(f"https://{proxy.address}", "https_proxy"))
+    with FakeForwardProxy(tunnels, tls) as proxy:
+        settings = settings._replace(forward=ForwardProxy(f"https://{proxy.address}", "https_proxy"))
         endpoint = endpoints(settings)
         heard = refusal(endpoint)
         assert (
@@ -115,7 +114,7 @@ def test_a_proxy_over_tls(
     assert len(authority.posts) == 1
 
 
-def test_credentials(endpoints: Make, settings: ExchangeSettings, proxy: ForwardProxy) -> None:
+def test_credentials(endpoints: Make, settings: ExchangeSettings, proxy: FakeForwardProxy) -> None:
     """What it wants and does not get is said without what it got."""
     proxy.treatment = wants(f"Basic {b64encode(f'us:er:{PASSWORD}@'.encode()).decode()}")
     assert isinstance(endpoints(settings).exchange(ASK), Granted)
@@ -123,7 +122,7 @@ def test_credentials(endpoints: Make, settings: ExchangeSettings, proxy: Forward
     for credentials in (None, Secret(f"other:{PASSWORD}")):
         without = settings._replace(forward=settings.forward._replace(credentials=credentials))
         heard = refusal(endpoints(without))
-        assert f"the proxy http://{proxy.address} (HTTPS_PROXY) wants credentials, or others (HTTP 407)" in heard
+        assert f"the proxy http://{proxy.address} (HTTPS_PROXY) requires credentials, or other ones (HTTP 407)" in heard
 
 
 def hangs_up(connection: object, head: str) -> None:
@@ -133,16 +132,16 @@ def hangs_up(connection: object, head: str) -> None:
 @pytest.mark.parametrize(
     "treatment, why",
     [
-        pytest.param(says(b"HTTP/1.1 403 Forbidden\r\n\r\n"), " lets nobody through (HTTP 403)", id="403"),
-        pytest.param(says(b"HTTP/1.1 502 hunter2\r\n\r\n"), " lets nobody through (HTTP 502)", id="502"),
+        pytest.param(says(b"HTTP/1.1 403 Forbidden\r\n\r\n"), " refuses the connection (HTTP 403)", id="403"),
+        pytest.param(says(b"HTTP/1.1 502 hunter2\r\n\r\n"), " refuses the connection (HTTP 502)", id="502"),
         pytest.param(
-            says(b"SSH-2.0-OpenSSH_9.2\r\n"), ": it does not answer as it should (BadStatusLine)", id="no proxy"
+            says(b"SSH-2.0-OpenSSH_9.2\r\n"), ": the connection failed (BadStatusLine)", id="no proxy"
         ),
         pytest.param(hangs_up, ": it closed the connection without an answer", id="hangs up"),
     ],
 )
 def test_a_broken_proxy(
-    endpoints: Make, settings: ExchangeSettings, proxy: ForwardProxy, treatment: Treatment, why: str
+    endpoints: Make, settings: ExchangeSettings, proxy: FakeForwardProxy, treatment: Treatment, why: str
 ) -> None:
     """It is told apart from Entra, by name; it works again once it is mended."""
     proxy.treatment = treatment
@@ -162,7 +161,7 @@ def test_a_broken_proxy(
 )
 def test_no_proxy_there(endpoints: Make, settings: ExchangeSettings, url: str, why: str) -> None:
     """The variable to check is its own."""
-    settings = settings._replace(forward=Forward(url, "HTTPS_PROXY", Secret(f"u:{PASSWORD}")))
+    settings = settings._replace(forward=ForwardProxy(url, "HTTPS_PROXY", Secret(f"u:{PASSWORD}")))
     heard = refusal(endpoints(settings))
     assert f"the proxy {url} (HTTPS_PROXY) cannot be used: {why}" in heard
 
@@ -179,7 +178,7 @@ def test_faults_behind_a_proxy(endpoints: Make, settings: ExchangeSettings, auth
 
 
 def test_a_custom_token_endpoint_behind_a_proxy(
-    endpoints: Make, settings: ExchangeSettings, proxy: ForwardProxy, tmp_path: Path
+    endpoints: Make, settings: ExchangeSettings, proxy: FakeForwardProxy, tmp_path: Path
 ) -> None:
     """SNI and trust are the endpoint's own, through the tunnel too."""
     (tmp_path / "custom").mkdir()

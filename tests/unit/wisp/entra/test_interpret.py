@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.fakes import UNIX, granted, jwt
 from wisp.base.secret import Secret
-from wisp.entra.interpret import claims_of, interpret, seconds_of
+from wisp.entra.exchange.interpret import claims_of, interpret, seconds_of
 from wisp.entra.messages import Granted, Refused, Result
 
 TRACE = "Trace ID: 9e0f1b1d-1 Correlation ID: 2f7b-2 Timestamp: 2026-11-02 10:00:00Z"

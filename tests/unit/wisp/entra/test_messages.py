@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from wisp.base.secret import Secret
 from wisp.entra.messages import (
-    Ask,
     Granted,
     Refused,
     Result,
-    pack_ask,
+    TokenKey,
+    pack_request,
     pack_result,
     pack_settings,
-    unpack_ask,
+    unpack_request,
     unpack_result,
     unpack_settings,
 )
@@ -35,7 +35,10 @@ results = st.builds(Granted, text.map(Secret), st.integers(1, 10**9), numbers, n
 @given(st.integers(1, 10**12), text, text)
 def test_a_question_arrives(number: int, client_id: str, resource: str) -> None:
     """What is asked is what is heard."""
-    assert unpack_ask(pack_ask(number, Ask(client_id, resource))) == (number, Ask(client_id, resource))
+    assert unpack_request(pack_request(number, TokenKey(client_id, resource))) == (
+        number,
+        TokenKey(client_id, resource),
+    )
 
 
 @given(st.integers(1, 10**12), results)

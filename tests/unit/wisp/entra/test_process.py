@@ -15,9 +15,8 @@ from tests.support.fakes import ASK, Clock
 from tests.support.intruder import Intruder
 from tests.support.waiting import PATIENCE, wait_until
 from tests.unit.wisp.proxy.authority import Authority, Post, grants
-from wisp.entra.child import Child
-from wisp.entra.messages import Ask, Granted, Refused, Result
-from wisp.entra.process import DEADLINE, ExchangeProcess
+from wisp.entra.messages import Granted, Refused, Result, TokenKey
+from wisp.entra.process import DEADLINE, ExchangeChild, ExchangeProcess
 from wisp.entra.settings import ExchangeSettings
 from wisp.http.epoll import Loop
 
@@ -42,12 +41,12 @@ class Sidecar:
 
     def __init__(self, settings: ExchangeSettings, clock: Callable[[], float], *command: str) -> None:
         self.loop = Loop(clock)
-        self.observed: list[tuple[Ask, Result, float]] = []
+        self.observed: list[tuple[TokenKey, Result, float]] = []
         self.results: list[Result] = []
-        start = partial(Child.start, command=command) if command else Child.start
+        start = partial(ExchangeChild.start, command=command) if command else ExchangeChild.start
         self.process = ExchangeProcess(settings, self.loop, lambda *seen: self.observed.append(seen), start)
 
-    def begin(self, ask: Ask = ASK) -> None:
+    def begin(self, ask: TokenKey = ASK) -> None:
         """Ask."""
         before = len(self.results)
         self.process.begin(ask, self.results.append)
@@ -233,7 +232,7 @@ def test_a_signal_to_the_group_leaves_it_alone(
 
 def test_idle_it_ends_by_itself(sidecars: Make, settings: ExchangeSettings) -> None:
     """And is started again by the next question."""
-    idle = "from wisp.entra.exchange import main; main(idle=0.05)"
+    idle = "from wisp.entra.exchange.__main__ import main; main(idle=0.05)"
     sidecar = sidecars(settings, sys.executable, "-c", idle)
     sidecar.begin()
     assert isinstance(sidecar.result(), Granted)
@@ -244,7 +243,7 @@ def test_idle_it_ends_by_itself(sidecars: Make, settings: ExchangeSettings) -> N
 
 def test_it_ends_when_the_sidecar_is_gone(settings: ExchangeSettings) -> None:
     """At the end of its channel, even while an exchange hangs."""
-    child = Child.start(settings)
+    child = ExchangeChild.start(settings)
     child._channel.close()
     _, status = os.waitpid(child.pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
@@ -330,7 +329,7 @@ def test_closing_answers_nobody(sidecars: Make, settings: ExchangeSettings) -> N
 
 def test_the_assertion_stays_in_the_process(settings: ExchangeSettings, token_file: Path) -> None:
     """Its command line does not name it."""
-    child = Child.start(settings)
+    child = ExchangeChild.start(settings)
     try:
         command = Path(f"/proc/{child.pid}/cmdline")
         wait_until(command.read_bytes)
@@ -379,7 +378,7 @@ def test_its_environment(settings: ExchangeSettings, monkeypatch: pytest.MonkeyP
     """Trust stores and locale, of all that the sidecar's has; Python itself may add LC_CTYPE."""
     monkeypatch.setenv("SSL_CERT_DIR", "/some/folder")
     monkeypatch.setenv("OPENSSL_CONF", "/some/file")
-    child = Child.start(settings, (sys.executable, "-c", TELLS_ENVIRONMENT))
+    child = ExchangeChild.start(settings, (sys.executable, "-c", TELLS_ENVIRONMENT))
     try:
         child._channel.settimeout(PATIENCE)
         child.send(b"tell")

@@ -164,7 +164,7 @@ BINDING = {"AZURE_KUBERNETES_TOKEN_PROXY": "https://10.0.0.1/", "AZURE_KUBERNETE
 def test_who_is_asked_and_how(changes: dict[str, str], place: str, words: dict[str, str]) -> None:
     """A custom token endpoint and a proxy are said in errors and in the log; credentials are not."""
     settings = exchange_settings(environ=changed(**changes))
-    assert settings.place == place
+    assert settings.endpoint_name == place
     assert settings.described().items() >= words.items()
     assert settings.described().keys() == {*ExchangeSettings._fields[:5], *words}
     assert "hunter2" not in repr(settings)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.fakes import CLIENT_ID, Clock, UnixClock, granted
 from tests.support.timeline import Timeline
 from wisp.entra.freshness import MARGIN, Token
-from wisp.entra.messages import Ask, Refused, Result, unavailable
+from wisp.entra.messages import Refused, Result, TokenKey, unavailable
 from wisp.entra.process import DEADLINE
 from wisp.entra.tokens import Clocks, TokenStore
 
@@ -51,7 +51,7 @@ class World:
     clock: Clock = field(default_factory=lambda: Clock(0.0))
     mood: str = "up"
     mood_since: float = 0.0
-    flying: dict[Ask, int] = field(default_factory=dict)
+    flying: dict[TokenKey, int] = field(default_factory=dict)
     calls: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     outcomes: list[Token | Refused] = field(default_factory=list)
@@ -77,7 +77,7 @@ class World:
             self.mood_since = self.clock.now
         self.mood = mood
 
-    def begin(self, ask: Ask, done: Callable[[Result], None]) -> None:
+    def begin(self, ask: TokenKey, done: Callable[[Result], None]) -> None:
         """Be asked for a token, as the exchange process is."""
         assert self.flying.get(ask, 0) == 0, "two exchanges of one key at once"
         self.flying[ask] = 1
@@ -87,15 +87,15 @@ class World:
             result = EVENTUAL if self.random.random() < self.flaky else granted(expires_in=self.lifetime)
         self.at(self.clock.now + seconds, lambda: self._land(ask, done, result))
 
-    def _land(self, ask: Ask, done: Callable[[Result], None], result: Result) -> None:
+    def _land(self, ask: TokenKey, done: Callable[[Result], None], result: Result) -> None:
         self.flying[ask] = 0
         done(result)
 
-    def come(self, ask: Ask) -> None:
+    def come(self, ask: TokenKey) -> None:
         """Be a client that asks once."""
         begun = self.clock.now
         self.unanswered += 1
-        outcome = self.store.fresh(ask) or self.store.ask(ask, lambda outcome: self._hear(begun, outcome))
+        outcome = self.store.fresh(ask) or self.store.request(ask, lambda outcome: self._hear(begun, outcome))
         if outcome is not None:
             self._hear(begun, outcome)
 
@@ -113,7 +113,7 @@ class World:
 
 def live(world: World, spells: list[Spell], *, keys: int, gap: float) -> float:
     """Let `keys` clients come about every `gap` seconds through the spells; return when it ended."""
-    asks = [Ask(CLIENT_ID, f"https://{number}/") for number in range(keys)]
+    asks = [TokenKey(CLIENT_ID, f"https://{number}/") for number in range(keys)]
     end = 0.0
     for spell in spells:
         world.at(end, lambda mood=spell.mood: world.set_mood(mood))  # type: ignore[misc]
@@ -191,7 +191,7 @@ def test_a_hundred_at_once_cost_what_one_does(mood: str) -> None:
     for clients in (1, 100):
         world = World(7, 3600, mood=mood)
         for _ in range(clients):
-            world.at(1.0, lambda world=world: world.come(Ask(CLIENT_ID, "r")))  # type: ignore[misc]
+            world.at(1.0, lambda world=world: world.come(TokenKey(CLIENT_ID, "r")))  # type: ignore[misc]
         world.run(20.0)
         assert (world.unanswered, len(world.outcomes)) == (0, clients)
         calls.append(len(world.calls))

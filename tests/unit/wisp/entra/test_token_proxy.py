@@ -4,7 +4,7 @@ import pytest
 
 from wisp.base.constants import PEM_BEGIN
 from wisp.base.errors import SettingError
-from wisp.entra.token_proxy import TokenProxy, token_proxy_of
+from wisp.entra.route import TokenProxy, token_proxy_of
 
 URL = "https://proxy.test:8443/x"
 

@@ -8,7 +8,7 @@ import pytest
 from tests.support.fakes import ASK, Clock, HeldExchange, UnixClock, granted
 from wisp.base.secret import Secret
 from wisp.entra.freshness import EVENTUAL_DELAYS, REFUSAL_HOLD, Token
-from wisp.entra.messages import Ask, Refused, Result, unavailable
+from wisp.entra.messages import Refused, Result, TokenKey, unavailable
 from wisp.entra.tokens import MOST_WAITING, Clocks, TokenStore
 
 REFUSED = Refused(401, "invalid_client", "AADSTS700016: ...", "refused", 700016)
@@ -32,9 +32,9 @@ class Bench:
         clocks = Clocks(self.clock, UnixClock(self.clock), lambda: 0.0)
         self.store = TokenStore(self.entra, clocks, most=self.most, refusal_hold=self.refusal_hold)
 
-    def ask(self, ask: Ask = ASK) -> Outcome:
+    def ask(self, ask: TokenKey = ASK) -> Outcome:
         """Ask as a request does: the warm path first."""
-        return self.store.fresh(ask) or self.store.ask(ask, self.heard.append)
+        return self.store.fresh(ask) or self.store.request(ask, self.heard.append)
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, doing what falls due on the way when it does."""
@@ -44,16 +44,16 @@ class Bench:
             self.store.tick()
         self.clock.now = end
 
-    def hold(self, result: Result | None = None, ask: Ask = ASK) -> None:
+    def hold(self, result: Result | None = None, ask: TokenKey = ASK) -> None:
         """Get a token, or a refusal, into the store."""
         self.ask(ask)
         self.entra.land(result or granted(expires_in=DAY))
         self.heard.clear()
 
-    def revoke(self, value: str, ask: Ask = ASK) -> Outcome:
+    def revoke(self, value: str, ask: TokenKey = ASK) -> Outcome:
         """Ask as a client does whose token was rejected."""
         self.store.revoke(ask, Secret(value).sha256())
-        return self.store.ask(ask, self.heard.append)
+        return self.store.request(ask, self.heard.append)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_one_exchange_however_many_wait(bench: Bench) -> None:
 
 def test_one_exchange_a_key(bench: Bench) -> None:
     """Other resources and identities are other keys."""
-    others = [Ask("a", "r"), Ask("b", "r"), Ask("a", "r/")]
+    others = [TokenKey("a", "r"), TokenKey("b", "r"), TokenKey("a", "r/")]
     for ask in others * 2:
         bench.ask(ask)
     assert bench.entra.asked == others
@@ -329,50 +329,50 @@ def test_the_store_is_bounded() -> None:
     """The key asked for longest ago makes room."""
     bench = Bench(most=3)
     for name in "abc":
-        bench.hold(ask=Ask(name, "r"))
+        bench.hold(ask=TokenKey(name, "r"))
         bench.pass_time(1)
-    assert isinstance(bench.ask(Ask("a", "r")), Token)
-    bench.hold(ask=Ask("d", "r"))
+    assert isinstance(bench.ask(TokenKey("a", "r")), Token)
+    bench.hold(ask=TokenKey("d", "r"))
     assert len(bench.store) == 3
-    assert isinstance(bench.ask(Ask("a", "r")), Token)
-    assert bench.ask(Ask("b", "r")) is None
+    assert isinstance(bench.ask(TokenKey("a", "r")), Token)
+    assert bench.ask(TokenKey("b", "r")) is None
 
 
 def test_nonsense_drops_no_token() -> None:
     """Keys that Entra refuses make room before keys with a token do, however old those are."""
     bench = Bench(most=3)
-    bench.hold(ask=Ask("good", "r"))
+    bench.hold(ask=TokenKey("good", "r"))
     for number in range(10):
         bench.pass_time(1)
-        bench.hold(REFUSED, Ask("bad", str(number)))
-    assert isinstance(bench.ask(Ask("good", "r")), Token)
+        bench.hold(REFUSED, TokenKey("bad", str(number)))
+    assert isinstance(bench.ask(TokenKey("good", "r")), Token)
 
 
 def test_keys_that_wait_for_entra_drop_half_of_the_tokens_at_most() -> None:
     """While Entra does not answer, whoever asks for more and more resources does not displace the token in use."""
     bench = Bench(most=4)
     for name in "abcd":
-        bench.hold(ask=Ask("good", name))
+        bench.hold(ask=TokenKey("good", name))
         bench.pass_time(1)
-    outcomes = [bench.ask(Ask("waits", str(number))) for number in range(4)]
+    outcomes = [bench.ask(TokenKey("waits", str(number))) for number in range(4)]
     assert outcomes[:2] == [None, None]
     assert all(isinstance(outcome, Refused) and outcome.status == 503 for outcome in outcomes[2:])
-    assert isinstance(bench.ask(Ask("good", "c")), Token)
-    assert isinstance(bench.ask(Ask("good", "d")), Token)
+    assert isinstance(bench.ask(TokenKey("good", "c")), Token)
+    assert isinstance(bench.ask(TokenKey("good", "d")), Token)
 
 
 def test_a_key_in_flight_is_not_dropped() -> None:
     """Whoever waits is answered; where all are in flight a new key is told to come again."""
     bench = Bench(most=3)
     for name in "abc":
-        assert bench.ask(Ask(name, "r")) is None
-    refused = bench.ask(Ask("d", "r"))
+        assert bench.ask(TokenKey(name, "r")) is None
+    refused = bench.ask(TokenKey("d", "r"))
     assert isinstance(refused, Refused)
     assert refused.status == 503
     for _ in "abc":
         bench.entra.land(granted())
     assert len(bench.heard) == 3
-    assert bench.ask(Ask("d", "r")) is None
+    assert bench.ask(TokenKey("d", "r")) is None
 
 
 def test_a_leap_of_the_clock(bench: Bench) -> None:
@@ -388,7 +388,7 @@ def test_a_leap_of_the_clock(bench: Bench) -> None:
 def test_a_waiter_may_ask_again(bench: Bench) -> None:
     """Who is answered can have its next request with us already."""
     again: list[Outcome] = []
-    bench.store.ask(ASK, lambda _: again.append(bench.ask()))
+    bench.store.request(ASK, lambda _: again.append(bench.ask()))
     bench.entra.land(granted("one"))
     assert [value(outcome) for outcome in again] == ["one"]
 
@@ -397,8 +397,8 @@ def test_the_earliest_expiry(bench: Bench) -> None:
     """It is the token's that ends first; nothing where there is none."""
     assert bench.store.earliest_expiry() is None
     bench.hold(granted(expires_in=100))
-    bench.hold(granted(expires_in=50), Ask("b", "r"))
-    bench.hold(REFUSED, Ask("c", "r"))
+    bench.hold(granted(expires_in=50), TokenKey("b", "r"))
+    bench.hold(REFUSED, TokenKey("c", "r"))
     assert bench.store.earliest_expiry() == 1_790_000_050
 
 
@@ -525,7 +525,7 @@ class TestWaiting:
 
     def test_no_more_than_512_wait(self, bench: Bench) -> None:
         """The next is told when to ask again, and is answered then; those who waited are answered by the exchange."""
-        other = Ask("client", "https://other.example")
+        other = TokenKey("client", "https://other.example")
         assert [bench.ask(ask) for ask in (ASK, other) * (MOST_WAITING // 2)] == [None] * MOST_WAITING
         refused = bench.ask()
         assert isinstance(refused, Refused)
@@ -540,7 +540,7 @@ class TestWaiting:
         """A client that wants a newer token gets the one that there is."""
         bench.hold(granted("one", expires_in=DAY))
         bench.pass_time(2)
-        assert [bench.store.ask(ASK, bench.heard.append, renew=True) for _ in range(MOST_WAITING)] == [
+        assert [bench.store.request(ASK, bench.heard.append, renew=True) for _ in range(MOST_WAITING)] == [
             None
         ] * MOST_WAITING
-        assert value(bench.store.ask(ASK, bench.heard.append, renew=True)) == "one"
+        assert value(bench.store.request(ASK, bench.heard.append, renew=True)) == "one"

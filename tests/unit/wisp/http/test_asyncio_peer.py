@@ -506,7 +506,7 @@ class NoApi:
 def _reviews() -> Reviews:
     accounts = Accounts(NoApi())
     accounts.replace([Metadata("web", "default", annotations={PREFIX + "client-id": CLIENT_ID})])
-    return Reviews(accounts, Policy(tenant_id=TENANT), Metrics(), Quiet())
+    return Reviews(accounts, Policy(tenant_id=TENANT), Metrics(), Quiet())  # type: ignore[arg-type]  # a fake
 
 
 def ask(reviews: Reviews, body: bytes, *, method: bytes = b"POST", target: bytes = b"/mutate-v1-pod") -> Response:

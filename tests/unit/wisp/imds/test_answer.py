@@ -7,19 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fakes import ARM, CLIENT_ID
-from wisp.imds.answer import Grant, error_body, token_frame
+from wisp.imds.answer import TokenDetails, error_body, token_frame
 
 text = st.text(min_size=1)
 
 
-def body(access_token: str, grant: Grant, lifetime: bytes = b"86399") -> bytes:
+def body(access_token: str, grant: TokenDetails, lifetime: bytes = b"86399") -> bytes:
     """Return the whole answer."""
     return lifetime.join(token_frame(access_token, grant))
 
 
 def test_the_shape() -> None:
     """Numbers are strings, expires_in comes before expires_on, and nothing is missing."""
-    document = json.loads(body("token", Grant(CLIENT_ID, ARM, 1_790_000_000, 1_789_900_000)))
+    document = json.loads(body("token", TokenDetails(CLIENT_ID, ARM, 1_790_000_000, 1_789_900_000)))
     assert list(document.items()) == [
         ("access_token", "token"),
         ("client_id", CLIENT_ID),
@@ -35,7 +35,7 @@ def test_the_shape() -> None:
 @given(text, text, text, st.integers(0, 10**12), st.integers(0, 10**12))
 def test_json_reads_what_was_written(token: str, client_id: str, resource: str, expires_on: int, begin: int) -> None:
     """Whatever the resource and the token hold, they come back as they were."""
-    document = json.loads(body(token, Grant(client_id, resource, expires_on, begin)))
+    document = json.loads(body(token, TokenDetails(client_id, resource, expires_on, begin)))
     assert (document["access_token"], document["client_id"], document["resource"]) == (token, client_id, resource)
     assert (document["expires_on"], document["not_before"]) == (str(expires_on), str(begin))
 
@@ -43,7 +43,7 @@ def test_json_reads_what_was_written(token: str, client_id: str, resource: str, 
 @pytest.mark.parametrize("odd", ["\0", "\\u0000", "a\\", '"', "\u2028", "é😀", '","expires_in":"1'])
 def test_odd_characters_stay_where_they_are(odd: str) -> None:
     """Neither a resource nor a token can move the places where the lifetime goes."""
-    document = json.loads(body(odd, Grant(odd, odd, 2, 1)))
+    document = json.loads(body(odd, TokenDetails(odd, odd, 2, 1)))
     assert document == {
         **dict.fromkeys(("access_token", "client_id", "resource"), odd),
         **dict.fromkeys(("expires_in", "ext_expires_in"), "86399"),

@@ -7,11 +7,19 @@ from hypothesis import strategies as st
 from tests.support.fakes import token_request
 from wisp.base.secret import Secret
 from wisp.http.head import Request
-from wisp.imds.checks import FROM_WEB_PAGE, MISDIRECTED, check, deciding_fields, is_local
-from wisp.imds.decision import PassOn, Refuse, TokenRequest
+from wisp.imds.answer import Refusal
 from wisp.imds.dialects import IDENTITY_HEADERS, UNAUTHORIZED
 from wisp.imds.passthrough import MARK
-from wisp.imds.request import decide
+from wisp.imds.request import (
+    FROM_WEB_PAGE,
+    MISDIRECTED,
+    OtherPath,
+    TokenRequest,
+    check,
+    decide,
+    decisive_fields,
+    is_local,
+)
 
 TARGETS = (None, "/metadata/instance", "/metadata/scheduledevents", "/metrics", "/readyz", "/nothing")
 """The token endpoint, what is passed on, the pages, and what is not served."""
@@ -80,9 +88,9 @@ def test_a_request_without_host_is_one_of_http_1_0(target: str | None) -> None:
 @pytest.mark.parametrize(
     "target, expected",
     [
-        ("http://169.254.169.254/metrics", PassOn("/metrics")),
-        ("HTTP://LOCALHOST:8000/metrics", PassOn("/metrics")),
-        ("https://127.0.0.1/metrics", PassOn("/metrics")),
+        ("http://169.254.169.254/metrics", OtherPath("/metrics")),
+        ("HTTP://LOCALHOST:8000/metrics", OtherPath("/metrics")),
+        ("https://127.0.0.1/metrics", OtherPath("/metrics")),
         ("http://rebind.test/metrics", MISDIRECTED),
         ("http://rebind.test:8000", MISDIRECTED),
         ("https://rebind.test?/metrics", MISDIRECTED),
@@ -91,7 +99,7 @@ def test_a_request_without_host_is_one_of_http_1_0(target: str | None) -> None:
         ("http:///metrics", MISDIRECTED),
     ],
 )
-def test_the_host_of_an_absolute_target(target: str, expected: PassOn | Refuse) -> None:
+def test_the_host_of_an_absolute_target(target: str, expected: OtherPath | Refusal) -> None:
     """It must be acceptable as Host must: a proxy that is sent the request would forward it there."""
     assert decide(token_request(target, Host="localhost")._replace(headers=((b"host", b"localhost"),))) == expected
 
@@ -125,7 +133,7 @@ def test_a_web_page(target: str | None, name: bytes, value: bytes) -> None:
 def test_a_person_at_a_browser() -> None:
     """A request by the address bar is of no page: such as /metrics, looked at through kubectl port-forward."""
     request = with_headers(token_request("/metrics"), (b"host", b"localhost:8000"), (b"sec-fetch-site", b"none"))
-    assert decide(request) == PassOn("/metrics")
+    assert decide(request) == OtherPath("/metrics")
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -137,7 +145,7 @@ def test_a_header_given_twice(target: str | None, name: bytes, values: tuple[byt
     """Every header that decides may be given once: which of two counts is a matter on which programs differ."""
     headers = tuple((name, value) for value in values)
     refuse = decide(token_request(target)._replace(headers=(*headers, (b"x", b"y"))))
-    assert isinstance(refuse, Refuse)
+    assert isinstance(refuse, Refusal)
     assert (refuse.status, refuse.error) == (400, "invalid_request")
     assert f"more than one {name.decode()} header" in refuse.description
 
@@ -161,7 +169,7 @@ def test_every_header_that_decides_is_among_the_deciding_fields() -> None:
         http_1_0=False,
         keep_alive=True,
     )
-    assert deciding_fields(request) == fields
+    assert decisive_fields(request) == fields
     assert {*IDENTITY_HEADERS, MARK} <= set(DECIDING)
 
 

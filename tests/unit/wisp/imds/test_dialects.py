@@ -5,8 +5,8 @@ import pytest
 from tests.support.fakes import ARM, CLIENT_ID, token_request, token_target
 from wisp.base.secret import Secret
 from wisp.http.head import Request
-from wisp.imds.decision import Refuse, Selector, TokenRequest
-from wisp.imds.request import TOKEN_PATH, decide
+from wisp.imds.answer import Refusal
+from wisp.imds.request import TOKEN_PATH, Selector, TokenRequest, decide
 
 HEADER = Secret("0f3b-identity-header")
 SHOWN = {"x_identity_header": HEADER.reveal()}
@@ -84,7 +84,7 @@ def test_app_service(request_: Request, wanted: TokenRequest) -> None:
 def test_who_does_not_show_the_header(request_: Request) -> None:
     """It is a 401, and the answer does not tell the header."""
     refuse = decide(request_, HEADER)
-    assert isinstance(refuse, Refuse)
+    assert isinstance(refuse, Refusal)
     assert refuse.status == 401
     assert HEADER.reveal() not in refuse.description
 
@@ -119,7 +119,7 @@ def test_with_a_header_of_its_own_no_other_value_is_taken(value: bytes, *, requi
     for version, name in (("2019-08-01", b"x-identity-header"), ("2017-09-01", b"secret")):
         request = showing(ask(app_service(version), metadata=""), name, value)
         refuse = decide(request, HEADER, header_required=required)
-        assert isinstance(refuse, Refuse)
+        assert isinstance(refuse, Refusal)
         assert refuse.status == 401
 
 
@@ -141,14 +141,14 @@ def test_the_name_that_has_a_value_counts() -> None:
 def test_a_header_that_no_web_page_sends_has_to_be_there(request_: Request) -> None:
     """Without IDENTITY_HEADER of its own the sidecar still takes no request that a browser could be made to send."""
     refuse = decide(request_, None)
-    assert isinstance(refuse, Refuse)
+    assert isinstance(refuse, Refusal)
     assert (refuse.status, refuse.error) == (400, "bad_request_102")
 
 
 def test_a_forwarded_request_is_refused_whatever_it_shows() -> None:
     """X-Forwarded-For is the sign of a reverse proxy that was forgotten."""
     refuse = decide(ask(app_service(), metadata="", x_identity_header="true", x_forwarded_for="::1"), None)
-    assert isinstance(refuse, Refuse)
+    assert isinstance(refuse, Refusal)
     assert "X-Forwarded-For" in refuse.description
 
 
@@ -164,7 +164,7 @@ def test_a_forwarded_request_is_refused_whatever_it_shows() -> None:
 def test_where_the_header_is_required(request_: Request) -> None:
     """No dialect is served without it, and each is with it."""
     refuse = decide(request_, HEADER, header_required=True)
-    assert isinstance(refuse, Refuse)
+    assert isinstance(refuse, Refusal)
     assert refuse.status == 401
     headers = tuple(each for each in request_.headers if each[0] != b"x-identity-header")
     shown = request_._replace(headers=(*headers, (b"x-identity-header", HEADER.reveal().encode())))
@@ -179,7 +179,7 @@ def test_a_header_beside_metadata_is_ignored_without_one_of_our_own() -> None:
 def test_a_version_that_app_service_does_not_have() -> None:
     """The refusal names the one that it has."""
     refuse = decide(ask(app_service("2018-02-01"), metadata="", **SHOWN), HEADER)
-    assert isinstance(refuse, Refuse)
+    assert isinstance(refuse, Refusal)
     assert refuse.status == 400
     assert refuse.description.endswith("Versions served: 2019-08-01 and later dates (YYYY-MM-DD)")
 
@@ -236,6 +236,6 @@ def test_cloud_shell(request_: Request, wanted: Selector | None) -> None:
 def test_a_refusal_of_cloud_shell(request_: Request, status: int, said: str) -> None:
     """It is refused for the same reasons."""
     refuse = decide(request_, None)
-    assert isinstance(refuse, Refuse)
+    assert isinstance(refuse, Refusal)
     assert refuse.status == status
     assert said in refuse.description

@@ -3,8 +3,9 @@
 import pytest
 
 from tests.support.fakes import CLIENT_ID
-from wisp.imds.decision import NamedSelector, Refuse, Selector
-from wisp.imds.identities import NOT_FOUND, Identities, Meaning, refusal_of
+from wisp.imds.answer import Refusal
+from wisp.imds.identities import NOT_FOUND, Identities, Resolution, refusal_of
+from wisp.imds.request import NamedSelector, Selector
 
 OTHER = "11111111-2222-3333-4444-555555555555"
 OBJECT_ID = "aaaaaaaa-1111-2222-3333-444444444444"
@@ -30,14 +31,14 @@ RESOURCE_ID = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIden
 def test_selectors(selector: Selector | None, wanted: str | None) -> None:
     """Settings say which names the pod's own identity has."""
     identities = Identities(CLIENT_ID, object_id=OBJECT_ID, resource_id=RESOURCE_ID)
-    assert identities.meaning_of(() if selector is None else (selector,)) == Meaning(wanted)
+    assert identities.resolve(() if selector is None else (selector,)) == Resolution(wanted)
 
 
 def test_no_default() -> None:
     """A pod without an identity of its own has none to give, whatever else the settings say."""
     identities = Identities(None, object_id=OBJECT_ID)
-    assert identities.meaning_of(()) == Meaning(None)
-    assert identities.meaning_of((Selector("object_id", OBJECT_ID),)) == Meaning(None)
+    assert identities.resolve(()) == Resolution(None)
+    assert identities.resolve((Selector("object_id", OBJECT_ID),)) == Resolution(None)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_what_may_be_the_defaults(
     """Any name but a client id, as long as its name of that kind is not known."""
     identities = Identities(default, object_id=object_id)
     identities.learn("11111111-2222-3333-4444-666666666666", "another's", "/subscriptions/another's")
-    assert identities.meaning_of((selector,)) == (Meaning(default, certain=False) if expected else Meaning(None))
+    assert identities.resolve((selector,)) == (Resolution(default, certain=False) if expected else Resolution(None))
 
 
 def test_what_is_learnt_is_bounded() -> None:
@@ -82,51 +83,59 @@ OTHER_CLIENT = Selector("client_id", OTHER)
 @pytest.mark.parametrize(
     "selectors, meaning",
     [
-        pytest.param((CLIENT, RESOURCE), Meaning(CLIENT_ID), id="client id and resource id"),
-        pytest.param((RESOURCE, OBJECT, CLIENT), Meaning(CLIENT_ID), id="all three"),
-        pytest.param((CLIENT, Selector("client_id", CLIENT_ID.upper())), Meaning(CLIENT_ID), id="one twice"),
-        pytest.param((OTHER_CLIENT, OTHER_CLIENT), Meaning(OTHER), id="another's twice"),
-        pytest.param((CLIENT, OTHER_CLIENT), Meaning(None), id="two client ids"),
-        pytest.param((OTHER_CLIENT, RESOURCE), Meaning(None), id="another's client id"),
-        pytest.param((CLIENT, OTHER_RESOURCE), Meaning(None), id="another's resource id"),
-        pytest.param((RESOURCE, OTHER_RESOURCE), Meaning(None), id="two resource ids"),
-        pytest.param((OTHER_CLIENT, OTHER_RESOURCE), Meaning(OTHER, certain=False), id="another's, yet to be learnt"),
-        pytest.param((OTHER_CLIENT, OTHER_RESOURCE, OBJECT), Meaning(None), id="another's and one of the pod's"),
-        pytest.param((CLIENT, Selector("client_id", "no-guid")), Meaning(None), id="no client id"),
+        pytest.param((CLIENT, RESOURCE), Resolution(CLIENT_ID), id="client id and resource id"),
+        pytest.param((RESOURCE, OBJECT, CLIENT), Resolution(CLIENT_ID), id="all three"),
+        pytest.param((CLIENT, Selector("client_id", CLIENT_ID.upper())), Resolution(CLIENT_ID), id="one twice"),
+        pytest.param((OTHER_CLIENT, OTHER_CLIENT), Resolution(OTHER), id="another's twice"),
+        pytest.param((CLIENT, OTHER_CLIENT), Resolution(None), id="two client ids"),
+        pytest.param((OTHER_CLIENT, RESOURCE), Resolution(None), id="another's client id"),
+        pytest.param((CLIENT, OTHER_RESOURCE), Resolution(None), id="another's resource id"),
+        pytest.param((RESOURCE, OTHER_RESOURCE), Resolution(None), id="two resource ids"),
+        pytest.param(
+            (OTHER_CLIENT, OTHER_RESOURCE), Resolution(OTHER, certain=False), id="another's, yet to be learnt"
+        ),
+        pytest.param((OTHER_CLIENT, OTHER_RESOURCE, OBJECT), Resolution(None), id="another's and one of the pod's"),
+        pytest.param((CLIENT, Selector("client_id", "no-guid")), Resolution(None), id="no client id"),
     ],
 )
-def test_several_selectors_by_settings(selectors: tuple[Selector, ...], meaning: Meaning) -> None:
+def test_several_selectors_by_settings(selectors: tuple[Selector, ...], meaning: Resolution) -> None:
     """They have to name one identity, as far as is known."""
     identities = Identities(CLIENT_ID, object_id=OBJECT_ID, resource_id=RESOURCE_ID)
-    assert identities.meaning_of(selectors) == meaning
-    assert identities.meaning_of(selectors[::-1]) == meaning
+    assert identities.resolve(selectors) == meaning
+    assert identities.resolve(selectors[::-1]) == meaning
 
 
 @pytest.mark.parametrize(
     "selectors, before, after",
     [
-        pytest.param((CLIENT, RESOURCE), Meaning(CLIENT_ID, certain=False), Meaning(CLIENT_ID), id="its names"),
-        pytest.param((OBJECT, RESOURCE), Meaning(CLIENT_ID, certain=False), Meaning(CLIENT_ID), id="no client id"),
-        pytest.param((CLIENT, OTHER_RESOURCE), Meaning(CLIENT_ID, certain=False), Meaning(None), id="another's name"),
-        pytest.param((OTHER_OBJECT, OTHER_RESOURCE), Meaning(CLIENT_ID, certain=False), Meaning(None), id="others"),
-        pytest.param((OBJECT, OTHER_OBJECT), Meaning(None), Meaning(None), id="two of a kind"),
+        pytest.param((CLIENT, RESOURCE), Resolution(CLIENT_ID, certain=False), Resolution(CLIENT_ID), id="its names"),
+        pytest.param(
+            (OBJECT, RESOURCE), Resolution(CLIENT_ID, certain=False), Resolution(CLIENT_ID), id="no client id"
+        ),
+        pytest.param(
+            (CLIENT, OTHER_RESOURCE), Resolution(CLIENT_ID, certain=False), Resolution(None), id="another's name"
+        ),
+        pytest.param(
+            (OTHER_OBJECT, OTHER_RESOURCE), Resolution(CLIENT_ID, certain=False), Resolution(None), id="others"
+        ),
+        pytest.param((OBJECT, OTHER_OBJECT), Resolution(None), Resolution(None), id="two of a kind"),
     ],
 )
 def test_several_selectors_before_and_after_the_first_token(
-    selectors: tuple[Selector, ...], before: Meaning, after: Meaning
+    selectors: tuple[Selector, ...], before: Resolution, after: Resolution
 ) -> None:
     """Names that are not known may be the identity's until its token tells its own."""
     identities = Identities(CLIENT_ID)
-    assert identities.meaning_of(selectors) == before
+    assert identities.resolve(selectors) == before
     identities.learn(CLIENT_ID, OBJECT_ID.upper(), RESOURCE_ID)
-    assert identities.meaning_of(selectors) == after
+    assert identities.resolve(selectors) == after
 
 
 def test_several_selectors_without_a_default() -> None:
     """A client id makes the identity; names alone do not."""
     identities = Identities(None)
-    assert identities.meaning_of((OTHER_CLIENT, RESOURCE)) == Meaning(OTHER, certain=False)
-    assert identities.meaning_of((OBJECT, RESOURCE)) == Meaning(None)
+    assert identities.resolve((OTHER_CLIENT, RESOURCE)) == Resolution(OTHER, certain=False)
+    assert identities.resolve((OBJECT, RESOURCE)) == Resolution(None)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +166,7 @@ def test_several_selectors_without_a_default() -> None:
 def test_the_refusal_of_several_selectors(selectors: list[tuple[str, Selector]], shown: tuple[str, ...]) -> None:
     """It names the parameters and their values; what cannot be an id may be a secret in the wrong place."""
     refuse = refusal_of(tuple(NamedSelector(*each) for each in selectors))
-    assert isinstance(refuse, Refuse)
+    assert isinstance(refuse, Refusal)
     assert (refuse.status, refuse.error) == (400, "invalid_request")
     assert all(name in refuse.description for name, _ in selectors)
     assert all(text in refuse.description for text in shown)

@@ -8,25 +8,34 @@ from hypothesis import strategies as st
 from tests.support.fakes import token_request
 from tests.unit.wisp.imds.readings import is_identity, readings
 from wisp.http.head import Request
-from wisp.imds.decision import PassOn, Refuse, TokenRequest
-from wisp.imds.passthrough import ACKNOWLEDGE, MARK, NAMES, SEGMENTS, Forward, Returned, judge, response_headers
-from wisp.imds.request import decide
+from wisp.imds.answer import Refusal
+from wisp.imds.passthrough import (
+    ACKNOWLEDGE,
+    MARK,
+    NAMES,
+    SEGMENTS,
+    AlreadyForwarded,
+    ForwardedRequest,
+    judge,
+    response_headers,
+)
+from wisp.imds.request import OtherPath, TokenRequest, decide
 
 INSTANCE = "/metadata/instance?api-version=2021-02-01"
 IDENTITY = "/metadata/identity/oauth2/token"
 
 
-def passed(target: str) -> Forward:
+def passed(target: str) -> ForwardedRequest:
     """Return what a GET of `target` becomes."""
     forward = judge(token_request(target), SEGMENTS)
-    assert isinstance(forward, Forward)
+    assert isinstance(forward, ForwardedRequest)
     return forward
 
 
-def refused(request: Request, allowed: tuple[str, ...] = SEGMENTS) -> Refuse:
+def refused(request: Request, allowed: tuple[str, ...] = SEGMENTS) -> Refusal:
     """Return why `request` does not pass."""
     refuse = judge(request, allowed)
-    assert isinstance(refuse, Refuse)
+    assert isinstance(refuse, Refusal)
     return refuse
 
 
@@ -106,7 +115,7 @@ def test_what_is_not_there(target: str) -> None:
 
 def test_narrowed() -> None:
     """What is not to be passed on is not there, and the answer does not name it."""
-    assert isinstance(judge(token_request("/metadata/versions"), ("versions",)), Forward)
+    assert isinstance(judge(token_request("/metadata/versions"), ("versions",)), ForwardedRequest)
     assert refused(token_request(INSTANCE), ("versions",)).description == (
         "Nothing is served but the token endpoint /metadata/identity/oauth2/token and, of the node's metadata service, "
         "/metadata/versions, in plain spelling"
@@ -158,9 +167,9 @@ def test_what_a_sidecar_has_passed_on(mark: bytes) -> None:
     """It does not go round again, whatever else it holds."""
     request = token_request(INSTANCE, metadata="", x_forwarded_for="10.0.0.1")
     marked = request._replace(headers=(*request.headers, (MARK, mark)))
-    assert judge(marked, SEGMENTS) == Returned(mark)
-    assert isinstance(judge(marked._replace(method=b"PUT"), SEGMENTS), Refuse)
-    assert isinstance(judge(marked, ("versions",)), Refuse)
+    assert judge(marked, SEGMENTS) == AlreadyForwarded(mark)
+    assert isinstance(judge(marked._replace(method=b"PUT"), SEGMENTS), Refusal)
+    assert isinstance(judge(marked, ("versions",)), Refusal)
 
 
 @pytest.mark.parametrize("method", [b"HEAD", b"PUT", b"OPTIONS", b"DELETE", b"CONNECT", b"PATCH", b"TRACE", b"POST"])
@@ -187,9 +196,9 @@ def test_acknowledging_is_a_permission_of_its_own(allowed: tuple[str, ...], meth
     for method in (b"GET", b"POST", b"PUT"):
         judged = judge(token_request("/metadata/scheduledevents", method=method), allowed)
         if methods is not None and method.decode() in methods:
-            assert isinstance(judged, Forward)
+            assert isinstance(judged, ForwardedRequest)
         else:
-            assert isinstance(judged, Refuse)
+            assert isinstance(judged, Refusal)
             assert (judged.status, judged.allow) == ((404, None) if methods is None else (405, methods))
 
 
@@ -198,7 +207,7 @@ def test_acknowledging_is_a_permission_of_its_own(allowed: tuple[str, ...], meth
 def test_acknowledging_allows_nothing_else(segment: str, method: bytes) -> None:
     """The name is not a path, and the POST of no other path passes."""
     allowed = (ACKNOWLEDGE, "instance") if method == b"POST" else (ACKNOWLEDGE,)
-    assert isinstance(judge(token_request(f"/metadata/{segment}", method=method), allowed), Refuse)
+    assert isinstance(judge(token_request(f"/metadata/{segment}", method=method), allowed), Refusal)
 
 
 def test_the_bytes() -> None:
@@ -223,7 +232,7 @@ def test_the_bytes() -> None:
         range="bytes=0-1",
     )
     forward = judge(request, SEGMENTS)
-    assert isinstance(forward, Forward)
+    assert isinstance(forward, ForwardedRequest)
     assert forward.encode(b"169.254.169.254", b"a-mark") == (
         b"GET /metadata/instance?api-version=2021-02-01 HTTP/1.1\r\nHost: 169.254.169.254\r\nConnection: close\r\n"
         b"x-wisp-passed: a-mark\r\nmetadata: true\r\naccept: application/json\r\nuser-agent: a client\r\n"
@@ -235,7 +244,7 @@ def test_an_acknowledgement() -> None:
     """Its body goes with its length and type."""
     request = token_request("/metadata/scheduledevents", method=b"POST", content_type="application/json")
     forward = judge(request._replace(body=b'{"StartRequests":[]}'), NAMES)
-    assert isinstance(forward, Forward)
+    assert isinstance(forward, ForwardedRequest)
     head, _, body = forward.encode(b"h:81", b"a-mark").partition(b"\r\n\r\n")
     assert head.splitlines() == [
         b"POST /metadata/scheduledevents HTTP/1.1",
@@ -273,7 +282,7 @@ targets = st.tuples(_START, _others, _climbs, _IDENTITY | _ELSEWHERE, _ends).map
 def test_whatever_passes_is_nowhere_near_the_nodes_identity(target: str) -> None:
     """However a server may read the target that reaches it, it is not below /metadata/identity, and is on our list."""
     forward = judge(token_request(INSTANCE)._replace(target=target.encode()), SEGMENTS)
-    if isinstance(forward, Forward):
+    if isinstance(forward, ForwardedRequest):
         for reading in readings(forward.target) | readings(target.encode()):
             assert not is_identity(reading), reading
         assert forward.target.lower().split(b"?")[0].split(b"/")[2].decode() in SEGMENTS
@@ -287,7 +296,7 @@ def test_what_could_be_read_as_the_nodes_identity_is_a_token_request_or_does_not
     path = target.encode().split(b"?")[0]
     if any(is_identity(reading) for reading in readings(path)):
         decision = decide(request)
-        assert isinstance(decision, Refuse | TokenRequest) or isinstance(judge(request, SEGMENTS), Refuse)
+        assert isinstance(decision, Refusal | TokenRequest) or isinstance(judge(request, SEGMENTS), Refusal)
 
 
 @pytest.mark.parametrize(
@@ -327,7 +336,7 @@ def test_what_is_sent_is_one_request(headers: list[tuple[bytes, bytes]], body: b
     fields = ((b"metadata", b"true"), *headers)
     request = token_request("/metadata/scheduledevents", method=b"POST")._replace(headers=fields, body=body)
     forward = judge(request, NAMES)
-    assert isinstance(forward, Forward)
+    assert isinstance(forward, ForwardedRequest)
     server = h11.Connection(h11.SERVER)
     server.receive_data(forward.encode(b"host", b"a-mark"))
     head, received = server.next_event(), b""
@@ -364,4 +373,4 @@ def test_response_headers() -> None:
 def test_a_mark_is_a_header_name() -> None:
     """It is compared with names in lower case."""
     assert MARK.islower()
-    assert isinstance(decide(token_request(INSTANCE)), PassOn)
+    assert isinstance(decide(token_request(INSTANCE)), OtherPath)

@@ -6,9 +6,18 @@ from hypothesis import strategies as st
 
 from tests.support.fakes import ARM, CLIENT_ID, token_request, token_target
 from wisp.http.head import Request
-from wisp.imds import versions
-from wisp.imds.decision import NamedSelector, PassOn, Refuse, Selector, TokenRequest
-from wisp.imds.request import LONGEST_RESOURCE, TOKEN_PATH, canonical, decide
+from wisp.imds.answer import Refusal
+from wisp.imds.dialects import METADATA_SERVICE
+from wisp.imds.request import (
+    LONGEST_RESOURCE,
+    TOKEN_PATH,
+    NamedSelector,
+    OtherPath,
+    Selector,
+    TokenRequest,
+    canonical,
+    decide,
+)
 
 RESOURCE_ID = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/n"
 
@@ -31,7 +40,7 @@ def test_a_token_request(target: str) -> None:
     assert decide(token_request(target)) == TokenRequest(ARM, None)
 
 
-@pytest.mark.parametrize("version", [*versions.METADATA_SERVICE.published, "2021-08-01", "2025-04-08", "2031-01-31"])
+@pytest.mark.parametrize("version", [*METADATA_SERVICE.versions, "2021-08-01", "2025-04-08", "2031-01-31"])
 def test_every_published_version_is_served_and_later_ones(version: str) -> None:
     """They ask for a token in the same way."""
     assert decide(token_request(token_target(**{"api-version": version}))) == TokenRequest(ARM, None)
@@ -53,10 +62,10 @@ def test_every_published_version_is_served_and_later_ones(version: str) -> None:
 def test_other_versions_are_refused(version: str) -> None:
     """The refusal names what is served."""
     refuse = decide(token_request(token_target(**{"api-version": version})))
-    assert isinstance(refuse, Refuse)
+    assert isinstance(refuse, Refusal)
     assert (refuse.status, refuse.error) == (400, "invalid_request")
     assert "not supported" in refuse.description
-    assert all(each in refuse.description for each in (*versions.METADATA_SERVICE.published, "later dates"))
+    assert all(each in refuse.description for each in (*METADATA_SERVICE.versions, "later dates"))
 
 
 @pytest.mark.parametrize("value", ["true", "True", "TRUE"])
@@ -91,7 +100,7 @@ def test_a_selector(parameter: str, kind: str, value: str) -> None:
 def test_names_in_another_case(query: str, expected: TokenRequest | None) -> None:
     """Mean the same: who names an identity never gets another one's token."""
     decision = decide(token_request(f"{TOKEN_PATH}?{query}"))
-    assert decision == expected or (expected is None and isinstance(decision, Refuse) and decision.status == 400)
+    assert decision == expected or (expected is None and isinstance(decision, Refusal) and decision.status == 400)
 
 
 def test_names_in_another_case_in_a_form() -> None:
@@ -187,7 +196,7 @@ def test_the_resource_is_exactly_as_asked(resource: str) -> None:
 def test_a_refusal(request_: Request, status: int, error: str, said: str) -> None:
     """Each fault of a request has its error: a 400, which clients do not repeat."""
     refuse = decide(request_)
-    assert isinstance(refuse, Refuse)
+    assert isinstance(refuse, Refusal)
     assert (refuse.status, refuse.error) == (status, error)
     assert said in refuse.description
 
@@ -196,7 +205,7 @@ def test_a_refusal(request_: Request, status: int, error: str, said: str) -> Non
 def test_other_methods(method: bytes) -> None:
     """The token path takes GET and POST only and says so."""
     refuse = decide(token_request(method=method))
-    assert isinstance(refuse, Refuse)
+    assert isinstance(refuse, Refusal)
     assert (refuse.status, refuse.allow) == (405, "GET, POST")
 
 
@@ -222,7 +231,7 @@ def test_capabilities() -> None:
 def test_capabilities_that_are_none(value: str) -> None:
     """What is no list of names does not get into a claims request."""
     refuse = decide(token_request(token_target(xms_cc=value)))
-    assert isinstance(refuse, Refuse)
+    assert isinstance(refuse, Refusal)
     assert "xms_cc" in refuse.description
 
 
@@ -239,7 +248,7 @@ def test_capabilities_that_are_none(value: str) -> None:
 )
 def test_other_paths_are_passed_on(target: str, path: str) -> None:
     """They go on in lower case and without extra slashes around them, nothing decoded."""
-    assert decide(token_request(target)) == PassOn(path)
+    assert decide(token_request(target)) == OtherPath(path)
 
 
 @given(st.text(st.characters(codec="ascii")))

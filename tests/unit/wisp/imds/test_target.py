@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wisp.imds.target import Target, parse_form, parse_target
+from wisp.imds.request import Target, parse_form, parse_target
 
 queries = st.text(st.sampled_from("aZ09=&+%2fF;/?:@ .-_~é€😀"), max_size=60)
 

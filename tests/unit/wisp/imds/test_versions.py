@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wisp.imds.versions import APP_SERVICE, METADATA_SERVICE, OLD_APP_SERVICE, is_date
+from wisp.imds.dialects import APP_SERVICE, METADATA_SERVICE, OLD_APP_SERVICE, is_date
 
 
 def test_the_published_versions_are_all_there() -> None:
     """Thirty have a token endpoint; they are dates, in order."""
-    assert len(METADATA_SERVICE.published) == 30
-    assert METADATA_SERVICE.published[-1] == "2025-04-07"
-    assert sorted(set(METADATA_SERVICE.published)) == list(METADATA_SERVICE.published)
-    assert all(map(is_date, METADATA_SERVICE.published))
+    assert len(METADATA_SERVICE.versions) == 30
+    assert METADATA_SERVICE.versions[-1] == "2025-04-07"
+    assert sorted(set(METADATA_SERVICE.versions)) == list(METADATA_SERVICE.versions)
+    assert all(map(is_date, METADATA_SERVICE.versions))
 
 
 @given(st.dates())
@@ -22,9 +22,9 @@ def test_every_date_of_the_calendar_is_one(day: date) -> None:
     """It is served if it is later than the newest version."""
     text = f"{day.year:04}-{day.month:02}-{day.day:02}"
     assert is_date(text)
-    assert METADATA_SERVICE.include(text) is (text in METADATA_SERVICE.published or text > "2025-04-07")
-    assert APP_SERVICE.include(text) is (text >= "2019-08-01")
-    assert OLD_APP_SERVICE.include(text) is (text == "2017-09-01")
+    assert METADATA_SERVICE.serves(text) is (text in METADATA_SERVICE.versions or text > "2025-04-07")
+    assert APP_SERVICE.serves(text) is (text >= "2019-08-01")
+    assert OLD_APP_SERVICE.serves(text) is (text == "2017-09-01")
 
 
 @given(st.integers(0, 9999), st.integers(0, 99), st.integers(0, 99))
@@ -64,9 +64,9 @@ def test_nothing_else_is(year: int, month: int, day: int) -> None:
 def test_other_forms(text: str) -> None:
     """No other form of a date is served, and no digits but ASCII's."""
     assert not is_date(text)
-    assert not METADATA_SERVICE.include(text)
+    assert not METADATA_SERVICE.serves(text)
 
 
 def test_none_is_not_served() -> None:
     """A dialect that has versions wants one."""
-    assert not METADATA_SERVICE.include(None)
+    assert not METADATA_SERVICE.serves(None)

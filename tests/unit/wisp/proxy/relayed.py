@@ -11,16 +11,15 @@ from typing import Any, NamedTuple
 import h11
 
 from tests.unit.wisp.http.world import Client, End, World
+from wisp.base.log import Log
 from wisp.http.epoll_peer import Source
 from wisp.http.head import Reject, Request
 from wisp.http.response import Response
-from wisp.imds.answer import error_body
-from wisp.imds.decision import Refuse
-from wisp.imds.passthrough import NAMES, Returned, judge
-from wisp.proxy.log import Log
+from wisp.imds.answer import Refusal, error_body
+from wisp.imds.passthrough import NAMES, judge
+from wisp.proxy.metadata_proxy import MetadataProxy
 from wisp.proxy.metrics import Metrics
-from wisp.proxy.passing import Passing
-from wisp.proxy.relay import Endpoint
+from wisp.proxy.returned import MetadataEndpoint
 
 GET = b"GET /metadata/instance HTTP/1.1\r\nHost: x\r\nMetadata: true\r\n\r\n"
 OLD_GET = GET.replace(b"HTTP/1.1", b"HTTP/1.0")
@@ -35,7 +34,7 @@ class Node(End):
         self.served: list[End] = []
         self.reads = True
         """Whether it reads from those that come from now on."""
-        self.endpoint = Endpoint("127.0.0.1", self.socket.getsockname()[1])
+        self.endpoint = MetadataEndpoint("127.0.0.1", self.socket.getsockname()[1])
 
     def move(self) -> bool:
         """Accept and let the connections send and read; say whether there was anything to do."""
@@ -96,7 +95,7 @@ def heard(client: Client) -> list[Heard]:
 class RelayWorld(World):
     """A server that passes on what may pass, and the node."""
 
-    def __init__(self, folder: Path, endpoint: Endpoint | None = None) -> None:
+    def __init__(self, folder: Path, endpoint: MetadataEndpoint | None = None) -> None:
         self.node = Node()
         self.metrics = Metrics()
         self._log_file = folder / "log"
@@ -106,7 +105,7 @@ class RelayWorld(World):
 
     @classmethod
     @contextmanager
-    def between(cls, folder: Path, endpoint: Endpoint | None = None) -> Iterator["RelayWorld"]:
+    def between(cls, folder: Path, endpoint: MetadataEndpoint | None = None) -> Iterator["RelayWorld"]:
         """Make one, and end it."""
         world = cls(folder, endpoint)
         try:
@@ -115,7 +114,7 @@ class RelayWorld(World):
             world.close()
 
     def _served(self) -> "RelayWorld":
-        self.passing = Passing(self._endpoint, self.loop, self.metrics, Log("debug", self._descriptor))
+        self.passing = MetadataProxy(self._endpoint, self.loop, self.metrics, Log("debug", self._descriptor))
         return self
 
     def _move(self) -> int:
@@ -126,11 +125,9 @@ class RelayWorld(World):
         if request.target == b"/ping":
             return Response(200, b"pong")
         decision = judge(request, NAMES)
-        if isinstance(decision, Refuse):
+        if isinstance(decision, Refusal):
             return Response(decision.status, error_body(decision.error, decision.description))
-        if isinstance(decision, Returned):
-            return self.passing.explain(decision, request)
-        return self.passing.begin(decision, request)
+        return self.passing.answer(decision, request)
 
     def rejected(self, reject: Reject) -> Response:
         """Say the status."""

@@ -7,18 +7,18 @@ import pytest
 from tests.support.fakes import token_request, token_target
 from tests.support.paths import ROOT
 from wisp.azure.clouds import CLOUDS
+from wisp.base import log
 from wisp.entra import freshness, process
 from wisp.entra.tokens import MOST_WAITING
 from wisp.http.connection import BODY_LIMIT, HEAD_LIMIT, HEADERS_LIMIT, TARGET_LIMIT
 from wisp.http.epoll_peer import HELD_LIMIT, Times
 from wisp.http.head import Request
-from wisp.imds.decision import Refuse
+from wisp.imds.answer import Refusal
+from wisp.imds.dialects import APP_SERVICE, METADATA_SERVICE, SERVICE_FABRIC
 from wisp.imds.request import LONGEST_RESOURCE, decide
-from wisp.imds.versions import APP_SERVICE, METADATA_SERVICE, SERVICE_FABRIC
-from wisp.proxy import log
 from wisp.proxy.flags import USAGE
+from wisp.proxy.metadata_proxy import MOST
 from wisp.proxy.metrics import Metrics
-from wisp.proxy.passing import MOST
 
 DOCUMENT = (ROOT / "docs/reference/sidecar.md").read_text(encoding="utf-8")
 
@@ -90,7 +90,7 @@ def test_the_errors(condition: str, request_: Request) -> None:
     """The table's status and error are what the request hears."""
     (row,) = (row for row in rows("What a client hears") if row[0].startswith(condition))
     refuse = decide(request_)
-    assert isinstance(refuse, Refuse)
+    assert isinstance(refuse, Refusal)
     assert (row[1][:3], row[2]) == (str(refuse.status), f"`{refuse.error}`")
 
 
@@ -103,10 +103,10 @@ def test_the_errors(condition: str, request_: Request) -> None:
         f"an exchange has {process.DEADLINE:g}, and the last of several begins within {freshness.EVENTUAL_WINDOW:g} of",
         f"less than {freshness.MARGIN / 60:g} minutes left",
         "AADSTS{}, {}, {} or {}".format(*sorted(freshness.EVENTUAL_CODES)),
-        f"the {len(METADATA_SERVICE.published)} published `api-version`s",
-        f"{METADATA_SERVICE.published[0]} to\n{METADATA_SERVICE.published[-1]}, and every later date",
+        f"the {len(METADATA_SERVICE.versions)} published `api-version`s",
+        f"{METADATA_SERVICE.versions[0]} to\n{METADATA_SERVICE.versions[-1]}, and every later date",
         "accepts {} and every later date, and Service Fabric's\n{}".format(
-            *APP_SERVICE.published, *SERVICE_FABRIC.published
+            *APP_SERVICE.versions, *SERVICE_FABRIC.versions
         ),
     ],
 )

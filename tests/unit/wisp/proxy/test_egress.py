@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.faults.authority import FaultyAuthority
-from tests.contract.faults.forwarding import ForwardProxy, says, wants
+from tests.contract.faults.forwarding import FakeForwardProxy, says, wants
 from tests.support.fakes import ARM, CLIENT_ID
 from tests.unit.wisp.proxy.sidecar import Pod, pod, run, running
 
@@ -57,16 +57,16 @@ def distant(tmp_path: Path) -> Generator[FaultyAuthority]:
 
 
 @pytest.fixture
-def proxied(tmp_path: Path, distant: FaultyAuthority) -> Generator[tuple[Pod, ForwardProxy]]:
+def proxied(tmp_path: Path, distant: FaultyAuthority) -> Generator[tuple[Pod, FakeForwardProxy]]:
     """Give a pod behind a forward proxy that wants its credentials."""
     own = pod(tmp_path, distant.distant_url)
     authorization = b64encode(f"user:{PASSWORD}".encode()).decode()
-    with ForwardProxy(wants(f"Basic {authorization}")) as proxy:
+    with FakeForwardProxy(wants(f"Basic {authorization}")) as proxy:
         own.environment["HTTPS_PROXY"] = f"http://user:{PASSWORD}@{proxy.address}"
         yield own, proxy
 
 
-def test_a_forward_proxy(proxied: tuple[Pod, ForwardProxy], distant: FaultyAuthority) -> None:
+def test_a_forward_proxy(proxied: tuple[Pod, FakeForwardProxy], distant: FaultyAuthority) -> None:
     """Entra is asked through it; its password is in nothing that is said, when it breaks neither."""
     own, proxy = proxied
     with running(own, "--authority-ca", str(distant.ca_file)) as sidecar:
@@ -82,7 +82,7 @@ def test_a_forward_proxy(proxied: tuple[Pod, ForwardProxy], distant: FaultyAutho
     assert PASSWORD not in "".join(sidecar.said)
 
 
-def test_an_exempt_authority(proxied: tuple[Pod, ForwardProxy], distant: FaultyAuthority) -> None:
+def test_an_exempt_authority(proxied: tuple[Pod, FakeForwardProxy], distant: FaultyAuthority) -> None:
     """What NO_PROXY names is asked directly, and so cannot be found; loopback needs no naming."""
     own, proxy = proxied
     own.environment["NO_PROXY"] = "10.0.0.0/8,.test"

@@ -27,7 +27,7 @@ from tests.unit.wisp_local.cloud.process import Running as Cloud
 from tests.unit.wisp_local.cloud.process import running as running_cloud
 from tests.unit.wisp_local.cloud.process import workload
 from wisp.base.version import version_text
-from wisp.entra.interpret import claims_of
+from wisp.entra.exchange.interpret import claims_of
 from wisp.proxy.flags import USAGE
 from wisp_local.cloud.issuer import Projection, service_account_claims
 from wisp_local.cloud.state.store import Store
@@ -504,22 +504,22 @@ def _modules(script: str) -> list[str]:
 
 def test_the_import_closure() -> None:
     """What every pod's sidecar loads is little: each of these would cost it memory and start-up."""
-    loaded = _modules("import wisp.proxy.__main__, wisp.proxy.running")
+    loaded = _modules("import wisp.proxy.app, wisp.proxy.services")
     assert "wisp.entra.tokens" in loaded
     assert {name.partition(".")[0] for name in loaded} & UNWANTED == set()
 
 
 def test_readiness_waits_for_nothing() -> None:
     """JSON, the token store and the exchange are loaded once the sidecar listens."""
-    loaded = _modules("import wisp.proxy.__main__")
+    loaded = _modules("import wisp.proxy.app")
     late = {
         "json",
         "signal",
         "wisp.entra.tokens",
         "wisp.imds",
         "wisp.base.jsontext",
-        "wisp.proxy.service",
-        "wisp.proxy.log",
+        "wisp.proxy.token_service",
+        "wisp.base.log",
     }
     assert late.isdisjoint(loaded)
 
@@ -527,11 +527,11 @@ def test_readiness_waits_for_nothing() -> None:
 def test_a_probe_waits_for_nothing() -> None:
     """What `--probe` sends is answered before the checks and the token service are loaded."""
     answered = (
-        "from wisp.http.head import parse_head; from wisp.proxy.front import Front; "
+        "from wisp.http.head import parse_head; from wisp.proxy.app import Front; "
         "from wisp.proxy.probe import REQUEST; front = Front(lambda: 1 / 0); "
         "assert front.answer(parse_head(REQUEST).request, print).status == 200"
     )
-    assert {"wisp.imds", "wisp.proxy.service"}.isdisjoint(_modules(answered))
+    assert {"wisp.imds", "wisp.proxy.token_service"}.isdisjoint(_modules(answered))
 
 
 def test_the_assertion_and_the_tokens_are_nowhere_to_be_seen(

@@ -171,7 +171,13 @@ def test_narrowed(own_pod: Pod, authority: Authority, node: Node, names: str, th
 
 def test_it_is_loaded_by_those_who_use_it() -> None:
     """A sidecar that nobody asks for the node's metadata does not hold what passes it on."""
-    script = "import sys, wisp.proxy.__main__, wisp.proxy.running; print(*sys.modules)"
+    script = "import sys, wisp.proxy.app, wisp.proxy.services; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    assert "wisp.proxy.service" in loaded
-    assert not {"wisp.proxy.passing", "wisp.proxy.relay", "wisp.http.outlet", "wisp.http.received"} & set(loaded)
+    assert "wisp.proxy.token_service" in loaded
+    assert not {
+        "wisp.imds.passthrough",
+        "wisp.proxy.metadata_proxy",
+        "wisp.proxy.returned",
+        "wisp.http.outlet",
+        "wisp.http.received",
+    } & set(loaded)

@@ -8,9 +8,9 @@ import pytest
 from tests.support.fakes import token_request
 from tests.support.paths import ROOT
 from wisp.http.head import Request
-from wisp.imds.decision import Refuse
-from wisp.imds.passthrough import MARK, NAMES, SEGMENTS, Forward, judge, response_headers
-from wisp.proxy import passing, relay
+from wisp.imds.answer import Refusal
+from wisp.imds.passthrough import MARK, NAMES, SEGMENTS, ForwardedRequest, judge, response_headers
+from wisp.proxy import metadata_proxy
 
 DOCUMENT = (ROOT / "docs/reference/passthrough.md").read_text(encoding="utf-8")
 
@@ -26,16 +26,16 @@ def test_the_names() -> None:
 
 def _passes(target: str, method: str, name: str) -> bool:
     request: Request = token_request(target, method=method.encode())
-    return not isinstance(judge(request, (name,)), Refuse)
+    return not isinstance(judge(request, (name,)), Refusal)
 
 
 @pytest.mark.parametrize(
     "sentence",
     [
-        f"no connection within {relay.CONNECT_LIMIT:g} s",
-        f"no byte within {relay.READ_LIMIT:g} s",
-        f"at most {passing.MOST} requests at a time",
-        f"for {passing.ABSENCE:g} s everybody hears so at once",
+        f"no connection within {metadata_proxy.CONNECT_LIMIT:g} s",
+        f"no byte within {metadata_proxy.READ_LIMIT:g} s",
+        f"at most {metadata_proxy.MOST} requests at a time",
+        f"for {metadata_proxy.ABSENCE:g} s everybody hears so at once",
         f"carries `{MARK.decode()}`",
     ],
 )
@@ -46,7 +46,7 @@ def test_the_numbers(sentence: str) -> None:
 
 def test_the_causes() -> None:
     """Those that the log may name, and no other."""
-    sources = "".join(Path(str(module.__file__)).read_text() for module in (relay, passing))
+    sources = Path(metadata_proxy.__file__).read_text()
     written = set(re.findall(r'Failure\("(\w+)"', sources)) | set(re.findall(r'cause="(\w+)"', sources))
     (documented,) = re.findall(r"`cause` \(([^)]+)\)", DOCUMENT)
     assert set(re.findall(r"`(\w+)`", documented)) == written
@@ -56,7 +56,7 @@ def test_the_headers() -> None:
     """Those that come back, and those that go."""
     sent = token_request("/metadata/instance", accept="a", content_type="b", user_agent="c", x_ms_client_request_id="d")
     forward = judge(sent, SEGMENTS)
-    assert isinstance(forward, Forward)
+    assert isinstance(forward, ForwardedRequest)
     gone = set(re.findall(r"^([\w-]+):", forward.headers.decode(), re.MULTILINE)) - {"metadata", MARK.decode()}
     (to_the_node,) = re.findall(r"of the client's headers\n(.+)\. Of the answer's headers", DOCUMENT)
     assert {name.lower() for name in re.findall(r"`([\w-]+)`", to_the_node)} == gone

@@ -15,8 +15,8 @@ from tests.support.cycles import counting_cycles
 from tests.unit.wisp.http.wire import cut
 from tests.unit.wisp.http.world import Client, End
 from tests.unit.wisp.proxy.relayed import GET, OLD_GET, PLAIN, RelayWorld, heard
-from wisp.proxy.passing import ABSENCE, MOST
-from wisp.proxy.relay import CONNECT_LIMIT, READ_LIMIT, Endpoint
+from wisp.proxy.metadata_proxy import ABSENCE, CONNECT_LIMIT, MOST, READ_LIMIT
+from wisp.proxy.returned import MetadataEndpoint
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -370,7 +370,7 @@ class TestAbsence:
 
     def test_no_route(self, tmp_path: Path) -> None:
         """What the kernel refuses at once is no different."""
-        with RelayWorld.between(tmp_path, Endpoint("255.255.255.255", 80)) as world:
+        with RelayWorld.between(tmp_path, MetadataEndpoint("255.255.255.255", 80)) as world:
             assert world.said(world.connect(GET)).status == 503
             assert world.causes() == ["unreachable"]
 
@@ -383,7 +383,7 @@ class TestAbsence:
                 waiting = stack.enter_context(socket.socket())
                 waiting.settimeout(0)
                 waiting.connect_ex(("127.0.0.1", port))
-            world = stack.enter_context(RelayWorld.between(tmp_path, Endpoint("127.0.0.1", port)))
+            world = stack.enter_context(RelayWorld.between(tmp_path, MetadataEndpoint("127.0.0.1", port)))
             client = world.connect(GET)
             world.after(CONNECT_LIMIT - 0.1)
             assert not client.received
@@ -591,4 +591,4 @@ def test_passes_leave_nothing_behind(world: RelayWorld, said: bytes) -> None:
 @pytest.mark.parametrize("port, name", [(80, b"10.0.0.1"), (81, b"10.0.0.1:81")])
 def test_an_endpoints_name(port: int, name: bytes) -> None:
     """The port is part of the Host header where it is not HTTP's own."""
-    assert Endpoint("10.0.0.1", port).name == name
+    assert MetadataEndpoint("10.0.0.1", port).name == name

@@ -172,7 +172,7 @@ class Replica:
             step.close()
         self.shown = Shown()
         subject = Subject(NAMES, LIVES, lambda: self._shared.now)
-        self.keeper = Keeper(View(self._shared), Here(), self.shown, subject, self.log)
+        self.keeper = Keeper(View(self._shared), Here(), self.shown, subject, self.log)  # type: ignore[arg-type]  # a fake
         self._step: Coroutine[Any, Any, float] | None = None
 
     def advance(self) -> float | None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 import pytest
 
-from wisp.imds.variables import told
+from wisp.imds.answer import endpoint_variables
 from wisp_local.run.environment import CHOOSES_OTHERWISE, as_started, for_command, for_local_parts, for_parts
 
 ENDPOINT = "http://127.0.0.1:1234/metadata/identity/oauth2/token"
@@ -13,7 +13,7 @@ PROXY = {"HTTPS_PROXY": "http://proxy:3128"}
 
 def test_what_is_told() -> None:
     """One URL and one header, under the names that App Service has given them over the years."""
-    assert told(ENDPOINT, "secret") == {
+    assert endpoint_variables(ENDPOINT, "secret") == {
         "IDENTITY_ENDPOINT": ENDPOINT,
         "IDENTITY_HEADER": "secret",
         "MSI_ENDPOINT": ENDPOINT,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.fakes import Clock
-from wisp.proxy.log import MOST, Log
+from wisp.base.log import MOST, Log
 
 
 class Lines:

@@ -1,4 +1,4 @@
-"""Whom the exchange process trusts: the system's authorities and the operator's, or one file's; read anew on change."""
+"""The authorities that the exchange process trusts, reloaded when their files change."""
 
 import ssl
 from pathlib import Path
@@ -10,11 +10,11 @@ _Stamp: TypeAlias = tuple[int, int, int] | None
 
 
 class TrustError(Exception):
-    """A CA file cannot be used; the text names it, says why and what to do, for workloads to hear."""
+    """A CA file cannot be used. The text names it, says why and what to do; workloads get it."""
 
 
 class Anchors(NamedTuple):
-    """Authorities to trust: those of a PEM file and of a PEM text, besides the system's or `alone`."""
+    """Authorities to trust: those of a PEM file and of a PEM text, in addition to the system's unless `alone`."""
 
     file: str | None
     name: str = "--authority-ca"
@@ -26,7 +26,7 @@ class Anchors(NamedTuple):
 
 
 def anchors_of(settings: ExchangeSettings) -> Anchors:
-    """Return what to trust of whoever is asked for tokens: an identity binding's own authorities are the only ones."""
+    """Return what to trust for the token endpoint: an identity binding's own authorities are the only ones."""
     token_proxy = settings.token_proxy
     if token_proxy is None or not (token_proxy.ca_file or token_proxy.ca_data):
         return authority_anchors(settings)
@@ -35,12 +35,12 @@ def anchors_of(settings: ExchangeSettings) -> Anchors:
 
 
 def authority_anchors(settings: ExchangeSettings) -> Anchors:
-    """Return what to trust of the authority, and of a forward proxy."""
+    """Return what to trust for the authority, and for a forward proxy."""
     return Anchors(settings.authority_ca, data=settings.authority_ca_data)
 
 
 class Trust:
-    """A TLS context that trusts `anchors`; the system's are at SSL_CERT_FILE and SSL_CERT_DIR, or in its own places."""
+    """A TLS context that trusts `anchors`. The system's are at SSL_CERT_FILE and SSL_CERT_DIR, or the defaults."""
 
     def __init__(self, anchors: Anchors) -> None:
         self._anchors = anchors
@@ -48,9 +48,9 @@ class Trust:
         self._read: tuple[_Stamp, ...] = ()
 
     def context(self) -> ssl.SSLContext:
-        """Return the context: the same one until a file changes. Raise TrustError where the anchors' file fails.
+        """Return the context: the same one until a file changes. Raise TrustError if the anchors' file cannot be used.
 
-        While that is gone or empty, as in the middle of a rotation, the last good one stays, as in the Azure SDKs.
+        While the file is gone or empty, as during a rotation, the last good context is used, as in the Azure SDKs.
         """
         stamps = self._stamps()
         if self._context is not None and (stamps == self._read or self._is_between(stamps)):
@@ -73,22 +73,22 @@ class Trust:
         return context
 
     def _stamps(self) -> tuple[_Stamp, ...]:
-        """Return what changes when one of the files does."""
-        places = ssl.get_default_verify_paths()
-        return tuple(_stamp(path) for path in (self._anchors.file, places.cafile, places.capath))
+        """Return a value that changes when one of the files does."""
+        paths = ssl.get_default_verify_paths()
+        return tuple(_stamp(path) for path in (self._anchors.file, paths.cafile, paths.capath))
 
 
 def _load(context: ssl.SSLContext, what: str, *, cafile: str | None = None, cadata: str | None = None) -> None:
     try:
         context.load_verify_locations(cafile, cadata=cadata)
     except (ssl.SSLError, ValueError):
-        raise TrustError(f"{what} cannot be used: it holds no certificate in PEM form; mend it") from None
+        raise TrustError(f"{what} cannot be used: it holds no certificate in PEM form; fix it") from None
     except OSError as error:
-        raise TrustError(f"{what} cannot be used: {(error.strerror or 'it cannot be read').lower()}; mend it") from None
+        raise TrustError(f"{what} cannot be used: {(error.strerror or 'it cannot be read').lower()}; fix it") from None
 
 
 def _stamp(path: str | None) -> _Stamp:
-    """Return what identifies a version of a file, None for one that is gone or empty."""
+    """Return what identifies a version of a file; None if it is gone or empty."""
     try:
         status = None if path is None else Path(path).stat()
     except OSError:

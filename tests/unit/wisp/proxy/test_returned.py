@@ -10,10 +10,9 @@ import pytest
 from tests.unit.wisp.http.world import Client
 from tests.unit.wisp.proxy.relayed import RelayWorld
 from wisp.imds.passthrough import MARK
-from wisp.proxy.relay import Endpoint
-from wisp.proxy.returning import Evidence, refusal_of, uid_of
+from wisp.proxy.returned import Evidence, MetadataEndpoint, refusal_of, uid_of
 
-IMDS = Endpoint("169.254.169.254", 80)
+IMDS = MetadataEndpoint("169.254.169.254", 80)
 HERE, SENDER = ("127.0.0.1", 8000), ("10.77.0.2", 41234)
 
 
@@ -54,7 +53,7 @@ def _world(tmp_path: Path) -> Iterator[RelayWorld]:
             Evidence(IMDS, own=True, uid=1501), ("another process", "Istio"), ("--proxy-uid",), id="gone meanwhile"
         ),
         pytest.param(
-            Evidence(Endpoint(*HERE), own=True, uid=1501, here=HERE, sender=("127.0.0.1", 4), direct=True),
+            Evidence(MetadataEndpoint(*HERE), own=True, uid=1501, here=HERE, sender=("127.0.0.1", 4), direct=True),
             ("--metadata-endpoint 127.0.0.1:8000", "the sidecar itself"),
             ("--proxy-uid", "Istio"),
             id="its own address",

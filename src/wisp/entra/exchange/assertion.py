@@ -1,7 +1,7 @@
-"""Reads the assertion: the service account token that kubelet projects into the pod and rotates.
+"""Read the assertion: the service account token that kubelet projects into the pod and rotates.
 
-A file that cannot hold one is told apart from Entra's refusals. An expired one is not judged here: the pod's clock is
-not the one that counts, and Entra's AADSTS700024 says it better.
+A file that cannot hold one is reported as such. Expiry is not checked: the pod's clock does not count, and Entra's
+AADSTS700024 explains it better.
 """
 
 import os
@@ -15,7 +15,7 @@ _JWT_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 
 
 def read_assertion(path: str) -> Secret | Refused:
-    """Return the token in the file at `path`, or the refusal that says what is wrong with the file."""
+    """Return the token in the file at `path`, or a refusal that says what is wrong with the file."""
     try:
         text = _read(path)
     except OSError as error:
@@ -30,8 +30,8 @@ def read_assertion(path: str) -> Secret | Refused:
 
 
 def _read(path: str) -> str:
-    """Return the file's text, stripped. Raise OSError, or ValueError with a reason, where it is no such file."""
-    # Non-blocking, so that a FIFO put in its place cannot hang the process.
+    """Return the file's text, stripped. Raise OSError, or ValueError with a reason."""
+    # Non-blocking, so that a FIFO in its place cannot hang the process.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

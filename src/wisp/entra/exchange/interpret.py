@@ -1,6 +1,6 @@
-"""Reads what a token endpoint answered (RFC 6749 §5; Azure, AADSTS error codes). Knows no socket and no clock.
+"""Interpret the response of a token endpoint (RFC 6749 §5; Azure, AADSTS error codes).
 
-Whatever comes back, garbage included, becomes a `Granted` or a `Refused`; no text kept from it can hold a token.
+Whatever comes back, garbage included, becomes a `Granted` or a `Refused`. No text taken from it can hold a token.
 """
 
 import base64
@@ -21,13 +21,13 @@ _TEXT_LIMIT = 4096
 _ERROR_LIMIT = 128
 _TOKEN_LIMIT = 64 * 1024
 _NAME_LIMIT = 1024
-_PASSING_ERRORS = ("temporarily_unavailable", "server_error")
-"""RFC 6749 §4.1.2.1's names for faults that pass; Entra was seen to send them with status 400 too (AADSTS90033)."""
+_TEMPORARY_ERRORS = ("temporarily_unavailable", "server_error")
+"""RFC 6749 §4.1.2.1's names for temporary faults; Entra was seen to send them with status 400 too (AADSTS90033)."""
 _LONGEST_LIFETIME = 10 * 366 * 86400
 
 
 def interpret(status: int, retry_after: str | None, body: bytes, now: float) -> Result:
-    """Return what an HTTP answer means. `now` is in Unix seconds, for a Retry-After that is a date."""
+    """Return what an HTTP response means. `now` is in Unix seconds, for a Retry-After that is a date."""
     wait = seconds_of(retry_after, now)
     document = _object(body)
     if status == 200:
@@ -35,18 +35,20 @@ def interpret(status: int, retry_after: str | None, body: bytes, now: float) -> 
     if status == 429:
         text = _description(document) or "Entra asks for fewer token requests (HTTP 429)"
         return Refused(429, "too_many_requests", text, "throttled", _code(document), wait)
-    if 400 <= status < 500 and (error := _text(document.get("error"))) and error not in _PASSING_ERRORS:
+    if 400 <= status < 500 and (error := _text(document.get("error"))) and error not in _TEMPORARY_ERRORS:
         text = _description(document) or f"Entra refused with HTTP {status} and no description"
-        return Refused(_kept(status, text), _masked_and_cut(error, _ERROR_LIMIT), text, "refused", _code(document))
+        return Refused(
+            _client_status(status, text), _masked_and_cut(error, _ERROR_LIMIT), text, "refused", _code(document)
+        )
     detail = _description(document)
-    said = f"Entra answered HTTP {status}" + (f": {detail}" if detail else "")
+    description = f"Entra answered HTTP {status}" + (f": {detail}" if detail else "")
     if status < 500 and not detail:
-        said += "; that is not how a token endpoint answers: check AZURE_AUTHORITY_HOST and any proxy in between"
-    return unavailable(said, retry_after=wait)._replace(aadsts=_code(document))
+        description += "; token endpoints do not answer like this: check AZURE_AUTHORITY_HOST and any proxy in between"
+    return unavailable(description, retry_after=wait)._replace(aadsts=_code(document))
 
 
 def claims_of_capabilities(capabilities: str) -> str:
-    """Return the claims request (OpenID Connect Core §5.5) that tells Entra what the client can do, such as CP1."""
+    """Return the claims request (OpenID Connect Core §5.5) with the client's capabilities, such as CP1."""
     values = [name for name in capabilities.split(",") if name]
     return json.dumps({"access_token": {"xms_cc": {"values": values}}})
 
@@ -65,7 +67,7 @@ def seconds_of(retry_after: str | None, now: float) -> float | None:
 
 
 def claims_of(token: str) -> dict[str, Any]:
-    """Return the claims of a JWT without verifying it; an empty dict for whatever is not one."""
+    """Return the claims of a JWT without verifying it; an empty dict if `token` is not one."""
     parts = token.split(".")
     if len(parts) != 3:
         return {}
@@ -75,8 +77,8 @@ def claims_of(token: str) -> dict[str, Any]:
         return {}
 
 
-def _kept(status: int, text: str) -> int:
-    """Return the status that the client hears: a 403 that says "unreachable" makes SDKs give managed identity up."""
+def _client_status(status: int, text: str) -> int:
+    """Return the status for the client: a 403 that says "unreachable" makes SDKs give up on managed identity."""
     return status if status == 401 or (status == 403 and "unreachable" not in text.lower()) else 400
 
 
@@ -96,7 +98,7 @@ def _granted(document: dict[str, Any]) -> Result:
 
 
 def _is_token(text: str) -> bool:
-    """Say whether `text` is what an access token is made of (RFC 6749 appendix A.12), and of a size we can pass on."""
+    """Return whether `text` has the characters of an access token (RFC 6749 appendix A.12) and a size we can return."""
     return text.isascii() and text.isprintable() and len(text) <= _TOKEN_LIMIT
 
 
@@ -130,7 +132,7 @@ def _description(document: dict[str, Any]) -> str:
 
 
 def _masked_and_cut(text: str, limit: int) -> str:
-    """Return `text` without tokens, and at most `limit` characters of it: of what is cut off nothing is examined."""
+    """Return at most `limit` characters of `text`, without tokens; what is cut off is not examined."""
     return masked(text[:_EXAMINED_LIMIT], cut=len(text) > _EXAMINED_LIMIT)[:limit]
 
 

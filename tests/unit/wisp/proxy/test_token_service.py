@@ -21,17 +21,17 @@ from tests.support.fakes import (
     token_request,
     token_target,
 )
+from wisp.base.log import Log
 from wisp.base.secret import Secret
-from wisp.entra.messages import Ask, Refused, unavailable
+from wisp.entra.messages import Refused, TokenKey, unavailable
 from wisp.entra.tokens import Clocks, TokenStore
 from wisp.http.head import Reject, Request
 from wisp.http.response import Response
 from wisp.imds.identities import Identities
-from wisp.imds.passthrough import Forward, Returned
-from wisp.proxy.front import Front
-from wisp.proxy.log import Log
+from wisp.imds.passthrough import AlreadyForwarded, ForwardedRequest
+from wisp.proxy.app import Front
 from wisp.proxy.metrics import Metrics
-from wisp.proxy.service import Beside, TokenService
+from wisp.proxy.token_service import OtherEndpoints, TokenService
 
 OTHER = "11111111-2222-3333-4444-555555555555"
 
@@ -63,7 +63,7 @@ class Bench:
     entra: HeldExchange = field(default_factory=HeldExchange)
     metrics: Metrics = field(default_factory=Metrics)
     replies: list[Response] = field(default_factory=list)
-    passed: list[Forward] = field(default_factory=list)
+    passed: list[ForwardedRequest] = field(default_factory=list)
     returned: list[bytes] = field(default_factory=list)
     loads: int = 0
     identities: Identities | None = None
@@ -74,12 +74,12 @@ class Bench:
 
     def _load(self) -> TokenService:
         self.loads += 1
-        beside = Beside(self.front.page, ("instance",), self._pass_on)
+        beside = OtherEndpoints(self.front.health, ("instance",), self._pass_on)
         identities = self.identities or Identities(self.client_id)
         return TokenService(self.store, identities, self.metrics, self.sink.log, beside)
 
-    def _pass_on(self, judged: Forward | Returned, _request: Request) -> Response:
-        if isinstance(judged, Returned):
+    def _pass_on(self, judged: ForwardedRequest | AlreadyForwarded, _request: Request) -> Response:
+        if isinstance(judged, AlreadyForwarded):
             self.returned.append(judged.mark)
             return Response(508, b"returned")
         self.passed.append(judged)
@@ -101,9 +101,9 @@ class Bench:
         """Return what a plain request is answered with at once."""
         return self.answer(token_request(target, method=method, metadata=""))
 
-    def hold(self, value: str = "a-token", ask: Ask = ASK) -> None:
+    def hold(self, value: str = "a-token", ask: TokenKey = ASK) -> None:
         """Get a token into the store."""
-        self.store.ask(ask, lambda _: None)
+        self.store.request(ask, lambda _: None)
         self.entra.land(granted(value))
 
 
@@ -224,7 +224,7 @@ def test_many_tokens(bench: Bench, size: int) -> None:
 def test_the_identity(bench: Bench, parameters: dict[str, str], client_id: str) -> None:
     """The pod's own, or the client id that is asked for, in one spelling."""
     bench.ask(token_request(token_target(**parameters)))
-    assert bench.entra.asked == [Ask(client_id, ARM)]
+    assert bench.entra.asked == [TokenKey(client_id, ARM)]
 
 
 NAMED = "aaaaaaaa-1111-2222-3333-444444444444"
@@ -444,7 +444,7 @@ def test_an_answer_is_remembered_without_the_request_id(bench: Bench) -> None:
     bench.hold()
     bodies = {bench.answer(token_request(x_ms_client_request_id=str(number))).body for number in range(100)}
     assert len(bodies) == 1
-    assert len(bench.front.service._routes) == 0  # type: ignore[attr-defined]
+    assert len(bench.front.service._router._routes) == 0
 
 
 def test_what_is_remembered_of_requests_is_bounded(bench: Bench) -> None:
@@ -453,7 +453,7 @@ def test_what_is_remembered_of_requests_is_bounded(bench: Bench) -> None:
         bench.get(f"/{number}")
         bench.get("/" + "x" * 3000 + str(number))
         bench.answer(token_request(token_target(""), x_padding="x" * 4000 + str(number)))
-    remembered = bench.front.service._routes  # type: ignore[attr-defined]
+    remembered = bench.front.service._router._routes
     size = sum(len(each.target) + sum(map(len, sum(each.headers, ()))) for each in remembered)
     assert len(remembered) <= 64
     assert size <= 64 * 2048
@@ -578,7 +578,7 @@ def test_a_refusal_is_rendered_once(bench: Bench) -> None:
         for method in (b"GET", b"POST", b"PUT"):
             bench.answer(token_request(f"/metadata/identity/oauth2/token?{name}", method=method))
             bench.answer(token_request(f"/metadata/instance?{name}", method=method, secret="a-header"))
-    assert len(bench.front.service._refusals) <= 8  # type: ignore[attr-defined]  # the front knows any service
+    assert len(bench.front.service._renderer._refusals) <= 8
 
 
 def test_a_refusal_carries_the_id_of_each_who_is_refused(bench: Bench) -> None:
@@ -716,7 +716,7 @@ def test_two_selectors_of_another_identity(bench: Bench) -> None:
     """Its own token tells, as the pod's identity's does."""
     request = token_request(token_target(client_id=OTHER, object_id=NAMED))
     assert bench.ask(request) is None
-    assert bench.entra.asked == [Ask(OTHER, ARM)]
+    assert bench.entra.asked == [TokenKey(OTHER, ARM)]
     bench.entra.land(OF_ITSELF)
     assert document(bench.replies[0])["client_id"] == OTHER
     assert bench.answer(token_request(token_target(client_id=CLIENT_ID, object_id=NAMED))).status == 400

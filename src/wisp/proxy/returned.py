@@ -1,8 +1,8 @@
-"""Finds out why a request that the sidecar passed on came back to it, and says what to do about it.
+"""Explain why a request that the sidecar forwarded came back to it, and what to do about it.
 
-What tells the causes apart is the connection that it came back by. The redirect changes where a connection leads, not
-where it comes from: if the redirect caught the sidecar's own connection, that is the very connection which arrives. If
-the address is another, some process took the sidecar's connection and made one of its own: a service mesh's proxy.
+The connection that it came back by shows the cause. The redirect changes where a connection leads, not where it comes
+from: if the redirect caught the sidecar's own connection, exactly that connection arrives. If the address differs, some
+process accepted the sidecar's connection and opened one of its own: a service mesh's proxy.
 """
 
 import os
@@ -16,20 +16,34 @@ from wisp.http.head import Request
 from wisp.http.outlet import Outlet
 from wisp.http.response import Response
 from wisp.http.sockets import Address
-from wisp.imds.decision import Refuse
+from wisp.imds.answer import Refusal
 from wisp.imds.passthrough import MARK
-from wisp.proxy.relay import Endpoint
 
 _SOCKET_TABLES = ("/proc/self/net/tcp", "/proc/self/net/tcp6")
 _ESTABLISHED = "01"
 
 
-class Evidence(NamedTuple):
-    """What can be seen of a request that came back."""
+class MetadataEndpoint(NamedTuple):
+    """IPv4 address and port of the node's metadata service."""
 
-    endpoint: Endpoint
+    host: str
+    port: int
+
+    @property
+    def name(self) -> bytes:
+        """Its Host header (RFC 9110 §7.2)."""
+        return (self.host if self.port == 80 else str(self)).encode()
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Evidence(NamedTuple):
+    """What is known of a request that came back."""
+
+    endpoint: MetadataEndpoint
     own: bool
-    """Whether this sidecar passed it on, not another one."""
+    """Whether this sidecar forwarded it, not another one."""
     uid: int
     """The sidecar's own user."""
     here: Address | None = None
@@ -42,12 +56,12 @@ class Evidence(NamedTuple):
     """The user whose process in this network namespace sent it; None if there is no such process."""
 
 
-def refusal_of(evidence: Evidence) -> Refuse:
+def refusal_of(evidence: Evidence) -> Refusal:
     """Return the refusal that names the cause and the remedy."""
-    return Refuse(508, "loop_detected", _explained(evidence))
+    return Refusal(508, "loop_detected", _explanation(evidence))
 
 
-def _explained(evidence: Evidence) -> str:
+def _explanation(evidence: Evidence) -> str:
     endpoint = evidence.endpoint
     if not evidence.own:
         return (
@@ -84,8 +98,8 @@ def _sender(evidence: Evidence) -> str:
     return f"a process of uid {evidence.sender_uid} in this pod, at {place},"
 
 
-class Return:
-    """The source of the answer to a request that came back: what is to be said depends on the connection."""
+class ReturnedRequest:
+    """The source of the response to a request that came back: it depends on the connection."""
 
     def __init__(self, request: Request, *, own: bool) -> None:
         self.request = request
@@ -93,18 +107,18 @@ class Return:
         self._peer: Peer | None = None
 
     def attach(self, peer: Peer, request: Request) -> None:  # noqa: ARG002 -- the protocol's
-        """Take note of the connection that the request came by."""
+        """Set the connection that the request came by."""
         self._peer = peer
 
     def resume(self) -> None:
-        """Nothing is left to say once the answer is."""
+        """Do nothing: the response is sent at once."""
 
     def cancel(self) -> None:
-        """Say nothing: the client is gone."""
+        """Send nothing: the client is gone."""
         self._peer = None
 
-    def refusal(self, endpoint: Endpoint, ours: set[Address]) -> Refuse:
-        """Return the answer; `ours` are the addresses from which the sidecar asks the metadata service now."""
+    def refusal(self, endpoint: MetadataEndpoint, ours: set[Address]) -> Refusal:
+        """Return the answer; `ours` are the addresses of the sidecar's present connections to the metadata service."""
         evidence = Evidence(endpoint, self._own, os.getuid())
         if self._own and self._peer is not None:
             with suppress(OSError):  # it has just been closed
@@ -121,7 +135,7 @@ class Return:
 
 
 def uid_of(address: Address) -> int | None:
-    """Return the user of the connected socket with this local address, None if this network namespace has none."""
+    """Return the user of the connected socket with this local address; None if this network namespace has none."""
     for path in _SOCKET_TABLES:
         with suppress(OSError), open(path, encoding="ascii") as table:  # noqa: PTH123 -- pathlib is not loaded
             for line in table:
@@ -131,7 +145,7 @@ def uid_of(address: Address) -> int | None:
 
 
 def _uid_in(line: str, address: Address) -> int | None:
-    """Return the user that a line of /proc/net/tcp or tcp6 names, if it is of `address` (proc_net_tcp in the kernel).
+    """Return the user in a line of /proc/net/tcp or tcp6, if it is for `address` (proc_net_tcp in the kernel).
 
     An address is its 32-bit words in the machine's byte order; an IPv4 address is the last word of a mapped one.
     """

@@ -9,7 +9,7 @@ from tests.unit.wisp.proxy.sidecar import COMMAND, Sidecar, free_port
 from wisp.base.errors import WispError
 from wisp.proxy.probe import check
 
-_PROGRAM = "import sys; from wisp.proxy.start import main; status = main(sys.argv[1:])"
+_PROGRAM = "import sys; from wisp.proxy.__main__ import main; status = main(sys.argv[1:])"
 
 
 def _start(*arguments: str, then: str = "pass") -> subprocess.CompletedProcess[str]:
@@ -47,7 +47,7 @@ def test_the_hook_loads_nothing_of_the_sidecar(sidecar: Sidecar, more: tuple[str
     done = _start(f"--proxy-port={sidecar.port}", "--probe", *more, then="print(*sys.modules)")
     assert (done.returncode, done.stderr) == (0, "")
     loaded = set(done.stdout.split())
-    ours = {"wisp", "wisp.base", "wisp.base.errors", "wisp.proxy", "wisp.proxy.probe", "wisp.proxy.start"}
+    ours = {"wisp", "wisp.base", "wisp.base.errors", "wisp.proxy", "wisp.proxy.probe", "wisp.proxy.__main__"}
     assert {each for each in loaded if each.startswith("wisp")} == ours
     assert loaded.isdisjoint({"socket", "typing", "enum", "os"})
 

@@ -1,0 +1,93 @@
+"""Render tokens, refusals and failures as HTTP responses, in the dialect and with the request id of the client."""
+
+from typing import NamedTuple
+
+from wisp.entra.freshness import Token
+from wisp.entra.messages import Refused, TokenKey
+from wisp.http.head import Request
+from wisp.http.response import Response
+from wisp.imds.answer import Refusal, TokenDetails, error_body, token_frame
+from wisp.imds.dialects import IDENTITY_HEADERS
+from wisp.proxy.router import REQUEST_ID, remember
+
+_MOST_RENDERED = 8
+_LONGEST_RENDERED = 16 * 1024
+"""Bytes of a token document; most have 2,000."""
+_LONGEST_REQUEST_ID = 128
+_REQUEST_ID_BYTES = frozenset(range(0x21, 0x7F))
+_NO_STORE = b"Cache-Control: no-store\r\n"  # RFC 6749 §5.1
+
+
+class _Rendered(NamedTuple):
+    """A token's response, good for one second of the steady clock."""
+
+    token: Token
+    second: int
+    response: Response
+
+
+class Renderer:
+    """Render tokens and refusals; a few responses of each are kept, because clients repeat themselves."""
+
+    def __init__(self) -> None:
+        self._rendered: dict[TokenKey, _Rendered] = {}
+        self._refusals: dict[tuple[Refusal, bool], Response] = {}
+
+    def find_token(self, key: TokenKey, token: Token, second: int) -> Response | None:
+        """Return the response with `token` if it has been rendered in this second."""
+        known = self._rendered.get(key)
+        return known.response if known is not None and known.second == second and known.token is token else None
+
+    def token(self, key: TokenKey, token: Token, second: int) -> Response:
+        """Return the response with `token`; `second` is the present one of the clock that its `expires_at` is on."""
+        details = TokenDetails(key.client_id, key.resource, token.expires_on, token.not_before)
+        lifetime = b"%d" % max(0, int(token.expires_at) - second)
+        body = lifetime.join(token_frame(token.access_token.reveal(), details))
+        response = Response(200, body, headers=_NO_STORE)
+        if len(body) <= _LONGEST_RENDERED:
+            remember(self._rendered, key, _Rendered(token, second, response), most=_MOST_RENDERED)
+        return response
+
+    def refusal(self, refusal: Refusal, request: Request) -> Response:
+        """Return the response to a request that is refused."""
+        key = refusal, _is_app_service(request)
+        response = self._refusals.get(key)
+        if response is None:
+            headers = b"" if refusal.allow is None else f"Allow: {refusal.allow}\r\n".encode()
+            response = _error(refusal, headers, request)
+            remember(self._refusals, key, response, most=_MOST_RENDERED)
+        return with_request_id(response, request)
+
+    def failure(self, refused: Refused, request: Request) -> Response:
+        """Return the response to a request whose exchange failed, with the time to wait if a retry may succeed."""
+        headers = b""
+        if refused.passing:
+            wait = round(refused.retry_after or 1, 3)  # the difference of two times can be 30.0000000000005 for 30
+            headers = b"Retry-After: %d\r\n" % max(1, -int(-wait // 1))  # rounded up
+        return with_request_id(_error(refused, headers, request), request)
+
+
+def _error(error: Refusal | Refused, headers: bytes, request: Request) -> Response:
+    status = error.status if _is_app_service(request) else None
+    return Response(
+        error.status, error_body(error.error, error.description, app_service_status=status), headers=headers
+    )
+
+
+def _is_app_service(request: Request) -> bool:
+    return any(name in IDENTITY_HEADERS for name, _ in request.headers)
+
+
+def with_request_id(response: Response, request: Request) -> Response:
+    """Return `response` with the client's request id, as Azure's services do; other bytes are not repeated."""
+    identifier = request.header(REQUEST_ID)
+    if identifier is None or len(identifier) > _LONGEST_REQUEST_ID or not _REQUEST_ID_BYTES.issuperset(identifier):
+        return response
+    headers = response.headers + b"x-ms-client-request-id: " + identifier + b"\r\n"
+    return Response(response.status, response.body, response.content_type, headers)
+
+
+def essentials(request: Request) -> Request:
+    """Return what a response depends on: hundreds of requests may wait, each with up to 80 KiB of head and body."""
+    headers = tuple(field for field in request.headers if field[0] == REQUEST_ID or field[0] in IDENTITY_HEADERS)
+    return request._replace(target=b"", headers=headers, body=b"")
