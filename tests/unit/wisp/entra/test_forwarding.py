@@ -134,9 +134,7 @@ def hangs_up(connection: object, head: str) -> None:
     [
         pytest.param(says(b"HTTP/1.1 403 Forbidden\r\n\r\n"), " refuses the connection (HTTP 403)", id="403"),
         pytest.param(says(b"HTTP/1.1 502 hunter2\r\n\r\n"), " refuses the connection (HTTP 502)", id="502"),
-        pytest.param(
-            says(b"SSH-2.0-OpenSSH_9.2\r\n"), ": the connection failed (BadStatusLine)", id="no proxy"
-        ),
+        pytest.param(says(b"SSH-2.0-OpenSSH_9.2\r\n"), ": the connection failed (BadStatusLine)", id="no proxy"),
         pytest.param(hangs_up, ": it closed the connection without an answer", id="hangs up"),
     ],
 )
