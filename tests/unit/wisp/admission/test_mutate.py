@@ -465,8 +465,8 @@ def test_what_the_sidecar_passes_on(annotation: str | None, cluster: tuple[str, 
     after = mutate(with_sidecar(annotations=annotations), account(), replace(POLICY, passthrough=cluster))
     (arguments,) = (each["args"] for each in after["spec"]["initContainers"] if each["name"] == "azwi-proxy")
     assert arguments[2:] == ([] if expected is None else [f"--passthrough={expected}"])
-    assert parse_flags(arguments).passthrough == (None if expected is None else read_names(expected))
-
+    assert parse_flags(arguments).passthrough == (SEGMENTS if expected is None else read_names(expected))
+    assert parse_flags(arguments).passthrough == (SEGMENTS if expected is None else read_names(expected))
 
 @pytest.mark.parametrize(
     "document, said",

@@ -106,4 +106,5 @@ def test_every_flag_is_explained() -> None:
     assert f"({Flags().log_level})" in USAGE
     assert "({}:{})".format(*Flags().metadata_endpoint) in USAGE
     assert f"({','.join(SEGMENTS)})" in USAGE
+    assert Flags().passthrough == SEGMENTS
     assert "\n  --metadata-endpoint IP[:PORT]\n" in USAGE
