@@ -15,14 +15,14 @@ from playwright.sync_api import expect
 from tests.contract.azure.az import new_home
 from tests.support.paths import ROOT
 from tests.unit.wisp_local.cloud.pages.browser import chromium, sight
-from tests.unit.wisp_local.lab.lab import Lab
+from tests.unit.wisp_local.lab.lab_command import LabCommand
 from tests.unit.wisp_local.lab.node.image_archives import REFERENCE, docker_archive, oci_archive
 from wisp.base.secret import Secret
 from wisp_local.cloud.state.store import Store
 from wisp_local.demo.claims import Promise, fault
 from wisp_local.demo.story import RESOURCE
 from wisp_local.demo.verify import Verifier
-from wisp_local.lab.apiserver import ApiServer
+from wisp_local.lab.cluster import ApiServer
 from wisp_local.lab.node.binaries import cached_binaries
 from wisp_local.lab.node.images import write_layer
 from wisp_local.lab.node.node import ARCHITECTURE
@@ -35,14 +35,14 @@ _TIMEOUT = 600  # seconds for all of it
 
 
 @pytest.fixture(name="lab")
-def _lab(tmp_path: Path, images: list[Path]) -> Iterator[Lab]:
+def _lab(tmp_path: Path, images: list[Path]) -> Iterator[LabCommand]:
     """Let a lab stand with a cluster of its own."""
     new_home(tmp_path / "az")
     home = tmp_path / "home"
     home.mkdir()
     path = f"{tmp_path / 'az/bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     cache = os.environ.get("XDG_CACHE_HOME", f"{os.environ['HOME']}/.cache")
-    lab = Lab(tmp_path / "lab", home, {"PATH": path, "XDG_CACHE_HOME": cache})
+    lab = LabCommand(tmp_path / "lab", home, {"PATH": path, "XDG_CACHE_HOME": cache})
     try:
         lab.up("--cluster", f"--image-archive={images[0]}")
         yield lab
@@ -58,7 +58,7 @@ def walkthrough() -> str:
     return text
 
 
-def _typed(lab: Lab, text: str) -> str:
+def _typed(lab: LabCommand, text: str) -> str:
     """Return what was printed when `text` was typed in a shell that is the lab's."""
     done = subprocess.run(
         ["bash", "-c", f'set -eu\neval "$(wisp lab env --lab {lab.folder})"\n{text}'],
@@ -80,7 +80,7 @@ def _answer(printed: str) -> dict[str, str]:
     return answer
 
 
-def _verified(lab: Lab, answer: Mapping[str, str]) -> Mapping[str, object]:
+def _verified(lab: LabCommand, answer: Mapping[str, str]) -> Mapping[str, object]:
     """Return the token's claims; it is the walk-through's identity's, signed by the lab's Entra."""
     with Store(lab.folder / "cloud.db") as store:
         identity = store.identity("WorkloadIdentityRG", "wi-demo-identity")
@@ -92,7 +92,7 @@ def _verified(lab: Lab, answer: Mapping[str, str]) -> Mapping[str, object]:
     return claims
 
 
-def test_the_walk_through_word_for_word(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_walk_through_word_for_word(lab: LabCommand, capsys: pytest.CaptureFixture[str]) -> None:
     """The application hears the identity's token; afterwards nothing runs, and nothing was put into the user's home."""
     claims = _verified(lab, _answer(_typed(lab, walkthrough())))
     with capsys.disabled():
@@ -105,7 +105,7 @@ def test_the_walk_through_word_for_word(lab: Lab, capsys: pytest.CaptureFixture[
     assert not (lab.folder / "node").exists()
 
 
-def test_a_misspelt_subject(lab: Lab) -> None:
+def test_a_misspelt_subject(lab: LabCommand) -> None:
     """The application hears Entra's words, the page shows where they differ, its command mends it, the token comes."""
     misspelt = walkthrough().replace("${NAMESPACE}:wi-demo-sa", "${NAMESPACE}:wi-demo-SA")
     refused = _answer(_typed(lab, misspelt))
@@ -130,7 +130,7 @@ kubectl wait --for=condition=Ready pod/app pod/again --timeout=300s >/dev/null
 """
 
 
-def test_images_that_are_loaded_while_it_runs(lab: Lab, tmp_path: Path) -> None:
+def test_images_that_are_loaded_while_it_runs(lab: LabCommand, tmp_path: Path) -> None:
     """Pods start with them, which are not pulled; those that pods could not use are refused."""
     write_layer(tmp_path / "layer.tar", [cached_binaries(cache_folder()).kubernetes / "pause"])
     layer = (tmp_path / "layer.tar").read_bytes()
@@ -155,7 +155,7 @@ def test_images_that_are_loaded_while_it_runs(lab: Lab, tmp_path: Path) -> None:
     assert f"admin       {lab.folder / 'node/admin.conf'}" in lab.run("status").stdout
 
 
-def test_a_cluster_that_was_killed_is_started_anew(lab: Lab) -> None:
+def test_a_cluster_that_was_killed_is_started_anew(lab: LabCommand) -> None:
     """Status says so; up makes another, whose pods find the same Entra and issuer, with the webhook in it."""
     before = _issuer(lab), lab.pid
     process = kept(lab.folder / "node" / "process.json")
@@ -167,13 +167,13 @@ def test_a_cluster_that_was_killed_is_started_anew(lab: Lab) -> None:
     assert lab.status()["problems"] == []
 
 
-def _issuer(lab: Lab) -> str:
+def _issuer(lab: LabCommand) -> str:
     """Return whose tokens the API server issues, by the kubeconfig that the cloud gives."""
     with Store(lab.folder / "cloud.db") as store:
         backing = store.clusters.attachment("any cluster")
     assert backing is not None
     given = lab.folder.parent / "given"
     given.write_text(backing.kubeconfig)
-    published = ApiServer(given, {"PATH": lab.variables["PATH"], "HOME": str(lab.home)}).published()
+    published = ApiServer(given, {"PATH": lab.variables["PATH"], "HOME": str(lab.home)}).issuer()
     assert (published.issuer_url, published.key_set) == (backing.issuer_url, backing.key_set)
     return published.issuer_url

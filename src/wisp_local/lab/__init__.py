@@ -1,5 +1,5 @@
-"""The standing lab: a local Azure that outlives the command, in a folder of its own, for the real `az` and `kubectl`.
+"""The lab: a local Azure for the real `az` and `kubectl` that outlives the command, in one folder.
 
-It stands until it is ended, through crashes and restarts, with the same keys at the same address. Nothing of the user's
-own Azure or Kubernetes set-up is read or written.
+It runs until it is stopped. After a crash or a restart it has the same keys and address. The user's own configuration
+of Azure and Kubernetes is neither read nor written.
 """

@@ -1,4 +1,4 @@
-"""Puts in place what `az` needs: an application to log in as, what to trust, where the cloud is, and the program."""
+"""Prepares a lab for `az`: a service principal to log in, trusted CAs, the cloud's endpoints, the wrapper script."""
 
 import os
 import ssl
@@ -12,55 +12,51 @@ from wisp_local.cloud.arm.catalogue import endpoints
 from wisp_local.cloud.entra.directory import SecretCheck
 from wisp_local.cloud.roles import OWNER
 from wisp_local.cloud.state.store import Store
-from wisp_local.lab import az
-from wisp_local.lab.places import Places, write
+from wisp_local.lab.azure_cli import LOGGED_IN, MARK, CliConfig, Login, cloud_metadata, wrapper_script
+from wisp_local.lab.paths import LabPaths, write
 
 NAME = "wisp-lab"
 """The application's display name."""
-_LIFETIME = 10 * 365 * 24 * 3600  # seconds: as long as the CA
-_ENDPOINTS_CACHE = "cloudEndpoints.json"  # what az has read of `metadata`; without it, it reads that again
+_SECRET_LIFETIME = 10 * 365 * 24 * 3600  # seconds: as long as the CA
+_ENDPOINTS_CACHE = "cloudEndpoints.json"  # az's cache of `metadata`; az reads that again if the cache is missing
 
 
-def equip(places: Places, url: str) -> None:
-    """Write what az is told of the cloud at `url`; another address or secret makes it log in again."""
-    with Store(places.state) as store:
-        login, is_new = _login(store, places)
-        metadata = az.endpoints_file(endpoints(url, store.tenant().id))
-        write(places.trusted, _with_the_systems(store.authority.certificate_pem.decode()))
-    if is_new or _text(places.metadata) != metadata:
-        for name in (az.LOGGED_IN, _ENDPOINTS_CACHE):
-            (places.azure / name).unlink(missing_ok=True)
-    write(places.metadata, metadata)
-    told = az.Told(str(places.azure), str(places.trusted), str(places.metadata), urlsplit(url).hostname or "")
-    write(places.programs / az.MARK, "")
-    write(places.programs / "az", az.program(told, login), 0o700)
+def set_up_azure_cli(paths: LabPaths, url: str) -> None:
+    """Write the files of az for the cloud at `url`. After a change of address or secret, az logs in again."""
+    with Store(paths.state) as store:
+        login, is_new = _login(store, paths)
+        metadata = cloud_metadata(endpoints(url, store.tenant().id))
+        certificate = store.authority.certificate_pem.decode()
+    if is_new or _text(paths.metadata) != metadata:
+        for name in (LOGGED_IN, _ENDPOINTS_CACHE):
+            (paths.azure / name).unlink(missing_ok=True)
+    system_cas = ssl.get_default_verify_paths().cafile  # az may also be asked to fetch from elsewhere
+    write(paths.trusted, certificate + ((_text(Path(system_cas)) or "") if system_cas else ""))
+    write(paths.metadata, metadata)
+    config = CliConfig(str(paths.azure), str(paths.trusted), str(paths.metadata), urlsplit(url).hostname or "")
+    write(paths.programs / MARK, "")
+    write(paths.programs / "az", wrapper_script(config, login), 0o700)
 
 
-def has_az(environ: Mapping[str, str]) -> bool:
-    """Tell whether there is an az on PATH besides those of labs."""
-    folders = [Path(each) for each in environ.get("PATH", "").split(os.pathsep)]
-    return any(os.access(each / "az", os.X_OK) for each in folders if not (each / az.MARK).exists())
+def has_azure_cli(environ: Mapping[str, str]) -> bool:
+    """Tell whether there is an az on PATH that is not a lab's wrapper script."""
+    folders = [Path(folder) for folder in environ.get("PATH", "").split(os.pathsep)]
+    return any(os.access(folder / "az", os.X_OK) for folder in folders if not (folder / MARK).exists())
 
 
-def _login(store: Store, places: Places) -> tuple[az.Login, bool]:
-    """Return as whom az logs in, and whether the secret is a new one: the old one is no longer good, or gone.
+def _login(store: Store, paths: LabPaths) -> tuple[Login, bool]:
+    """Return the login of az, and whether its secret is new because the old one is lost or no longer valid.
 
-    The application owns the subscription, as the person does who creates one in Azure.
+    The application owns the subscription, as a person does who creates one in Azure.
     """
     application = store.principals.put(NAME)
     store.assignments.give(application.principal_id, OWNER, store.subscription().id)
-    login = az.Login(application.client_id, application.tenant_id, str(places.secret))
-    kept = Secret((_text(places.secret) or "").strip())
-    if store.principals.check_secret(application.client_id, kept) is SecretCheck.RIGHT:
+    login = Login(application.client_id, application.tenant_id, str(paths.secret))
+    secret = Secret((_text(paths.secret) or "").strip())
+    if store.principals.check_secret(application.client_id, secret) is SecretCheck.RIGHT:
         return login, False
-    write(places.secret, store.principals.add_secret(application, lifetime=_LIFETIME).reveal())
+    write(paths.secret, store.principals.add_secret(application, lifetime=_SECRET_LIFETIME).reveal())
     return login, True
-
-
-def _with_the_systems(certificate: str) -> str:
-    """Return the certificate and the system's authorities: az may still be asked to fetch what is not the lab's."""
-    system = ssl.get_default_verify_paths().cafile
-    return certificate + ((_text(Path(system)) or "") if system else "")
 
 
 def _text(path: Path) -> str | None:
@@ -69,5 +65,5 @@ def _text(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        reason = getattr(error, "strerror", None) or "not a text file"
         raise SettingError(f"cannot read {path} ({reason})", hint="make it readable, or remove it") from error

@@ -1,7 +1,7 @@
-"""Fills the webhook's plain manifest in for one lab; decides the text and knows no file.
+"""Fills in the webhook's plain manifest for one lab. Returns text and knows no file.
 
-What it changes is what the chart does with the values azureTenantID, authorityHost, authorityCA and image; a test
-compares the two.
+The result is what the chart makes of the values azureTenantID, authorityHost, authorityCA and image; a test compares
+the two.
 """
 
 import hashlib
@@ -13,16 +13,16 @@ import yaml
 
 from wisp.base.errors import WispError
 
-_AUTHORITY = "authority"  # the volume's name
-_CERTIFICATE = "ca.crt"
+_VOLUME = "authority"
 _FOLDER = "/authority"
-_CHECKSUM = "checksum/authority"  # another certificate makes other pods
-_HEADING = "# Made by `wisp lab up` of wisp's plain manifest, for this lab's Azure; made anew by it.\n"
+_CERTIFICATE = "ca.crt"
+_CHECKSUM = "checksum/authority"  # an annotation: another certificate makes new pods
+_HEADING = "# Written by `wisp lab up` from wisp's plain manifest, for this lab's Azure.\n"
 
 
 @dataclass(frozen=True)
-class Filling:
-    """What a lab's manifest says: the tenant, where Entra is and what to trust for it (PEM), and perhaps the image."""
+class ManifestValues:
+    """The values of a lab's manifest: the tenant, Entra's URL and CA (PEM), and optionally wisp's image."""
 
     tenant_id: str
     authority_host: str
@@ -30,52 +30,57 @@ class Filling:
     image: str | None = None
 
 
-def filled(text: str, filling: Filling) -> str:
-    """Return the manifest `text` filled in; raises `WispError` when it is not the webhook's."""
+def fill_manifest(text: str, values: ManifestValues) -> str:
+    """Return the manifest `text` with `values`. Raise WispError if it is not the webhook's."""
     try:
-        documents: list[Any] = [each for each in yaml.safe_load_all(text) if each is not None]
-        deployment = next(each for each in documents if each["kind"] == "Deployment")
-        _fill(deployment, filling)
+        documents: list[Any] = [document for document in yaml.safe_load_all(text) if document is not None]
+        deployment = next(document for document in documents if document["kind"] == "Deployment")
+        _fill_deployment(deployment, values)
     except (yaml.YAMLError, StopIteration, KeyError, TypeError, ValueError) as error:
-        raise WispError("wisp's own manifest cannot be used", hint="install wisp anew") from error
-    documents.insert(documents.index(deployment), _authority_of(deployment, filling))
+        raise WispError("wisp's own manifest cannot be used", hint="install wisp again") from error
+    metadata = deployment["metadata"]
+    config_map = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": _config_map_name(deployment),
+            "namespace": metadata["namespace"],
+            "labels": dict(metadata["labels"]),
+        },
+        "data": {_CERTIFICATE: values.authority_ca},
+    }
+    documents.insert(documents.index(deployment), config_map)
     return _HEADING + yaml.safe_dump_all(documents, sort_keys=False)
 
 
-def _fill(deployment: Mapping[str, Any], filling: Filling) -> None:
+def _fill_deployment(deployment: Mapping[str, Any], values: ManifestValues) -> None:
     template = deployment["spec"]["template"]
-    checksum = hashlib.sha256(filling.authority_ca.encode()).hexdigest()
+    checksum = hashlib.sha256(values.authority_ca.encode()).hexdigest()
     template["metadata"]["annotations"] = {**template["metadata"].get("annotations", {}), _CHECKSUM: checksum}
     pod = template["spec"]
     (container,) = pod["containers"]
-    container["args"] = _arguments(container["args"], filling)
-    if filling.image is not None:
-        container["image"] = filling.image
-    mount = {"name": _AUTHORITY, "mountPath": _FOLDER, "readOnly": True}
+    container["args"] = _arguments(container["args"], values)
+    if values.image is not None:
+        container["image"] = values.image
+    mount = {"name": _VOLUME, "mountPath": _FOLDER, "readOnly": True}
     container["volumeMounts"] = [mount, *container.get("volumeMounts", [])]
-    volume = {"name": _AUTHORITY, "configMap": {"name": _name(deployment)}}
+    volume = {"name": _VOLUME, "configMap": {"name": _config_map_name(deployment)}}
     pod["volumes"] = [volume, *pod.get("volumes", [])]
 
 
-def _arguments(given: list[str], filling: Filling) -> list[str]:
-    """Return the container's arguments with ours in the place of those of the same name, else before the others."""
-    ours = {
-        "--tenant-id": filling.tenant_id,
-        "--authority-host": filling.authority_host,
+def _arguments(arguments: list[str], values: ManifestValues) -> list[str]:
+    """Return the container's arguments with those of `values` first, in place of others with the same names."""
+    added = {
+        "--tenant-id": values.tenant_id,
+        "--authority-host": values.authority_host,
         "--authority-ca": f"{_FOLDER}/{_CERTIFICATE}",
     }
-    if filling.image is not None:
-        ours |= {"--proxy-image": filling.image, "--redirect-image": filling.image}
-    command, *others = given
-    kept = [each for each in others if each.partition("=")[0] not in ours]
-    return [command, *(f"{name}={value}" for name, value in ours.items()), *kept]
+    if values.image is not None:
+        added |= {"--proxy-image": values.image, "--redirect-image": values.image}
+    command, *others = arguments
+    unchanged = [argument for argument in others if argument.partition("=")[0] not in added]
+    return [command, *(f"{name}={value}" for name, value in added.items()), *unchanged]
 
 
-def _authority_of(deployment: Mapping[str, Any], filling: Filling) -> dict[str, Any]:
-    metadata = deployment["metadata"]
-    about = {"name": _name(deployment), "namespace": metadata["namespace"], "labels": dict(metadata["labels"])}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": {_CERTIFICATE: filling.authority_ca}}
-
-
-def _name(deployment: Mapping[str, Any]) -> str:
+def _config_map_name(deployment: Mapping[str, Any]) -> str:
     return f"{deployment['metadata']['name']}-authority"

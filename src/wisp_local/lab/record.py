@@ -1,121 +1,142 @@
-"""What a lab keeps in writing: what is wanted of it and what runs. Decides what a command line changes of it.
+"""The record of a lab: its settings and its running cloud. Decides what options change, and what is wrong with a lab.
 
 Knows no file and no process.
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct, ValidationError, convert, field, to_builtins
+from msgspec.structs import replace
 
 from wisp.base.errors import SettingError, WispError
 
 DEFAULT_PORT = 8443
 LOOPBACK = "127.0.0.1"
-_ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 -- recognised, not bound
+_ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 -- recognised, not bound
 _VERSION = 1
 
 
-@dataclass(frozen=True)
-class Behind:
-    """What is behind the managed clusters: a kubeconfig of the user's own, a cluster of the lab's own, or nothing."""
+class AttachedCluster(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is attached to the managed clusters: the user's `kubeconfig`, the lab's `own` cluster, or nothing."""
 
     kubeconfig: str | None = None
     own: bool = False
 
+    @property
+    def kind(self) -> str:
+        """The kind in `wisp lab status`: `none`, `kubeconfig` or `cluster`."""
+        if self.own:
+            return "cluster"
+        return "none" if self.kubeconfig is None else "kubeconfig"
 
-NOTHING = Behind()
+
+NO_CLUSTER = AttachedCluster()
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a lab is to be: where its cloud listens, what clients elsewhere call it, what is behind its clusters.
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The settings of a lab, which stay until an option changes them.
 
-    It listens on `hosts` besides loopback. `image` is the one that the webhook's manifest names; `image_archive` has it
-    for the lab's own cluster, `load` are archives of more images for that.
+    The cloud listens on `hosts` in addition to loopback; other machines and pods reach it by `advertise`. `image` is
+    the name of wisp's image in the webhook's manifest. `image_archive` contains that image and `load` are archives of
+    further images, both for the lab's own cluster.
     """
 
     hosts: tuple[str, ...] = ()
     port: int = DEFAULT_PORT
     advertise: tuple[str, ...] = ()
-    behind: Behind = NOTHING
+    cluster: AttachedCluster = field(default=NO_CLUSTER, name="behind")
     image: str | None = None
     image_archive: str | None = None
     load: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a command line asks for; None and empty leave it as it was."""
+class UpOptions:
+    """The options of `wisp lab up`; None and empty change nothing."""
 
     hosts: tuple[str, ...] = ()
     port: int | None = None
     advertise: tuple[str, ...] = ()
-    behind: Behind | None = None
+    cluster: AttachedCluster | None = None
     image: str | None = None
     image_archive: str | None = None
     load: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Listening:
-    """How a cloud was told to listen: `hosts` and `port`, and the names that it `advertise`s."""
+class ListenOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a cloud listens, `hosts` and `port`, and the names that it advertises."""
 
     hosts: tuple[str, ...]
     port: int
     advertise: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Cloud:
-    """A cloud that was started: its process (as `wisp_local.sandbox.lasting` has it), when (Unix seconds), and how.
+class CloudProcess(Struct, frozen=True, forbid_unknown_fields=True):
+    """A cloud that was started: its process, the time (Unix seconds), and its options.
 
-    `url` is what clients elsewhere call it, empty until it listened; `page` is that of its web page.
+    `started` identifies the process together with `pid`. `url` is the advertised URL, empty until the cloud listens;
+    `page` is the URL of its web page.
     """
 
     pid: int
     started: str
     since: float
-    listening: Listening
+    listening: ListenOptions
     url: str = ""
     page: str | None = None
 
 
+class Record(Struct, frozen=True):
+    """A lab's settings, and the cloud that was started and not stopped."""
+
+    settings: Settings = field(name="wanted")
+    cloud: CloudProcess | None
+
+
 @dataclass(frozen=True)
-class Record:
-    """What is wanted, and the cloud that was started and not ended."""
+class Observation:
+    """What is known about a lab.
 
-    wanted: Wanted
-    cloud: Cloud | None = None
-
-
-def changed(wanted: Wanted, asked: Asked) -> Wanted:
-    """Return what is wanted now: what is asked for, and of the rest what was wanted before."""
-    return Wanted(
-        hosts=asked.hosts or wanted.hosts,
-        port=wanted.port if asked.port is None else asked.port,
-        advertise=asked.advertise or wanted.advertise,
-        behind=wanted.behind if asked.behind is None else asked.behind,
-        image=asked.image or wanted.image,
-        image_archive=asked.image_archive or wanted.image_archive,
-        load=asked.load or wanted.load,
-    )
-
-
-def listening(wanted: Wanted, node_side: str | None = None) -> Listening:
-    """Decide how the cloud listens; `node_side` is this machine's address where the lab's own cluster finds it.
-
-    Clients elsewhere cannot use loopback: they call the cloud what the user says, else by where it listens for them.
+    `is_running` and `answers` are about its cloud, `identities` and `clusters` are the numbers of its resources.
+    `cluster_problem` says what is wrong with an attached API server.
     """
-    further = (*wanted.hosts, *((node_side,) if node_side else ()))
-    anywhere = tuple(each for each in further if each in _ANYWHERE)
-    elsewhere = tuple(each for each in further if each not in (*_ANYWHERE, LOOPBACK))
-    names = (*((node_side,) if node_side else ()), *(wanted.advertise or wanted.hosts))
-    advertise = tuple(dict.fromkeys(each for each in names if each not in (*_ANYWHERE, LOOPBACK)))
-    return Listening(anywhere[:1] or (LOOPBACK, *dict.fromkeys(elsewhere)), wanted.port, advertise)
+
+    record: Record | None
+    identities: int = 0
+    clusters: int = 0
+    is_running: bool = False
+    answers: bool = False
+    cluster_problem: str | None = None
+
+    @property
+    def cloud(self) -> CloudProcess | None:
+        """The running cloud."""
+        return self.record.cloud if self.record is not None and self.is_running else None
 
 
-def must_be_as_it_runs(running: Listening, wanted: Listening) -> None:
-    """Raise `WispError` where a cloud that runs would have to listen otherwise; port 0 is any."""
+def apply_options(settings: Settings, options: UpOptions) -> Settings:
+    """Return the settings with what the options change."""
+    return replace(settings, **{name: value for name, value in vars(options).items() if value not in (None, ())})
+
+
+def listen_options(settings: Settings, node_host: str | None = None) -> ListenOptions:
+    """Decide where the cloud listens. `node_host` is the address at which the lab's own cluster reaches this machine.
+
+    Other machines and pods cannot use loopback: they use the advertised names, or the addresses that are not loopback.
+    """
+    node_hosts = (node_host,) if node_host else ()
+    extra = (*settings.hosts, *node_hosts)
+    any_address = tuple(host for host in extra if host in _ANY_ADDRESS)
+    specific = dict.fromkeys(host for host in extra if host not in (*_ANY_ADDRESS, LOOPBACK))
+    names = (*node_hosts, *(settings.advertise or settings.hosts))
+    advertise = dict.fromkeys(name for name in names if name not in (*_ANY_ADDRESS, LOOPBACK))
+    return ListenOptions(any_address[:1] or (LOOPBACK, *specific), settings.port, tuple(advertise))
+
+
+def require_same_listener(running: ListenOptions, wanted: ListenOptions) -> None:
+    """Raise WispError if a running cloud would have to listen elsewhere. Port 0 is any port."""
     if replace(wanted, port=wanted.port or running.port) != running:
         raise WispError(
             f"the lab runs, and listens on port {running.port} of {' and '.join(running.hosts)}",
@@ -123,35 +144,38 @@ def must_be_as_it_runs(running: Listening, wanted: Listening) -> None:
         )
 
 
-def written(record: Record) -> str:
-    """Write it as JSON, for `parsed` and for people."""
-    return json.dumps({"version": _VERSION, **asdict(record)}, indent=2) + "\n"
+def encode_record(record: Record) -> str:
+    """Write a record as JSON."""
+    return json.dumps({"version": _VERSION, **to_builtins(record)}, indent=2) + "\n"
 
 
-def parsed(text: str, name: str) -> Record:
-    """Read what `written` wrote into the file called `name`; raises `SettingError`."""
+def decode_record(text: str, path: str) -> Record:
+    """Read what `encode_record` wrote to the file `path`. Raise SettingError."""
     try:
-        document = json.loads(text)
+        document: Any = json.loads(text)
         version = document["version"]
         if version != _VERSION:
-            problem = f"{name} was written by another version of wisp ({version!a:.20})"
-            raise SettingError(problem, hint="use that one, or name another folder: --lab FOLDER")
-        return _record(document)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        problem = f"{name} is not what `wisp lab` wrote"
+            problem = f"{path} was written by another version of wisp ({version!a:.20})"
+            raise SettingError(problem, hint="use that version, or name another folder: --lab FOLDER")
+        return convert(document, Record)
+    except (ValidationError, ValueError, TypeError, KeyError) as error:
+        problem = f"{path} was not written by `wisp lab`"
         raise SettingError(problem, hint="name another folder: --lab FOLDER") from error
 
 
-def _record(document: Any) -> Record:  # the one place where its shape is not known yet
-    wanted, cloud = document["wanted"], document["cloud"]
-    parts = {**wanted, **_tuples(wanted), "behind": Behind(**wanted["behind"])}
-    return Record(Wanted(**parts), None if cloud is None else _cloud(cloud))
-
-
-def _cloud(document: Any) -> Cloud:
-    how = document["listening"]
-    return Cloud(**{**document, "listening": Listening(**{**how, **_tuples(how)})})
-
-
-def _tuples(document: Any) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(document[name]) for name in ("hosts", "advertise", "load") if name in document}
+def problems(observation: Observation) -> list[str]:
+    """Return what is wrong with a lab, a line each with what to do; nothing if everything runs that should."""
+    if observation.record is None:
+        return ["there is no lab here: `wisp lab up` creates one"]
+    cloud = observation.record.cloud
+    if cloud is None:
+        return ["the lab is down: `wisp lab up` starts it again with its data"]
+    if not observation.is_running:
+        problem = f"the local cloud (process {cloud.pid}) has ended by itself"
+        return [f"{problem}: `wisp lab up` starts it again with its data"]
+    found = []
+    if not observation.answers:
+        found.append(f"the local cloud (process {cloud.pid}) runs but does not answer: `wisp lab down`, `wisp lab up`")
+    if observation.cluster_problem is not None:
+        found.append(observation.cluster_problem)
+    return found

@@ -14,7 +14,7 @@ import yaml
 
 from tests.contract.azure.az import Az
 from tests.contract.azure.conftest import LocalAzure, registered
-from tests.unit.wisp_local.lab.cluster import KUBECONFIG
+from tests.unit.wisp_local.lab.fake_kubernetes import KUBECONFIG
 from wisp_local.cloud.cluster import Attachment
 from wisp_local.cloud.issuer import (
     Projection,

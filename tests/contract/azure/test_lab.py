@@ -17,8 +17,8 @@ import yaml
 
 from tests.contract.azure.az import new_home
 from tests.support.paths import ROOT
-from tests.unit.wisp_local.lab.cluster import Kubernetes, make_kubectl
-from tests.unit.wisp_local.lab.lab import Lab
+from tests.unit.wisp_local.lab.fake_kubernetes import FakeKubernetes, make_kubectl
+from tests.unit.wisp_local.lab.lab_command import LabCommand
 from wisp_local.cloud.state.store import Store
 
 pytestmark = pytest.mark.interop
@@ -32,8 +32,8 @@ class Desk:
     """A user with az, kubectl and wisp on PATH, an empty home, and a lab."""
 
     folder: Path
-    lab: Lab
-    kubernetes: Kubernetes
+    lab: LabCommand
+    kubernetes: FakeKubernetes
 
     @property
     def home(self) -> Path:
@@ -68,8 +68,8 @@ def _desk(tmp_path: Path) -> Iterator[Desk]:
     path = f"{tmp_path / 'az/bin'}:{tmp_path / 'kubectl'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     home = tmp_path / "home"
     home.mkdir()
-    lab = Lab(tmp_path / "a lab's=@folder é", home, {"PATH": path})
-    yield Desk(tmp_path, lab, Kubernetes(tmp_path / "kubernetes", ISSUER_URL))
+    lab = LabCommand(tmp_path / "a lab's=@folder é", home, {"PATH": path})
+    yield Desk(tmp_path, lab, FakeKubernetes(tmp_path / "kubernetes", ISSUER_URL))
     lab.run("down")
 
 
@@ -120,7 +120,7 @@ def test_a_killed_cloud_takes_the_tokens_that_az_has(desk: Desk) -> None:
 
 def test_two_labs_in_one_shell(desk: Desk) -> None:
     """The one that was entered last is meant, and after leaving none."""
-    other = Lab(desk.folder / "other", desk.home, desk.lab.variables)
+    other = LabCommand(desk.folder / "other", desk.home, desk.lab.variables)
     desk.lab.up()
     other.up()
     try:

@@ -1,43 +1,43 @@
-"""Labs that are ended with the test, whatever became of it."""
+"""Labs that are stopped at the end of the test."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.unit.wisp_local.lab.lab import Lab
+from tests.unit.wisp_local.lab.lab_command import LabCommand
 
-NewLab = Callable[..., Lab]
+NewLab = Callable[..., LabCommand]
 
 
 @pytest.fixture(name="new_lab")
 def _new_lab(tmp_path: Path) -> Iterator[NewLab]:
-    """Give what makes labs."""
-    made: list[Lab] = []
+    """Give a function that makes labs."""
+    labs: list[LabCommand] = []
     home = tmp_path / "home"
     home.mkdir()
 
-    def make(name: str = "a lab", **variables: str) -> Lab:
-        made.append(Lab(tmp_path / name, home, variables))
-        return made[-1]
+    def make(name: str = "a lab", **variables: str) -> LabCommand:
+        labs.append(LabCommand(tmp_path / name, home, variables))
+        return labs[-1]
 
     yield make
-    for each in made:
-        each.run("down")
+    for lab in labs:
+        lab.run("down")
 
 
-@pytest.fixture(name="standing", scope="module")
-def _standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Give a lab that is up, to tests of a module that only look at it."""
-    folder = tmp_path_factory.mktemp("standing")
+@pytest.fixture(name="running_lab", scope="module")
+def _running_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabCommand]:
+    """Give a lab that is up, to tests of a module that do not change it."""
+    folder = tmp_path_factory.mktemp("running")
     (folder / "home").mkdir()
-    lab = Lab(folder / "a lab", folder / "home")
+    lab = LabCommand(folder / "a lab", folder / "home")
     lab.up()
     yield lab
     lab.run("down")
 
 
 @pytest.fixture(name="lab")
-def _lab(new_lab: NewLab) -> Lab:
+def _lab(new_lab: NewLab) -> LabCommand:
     """Give a lab that is not up yet."""
     return new_lab()

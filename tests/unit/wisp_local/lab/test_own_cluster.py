@@ -1,4 +1,4 @@
-"""The lab's own cluster, as far as it can be told without one: what cannot work is said before anything is built."""
+"""The lab's own cluster: errors that are reported before anything is built."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import pytest
 
 from tests.unit.wisp_local.lab.node.image_archives import NAME, oci_archive
 from wisp.base.errors import PrivilegeError, SettingError, ToolError
-from wisp_local.cli.labcluster import NodeCluster
 from wisp_local.lab.node.node import ARCHITECTURE
-from wisp_local.lab.places import Places
+from wisp_local.lab.own_cluster import OwnCluster
+from wisp_local.lab.paths import LabPaths
 
 
 @pytest.fixture(name="cache")
@@ -20,20 +20,20 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return cache
 
 
-def test_the_machine_is_checked_before_a_build(tmp_path: Path, cache: Path) -> None:
-    """Who is not root, or lacks a tool, hears that before Kubernetes is compiled for minutes."""
+def test_machine_is_checked_before_a_build(tmp_path: Path, cache: Path) -> None:
+    """A user who is not root, or lacks a tool, is told before Kubernetes is compiled for minutes."""
     archive = oci_archive(tmp_path / "wisp.tar", {NAME: "wisp:1"}, ARCHITECTURE)
-    with pytest.raises((PrivilegeError, ToolError), match=r"takes root|there is no etcd on PATH"):
-        NodeCluster(Places(tmp_path / "lab")).prepare(archive, [])
+    with pytest.raises((PrivilegeError, ToolError), match=r"needs root|there is no etcd on PATH"):
+        OwnCluster(LabPaths(tmp_path / "lab")).prepare(archive, [])
     assert not cache.exists()
 
 
 @pytest.mark.parametrize("load", [False, True], ids=["--image-archive", "--load"])
 def test_images_are_checked_before_a_build(tmp_path: Path, cache: Path, *, load: bool) -> None:
-    """One for another architecture would be found out minutes later, by pods that do not start."""
+    """Pods with an image for another architecture would fail to start, minutes later."""
     good = oci_archive(tmp_path / "good.tar", {NAME: "good:1"}, ARCHITECTURE)
     bad = oci_archive(tmp_path / "bad.tar", {NAME: "bad:1"}, "s390x")
     image, more = (good, [bad]) if load else (bad, [])
     with pytest.raises(SettingError, match=r"bad:1 in .* is for linux/s390x"):
-        NodeCluster(Places(tmp_path / "lab")).prepare(image, more)
+        OwnCluster(LabPaths(tmp_path / "lab")).prepare(image, more)
     assert not cache.exists()

@@ -1,4 +1,4 @@
-"""Stand-ins for a Kubernetes: a kubectl that answers from a folder, and a cluster of the lab's own."""
+"""Fakes of a Kubernetes: a kubectl that answers from a folder, and a cluster that the lab starts itself."""
 
 import json
 import sys
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wisp_local.cloud.issuer import Issuer, SigningKey, key_set, kubernetes_key_id, new_rsa_key
+from wisp_local.lab.own_cluster import OwnCluster
+from wisp_local.lab.paths import LabPaths
 
 KUBECONFIG = """
 apiVersion: v1
@@ -18,11 +20,11 @@ users: [{name: u, user: {token: not-a-real-one}}]
 _KUBECTL = """\
 #!{python}
 import os, sys
-kubeconfig, patience, *arguments = sys.argv[1:]
+kubeconfig, timeout, *arguments = sys.argv[1:]
 folder = os.path.dirname(kubeconfig.removeprefix("--kubeconfig="))
 assert os.environ["KUBECACHEDIR"]  # else it would write into the user's own ~/.kube
-with open(f"{{folder}}/heard", "a") as heard:
-    heard.write(" ".join(arguments) + "\\n")
+with open(f"{{folder}}/calls", "a") as calls:
+    calls.write(" ".join(arguments) + "\\n")
 if arguments[:2] == ["get", "--raw"]:
     try:
         sys.stdout.write(open(f"{{folder}}/" + arguments[2].strip("/").replace("/", "-")).read())
@@ -31,8 +33,8 @@ if arguments[:2] == ["get", "--raw"]:
 """
 
 
-class Kubernetes:
-    """A cluster in `folder` as kubectl sees it: its kubeconfig, and what its API server answers."""
+class FakeKubernetes:
+    """A cluster in `folder` as kubectl sees it: its kubeconfig, and the answers of its API server."""
 
     def __init__(self, folder: Path, issuer_url: str) -> None:
         folder.mkdir(parents=True)
@@ -46,17 +48,17 @@ class Kubernetes:
         (folder / "readyz").write_text("ok")
         self._folder = folder
 
-    def heard(self) -> list[str]:
-        """Return what kubectl was asked, a line each."""
-        return (self._folder / "heard").read_text().splitlines()
+    def kubectl_calls(self) -> list[str]:
+        """Return the arguments of kubectl, a line per call."""
+        return (self._folder / "calls").read_text().splitlines()
 
-    def go_away(self, path: str = "readyz") -> None:
-        """Answer no more at `path`."""
+    def stop_answering(self, path: str = "readyz") -> None:
+        """Answer no more requests for `path`."""
         (self._folder / path).unlink()
 
 
 def make_kubectl(folder: Path) -> Path:
-    """Put a kubectl into the folder, and return that."""
+    """Put a kubectl into the folder, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     program = folder / "kubectl"
     program.write_text(_KUBECTL.format(python=sys.executable))
@@ -64,39 +66,40 @@ def make_kubectl(folder: Path) -> Path:
     return folder
 
 
-class FakeCluster:
-    """A cluster of the lab's own, on the loopback address `host`."""
+class FakeCluster(OwnCluster):
+    """A cluster that the lab starts itself; it reaches this machine at the loopback address `host`."""
 
-    def __init__(self, folder: Path, host: str = "127.0.0.2") -> None:
+    def __init__(self, paths: LabPaths, folder: Path, host: str = "127.0.0.2") -> None:
+        super().__init__(paths)
         self.folder = folder
         self.host = host
-        self.running: Kubernetes | None = None
-        self.done: list[str] = []
+        self.running: FakeKubernetes | None = None
+        self.calls: list[str] = []
 
     def prepare(self, image: Path | None, load: Sequence[Path]) -> str:
-        """Say where this machine is."""
-        self.done.append(" ".join(["prepare", str(image), *map(str, load)]))
+        """Return this machine's address."""
+        self.calls.append(" ".join(["prepare", str(image), *map(str, load)]))
         return self.host
 
     def start(self, issuer_url: str) -> Path:
-        """Become ready, and issue tokens as `issuer_url`."""
-        self.done.append("start")
+        """Become ready; tokens are issued by `issuer_url`."""
+        self.calls.append("start")
         if self.running is None:
-            self.running = Kubernetes(self.folder, issuer_url)
+            self.running = FakeKubernetes(self.folder, issuer_url)
         return self.running.kubeconfig
 
-    def finish(self, load: Sequence[Path]) -> None:
-        """Note what is loaded."""
-        self.done.append(" ".join(["finish", *map(str, load)]))
+    def load_images(self, archives: Sequence[Path]) -> None:
+        """Record the archives."""
+        self.calls.append(" ".join(["load_images", *map(str, archives)]))
 
-    def load(self, archive: Path, shown: str) -> list[str]:
-        """Note what is loaded, and call it by its file's name."""
-        self.done.append(f"load {archive} {shown}")
+    def load(self, archive: Path, label: str) -> list[str]:
+        """Record the archive; its image has the file's name."""
+        self.calls.append(f"load {archive} {label}")
         return [f"docker.io/library/{archive.stem}:1"]
 
     def stop(self) -> None:
         """End."""
-        self.done.append("stop")
+        self.calls.append("stop")
         self.running = None
 
     def is_running(self) -> bool:

@@ -1,0 +1,163 @@
+"""Attaches a real API server to the lab's managed clusters, and writes the webhook's manifest for it.
+
+The API server is asked by kubectl: that reads a kubeconfig as its owner's does, plugins included.
+"""
+
+import importlib.resources
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import wisp
+from wisp.base.errors import ToolError, WispError
+from wisp_local.cloud.backing import whole_kubeconfig
+from wisp_local.cloud.cluster import ANY, Attachment
+from wisp_local.cloud.state.store import Store
+from wisp_local.lab.manifest import ManifestValues, fill_manifest
+from wisp_local.lab.own_cluster import OwnCluster
+from wisp_local.lab.paths import LabPaths, write
+from wisp_local.lab.record import CloudProcess, Record
+from wisp_local.sandbox.processes import Place, run, tail
+
+ISSUER = "lab"
+"""Name of the issuer that the cloud runs for the lab's own cluster."""
+_DISCOVERY = "/.well-known/openid-configuration"
+_KEYS = "/openid/v1/jwks"
+_REQUEST_TIMEOUT = 10  # seconds
+_TIMEOUT = 60  # seconds, with what a plugin of the kubeconfig does before the request
+_ROLLOUT_TIMEOUT = 180  # seconds
+_ADMISSION_TIMEOUT = 60  # seconds
+_PAUSE = 0.2  # seconds between two probes
+_PROBE = (
+    *("run", "wisp-probe", "--image=wisp", "--restart=Never", "--labels=azure.workload.identity/use=true"),
+    *("--dry-run=server", "--output=name"),
+)
+"""Asks for the admission of a labelled pod, without creating it."""
+
+
+@dataclass(frozen=True)
+class PublishedIssuer:
+    """The issuer of an API server's service account tokens, and its keys (RFC 7517)."""
+
+    issuer_url: str
+    key_set: str
+
+
+@dataclass(frozen=True)
+class ApiServer:
+    """The API server of the current context in `kubeconfig`; kubectl runs with `environ`."""
+
+    kubeconfig: Path
+    environ: Mapping[str, str]
+
+    def issuer(self) -> PublishedIssuer:
+        """Ask for issuer and keys. Raise WispError."""
+        document = self.get(_DISCOVERY)
+        try:
+            issuer_url = json.loads(document)["issuer"]
+        except (ValueError, TypeError, KeyError) as error:
+            problem = f"the API server of {self.kubeconfig} does not name the issuer of its tokens"
+            raise WispError(problem, hint=f"make `kubectl get --raw {_DISCOVERY}` name an issuer") from error
+        return PublishedIssuer(str(issuer_url), self.get(_KEYS))
+
+    def get(self, path: str) -> str:
+        """Return what the API server answers at `path`. Raise WispError."""
+        return self.kubectl("get", "--raw", path)
+
+    def kubectl(self, *arguments: str, timeout: float = _TIMEOUT) -> str:
+        """Run kubectl and return what it printed. Raise WispError."""
+        program = shutil.which("kubectl", path=self.environ.get("PATH"))
+        if program is None:
+            raise ToolError("there is no kubectl on PATH", hint="install it: https://kubernetes.io/docs/tasks/tools/")
+        options = (f"--kubeconfig={self.kubeconfig}", f"--request-timeout={_REQUEST_TIMEOUT}s")
+        done = run(Place((), self.environ), program, *options, *arguments, timeout=timeout)
+        if done.status != 0:
+            reason = " / ".join(tail(done.complaint)[-2:]) or f"kubectl ended with status {done.status}"
+            problem = f"`kubectl {' '.join(arguments[:3])}` failed ({reason})"
+            raise WispError(problem, hint=f"make it work with {self.kubeconfig}")
+        return done.output.reveal()
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab: its paths, the user's environment, and the cluster that it can start itself."""
+
+    paths: LabPaths
+    environ: Mapping[str, str]
+    cluster: OwnCluster
+
+    def api_server(self, kubeconfig: Path) -> ApiServer:
+        """Return the API server of a kubeconfig; kubectl's cache is in the lab."""
+        return ApiServer(kubeconfig, {**self.environ, "KUBECACHEDIR": str(self.paths.kube_cache)})
+
+
+def attach_cluster(lab: Lab, record: Record, cloud: CloudProcess, issuer: PublishedIssuer | None) -> None:
+    """Attach the cluster of the lab's settings, or detach any. `issuer` is that of the user's own API server."""
+    attached = record.settings.cluster
+    if attached.own:
+        _attach_own(lab, record, cloud)
+        return
+    lab.cluster.stop()
+    if attached.kubeconfig is not None and issuer is not None:
+        _attach(lab, Path(attached.kubeconfig), issuer)
+        _write_manifest(lab, record, cloud)
+        return
+    with Store(lab.paths.state) as store:
+        store.clusters.detach(ANY)
+    lab.paths.manifest.unlink(missing_ok=True)
+
+
+def _attach_own(lab: Lab, record: Record, cloud: CloudProcess) -> None:
+    with Store(lab.paths.state) as store:
+        issuer_url = cloud.url + store.issuers.put(ISSUER).path
+    if not lab.cluster.is_running():
+        lab.paths.kubeconfig.unlink(missing_ok=True)  # of a previous cluster: az would ask before it replaces entries
+    kubeconfig = lab.cluster.start(issuer_url)
+    server = lab.api_server(kubeconfig)
+    _attach(lab, kubeconfig, server.issuer())
+    _write_manifest(lab, record, cloud)
+    server.kubectl("apply", f"--filename={lab.paths.manifest}")
+    lab.cluster.load_images([Path(archive) for archive in record.settings.load])
+    rollout = ("rollout", "status", "deployment/wisp", "--namespace=wisp-system", f"--timeout={_ROLLOUT_TIMEOUT}s")
+    server.kubectl(*rollout, timeout=_ROLLOUT_TIMEOUT + 30)
+    _wait_for_admission(server)
+
+
+def _wait_for_admission(server: ApiServer) -> None:
+    """Wait until a labelled pod is admitted: the webhook's Service is reached a moment after the webhook is ready."""
+    deadline = time.monotonic() + _ADMISSION_TIMEOUT
+    while True:
+        try:
+            server.kubectl(*_PROBE)
+        except WispError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return
+
+
+def _attach(lab: Lab, kubeconfig: Path, issuer: PublishedIssuer) -> None:
+    attachment = Attachment(ANY, whole_kubeconfig(kubeconfig), issuer.issuer_url, issuer.key_set)
+    with Store(lab.paths.state) as store:
+        store.clusters.attach(attachment)
+
+
+def _write_manifest(lab: Lab, record: Record, cloud: CloudProcess) -> None:
+    with Store(lab.paths.state) as store:
+        tenant_id, certificate = store.tenant().id, store.authority.certificate_pem.decode()
+    values = ManifestValues(tenant_id, f"{cloud.url}/", certificate, record.settings.image)
+    write(lab.paths.manifest, fill_manifest(plain_manifest(), values))
+
+
+def plain_manifest() -> str:
+    """Return the webhook's manifest: package data, or in a checkout the file from which that is made."""
+    installed = importlib.resources.files("wisp_local.lab") / "wisp.yaml"
+    source = Path(wisp.__file__).parents[2] / "deploy" / "wisp.yaml"
+    for file in (installed, source):
+        if file.is_file():
+            return file.read_text(encoding="utf-8")
+    raise WispError("wisp's manifest is not in this installation", hint="install wisp again, from its wheel")
