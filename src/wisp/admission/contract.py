@@ -219,7 +219,7 @@ def _check_names(policy: Policy) -> None:
         )
     if authority_url(policy.authority_host) != policy.authority_host:
         raise SettingError(
-            f"--authority-host is not an https URL that ends in a slash: {without_credentials(policy.authority_host)!r}",
+            f"--authority-host is not an https URL with a final slash: {without_credentials(policy.authority_host)!r}",
             hint=f"give one such as {DEFAULT_AUTHORITY}",
         )
     if not policy.audience.strip():
