@@ -273,7 +273,7 @@ def test_a_wrong_option(arguments: list[str], said: str) -> None:
 @pytest.mark.parametrize(
     "changes, said",
     [
-        ({"authority_host": "https://login.test"}, "ends in a slash"),
+        ({"authority_host": "https://login.test"}, "a final slash"),
         ({"image_pull_policy": "Sometimes"}, "--image-pull-policy is unknown"),
         ({"proxy_log_level": "loud"}, "--proxy-log-level is unknown"),
         ({"authority_ca": "none"}, "--authority-ca holds no certificate"),
