@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from wisp_local.sandbox.building import Builder, LastLine, must_have
+from wisp_local.sandbox.builds import Builder, LastLine, must_have
 
 IMAGE = "the image"
 """What messages call the image as a whole."""

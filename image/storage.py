@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from image.commands import IMAGE, run
-from wisp_local.sandbox.building import Builder, draft_folder
+from wisp_local.sandbox.builds import Builder, draft_folder
 
 
 def build(

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from image.commands import run
-from wisp_local.sandbox.building import Builder, draft_folder, move_into_place
+from wisp_local.sandbox.builds import Builder, draft_folder, move_into_place
 from wisp_local.sandbox.signals import run_program
 
 _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wisp_local.lab.node.node import Node
-from wisp_local.sandbox.lasting import kept
+from wisp_local.sandbox.processes import ProcessIdentity
 
 ADDRESS = "169.254.169.254"
 NODES_TOKEN = "the-node's-own-token"
@@ -53,7 +53,7 @@ class NodeService:
 @contextmanager
 def node_service(node: Node, folder: Path) -> Iterator[NodeService]:
     """Have the node a metadata service until the block ends."""
-    first = kept(node.layout.process)
+    first = ProcessIdentity.read(node.layout.process)
     assert first is not None
     inside = ("nsenter", f"--net=/proc/{first.pid}/ns/net", "--")
     subprocess.run([*inside, "ip", "address", "replace", f"{ADDRESS}/32", "dev", "lo"], check=True)

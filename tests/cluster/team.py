@@ -16,8 +16,8 @@ from tests.cluster.manifests import ACCOUNT, Manifest, account, namespace
 from tests.cluster.site import Site
 from wisp.base.secret import Secret
 from wisp_local.cloud.entra.directory import ManagedIdentity
-from wisp_local.demo.story import TOKEN_PATH
-from wisp_local.demo.verify import Verifier
+from wisp_local.demo.azure import Verifier
+from wisp_local.demo.steps import TOKEN_PATH
 
 METADATA = "http://169.254.169.254"
 TOKEN = METADATA + TOKEN_PATH

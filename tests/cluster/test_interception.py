@@ -9,7 +9,7 @@ from tests.cluster.manifests import container, pod
 from tests.cluster.node_service import NODES_TOKEN, NodeService, node_service
 from tests.cluster.site import Site
 from tests.cluster.team import METADATA, TOKEN, Heard, Team, curl, heard, settle
-from wisp_local.demo.story import TOKEN_PATH
+from wisp_local.demo.steps import TOKEN_PATH
 
 pytestmark = pytest.mark.cluster
 ASKS = curl(TOKEN, "-H", "Metadata:true")

@@ -19,15 +19,14 @@ from tests.unit.wisp_local.lab.lab_command import LabCommand
 from tests.unit.wisp_local.lab.node.image_archives import REFERENCE, docker_archive, oci_archive
 from wisp.base.secret import Secret
 from wisp_local.cloud.state.store import Store
-from wisp_local.demo.claims import Promise, fault
-from wisp_local.demo.story import RESOURCE
-from wisp_local.demo.verify import Verifier
+from wisp_local.demo.azure import Verifier
+from wisp_local.demo.steps import RESOURCE, Expected, claim_problem
 from wisp_local.lab.cluster import ApiServer
 from wisp_local.lab.node.binaries import cached_binaries
 from wisp_local.lab.node.images import write_layer
 from wisp_local.lab.node.node import ARCHITECTURE
-from wisp_local.sandbox.building import cache_folder
-from wisp_local.sandbox.lasting import kept, lasting
+from wisp_local.sandbox.builds import cache_folder
+from wisp_local.sandbox.processes import ProcessIdentity, find_process
 
 pytestmark = [pytest.mark.cluster]
 _TEXT = (ROOT / "docs/how-to/lab.md").read_text(encoding="utf-8")
@@ -87,7 +86,8 @@ def _verified(lab: LabCommand, answer: Mapping[str, str]) -> Mapping[str, object
     authority = f"{lab.url}/{identity.tenant_id}/"
     verifier = Verifier.published(authority, lab.folder / "cloud.db.ca.pem")
     claims = verifier.verify(Secret(answer["access_token"]), float(answer["not_before"]) + 1).claims
-    assert fault(claims, Promise(RESOURCE, identity.client_id, identity.principal_id, identity.tenant_id)) is None
+    expected = Expected(RESOURCE, identity.client_id, identity.principal_id, identity.tenant_id)
+    assert claim_problem(claims, expected) is None
     assert claims["xms_mirid"] == identity.resource_id
     return claims
 
@@ -101,7 +101,7 @@ def test_the_walk_through_word_for_word(lab: LabCommand, capsys: pytest.CaptureF
     assert [each.name for each in lab.home.iterdir()] == [".ssh"]  # az's own --generate-ssh-keys
     node = json.loads((lab.folder / "node" / "process.json").read_text())["pid"]
     lab.run("down")
-    assert lasting(node) is None
+    assert find_process(node) is None
     assert not (lab.folder / "node").exists()
 
 
@@ -158,9 +158,9 @@ def test_images_that_are_loaded_while_it_runs(lab: LabCommand, tmp_path: Path) -
 def test_a_cluster_that_was_killed_is_started_anew(lab: LabCommand) -> None:
     """Status says so; up makes another, whose pods find the same Entra and issuer, with the webhook in it."""
     before = _issuer(lab), lab.pid
-    process = kept(lab.folder / "node" / "process.json")
+    process = ProcessIdentity.read(lab.folder / "node" / "process.json")
     assert process is not None
-    assert process.end(signal.SIGKILL, 10)
+    assert process.stop(signal.SIGKILL, 10)
     assert lab.status()["problems"] == ["the lab's cluster has ended: `wisp lab up` starts a new one"]
     assert "The lab runs already" in lab.up()
     assert (_issuer(lab), lab.pid) == before

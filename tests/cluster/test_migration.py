@@ -17,10 +17,10 @@ from tests.cluster.reference import PROXY_IMAGE, REDIRECT_RECIPE, Reference, web
 from tests.cluster.site import IMAGE, NAMESPACE, Site
 from wisp.base.secret import Secret
 from wisp_local.cloud.entra.directory import ManagedIdentity
-from wisp_local.demo.verify import Verifier
+from wisp_local.demo.azure import Verifier
 from wisp_local.lab.node.images import debian_image
 from wisp_local.lab.node.node import ARCHITECTURE
-from wisp_local.sandbox.building import cache_folder
+from wisp_local.sandbox.builds import cache_folder
 
 pytestmark = pytest.mark.cluster
 METADATA = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource="
@@ -71,7 +71,7 @@ def _migrating(served: Site, tmp_path: Path) -> Cluster:
     served.node.load(debian_image(cache_folder(), ARCHITECTURE, REDIRECT_RECIPE))
     ours = f"docker.io/library/{IMAGE}"
     tagged = served.node.ctr("-n", "k8s.io", "images", "tag", "--force", ours, PROXY_IMAGE)
-    assert tagged.status == 0, tagged.complaint
+    assert tagged.status == 0, tagged.errors
     identity = served.identity(PLACE, (PLACE, "app"))
     annotations = {"azure.workload.identity/client-id": identity.client_id}
     served.apply(

@@ -11,7 +11,7 @@ from tests.cluster.site import eventually, free_number
 from wisp.base.errors import SettingError
 from wisp_local.lab.node.binaries import binaries
 from wisp_local.lab.node.node import Node
-from wisp_local.sandbox.lasting import kept
+from wisp_local.sandbox.processes import ProcessIdentity
 
 pytestmark = pytest.mark.cluster
 ISSUER = "https://issuer.test/lab"
@@ -39,7 +39,7 @@ def _stop(node: Node) -> None:
 
 
 def _kill(node: Node) -> None:
-    process = kept(node.layout.process)
+    process = ProcessIdentity.read(node.layout.process)
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
     eventually(lambda: not node.is_running(), "the first process to end")

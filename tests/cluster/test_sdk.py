@@ -9,7 +9,7 @@ from tests.cluster.identity import MOUNT, VARIABLES
 from tests.cluster.manifests import ENV_MODE, PROXY_ONLY, SIDECAR
 from tests.cluster.site import Site
 from tests.cluster.team import Team, settle
-from wisp_local.demo.story import SDK_PROGRAM
+from wisp_local.demo.steps import SDK_PROGRAM
 
 pytestmark = pytest.mark.cluster
 MODES = {

@@ -8,9 +8,17 @@ import pytest
 
 from tests.cluster.site import Site
 from wisp.base.secret import Secret
-from wisp_local.demo.claims import Promise, fault
-from wisp_local.demo.story import NAMESPACE, POD, RESOURCE, SERVICE_ACCOUNT, curl_command, step_called
-from wisp_local.demo.verify import Verifier
+from wisp_local.demo.azure import Verifier
+from wisp_local.demo.steps import (
+    NAMESPACE,
+    POD,
+    RESOURCE,
+    SERVICE_ACCOUNT,
+    Expected,
+    claim_problem,
+    curl_command,
+    step_named,
+)
 
 pytestmark = pytest.mark.cluster
 METADATA = "http://169.254.169.254"
@@ -19,8 +27,8 @@ METADATA = "http://169.254.169.254"
 def test_the_walk_through(cluster: Site, capsys: pytest.CaptureFixture[str]) -> None:
     """`kubectl exec ubuntu -- curl` gives the identity's token, verified by the keys that Entra publishes."""
     identity = cluster.identity("wi-demo-identity", (NAMESPACE, SERVICE_ACCOUNT))
-    account = step_called("federated-credential").on_aks.partition("EOF\n")[2].partition("EOF")[0]
-    pod = step_called("pod").on_aks.partition("EOF\n")[2].partition("EOF")[0]
+    account = step_named("federated-credential").on_aks.partition("EOF\n")[2].partition("EOF")[0]
+    pod = step_named("pod").on_aks.partition("EOF\n")[2].partition("EOF")[0]
     cluster.apply(account.replace("${USER_ASSIGNED_CLIENT_ID}", identity.client_id))
     cluster.apply(pod)
     cluster.ready(POD, NAMESPACE)
@@ -28,7 +36,7 @@ def test_the_walk_through(cluster: Site, capsys: pytest.CaptureFixture[str]) -> 
     authority = f"{cluster.cloud.url}/{identity.tenant_id}/"
     verifier = Verifier.published(authority, Path(cluster.cloud.ca_file))
     claims = verifier.verify(Secret(answer["access_token"]), float(answer["not_before"]) + 1).claims
-    promise = Promise(RESOURCE, identity.client_id, identity.principal_id, identity.tenant_id)
-    assert fault(claims, promise) is None
+    promise = Expected(RESOURCE, identity.client_id, identity.principal_id, identity.tenant_id)
+    assert claim_problem(claims, promise) is None
     with capsys.disabled():
         sys.stdout.write(f"\nkubectl exec {POD} -n {NAMESPACE} -- curl ...: {json.dumps(claims, indent=2)}\n")

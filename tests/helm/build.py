@@ -8,8 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-from wisp_local.sandbox.building import Builder, Product, cache_folder
-from wisp_local.sandbox.gobuild import go_build
+from wisp_local.sandbox.builds import Builder, Product, cache_folder, go_build
 from wisp_local.sandbox.signals import run_program
 
 KUBERNETES = (1, 34)

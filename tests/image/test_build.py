@@ -9,7 +9,7 @@ import pytest
 from image.base import debian_base
 from image.build import build
 from wisp.base.errors import ToolError
-from wisp_local.sandbox.building import Builder
+from wisp_local.sandbox.builds import Builder
 from wisp_local.sandbox.progress import Progress
 
 

@@ -215,8 +215,8 @@ def test_byte_code(image: Image) -> None:
 
 def test_names_of_no_machine(image: Image) -> None:
     """Byte code tells of paths in the image, not of where it was built."""
-    compiled = next((image.root / "usr").rglob("wisp/proxy/__pycache__/front.*.pyc"))
-    paths = re.findall(rb"/[\w./-]+front\.py", compiled.read_bytes())
+    compiled = next((image.root / "usr").rglob("wisp/proxy/__pycache__/app.*.pyc"))
+    paths = re.findall(rb"/[\w./-]+app\.py", compiled.read_bytes())
     assert paths
     assert all((image.root / path.decode().lstrip("/")).exists() for path in paths)
 

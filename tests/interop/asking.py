@@ -12,7 +12,7 @@ from typing import Any
 from tests.interop.authority import Authority
 from tests.interop.build import Built
 from tests.interop.cells import Case, Row
-from wisp_local.sandbox.processes import Place, run
+from wisp_local.sandbox.processes import ProcessContext, run
 
 LIMIT = 240
 """Seconds after which a client is killed: twice what the most patient one takes."""
@@ -87,17 +87,19 @@ def selector(case: Case, asked: Authority) -> Mapping[str, str]:
             return {}
 
 
-def ask(client: Built, row: Row, place: Place, told: Mapping[str, str], *flags: str) -> Answer:
+def ask(client: Built, row: Row, place: ProcessContext, told: Mapping[str, str], *flags: str) -> Answer:
     """Run the row's client at `place`, as any user, with a home of its own; `told` are further variables."""
     with tempfile.TemporaryDirectory() as home:
         Path(home).chmod(0o777)
         environment = {"HOME": home, "TMPDIR": home, **told}
         start = time.monotonic()
-        done = run(place.having(environment), *client.command, row.mode, row.sdk.resource, *flags, timeout=LIMIT)
+        done = run(
+            place.with_variables(environment), *client.command, row.mode, row.sdk.resource, *flags, timeout=LIMIT
+        )
     if done.status < 0:
-        return Answer(ok=False, seconds=(time.monotonic() - start,), error=f"{_signal(done.status)}: {done.complaint}")
+        return Answer(ok=False, seconds=(time.monotonic() - start,), error=f"{_signal(done.status)}: {done.errors}")
     output = done.output.reveal()
-    assert output, f"exit status {done.status}: {done.complaint}"
+    assert output, f"exit status {done.status}: {done.errors}"
     answer = parse_answer(output)
     assert done.status == (0 if answer.ok else 1), (done.status, answer)
     return answer

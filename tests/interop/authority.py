@@ -17,7 +17,7 @@ from wisp_local.cloud.entra.directory import ManagedIdentity
 from wisp_local.cloud.issuer import Projection, service_account_token
 from wisp_local.cloud.serving import Settings
 from wisp_local.cloud.state.store import Store
-from wisp_local.sandbox.processes import Component, Place, beside
+from wisp_local.sandbox.processes import Component, ProcessContext, running_component
 
 ENTRA = "login.microsoftonline.com"
 RESOURCE_MANAGER = "management.azure.com"
@@ -64,7 +64,7 @@ class Authority:
 
 
 @contextlib.contextmanager
-def running(place: Place, host: str, folder: Path) -> Iterator[Authority]:
+def running(place: ProcessContext, host: str, folder: Path) -> Iterator[Authority]:
     """Run an authority at `place`, listening on `host`, with its files in `folder`."""
     state = folder / "cloud.db"
     wisp = (sys.executable, "-m", "wisp")
@@ -75,7 +75,7 @@ def running(place: Place, host: str, folder: Path) -> Iterator[Authority]:
 
         def start(name: str, *command: str) -> Mapping[str, str]:
             log = folder / f"{name.replace(' ', '_')}.log"
-            return _first_line(stack.enter_context(beside(f"the {name}", place, log, *command)))
+            return _first_line(stack.enter_context(running_component(f"the {name}", place, log, *command)))
 
         listening = start("cloud", *wisp, "cloud", "serve", *arguments, *known_as, *issuing_as)
         certificate = _write_certificate(Settings(state, (host, RESOURCE_MANAGER)), folder)
@@ -94,11 +94,11 @@ def running(place: Place, host: str, folder: Path) -> Iterator[Authority]:
 
 
 @contextlib.contextmanager
-def tunnelling(place: Place, host: str, targets: Mapping[str, str], folder: Path) -> Iterator[str]:
+def tunnelling(place: ProcessContext, host: str, targets: Mapping[str, str], folder: Path) -> Iterator[str]:
     """Run an HTTP proxy on `host` through which the https URLs in `targets` have other names; give its URL."""
     given = (f"{name}={url.removeprefix('https://')}" for name, url in targets.items())
     log = folder / f"tunnel-{'-'.join(targets)}.log"
-    with beside("the tunnel", place, log, sys.executable, str(_TUNNEL), host, *given) as component:
+    with running_component("the tunnel", place, log, sys.executable, str(_TUNNEL), host, *given) as component:
         yield _first_line(component)["url"]
 
 

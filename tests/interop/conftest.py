@@ -15,7 +15,7 @@ from tests.interop.routes import Site
 from tests.interop.runs import Runs
 from tests.interop.wire import Sent
 from tests.support.needs import NAMESPACES, Missing, MissingSkip, find_missing, need
-from wisp_local.sandbox.processes import Place
+from wisp_local.sandbox.processes import ProcessContext
 
 _NEEDED: Mapping[Route, tuple[str, ...]] = {
     Route.INTERCEPTION: (NAMESPACES, "ip", "nft", "nsenter", "setpriv"),
@@ -77,12 +77,12 @@ def _matrix(
 ) -> Iterator[Callable[[Cell], Answer]]:
     """Run the selected cells; what came of them is kept for the table."""
 
-    def run(place: Place, cell: Cell) -> Answer:
+    def run(place: ProcessContext, cell: Cell) -> Answer:
         site = sites[cell.row.route]
         told = {**selector(cell.case, site.authority), **site.surroundings}
         return ask(clients[cell.row.client].result(), cell.row, place, told)
 
-    shared: dict[tuple[Route, Sidecar], Place] = {}
+    shared: dict[tuple[Route, Sidecar], ProcessContext] = {}
 
     def run_beside(cell: Cell) -> Answer:
         return run(shared[cell.row.route, cell.case.sidecar], cell)

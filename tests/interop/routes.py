@@ -20,9 +20,8 @@ from tests.interop.injection import IDENTITY, Injected, Sharing, injected
 from tests.support.waiting import PATIENCE
 from tests.unit.wisp.redirect.pod import confine
 from wisp import SIDECAR_UID
-from wisp_local.sandbox.netns import NetworkNamespace, new_namespace
-from wisp_local.sandbox.processes import Place, beside, run
-from wisp_local.sandbox.users import APPLICATION_UID
+from wisp_local.sandbox.namespaces import APPLICATION_UID, NetworkNamespace, new_namespace
+from wisp_local.sandbox.processes import ProcessContext, run, running_component
 
 _RECORDER = Path(__file__).with_name("recorder.py")
 _LOOPBACK = "127.0.0.1"
@@ -39,9 +38,9 @@ _READER = ("dac_read_search",)
 class Spot:
     """Where a server can listen, on which port, and where its clients run."""
 
-    server: Place
+    server: ProcessContext
     port: int
-    client: Place
+    client: ProcessContext
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Site:
     """
 
     route: Route
-    place: Place
+    place: ProcessContext
     host: str
     authority: Authority
     folder: Path
@@ -73,7 +72,7 @@ class Site:
         }
 
     @contextmanager
-    def sidecar(self, kind: Sidecar) -> Iterator[Place]:
+    def sidecar(self, kind: Sidecar) -> Iterator[ProcessContext]:
         """Run a sidecar until the block is left, ready when it begins; give the place where its clients run.
 
         The webhook's variables, but those that tell where to ask, are the sidecar's alone.
@@ -81,17 +80,17 @@ class Site:
         with self.spot() as spot:
             told = self._injected(spot, Sharing.SIDECAR_ONLY)
             usual = {name: value for name, value in told.sidecar.items() if name not in IDENTITY}
-            place = spot.server.having({**usual, **self.authority.environment(kind)})
+            place = spot.server.with_variables({**usual, **self.authority.environment(kind)})
             command = (sys.executable, "-m", "wisp.proxy", "--proxy-port", str(spot.port))
             trusting = (*command, "--authority-ca", str(self.authority.ca_file))
-            with beside("the sidecar", place, self._log(), *trusting) as component:
+            with running_component("the sidecar", place, self._log(), *trusting) as component:
                 probe = run(place, *command, "--probe")
                 if probe.status != 0:
-                    raise component.failure("did not become ready", probe.complaint)
-                yield spot.client.having(told.application)
+                    raise component.failure("did not become ready", probe.errors)
+                yield spot.client.with_variables(told.application)
 
     @contextmanager
-    def recorder(self, sharing: Sharing = Sharing.SIDECAR_ONLY) -> Iterator[tuple[Place, Path]]:
+    def recorder(self, sharing: Sharing = Sharing.SIDECAR_ONLY) -> Iterator[tuple[ProcessContext, Path]]:
         """Run a recorder in the sidecar's place; give the place where its clients run, and the file of its records.
 
         With `Sharing.ALL`, clients reach the authority as Entra.
@@ -99,9 +98,9 @@ class Site:
         log = self._log()
         with self.spot() as spot:
             command = (sys.executable, str(_RECORDER), str(spot.port))
-            with beside("the recorder", spot.server, log, *command) as component:
+            with running_component("the recorder", spot.server, log, *command) as component:
                 component.first_line(30)
-                yield spot.client.having(self._injected(spot, sharing).application), log
+                yield spot.client.with_variables(self._injected(spot, sharing).application), log
 
     def tunnel(self, targets: Mapping[str, str]) -> AbstractContextManager[str]:
         """Run a proxy beside the authority through which the https URLs in `targets` have other names; give its URL."""
@@ -128,7 +127,7 @@ class Site:
 @contextmanager
 def by_environment(folder: Path) -> Iterator[Site]:
     """Reach a server on loopback, by variables that tell the clients of it; needs no privilege."""
-    here = Place((), _BARE)
+    here = ProcessContext((), _BARE)
 
     @contextmanager
     def spot() -> Iterator[Spot]:
@@ -154,21 +153,21 @@ def by_interception(folder: Path) -> Iterator[Site]:
 
 
 @contextmanager
-def _node() -> Iterator[Place]:
+def _node() -> Iterator[ProcessContext]:
     """Make the namespace of a node, which has an address that every pod finds; needs root."""
     with _namespace() as made:
-        place = Place(made.prefix, _BARE, (made.descriptor,))
+        place = ProcessContext(made.prefix, _BARE, (made.descriptor,))
         _ip(place, f"link set lo up\naddress add {_NODE}/32 dev lo\n")
         _must(place, "sh", "-c", _SAY_UNREACHABLE)
         yield place
 
 
 @contextmanager
-def _pod(node: Place, number: int) -> Iterator[Place]:
+def _pod(node: ProcessContext, number: int) -> Iterator[ProcessContext]:
     """Make the namespace of a pod with a veth pair and a default route to the node, and redirect it."""
     with _namespace() as made:
-        inside = Place(made.prefix, _BARE, (made.descriptor,))
-        both = Place(node.prefix, _BARE, (*node.descriptors, made.descriptor))
+        inside = ProcessContext(made.prefix, _BARE, (made.descriptor,))
+        both = ProcessContext(node.prefix, _BARE, (*node.descriptors, made.descriptor))
         network = f"10.{78 + number // 256}.{number % 256}"
         there, gateway = f"{network}.2", f"{network}.1"
         _ip(both, f"link add veth{number} type veth peer name eth0 netns {made.path}\n")
@@ -188,16 +187,16 @@ def _namespace() -> Iterator[NetworkNamespace]:
         os.close(made.descriptor)
 
 
-def _as_user(place: Place, uid: int) -> Place:
+def _as_user(place: ProcessContext, uid: int) -> ProcessContext:
     """Return the same place for a program of that user."""
-    return Place((*place.prefix, *confine(_READER, uid)), place.environment, place.descriptors)
+    return ProcessContext((*place.prefix, *confine(_READER, uid)), place.environment, place.descriptors)
 
 
-def _ip(place: Place, batch: str) -> None:
+def _ip(place: ProcessContext, batch: str) -> None:
     _must(place, "ip", "-batch", "-", text=batch)
 
 
-def _must(place: Place, *command: str, text: str = "") -> None:
+def _must(place: ProcessContext, *command: str, text: str = "") -> None:
     """Run a command that has to succeed."""
     done = subprocess.run(
         [*place.prefix, *command],

@@ -16,21 +16,21 @@ from tests.interop.build import Built
 from tests.interop.cells import Route, Row, Sidecar
 from tests.interop.routes import Site
 from tests.interop.wire import parse_records
-from wisp_local.sandbox.processes import Place
+from wisp_local.sandbox.processes import ProcessContext
 
 pytestmark = [pytest.mark.system, pytest.mark.interop, pytest.mark.usefixtures("possible")]
 
 _FABRIC = {"IDENTITY_SERVER_THUMBPRINT": "0"}
 _NODE = Row("node", "msal", Route.ENVIRONMENT)
 _REPEATING = [Row(client, "msal", route) for client in ("node", "python") for route in Route]
-Challenge = Callable[[Row, Place, Mapping[str, str]], Answer]
+Challenge = Callable[[Row, ProcessContext, Mapping[str, str]], Answer]
 
 
 @pytest.fixture(name="challenge")
 def _challenge(clients: Mapping[str, Future[Built]], sites: Mapping[Route, Site]) -> Challenge:
     """Have a client get a token and ask again with a challenge."""
 
-    def challenge(row: Row, place: Place, told: Mapping[str, str]) -> Answer:
+    def challenge(row: Row, place: ProcessContext, told: Mapping[str, str]) -> Answer:
         surroundings = sites[row.route].surroundings
         answer = ask(clients[row.client].result(), row, place, {**surroundings, **told}, "--challenged")
         assert answer.ok, answer.error
@@ -40,7 +40,7 @@ def _challenge(clients: Mapping[str, Future[Built]], sites: Mapping[Route, Site]
 
 
 @pytest.fixture(name="sidecar")
-def _sidecar(sites: Mapping[Route, Site]) -> Callable[[Row], AbstractContextManager[Place]]:
+def _sidecar(sites: Mapping[Route, Site]) -> Callable[[Row], AbstractContextManager[ProcessContext]]:
     """Give a sidecar of the test's own."""
     return lambda row: sites[row.route].sidecar(Sidecar.HEALTHY)
 
@@ -58,7 +58,7 @@ def test_msal_says_which_token_was_rejected(row: Row, challenge: Challenge, site
 
 @pytest.mark.parametrize("row", [_NODE], ids=str)
 def test_msal_gets_another_token_than_the_rejected_one(
-    row: Row, challenge: Challenge, sidecar: Callable[[Row], AbstractContextManager[Place]]
+    row: Row, challenge: Challenge, sidecar: Callable[[Row], AbstractContextManager[ProcessContext]]
 ) -> None:
     """The sidecar asks Entra again, although its token is valid for a day."""
     with sidecar(row) as place:
@@ -71,7 +71,7 @@ def test_elsewhere_msal_repeats_its_request(
     row: Row,
     challenge: Challenge,
     sites: Mapping[Route, Site],
-    sidecar: Callable[[Row], AbstractContextManager[Place]],
+    sidecar: Callable[[Row], AbstractContextManager[ProcessContext]],
 ) -> None:
     """It does not say that a token was rejected, so it gets the one that the sidecar has."""
     with sites[row.route].recorder() as (place, log):

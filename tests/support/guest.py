@@ -11,8 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from wisp_local.sandbox.image import Image, lay_out, this_interpreter
-from wisp_local.sandbox.mounts import bind, mount_tmpfs
+from wisp_local.sandbox.interpreter import Image, lay_out, this_interpreter
+from wisp_local.sandbox.namespaces import bind, mount_tmpfs
 
 _FILES = {
     "passwd": "root:x:0:0:root:/root:/bin/sh\nguest:x:{uid}:{uid}::/:/bin/sh\n",

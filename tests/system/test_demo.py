@@ -22,7 +22,7 @@ from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE, wait_until
 from tests.unit.wisp.redirect.pod import NEEDED
 from tests.unit.wisp_local.demo.traces import Process, descendants, look, members, now, own_namespaces
-from wisp_local.demo.story import STEPS
+from wisp_local.demo.steps import STEPS
 
 pytestmark = pytest.mark.system
 
@@ -258,7 +258,7 @@ def test_an_inside_that_is_killed_is_told(mode: str, owned: Lab) -> None:
         os.kill(_inside(seen).pid, signal.SIGKILL)
         _, complaint = demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 1
-    assert complaint.startswith("error: the lab ended in the middle (")
+    assert complaint.startswith("error: the demo ended early (")
     _assert_gone(seen)
 
 

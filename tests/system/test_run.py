@@ -119,7 +119,7 @@ def test_without_a_place_for_state(runner: Runner, tmp_path: Path) -> None:
         "--", "sh", "-c", f"{TOKEN} -o /dev/null -w '%{{http_code}}'", TMPDIR=str(temporary), XDG_STATE_HOME="/proc"
     )
     assert (done.returncode, done.stdout) == (0, "200")
-    assert done.stderr.startswith("note: the local cloud, and with it the identity, goes with the command (")
+    assert done.stderr.startswith("note: the local cloud and its identity are deleted when the command ends (")
     assert done.stderr.count("\n") == 1
     wait_until(lambda: not list(temporary.iterdir()))
 

@@ -19,7 +19,7 @@ from tests.unit.wisp_local.demo.traces import look
 from tests.unit.wisp_local.run.runner import DIALECTS, SDK, Runner
 from wisp_local.cloud.issuer import service_account_token
 from wisp_local.cloud.state.store import Store
-from wisp_local.run.local import PROJECTION
+from wisp_local.run.identity import PROJECTION
 
 pytestmark = pytest.mark.system
 

@@ -1,4 +1,4 @@
-"""`wisp demo`: the walk-through on this machine, told step by step."""
+"""`wisp demo`: the walk-through on this machine, shown step by step."""
 
 import json
 import os
@@ -8,11 +8,8 @@ from datetime import UTC, datetime
 
 import click
 
-from wisp_local.cli.failure import log_shown
-from wisp_local.demo.claims import MEANING, abbreviated
-from wisp_local.demo.outside import Told, play
-from wisp_local.demo.story import STEPS, Step
-from wisp_local.sandbox.launching import launch
+from wisp_local.demo.command import DemoResult, launch, run_demo
+from wisp_local.demo.steps import CLAIM_MEANINGS, STEPS, Step, abbreviate
 from wisp_local.sandbox.modes import Mode, attempts
 from wisp_local.sandbox.processes import base_environment
 from wisp_local.sandbox.signals import unwinding
@@ -20,105 +17,97 @@ from wisp_local.sandbox.signals import unwinding
 _MARGIN = 12  # columns for the names of claims
 
 
-class Silence:
-    """Tells nothing: the document at the end is all."""
+class Printer:
+    """Prints each step as it runs: the commands on AKS, then what it did here.
 
-    def opened(self, description: Sequence[str]) -> None:
-        """Say nothing."""
+    `color` None: if standard output is a terminal. A `quiet` printer prints nothing.
+    """
 
-    def begun(self, step: Step) -> None:
-        """Say nothing."""
-
-    def done(self, step: Step, seconds: float, here: list[str]) -> None:
-        """Say nothing."""
-
-
-class Teller:
-    """Tells each step as it runs: what it is on AKS, then what it was here. `color` None: where a terminal shows it."""
-
-    def __init__(self, *, color: bool | None) -> None:
+    def __init__(self, *, color: bool | None, quiet: bool = False) -> None:
         self._color = color
+        self._quiet = quiet
 
-    def opened(self, description: Sequence[str]) -> None:
-        """Say what the lab is made of."""
-        self._say(
+    def ready(self, description: Sequence[str]) -> None:
+        """Print the title and the mode."""
+        self._print(
             "Managed identity for an application that knows only the metadata service, on this machine.", bold=True
         )
         for line in description:
-            self._say(line)
+            self._print(line)
 
-    def begun(self, step: Step) -> None:
-        """Say what the step is, and what one types for it on AKS."""
-        self._say("")
-        self._say(f"{STEPS.index(step) + 1}/{len(STEPS)} {step.title}", bold=True)
+    def step_started(self, step: Step) -> None:
+        """Print the title of a step, and the commands to type on AKS."""
+        self._print("")
+        self._print(f"{STEPS.index(step) + 1}/{len(STEPS)} {step.title}", bold=True)
         for line in step.on_aks.splitlines():
-            self._say(f"  AKS  | {line}".rstrip(), dim=True)
+            self._print(f"  AKS  | {line}".rstrip(), dim=True)
 
-    def done(self, step: Step, seconds: float, here: list[str]) -> None:  # noqa: ARG002 -- a Narrator
-        """Say what it was here, and how long it took."""
-        for line in here:
-            self._say(f"  here | {line}")
-        self._say(f"  done in {seconds:.1f} s", fg="green")
+    def step_done(self, step: Step, seconds: float, lines: list[str]) -> None:  # noqa: ARG002 -- an Output
+        """Print what a step did here, and how long it took."""
+        for line in lines:
+            self._print(f"  here | {line}")
+        self._print(f"  done in {seconds:.1f} s", fg="green")
 
-    def ended(self, told: Told, seconds: float) -> None:
-        """Show what the token says and what of it matters."""
-        self._say("")
-        self._say("The access token, decoded", bold=True)
-        self._say(f"  {abbreviated(told.access_token.reveal())}; --json prints it whole")
-        self._say("\n  header")
-        for name, value in told.header.items():
-            self._say(f"    {name:{_MARGIN}}{json.dumps(value)}")
-        self._say("\n  claims (* what makes it this managed identity's)")
-        for name, value in told.claims.items():
-            self._claim(name, value)
-        self._say("")
-        self._say(f"All of it took {seconds:.1f} s; nothing of it is left on this machine.", bold=True)
+    def finished(self, result: DemoResult, seconds: float) -> None:
+        """Print the content of the token and what it means."""
+        self._print("")
+        self._print("The access token, decoded", bold=True)
+        self._print(f"  {abbreviate(result.access_token.reveal())}; --json prints it whole")
+        self._print("\n  header")
+        for name, value in result.header.items():
+            self._print(f"    {name:{_MARGIN}}{json.dumps(value)}")
+        self._print("\n  claims (* what makes it this managed identity's)")
+        for name, value in result.claims.items():
+            self._print_claim(name, value)
+        self._print("")
+        self._print(f"All of it took {seconds:.1f} s; nothing of it is left on this machine.", bold=True)
 
-    def _claim(self, name: str, value: object) -> None:
-        if name not in MEANING:
-            self._say(f"    {name:{_MARGIN}}{json.dumps(value)}")
+    def _print_claim(self, name: str, value: object) -> None:
+        if name not in CLAIM_MEANINGS:
+            self._print(f"    {name:{_MARGIN}}{json.dumps(value)}")
             return
-        self._say(f"  * {name:{_MARGIN}}{json.dumps(value)}", fg="cyan")
+        self._print(f"  * {name:{_MARGIN}}{json.dumps(value)}", fg="cyan")
         date = f": {datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S} UTC" if isinstance(value, int) else ""
-        self._say(f"    {'':{_MARGIN}}{MEANING[name]}{date}")
+        self._print(f"    {'':{_MARGIN}}{CLAIM_MEANINGS[name]}{date}")
 
-    def _say(self, text: str, **style: object) -> None:
-        click.echo(click.style(text, **style), color=self._color)  # type: ignore[arg-type]  # click's own
+    def _print(self, text: str, **style: object) -> None:
+        if not self._quiet:
+            click.echo(click.style(text, **style), color=self._color)  # type: ignore[arg-type]  # click's own
 
 
 @click.command(name="demo")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document at the end, and nothing else.")
 @click.option(
     "--mode",
-    type=click.Choice(["auto", *(each.value for each in Mode)]),
+    type=click.Choice(["auto", *(mode.value for mode in Mode)]),
     default="auto",
     show_default=True,
-    help="How to make the pod; auto takes the best that is possible.",
+    help="How to make the pod. auto takes the best mode that is possible.",
 )
 def command(mode: str, *, as_json: bool) -> None:
-    """Show the whole story on this machine, without a cluster.
+    """Run the whole walk-through on this machine, without a cluster.
 
     A local cloud, an identity, a federated credential, a pod with the sidecar, and an application in it that asks the
-    metadata service. Nothing outside of it is touched, and nothing is left.
+    metadata service. Nothing else on the machine is changed, and nothing is left.
     """
-    begun = time.monotonic()
-    teller = Teller(color=False if os.environ.get("NO_COLOR") else None)
+    start = time.monotonic()
+    printer = Printer(color=False if os.environ.get("NO_COLOR") else None, quiet=as_json)
     environment = base_environment(os.environ)
     ways = attempts(None if mode == "auto" else Mode(mode), root=os.geteuid() == 0)
-    with unwinding(), log_shown():
-        told = play(ways, Silence() if as_json else teller, lambda way: launch(way, environment), environment["PATH"])
+    with unwinding():
+        result = run_demo(ways, printer, lambda attempt: launch(attempt, environment), environment["PATH"])
     if as_json:
-        click.echo(json.dumps(document(told)))
+        click.echo(json.dumps(document(result)))
     else:
-        teller.ended(told, time.monotonic() - begun)
+        printer.finished(result, time.monotonic() - start)
 
 
-def document(told: Told) -> dict[str, object]:
-    """Make what `--json` prints."""
+def document(result: DemoResult) -> dict[str, object]:
+    """Return the document that `--json` prints."""
     return {
-        "mode": told.mode.value,
-        "access_token": told.access_token.reveal(),
-        "claims": told.claims,
-        "header": told.header,
-        "steps": [{"name": name, "seconds": seconds} for name, seconds in told.steps],
+        "mode": result.mode.value,
+        "access_token": result.access_token.reveal(),
+        "claims": result.claims,
+        "header": result.header,
+        "steps": [{"name": name, "seconds": seconds} for name, seconds in result.steps],
     }

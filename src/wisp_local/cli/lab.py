@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 
 from wisp.base.errors import WispError
-from wisp_local.cli.failure import log_shown
 from wisp_local.lab import lifecycle
 from wisp_local.lab.azure_cli import MARK, MISSING, Shell, enter_lab, leave_lab
 from wisp_local.lab.cloud_process import local_url
@@ -83,7 +82,7 @@ def up(
         load=tuple(str(archive.absolute()) for archive in load),
         **options,  # type: ignore[arg-type]  # click has checked them
     )
-    with unwinding(), log_shown():
+    with unwinding():
         started = lifecycle.up(lab, up_options)
     click.echo("\n".join(_summary(lab, started)))
 

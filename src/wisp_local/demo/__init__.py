@@ -1,6 +1,5 @@
-"""The walk-through on this machine: a cloud, a pod and its sidecar, gone without a trace when it ends.
+"""The walk-through on this machine: a local cloud, a pod and its sidecar, removed without a trace at the end.
 
-`modes`, `story`, `claims` and `events` decide and tell, and touch nothing. `outside` is the command's own process;
-`inside` runs in namespaces of its own, builds what `scene` describes and plays the story on it. `podnet`, `netns`,
-`mounts` and `users` know nothing of the story: whoever needs a pod on this machine can use them.
+`command` is the command's own process. `inside` runs in namespaces of its own: it sets up the `stage` and runs the
+steps on it, against the local cloud of `azure`. `steps` and `events` decide and describe; they do no I/O.
 """

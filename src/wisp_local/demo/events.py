@@ -1,44 +1,39 @@
-"""What the inside tells the outside, one JSON object a line; knows the form and not the meaning."""
+"""Events that the demo's process in the namespaces sends to the command, one JSON object a line."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from typing import Any
+
+import msgspec
 
 from wisp.base.errors import WispError
 from wisp.base.secret import Secret
 
 
-@dataclass(frozen=True)
-class Ready:
-    """The scene is set: this attempt is the one."""
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """The stage is set up: this attempt is the one to use."""
 
 
-@dataclass(frozen=True)
-class Impossible:
-    """The scene cannot be set, because of `why`."""
+class Impossible(msgspec.Struct, frozen=True, tag=True):
+    """The stage cannot be set up."""
 
-    why: str
+    reason: str
 
 
-@dataclass(frozen=True)
-class Begun:
-    """The step called `step` begins."""
+class StepStarted(msgspec.Struct, frozen=True, tag=True):
+    """A step starts."""
 
     step: str
 
 
-@dataclass(frozen=True)
-class Done:
-    """It ended well, after `seconds`; `here` is what there is to say about it on this machine, line by line."""
+class StepDone(msgspec.Struct, frozen=True, tag=True):
+    """A step succeeded after `seconds`; `lines` describe what it did on this machine."""
 
     step: str
     seconds: float
-    here: list[str]
+    lines: list[str]
 
 
-@dataclass(frozen=True)
-class Failed:
-    """It failed, which ends the story; `log` is the end of what its parts said, `status` the command's exit status."""
+class StepFailed(msgspec.Struct, frozen=True, tag=True):
+    """A step failed, which ends the demo. `log` is the end of the logs, `status` the command's exit status."""
 
     step: str
     problem: str
@@ -47,36 +42,40 @@ class Failed:
     status: int
 
 
-@dataclass(frozen=True)
-class Finished:
-    """The story is told: the token that the application got, and what it says, verified."""
+class Finished(msgspec.Struct, frozen=True, tag=True):
+    """All steps succeeded: the application's access token, and its verified content."""
 
     access_token: Secret
-    header: Mapping[str, object]
-    claims: Mapping[str, object]
+    header: dict[str, Any]
+    claims: dict[str, Any]
 
 
-Event = Ready | Impossible | Begun | Done | Failed | Finished
-_KINDS: dict[str, type[Event]] = {each.__name__: each for each in (Ready, Impossible, Begun, Done, Failed, Finished)}
+Event = Ready | Impossible | StepStarted | StepDone | StepFailed | Finished
 
 
 def write(event: Event) -> bytes:
-    """Write `event` as one line; what is secret in it is written as it is, for the pipe between the two processes."""
-    values = {each.name: _plain(getattr(event, each.name)) for each in fields(event)}
-    return json.dumps({"event": type(event).__name__, **values}).encode() + b"\n"
+    """Return `event` as one line. Secrets are written as they are, for the pipe between the two processes."""
+    return _ENCODER.encode(event) + b"\n"
 
 
 def parse(line: bytes) -> Event:
-    """Read a line that `write` wrote; raises WispError, which says nothing of its content, for any other."""
+    """Parse a line that `write` returned. Raise WispError, which does not contain the line."""
     try:
-        values = json.loads(line)
-        kind = _KINDS[values.pop("event")]
-        if "access_token" in values:
-            values["access_token"] = Secret(values["access_token"])
-        return kind(**values)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise WispError("the lab's two halves do not understand each other", hint="report it: wisp is wrong") from None
+        return _DECODER.decode(line)  # type: ignore[no-any-return]  # a union
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        problem = "the demo's two processes do not understand each other"
+        raise WispError(problem, hint="report it: this is a bug in wisp") from None
 
 
-def _plain(value: object) -> object:
-    return value.reveal() if isinstance(value, Secret) else value
+def _encode(value: object) -> object:
+    if isinstance(value, Secret):
+        return value.reveal()
+    raise NotImplementedError
+
+
+def _decode(kind: type, value: Any) -> object:
+    return kind(value)
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_encode)
+_DECODER = msgspec.json.Decoder(Event, dec_hook=_decode)

@@ -1,4 +1,7 @@
-"""The lab's inside: sets the scene, plays the story on it, tells the outside; ends when the outside does."""
+"""`python -m wisp_local.demo.inside`: sets up the stage, runs the steps on it, and reports events to the command.
+
+It ends when the command does, which the kernel reports by the end of standard input.
+"""
 
 import contextlib
 import os
@@ -6,115 +9,102 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 from wisp.base.errors import WispError
 from wisp.base.secret import Secret
 from wisp_local.cloud.entra.directory import ManagedIdentity
-from wisp_local.demo import events, story
-from wisp_local.demo.azure import make_azure, start_cloud
-from wisp_local.demo.claims import Promise, fault
-from wisp_local.demo.namespaced import namespaced_scene
-from wisp_local.demo.plain import plain_scene
-from wisp_local.demo.pod import deploy
-from wisp_local.demo.scene import Scene
-from wisp_local.demo.verify import Verified, Verifier
+from wisp_local.demo import events, steps
+from wisp_local.demo.azure import REPORT_BUG, VerifiedToken, Verifier, make_azure, start_cloud
+from wisp_local.demo.stage import Stage, deploy, make_stage
 from wisp_local.sandbox.modes import Attempt, Mode
-from wisp_local.sandbox.processes import Component, FailedError
+from wisp_local.sandbox.processes import Component, ComponentError
 
 
 def main(arguments: list[str]) -> int:
-    """Play the story; `arguments` are the mode, `several` or `one` for users, and the private folder or `-`."""
+    """Run the demo. `arguments` are the mode, `several` or `one` for users, and the private folder or `-`."""
     mode, users, folder = arguments
     attempt = Attempt(Mode(mode), several_users=users == "several")
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_stop_with_standard_input, daemon=True).start()
     with contextlib.ExitStack() as stack:
         try:
-            scene = stack.enter_context(_scene(attempt, Path(folder), os.environ))
-            serving = stack.enter_context(start_cloud(scene))
+            stage = stack.enter_context(make_stage(attempt, Path(folder), os.environ))
+            cloud = stack.enter_context(start_cloud(stage))
         except WispError as error:
-            return _tell(events.Impossible(error.problem))
+            return _send(events.Impossible(error.problem))
         except OSError as error:
-            return _tell(events.Impossible(f"{error.strerror} ({error.filename})" if error.filename else str(error)))
-        _tell(events.Ready())
-        return _play(scene, serving, stack)
-
-
-@contextlib.contextmanager
-def _scene(attempt: Attempt, folder: Path, environment: Mapping[str, str]) -> Iterator[Scene]:
-    if attempt.mode is Mode.LOOPBACK:
-        with plain_scene(attempt, folder, environment) as scene:
-            yield scene
-    else:
-        yield namespaced_scene(attempt, environment)
+            reason = f"{error.strerror} ({error.filename})" if error.filename else str(error)
+            return _send(events.Impossible(reason))
+        _send(events.Ready())
+        return _run_steps(stage, cloud, stack)
 
 
 class _StepFailedError(Exception):
-    """A step failed, and the outside has been told."""
+    """A step failed, and this has been reported."""
 
 
 @contextlib.contextmanager
 def _step(name: str) -> Iterator[list[str]]:
-    """Tell the outside of a step; the block adds what there is to say about it."""
-    _tell(events.Begun(name))
-    begun, here = time.monotonic(), list[str]()
+    """Report a step; the block adds the lines that describe what it did."""
+    _send(events.StepStarted(name))
+    start, lines = time.monotonic(), list[str]()
     try:
-        yield here
+        yield lines
     except WispError as error:
-        log = list(error.log) if isinstance(error, FailedError) else []
-        _tell(events.Failed(name, error.problem, error.hint, log, error.exit_status))
+        log = list(error.log) if isinstance(error, ComponentError) else []
+        _send(events.StepFailed(name, error.problem, error.hint, log, error.exit_status))
         raise _StepFailedError from error
-    _tell(events.Done(name, round(time.monotonic() - begun, 3), here))
+    _send(events.StepDone(name, round(time.monotonic() - start, 3), lines))
 
 
-def _play(scene: Scene, serving: Component, stack: contextlib.ExitStack) -> int:
-    """Play the steps, in the order of `story.STEPS`."""
+def _run_steps(stage: Stage, cloud: Component, stack: contextlib.ExitStack) -> int:
+    """Run the steps in the order of `steps.STEPS`."""
     try:
-        with _step("cluster") as here:
-            azure = stack.enter_context(make_azure(scene, serving))
-            here.extend([f"a local cloud at {azure.url}", f"{story.CLUSTER}'s issuer: {azure.issuer_url}"])
-        with _step("identity") as here:
+        with _step("cluster") as lines:
+            azure = stack.enter_context(make_azure(stage, cloud))
+            lines.extend([f"a local cloud at {azure.url}", f"{steps.CLUSTER}'s issuer: {azure.issuer_url}"])
+        with _step("identity") as lines:
             identity = azure.make_identity()
-            here.extend([f"client id {identity.client_id}", identity.resource_id])
-        with _step("federated-credential") as here:
+            lines.extend([f"client id {identity.client_id}", identity.resource_id])
+        with _step("federated-credential") as lines:
             credential = azure.federate(identity)
-            here.extend((f"issuer   {credential.issuer}", f"subject  {credential.subject}"))
-            here.append(f"audience {credential.audiences[0]}")
-        with _step("pod") as here:
-            injected = azure.injected(identity, scene.token_file)
-            pod = stack.enter_context(deploy(scene, injected, azure.project_token(), azure.ca_file))
-            here.extend(pod.said)
-        with _step("curl") as here:
-            by_curl = pod.curl()
-            here.extend(by_curl.said)
-        with _step("sdk") as here:
+            lines.extend([f"issuer   {credential.issuer}", f"subject  {credential.subject}"])
+            lines.append(f"audience {credential.audiences[0]}")
+        with _step("pod") as lines:
+            injected = azure.injected(identity, stage.token_file)
+            pod = stack.enter_context(deploy(stage, injected, azure.project_token(), azure.ca_file))
+            lines.extend(pod.describe())
+        with _step("curl") as lines:
+            by_curl = pod.ask_by_curl()
+            lines.extend(by_curl.lines)
+        with _step("sdk") as lines:
             by_sdk = pod.ask_by_sdk()
-            here.extend(by_sdk.said)
-        with _step("token") as here:
+            lines.extend(by_sdk.lines)
+        with _step("token") as lines:
             verifier = Verifier.published(f"{azure.url}/{identity.tenant_id}/", azure.ca_file)
-            verified = _verified(verifier, by_curl.access_token, identity, story.RESOURCE)
-            other = _verified(verifier, by_sdk.access_token, identity, story.RESOURCE.rstrip("/"))
-            here.extend(story.told_verified(verified.header["kid"], verifier.keys_url, other.claims["aud"]))
+            verified = _verify(verifier, by_curl.access_token, identity, steps.RESOURCE)
+            other = _verify(verifier, by_sdk.access_token, identity, steps.RESOURCE.rstrip("/"))
+            lines.extend(steps.verified_text(verified.header["kid"], verifier.keys_url, other.claims["aud"]))
     except _StepFailedError:
         return 1
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is being taken down is not to be interrupted
-    return _tell(events.Finished(by_curl.access_token, verified.header, verified.claims))
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the cleanup must not be interrupted
+    return _send(events.Finished(by_curl.access_token, verified.header, verified.claims))
 
 
-def _verified(verifier: Verifier, token: Secret, identity: ManagedIdentity, resource: str) -> Verified:
+def _verify(verifier: Verifier, token: Secret, identity: ManagedIdentity, resource: str) -> VerifiedToken:
     verified = verifier.verify(token, time.time())
-    promise = Promise(resource, identity.client_id, identity.principal_id, identity.tenant_id)
-    wrong = fault(verified.claims, promise)
-    if wrong is not None:
-        raise WispError(wrong, hint="report it: wisp is wrong")
+    expected = steps.Expected(resource, identity.client_id, identity.principal_id, identity.tenant_id)
+    problem = steps.claim_problem(verified.claims, expected)
+    if problem is not None:
+        raise WispError(problem, hint=REPORT_BUG)
     return verified
 
 
-def _tell(event: events.Event) -> int:
+def _send(event: events.Event) -> int:
     os.write(1, events.write(event))
     return 0
 
@@ -125,7 +115,10 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _stop_with_standard_input() -> None:
-    """Wait for the outside to end or to let go, which the kernel tells by the end of standard input."""
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

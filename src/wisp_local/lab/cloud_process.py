@@ -1,13 +1,11 @@
 """The lab's cloud as a process that outlives the command: started, asked whether it answers, stopped."""
 
 import json
-import os
 import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 from urllib.parse import urlsplit
 
 import urllib3
@@ -17,9 +15,16 @@ from wisp.base.errors import SettingError, ToolError
 from wisp_local.cloud.serving import base_url, listen
 from wisp_local.lab.paths import LabPaths
 from wisp_local.lab.record import LOOPBACK, CloudProcess, ListenOptions
-from wisp_local.sandbox.image import in_place, this_interpreter
-from wisp_local.sandbox.lasting import Lasting, lasting
-from wisp_local.sandbox.processes import Component, base_environment
+from wisp_local.sandbox.interpreter import in_place, this_interpreter
+from wisp_local.sandbox.processes import (
+    Component,
+    ProcessContext,
+    ProcessIdentity,
+    base_environment,
+    find_process,
+    open_log,
+    spawn,
+)
 
 _START_TIMEOUT = 30.0  # seconds to listen, on a busy machine
 _STOP_TIMEOUT = 5.0  # seconds to end after SIGTERM; requests in flight have two
@@ -45,16 +50,9 @@ def start(paths: LabPaths, listening: ListenOptions, environ: Mapping[str, str])
     command = (image.python, "-m", "wisp", "cloud", "serve", f"--state={paths.state}", f"--port={listening.port}")
     trust = {name: environ[name] for name in _TRUST_VARIABLES if name in environ}
     with _open_log(paths.log) as log:
-        started = subprocess.Popen(
-            [*command, *options],
-            cwd="/",
-            env={**base_environment(environ), **image.environment, **trust},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,
-        )
-    component, process = Component("the local cloud", started, paths.log), lasting(started.pid)
+        context = ProcessContext((), {**base_environment(environ), **image.environment, **trust})
+        started = spawn(context, *command, *options, stderr=log, folder=Path("/"))
+    component, process = Component("the local cloud", started, paths.log), find_process(started.pid)
     if process is None:
         started.wait()
         raise component.failure("did not start")
@@ -62,26 +60,26 @@ def start(paths: LabPaths, listening: ListenOptions, environ: Mapping[str, str])
 
 
 def wait_until_listening(component: Component, cloud: CloudProcess) -> CloudProcess:
-    """Wait until the cloud listens, and return it with its port and URLs. Raise FailedError after it has ended."""
+    """Wait until the cloud listens, and return it with its port and URLs. Raise ComponentError after it has ended."""
     try:
         ready = json.loads(component.first_line(_START_TIMEOUT))
     except BaseException:
-        component.end(_STOP_TIMEOUT)
+        component.stop(_STOP_TIMEOUT)
         raise
-    component.let_go()
+    component.detach()
     listening = replace(cloud.listening, port=urlsplit(ready["url"]).port or 443)
     return replace(cloud, listening=listening, url=ready["url"], page=ready.get("page"))
 
 
 def is_running(cloud: CloudProcess) -> bool:
     """Tell whether the cloud still runs."""
-    return Lasting(cloud.pid, cloud.started).is_running()
+    return ProcessIdentity(cloud.pid, cloud.started).is_running()
 
 
 def stop(cloud: CloudProcess) -> None:
     """End the cloud and wait for its end. Raise ToolError."""
-    process = Lasting(cloud.pid, cloud.started)
-    if not process.end(signal.SIGTERM, _STOP_TIMEOUT) and not process.end(signal.SIGKILL, _STOP_TIMEOUT):
+    process = ProcessIdentity(cloud.pid, cloud.started)
+    if not process.stop(signal.SIGTERM, _STOP_TIMEOUT) and not process.stop(signal.SIGKILL, _STOP_TIMEOUT):
         problem = f"the local cloud (process {cloud.pid}) does not end"
         raise ToolError(problem, hint="see why the kernel cannot end it")
 
@@ -101,8 +99,8 @@ def answers(paths: LabPaths, cloud: CloudProcess) -> bool:
         return False
 
 
-def _open_log(path: Path) -> BinaryIO:
+def _open_log(path: Path) -> IO[bytes]:
     """Open the log to append to it. A long one is renamed, and replaces the one that was renamed before."""
     if path.exists() and path.stat().st_size > _LOG_LIMIT:
         path.replace(path.with_name(f"{path.name}.1"))
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb")
+    return open_log(path)

@@ -20,7 +20,7 @@ from wisp_local.lab.manifest import ManifestValues, fill_manifest
 from wisp_local.lab.own_cluster import OwnCluster
 from wisp_local.lab.paths import LabPaths, write
 from wisp_local.lab.record import CloudProcess, Record
-from wisp_local.sandbox.processes import Place, run, tail
+from wisp_local.sandbox.processes import ProcessContext, run, tail
 
 ISSUER = "lab"
 """Name of the issuer that the cloud runs for the lab's own cluster."""
@@ -73,9 +73,9 @@ class ApiServer:
         if program is None:
             raise ToolError("there is no kubectl on PATH", hint="install it: https://kubernetes.io/docs/tasks/tools/")
         options = (f"--kubeconfig={self.kubeconfig}", f"--request-timeout={_REQUEST_TIMEOUT}s")
-        done = run(Place((), self.environ), program, *options, *arguments, timeout=timeout)
+        done = run(ProcessContext((), self.environ), program, *options, *arguments, timeout=timeout)
         if done.status != 0:
-            reason = " / ".join(tail(done.complaint)[-2:]) or f"kubectl ended with status {done.status}"
+            reason = " / ".join(tail(done.errors)[-2:]) or f"kubectl ended with status {done.status}"
             problem = f"`kubectl {' '.join(arguments[:3])}` failed ({reason})"
             raise WispError(problem, hint=f"make it work with {self.kubeconfig}")
         return done.output.reveal()

@@ -1,4 +1,4 @@
-"""In which ways the lab can be set up, which to try in what order, and what each one loses; touches no machine."""
+"""Ways to make a pod on this machine: which to try, in what order, and what each one lacks."""
 
 import enum
 from collections.abc import Collection
@@ -18,18 +18,18 @@ class Mode(enum.Enum):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One way to try: `several_users` when sidecar and application are to be users of their own."""
+    """One way to try. With `several_users` the sidecar and the application are different users."""
 
     mode: Mode
     several_users: bool
 
 
 @dataclass(frozen=True)
-class Lost:
-    """An attempt that failed: why, in the words of whatever refused it, and what makes it possible."""
+class FailedAttempt:
+    """An attempt that failed: the reason, as the system or a tool reported it, and what to do about it."""
 
     attempt: Attempt
-    why: str
+    reason: str
     hint: str
 
 
@@ -46,23 +46,27 @@ _PACKAGES = {
     "nft": "nftables",
 }
 TOOLS = tuple(_PACKAGES)
-"""What a pod is made with."""
-_ALTERNATIVES = {"nft": "iptables"}
-"""A tool that does as well."""
+"""The tools that make a pod."""
+ALTERNATIVES = {"nft": "iptables"}
+"""Tools that can replace another."""
 
-_MORE_HELP = "see docs/tutorials/demo.md"
-_REMEDIES = (
+_DOCUMENTATION = "see docs/tutorials/demo.md"
+_HINTS = (
     ("uid_map: Operation not permitted", "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
     ("No space left on device", "sysctl -w user.max_user_namespaces=10000"),
     ("no line matching user", 'usermod --add-subuids 100000-165535 --add-subgids 100000-165535 "$USER"'),
     ("newuidmap", "apt-get install uidmap"),
 )
-"""What a refusal has in it (unshare(1), Linux), and the command that ends it."""
+"""Texts of the reasons (unshare(1), Linux), and the command that removes each."""
+_LOOPBACK_LACKS = (
+    "the pod and the redirect. Clients are told 127.0.0.1 instead of finding 169.254.169.254, "
+    "and sidecar and application are one user"
+)
 
 
-def attempts(wanted: Mode | None, *, root: bool) -> tuple[Attempt, ...]:
-    """Say what to try, best first; `wanted` None is every way that there is. Raises PrivilegeError without root."""
-    match wanted:
+def attempts(mode: Mode | None, *, root: bool) -> tuple[Attempt, ...]:
+    """Return what to try, best first; without a `mode`, every way. Raise PrivilegeError if root mode lacks root."""
+    match mode:
         case None:
             return (*((_ROOT,) if root else ()), _SUBORDINATE, _SINGLE, _LOOPBACK)
         case Mode.ROOT if not root:
@@ -74,42 +78,36 @@ def attempts(wanted: Mode | None, *, root: bool) -> tuple[Attempt, ...]:
         case Mode.LOOPBACK:
             return (_LOOPBACK,)
         case _:
-            assert_never(wanted)
+            assert_never(mode)
 
 
-def without_tools(attempt: Attempt, present: Collection[str]) -> Lost | None:
-    """Return the attempt as lost when tools that it needs are not among those `present` on PATH."""
+def missing_tools(attempt: Attempt, present: Collection[str]) -> FailedAttempt | None:
+    """Return the attempt as failed if tools that it needs are not among those `present` on PATH."""
     if attempt.mode is Mode.LOOPBACK:
         return None
-    missing = [tool for tool in TOOLS if tool not in present and _ALTERNATIVES.get(tool) not in present]
+    missing = [tool for tool in TOOLS if tool not in present and ALTERNATIVES.get(tool) not in present]
     if not missing:
         return None
     packages = " ".join(dict.fromkeys(_PACKAGES[tool] for tool in missing))
-    return Lost(attempt, f"not installed: {', '.join(missing)}", f"apt-get install {packages}")
+    return FailedAttempt(attempt, f"not installed: {', '.join(missing)}", f"apt-get install {packages}")
 
 
-def refused(attempt: Attempt, why: str) -> Lost:
-    """Return the attempt as lost because of what the system or a tool said."""
-    return Lost(attempt, why, next((hint for words, hint in _REMEDIES if words in why), _MORE_HELP))
+def failed_attempt(attempt: Attempt, reason: str) -> FailedAttempt:
+    """Return the attempt as failed for a reason that the system or a tool reported."""
+    return FailedAttempt(attempt, reason, next((hint for text, hint in _HINTS if text in reason), _DOCUMENTATION))
 
 
-def describe(attempt: Attempt, lost: tuple[Lost, ...]) -> list[str]:
-    """Say in a few lines which mode it is, and, if a better one failed, what this one lacks, why, and the remedy."""
+def describe(attempt: Attempt, failed: tuple[FailedAttempt, ...]) -> list[str]:
+    """Describe the mode in a few lines and, if better ones failed, what this one lacks, the reason and the remedy."""
     lines = [f"Mode {attempt.mode.value}: {_made_of(attempt)}."]
     if attempt.mode is Mode.LOOPBACK:
-        lines.append(f"  lost:    {_LOST_ON_LOOPBACK}")
-    if lost:
-        last = lost[-1]
-        better = next(each for each in lost if each.hint == last.hint)
-        lines.append(f"  because: {last.why}")
+        lines.append(f"  lost:    {_LOOPBACK_LACKS}")
+    if failed:
+        last = failed[-1]
+        better = next(earlier for earlier in failed if earlier.hint == last.hint)
+        lines.append(f"  because: {last.reason}")
         lines.append(f"  to get mode {better.attempt.mode.value}: {better.hint}")
     return lines
-
-
-_LOST_ON_LOOPBACK = (
-    "the pod and the redirect. Clients are told 127.0.0.1 instead of finding 169.254.169.254, "
-    "and sidecar and application are one user"
-)
 
 
 def _made_of(attempt: Attempt) -> str:
@@ -126,10 +124,12 @@ def _made_of(attempt: Attempt) -> str:
             assert_never(attempt.mode)
 
 
-def impossible(lost: tuple[Lost, ...]) -> WispError:
-    """Make the error for when every attempt is lost."""
-    tried = " and ".join(dict.fromkeys(each.attempt.mode.value for each in lost))
-    last = lost[-1]
+def impossible_error(failed: tuple[FailedAttempt, ...]) -> WispError:
+    """Return the error to raise when every attempt failed."""
+    tried = " and ".join(dict.fromkeys(attempt.attempt.mode.value for attempt in failed))
+    last = failed[-1]
     others = "" if last.attempt.mode is Mode.LOOPBACK else ", or try --mode auto, which finds another way"
-    help_ = "" if last.hint == _MORE_HELP else f"; {_MORE_HELP}"
-    return PrivilegeError(f"mode {tried} is not possible here ({last.why})", hint=f"{last.hint}{others}{help_}")
+    documentation = "" if last.hint == _DOCUMENTATION else f"; {_DOCUMENTATION}"
+    return PrivilegeError(
+        f"mode {tried} is not possible here ({last.reason})", hint=f"{last.hint}{others}{documentation}"
+    )

@@ -1,4 +1,4 @@
-"""Signals that end a command: they unwind the stack, so that what was started is stopped and drafts are removed."""
+"""Signals that end a command: they unwind the stack, so that programs are stopped and temporary files removed."""
 
 import contextlib
 import signal
@@ -15,14 +15,18 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @contextlib.contextmanager
 def unwinding() -> Iterator[None]:
     """Make SIGTERM and SIGHUP raise SystemExit, as Ctrl-C raises KeyboardInterrupt, until the block is left."""
-    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
-    for each in numbers:
-        signal.signal(each, _unwind)
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, _unwind)
     try:
         yield
     finally:
-        for each in numbers:
-            signal.signal(each, signal.SIG_DFL)
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _unwind(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 @contextlib.contextmanager
@@ -35,14 +39,14 @@ def deferred() -> Iterator[None]:
         yield
         return
     received: list[int] = []
-    handlers = {each: handler for each in _ENDING if callable(handler := signal.getsignal(each))}
-    for each in handlers:
-        signal.signal(each, lambda number, _frame: received.append(number))
+    handlers = {number: handler for number in _ENDING if callable(handler := signal.getsignal(number))}
+    for number in handlers:
+        signal.signal(number, lambda number, _frame: received.append(number))
     try:
         yield
     finally:
-        for each, handler in handlers.items():
-            signal.signal(each, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         if received:
             signal.raise_signal(received[0])
 
@@ -60,7 +64,3 @@ def run_program(main: Callable[[], int]) -> int:
         return error.exit_status
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-
-
-def _unwind(number: int, _frame: FrameType | None) -> None:
-    sys.exit(128 + number)

@@ -1,4 +1,4 @@
-"""The fixtures. Each process of pytest-xdist runs its own session, and so has a cloud of its own."""
+"""The fixtures of the plugin. Each process of pytest-xdist has a session and a cloud of its own."""
 
 import os
 from collections.abc import Iterator
@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from wisp_local.run.environment import LOOPBACK, for_command
-from wisp_local.testing.cloud import Cloud, running_cloud
-from wisp_local.testing.identity import Identity
-from wisp_local.testing.imds import Imds, serving_imds
+from wisp_local.run.environment import LOOPBACK, command_environment
+from wisp_local.testing.services import Cloud, Identity, Imds, running_cloud, serving_imds
 
 
 @pytest.fixture(scope="session")
 def wisp_seed() -> Path | None:
-    """Return the seed file of `wisp_cloud`: none, unless a project overrides this fixture with its own."""
+    """Return the seed file of `wisp_cloud`: None unless a project overrides this fixture."""
     return None
 
 
@@ -28,24 +26,24 @@ def wisp_cloud(tmp_path_factory: pytest.TempPathFactory, wisp_seed: Path | None)
 
 @pytest.fixture
 def wisp_identity(wisp_cloud: Cloud) -> Identity:
-    """Make a managed identity of this test's own, with a federated credential."""
+    """Create a managed identity for this test, with a federated credential."""
     return wisp_cloud.identity()
 
 
 @pytest.fixture
 def wisp_imds(wisp_cloud: Cloud, wisp_identity: Identity, tmp_path: Path) -> Iterator[Imds]:
-    """Run a metadata service that gives `wisp_identity`'s tokens, and has none yet."""
+    """Run a metadata service that returns tokens of `wisp_identity`, and has none yet."""
     with serving_imds(wisp_cloud, wisp_identity, tmp_path) as imds:
         yield imds
 
 
 @pytest.fixture
 def wisp_environment(wisp_imds: Imds, monkeypatch: pytest.MonkeyPatch) -> Imds:
-    """Put `wisp_imds` into the environment: for the test, every Azure SDK finds it, and no other credential."""
-    wanted = for_command(os.environ, wisp_imds.environment, LOOPBACK)
-    for name in os.environ.keys() - wanted.keys():
+    """Set the environment so that every Azure SDK finds `wisp_imds` during the test, and no other credential."""
+    environment = command_environment(os.environ, wisp_imds.environment, LOOPBACK)
+    for name in os.environ.keys() - environment.keys():
         monkeypatch.delenv(name)
-    for name, value in wanted.items():
+    for name, value in environment.items():
         if os.environ.get(name) != value:
             monkeypatch.setenv(name, value)
     return wisp_imds

@@ -25,7 +25,7 @@ from wisp_local.cloud.issuer import (
     service_account_token,
 )
 from wisp_local.cloud.state.store import Store
-from wisp_local.sandbox.processes import Place, beside, run
+from wisp_local.sandbox.processes import ProcessContext, run, running_component
 
 pytestmark = pytest.mark.interop
 
@@ -217,12 +217,14 @@ def _sidecar(local: LocalAzure, folder: Path, client_id: str, token_file: Path) 
         "AZURE_CLIENT_ID": client_id,
         "AZURE_FEDERATED_TOKEN_FILE": str(token_file),
     }
-    place = Place((), told)
+    place = ProcessContext((), told)
     command = (sys.executable, "-m", "wisp.proxy", "--proxy-port", str(port))
-    with beside("the sidecar", place, folder / "log", *command, "--authority-ca", local.cloud.ca_file) as component:
+    with running_component(
+        "the sidecar", place, folder / "log", *command, "--authority-ca", local.cloud.ca_file
+    ) as component:
         probe = run(place, *command, "--probe")
         if probe.status != 0:
-            raise component.failure("did not become ready", probe.complaint)
+            raise component.failure("did not become ready", probe.errors)
         yield port
 
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wisp_local.lab.node.configuration import Binaries
-from wisp_local.sandbox.building import Builder, Product, cache_folder
-from wisp_local.sandbox.gobuild import go_build
+from wisp_local.sandbox.builds import Builder, Product, cache_folder, go_build
 
 PAUSE_PROGRAM = "pause"
 KUBERNETES_PROGRAMS = (

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from wisp.base.errors import SettingError
-from wisp_local.sandbox.building import Builder, Product
+from wisp_local.sandbox.builds import Builder, Product
 
 _MEDIA_TYPE = "application/vnd.oci.image"
 _NAME = "io.containerd.image.name"

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from wisp_local.lab.node.configuration import Layout, Plan, Program, decode_plan
-from wisp_local.sandbox.mounts import mount_tmpfs
+from wisp_local.sandbox.namespaces import mount_tmpfs
 
 _HIDDEN = (Path("/run"), Path("/var/log"))
 """Kubernetes, containerd and CNI plugins write to fixed names in here."""

@@ -9,7 +9,6 @@ import os
 import platform
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,11 +33,17 @@ from wisp_local.lab.node.configuration import (
 )
 from wisp_local.lab.node.images import Image, opened_archive, write_image, write_layer
 from wisp_local.lab.node.network import DNS_READY_PORT, NODE, Network, host_batch, node_batch
-from wisp_local.sandbox.image import in_place, this_interpreter
-from wisp_local.sandbox.lasting import Lasting, keep, kept, lasting
-from wisp_local.sandbox.netns import NetworkNamespace, addresses, ip_batch, new_namespace
-from wisp_local.sandbox.processes import Outcome, Place, run
-from wisp_local.sandbox.users import ends_with_parent
+from wisp_local.sandbox.interpreter import in_place, this_interpreter
+from wisp_local.sandbox.namespaces import NetworkNamespace, addresses, ip_batch, new_namespace
+from wisp_local.sandbox.processes import (
+    END_WITH_PARENT,
+    ProcessContext,
+    ProcessIdentity,
+    Result,
+    find_process,
+    run,
+    spawn,
+)
 
 _START_TIMEOUT = 120  # seconds to become ready, on a slow machine
 _DNS_TIMEOUT = 5  # seconds for CoreDNS to report whether it is ready
@@ -98,9 +103,9 @@ class Node:
         return self.layout.kubeconfig("admin")
 
     @property
-    def _place(self) -> Place:
+    def _place(self) -> ProcessContext:
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder)}
-        return Place((), {**environment, "KUBECONFIG": str(self.kubeconfig)})
+        return ProcessContext((), {**environment, "KUBECONFIG": str(self.kubeconfig)})
 
     @property
     def _cgroup(self) -> str:
@@ -125,11 +130,11 @@ class Node:
         """
         self._write_files(issuer_url)
         make_cgroup(self._cgroup)
-        place = Place(prepared.namespace.prefix, self._place.environment, (prepared.namespace.descriptor,))
+        place = ProcessContext(prepared.namespace.prefix, self._place.environment, (prepared.namespace.descriptor,))
         done = run(place, "nft", "-f", str(self.layout.rules))
         if done.status != 0:
-            raise ToolError(f"nft failed ({done.complaint.strip()})", hint="the kernel needs nf_tables")
-        keep(self.layout.process, self._spawn(prepared))
+            raise ToolError(f"nft failed ({done.errors.strip()})", hint="the kernel needs nf_tables")
+        self._spawn(prepared).write(self.layout.process)
         self._wait("the container runtime", lambda: self.ctr("version").status == 0)
         self.load(self._pause_image())
         with ThreadPoolExecutor(max_workers=1) as pool:
@@ -150,7 +155,7 @@ class Node:
         with opened_archive(archive, PLATFORM, label) as (content, images):
             done = self._images("import", str(content))
         if done.status != 0:
-            problem = f"{label} cannot be imported ({done.complaint.strip()})"
+            problem = f"{label} cannot be imported ({done.errors.strip()})"
             raise ToolError(problem, hint="save the image again: the archive may be incomplete")
         for image in images:
             known = self._images("list", "-q").output.reveal().split()
@@ -160,8 +165,8 @@ class Node:
 
     def stop(self) -> None:
         """End the node and remove its folder, if there are any. Raise ToolError."""
-        process = kept(self.layout.process)
-        if process is not None and not process.end(signal.SIGKILL, _STOP_TIMEOUT):
+        process = ProcessIdentity.read(self.layout.process)
+        if process is not None and not process.stop(signal.SIGKILL, _STOP_TIMEOUT):
             problem = f"process {process.pid} did not end within {_STOP_TIMEOUT} s"
             raise ToolError(problem, hint="see why it cannot be killed")
         self._remove_network()
@@ -170,19 +175,19 @@ class Node:
 
     def is_running(self) -> bool:
         """Tell whether it runs."""
-        process = kept(self.layout.process)
+        process = ProcessIdentity.read(self.layout.process)
         return process is not None and process.is_running()
 
-    def kubectl(self, *arguments: str, timeout: float = 60) -> Outcome:
+    def kubectl(self, *arguments: str, timeout: float = 60) -> Result:
         """Run kubectl as the administrator."""
         return run(self._place, str(self.binaries.kubectl), *arguments, timeout=timeout)
 
-    def ctr(self, *arguments: str) -> Outcome:
+    def ctr(self, *arguments: str) -> Result:
         """Run containerd's own client."""
         socket = str(self.layout.containerd_socket)
         return run(self._place, "ctr", "-a", socket, *arguments, timeout=_START_TIMEOUT)
 
-    def _images(self, command: str, *arguments: str) -> Outcome:
+    def _images(self, command: str, *arguments: str) -> Result:
         return self.ctr("-n", "k8s.io", "images", command, *arguments)
 
     def _write_files(self, issuer_url: str) -> None:
@@ -207,22 +212,17 @@ class Node:
             path.touch(0o600)
             path.write_bytes(content)
 
-    def _spawn(self, prepared: Prepared) -> Lasting:
+    def _spawn(self, prepared: Prepared) -> ProcessIdentity:
         image = in_place(this_interpreter())
-        dependent = ends_with_parent() if self.ends_with_parent else ()
+        dependent = END_WITH_PARENT if self.ends_with_parent else ()
         unshare = ("unshare", "--mount", "--propagation", "private", "--ipc", "--pid", "--mount-proc", "--fork")
         command = (*dependent, *prepared.namespace.prefix, *unshare, "--kill-child", "--")
         with (self.layout.logs / "node.log").open("wb") as log:
-            started = subprocess.Popen(
-                [*command, image.python, "-m", "wisp_local.lab.node.init", str(self.folder)],
-                env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder), **image.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(prepared.namespace.descriptor,),
-                start_new_session=True,
-            )
-        found = lasting(started.pid)
+            environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder), **image.environment}
+            context = ProcessContext(command, environment, (prepared.namespace.descriptor,))
+            arguments = ("-m", "wisp_local.lab.node.init", str(self.folder))
+            started = spawn(context, image.python, *arguments, stdout=log, stderr=log)
+        found = find_process(started.pid)
         if found is None:
             raise ToolError("the node did not start", hint=f"see {self.layout.logs / 'node.log'}")
         started.returncode = 0  # it outlives this process, which does not wait for it
@@ -268,7 +268,7 @@ class Node:
         if not device.exists():
             return
         owner = Path((device / "ifalias").read_text(encoding="utf-8").strip() or "/")
-        process = kept(Layout(owner).process)
+        process = ProcessIdentity.read(Layout(owner).process)
         if process is not None and process.is_running():
             problem = f"node number {self.number} of this machine is running in {owner}"
             raise SettingError(problem, hint="end it, or choose another number")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from wisp_local.demo.claims import MEANING, MIRID_ENDING, Promise, abbreviated, fault
+from wisp_local.demo.steps import CLAIM_MEANINGS, MIRID_ENDING, Expected, abbreviate, claim_problem
 
-PROMISE = Promise("https://management.azure.com/", "client", "principal", "tenant")
+EXPECTED = Expected("https://management.azure.com/", "client", "principal", "tenant")
 CLAIMS: dict[str, object] = {
     "aud": "https://management.azure.com/",
     "iss": "https://sts.windows.net/tenant/",
@@ -18,7 +18,7 @@ CLAIMS: dict[str, object] = {
 
 def test_a_token_as_promised_has_no_fault() -> None:
     """What the walk-through shows passes."""
-    assert fault(CLAIMS, PROMISE) is None
+    assert claim_problem(CLAIMS, EXPECTED) is None
 
 
 @pytest.mark.parametrize(
@@ -36,16 +36,16 @@ def test_a_token_as_promised_has_no_fault() -> None:
 )
 def test_a_broken_promise_is_named(name: str, value: object) -> None:
     """Each claim is checked, and the one that is wrong is named with its value."""
-    complaint = fault({**CLAIMS, name: value}, PROMISE)
+    complaint = claim_problem({**CLAIMS, name: value}, EXPECTED)
     assert complaint is not None
     assert complaint.startswith(f"the token's claim {name} is ")
 
 
 def test_the_claims_of_the_walk_through_are_explained() -> None:
     """The audience, the ids, and what only managed identities have."""
-    assert {"aud", "appid", "oid", "xms_cae", "xms_mirid", "xms_tcdt"} == set(MEANING)
+    assert {"aud", "appid", "oid", "xms_cae", "xms_mirid", "xms_tcdt"} == set(CLAIM_MEANINGS)
 
 
 def test_a_token_is_not_shown() -> None:
     """Twenty characters are of the header, and tell nothing."""
-    assert abbreviated("eyJ0eXAiOiJKV1QiLCJ4" + "s" * 1500) == "eyJ0eXAiOiJKV1QiLCJ4... (1,520 characters)"
+    assert abbreviate("eyJ0eXAiOiJKV1QiLCJ4" + "s" * 1500) == "eyJ0eXAiOiJKV1QiLCJ4... (1,520 characters)"

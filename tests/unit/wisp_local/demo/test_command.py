@@ -8,13 +8,13 @@ import pytest
 
 from wisp.base.secret import Secret
 from wisp.cli import main
-from wisp_local.cli.demo import Teller, document
-from wisp_local.demo.outside import Told
-from wisp_local.demo.story import STEPS
+from wisp_local.cli.demo import Printer, document
+from wisp_local.demo.command import DemoResult
+from wisp_local.demo.steps import STEPS
 from wisp_local.sandbox.modes import Attempt, Mode, describe
 
 GOLDEN = Path(__file__).parent / "golden" / "told.txt"
-TOLD = Told(
+RESULT = DemoResult(
     Mode.ROOT,
     Secret("eyJ0eXAiOiJKV1QiLCJ4" + "s" * 1500),
     {"typ": "JWT", "alg": "RS256"},
@@ -23,30 +23,30 @@ TOLD = Told(
 )
 
 
-def tell(teller: Teller) -> None:
+def print_demo(printer: Printer) -> None:
     """Tell a whole story."""
-    teller.opened(describe(Attempt(Mode.ROOT, several_users=True), ()))
+    printer.ready(describe(Attempt(Mode.ROOT, several_users=True), ()))
     for step in STEPS:
-        teller.begun(step)
-        teller.done(step, 0.25, [f"what {step.name} was here"])
-    teller.ended(TOLD, 1.75)
+        printer.step_started(step)
+        printer.step_done(step, 0.25, [f"what {step.name} was here"])
+    printer.finished(RESULT, 1.75)
 
 
 def test_the_story_as_people_read_it(capsys: pytest.CaptureFixture[str]) -> None:
     """Word for word, and without colour where it is no terminal."""
-    tell(Teller(color=None))
+    print_demo(Printer(color=None))
     assert capsys.readouterr().out == GOLDEN.read_text(encoding="utf-8")
 
 
 def test_the_token_is_not_in_it(capsys: pytest.CaptureFixture[str]) -> None:
     """Twenty characters are all that is shown."""
-    tell(Teller(color=None))
+    print_demo(Printer(color=None))
     assert "sss" not in capsys.readouterr().out
 
 
 def test_colour_changes_no_word(capsys: pytest.CaptureFixture[str]) -> None:
     """On a terminal it is the same text."""
-    tell(Teller(color=True))
+    print_demo(Printer(color=True))
     shown = capsys.readouterr().out
     assert "\x1b[" in shown
     assert re.sub(r"\x1b\[\d+m", "", shown) == GOLDEN.read_text(encoding="utf-8")
@@ -54,9 +54,9 @@ def test_colour_changes_no_word(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_document_has_what_is_promised() -> None:
     """Exactly these keys, and the token whole."""
-    made = json.loads(json.dumps(document(TOLD)))
+    made = json.loads(json.dumps(document(RESULT)))
     assert list(made) == ["mode", "access_token", "claims", "header", "steps"]
-    assert made["access_token"] == TOLD.access_token.reveal()
+    assert made["access_token"] == RESULT.access_token.reveal()
     assert made["steps"][0] == {"name": "cluster", "seconds": 0.25}
 
 

@@ -1,8 +1,8 @@
 """The documentation of the demo names what there is."""
 
 from tests.support.paths import ROOT
-from wisp_local.demo.story import STEPS
-from wisp_local.sandbox.modes import TOOLS, Attempt, Mode, describe, without_tools
+from wisp_local.demo.steps import STEPS
+from wisp_local.sandbox.modes import TOOLS, Attempt, Mode, describe, missing_tools
 
 TEXT = (ROOT / "docs/tutorials/demo.md").read_text(encoding="utf-8")
 
@@ -21,6 +21,6 @@ def test_every_mode_is_in_the_documentation() -> None:
 
 def test_the_lines_for_a_machine_without_tools_are_those_that_are_printed() -> None:
     """What is lost, why, and the command for the better mode."""
-    lost = without_tools(Attempt(Mode.ROOT, several_users=True), set(TOOLS) - {"ip", "nft"})
+    lost = missing_tools(Attempt(Mode.ROOT, several_users=True), set(TOOLS) - {"ip", "nft"})
     assert lost is not None
     assert "\n".join(describe(Attempt(Mode.LOOPBACK, several_users=False), (lost,))) in TEXT

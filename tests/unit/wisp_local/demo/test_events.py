@@ -4,14 +4,14 @@ import pytest
 
 from wisp.base.errors import WispError
 from wisp.base.secret import Secret
-from wisp_local.demo.events import Begun, Done, Event, Failed, Finished, Impossible, Ready, parse, write
+from wisp_local.demo.events import Event, Finished, Impossible, Ready, StepDone, StepFailed, StepStarted, parse, write
 
 EVENTS: list[Event] = [
     Ready(),
     Impossible("no\nveth"),
-    Begun("pod"),
-    Done("pod", 0.25, ["a", "ü"]),
-    Failed("curl", "problem", "remedy", ["log"], 2),
+    StepStarted("pod"),
+    StepDone("pod", 0.25, ["a", "ü"]),
+    StepFailed("curl", "problem", "remedy", ["log"], 2),
     Finished(Secret("eyJ"), {"alg": "RS256"}, {"aud": "x", "xms_tcdt": 1}),
 ]
 

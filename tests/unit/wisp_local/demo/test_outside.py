@@ -9,36 +9,35 @@ import pytest
 
 from wisp.base.errors import PrivilegeError, WispError
 from wisp.base.secret import Secret
-from wisp_local.demo.events import Begun, Done, Event, Failed, Finished, Impossible, Ready, write
-from wisp_local.demo.outside import Told, play
-from wisp_local.demo.story import Step
-from wisp_local.sandbox.launching import Inside
+from wisp_local.demo.command import DemoResult, Inside, run_demo
+from wisp_local.demo.events import Event, Finished, Impossible, Ready, StepDone, StepFailed, StepStarted, write
+from wisp_local.demo.steps import Step
 from wisp_local.sandbox.modes import TOOLS, Attempt, Mode
-from wisp_local.sandbox.processes import FailedError
+from wisp_local.sandbox.processes import ComponentError
 
 SINGLE = Attempt(Mode.USERNS, several_users=False)
 LOOPBACK = Attempt(Mode.LOOPBACK, several_users=False)
 FINISHED = Finished(Secret("eyJ"), {"alg": "RS256"}, {"aud": "x"})
-GOOD = (Ready(), Begun("pod"), Done("pod", 0.5, ["a"]), FINISHED)
+GOOD = (Ready(), StepStarted("pod"), StepDone("pod", 0.5, ["a"]), FINISHED)
 
 
-class Listener:
+class Recorder:
     """A narrator that writes down what it is to tell."""
 
     def __init__(self) -> None:
-        self.heard: list[object] = []
+        self.shown: list[object] = []
 
-    def opened(self, description: Sequence[str]) -> None:
+    def ready(self, description: Sequence[str]) -> None:
         """Write it down."""
-        self.heard.append("\n".join(description))
+        self.shown.append("\n".join(description))
 
-    def begun(self, step: Step) -> None:
+    def step_started(self, step: Step) -> None:
         """Write it down."""
-        self.heard.append(step.name)
+        self.shown.append(step.name)
 
-    def done(self, step: Step, seconds: float, here: list[str]) -> None:
+    def step_done(self, step: Step, seconds: float, lines: list[str]) -> None:
         """Write it down."""
-        self.heard.append((step.name, seconds, here))
+        self.shown.append((step.name, seconds, lines))
 
 
 class Script:
@@ -69,10 +68,10 @@ def _path(tmp_path: Path) -> str:
 
 def test_a_story_is_told_to_its_end(path: str) -> None:
     """Steps are told as they come, and the token and the times come back."""
-    listener, script = Listener(), Script({LOOPBACK: GOOD})
-    told = play((LOOPBACK,), listener, script, path)
-    assert told == Told(Mode.LOOPBACK, Secret("eyJ"), {"alg": "RS256"}, {"aud": "x"}, (("pod", 0.5),))
-    assert listener.heard[1:] == ["pod", ("pod", 0.5, ["a"])]
+    output, script = Recorder(), Script({LOOPBACK: GOOD})
+    told = run_demo((LOOPBACK,), output, script, path)
+    assert told == DemoResult(Mode.LOOPBACK, Secret("eyJ"), {"alg": "RS256"}, {"aud": "x"}, (("pod", 0.5),))
+    assert output.shown[1:] == ["pod", ("pod", 0.5, ["a"])]
     assert script.running == 0
 
 
@@ -81,46 +80,46 @@ def test_a_story_is_told_to_its_end(path: str) -> None:
     [
         pytest.param((Impossible("no veth"),), b"", "no veth", id="said-by-the-inside"),
         pytest.param((), b"unshare: unshare failed: No\n\n", "unshare: unshare failed: No", id="said-by-unshare"),
-        pytest.param((), b"", "it ended without a word", id="not-said"),
+        pytest.param((), b"", "it ended without a message", id="not-said"),
     ],
 )
 def test_what_is_impossible_is_followed_by_the_next_way(
     events: tuple[Event, ...], complaint: bytes, why: str, path: str
 ) -> None:
     """The next way is told with the exact reason why the one before was not possible."""
-    listener = Listener()
-    told = play((SINGLE, LOOPBACK), listener, Script({SINGLE: events, LOOPBACK: GOOD}, complaint), path)
+    output = Recorder()
+    told = run_demo((SINGLE, LOOPBACK), output, Script({SINGLE: events, LOOPBACK: GOOD}, complaint), path)
     assert told.mode is Mode.LOOPBACK
-    assert str(listener.heard[0]).startswith("Mode loopback: ")
-    assert f"because: {why}\n" in str(listener.heard[0])
+    assert str(output.shown[0]).startswith("Mode loopback: ")
+    assert f"because: {why}\n" in str(output.shown[0])
 
 
 def test_a_way_without_its_tools_is_not_launched(path: str) -> None:
     """What is missing is the reason."""
     (Path(path) / "ip").unlink()
-    listener = Listener()
-    play((SINGLE, LOOPBACK), listener, Script({LOOPBACK: GOOD}), path)
-    assert str(listener.heard[0]).endswith("because: not installed: ip\n  to get mode userns: apt-get install iproute2")
+    output = Recorder()
+    run_demo((SINGLE, LOOPBACK), output, Script({LOOPBACK: GOOD}), path)
+    assert str(output.shown[0]).endswith("because: not installed: ip\n  to get mode userns: apt-get install iproute2")
 
 
 def test_when_no_way_is_left_it_is_an_error(path: str) -> None:
     """A forced mode that is impossible ends with its reason."""
     with pytest.raises(PrivilegeError, match=r"mode userns is not possible here \(no veth\)"):
-        play((SINGLE,), Listener(), Script({SINGLE: (Impossible("no veth"),)}), path)
+        run_demo((SINGLE,), Recorder(), Script({SINGLE: (Impossible("no veth"),)}), path)
 
 
 def test_a_failing_step_ends_the_story(path: str) -> None:
     """The error has the step, what was said and the status; no other way is tried."""
-    failed = Failed("curl", "no token", "look", ["a log"], 3)
-    script = Script({SINGLE: (Ready(), Begun("curl"), failed)})
-    with pytest.raises(FailedError, match="step curl failed: no token: look") as error:
-        play((SINGLE, LOOPBACK), Listener(), script, path)
+    failed = StepFailed("curl", "no token", "look", ["a log"], 3)
+    script = Script({SINGLE: (Ready(), StepStarted("curl"), failed)})
+    with pytest.raises(ComponentError, match="step curl failed: no token: look") as error:
+        run_demo((SINGLE, LOOPBACK), Recorder(), script, path)
     assert (error.value.log, error.value.exit_status) == (("a log",), 3)
     assert script.running == 0
 
 
 def test_an_inside_that_dies_in_the_middle_is_an_error(path: str) -> None:
     """Once the scene is set nothing else is tried: its last words are told."""
-    script = Script({SINGLE: (Ready(), Begun("curl"))}, b"Traceback\nKilled\n")
-    with pytest.raises(WispError, match=r"ended in the middle \(Killed\)"):
-        play((SINGLE, LOOPBACK), Listener(), script, path)
+    script = Script({SINGLE: (Ready(), StepStarted("curl"))}, b"Traceback\nKilled\n")
+    with pytest.raises(WispError, match=r"the demo ended early \(Killed\)"):
+        run_demo((SINGLE, LOOPBACK), Recorder(), script, path)

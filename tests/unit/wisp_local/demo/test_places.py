@@ -4,17 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from wisp_local.demo.namespaced import folders_to_cover
-from wisp_local.sandbox.launching import namespaces
+from wisp_local.demo.stage import folders_to_cover
 from wisp_local.sandbox.modes import Attempt, Mode
-from wisp_local.sandbox.netns import NetworkNamespace, Wiring, node_batch, pod_batch
+from wisp_local.sandbox.namespaces import NetworkNamespace, VethPair, as_user, isolated
 from wisp_local.sandbox.processes import base_environment
-from wisp_local.sandbox.users import become
 
 
 def test_the_node_half_of_the_wiring() -> None:
     """The pair is made with its other end in the pod at once: it has no name here that could clash."""
-    assert node_batch("/proc/self/fd/7", Wiring("10.0.0.1", "10.0.0.2", 30)) == (
+    assert VethPair("10.0.0.1", "10.0.0.2", 30).node_batch("/proc/self/fd/7") == (
         "link set lo up\n"
         "link add veth0 type veth peer name eth0 netns /proc/self/fd/7\n"
         "address add 10.0.0.1/30 dev veth0\n"
@@ -24,7 +22,7 @@ def test_the_node_half_of_the_wiring() -> None:
 
 def test_the_pod_half_of_the_wiring() -> None:
     """A real address and a route to the metadata service: what the redirect needs, and nothing else."""
-    assert pod_batch(Wiring("10.0.0.1", "10.0.0.2", 30)) == (
+    assert VethPair("10.0.0.1", "10.0.0.2", 30).pod_batch() == (
         "link set lo up\naddress add 10.0.0.2/30 dev eth0\nlink set eth0 up\nroute add 169.254.169.254 via 10.0.0.1\n"
     )
 
@@ -59,7 +57,7 @@ def test_a_namespace_is_entered_by_its_descriptor() -> None:
 )
 def test_the_namespaces_of_a_mode(attempt: Attempt, expected: str) -> None:
     """All but loopback get namespaces that end with the process that asked for them."""
-    assert " ".join(namespaces(attempt)) == expected
+    assert " ".join(isolated(attempt)) == expected
 
 
 @pytest.mark.parametrize(
@@ -67,7 +65,7 @@ def test_the_namespaces_of_a_mode(attempt: Attempt, expected: str) -> None:
 )
 def test_whoever_runs_in_the_pod_has_no_privilege(uid: int | None, ids: str) -> None:
     """Another user or oneself: no capability, and none to be gained."""
-    assert " ".join(become(uid)) == f"setpriv {ids}--bounding-set=-all --inh-caps=-all --no-new-privs --"
+    assert " ".join(as_user(uid)) == f"setpriv {ids}--bounding-set=-all --inh-caps=-all --no-new-privs --"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from wisp.base.secret import Secret
-from wisp_local.demo.pod import project
+from wisp_local.demo.stage import project
 
 
 def test_the_token_is_its_owners_alone(tmp_path: Path) -> None:

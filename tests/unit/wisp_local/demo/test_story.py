@@ -2,14 +2,14 @@
 
 import pytest
 
-from wisp_local.demo import story
+from wisp_local.demo import steps
 
 
 def test_the_steps_are_the_walk_throughs() -> None:
     """Their names are part of what --json promises."""
     names = ["cluster", "identity", "federated-credential", "pod", "curl", "sdk", "token"]
-    assert [step.name for step in story.STEPS] == names
-    assert [story.step_called(name).name for name in names] == names
+    assert [step.name for step in steps.STEPS] == names
+    assert [steps.step_named(name).name for name in names] == names
 
 
 @pytest.mark.parametrize(
@@ -36,14 +36,14 @@ kubectl exec ubuntu -n $NAMESPACE -- curl -s -H Metadata:true --noproxy "*"
 )
 def test_every_command_of_the_walk_through_is_told(command: str) -> None:
     """What one types on AKS is there word for word, but for the breaking of lines."""
-    told = "".join(step.on_aks for step in story.STEPS).replace(" \\\n  ", " ")
+    told = "".join(step.on_aks for step in steps.STEPS).replace(" \\\n  ", " ")
     assert command in told
 
 
 def test_what_is_asked_here_is_what_is_asked_there() -> None:
     """The command that runs has the arguments of the one that is told."""
-    told = story.step_called("curl").on_aks.replace(" \\\n  ", " ").strip()
-    ran = story.told_curl("http://169.254.169.254", 1000, replaced=False)
+    told = steps.step_named("curl").on_aks.replace(" \\\n  ", " ").strip()
+    ran = steps.curl_text("http://169.254.169.254", 1000, replaced=False)
     assert told.endswith(ran.removeprefix("as uid 1000: ").replace("'", '"'))
 
 
@@ -51,18 +51,18 @@ def test_what_is_asked_here_is_what_is_asked_there() -> None:
     "line, expected",
     [
         pytest.param(
-            story.told_curl("http://127.0.0.1:1", None, replaced=True),
+            steps.curl_text("http://127.0.0.1:1", None, replaced=True),
             "as the one user there is, by Python's standard library since curl cannot be run: GET http://127.0.0.1:1/met",
             id="curl-replaced",
         ),
         pytest.param(
-            story.told_sdk(None, "http://127.0.0.1:1", "...")[0],
+            steps.sdk_text(None, "http://127.0.0.1:1", "...")[0],
             "as the one user there is, without the AZURE_* variables above, as in a skipped container; "
             "told AZURE_POD_IDENTITY_AUTHORITY_HOST=http://127.0.0.1:1",
             id="sdk-told-an-address",
         ),
         pytest.param(
-            story.told_sdk(1000, None, "...")[0],
+            steps.sdk_text(1000, None, "...")[0],
             "as uid 1000, without the AZURE_* variables above, as in a skipped container",
             id="sdk-told-nothing",
         ),

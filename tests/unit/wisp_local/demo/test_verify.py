@@ -9,7 +9,7 @@ from joserfc.jwk import KeySet, RSAKey
 from wisp.base.errors import WispError
 from wisp.base.secret import Secret
 from wisp_local.cloud.issuer import SigningKey, new_rsa_key
-from wisp_local.demo.verify import Verifier
+from wisp_local.demo.azure import Verifier
 
 NOW = 1_700_000_000.5
 CLAIMS = {"aud": "https://management.azure.com/", "nbf": 1_700_000_000, "exp": 1_700_003_600}

@@ -18,7 +18,7 @@ from tests.unit.wisp_local.lab.lab_command import LabCommand
 from wisp.base.secret import Secret
 from wisp_local.cloud.entra.directory import SecretCheck
 from wisp_local.cloud.state.store import Store
-from wisp_local.sandbox.lasting import lasting
+from wisp_local.sandbox.processes import find_process
 
 pytestmark = pytest.mark.system
 
@@ -37,7 +37,7 @@ def test_cloud_outlives_the_command_until_down(lab: LabCommand) -> None:
     )
     pid = lab.pid
     assert lab.run("down").stdout == f"The lab is down; its data stays in {lab.folder}.\n"
-    assert lasting(pid) is None
+    assert find_process(pid) is None
     assert "the lab is down" in lab.status()["problems"][0]
     assert lab.run("down").stdout == "No lab was running.\n"
 
@@ -205,7 +205,7 @@ def test_purge_leaves_nothing(lab: LabCommand) -> None:
     lab.up()
     pid = lab.pid
     assert lab.run("down", "--purge").stdout == "The lab is deleted with all its data.\n"
-    assert lasting(pid) is None
+    assert find_process(pid) is None
     assert not lab.folder.exists()
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.wisp_local.run.runner import SDK, Runner
 from wisp.cli import main
 from wisp_local.cloud.state.store import Store
-from wisp_local.run.environment import CHOOSES_OTHERWISE
+from wisp_local.run.environment import CREDENTIAL_VARIABLES
 
 pytestmark = pytest.mark.system
 
@@ -30,7 +30,7 @@ print(json.dumps({
 }))
 """
 HOSTILE = {
-    **dict.fromkeys(CHOOSES_OTHERWISE, "another"),
+    **dict.fromkeys(CREDENTIAL_VARIABLES, "another"),
     "AZURE_TOKEN_CREDENTIALS": "dev",
     "HTTP_PROXY": "http://127.0.0.1:1",
     "https_proxy": "http://127.0.0.1:1",

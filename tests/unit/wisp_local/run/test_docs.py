@@ -7,7 +7,7 @@ import click
 from tests.support.paths import ROOT
 from wisp.imds.answer import endpoint_variables
 from wisp_local.cli.run import command
-from wisp_local.run.environment import CHOOSES_OTHERWISE
+from wisp_local.run.environment import CREDENTIAL_VARIABLES
 
 DOCUMENT = (ROOT / "docs/how-to/run.md").read_text(encoding="utf-8")
 
@@ -22,7 +22,7 @@ def test_every_variable_is_there() -> None:
     """The table names each that is set, removed or changed, and no other."""
     named = set(re.findall(r"`(\w+)`", first_cells("What the command sees")))
     changed = {"AZURE_TOKEN_CREDENTIALS", "NO_PROXY", "no_proxy"}
-    assert named == set(endpoint_variables("", "")) | CHOOSES_OTHERWISE | changed
+    assert named == set(endpoint_variables("", "")) | CREDENTIAL_VARIABLES | changed
 
 
 def test_every_option_is_there() -> None:

@@ -5,7 +5,13 @@ from collections.abc import Collection, Mapping
 import pytest
 
 from wisp.imds.answer import endpoint_variables
-from wisp_local.run.environment import CHOOSES_OTHERWISE, as_started, for_command, for_local_parts, for_parts
+from wisp_local.run.environment import (
+    CREDENTIAL_VARIABLES,
+    command_environment,
+    local_environment,
+    original_environment,
+    sidecar_environment,
+)
 
 ENDPOINT = "http://127.0.0.1:1234/metadata/identity/oauth2/token"
 PROXY = {"HTTPS_PROXY": "http://proxy:3128"}
@@ -30,16 +36,16 @@ def test_everything_else_is_passed_on() -> None:
         "EMPTY": "",
         "A": "\udcff",
     }
-    assert for_command(environ, {"IDENTITY_ENDPOINT": ENDPOINT}, "127.0.0.1") == {
+    assert command_environment(environ, {"IDENTITY_ENDPOINT": ENDPOINT}, "127.0.0.1") == {
         **environ,
         "IDENTITY_ENDPOINT": ENDPOINT,
     }
 
 
-@pytest.mark.parametrize("name", sorted(CHOOSES_OTHERWISE))
+@pytest.mark.parametrize("name", sorted(CREDENTIAL_VARIABLES))
 def test_what_chooses_otherwise_is_left_out(name: str) -> None:
     """None of it is inherited, told or not."""
-    assert for_command({name: "x"}, {}, "127.0.0.1") == {}
+    assert command_environment({name: "x"}, {}, "127.0.0.1") == {}
 
 
 @pytest.mark.parametrize(
@@ -55,7 +61,9 @@ def test_what_chooses_otherwise_is_left_out(name: str) -> None:
 )
 def test_the_chain_that_was_chosen(value: str, kept: bool) -> None:  # noqa: FBT001
     """It stays where managed identity is in it: some programs insist on one."""
-    assert ("AZURE_TOKEN_CREDENTIALS" in for_command({"AZURE_TOKEN_CREDENTIALS": value}, {}, "127.0.0.1")) is kept
+    assert (
+        "AZURE_TOKEN_CREDENTIALS" in command_environment({"AZURE_TOKEN_CREDENTIALS": value}, {}, "127.0.0.1")
+    ) is kept
 
 
 @pytest.mark.parametrize(
@@ -87,7 +95,7 @@ def test_the_chain_that_was_chosen(value: str, kept: bool) -> None:  # noqa: FBT
 )
 def test_no_proxy_leads_to_loopback(environ: Mapping[str, str], expected: Mapping[str, str]) -> None:
     """Where there is a proxy, the address is excepted in both spellings, and nothing that was excepted is lost."""
-    made = for_command(environ, {}, "127.0.0.1")
+    made = command_environment(environ, {}, "127.0.0.1")
     assert {name: value for name, value in made.items() if name.lower() == "no_proxy"} == expected
 
 
@@ -98,16 +106,16 @@ def test_no_proxy_leads_to_loopback(environ: Mapping[str, str], expected: Mappin
 )
 def test_what_python_made_of_the_locale(names: Collection[str] | None, kept: bool) -> None:  # noqa: FBT001
     """LC_CTYPE is passed on only where it was there."""
-    assert ("LC_CTYPE" in as_started({"LC_CTYPE": "C.UTF-8", "LANG": "C"}, names)) is kept
+    assert ("LC_CTYPE" in original_environment({"LC_CTYPE": "C.UTF-8", "LANG": "C"}, names)) is kept
 
 
 def test_the_parts_of_a_local_run() -> None:
     """Nothing of the user's but where temporary files are to be."""
-    assert for_local_parts({"TMPDIR": "/t", "HTTP_PROXY": "p"}, {"PATH": "/bin"}) == {"TMPDIR": "/t", "PATH": "/bin"}
+    assert local_environment({"TMPDIR": "/t", "HTTP_PROXY": "p"}, {"PATH": "/bin"}) == {"TMPDIR": "/t", "PATH": "/bin"}
 
 
 def test_a_sidecar_that_goes_out() -> None:
     """Proxies and trust stores are the user's; Azure's and Python's settings are not."""
     theirs = {"HTTPS_PROXY": "p", "SSL_CERT_FILE": "f", "AZURE_KUBERNETES_TOKEN_PROXY": "x", "PYTHONPATH": "y"}
     expected = {"HTTPS_PROXY": "p", "SSL_CERT_FILE": "f", "PATH": "/bin"}
-    assert for_parts({**theirs, "IDENTITY_HEADER": "x", "PATH": "/x"}, {"PATH": "/bin"}) == expected
+    assert sidecar_environment({**theirs, "IDENTITY_HEADER": "x", "PATH": "/x"}, {"PATH": "/bin"}) == expected

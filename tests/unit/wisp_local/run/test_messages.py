@@ -6,18 +6,8 @@ import pytest
 
 from wisp.base.errors import WispError
 from wisp.base.secret import Secret
-from wisp_local.run.messages import (
-    Answer,
-    Failed,
-    Impossible,
-    Ready,
-    Request,
-    parse_answer,
-    parse_request,
-    write_answer,
-    write_request,
-)
-from wisp_local.run.wanted import LocalCloud, RealAuthority
+from wisp_local.run.messages import Answer, Failed, Impossible, Ready, Request, encode, parse_answer, parse_request
+from wisp_local.run.options import LocalCloud, RealAuthority
 from wisp_local.sandbox.modes import Attempt, Mode
 
 REAL = RealAuthority("https://a/", "t", "c", Path("/token"), Path("/ca"))
@@ -34,17 +24,17 @@ REAL = RealAuthority("https://a/", "t", "c", Path("/token"), Path("/ca"))
 )
 def test_a_request_comes_as_it_was_sent(request_: Request) -> None:
     """Paths are paths again."""
-    assert parse_request(write_request(request_)) == request_
+    assert parse_request(encode(request_)) == request_
 
 
 @pytest.mark.parametrize(
     "answer",
-    [Ready(1, "c", Secret("h")), Ready(1, "c", None), Impossible("why"), Failed("problem", "remedy", 3)],
+    [Ready(1, "c", Secret("h")), Ready(1, "c", None), Impossible("why"), Failed("problem", "hint", 3)],
     ids=lambda value: type(value).__name__,
 )
 def test_an_answer_comes_as_it_was_sent(answer: Answer) -> None:
     """The header is a secret again."""
-    line = write_answer(answer)
+    line = encode(answer)
     assert line.count(b"\n") == 1
     assert parse_answer(line) == answer
 
@@ -55,7 +45,7 @@ def test_the_header_does_not_show_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"{", b"[]", b"{}", b'{"kind": "Ready", "header": "h-e-a-d-e-r"}', b'{"kind": "None"}'], ids=repr
+    "line", [b"", b"{", b"[]", b"{}", b'{"type": "Ready", "header": "h-e-a-d-e-r"}', b'{"type": "None"}'], ids=repr
 )
 def test_nonsense(line: bytes) -> None:
     """The error does not repeat it."""

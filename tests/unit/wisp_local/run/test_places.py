@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.fakes import CLIENT_ID
 from wisp.base.errors import SettingError
-from wisp_local.run.places import Settled, default_state, open_log, settle
-from wisp_local.run.wanted import LocalCloud, RealAuthority
+from wisp_local.run.client import open_log
+from wisp_local.run.options import LocalCloud, Prepared, RealAuthority, default_state, prepare
 
 LOCAL = LocalCloud(None, "app", None, 600)
 
@@ -33,51 +33,51 @@ def test_it_is_made_private(tmp_path: Path) -> None:
     """The folder is the user's alone, even if it was not."""
     folder = tmp_path / ".local/state/wisp"
     folder.mkdir(parents=True, mode=0o755)
-    settled = settle(LOCAL, {}, tmp_path)
-    assert settled == Settled(LocalCloud(folder / "run.db", "app", None, 600), folder / "run.db")
+    prepared = prepare(LOCAL, {}, tmp_path)
+    assert prepared == Prepared(LocalCloud(folder / "run.db", "app", None, 600), folder / "run.db")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_where_it_cannot_be(tmp_path: Path) -> None:
     """The state goes with the command, and the reason is noted."""
     (tmp_path / ".local").touch()
-    settled = settle(LOCAL, {}, tmp_path)
-    assert (settled.authority, settled.keeps) == (LOCAL, None)
+    prepared = prepare(LOCAL, {}, tmp_path)
+    assert (prepared.authority, prepared.state) == (LOCAL, None)
     why = f"({tmp_path}/.local/state/wisp: not a directory)"
-    assert settled.notes == (f"the local cloud, and with it the identity, goes with the command {why}",)
+    assert prepared.notes == (f"the local cloud and its identity are deleted when the command ends {why}",)
 
 
 def test_a_user_without_a_home() -> None:
     """That is a reason, too."""
-    assert settle(LOCAL, {}, None).notes[0].endswith("(this user has no home)")
+    assert prepare(LOCAL, {}, None).notes[0].endswith("(this user has no home)")
 
 
 def test_a_named_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is found from any folder, and nobody's home is looked at."""
     monkeypatch.chdir(tmp_path)
     wanted = LocalCloud(Path("cloud.db"), "app", None, 600)
-    assert settle(wanted, {}, None).keeps == tmp_path / "cloud.db"
+    assert prepare(wanted, {}, None).state == tmp_path / "cloud.db"
 
 
 def test_a_named_state_in_no_folder(tmp_path: Path) -> None:
     """The folder is named."""
-    with pytest.raises(SettingError, match=f"there is no {tmp_path}/nowhere: name another"):
-        settle(LocalCloud(tmp_path / "nowhere/cloud.db", "app", None, 600), {}, None)
+    with pytest.raises(SettingError, match=f"{tmp_path}/nowhere does not exist: give"):
+        prepare(LocalCloud(tmp_path / "nowhere/cloud.db", "app", None, 600), {}, None)
 
 
 def test_the_files_of_a_real_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are there, and are found from any folder; logs are where a local run's are."""
     monkeypatch.chdir(tmp_path)
     wanted = RealAuthority("https://a/", "t", CLIENT_ID, Path("token"), Path("ca.pem"))
-    with pytest.raises(SettingError, match="--federated-token-file token: there is no "):
-        settle(wanted, {}, tmp_path)
+    with pytest.raises(SettingError, match=r"--federated-token-file token: .* does not exist"):
+        prepare(wanted, {}, tmp_path)
     Path("token").touch()
-    with pytest.raises(SettingError, match=r"--authority-ca ca.pem: there is no "):
-        settle(wanted, {}, tmp_path)
+    with pytest.raises(SettingError, match=r"--authority-ca ca.pem: .* does not exist"):
+        prepare(wanted, {}, tmp_path)
     Path("ca.pem").touch()
-    settled = settle(wanted, {"XDG_STATE_HOME": str(tmp_path)}, None)
+    prepared = prepare(wanted, {"XDG_STATE_HOME": str(tmp_path)}, None)
     expected = RealAuthority("https://a/", "t", CLIENT_ID, tmp_path / "token", tmp_path / "ca.pem")
-    assert settled == Settled(expected, tmp_path / "wisp/run.db")
+    assert prepared == Prepared(expected, tmp_path / "wisp/run.db")
 
 
 def test_logs_are_private_and_few(tmp_path: Path) -> None:
@@ -95,10 +95,10 @@ def test_logs_are_private_and_few(tmp_path: Path) -> None:
     assert len(list(folder.iterdir())) == 10
 
 
-@pytest.mark.parametrize("place", [None, Path("/proc/run.db")], ids=["none", "not writable"])
-def test_a_log_in_no_folder(place: Path | None) -> None:
+@pytest.mark.parametrize("state", [None, Path("/proc/run.db")], ids=["none", "not writable"])
+def test_a_log_in_no_folder(state: Path | None) -> None:
     """It can be written and read all the same."""
-    log = open_log(place)
+    log = open_log(state)
     os.write(log.descriptor, b"a line\n")
     assert (log.text(), log.path) == ("a line\n", None)
     os.close(log.descriptor)

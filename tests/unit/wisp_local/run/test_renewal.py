@@ -10,11 +10,11 @@ import pytest
 from wisp.base.errors import WispError
 from wisp.base.secret import Secret
 from wisp_local.run.attendant import attend
-from wisp_local.run.local import RENEW_AFTER, federate, new_assertion
+from wisp_local.run.identity import RENEW_AFTER, federate, new_assertion
 from wisp_local.run.messages import Ready
-from wisp_local.run.parts import in_memory, rewrite
-from wisp_local.run.serving import Renewal, Serving
-from wisp_local.run.wanted import LocalCloud
+from wisp_local.run.options import LocalCloud
+from wisp_local.run.services import Renewal, Services
+from wisp_local.sandbox.sidecar import memory_file, rewrite
 
 
 def _claims(assertion: Secret) -> dict[str, float]:
@@ -60,7 +60,7 @@ def test_it_is_renewed_when_its_time_has_come_and_again_after_a_failure() -> Non
 @pytest.mark.parametrize("content", ["longer than before", "short"])
 def test_a_file_in_memory_is_replaced_whole(content: str) -> None:
     """Nothing of what was there is left."""
-    with in_memory("assertion", Secret("as before")) as descriptor:
+    with memory_file("assertion", Secret("as before")) as descriptor:
         rewrite(descriptor, Secret(content))
         assert os.pread(descriptor, 100, 0).decode() == content
 
@@ -70,7 +70,7 @@ def test_the_attendant_renews_while_the_command_runs() -> None:
     with subprocess.Popen(["sleep", "infinity"]) as command, Path(os.devnull).open("wb") as terminal:
         pidfd = os.pidfd_open(command.pid)
         try:
-            attend(pidfd, terminal.fileno(), Serving(Ready(1, "id", None), (), command.kill), look=1)
+            attend(pidfd, terminal.fileno(), Services(Ready(1, "id", None), (), command.kill), interval=1)
         finally:
             os.close(pidfd)
             command.kill()

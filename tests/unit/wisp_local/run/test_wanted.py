@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.fakes import CLIENT_ID
 from wisp.base.errors import SettingError
-from wisp_local.run.wanted import Flags, LocalCloud, RealAuthority, choose
+from wisp_local.run.options import Flags, LocalCloud, RealAuthority, choose
 
 TOKEN = Path("token")
 REAL = Flags(tenant="contoso.com", client_id=CLIENT_ID, federated_token_file=TOKEN)
@@ -44,16 +44,20 @@ def test_what_is_meant(flags: Flags, wanted: LocalCloud | RealAuthority) -> None
 @pytest.mark.parametrize(
     "flags, complaint",
     [
-        pytest.param(Flags(client_id="app"), "--client-id 'app' is no GUID: give the client id", id="a name as an id"),
+        pytest.param(
+            Flags(client_id="app"), "--client-id 'app' is not a GUID: give the client id", id="a name as an id"
+        ),
         pytest.param(Flags(client_id=CLIENT_ID, identity="app"), "name the identity twice", id="two identities"),
         pytest.param(Flags(tenant="t"), "needs --client-id and --federated-token-file: see", id="a tenant alone"),
         pytest.param(replace(REAL, tenant=None), "a real authority needs --tenant", id="no tenant"),
-        pytest.param(replace(REAL, tenant="a b"), "--tenant 'a b' is no tenant", id="no such tenant"),
-        pytest.param(replace(REAL, authority_host="http://a"), "'http://a' is no https URL", id="http"),
-        pytest.param(replace(REAL, identity="app"), "--identity does not go with a real authority", id="identity"),
-        pytest.param(replace(REAL, state=TOKEN), "--state does not go", id="state"),
-        pytest.param(replace(REAL, token_lifetime=1), "--token-lifetime does not go", id="lifetime"),
-        pytest.param(replace(REAL, intercept=True), "leave it away: its network has no way out", id="intercept"),
+        pytest.param(replace(REAL, tenant="a b"), "--tenant 'a b' is not a tenant", id="no such tenant"),
+        pytest.param(replace(REAL, authority_host="http://a"), "'http://a' is not an https URL", id="http"),
+        pytest.param(replace(REAL, identity="app"), "--identity cannot be used with a real authority", id="identity"),
+        pytest.param(replace(REAL, state=TOKEN), "--state cannot be used", id="state"),
+        pytest.param(replace(REAL, token_lifetime=1), "--token-lifetime cannot be used", id="lifetime"),
+        pytest.param(
+            replace(REAL, intercept=True), "remove it: the network of --intercept has no way out", id="intercept"
+        ),
     ],
 )
 def test_what_cannot_be_meant(flags: Flags, complaint: str) -> None:

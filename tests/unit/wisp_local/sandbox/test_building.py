@@ -13,7 +13,7 @@ import pytest
 from tests.support.fakes import Clock
 from tests.support.waiting import PATIENCE, wait_until
 from wisp.base.errors import ToolError
-from wisp_local.sandbox.building import Builder, LastLine, Product, cache_folder, move_into_place, must_have
+from wisp_local.sandbox.builds import Builder, LastLine, Product, cache_folder, move_into_place, must_have
 from wisp_local.sandbox.progress import Progress
 
 FAILING = (sys.executable, "-c", "import sys; print('first\\n' * 30 + 'no space left'); sys.exit(3)")
@@ -29,7 +29,7 @@ child.wait()
 """
 BUILDING = """
 import pathlib, sys
-from wisp_local.sandbox.building import Builder, Product
+from wisp_local.sandbox.builds import Builder, Product
 from wisp_local.sandbox.signals import run_program
 
 cache, tool = pathlib.Path(sys.argv[1]), sys.argv[2]

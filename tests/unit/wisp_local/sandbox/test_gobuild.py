@@ -7,8 +7,7 @@ import pytest
 
 from tests.support.fakes import Clock
 from wisp.base.errors import ToolError
-from wisp_local.sandbox.building import Builder
-from wisp_local.sandbox.gobuild import Compilation, Listing, go_build
+from wisp_local.sandbox.builds import Builder, Compilation, Listing, go_build
 from wisp_local.sandbox.progress import Progress
 
 GO = """#!/bin/sh

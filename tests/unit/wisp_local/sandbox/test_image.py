@@ -9,7 +9,7 @@ import pytest
 
 import wisp
 from wisp.base.errors import ToolError
-from wisp_local.sandbox.image import Interpreter, in_place, is_open, lay_out, this_interpreter
+from wisp_local.sandbox.interpreter import Interpreter, in_place, is_open, lay_out, this_interpreter
 
 
 class Binder:

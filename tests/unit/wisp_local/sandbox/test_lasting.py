@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wisp_local.sandbox.lasting import Lasting, keep, kept, lasting, started_by_proc, started_by_ps
+from wisp_local.sandbox.processes import ProcessIdentity, find_process, start_time_from_proc, start_time_from_ps
 
 _STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
 
@@ -24,8 +24,8 @@ def _other() -> Iterator[subprocess.Popen[bytes]]:
         started.kill()
 
 
-def _of(started: subprocess.Popen[bytes]) -> Lasting:
-    found = lasting(started.pid)
+def _of(started: subprocess.Popen[bytes]) -> ProcessIdentity:
+    found = find_process(started.pid)
     assert found is not None
     return found
 
@@ -33,16 +33,16 @@ def _of(started: subprocess.Popen[bytes]) -> Lasting:
 def test_a_process_is_known_again(other: subprocess.Popen[bytes], tmp_path: Path) -> None:
     """By its file, too."""
     process = _of(other)
-    keep(tmp_path / "process", process)
-    assert kept(tmp_path / "process") == process
+    process.write(tmp_path / "process")
+    assert ProcessIdentity.read(tmp_path / "process") == process
     assert process.is_running()
 
 
 def test_it_is_ended_kindly_and_then_not(other: subprocess.Popen[bytes]) -> None:
     """It says whether the process has ended in time; a zombie has."""
     process = _of(other)
-    assert not process.end(signal.SIGTERM, 0.1)
-    assert process.end(signal.SIGKILL, 10)
+    assert not process.stop(signal.SIGTERM, 0.1)
+    assert process.stop(signal.SIGKILL, 10)
     assert not process.is_running()
     assert other.wait() == -signal.SIGKILL
 
@@ -50,9 +50,9 @@ def test_it_is_ended_kindly_and_then_not(other: subprocess.Popen[bytes]) -> None
 def test_another_process_with_its_number_is_left_alone(other: subprocess.Popen[bytes]) -> None:
     """The number alone proves nothing."""
     process = _of(other)
-    earlier = Lasting(process.pid, process.started + "0")
+    earlier = ProcessIdentity(process.pid, process.started + "0")
     assert not earlier.is_running()
-    assert earlier.end(signal.SIGKILL, 1)
+    assert earlier.stop(signal.SIGKILL, 1)
     assert other.poll() is None
     assert process.is_running()
 
@@ -61,32 +61,32 @@ def test_after_a_start_of_the_machine_no_process_is_the_same(other: subprocess.P
     """The same number at the same tick of another start is another process."""
     boot, _, ticks = _of(other).started.partition(" ")
     assert boot == Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    assert not Lasting(other.pid, f"{boot[::-1]} {ticks}").is_running()
+    assert not ProcessIdentity(other.pid, f"{boot[::-1]} {ticks}").is_running()
 
 
 def test_a_process_that_is_not_there() -> None:
     """There is nothing to end."""
     with subprocess.Popen(["true"]) as started:
         started.wait()
-    assert lasting(started.pid) is None
-    assert Lasting(started.pid, "any").end(signal.SIGTERM, 0)
+    assert find_process(started.pid) is None
+    assert ProcessIdentity(started.pid, "any").stop(signal.SIGTERM, 0)
 
 
 @pytest.mark.needs("ps")
 def test_ps_tells_the_same_where_there_is_no_proc(other: subprocess.Popen[bytes]) -> None:
     """It knows a process again, and a zombie for one that has ended."""
-    said = started_by_ps(other.pid)
+    said = start_time_from_ps(other.pid)
     assert said
-    assert said == started_by_ps(other.pid)
-    assert started_by_proc(other.pid) is not None
+    assert said == start_time_from_ps(other.pid)
+    assert start_time_from_proc(other.pid) is not None
     other.kill()
     os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
-    assert started_by_ps(other.pid) is None
-    assert started_by_proc(other.pid) is None
+    assert start_time_from_ps(other.pid) is None
+    assert start_time_from_proc(other.pid) is None
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"pid": "x", "started": "y"}', "\udcff"])
 def test_a_file_that_says_nothing_is_no_process(tmp_path: Path, text: str) -> None:
     """Whatever is in it."""
     (tmp_path / "process").write_text(text, encoding="utf-8", errors="surrogateescape")
-    assert kept(tmp_path / "process") is None
+    assert ProcessIdentity.read(tmp_path / "process") is None

@@ -5,7 +5,17 @@ from collections.abc import Collection
 import pytest
 
 from wisp.base.errors import PrivilegeError
-from wisp_local.sandbox.modes import TOOLS, Attempt, Lost, Mode, attempts, describe, impossible, refused, without_tools
+from wisp_local.sandbox.modes import (
+    TOOLS,
+    Attempt,
+    FailedAttempt,
+    Mode,
+    attempts,
+    describe,
+    failed_attempt,
+    impossible_error,
+    missing_tools,
+)
 
 ROOT = Attempt(Mode.ROOT, several_users=True)
 SUBORDINATE = Attempt(Mode.USERNS, several_users=True)
@@ -15,7 +25,7 @@ LOST = (
     "the pod and the redirect. Clients are told 127.0.0.1 instead of finding 169.254.169.254, "
     "and sidecar and application are one user"
 )
-REFUSED = refused(SINGLE, "unshare: unshare failed: Operation not permitted")
+REFUSED = failed_attempt(SINGLE, "unshare: unshare failed: Operation not permitted")
 
 
 @pytest.mark.parametrize(
@@ -51,19 +61,19 @@ def test_root_cannot_be_forced_by_others() -> None:
 )
 def test_one_command_installs_all_missing_tools(missing: list[str], why: str, command: str) -> None:
     """Every tool that namespaces need is looked for, and each package is named once."""
-    assert without_tools(ROOT, set(TOOLS) - set(missing)) == Lost(ROOT, why, command)
+    assert missing_tools(ROOT, set(TOOLS) - set(missing)) == FailedAttempt(ROOT, why, command)
 
 
 @pytest.mark.parametrize("attempt", [ROOT, SUBORDINATE, SINGLE], ids=str)
 @pytest.mark.parametrize("present", [TOOLS, {*TOOLS, "iptables"} - {"nft"}], ids=["nft", "iptables"])
 def test_nothing_is_missing_when_all_tools_are_there(attempt: Attempt, present: Collection[str]) -> None:
     """Iptables does as well as nft."""
-    assert without_tools(attempt, present) is None
+    assert missing_tools(attempt, present) is None
 
 
 def test_loopback_needs_no_tool() -> None:
     """Where there are no tools at all there is still loopback."""
-    assert without_tools(LOOPBACK, ()) is None
+    assert missing_tools(LOOPBACK, ()) is None
 
 
 @pytest.mark.parametrize(
@@ -81,8 +91,8 @@ def test_loopback_needs_no_tool() -> None:
 )
 def test_a_refusal_comes_with_the_command_that_ends_it(why: str, hint: str) -> None:
     """Known words of unshare and of the kernel have a command; for others there is the documentation."""
-    lost = refused(SINGLE, why)
-    assert lost.why == why
+    lost = failed_attempt(SINGLE, why)
+    assert lost.reason == why
     assert lost.hint.startswith(hint)
 
 
@@ -94,7 +104,7 @@ def test_the_best_mode_is_described_in_one_line() -> None:
 
 def test_loopback_says_what_is_lost_why_and_the_command_for_the_better_mode() -> None:
     """These are the first lines that a newcomer without nft sees."""
-    lines = describe(LOOPBACK, (Lost(ROOT, "not installed: nft", "apt-get install nftables"),))
+    lines = describe(LOOPBACK, (FailedAttempt(ROOT, "not installed: nft", "apt-get install nftables"),))
     assert lines == [
         "Mode loopback: processes on plain loopback.",
         f"  lost:    {LOST}",
@@ -110,7 +120,10 @@ def test_a_forced_loopback_says_what_is_lost() -> None:
 
 def test_one_user_after_several_says_why() -> None:
     """The last attempt that failed is the one next to it."""
-    lost = (refused(ROOT, "no veth"), refused(SUBORDINATE, "unshare: no line matching user demo in /etc/subuid"))
+    lost = (
+        failed_attempt(ROOT, "no veth"),
+        failed_attempt(SUBORDINATE, "unshare: no line matching user demo in /etc/subuid"),
+    )
     text = "\n".join(describe(SINGLE, lost))
     assert "not told apart" in text
     assert "because: unshare: no line matching user demo" in text
@@ -120,7 +133,7 @@ def test_one_user_after_several_says_why() -> None:
 
 def test_a_forced_mode_that_is_impossible_says_so() -> None:
     """The error has the mode, the reason and another way."""
-    error = impossible((refused(SUBORDINATE, "x"), REFUSED))
+    error = impossible_error((failed_attempt(SUBORDINATE, "x"), REFUSED))
     assert str(error) == (
         "mode userns is not possible here (unshare: unshare failed: Operation not permitted): "
         "see docs/tutorials/demo.md, or try --mode auto, which finds another way"
@@ -130,9 +143,9 @@ def test_a_forced_mode_that_is_impossible_says_so() -> None:
 
 def test_a_forced_mode_without_its_tools_names_the_command() -> None:
     """What installs them comes first."""
-    lost = without_tools(ROOT, set(TOOLS) - {"nft"})
+    lost = missing_tools(ROOT, set(TOOLS) - {"nft"})
     assert lost is not None
-    assert str(impossible((lost,))) == (
+    assert str(impossible_error((lost,))) == (
         "mode root is not possible here (not installed: nft): "
         "apt-get install nftables, or try --mode auto, which finds another way; see docs/tutorials/demo.md"
     )
@@ -140,4 +153,4 @@ def test_a_forced_mode_without_its_tools_names_the_command() -> None:
 
 def test_when_not_even_loopback_works_there_is_no_other_way() -> None:
     """Nothing is suggested that has been tried."""
-    assert "--mode" not in impossible((refused(LOOPBACK, "disk full"),)).hint
+    assert "--mode" not in impossible_error((failed_attempt(LOOPBACK, "disk full"),)).hint

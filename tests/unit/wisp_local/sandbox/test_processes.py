@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.waiting import PATIENCE, wait_until
 from wisp.base.errors import ToolError
-from wisp_local.sandbox.processes import FailedError, Place, beside, run, tail
+from wisp_local.sandbox.processes import ComponentError, ProcessContext, run, running_component, tail
 
-HERE = Place((), {"PATH": os.environ["PATH"], "LETTER": "a"})
+HERE = ProcessContext((), {"PATH": os.environ["PATH"], "LETTER": "a"})
 # Tells its child's process id; both outlive SIGTERM.
 STUBBORN = """
 import os, signal, subprocess, sys, time
@@ -24,7 +24,7 @@ time.sleep(60)
 
 def test_a_program_sees_its_place_and_nothing_else() -> None:
     """The environment is whole: nothing of this process's own gets in."""
-    place = HERE.having({"LETTER": "b", "OTHER": "c"})
+    place = HERE.with_variables({"LETTER": "b", "OTHER": "c"})
     done = run(place, sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))")
     assert done.status == 0
     seen = json.loads(done.output.reveal())
@@ -69,7 +69,7 @@ def test_the_end_of_a_log_is_shown_without_tokens(said: str, shown: tuple[str, .
 def test_a_component_is_heard_and_ended(tmp_path: Path) -> None:
     """Its first line is waited for; when the block is left it has ended."""
     script = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
-    with beside("the clock", HERE, tmp_path / "log", sys.executable, "-c", script) as clock:
+    with running_component("the clock", HERE, tmp_path / "log", sys.executable, "-c", script) as clock:
         process = int(clock.first_line(PATIENCE))
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
@@ -79,8 +79,8 @@ def test_a_component_that_ends_at_once_is_told_with_its_log(tmp_path: Path) -> N
     """The error has the name, the log has the reason."""
     log = tmp_path / "log"
     with (
-        beside("the clock", HERE, log, sys.executable, "-c", "import sys; sys.exit('no spring')") as clock,
-        pytest.raises(FailedError, match="the clock did not start") as failed,
+        running_component("the clock", HERE, log, sys.executable, "-c", "import sys; sys.exit('no spring')") as clock,
+        pytest.raises(ComponentError, match="the clock did not start") as failed,
     ):
         clock.first_line(PATIENCE)
     assert failed.value.log == ("the clock: no spring",)
@@ -88,13 +88,13 @@ def test_a_component_that_ends_at_once_is_told_with_its_log(tmp_path: Path) -> N
 
 def test_a_component_that_says_nothing_is_not_waited_for_long(tmp_path: Path) -> None:
     """Silence is a failure, too."""
-    with beside("the clock", HERE, tmp_path / "log", "sleep", "60") as clock, pytest.raises(FailedError):
+    with running_component("the clock", HERE, tmp_path / "log", "sleep", "60") as clock, pytest.raises(ComponentError):
         clock.first_line(0.01)
 
 
 def test_a_stubborn_component_is_killed_with_what_it_started(tmp_path: Path) -> None:
     """Whatever it does about SIGTERM, neither it nor its child is left."""
-    with beside("the clock", HERE, tmp_path / "log", sys.executable, "-c", STUBBORN, grace=0.05) as clock:
+    with running_component("the clock", HERE, tmp_path / "log", sys.executable, "-c", STUBBORN, grace=0.05) as clock:
         child = int(clock.first_line(PATIENCE))
     wait_until(lambda: not _runs(child), "the end of its child")
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from wisp.base.errors import ToolError
-from wisp_local.sandbox.tools import lines, started
+from wisp_local.sandbox.builds import output_lines, running_tool
 
 STUBBORN = """
 import os, signal, subprocess
@@ -24,20 +24,20 @@ child.wait()
 
 
 def _started(*command: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
-    return started(command, None, os.environ, patience=0.1)
+    return running_tool(command, None, os.environ, patience=0.1)
 
 
 def test_output_is_read_line_by_line() -> None:
     """Blank lines are skipped, errors are included, and the last line needs no end."""
     with _started("sh", "-c", "echo one; echo; echo two >&2; printf three") as tool:
-        assert [line for line in lines(tool) if line is not None] == ["one", "two", "three"]
+        assert [line for line in output_lines(tool) if line is not None] == ["one", "two", "three"]
     assert tool.returncode == 0
 
 
 def test_output_that_is_not_text_is_readable() -> None:
     """A tool may print anything."""
     with _started("printf", "a\\377b") as tool:
-        assert [line for line in lines(tool) if line is not None] == ["a\N{REPLACEMENT CHARACTER}b"]
+        assert [line for line in output_lines(tool) if line is not None] == ["a\N{REPLACEMENT CHARACTER}b"]
 
 
 def test_tool_that_ignores_signals_is_killed_with_its_children() -> None:
@@ -46,7 +46,7 @@ def test_tool_that_ignores_signals_is_killed_with_its_children() -> None:
 
     def interrupt() -> None:
         with _started(sys.executable, "-c", STUBBORN) as tool:
-            processes.extend(next(line for line in lines(tool) if line is not None).split())
+            processes.extend(next(line for line in output_lines(tool) if line is not None).split())
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -73,7 +73,7 @@ def test_interruption_while_the_tool_is_being_started_is_announced() -> None:
         environment = InterruptingEnvironment(os.environ)
         with (
             pytest.raises(KeyboardInterrupt),
-            started(("sleep", "60"), None, environment, interrupted=lambda: announced.append("once")),
+            running_tool(("sleep", "60"), None, environment, interrupted=lambda: announced.append("once")),
         ):
             pytest.fail("the block is not entered")
     finally:

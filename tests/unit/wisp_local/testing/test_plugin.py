@@ -77,7 +77,7 @@ def test_entra_refuses_until_mended(wisp_environment, wisp_identity, fault, code
     getattr(wisp_identity, fault)()
     with ManagedIdentityCredential() as credential, pytest.raises(ClientAuthenticationError, match=code):
         credential.get_token(SCOPE)
-    wisp_identity.mend()
+    wisp_identity.repair()
     with ManagedIdentityCredential() as credential:
         assert credential.get_token(SCOPE).token
 

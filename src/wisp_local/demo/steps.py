@@ -1,6 +1,8 @@
-"""The walk-through's names, its steps, and what one types for each on AKS; knows nothing of this machine."""
+"""The steps of the walk-through, the commands for each on AKS, and which claims of the access token matter."""
 
+import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 GROUP = "WorkloadIdentityRG"
@@ -14,6 +16,7 @@ POD = "ubuntu"
 RESOURCE = "https://management.azure.com/"
 TOKEN_PATH = f"/metadata/identity/oauth2/token?resource={RESOURCE}&api-version=2018-02-01"
 
+
 SDK_PROGRAM = """\
 from azure.identity import ManagedIdentityCredential
 print(ManagedIdentityCredential().get_token("https://management.azure.com/.default").token)
@@ -23,12 +26,12 @@ import sys, urllib.request
 request = urllib.request.Request(sys.argv[1], headers={"Metadata": "true"})
 print(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30).read().decode())
 """
-"""What asks where there is no curl."""
+"""A program that replaces curl on machines without it."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the walk-through: `name` for programs, `title` for people, `on_aks` what one types there."""
+    """A step: `name` is for programs, `title` for people, `on_aks` are the commands to type on AKS."""
 
     name: str
     title: str
@@ -123,9 +126,9 @@ kubectl exec ubuntu -n $NAMESPACE -c sdk -- python3 -c '
 )
 
 
-def step_called(name: str) -> Step:
+def step_named(name: str) -> Step:
     """Return the step of that name."""
-    return next(each for each in STEPS if each.name == name)
+    return next(step for step in STEPS if step.name == name)
 
 
 def curl_command(metadata: str) -> tuple[str, ...]:
@@ -133,29 +136,71 @@ def curl_command(metadata: str) -> tuple[str, ...]:
     return ("curl", "-s", "-H", "Metadata:true", "--noproxy", "*", metadata + TOKEN_PATH)
 
 
-def who(uid: int | None) -> str:
-    """Say as whom a program ran."""
+def user_text(uid: int | None) -> str:
+    """Return which user ran a program."""
     return "as the one user there is" if uid is None else f"as uid {uid}"
 
 
-def told_curl(metadata: str, uid: int | None, *, replaced: bool) -> str:
-    """Say what was run to ask the metadata service."""
+def curl_text(metadata: str, uid: int | None, *, replaced: bool) -> str:
+    """Return which command asked the metadata service."""
     if replaced:
-        return f"{who(uid)}, by Python's standard library since curl cannot be run: GET {metadata}{TOKEN_PATH}"
-    return f"{who(uid)}: {shlex.join(curl_command(metadata))}"
+        return f"{user_text(uid)}, by Python's standard library since curl cannot be run: GET {metadata}{TOKEN_PATH}"
+    return f"{user_text(uid)}: {shlex.join(curl_command(metadata))}"
 
 
-def told_sdk(uid: int | None, address: str | None, token: str) -> list[str]:
-    """Say how the SDK was run, and the one thing it had to be told where nothing is redirected."""
+def sdk_text(uid: int | None, address: str | None, token: str) -> list[str]:
+    """Return how the SDK was run, with the `address` that it needs if nothing is redirected."""
     without = "without the AZURE_* variables above, as in a skipped container"
-    told = f"; told AZURE_POD_IDENTITY_AUTHORITY_HOST={address}" if address else ""
-    return [f"{who(uid)}, {without}{told}", f"token: {token}"]
+    variable = f"; told AZURE_POD_IDENTITY_AUTHORITY_HOST={address}" if address else ""
+    return [f"{user_text(uid)}, {without}{variable}", f"token: {token}"]
 
 
-def told_verified(key_id: object, keys_url: str, audience: object) -> list[str]:
-    """Say that both tokens were verified and how, and whom the SDK's is for."""
+def verified_text(key_id: object, keys_url: str, audience: object) -> list[str]:
+    """Return how both tokens were verified, and the audience of the SDK's token."""
     return [
         f"signature, issuer and time are right: RS256, key {key_id}",
         f"one of the keys that Entra publishes at {keys_url}",
         f"the SDK's token too; it asked for {audience}",
     ]
+
+
+MIRID_ENDING = f"/resourcegroups/{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{IDENTITY}"
+CLAIM_MEANINGS = {
+    "aud": "whom the token is for: the resource that was asked for",
+    "appid": "the identity's client id: AZURE_CLIENT_ID in the pod",
+    "oid": "the identity's principal id: what role assignments name",
+    "xms_cae": 'continuous access evaluation: "1", the token can be revoked before it expires',
+    "xms_mirid": "the managed identity itself: its resource id",
+    "xms_tcdt": "when the tenant was created, in Unix seconds",
+}
+"""The claims that identify a managed identity and its token."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the token must contain: its audience, the ids of the identity, and its tenant."""
+
+    resource: str
+    client_id: str
+    principal_id: str
+    tenant_id: str
+
+
+def claim_problem(claims: Mapping[str, object], expected: Expected) -> str | None:
+    """Return which claim is not as expected, or None."""
+    holds = {
+        "aud": claims.get("aud") == expected.resource,
+        "iss": claims.get("iss") == f"https://sts.windows.net/{expected.tenant_id}/",
+        "appid": claims.get("appid") == expected.client_id,
+        "oid": claims.get("oid") == expected.principal_id,
+        "xms_cae": claims.get("xms_cae") == "1",
+        "xms_mirid": str(claims.get("xms_mirid")).endswith(MIRID_ENDING),
+        "xms_tcdt": type(claims.get("xms_tcdt")) is int,
+    }
+    wrong = next((name for name, is_right in holds.items() if not is_right), None)
+    return None if wrong is None else f"the token's claim {wrong} is {json.dumps(claims.get(wrong))}"
+
+
+def abbreviate(token: str) -> str:
+    """Return the beginning of a token and its length."""
+    return f"{token[:20]}... ({len(token):,} characters)"

@@ -1,8 +1,13 @@
-"""Builds what takes minutes with external tools, reports progress, and keeps the result in the user's cache."""
+"""Builds what takes minutes with external tools, reports progress, and keeps the result in the user's cache.
+
+Go programs are built with a progress that counts packages.
+"""
 
 import collections
 import contextlib
 import os
+import re
+import selectors
 import shutil
 import subprocess
 import tempfile
@@ -14,13 +19,18 @@ from pathlib import Path
 from typing import Protocol
 
 from wisp.base.errors import ToolError
+from wisp_local.sandbox.processes import ProcessContext, spawn, stop_group
 from wisp_local.sandbox.progress import Progress, to_stderr
 from wisp_local.sandbox.signals import deferred
-from wisp_local.sandbox.tools import lines, started
 
 _TIMEOUT = 3600  # seconds; a cold package registry is slow
 _ERROR_LINES = 20  # of a tool's output, in an error
 _LINE_LENGTH = 150  # characters of progress; a tool may print long lines
+_TICK = 1.0  # seconds without output after which the reader gets control
+_PATIENCE = 5.0  # seconds for a tool to end after a signal
+_CHUNK = 65536
+_DOWNLOADING = "go: downloading "
+_IMPORT_PATH = re.compile(r"[\w.~/+-]+")
 
 
 @dataclass(frozen=True)
@@ -110,7 +120,7 @@ class Builder:
         with self.progress.operation(what), draft_folder(Path(tempfile.gettempdir())) as temporary:
             variables = {**os.environ, **(environment or {}), "TMPDIR": str(temporary)}
             notice = f"Interrupted: stopping the build of {what} and removing its files ..."
-            with started(command, folder, variables, interrupted=lambda: self.progress.line(notice)) as process:
+            with running_tool(command, folder, variables, interrupted=lambda: self.progress.line(notice)) as process:
                 self._follow(what, process, meter or LastLine(), output)
         if process.returncode != 0:
             problem = "\n".join([f"building {what} failed ({' '.join(command)}):", *output])
@@ -125,7 +135,7 @@ class Builder:
     ) -> None:
         """Read the tool's output to its end, and report progress."""
         end = time.monotonic() + _TIMEOUT
-        for line in lines(process):
+        for line in output_lines(process):
             if line is not None and meter.read(line):
                 output.append(line)
             self.progress.update(what, meter.state(self.progress.elapsed(what))[:_LINE_LENGTH])
@@ -191,3 +201,115 @@ def _announcement(product: Product, target: Path) -> str:
             f"  cached in   {target} ({rebuilt})",
         )
     )
+
+
+@contextlib.contextmanager
+def running_tool(
+    command: Sequence[str],
+    folder: Path | None,
+    environment: Mapping[str, str],
+    *,
+    interrupted: Callable[[], None] = lambda: None,
+    patience: float = _PATIENCE,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a tool whose output is read with `output_lines`. If the block raises, stop it with all that it started.
+
+    It gets SIGINT, after `patience` seconds SIGTERM, and then SIGKILL. Ctrl-C in a terminal reaches only this process;
+    `interrupted` is called then, before the tool is stopped. When the block is left, the tool has ended.
+    Raise ToolError.
+    """
+    process = None
+    try:
+        with deferred():
+            context = ProcessContext((), environment)
+            process = spawn(context, *command, stderr=subprocess.STDOUT, folder=folder)
+        yield process
+        process.wait()
+    except BaseException as error:
+        if process is not None:
+            with deferred():
+                if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                    interrupted()
+                stop_group(process, patience)
+        raise
+    finally:
+        if process is not None and process.stdout is not None:
+            process.stdout.close()
+
+
+def output_lines(process: subprocess.Popen[bytes]) -> Iterator[str | None]:
+    """Return the lines that the tool prints until it closes its output; None about once a second without output."""
+    assert process.stdout is not None  # noqa: S101 -- spawn makes the pipe
+    descriptor, rest = process.stdout.fileno(), b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while True:
+            if not selector.select(_TICK):
+                yield None
+                continue
+            chunk = os.read(descriptor, _CHUNK)
+            *complete, rest = (rest + chunk).split(b"\n")
+            for line in complete if chunk else [rest]:
+                if text := line.decode(errors="replace").strip():
+                    yield text
+            if not chunk:
+                return
+
+
+class Listing:
+    """A meter for `go list -deps`, which downloads modules and prints one package a line."""
+
+    def __init__(self) -> None:
+        self.packages = 0
+        self._modules = 0
+
+    def read(self, line: str) -> bool:
+        """Count modules and packages."""
+        if line.startswith(_DOWNLOADING):
+            self._modules += 1
+            return False
+        if _IMPORT_PATH.fullmatch(line):
+            self.packages += 1
+            return False
+        return True
+
+    def state(self, elapsed: str) -> str:
+        """Return what go is doing, and the number of modules that it had to download."""
+        if self._modules:
+            return f"downloading modules, {self._modules:,} so far, {elapsed}"
+        return f"listing packages, {elapsed}"
+
+
+class Compilation:
+    """A meter for `go build -v`, which prints the import path of each package that is not in Go's build cache."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._compiled = 0
+
+    def read(self, line: str) -> bool:
+        """Count packages."""
+        if _IMPORT_PATH.fullmatch(line):
+            self._compiled += 1
+            return False
+        return not line.startswith(_DOWNLOADING)
+
+    def state(self, elapsed: str) -> str:
+        """Return the number of packages compiled. The total is a maximum: Go does not print what it has cached."""
+        return f"{self._compiled:,} of at most {self._total:,} packages compiled, {elapsed}"
+
+
+def go_build(
+    builder: Builder, what: str, command: Sequence[str], *, folder: Path, environment: Mapping[str, str]
+) -> None:
+    """Run `command`, `go build ... -o OUTPUT PACKAGE...` with any prefix, in the module's `folder`. Raise ToolError.
+
+    It downloads modules first and counts the packages, so that progress has a total.
+    """
+    build, output = command.index("build"), command.index("-o")
+    packages = command[output + 2 :]
+    listing = Listing()
+    list_command = [*command[:build], "list", "-deps", "-mod=readonly", *packages]
+    builder.run(what, list_command, folder=folder, environment=environment, meter=listing)
+    verbose = [*command[: build + 1], "-v", *command[build + 1 :]]
+    builder.run(what, verbose, folder=folder, environment=environment, meter=Compilation(listing.packages))
