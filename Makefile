@@ -132,8 +132,8 @@ bench-cluster: ready ## measure how long pods take to start in a real cluster, w
 	@$(BIN)/python -m bench.cluster
 
 .PHONY: screenshots
-screenshots: ready ## take the pictures of docs/reference/page.md anew (needs chromium; prettiest with fonts-inter and fonts-jetbrains-mono)
-	@$(BIN)/python -m tests.unit.wisp_local.cloud.pages.screenshots docs/images
+screenshots: ready ## take the pictures of docs/reference/page.md again (needs chromium; prettiest with fonts-inter and fonts-jetbrains-mono)
+	@$(BIN)/python -m tests.unit.wisp_local.cloud.page.screenshots docs/images
 
 .PHONY: bench-cloud
 bench-cloud: ready ## measure the local Entra

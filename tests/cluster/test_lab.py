@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from tests.contract.azure.az import new_home
 from tests.support.paths import ROOT
-from tests.unit.wisp_local.cloud.pages.browser import chromium, sight
+from tests.unit.wisp_local.cloud.page.browser import chromium, sight
 from tests.unit.wisp_local.lab.lab_command import LabCommand
 from tests.unit.wisp_local.lab.node.image_archives import REFERENCE, docker_archive, oci_archive
 from wisp.base.secret import Secret

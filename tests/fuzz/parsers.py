@@ -29,8 +29,7 @@ from wisp.webhook.certificates.packing import kept_of
 from wisp_local.cloud.arm import reading, roles
 from wisp_local.cloud.arm.problem import ResourceError
 from wisp_local.cloud.entra.request import read_assertion, read_token_request
-from wisp_local.cloud.pages import decoded, difference, explanation, nearest
-from wisp_local.cloud.pages.distance import distance
+from wisp_local.cloud.page import explanation, tokens
 from wisp_local.sandbox.processes import tail
 
 COMMON = (
@@ -101,10 +100,10 @@ def _form(data: bytes) -> None:
 def _page(data: bytes) -> None:
     """Explain an assertion whose claims are `data`, as the page does, beside the credential that it missed."""
     text = data.decode("latin-1")
-    decoded.decode(text)
-    presented = nearest.Presented(text, text, text)
-    nearest.nearest(presented, [CREDENTIAL])
-    difference.compare(text, CREDENTIAL.issuer)
+    tokens.decode(text)
+    presented = tokens.Presented(text, text, text)
+    explanation.nearest(presented, [CREDENTIAL])
+    explanation.compare(text, CREDENTIAL.issuer)
     for field in explanation.Field:
         explanation.explain(field, text, CREDENTIAL.issuer)
 
@@ -284,7 +283,7 @@ PARSERS: dict[str, Parser] = {
         corpora=("assertion",),
     ),
     "page": Parser(_page, units=(b"https://", b"system:serviceaccount:", b"x/", b"a.")),
-    "edit distance": Parser(lambda data: distance(data.decode("latin-1"), CREDENTIAL.issuer)),
+    "edit distance": Parser(lambda data: explanation.distance(data.decode("latin-1"), CREDENTIAL.issuer)),
     "filters": Parser(
         _filters,
         (b"<<*%b>>", b"name eq '<<*%b>>"),

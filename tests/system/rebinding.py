@@ -23,7 +23,7 @@ from tests.support.fakes import token_target
 from tests.unit.wisp.proxy.authority import Authority
 from tests.unit.wisp.proxy.node import Node
 from tests.unit.wisp.proxy.sidecar import Sidecar, pod, running
-from tests.unit.wisp_local.cloud.pages.browser import chromium
+from tests.unit.wisp_local.cloud.page.browser import chromium
 
 NAME = "rebind.test"
 ATTACKER, VICTIM = "127.0.0.2", "127.0.0.1"

@@ -76,11 +76,11 @@ def create_app(store: Store, base_url: str, options: Options | None = None) -> S
 
 def _page(site: Site, options: Options) -> tuple[Callable[[ObservedExchange], None], list[Route]]:
     """Return the page's routes, and what keeps note of exchanges for it; a cloud without a page loads no templates."""
-    from wisp_local.cloud.pages.record import Record  # noqa: PLC0415 -- as said
-    from wisp_local.cloud.pages.routes import Pages  # noqa: PLC0415
+    from wisp_local.cloud.page.app import Page  # noqa: PLC0415
+    from wisp_local.cloud.page.record import Record  # noqa: PLC0415 -- as said
 
     record = Record(site.store)
-    return record, Pages(site, record, on_loopback_only=options.page_on_loopback_only).routes()
+    return record, Page(site, record, on_loopback_only=options.page_on_loopback_only).routes()
 
 
 @dataclass(frozen=True)

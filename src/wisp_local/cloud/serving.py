@@ -27,7 +27,7 @@ from wisp_local.cloud.entra.audiences import PUBLIC, AzureCloud
 from wisp_local.cloud.entra.claims import DEFAULT_LIFETIME
 from wisp_local.cloud.issuer_keys import HttpsFetch, RemoteIssuers
 from wisp_local.cloud.names import is_host, is_issuer_url
-from wisp_local.cloud.pages.guard import is_this_machine
+from wisp_local.cloud.page.guard import is_this_machine
 from wisp_local.cloud.seeding import apply_seed, load_seed
 from wisp_local.cloud.state.store import Store
 
