@@ -190,7 +190,7 @@ def _pieces(runs: Iterator[tuple[str, bool]]) -> tuple[Piece, ...]:
 
 
 def explain(field: Field, presented: str, expected: str) -> str:
-    """Return the difference in words, without a full stop; empty when there is none.
+    """Return the difference in words, without a full stop; empty when they are equal.
 
     The commonest mistakes come first, each recognised only when nothing else is wrong with the value.
     """
