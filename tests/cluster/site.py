@@ -146,12 +146,12 @@ def eventually(holds: Callable[[], bool], what: str) -> None:
 def site(folder: Path) -> Iterator[Site]:
     """Run a cluster and its cloud until the block ends."""
     node = Node(folder / "node", binaries(), free_number(), ends_with_parent=True)
-    prepared = node.prepare()
-    with running(folder / "cloud.db", "--host", prepared.host, "--page") as cloud:
+    namespace = node.prepare()
+    with running(folder / "cloud.db", "--host", node.network.host, "--page") as cloud:
         with Store(cloud.state) as store:
             issuer_url = cloud.url + store.issuers.put("lab").path
         try:
-            node.start(prepared, issuer_url)
+            node.start(namespace, issuer_url)
             keys = node.kubectl("get", "--raw", "/openid/v1/jwks").output.reveal()
             with Store(cloud.state) as store:
                 store.clusters.attach(Attachment(ANY, node.kubeconfig.read_text(), issuer_url, keys))

@@ -41,29 +41,14 @@ def command() -> None:
 @command.command()
 @_lab
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the local cloud; 0 chooses a free one.  [8443]")
-@click.option(
-    "--host",
-    "hosts",
-    multiple=True,
-    metavar="ADDRESS",
-    help="Address to listen on besides 127.0.0.1, for pods; repeatable.",
-)
-@click.option("--advertise", multiple=True, metavar="HOST", help="Name or address of the cloud for pods; repeatable.")
-@click.option(
-    "--cluster", "own", is_flag=True, help="Attach a Kubernetes that the lab runs on this machine (root, Linux)."
-)
-@click.option("--kubeconfig", type=_FILE, metavar="FILE", help="Attach a cluster of your own to `az aks`.")
-@click.option("--no-cluster", "detach", is_flag=True, help="Detach the cluster from `az aks`.")
-@click.option("--image", metavar="NAME", help="Name of wisp's image on the cluster's nodes.")
-@click.option(
-    "--image-archive",
-    type=_FILE,
-    metavar="FILE",
-    help="Archive of wisp's image for --cluster.  [dist/wisp-image.tar]",
-)
-@click.option(
-    "--load", type=_FILE, multiple=True, metavar="FILE", help="Archive of more images for --cluster; repeatable."
-)
+@click.option("--host", "hosts", multiple=True, metavar="ADDRESS", help="Another address to listen on, for pods.")
+@click.option("--advertise", multiple=True, metavar="HOST", help="Name or address by which pods reach the cloud.")
+@click.option("--cluster", "own", is_flag=True, help="Start a Kubernetes cluster on this machine (root, Linux).")
+@click.option("--kubeconfig", type=_FILE, metavar="FILE", help="Attach the cluster of this kubeconfig.")
+@click.option("--no-cluster", "detach", is_flag=True, help="Detach the cluster.")
+@click.option("--image", metavar="NAME", help="Name of wisp's image on the nodes of the cluster.")
+@click.option("--image-archive", type=_FILE, metavar="FILE", help="Archive of wisp's image.  [dist/wisp-image.tar]")
+@click.option("--load", type=_FILE, multiple=True, metavar="FILE", help="Archive of images to load into the cluster.")
 def up(
     folder: Path | None,
     kubeconfig: Path | None,
@@ -74,7 +59,10 @@ def up(
     detach: bool,
     **options: object,
 ) -> None:
-    """Start the lab with its data, or report that it runs. Settings stay until an option changes them."""
+    """Start the lab with its data, or report that it runs.
+
+    Settings stay until an option changes them. --host, --advertise and --load can be given several times.
+    """
     lab = _open_lab(folder)
     up_options = UpOptions(
         cluster=_cluster_option(kubeconfig, own=own, detach=detach),

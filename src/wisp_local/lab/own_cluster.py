@@ -10,9 +10,10 @@ from wisp.base.errors import SettingError, ToolError
 from wisp_local.lab.node.binaries import binaries, cached_binaries
 from wisp_local.lab.node.images import UBUNTU, check_archive, debian_image
 from wisp_local.lab.node.network import Network
-from wisp_local.lab.node.node import ARCHITECTURE, PLATFORM, Node, Prepared, check_machine
+from wisp_local.lab.node.node import ARCHITECTURE, PLATFORM, Node, check_machine
 from wisp_local.lab.paths import LabPaths, write
 from wisp_local.sandbox.builds import cache_folder
+from wisp_local.sandbox.namespaces import NetworkNamespace
 
 _NODE_NUMBERS = range(100)  # of 255
 
@@ -25,7 +26,7 @@ class OwnCluster:
 
     def __init__(self, paths: LabPaths) -> None:
         self._paths = paths
-        self._prepared: tuple[Prepared, Path, list[Path]] | None = None
+        self._prepared: tuple[NetworkNamespace, Path, list[Path]] | None = None
 
     @property
     def _node(self) -> Node:
@@ -59,16 +60,15 @@ class OwnCluster:
         if not self._paths.node_number.exists():
             write(self._paths.node_number, str(_free_number()))
         self.stop()
-        prepared = self._node.prepare()
-        self._prepared = prepared, archive, images
-        return prepared.host
+        self._prepared = self._node.prepare(), archive, images
+        return self._node.network.host
 
     def start(self, issuer_url: str) -> Path:
         """Start the cluster with wisp's image unless it runs; return its kubeconfig when it is ready."""
         if self._prepared is not None:
-            prepared, archive, _ = self._prepared
+            namespace, archive, _ = self._prepared
             try:
-                self._node.start(prepared, issuer_url, archive)
+                self._node.start(namespace, issuer_url, archive)
             except BaseException:
                 self._node.stop()
                 raise

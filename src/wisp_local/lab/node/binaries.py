@@ -13,14 +13,7 @@ from wisp_local.lab.node.configuration import Binaries
 from wisp_local.sandbox.builds import Builder, Product, cache_folder, go_build
 
 PAUSE_PROGRAM = "pause"
-KUBERNETES_PROGRAMS = (
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-    "kube-proxy",
-    "kubelet",
-    "kubectl",
-)
+PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl")
 _FOLDER = Path(__file__).parent
 _ENVIRONMENT = {"GOFLAGS": "", "CGO_ENABLED": "0", "GOWORK": "off"}
 _VERSION_PACKAGE = "k8s.io/component-base/version"
@@ -90,7 +83,7 @@ KUBERNETES_MODULE = GoModule(
     name="Kubernetes",
     path="k8s.io/kubernetes",
     folder=_FOLDER / "kubernetes",
-    packages=(".", *(f"k8s.io/kubernetes/cmd/{program}" for program in KUBERNETES_PROGRAMS)),
+    packages=(".", *(f"k8s.io/kubernetes/cmd/{program}" for program in PROGRAMS)),
     files=("go.mod", "go.sum", "pause.go"),
     usual_duration="about 9 minutes on 2 idle cores, up to 18 minutes on a busy machine",
     stamped=True,

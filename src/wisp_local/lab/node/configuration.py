@@ -11,30 +11,14 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from wisp_local.lab.node.network import (
-    API_PORT,
-    DEVICE,
-    DNS_DOMAIN,
-    DNS_READY_PORT,
-    DNS_SERVICE,
-    DNS_USER,
-    NODE,
-    POD_RANGE,
-    SERVICE_RANGE,
-    Network,
-)
+from wisp_local.lab.node.network import Network, template_values
 
 PAUSE_IMAGE = "wisp.test/pause:1"
 """The image of the container that holds a pod's namespaces."""
 _TEMPLATES = Path(__file__).parent / "files"
 _FILES = (
-    "containerd.toml",
-    "cni/wisp.conflist",
-    "kubelet.yaml",
-    "rules.nft",
-    "Corefile",
-    "resolv.conf",
-    "objects.yaml",
+    *("programs.toml", "containerd.toml", "cni/wisp.conflist", "kubelet.yaml"),
+    *("rules.nft", "Corefile", "resolv.conf", "objects.yaml"),
 )
 _COMPONENTS = ("admin", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "coredns")
 """Who has a kubeconfig, with the certificate of the same name (`wisp_local.lab.node.pki`)."""
@@ -48,7 +32,7 @@ class Layout:
         self.pki = folder / "pki"  # keys and certificates
         self.logs = folder / "log"  # one log per program
         self.process = folder / "process.json"  # the node's first process: all others end with it
-        self.plan = folder / "programs.json"  # what the first process starts
+        self.plan = folder / "programs.toml"  # what the first process starts
         self.containerd_socket = folder / "containerd.sock"
         self.cni = folder / "cni"
         self.pod_logs = folder / "pod-logs"
@@ -73,21 +57,6 @@ class Binaries:
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What a node uses of this machine: paths of programs, a snapshotter of containerd, and the IPv4 addresses.
-
-    `snapshotter` is `overlayfs`, or `native` where overlays cannot be stacked.
-    """
-
-    binaries: Binaries
-    etcd: str
-    containerd: str
-    runtime: str
-    snapshotter: str
-    addresses: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Program:
     """A program that the node's first process runs and restarts.
 
@@ -107,68 +76,35 @@ class Plan:
     first: Program
 
 
-def template_values(
-    layout: Layout, network: Network, *, machine: Machine, cgroup: str, issuer_url: str
-) -> dict[str, str]:
-    """Return the values of all templates. Pods run below `cgroup`; `issuer_url` issues service account tokens."""
-    return {
+def config_files(layout: Layout, network: Network, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the text of every file by its path in the node's folder.
+
+    `values` are those that depend on this machine: `etcd`, `containerd` and `runtime` are paths of programs,
+    `kubernetes` and `coredns` folders of programs. `snapshotter` is `overlayfs`, or `native` where overlays cannot be
+    stacked; `machine_addresses` are IPv4 addresses. Pods run below `cgroup`, and `issuer_url` issues their tokens.
+    """
+    values = {
+        **values,
+        **template_values(network),
         "folder": str(layout.folder),
         "containerd_socket": str(layout.containerd_socket),
-        "node": network.node,
-        "api_server": network.api_server,
-        "api_port": str(API_PORT),
-        "device": DEVICE,
-        "node_name": NODE,
-        "pod_range": POD_RANGE,
-        "service_range": SERVICE_RANGE,
-        "dns_service": DNS_SERVICE,
-        "dns_domain": DNS_DOMAIN,
-        "dns_ready_port": str(DNS_READY_PORT),
-        "dns_user": DNS_USER,
-        "kubernetes": str(machine.binaries.kubernetes),
-        "coredns": str(machine.binaries.coredns),
-        "etcd": machine.etcd,
-        "containerd": machine.containerd,
-        "runtime": machine.runtime,
-        "snapshotter": machine.snapshotter,
-        "machine_addresses": ", ".join(machine.addresses),
         "pause_image": PAUSE_IMAGE,
-        "cgroup": cgroup,
-        "issuer_url": issuer_url,
     }
+    files = {name: _render(name, values) for name in _FILES}
+    return files | {f"{name}.conf": _render("kubeconfig.yaml", {**values, "user": name}) for name in _COMPONENTS}
 
 
-def config_files(values: Mapping[str, str]) -> dict[str, str]:
-    """Return the text of every configuration file, by its path in the node's folder."""
-    files = {name: _rendered(name, values) for name in _FILES}
-    kubeconfigs = {f"{name}.conf": _rendered("kubeconfig.yaml", {**values, "user": name}) for name in _COMPONENTS}
-    return files | kubeconfigs
-
-
-def _rendered(template: str, values: Mapping[str, str]) -> str:
+def _render(template: str, values: Mapping[str, str]) -> str:
     """Fill in a template whose values are in double quotes, with the escapes that JSON, YAML and TOML share."""
     quoted = {name: json.dumps(value, ensure_ascii=False)[1:-1] for name, value in values.items()}
     return Template((_TEMPLATES / template).read_text(encoding="utf-8")).substitute(quoted)
 
 
-def make_plan(values: Mapping[str, str]) -> Plan:
-    """Return the node's programs with their command lines."""
+def parse_plan(text: str) -> Plan:
+    """Read the node's programs from the text of `programs.toml`."""
 
     def program(table: Mapping[str, Any]) -> Program:
-        command = tuple(Template(argument).substitute(values) for argument in table["command"])
-        return Program(table["name"], command, table.get("needs_api", False))
+        return Program(table["name"], tuple(table["command"]), table.get("needs_api", False))
 
-    document = tomllib.loads((_TEMPLATES / "programs.toml").read_text(encoding="utf-8"))
+    document = tomllib.loads(text)
     return Plan(tuple(program(table) for table in document["programs"]), program(document["first"]))
-
-
-def encode_plan(plan: Plan) -> str:
-    """Write a plan as JSON, for `decode_plan`."""
-    programs = (*plan.programs, plan.first)
-    return json.dumps([(program.name, program.command, program.needs_api) for program in programs])
-
-
-def decode_plan(text: str) -> Plan:
-    """Read what `encode_plan` wrote."""
-    *programs, first = (Program(name, tuple(command), needs_api) for name, command, needs_api in json.loads(text))
-    return Plan(tuple(programs), first)

@@ -38,9 +38,9 @@ _DECOMPRESSORS: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
     b"\xfd7zXZ": lzma.LZMAFile,
 }
 """By the first bytes of a compressed archive."""
-_SAVE_HINT = (
-    "save it with its name: `docker save -o FILE NAME:TAG`, or `buildah push NAME:TAG oci-archive:FILE:NAME:TAG`"
-)
+_SAVE = "save it with its name: `docker save -o FILE NAME:TAG`, or `buildah push NAME:TAG oci-archive:FILE:NAME:TAG`"
+_MALFORMED = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, KeyError, TypeError, AttributeError)
+"""Exceptions for content that is not an image archive."""
 UBUNTU = "docker.io/library/ubuntu:20.04"
 """The name that kubelet asks the container runtime for when a pod's image is ubuntu:20.04."""
 _SUITE = "bookworm"
@@ -73,57 +73,34 @@ def write_layer(target: Path, programs: Iterable[Path]) -> None:
 
 def write_image(target: Path, image: Image, architecture: str) -> None:
     """Write the archive of `image` for `architecture` (in Go's terms: amd64, arm64)."""
+    files: dict[str, bytes] = {}
+
+    def add_blob(kind: str, document: object) -> dict[str, object]:
+        """Add a blob, and return its descriptor."""
+        blob = json.dumps(document).encode()
+        digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
+        files[_blob_path(digest)] = blob
+        return {"mediaType": f"{_MEDIA_TYPE}.{kind}+json", "digest": digest, "size": len(blob)}
+
     with image.layer.open("rb") as file:
         layer_digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    layer = {
-        "mediaType": f"{_MEDIA_TYPE}.layer.v1.tar",
-        "digest": layer_digest,
-        "size": image.layer.stat().st_size,
-    }
-    config = _encoded(
-        {
-            "architecture": architecture,
-            "os": "linux",
-            "config": {"Cmd": list(image.command), "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"]},
-            "rootfs": {"type": "layers", "diff_ids": [layer_digest]},
-        }
+    layer = {"mediaType": f"{_MEDIA_TYPE}.layer.v1.tar", "digest": layer_digest, "size": image.layer.stat().st_size}
+    settings = {"Cmd": list(image.command), "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"]}
+    rootfs = {"type": "layers", "diff_ids": [layer_digest]}
+    config = add_blob("config.v1", {"architecture": architecture, "os": "linux", "config": settings, "rootfs": rootfs})
+    media_type = f"{_MEDIA_TYPE}.manifest.v1+json"
+    manifest = add_blob(
+        "manifest.v1", {"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": [layer]}
     )
-    manifest = _encoded(
-        {
-            "schemaVersion": 2,
-            "mediaType": f"{_MEDIA_TYPE}.manifest.v1+json",
-            "config": _descriptor("config.v1+json", config),
-            "layers": [layer],
-        }
-    )
-    index = {
-        "schemaVersion": 2,
-        "manifests": [{**_descriptor("manifest.v1+json", manifest), "annotations": {_NAME: image.name}}],
-    }
-    files = {
-        "oci-layout": _encoded({"imageLayoutVersion": "1.0.0"}),
-        "index.json": _encoded(index),
-        _blob_path(_digest(config)): config,
-        _blob_path(_digest(manifest)): manifest,
-    }
+    index = {"schemaVersion": 2, "manifests": [{**manifest, "annotations": {_NAME: image.name}}]}
+    files["oci-layout"] = b'{"imageLayoutVersion": "1.0.0"}'
+    files["index.json"] = json.dumps(index).encode()
     with tarfile.open(target, "w") as tar:
         for path, content in files.items():
             info = tarfile.TarInfo(path)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
         tar.add(image.layer, _blob_path(layer_digest))
-
-
-def _descriptor(kind: str, blob: bytes) -> dict[str, object]:
-    return {"mediaType": f"{_MEDIA_TYPE}.{kind}", "digest": _digest(blob), "size": len(blob)}
-
-
-def _encoded(document: object) -> bytes:
-    return json.dumps(document).encode()
-
-
-def _digest(blob: bytes) -> str:
-    return f"sha256:{hashlib.sha256(blob).hexdigest()}"
 
 
 def _blob_path(digest: str) -> str:
@@ -179,14 +156,12 @@ class ArchivedImage:
     name: str
     platforms: frozenset[str]
 
-    @property
-    def full_name(self) -> str:
-        """The name with registry and tag: the container runtime looks for it when a pod uses the short name."""
-        return full_name(self.name)
-
 
 def full_name(name: str) -> str:
-    """Return a name with registry and tag, as container tools complete it: app is docker.io/library/app:latest."""
+    """Return a name with registry and tag, as container tools complete it: app is docker.io/library/app:latest.
+
+    The container runtime looks for an image by this name when a pod has the short one.
+    """
     first, slash, _ = name.partition("/")
     if not slash:
         name = f"docker.io/library/{name}"
@@ -218,7 +193,7 @@ def opened_archive(archive: Path, platform: str, label: str) -> Iterator[tuple[P
         if images is None:
             raise _not_an_archive(label)
         if not images:
-            raise SettingError(f"the image in {label} has no name, so no pod could ask for it", hint=_SAVE_HINT)
+            raise SettingError(f"the image in {label} has no name, so no pod could ask for it", hint=_SAVE)
         for image in images:
             if platform not in image.platforms:
                 known = sorted(found for found in image.platforms if "unknown" not in found)
@@ -308,16 +283,7 @@ def _reported(label: str) -> Iterator[None]:
             raise _not_an_archive(label) from error
         problem = f"cannot read {label} ({error.strerror})"
         raise SettingError(problem, hint="name a file that exists and that this user may read") from error
-    except (
-        tarfile.TarError,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ) as error:
+    except _MALFORMED as error:
         raise _not_an_archive(label) from error
 
 

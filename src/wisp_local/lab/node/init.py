@@ -7,14 +7,15 @@ network. As every first process, it reaps processes whose parents have ended, su
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from types import FrameType
 
-from wisp_local.lab.node.configuration import Layout, Plan, Program, decode_plan
+from wisp.base.errors import ToolError
+from wisp_local.lab.node.configuration import Layout, Plan, Program, parse_plan
 from wisp_local.sandbox.namespaces import mount_tmpfs
+from wisp_local.sandbox.processes import ProcessContext, open_log, run, spawn
 
 _HIDDEN = (Path("/run"), Path("/var/log"))
 """Kubernetes, containerd and CNI plugins write to fixed names in here."""
@@ -25,15 +26,9 @@ _RESTART_PAUSE = 0.5  # seconds
 
 def start(program: Program, layout: Layout) -> int:
     """Start a program with its own log in the node's folder; return its process id."""
-    with (layout.logs / f"{program.name}.log").open("ab") as log:
-        process = subprocess.Popen(
-            program.command,
-            cwd=layout.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    with open_log(layout.logs / f"{program.name}.log") as log:
+        context = ProcessContext((), os.environ)
+        process = spawn(context, *program.command, stdout=log, stderr=log, folder=layout.folder)
     process.returncode = 0  # `supervise` waits for it
     return process.pid
 
@@ -58,11 +53,11 @@ def main(folder: str) -> None:
     layout = Layout(Path(folder))
     for path in _HIDDEN:
         mount_tmpfs(path)
-    with contextlib.suppress(OSError):  # crun refuses a mixture of both versions of cgroups
-        subprocess.run(["umount", "/sys/fs/cgroup/unified"], stderr=subprocess.DEVNULL, check=False)
+    with contextlib.suppress(ToolError):  # crun refuses a mixture of both versions of cgroups
+        run(ProcessContext((), os.environ), "umount", "/sys/fs/cgroup/unified")
     with contextlib.suppress(OSError):  # read-only in some containers: then only the first few connections fail at once
         _ICMP_RATE_LIMIT.write_text("0", encoding="ascii")
-    supervise(decode_plan(layout.plan.read_text(encoding="utf-8")), layout)
+    supervise(parse_plan(layout.plan.read_text(encoding="utf-8")), layout)
 
 
 def _exit(_number: int, _frame: FrameType | None) -> None:

@@ -49,6 +49,23 @@ class Network:
         return f"https://{self.node}:{API_PORT}"
 
 
+def template_values(network: Network) -> dict[str, str]:
+    """Return the network's values in the templates of the node's files."""
+    return {
+        "node": network.node,
+        "api_server": network.api_server,
+        "api_port": str(API_PORT),
+        "device": DEVICE,
+        "node_name": NODE,
+        "pod_range": POD_RANGE,
+        "service_range": SERVICE_RANGE,
+        "dns_service": DNS_SERVICE,
+        "dns_domain": DNS_DOMAIN,
+        "dns_ready_port": str(DNS_READY_PORT),
+        "dns_user": DNS_USER,
+    }
+
+
 def host_batch(network: Network, node_path: str, owner: str) -> str:
     """Return the `ip -batch` commands for this machine's end of the pair.
 

@@ -21,17 +21,8 @@ import urllib3
 from wisp.base.errors import PrivilegeError, SettingError, ToolError
 from wisp_local.lab.node import pki
 from wisp_local.lab.node.binaries import PAUSE_PROGRAM
-from wisp_local.lab.node.configuration import (
-    PAUSE_IMAGE,
-    Binaries,
-    Layout,
-    Machine,
-    config_files,
-    encode_plan,
-    make_plan,
-    template_values,
-)
-from wisp_local.lab.node.images import Image, opened_archive, write_image, write_layer
+from wisp_local.lab.node.configuration import PAUSE_IMAGE, Binaries, Layout, config_files
+from wisp_local.lab.node.images import Image, full_name, opened_archive, write_image, write_layer
 from wisp_local.lab.node.network import DNS_READY_PORT, NODE, Network, host_batch, node_batch
 from wisp_local.sandbox.interpreter import in_place, this_interpreter
 from wisp_local.sandbox.namespaces import NetworkNamespace, addresses, ip_batch, new_namespace
@@ -41,6 +32,7 @@ from wisp_local.sandbox.processes import (
     ProcessIdentity,
     Result,
     find_process,
+    open_log,
     run,
     spawn,
 )
@@ -65,14 +57,6 @@ _TOOLS = {
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 """This machine's architecture, in Go's terms."""
 PLATFORM = f"linux/{ARCHITECTURE}"
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A node's network. Pods reach this machine at `host`."""
-
-    host: str
-    namespace: NetworkNamespace
 
 
 @dataclass(frozen=True)
@@ -103,7 +87,7 @@ class Node:
         return self.layout.kubeconfig("admin")
 
     @property
-    def _place(self) -> ProcessContext:
+    def _context(self) -> ProcessContext:
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder)}
         return ProcessContext((), {**environment, "KUBECONFIG": str(self.kubeconfig)})
 
@@ -111,30 +95,30 @@ class Node:
     def _cgroup(self) -> str:
         return f"wisp-node{self.number}"
 
-    def prepare(self) -> Prepared:
-        """Make the network; it ends with the node, or with this process if that does not start the node.
+    def prepare(self) -> NetworkNamespace:
+        """Make the network, and return the node's namespace. Raise PrivilegeError, SettingError or ToolError.
 
-        Raises PrivilegeError, SettingError or ToolError.
+        The network ends with the node, or with this process if that does not start the node.
         """
         check_machine()
         self._remove_old_network()
         namespace = new_namespace()
         ip_batch(host_batch(self.network, namespace.path, str(self.folder)), (), namespace)
         ip_batch(node_batch(self.network), namespace.prefix, namespace)
-        return Prepared(self.network.host, namespace)
+        return namespace
 
-    def start(self, prepared: Prepared, issuer_url: str, image: Path | None = None) -> None:
+    def start(self, namespace: NetworkNamespace, issuer_url: str, image: Path | None = None) -> None:
         """Start the node and return when it is ready and the archive `image` is loaded.
 
         Service account tokens are issued by `issuer_url`. Raises SettingError or ToolError.
         """
         self._write_files(issuer_url)
         make_cgroup(self._cgroup)
-        place = ProcessContext(prepared.namespace.prefix, self._place.environment, (prepared.namespace.descriptor,))
-        done = run(place, "nft", "-f", str(self.layout.rules))
+        inside = ProcessContext(namespace.prefix, self._context.environment, (namespace.descriptor,))
+        done = run(inside, "nft", "-f", str(self.layout.rules))
         if done.status != 0:
             raise ToolError(f"nft failed ({done.errors.strip()})", hint="the kernel needs nf_tables")
-        self._spawn(prepared).write(self.layout.process)
+        self._spawn(namespace).write(self.layout.process)
         self._wait("the container runtime", lambda: self.ctr("version").status == 0)
         self.load(self._pause_image())
         with ThreadPoolExecutor(max_workers=1) as pool:
@@ -157,11 +141,11 @@ class Node:
         if done.status != 0:
             problem = f"{label} cannot be imported ({done.errors.strip()})"
             raise ToolError(problem, hint="save the image again: the archive may be incomplete")
-        for image in images:
-            known = self._images("list", "-q").output.reveal().split()
-            if image.name != image.full_name and image.full_name not in known:
-                self._images("tag", "--force", image.name, image.full_name)
-        return [image.full_name for image in images]
+        names = {image.name: full_name(image.name) for image in images}
+        for name, full in names.items():
+            if name != full and full not in self._images("list", "-q").output.reveal().split():
+                self._images("tag", "--force", name, full)
+        return list(names.values())
 
     def stop(self) -> None:
         """End the node and remove its folder, if there are any. Raise ToolError."""
@@ -180,12 +164,12 @@ class Node:
 
     def kubectl(self, *arguments: str, timeout: float = 60) -> Result:
         """Run kubectl as the administrator."""
-        return run(self._place, str(self.binaries.kubectl), *arguments, timeout=timeout)
+        return run(self._context, str(self.binaries.kubectl), *arguments, timeout=timeout)
 
     def ctr(self, *arguments: str) -> Result:
         """Run containerd's own client."""
         socket = str(self.layout.containerd_socket)
-        return run(self._place, "ctr", "-a", socket, *arguments, timeout=_START_TIMEOUT)
+        return run(self._context, "ctr", "-a", socket, *arguments, timeout=_START_TIMEOUT)
 
     def _images(self, command: str, *arguments: str) -> Result:
         return self.ctr("-n", "k8s.io", "images", command, *arguments)
@@ -194,40 +178,41 @@ class Node:
         layout = self.layout
         for folder in (self.folder, layout.pki, layout.logs, layout.cni, layout.pod_logs):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        machine = Machine(
-            binaries=self.binaries,
-            etcd=shutil.which("etcd") or "etcd",
-            containerd=shutil.which("containerd") or "containerd",
-            runtime=shutil.which("crun") or "crun",
-            snapshotter="overlayfs" if self._can_stack_overlays() else "native",
-            addresses=tuple(addresses()),
-        )
-        values = template_values(
-            layout, self.network, machine=machine, cgroup=f"/{self._cgroup}", issuer_url=issuer_url
-        )
-        texts = {**config_files(values), layout.plan.name: encode_plan(make_plan(values))}
-        certificates = {f"pki/{name}": content for name, content in pki.new_files(self.network, time.time()).items()}
-        for name, content in {**{name: text.encode() for name, text in texts.items()}, **certificates}.items():
-            path = self.folder / name
-            path.touch(0o600)
-            path.write_bytes(content)
+        values = {
+            "kubernetes": str(self.binaries.kubernetes),
+            "coredns": str(self.binaries.coredns),
+            "etcd": shutil.which("etcd") or "etcd",
+            "containerd": shutil.which("containerd") or "containerd",
+            "runtime": shutil.which("crun") or "crun",
+            "snapshotter": "overlayfs" if self._can_stack_overlays() else "native",
+            "machine_addresses": ", ".join(addresses()),
+            "cgroup": f"/{self._cgroup}",
+            "issuer_url": issuer_url,
+        }
+        files = {path: text.encode() for path, text in config_files(layout, self.network, values).items()}
+        files |= {f"pki/{name}": content for name, content in pki.new_files(self.network, time.time()).items()}
+        for path, content in files.items():
+            (self.folder / path).touch(0o600)
+            (self.folder / path).write_bytes(content)
 
-    def _spawn(self, prepared: Prepared) -> ProcessIdentity:
-        image = in_place(this_interpreter())
+    def _spawn(self, namespace: NetworkNamespace) -> ProcessIdentity:
+        interpreter = in_place(this_interpreter())
         dependent = END_WITH_PARENT if self.ends_with_parent else ()
         unshare = ("unshare", "--mount", "--propagation", "private", "--ipc", "--pid", "--mount-proc", "--fork")
-        command = (*dependent, *prepared.namespace.prefix, *unshare, "--kill-child", "--")
-        with (self.layout.logs / "node.log").open("wb") as log:
-            environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder), **image.environment}
-            context = ProcessContext(command, environment, (prepared.namespace.descriptor,))
-            arguments = ("-m", "wisp_local.lab.node.init", str(self.folder))
-            started = spawn(context, image.python, *arguments, stdout=log, stderr=log)
-        found = find_process(started.pid)
-        if found is None:
+        context = ProcessContext(
+            (*dependent, *namespace.prefix, *unshare, "--kill-child", "--"),
+            {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder), **interpreter.environment},
+            (namespace.descriptor,),
+        )
+        command = (interpreter.python, "-m", "wisp_local.lab.node.init", str(self.folder))
+        with open_log(self.layout.logs / "node.log") as log:
+            started = spawn(context, *command, stdout=log, stderr=log)
+        process = find_process(started.pid)
+        if process is None:
             raise ToolError("the node did not start", hint=f"see {self.layout.logs / 'node.log'}")
         started.returncode = 0  # it outlives this process, which does not wait for it
-        os.close(prepared.namespace.descriptor)
-        return found
+        os.close(namespace.descriptor)
+        return process
 
     def _pause_image(self) -> Path:
         layer, archive = self.folder / "pause.layer.tar", self.folder / "pause.tar"
@@ -242,7 +227,7 @@ class Node:
             folder.mkdir(parents=True, exist_ok=True)
         options = f"lowerdir={lower},upperdir={upper},workdir={work}"
         mount = ("mount", "-t", "overlay", "overlay", "-o", options, str(merged))
-        return run(self._place, "unshare", "--mount", "--", *mount).status == 0
+        return run(self._context, "unshare", "--mount", "--", *mount).status == 0
 
     def _is_ready(self) -> bool:
         path = '{.status.conditions[?(@.type=="Ready")].status}'
@@ -276,7 +261,7 @@ class Node:
 
     def _remove_network(self) -> None:
         """Remove the device now: the kernel would keep it for minutes, for connections that were cut off."""
-        run(self._place, "ip", "link", "delete", self.network.device)
+        run(self._context, "ip", "link", "delete", self.network.device)
 
 
 def check_machine() -> None:

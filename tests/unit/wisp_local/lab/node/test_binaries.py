@@ -12,7 +12,7 @@ from wisp.base.errors import ToolError
 from wisp_local.lab.node.binaries import (
     COREDNS_MODULE,
     KUBERNETES_MODULE,
-    KUBERNETES_PROGRAMS,
+    PROGRAMS,
     GoModule,
     binaries,
     cached_binaries,
@@ -31,7 +31,7 @@ def _go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
 def test_every_program_is_built_with_the_pinned_version() -> None:
     """Those of the node and kubectl report it."""
     command = KUBERNETES_MODULE.command(Path("/made"), "v1.34.4")
-    assert command[-len(KUBERNETES_PROGRAMS) :] == [f"k8s.io/kubernetes/cmd/{name}" for name in KUBERNETES_PROGRAMS]
+    assert command[-len(PROGRAMS) :] == [f"k8s.io/kubernetes/cmd/{name}" for name in PROGRAMS]
     assert "-X k8s.io/component-base/version.gitVersion=v1.34.4" in " ".join(command)
     assert "-X k8s.io/component-base/version.gitMinor=34" in " ".join(command)
 

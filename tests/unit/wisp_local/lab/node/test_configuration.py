@@ -8,35 +8,23 @@ from typing import Any
 import pytest
 import yaml
 
-from wisp_local.lab.node.configuration import (
-    PAUSE_IMAGE,
-    Binaries,
-    Layout,
-    Machine,
-    config_files,
-    decode_plan,
-    encode_plan,
-    make_plan,
-    template_values,
-)
+from wisp_local.lab.node.configuration import PAUSE_IMAGE, Layout, config_files, parse_plan
 from wisp_local.lab.node.network import DNS_SERVICE, DNS_USER, Network
 
 LAYOUT = Layout(Path('/lab/a "node"'))
-VALUES = template_values(
-    LAYOUT,
-    Network(3),
-    machine=Machine(
-        binaries=Binaries(Path("/bin/kubernetes"), Path("/bin/dns")),
-        etcd="/usr/bin/etcd",
-        containerd="/usr/bin/containerd",
-        runtime="/usr/bin/crun",
-        snapshotter="native",
-        addresses=("10.201.7.1", "192.0.2.2"),
-    ),
-    cgroup="/wisp-node3",
-    issuer_url="https://issuer.test/lab",
-)
-FILES = config_files(VALUES)
+VALUES = {
+    "kubernetes": "/bin/kubernetes",
+    "coredns": "/bin/dns",
+    "etcd": "/usr/bin/etcd",
+    "containerd": "/usr/bin/containerd",
+    "runtime": "/usr/bin/crun",
+    "snapshotter": "native",
+    "machine_addresses": "10.201.7.1, 192.0.2.2",
+    "cgroup": "/wisp-node3",
+    "issuer_url": "https://issuer.test/lab",
+}
+FILES = config_files(LAYOUT, Network(3), VALUES)
+COMMANDS = {program.name: program.command for program in parse_plan(FILES["programs.toml"]).programs}
 
 
 def test_containerd_stays_in_the_nodes_folder_and_runs_crun() -> None:
@@ -79,8 +67,7 @@ def test_kubeconfig_has_absolute_paths_and_the_nodes_address() -> None:
 
 def test_programs_are_in_the_order_of_their_start() -> None:
     """The API server has the issuer of its tokens."""
-    commands = {program.name: program.command for program in make_plan(VALUES).programs}
-    assert list(commands) == [
+    assert list(COMMANDS) == [
         "etcd",
         "containerd",
         "kube-apiserver",
@@ -90,21 +77,22 @@ def test_programs_are_in_the_order_of_their_start() -> None:
         "kubelet",
         "coredns",
     ]
-    assert "--service-account-issuer=https://issuer.test/lab" in commands["kube-apiserver"]
-    assert "--authorization-mode=Node,RBAC" in commands["kube-apiserver"]
+    assert "--service-account-issuer=https://issuer.test/lab" in COMMANDS["kube-apiserver"]
+    assert "--authorization-mode=Node,RBAC" in COMMANDS["kube-apiserver"]
 
 
 @pytest.mark.parametrize("name", ["kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet"])
 def test_every_component_has_its_own_credentials(name: str) -> None:
     """So it can do only what the default roles of Kubernetes allow."""
-    commands = {program.name: program.command for program in make_plan(VALUES).programs}
-    assert f"--kubeconfig={LAYOUT.kubeconfig(name)}" in commands[name]
+    assert f"--kubeconfig={LAYOUT.kubeconfig(name)}" in COMMANDS[name]
 
 
-def test_plan_survives_encoding() -> None:
-    """The node's first process reads it from a file."""
-    plan = make_plan(VALUES)
-    assert decode_plan(encode_plan(plan)) == plan
+def test_first_command_creates_the_objects() -> None:
+    """It is not one of the programs, and does not wait for the API server."""
+    first = parse_plan(FILES["programs.toml"]).first
+    assert first.command[-1] == f"--filename={LAYOUT.folder / 'objects.yaml'}"
+    assert not first.needs_api
+    assert first.name not in COMMANDS
 
 
 def test_coredns_listens_only_on_the_node() -> None:

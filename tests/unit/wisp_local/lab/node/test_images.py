@@ -75,7 +75,7 @@ def test_index_leads_to_the_program(tmp_path: Path) -> None:
 
 def _names(archive: Path) -> list[str]:
     with opened_archive(archive, PLATFORM, "the archive") as (_, images):
-        return [image.full_name for image in images]
+        return [full_name(image.name) for image in images]
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,27 @@ from pathlib import Path
 import pytest
 
 from tests.support.waiting import wait_until
-from wisp_local.lab.node.configuration import Layout, Plan, Program, encode_plan
+from wisp_local.lab.node.configuration import Layout
 
 _SUPERVISE = """\
 import sys
 from pathlib import Path
-from wisp_local.lab.node.configuration import Layout, decode_plan
+from wisp_local.lab.node.configuration import Layout, parse_plan
 from wisp_local.lab.node.init import supervise
 layout = Layout(Path(sys.argv[1]))
-supervise(decode_plan(layout.plan.read_text()), layout)
+supervise(parse_plan(layout.plan.read_text()), layout)
+"""
+_PLAN = """\
+[[programs]]
+name = "server"
+command = ["sh", "-c", "echo server >> started; exec sleep 600"]
+[[programs]]
+name = "client"
+command = ["sh", "-c", "echo client >> started; [ -e stay ] && exec sleep 600; exit 1"]
+needs_api = true
+[first]
+name = "first"
+command = ["sh", "-c", "echo first >> started; [ -e api ]"]
 """
 
 
@@ -28,18 +40,10 @@ def _layout(tmp_path: Path) -> Layout:
     return layout
 
 
-def _shell(name: str, script: str, *, needs_api: bool = False) -> Program:
-    return Program(name, ("sh", "-c", script), needs_api)
-
-
 @pytest.fixture(name="starts")
 def _starts(layout: Layout) -> Iterator[Path]:
     """Supervise a plan whose first command fails until a file `api` exists; give the file with a line per start."""
-    programs = (
-        _shell("server", "echo server >> started; exec sleep 600"),
-        _shell("client", "echo client >> started; [ -e stay ] && exec sleep 600; exit 1", needs_api=True),
-    )
-    layout.plan.write_text(encode_plan(Plan(programs, _shell("first", "echo first >> started; [ -e api ]"))))
+    layout.plan.write_text(_PLAN)
     supervisor = subprocess.Popen([sys.executable, "-c", _SUPERVISE, layout.folder], process_group=0)
     try:
         yield layout.folder / "started"
