@@ -11,7 +11,7 @@ from collections.abc import Callable
 from urllib.parse import parse_qsl
 
 from tests.support.fakes import UNIX
-from wisp_local.cloud.entra.directory import FederatedCredential, Signature, conclude, match_credential
+from wisp_local.cloud.entra.directory import FederatedCredential, Signature, match_credential, refuse_signature
 from wisp_local.cloud.entra.refusals import Refused
 from wisp_local.cloud.entra.request import (
     Assertion,
@@ -55,8 +55,8 @@ def _check_assertion(text: str, read: Read) -> None:
     assert names[1:] == ("https://i/", "s", "a")
     assert assertion.not_before <= UNIX < assertion.expires
     for signature in Signature:
-        decision = conclude(assertion, credential, signature)
-        assert isinstance(decision, Refused) == (signature is not Signature.VERIFIED)
+        refused = refuse_signature(assertion, signature)
+        assert isinstance(refused, Refused) == (signature is not Signature.VERIFIED)
 
 
 def _check_form(text: str) -> None:

@@ -1,13 +1,15 @@
 """What every route shares: the site it belongs to, JSON answers, and one log line a request.
 
-Nothing logs a body, a query or a header: tokens and assertions travel there.
+Nothing logs a body, a query or a header, because tokens and assertions travel there.
 """
 
+import contextlib
 import json
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TextIO
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,15 +19,14 @@ from wisp_local.cloud.entra.audiences import PUBLIC, AzureCloud
 from wisp_local.cloud.state.store import Store
 
 Log = Callable[[Mapping[str, object]], None]
-Headers = Mapping[str, str]
 
-UNLOGGED = "wisp.unlogged"  # a scope's mark: this request is no news, such as a page asking whether there is any
+UNLOGGED = "wisp.unlogged"  # key of a scope: this request is not worth a line, such as a page that polls for changes
 NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}  # RFC 6749 §5.1
 
 
 @dataclass(frozen=True)
 class Site:
-    """A cloud as its clients see it: `base_url` (no slash at its end) and the `aliases` it also answers to.
+    """A cloud as its clients see it: `base_url` (without a slash at its end) and the `aliases` it also answers to.
 
     Its resources are those of `azure_cloud`.
     """
@@ -46,7 +47,9 @@ class Site:
         return asked if asked in self.aliases else self.base_url
 
 
-def json_answer(document: Mapping[str, object], status: int = 200, headers: Headers | None = None) -> Response:
+def json_answer(
+    document: Mapping[str, object], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
     """Answer with `document`; pure ASCII, as claims may hold characters that UTF-8 cannot carry."""
     media_type = "application/json; charset=utf-8"
     return Response(json.dumps(document), status, {**(headers or {}), "Content-Type": media_type})
@@ -63,9 +66,9 @@ async def read_body(request: Request, limit: int) -> bytes | None:
 
 
 def trace_id(request: Request) -> str:
-    """Return the id that this request goes by, in Entra's errors and on the page; made on first use."""
-    made: str = request.scope.setdefault("wisp.trace_id", str(uuid.uuid4()))
-    return made
+    """Return the id of this request in Entra's errors and on the page; it is generated on first use."""
+    generated: str = request.scope.setdefault("wisp.trace_id", str(uuid.uuid4()))
+    return generated
 
 
 def note(request: Request, **facts: object) -> None:
@@ -74,7 +77,7 @@ def note(request: Request, **facts: object) -> None:
 
 
 class RequestLog:
-    """ASGI middleware: one line a request."""
+    """ASGI middleware that gives `log` one record a request."""
 
     def __init__(self, app: ASGIApp, log: Log) -> None:
         self._app = app
@@ -85,26 +88,25 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start, statuses = time.perf_counter(), [500]
+        start, status = time.perf_counter(), 500
 
-        async def watched(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                statuses[:] = [message["status"]]
+                status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, receive, send_and_note)
         finally:
             if not scope.get(UNLOGGED):
-                self._log(_line(scope, statuses[0], time.perf_counter() - start))
+                milliseconds = round((time.perf_counter() - start) * 1000, 2)
+                request = {"event": "request", "method": scope["method"], "path": scope["path"]}
+                self._log({**request, "status": status, "ms": milliseconds, **scope.get("wisp.facts", {})})
 
 
-def _line(scope: Scope, status: int, seconds: float) -> dict[str, object]:
-    return {
-        "event": "request",
-        "method": scope["method"],
-        "path": scope["path"],
-        "status": status,
-        "ms": round(seconds * 1000, 2),
-        **scope.get("wisp.facts", {}),
-    }
+def write_line(stream: TextIO, record: Mapping[str, object]) -> None:
+    """Write one JSON line; a reader that has gone away must not take the server with it."""
+    with contextlib.suppress(OSError):
+        stream.write(f"{json.dumps(record)}\n")
+        stream.flush()

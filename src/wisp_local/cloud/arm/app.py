@@ -20,7 +20,7 @@ from wisp_local.cloud.arm.bearer import Caller, ReadToken, UnreadableToken, admi
 from wisp_local.cloud.arm.handler import OPERATION_SECONDS, Call, Handler, Reply, WriteLocks
 from wisp_local.cloud.arm.problem import ResourceError
 from wisp_local.cloud.arm.reading import read_json
-from wisp_local.cloud.entra.audiences import MICROSOFT_GRAPH, RESOURCE_MANAGER, Service
+from wisp_local.cloud.entra.audiences import MICROSOFT_GRAPH, RESOURCE_MANAGER, services
 from wisp_local.cloud.errors import ConflictError, NotFoundError, RequestError, StateError
 from wisp_local.cloud.issuer import verifies
 from wisp_local.cloud.web import Site, json_answer, note, read_body
@@ -88,7 +88,7 @@ class ResourceManager:
         """Answer a request to Microsoft Graph, which has no api-version."""
         return await self._answer(request, _GRAPH_ROUTES, MICROSOFT_GRAPH)
 
-    async def _answer(self, request: Request, routes: Sequence[Route], service: Service) -> Response:
+    async def _answer(self, request: Request, routes: Sequence[Route], service: str) -> Response:
         headers = {
             "x-ms-request-id": str(uuid.uuid4()),
             "x-ms-correlation-request-id": _correlation_id(request),
@@ -106,7 +106,7 @@ class ResourceManager:
             return Response(status_code=reply.status, headers=headers)
         return json_answer(reply.document, reply.status, headers)
 
-    def _handle(self, request: Request, routes: Sequence[Route], service: Service, body: bytes | None) -> Reply:
+    def _handle(self, request: Request, routes: Sequence[Route], service: str, body: bytes | None) -> Reply:
         """Answer the request in a thread; callers without a good token learn nothing about resources."""
         if body is None:
             raise ResourceError(413, "RequestContentTooLarge", f"The body is longer than {BODY_LIMIT} bytes.")
@@ -114,7 +114,7 @@ class ResourceManager:
         path = request.scope.get("raw_path", b"").decode("ascii", "replace")
         query = {name.lower(): value for name, value in request.query_params.items()}
         handler, names = _find(routes, request.method, path)
-        if service is RESOURCE_MANAGER:
+        if service == RESOURCE_MANAGER:
             self._check(names.get("subscription"), query.get("api-version"))
         base, document = self.site.base_of(request), read_json(body)
         call = Call(self.site.store, base, path, names, query, document, caller, self.locks, self.operation_seconds)
@@ -141,13 +141,13 @@ class ResourceManager:
             message = f"The api-version '{version:.40}' is invalid. The api-version is a date, such as 2024-11-01."
             raise ResourceError(400, "InvalidApiVersionParameter", message)
 
-    def _caller(self, request: Request, service: Service) -> Caller:
+    def _caller(self, request: Request, service: str) -> Caller:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         store = self.site.store
         return admit(
             self._read(Secret(token.strip())) if scheme.lower() == "bearer" else None,
             tenant=store.tenant().id,
-            audiences=(*reversed(service.names[self.site.azure_cloud].uris), *self.site.base_urls),
+            audiences=(*reversed(services()[service].names[self.site.azure_cloud].uris), *self.site.base_urls),
             now=store.clock(),
         )
 

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from wisp_local.cloud.arm.handler import Call, Reply
 from wisp_local.cloud.arm.problem import ResourceError
-from wisp_local.cloud.entra.audiences import PUBLIC, RESOURCE_MANAGER, AzureCloud
+from wisp_local.cloud.entra.audiences import PUBLIC, RESOURCE_MANAGER, AzureCloud, services
 
 _REGIONS = tuple(csv.DictReader(files(__package__).joinpath("regions.csv").read_text().splitlines()))
 _PROVIDERS = {
@@ -33,7 +33,7 @@ def endpoints(base: str, tenant_id: str, cloud: AzureCloud = PUBLIC) -> Mapping[
         "activeDirectoryDataLake": f"{base}/",
         "authentication": {
             "loginEndpoint": f"{base}/",
-            "audiences": [f"{uri}/" for uri in reversed(RESOURCE_MANAGER.names[cloud].uris)],
+            "audiences": [f"{uri}/" for uri in reversed(services()[RESOURCE_MANAGER].names[cloud].uris)],
             "tenant": tenant_id,
             "identityProvider": "AAD",
         },

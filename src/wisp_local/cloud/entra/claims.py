@@ -22,8 +22,7 @@ class Issue:
     """One act of issuing: for `audience`, at `issued_at` (Unix seconds), for `lifetime` seconds.
 
     `unique` is what makes this token differ from every other (16 random bytes or more); `capabilities` are what the
-    client claimed in xms_cc (`cp1`: it understands claims challenges); `azure_resource_id` is where it runs, if known;
-    `authenticated_by` is the claim appidacr.
+    client claimed in xms_cc (`cp1`: it understands claims challenges); `authenticated_by` is the claim appidacr.
     """
 
     audience: str
@@ -31,7 +30,6 @@ class Issue:
     lifetime: int
     unique: bytes
     capabilities: tuple[str, ...] = ()
-    azure_resource_id: str | None = None
     authenticated_by: str = CERTIFICATE
 
 
@@ -55,7 +53,7 @@ def access_token_claims(tenant: Tenant, client: Client, issue: Issue) -> Mapping
         "tid": tenant.id,
         "uti": _opaque(issue.unique, "uti", 16),
         "ver": "1.0",
-        **_optional(issue),
+        **({"xms_cc": list(issue.capabilities)} if issue.capabilities else {}),
         "xms_cae": "1",
         **({"xms_mirid": client.resource_id} if isinstance(client, ManagedIdentity) else {}),
         "xms_tcdt": tenant.created,
@@ -65,15 +63,6 @@ def access_token_claims(tenant: Tenant, client: Client, issue: Issue) -> Mapping
 def token_issuer(tenant_id: str) -> str:
     """Return the `iss` of v1.0 access tokens, the same on every cloud of this kind."""
     return f"https://sts.windows.net/{tenant_id}/"
-
-
-def _optional(issue: Issue) -> dict[str, object]:
-    claims: dict[str, object] = {}
-    if issue.azure_resource_id is not None:
-        claims["xms_az_rid"] = issue.azure_resource_id
-    if issue.capabilities:
-        claims["xms_cc"] = list(issue.capabilities)
-    return claims
 
 
 def _opaque(seed: bytes, purpose: str, length: int) -> str:

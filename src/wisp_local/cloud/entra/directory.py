@@ -1,18 +1,17 @@
-"""Decide whether an assertion is an identity's own; knows nothing of HTTP, storage or cryptography.
+"""The objects of a directory, and the decision whether an assertion is a client's own.
 
 The rule is Entra's for federated identity credentials: issuer, subject and audience match exactly and case-sensitively
 (https://learn.microsoft.com/entra/workload-id/workload-identity-federation, RFC 7523 §3). Only when they do is the
-issuer asked for its keys, which is why the decision has two halves: `match_credential` before, `conclude` after.
+issuer asked for its keys; so the decision has two halves: `match_credential` before, `refuse_signature` after.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import assert_never
 from urllib.parse import urlsplit
 
-from wisp_local.cloud.entra import refusals
-from wisp_local.cloud.entra.refusals import Refused
+from wisp_local.cloud.entra.refusals import LONGEST_ASSERTION, Refused, not_within_valid_time, refuse
 from wisp_local.cloud.entra.request import Assertion
 
 DEFAULT_AUDIENCE = "api://AzureADTokenExchange"  # what `az` sends when --audience is absent
@@ -132,68 +131,54 @@ class Signature(Enum):
     ISSUER_UNREACHABLE = "issuer unreachable"
 
 
-@dataclass(frozen=True)
-class Granted:
-    """The assertion is the identity's own, by this federated credential."""
-
-    credential: FederatedCredential
-
-
-Decision = Granted | Refused
-
-
 def match_credential(
     assertion: Assertion, credentials: Sequence[FederatedCredential], now: float
 ) -> FederatedCredential | Refused:
     """Find the federated credential that the unverified `assertion` claims; `now` is in Unix seconds."""
-    issuers = [each for each in credentials if each.issuer == assertion.issuer]
-    if not issuers:
-        return refusals.issuer_mismatch(assertion.issuer)
-    subjects = [each for each in issuers if each.subject == assertion.subject]
-    if not subjects:
-        return _no_subject(assertion.subject, issuers)
-    for each in subjects:
-        if assertion.audience in each.audiences:
-            return _within_time(assertion, each, now)
-    return refusals.audience_mismatch(assertion.audience)
+    candidates = [credential for credential in credentials if credential.issuer == assertion.issuer]
+    if not candidates:
+        return refuse("issuer_mismatch", value=assertion.issuer)
+    subject = assertion.subject
+    matches = [credential for credential in candidates if credential.subject == subject]
+    if not matches:
+        differs_in_case = any(credential.subject.casefold() == subject.casefold() for credential in candidates)
+        return refuse("subject_differs_in_case" if differs_in_case else "subject_mismatch", value=subject)
+    for credential in matches:
+        if assertion.audience in credential.audiences:
+            return _refuse_time(assertion, now) or credential
+    return refuse("audience_mismatch", value=assertion.audience)
 
 
-def _no_subject(subject: str, candidates: Iterable[FederatedCredential]) -> Refused:
-    if any(each.subject.casefold() == subject.casefold() for each in candidates):
-        return refusals.subject_differs_in_case(subject)
-    return refusals.subject_mismatch(subject)
-
-
-def _within_time(assertion: Assertion, credential: FederatedCredential, now: float) -> FederatedCredential | Refused:
+def _refuse_time(assertion: Assertion, now: float) -> Refused | None:
     if not assertion.not_before <= now < assertion.expires:
-        return refusals.not_within_valid_time(now, assertion.not_before, assertion.expires)
-    if assertion.issued_at is not None and assertion.expires - assertion.issued_at > refusals.LONGEST_ASSERTION:
-        return refusals.assertion_too_long_lived()
-    return credential
+        return not_within_valid_time(now, assertion.not_before, assertion.expires)
+    if assertion.issued_at is not None and assertion.expires - assertion.issued_at > LONGEST_ASSERTION:
+        return refuse("assertion_too_long_lived")
+    return None
 
 
 def refuse_entra_issuer(issuer: str, tenant_id: str) -> Refused | None:
     """Refuse an `issuer` that is Entra itself, whose tokens no federated credential of the tenant can accept."""
     parts = urlsplit(issuer)
     host = parts.hostname or ""
-    if not any(host == each or host.endswith(f".{each}") for each in _ENTRA_HOSTS):
+    if not any(host == entra or host.endswith(f".{entra}") for entra in _ENTRA_HOSTS):
         return None
     own = tenant_id in parts.path.lower().split("/")
-    return refusals.issued_by_entra() if own else refusals.issued_by_other_tenant(issuer)
+    return refuse("issued_by_entra") if own else refuse("issued_by_other_tenant", issuer=issuer)
 
 
-def conclude(assertion: Assertion, credential: FederatedCredential, signature: Signature) -> Decision:
-    """Grant or refuse, now that the signature of an assertion that matches `credential` has been looked at."""
+def refuse_signature(assertion: Assertion, signature: Signature) -> Refused | None:
+    """Refuse an assertion that matches a federated credential, unless its signature has been verified."""
     match signature:
         case Signature.VERIFIED:
-            return Granted(credential)
+            return None
         case Signature.WRONG:
-            return refusals.malformed_assertion()
+            return refuse("malformed_assertion")
         case Signature.KEY_NOT_PUBLISHED:
-            return refusals.key_not_published(assertion.key_id, assertion.issuer)
+            return refuse("key_not_published", key_id=assertion.key_id, issuer=assertion.issuer)
         case Signature.KEY_NOT_USABLE:
-            return refusals.key_not_usable()
+            return refuse("key_not_usable")
         case Signature.ISSUER_UNREACHABLE:
-            return refusals.issuer_unreachable()
+            return refuse("issuer_unreachable")
         case _:
             assert_never(signature)

@@ -11,10 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from wisp_local.cloud.entra import refusals
 from wisp_local.cloud.entra.claims import token_issuer
 from wisp_local.cloud.entra.exchange import EVERY_TENANT, Exchange, ObservedExchange, Token, unknown_tenant
-from wisp_local.cloud.entra.refusals import Refused
+from wisp_local.cloud.entra.refusals import Refused, refuse
 from wisp_local.cloud.web import NO_STORE, Site, json_answer, note, read_body, trace_id
 
 BODY_LIMIT = 64 * 1024  # bytes; a token request is about 2 KB
@@ -46,10 +45,10 @@ class Endpoints:
     async def token(self, request: Request) -> Response:
         """Answer a token request (RFC 6749 §4.4)."""
         if request.method != "POST":
-            return self._refusal(request, refusals.method_not_allowed(request.method), {"Allow": "POST"})
+            return self._refusal(request, refuse("method_not_allowed", method=request.method), {"Allow": "POST"})
         body = await read_body(request, BODY_LIMIT)
         if body is None:
-            return self._refusal(request, refusals.request_too_large(), {"Connection": "close"})
+            return self._refusal(request, refuse("request_too_large"), {"Connection": "close"})
         form = _form(request, body)
         if isinstance(form, Refused):
             return self._refusal(request, form)
@@ -100,8 +99,8 @@ class Endpoints:
         tenant = request.path_params["tenant"]
         if not self._knows(tenant):
             return self._unknown(request, tenant)
-        keys = await run_in_threadpool(self.exchange.store.issuers.token_keys)
-        return json_answer({"keys": [each.published() for each in keys]})
+        keys = await run_in_threadpool(self.site.store.issuers.token_keys)
+        return json_answer({"keys": [key.published() for key in keys]})
 
     async def instance(self, request: Request) -> Response:
         """Answer instance discovery: this host is an authority, and its only name is its own."""
@@ -141,7 +140,7 @@ class Endpoints:
         return json_answer(document, refused.status, {**NO_STORE, "x-ms-request-id": trace, **(headers or {})})
 
     def _knows(self, tenant: str) -> bool:
-        return tenant in EVERY_TENANT or tenant.lower() == self.exchange.store.tenant().id
+        return tenant in EVERY_TENANT or tenant.lower() == self.site.store.tenant().id
 
 
 def _form(request: Request, body: bytes) -> list[tuple[str, str]] | Refused:
@@ -152,7 +151,7 @@ def _form(request: Request, body: bytes) -> list[tuple[str, str]] | Refused:
         text = body.decode("ascii")  # RFC 6749 appendix B: what is not ASCII is percent-encoded
         return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_FIELD_LIMIT)
     except ValueError:
-        return refusals.request_malformed()
+        return refuse("request_malformed")
 
 
 def _grant(token: Token) -> dict[str, object]:

@@ -6,11 +6,11 @@ from enum import Enum
 
 from wisp_local.cloud.cluster import ManagedCluster
 from wisp_local.cloud.entra.directory import Application, FederatedCredential, Signature
-from wisp_local.cloud.entra.exchange import Token
+from wisp_local.cloud.entra.exchange import Token, find_issuer_key
 from wisp_local.cloud.entra.refusals import CERTIFICATE_NOT_REGISTERED, Refused
 from wisp_local.cloud.entra.request import audience_of
 from wisp_local.cloud.issuer import KEYS_PATH, verifies
-from wisp_local.cloud.issuer_keys import NoOthers, OwnIssuers
+from wisp_local.cloud.issuer_keys import UnreachableIssuers
 from wisp_local.cloud.page.explanation import is_match
 from wisp_local.cloud.page.record import Entry, Record
 from wisp_local.cloud.page.refusal import fix, time_problem, valid_time
@@ -173,8 +173,7 @@ class Views:
 
     def _assertion_signature(self, entry: Entry, decoded: Decoded) -> CheckedSignature:
         """Check an assertion against this cloud's own keys only: looking at the page makes no request."""
-        keys = OwnIssuers(self.site.store, self.site.base_urls, NoOthers())
-        key = keys.find(decoded.presented.issuer, decoded.key_id)
+        key = find_issuer_key(self.site, UnreachableIssuers(), decoded.presented.issuer, decoded.key_id)
         if key is Signature.KEY_NOT_PUBLISHED:
             return CheckedSignature.UNPUBLISHED
         if isinstance(key, Signature):

@@ -106,7 +106,7 @@ class Issuers:
             self._database.rows(statement, name)
             self._database.rows("DELETE FROM issuer WHERE name = ?", name)
 
-    def given_keys(self, *, url: str = "", path: str = "", name: str = "") -> str | None:
+    def attached_keys(self, *, url: str = "", path: str = "", name: str = "") -> str | None:
         """Return the key set that was attached for an issuer: by its whole URL, its path here, or its cluster's name.
 
         It is published, and assertions are verified with it, instead of the issuer's own keys.

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from wisp_local.cloud.entra.directory import FederatedCredential, Granted, Signature, conclude, match_credential
+from wisp_local.cloud.entra.directory import FederatedCredential, Signature, match_credential, refuse_signature
 from wisp_local.cloud.entra.refusals import Refused
 from wisp_local.cloud.entra.request import Assertion
 
@@ -52,9 +52,9 @@ def test_what_differs_first_is_what_is_named(
 
 
 def test_every_signature_verdict_has_its_decision() -> None:
-    """Only a verified signature grants."""
-    outcomes = {each: conclude(GOOD, CREDENTIAL, each) for each in Signature}
-    assert outcomes.pop(Signature.VERIFIED) == Granted(CREDENTIAL)
+    """Only a verified signature is not refused."""
+    outcomes = {signature: refuse_signature(GOOD, signature) for signature in Signature}
+    assert outcomes.pop(Signature.VERIFIED) is None
     assert {verdict.name: outcome.code for verdict, outcome in outcomes.items() if isinstance(outcome, Refused)} == {
         "WRONG": 50027,
         "KEY_NOT_PUBLISHED": 7000272,

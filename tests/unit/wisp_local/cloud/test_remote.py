@@ -11,7 +11,7 @@ from tests.unit.wisp_local.cloud.world import BASE_URL, Clock, KeyPool, World
 from wisp_local.cloud.app import Options, create_app
 from wisp_local.cloud.entra.directory import Signature
 from wisp_local.cloud.issuer import SigningKey, discovery
-from wisp_local.cloud.issuer_keys import KEPT, RETRY, FetchError, RemoteIssuers
+from wisp_local.cloud.issuer_keys import CACHE_SECONDS, RETRY_SECONDS, FetchError, RemoteIssuers
 
 URL = "https://issuer.test/c/"
 DISCOVERY = f"{URL}.well-known/openid-configuration"
@@ -52,10 +52,10 @@ def test_a_key_is_fetched_once_and_kept(web: Web, key: SigningKey) -> None:
     found = issuers.find(URL, "k1")
     assert isinstance(found, RSAKey)
     assert found.as_dict(private=False)["n"] == key.published()["n"]
-    clock.now = KEPT - 1
+    clock.now = CACHE_SECONDS - 1
     assert issuers.find(URL, "k1") is found
     assert web.asked == [DISCOVERY, f"{URL}openid/v1/jwks"]
-    clock.now = KEPT
+    clock.now = CACHE_SECONDS
     issuers.find(URL, "k1")
     assert len(web.asked) == 4
 
@@ -68,7 +68,7 @@ def test_an_unknown_kid_is_worth_another_look_every_ten_seconds(web: Web, key: S
         assert issuers.find(URL, "k2") is Signature.KEY_NOT_PUBLISHED
     assert len(web.asked) == 2
     web.documents[f"{URL}openid/v1/jwks"] = {"keys": [{**key.published(), "kid": "k2"}]}
-    clock.now = RETRY
+    clock.now = RETRY_SECONDS
     assert isinstance(issuers.find(URL, "k2"), RSAKey)
     assert issuers.find(URL, "k1") is Signature.KEY_NOT_PUBLISHED
 
@@ -81,7 +81,7 @@ def test_an_issuer_that_was_down_is_asked_again_after_ten_seconds(web: Web) -> N
     for _ in range(3):
         assert issuers.find(URL, "k1") is Signature.ISSUER_UNREACHABLE
     assert web.asked == [DISCOVERY]
-    web.documents, clock.now = documents, RETRY
+    web.documents, clock.now = documents, RETRY_SECONDS
     assert isinstance(issuers.find(URL, "k1"), RSAKey)
 
 
@@ -134,9 +134,9 @@ def test_many_issuers_do_not_pile_up(web: Web) -> None:
     issuers = RemoteIssuers(web, Clock(0))
     for number in range(600):
         issuers.find(f"https://issuer.test/{number}/", "k1")
-    assert len(issuers._known) <= 256
+    assert len(issuers._cache) <= 256
     assert len(issuers._locks) <= 258
-    assert "https://issuer.test/599/" in issuers._known
+    assert "https://issuer.test/599/" in issuers._cache
 
 
 def test_all_who_wait_for_an_issuer_are_served_by_one_request(web: Web) -> None:

@@ -12,15 +12,16 @@ from wisp_local.cloud.entra.audiences import (
     CHINA,
     GERMANY,
     PUBLIC,
-    SERVICES,
     US_GOVERNMENT,
     AzureCloud,
     Service,
     is_known,
     recommended,
+    services,
     suggest,
 )
 
+SERVICES = tuple(services().values())
 ROWS = [(service, cloud, names) for service in SERVICES for cloud, names in service.names.items()]
 GUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 LABEL = r"[a-z0-9-]+"
@@ -38,7 +39,12 @@ def test_no_two_services_have_a_name_in_common(cloud: AzureCloud) -> None:
     names = [each for _, where, names in ROWS if where is cloud for each in names.uris]
     hosts = [each for _, where, names in ROWS if where is cloud for each in (*names.accounts, *names.endpoints)]
     ids = [service.application_id for service in SERVICES if service.application_id]
-    for each in ([name.rstrip("/").lower() for name in names], hosts, ids, [service.name for service in SERVICES]):
+    for each in (
+        [name.rstrip("/").lower() for name in names],
+        hosts,
+        ids,
+        [service.name for service in SERVICES],
+    ):
         assert [name for name, count in Counter(each).items() if count > 1] == []
 
 

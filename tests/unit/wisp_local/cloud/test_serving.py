@@ -174,8 +174,8 @@ def test_where_the_page_is(hosts: tuple[str, ...], page: bool | None, on: tuple[
 
 
 UNUSABLE = {
-    "host no name": ({"hosts": ("no host",)}, "no host name"),
-    "advertised url": ({"advertise": ("https://x",)}, "no host name"),
+    "host no name": ({"hosts": ("no host",)}, "not a host name"),
+    "advertised url": ({"advertise": ("https://x",)}, "not a host name"),
     "host unknown": ({"hosts": ("absent.invalid",)}, "cannot listen on port 0 of absent.invalid"),
     "host elsewhere": ({"hosts": ("127.0.0.1", "192.0.2.1")}, "cannot listen on port [0-9]+ of 192.0.2.1"),
     "ca absent": ({"issuer_ca": Path("absent.pem")}, "CA file absent.pem cannot be used"),
