@@ -2,17 +2,35 @@
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from wisp.azure.clouds import DEFAULT_AUTHORITY, authority_url, cloud_named, is_guid, is_tenant, without_credentials
 from wisp.base.constants import PEM_BEGIN
 from wisp.base.errors import SettingError
 from wisp.base.secret import Secret
 
-if TYPE_CHECKING:
-    from wisp.entra.route import ForwardProxy, TokenProxy
-
 _INJECTED = "the webhook sets it in pods labelled azure.workload.identity/use=true; elsewhere set it to"
+
+
+class TokenProxy(NamedTuple):
+    """A custom token endpoint, used instead of the authority."""
+
+    url: str
+    sni_name: str | None = None
+    """Its name in TLS, if that is not the URL's host; its certificate must be for this name."""
+    ca_file: str | None = None
+    """A PEM file of the only authorities trusted for it."""
+    ca_data: str | None = None
+    """The same as PEM text; with neither, the authorities trusted for Entra are trusted for it."""
+
+
+class ForwardProxy(NamedTuple):
+    """A forward proxy: its URL without credentials, the variable that names it, and its credentials."""
+
+    url: str
+    variable: str
+    credentials: Secret | None = None
+    """`user:password`, percent-encoded as they were in the URL."""
 
 
 class ExchangeSettings(NamedTuple):
@@ -25,9 +43,9 @@ class ExchangeSettings(NamedTuple):
     authority: str
     authority_ca: str | None = None
     """A PEM file of certificate authorities to trust in addition to the system's."""
-    token_proxy: "TokenProxy | None" = None
+    token_proxy: TokenProxy | None = None
     """The custom token endpoint that is used instead of the authority."""
-    forward: "ForwardProxy | None" = None
+    forward: ForwardProxy | None = None
     """The forward proxy on the way to the token endpoint."""
     authority_ca_data: str | None = None
     """The same as `authority_ca`, as PEM text."""
@@ -97,7 +115,7 @@ def _authority(environ: Mapping[str, str]) -> str:
     return authority
 
 
-def _token_proxy(environ: Mapping[str, str]) -> "TokenProxy | None":
+def _token_proxy(environ: Mapping[str, str]) -> TokenProxy | None:
     if not any(name.startswith("AZURE_KUBERNETES_") for name in environ):
         return None
     from wisp.entra.route import token_proxy_of  # noqa: PLC0415 -- most sidecars have none, and save the memory
@@ -108,7 +126,7 @@ def _token_proxy(environ: Mapping[str, str]) -> "TokenProxy | None":
     return token_proxy
 
 
-def _forward_for(url: str, environ: Mapping[str, str]) -> "ForwardProxy | None":
+def _forward_for(url: str, environ: Mapping[str, str]) -> ForwardProxy | None:
     if not any(name.lower() in ("https_proxy", "all_proxy") for name in environ):
         return None
     from wisp.entra.route import forward_proxy_for  # noqa: PLC0415 -- the same

@@ -1,7 +1,7 @@
 """Serve requests from the token store. Performs no I/O itself."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from wisp.base.log import Log
 from wisp.entra.freshness import Token
@@ -25,15 +25,23 @@ _NOT_THE_PODS = frozenset({700016, 70021, 70025, 700211, 700212, 700213, 7002138
 Reply: TypeAlias = Callable[[Response], None]
 
 
-class OtherEndpoints(NamedTuple):
-    """Endpoints other than the token endpoint."""
+class OtherEndpoints:
+    """Endpoints other than the token endpoint.
 
-    health: Callable[[str], Response | None]
-    """Returns the health page at a path, None for /metrics, which the token service serves."""
-    allowed: tuple[str, ...]
-    """What is forwarded to the node's metadata service: some of `wisp.imds.passthrough.NAMES`."""
-    forward: "Callable[[ForwardedRequest | AlreadyForwarded, Request], Response | Source]"
-    """Forwards a request, or explains why it came back; returns the response, or where it will come from."""
+    `health` returns the health page at a path, or None for /metrics, which the token service serves. `allowed` are some
+    of `wisp.imds.passthrough.NAMES`. `forward` forwards a request to the node's metadata service, or explains why it
+    came back; it returns the response, or its source.
+    """
+
+    def __init__(
+        self,
+        health: Callable[[str], Response | None],
+        allowed: tuple[str, ...],
+        forward: "Callable[[ForwardedRequest | AlreadyForwarded, Request], Response | Source]",
+    ) -> None:
+        self.health = health
+        self.allowed = allowed
+        self.forward = forward
 
 
 class TokenService:

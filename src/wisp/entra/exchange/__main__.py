@@ -15,8 +15,7 @@ from wisp.base.secret import Secret
 from wisp.entra.exchange.endpoint import MOST_AT_ONCE, TokenEndpoint
 from wisp.entra.exchange.trust import TrustError
 from wisp.entra.messages import TokenKey, pack_result, unavailable, unpack_request, unpack_settings
-from wisp.entra.route import ForwardProxy, TokenProxy
-from wisp.entra.settings import ExchangeSettings
+from wisp.entra.settings import ExchangeSettings, ForwardProxy, TokenProxy
 
 _IDLE = 60.0
 _PACKET_LIMIT = 64 * 1024

@@ -17,8 +17,7 @@ from wisp.entra.exchange.assertion import read_assertion
 from wisp.entra.exchange.interpret import claims_of_capabilities, interpret
 from wisp.entra.exchange.trust import Trust, TrustError, anchors_of, authority_anchors
 from wisp.entra.messages import Refused, Result, TokenKey, unavailable
-from wisp.entra.route import ForwardProxy
-from wisp.entra.settings import ExchangeSettings
+from wisp.entra.settings import ExchangeSettings, ForwardProxy
 
 MOST_AT_ONCE = 8
 """Concurrent exchanges, each on a connection of its own."""

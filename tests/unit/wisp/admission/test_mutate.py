@@ -466,7 +466,7 @@ def test_what_the_sidecar_passes_on(annotation: str | None, cluster: tuple[str, 
     (arguments,) = (each["args"] for each in after["spec"]["initContainers"] if each["name"] == "azwi-proxy")
     assert arguments[2:] == ([] if expected is None else [f"--passthrough={expected}"])
     assert parse_flags(arguments).passthrough == (SEGMENTS if expected is None else read_names(expected))
-    assert parse_flags(arguments).passthrough == (SEGMENTS if expected is None else read_names(expected))
+
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ from tests.unit.wisp.proxy.authority import Authority, refuses
 from wisp.base.secret import Secret
 from wisp.entra.exchange.endpoint import TokenEndpoint
 from wisp.entra.messages import Granted, Refused
-from wisp.entra.route import ForwardProxy, TokenProxy
-from wisp.entra.settings import ExchangeSettings
+from wisp.entra.settings import ExchangeSettings, ForwardProxy, TokenProxy
 from wisp_local.cloud.certificates import new_authority, new_server_certificate
 from wisp_local.cloud.serving import tls_context
 

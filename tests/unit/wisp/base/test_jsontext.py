@@ -1,0 +1,43 @@
+"""JSON is written and read as the standard library does it."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wisp.base.jsontext import from_json, to_json
+
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+)
+
+
+@given(documents)
+def test_documents_are_written_as_the_standard_library_does(document: object) -> None:
+    written = to_json(document)
+    assert written == json.dumps(document, separators=(",", ":")).encode()
+    assert from_json(written) == document
+
+
+@given(st.binary(max_size=30) | st.text(st.sampled_from('[]{}",:0-1eEtruefalsn\\u')).map(str.encode))
+def test_other_text_is_refused_as_the_standard_library_refuses_it(data: bytes) -> None:
+    try:
+        expected = json.loads(data.decode())
+    except ValueError:
+        with pytest.raises(ValueError):  # noqa: PT011 -- each fault has a text of its own
+            from_json(data)
+    else:
+        if data == data.strip():
+            assert from_json(data) == expected
+
+
+def test_a_document_with_a_float_that_json_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_json([float("nan")])
+
+
+def test_other_objects_are_refused() -> None:
+    with pytest.raises(TypeError, match="object cannot be written as JSON"):
+        to_json([object()])
