@@ -9,7 +9,7 @@ from wisp.azure.clouds import is_host, is_host_and_port, token_proxy_url, withou
 from wisp.base.constants import PEM_BEGIN
 from wisp.base.errors import SettingError
 from wisp.base.secret import Secret
-from wisp.entra.settings import ForwardProxy, TokenProxy
+from wisp.entra.messages import ForwardProxy, TokenProxy
 
 _PREFIX = "AZURE_KUBERNETES_"
 

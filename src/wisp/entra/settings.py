@@ -8,29 +8,9 @@ from wisp.azure.clouds import DEFAULT_AUTHORITY, authority_url, cloud_named, is_
 from wisp.base.constants import PEM_BEGIN
 from wisp.base.errors import SettingError
 from wisp.base.secret import Secret
+from wisp.entra.messages import ForwardProxy, TokenProxy
 
 _INJECTED = "the webhook sets it in pods labelled azure.workload.identity/use=true; elsewhere set it to"
-
-
-class TokenProxy(NamedTuple):
-    """A custom token endpoint, used instead of the authority."""
-
-    url: str
-    sni_name: str | None = None
-    """Its name in TLS, if that is not the URL's host; its certificate must be for this name."""
-    ca_file: str | None = None
-    """A PEM file of the only authorities trusted for it."""
-    ca_data: str | None = None
-    """The same as PEM text; with neither, the authorities trusted for Entra are trusted for it."""
-
-
-class ForwardProxy(NamedTuple):
-    """A forward proxy: its URL without credentials, the variable that names it, and its credentials."""
-
-    url: str
-    variable: str
-    credentials: Secret | None = None
-    """`user:password`, percent-encoded as they were in the URL."""
 
 
 class ExchangeSettings(NamedTuple):

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from wisp.base.errors import SettingError
 from wisp.base.secret import Secret
+from wisp.entra.messages import ForwardProxy
 from wisp.entra.route import forward_proxy_for
-from wisp.entra.settings import ForwardProxy
 
 ENTRA = "https://login.microsoftonline.com/"
 PROXY = "http://proxy.test:3128"
