@@ -10,7 +10,6 @@ import click
 from wisp.base.errors import SettingError
 from wisp.base.files import write_atomically
 from wisp.base.isolation import forbid_core_dumps
-from wisp.base.secret import Secret
 from wisp_local.cli.clusters import cluster
 from wisp_local.cli.options import FILE, audience_option, query_option, show, state_option
 from wisp_local.cli.principals import principal
@@ -264,16 +263,11 @@ def token(state: Path, issuer_name: str, url: str, out: Path, **projection: obje
     if str(out) == "-":
         click.echo(issued.reveal())
         return
-    _write_private(out, issued)
-    show({"file": str(out), "subject": requested.subject, "audience": requested.audience})
-
-
-def _write_private(path: Path, secret: Secret) -> None:
-    """Write the token with mode 0600, and atomically, as kubelet does: a reader never sees half of it."""
     try:
-        write_atomically(path, secret.reveal())
+        write_atomically(out, issued.reveal())  # for its owner only, as kubelet does
     except OSError as error:
-        raise SettingError(f"cannot write {path} ({error.strerror})", hint="name another file with --out") from error
+        raise SettingError(f"cannot write {out} ({error.strerror})", hint="name another file with --out") from error
+    show({"file": str(out), "subject": requested.subject, "audience": requested.audience})
 
 
 def _identity_document(managed: ManagedIdentity) -> dict[str, object]:

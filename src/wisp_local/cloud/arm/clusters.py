@@ -8,7 +8,7 @@ from wisp_local.cloud.arm.handler import Call, Handler, Reply, requires
 from wisp_local.cloud.arm.managed_cluster import KIND, check, document, has_issuer, merged, requested
 from wisp_local.cloud.arm.operations import begin
 from wisp_local.cloud.arm.problem import ResourceError
-from wisp_local.cloud.arm.resources import find_group
+from wisp_local.cloud.arm.resources import find_group, in_scope
 from wisp_local.cloud.backing import usable_kubeconfig
 from wisp_local.cloud.cluster import Activity, ManagedCluster
 from wisp_local.cloud.roles import LIST_CLUSTER_ADMIN_CREDENTIAL, LIST_CLUSTER_USER_CREDENTIAL
@@ -38,10 +38,7 @@ def _document(call: Call, cluster: ManagedCluster) -> Mapping[str, object]:
 
 
 def _list(call: Call) -> Reply:
-    """List the clusters of the group in the path, or of the subscription."""
-    group = find_group(call).name.lower() if "group" in call.names else None
-    clusters = [each for each in call.store.clusters.all() if group in (None, each.resource_group.lower())]
-    return call.page([_document(call, cluster) for cluster in clusters])
+    return call.page([_document(call, cluster) for cluster in in_scope(call, call.store.clusters.all())])
 
 
 def _put(call: Call) -> Reply:

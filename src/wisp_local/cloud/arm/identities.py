@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from wisp_local.cloud.arm import problem, reading
 from wisp_local.cloud.arm.handler import Call, Reply, requires
 from wisp_local.cloud.arm.problem import ResourceError
-from wisp_local.cloud.arm.resources import IDENTITY, find_group
+from wisp_local.cloud.arm.resources import IDENTITY, find_group, in_scope
 from wisp_local.cloud.entra.directory import FederatedCredential, ManagedIdentity
 from wisp_local.cloud.errors import ConflictError, NotFoundError, RequestError
 from wisp_local.cloud.names import (
@@ -23,12 +23,16 @@ from wisp_local.cloud.roles import WRITE_FEDERATED_CREDENTIAL
 _CREDENTIAL = f"{IDENTITY}/federatedIdentityCredentials"
 
 
-def _find(call: Call) -> ManagedIdentity:
-    group = find_group(call)
+def _find(call: Call, *, parent: bool = False) -> ManagedIdentity:
+    """Return the identity in the path, which is the `parent` of a federated credential or the resource itself."""
+    group, name = find_group(call), call.names["identity"]
     try:
-        return call.store.identity(group.name, call.names["identity"])
+        return call.store.identity(group.name, name)
     except NotFoundError as error:
-        raise problem.resource_not_found(IDENTITY, call.names["identity"], group.name) from error
+        if not parent:
+            raise problem.resource_not_found(IDENTITY, name, group.name) from error
+        message = f"Failed to perform the operation. The parent resource '{IDENTITY}/{name:.130}' does not exist."
+        raise ResourceError(404, "ParentResourceNotFound", message) from error
 
 
 def _document(identity: ManagedIdentity) -> Mapping[str, object]:
@@ -49,10 +53,7 @@ def _document(identity: ManagedIdentity) -> Mapping[str, object]:
 
 
 def _list(call: Call) -> Reply:
-    """List the identities of the group in the path, or of the subscription."""
-    group = find_group(call).name.lower() if "group" in call.names else None
-    identities = [each for each in call.store.identities() if group in (None, each.resource_group.lower())]
-    return call.page([_document(identity) for identity in identities])
+    return call.page([_document(identity) for identity in in_scope(call, call.store.identities())])
 
 
 def _put(call: Call) -> Reply:
@@ -72,11 +73,9 @@ def _put(call: Call) -> Reply:
 
 
 def _patch(call: Call) -> Reply:
-    identity, tags = _find(call), reading.tags(call.body)
-    return Reply(
-        200,
-        _document(call.store.put_identity(identity.resource_group, identity.name, identity.location, tags=tags)),
-    )
+    old, tags = _find(call), reading.tags(call.body)
+    changed = call.store.put_identity(old.resource_group, old.name, old.location, tags=tags)
+    return Reply(200, _document(changed))
 
 
 def _delete(call: Call) -> Reply:
@@ -87,18 +86,6 @@ def _delete(call: Call) -> Reply:
     except NotFoundError:
         return Reply(204)
     return Reply(200)
-
-
-def _owner(call: Call) -> ManagedIdentity:
-    group = find_group(call)
-    try:
-        return call.store.identity(group.name, call.names["identity"])
-    except NotFoundError as error:
-        message = (
-            f"Failed to perform the operation. The parent resource '{IDENTITY}/{call.names['identity']:.130}' does not "
-            "exist."
-        )
-        raise ResourceError(404, "ParentResourceNotFound", message) from error
 
 
 def _credential(call: Call, owner: ManagedIdentity) -> FederatedCredential | None:
@@ -120,12 +107,12 @@ def _credential_document(owner: ManagedIdentity, credential: FederatedCredential
 
 
 def _list_credentials(call: Call) -> Reply:
-    owner = _owner(call)
+    owner = _find(call, parent=True)
     return call.page([_credential_document(owner, each) for each in call.store.federated_credentials(owner)])
 
 
 def _show_credential(call: Call) -> Reply:
-    owner = _owner(call)
+    owner = _find(call, parent=True)
     credential = _credential(call, owner)
     if credential is None:
         raise problem.resource_not_found(_CREDENTIAL, call.names["credential"], owner.resource_group)
@@ -133,7 +120,7 @@ def _show_credential(call: Call) -> Reply:
 
 
 def _put_credential(call: Call) -> Reply:
-    owner, name = _owner(call), call.names["credential"]
+    owner, name = _find(call, parent=True), call.names["credential"]
     if not is_credential_name(name):
         raise problem.bad_request(f"Federated Identity Credential name '{name:.130}' is invalid.")
     requested = _requested_credential(name, call.body)
@@ -180,7 +167,7 @@ def _requested_credential(name: str, body: Mapping[str, object]) -> FederatedCre
 
 
 def _delete_credential(call: Call) -> Reply:
-    owner = _owner(call)
+    owner = _find(call, parent=True)
     with call.locks.hold(owner.resource_id):
         if _credential(call, owner) is None:
             return Reply(204)

@@ -4,29 +4,18 @@ The answer repeats what was requested, with what AKS would add (https://learn.mi
 The issuer is `issuerURL` on the wire, although `az` shows `issuerUrl`; in the wrong case SDKs read nothing.
 """
 
+import json
 from collections.abc import Mapping
+from importlib.resources import files
 
 from wisp_local.cloud.arm import problem
 from wisp_local.cloud.arm.reading import object_field
 from wisp_local.cloud.cluster import ManagedCluster
 
 KIND = "Microsoft.ContainerService/managedClusters"
-_VERSION = "1.34"
+_DEFAULTS = json.loads(files(__package__).joinpath("managed_cluster.json").read_text())  # what AKS chooses
 _TOP = ("identity", "sku", "tags", "zones", "extendedLocation")  # stored with the properties
 _SECRET = {"servicePrincipalProfile": "secret", "windowsProfile": "adminPassword"}  # never stored
-_POOL: Mapping[str, object] = {
-    "count": 1,
-    "vmSize": "Standard_DS2_v2",
-    "osDiskSizeGB": 128,
-    "osDiskType": "Managed",
-    "maxPods": 250,
-    "type": "VirtualMachineScaleSets",
-    "mode": "System",
-    "osType": "Linux",
-    "osSKU": "Ubuntu",
-    "enableAutoScaling": False,
-    "powerState": {"code": "Running"},
-}
 _COMPUTED = ("provisioningState", "powerState", "fqdn", "azurePortalFQDN", "currentKubernetesVersion")
 
 
@@ -78,6 +67,16 @@ def document(cluster: ManagedCluster, *, issuer_url: str, tenant_id: str, now: f
     state = cluster.provisioning_state(now)
     node_group = f"MC_{cluster.resource_group}_{cluster.name}_{cluster.location}"
     properties = _without_empty(object_field(cluster.requested, "properties"))
+    pools = properties.get("agentPoolProfiles")
+    requested_pools = pools if isinstance(pools, list) and pools else [{"name": "nodepool1"}]
+    dns = f"{cluster.name[:20]}-{cluster.principal_id[:8]}".lower().replace("_", "-")
+    defaults = {
+        **_DEFAULTS["properties"],
+        "dnsPrefix": dns,
+        "fqdn": f"{dns}.hcp.{cluster.location}.azmk8s.io",
+        "azurePortalFQDN": f"{dns}.portal.hcp.{cluster.location}.azmk8s.io",
+        "nodeResourceGroup": node_group,
+    }
     identity = {"type": "SystemAssigned", **object_field(cluster.requested, "identity")}
     if identity["type"] == "SystemAssigned":
         identity |= {"principalId": cluster.principal_id, "tenantId": tenant_id}
@@ -90,41 +89,16 @@ def document(cluster: ManagedCluster, *, issuer_url: str, tenant_id: str, now: f
         "identity": identity,
         "sku": cluster.requested.get("sku", {"name": "Base", "tier": "Free"}),
         "properties": {
-            **merged(_defaults(cluster, node_group), properties),
-            "agentPoolProfiles": _pools(properties, state),
+            **merged(defaults, properties),
+            "agentPoolProfiles": [
+                {**_DEFAULTS["agentPool"], **_without_empty(pool), "provisioningState": state}
+                for pool in requested_pools
+            ],
             "identityProfile": {"kubeletidentity": _kubelet_identity(cluster, node_group)},
             "oidcIssuerProfile": {"enabled": True, "issuerURL": issuer_url} if issuer_url else {"enabled": False},
             "provisioningState": state,
         },
     }
-
-
-def _defaults(cluster: ManagedCluster, node_group: str) -> Mapping[str, object]:
-    """Return what AKS chooses where the request leaves it open."""
-    dns = f"{cluster.name[:20]}-{cluster.principal_id[:8]}".lower().replace("_", "-")
-    return {
-        "kubernetesVersion": _VERSION,
-        "currentKubernetesVersion": _VERSION,
-        "dnsPrefix": dns,
-        "fqdn": f"{dns}.hcp.{cluster.location}.azmk8s.io",
-        "azurePortalFQDN": f"{dns}.portal.hcp.{cluster.location}.azmk8s.io",
-        "enableRBAC": True,
-        "maxAgentPools": 100,
-        "nodeResourceGroup": node_group,
-        "networkProfile": {"networkPlugin": "azure", "serviceCidr": "10.0.0.0/16", "dnsServiceIP": "10.0.0.10"},
-        "servicePrincipalProfile": {"clientId": "msi"},
-        "supportPlan": "KubernetesOfficial",
-        "powerState": {"code": "Running"},
-        "securityProfile": {},
-        "storageProfile": {},
-    }
-
-
-def _pools(properties: Mapping[str, object], state: str) -> list[Mapping[str, object]]:
-    pools = properties.get("agentPoolProfiles")
-    requested_pools = pools if isinstance(pools, list) and pools else [{"name": "nodepool1"}]
-    versions = {"orchestratorVersion": _VERSION, "currentOrchestratorVersion": _VERSION}
-    return [{**_POOL, **versions, **_without_empty(pool), "provisioningState": state} for pool in requested_pools]
 
 
 def _without_empty(properties: Mapping[str, object]) -> Mapping[str, object]:

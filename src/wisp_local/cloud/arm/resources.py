@@ -1,6 +1,7 @@
 """Resource groups, and the list of all resources: https://learn.microsoft.com/rest/api/resources."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from wisp_local.cloud.arm import managed_cluster, reading
 from wisp_local.cloud.arm.handler import Call, Reply
@@ -11,6 +12,7 @@ from wisp_local.cloud.cluster import ManagedCluster
 from wisp_local.cloud.entra.directory import ManagedIdentity, ResourceGroup
 from wisp_local.cloud.errors import ConflictError, NotFoundError
 
+Resource = TypeVar("Resource", ManagedIdentity, ManagedCluster)
 IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
 _PROPERTIES = {"resourcegroup": "", "resourcetype": "type", "name": "name", "location": "location"}
 """What the list of resources can be filtered by, and the field of an item; the group is in the id alone."""
@@ -24,6 +26,14 @@ def find_group(call: Call) -> ResourceGroup:
     except NotFoundError as error:
         message = f"Resource group '{name:.100}' could not be found."
         raise ResourceError(404, "ResourceGroupNotFound", message) from error
+
+
+def in_scope(call: Call, resources: Iterable[Resource]) -> list[Resource]:
+    """Return the resources of the group in the path, or all of them when the path is that of the subscription."""
+    if "group" not in call.names:
+        return list(resources)
+    group = find_group(call).name.lower()
+    return [resource for resource in resources if resource.resource_group.lower() == group]
 
 
 def _document(group: ResourceGroup) -> Mapping[str, object]:
@@ -76,13 +86,11 @@ def _delete_group(call: Call) -> Reply:
 def _list_resources(call: Call) -> Reply:
     """List the resources of a group or of the subscription; such a list does not show their properties."""
     filters = equalities(call.query.get("$filter"), (*_PROPERTIES, TAG_NAME, TAG_VALUE))
-    if "group" in call.names:
-        filters = {**filters, "resourcegroup": find_group(call).name}
     resources: list[tuple[str, ManagedIdentity | ManagedCluster, Mapping[str, object]]] = [
-        *((IDENTITY, identity, identity.tags) for identity in call.store.identities()),
+        *((IDENTITY, identity, identity.tags) for identity in in_scope(call, call.store.identities())),
         *(
             (managed_cluster.KIND, cluster, reading.object_field(cluster.requested, "tags"))
-            for cluster in call.store.clusters.all()
+            for cluster in in_scope(call, call.store.clusters.all())
         ),
     ]
     items = []

@@ -105,8 +105,7 @@ def distance(left: str, right: str) -> int:
 
     A common start and end are skipped first. Where more than `_COMPARED` characters remain, all count as different.
     """
-    start = _common(left, right)
-    end = _common(left[start:][::-1], right[start:][::-1])
+    start, end = _common_ends(left, right)
     left, right = left[start : len(left) - end], right[start : len(right) - end]
     if max(len(left), len(right)) > _COMPARED:
         return max(len(left), len(right))
@@ -121,8 +120,13 @@ def distance(left: str, right: str) -> int:
     return row[-1]
 
 
-def _common(left: str, right: str) -> int:
-    """Return the length of the common start."""
+def _common_ends(left: str, right: str) -> tuple[int, int]:
+    """Return the length of the common start, and of the common end of what follows it."""
+    start = _common_start(left, right)
+    return start, _common_start(left[start:][::-1], right[start:][::-1])
+
+
+def _common_start(left: str, right: str) -> int:
     return next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
 
 
@@ -159,8 +163,7 @@ def compare(presented: str, expected: str) -> Difference:
 def _runs(left: str, right: str) -> Iterator[_Run]:
     words = _WORD.findall(left), _WORD.findall(right)
     if max(map(len, words)) > _WORDS:
-        start = _common(left, right)
-        end = _common(left[start:][::-1], right[start:][::-1])
+        start, end = _common_ends(left, right)
         yield left[:start], right[:start], True
         yield left[start : len(left) - end], right[start : len(right) - end], False
         yield left[len(left) - end :], right[len(right) - end :], True
