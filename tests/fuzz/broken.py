@@ -10,11 +10,10 @@ from tests.support.fakes import token_target
 from wisp.base.secret import Secret
 from wisp.entra.exchange.interpret import interpret
 from wisp.entra.messages import Refused, Result
-from wisp.http.connection import Connection, Event
-from wisp.http.epoll_peer import Application, Source
-from wisp.http.head import Reject, Request
-from wisp.http.received import Malformed, Received
-from wisp.http.response import Response
+from wisp.http.connection import Application, Source
+from wisp.http.messages import Reject, Request, Response
+from wisp.http.parser import Event, RequestReader
+from wisp.http.response_parser import Malformed, ResponseReader
 from wisp.imds.answer import Refusal
 from wisp.imds.passthrough import AlreadyForwarded, ForwardedRequest, judge
 from wisp.imds.request import Decision, decide
@@ -55,7 +54,7 @@ def _passes_by_prefix(request: Request, allowed: tuple[str, ...]) -> ForwardedRe
     )
 
 
-class _Hasty(Connection):
+class _Hasty(RequestReader):
     """Takes a line feed for the end of a line, and does not remember the carriage return before it."""
 
     def receive(self, data: bytes) -> Event | None:
@@ -63,13 +62,13 @@ class _Hasty(Connection):
         return super().receive(data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
 
 
-class _Unbounded(Connection):
+class _Unbounded(RequestReader):
     """Keeps whatever comes while a head has no end."""
 
     def receive(self, data: bytes) -> Event | None:
         """Read on."""
-        if self._buffer + data and b"\r\n\r\n" not in self._buffer + data:
-            self._buffer += data
+        if self.buffer + data and b"\r\n\r\n" not in self.buffer + data:
+            self.buffer += data
             return None
         return super().receive(data)
 
@@ -123,7 +122,7 @@ def _believes(text: str) -> Assertion | CloudRefused:
     return read
 
 
-class _Trimming(Received):
+class _Trimming(ResponseReader):
     """Trims what has arrived."""
 
     def feed(self, data: bytes) -> bytes | Malformed:

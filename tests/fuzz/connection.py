@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from tests.fuzz.target import cuttings, expanded
 from tests.unit.wisp.http.oracle import ours, theirs
-from wisp.http import chunked  # noqa: F401 -- loaded here, so that the engine sees into it
-from wisp.http.connection import BODY_LIMIT, HEAD_LIMIT, TARGET_LIMIT, Connection, Continue, Event, Reject, Request
+from wisp.http.messages import Reject, Request
+from wisp.http.parser import BODY_LIMIT, HEAD_LIMIT, TARGET_LIMIT, Continue, Event, RequestReader
 
-Make = Callable[[], Connection]
+Make = Callable[[], RequestReader]
 
 
-def check(data: bytes, make: Make = Connection) -> None:
+def check(data: bytes, make: Make = RequestReader) -> None:
     """Fail where an invariant of the connection does."""
     stream = expanded(data)
     events = _read(make(), [stream])
@@ -25,7 +25,7 @@ def _comparable(stream: bytes) -> list[Request]:
     return ours([stream])[0]
 
 
-def _read(connection: Connection, pieces: list[bytes]) -> list[Request | Reject]:
+def _read(connection: RequestReader, pieces: list[bytes]) -> list[Request | Reject]:
     events: list[Request | Reject] = []
     for piece in pieces:
         event = connection.receive(piece)
@@ -52,11 +52,11 @@ def _check_event(event: Event) -> None:
         assert event.reason.isprintable()
 
 
-def _check_held(connection: Connection) -> None:
+def _check_held(connection: RequestReader) -> None:
     """See that no more is kept of an unfinished message than its limits say."""
-    held, body = len(connection._buffer), connection._body
+    held, body = len(connection.buffer), connection._body
     limit = HEAD_LIMIT if connection._head is None else BODY_LIMIT
     assert held <= limit, f"{held} bytes are held"
     if body is not None:
         assert held == 0
-        assert len(body._body) <= BODY_LIMIT
+        assert len(body.body) <= BODY_LIMIT

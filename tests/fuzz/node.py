@@ -4,25 +4,25 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.fuzz.target import cuttings
-from wisp.http.received import Malformed, Received, ReceivedHead
+from wisp.http.response_parser import Malformed, ResponseHead, ResponseReader
 from wisp.imds.passthrough import response_headers
 
 
 class _Outcome(NamedTuple):
-    head: ReceivedHead | None
+    head: ResponseHead | None
     whole: bool
     malformed: bool
     body: bytes
 
 
-def check(data: bytes, make: Callable[[], Received] = Received) -> None:
+def check(data: bytes, make: Callable[[], ResponseReader] = ResponseReader) -> None:
     """Fail where an invariant of the reader does."""
     outcome = _read(make(), [data])
     for pieces in cuttings(data):
         assert _comparable(_read(make(), pieces)) == _comparable(outcome), "what was read depends on how it was split"
 
 
-def _read(received: Received, pieces: list[bytes]) -> _Outcome:
+def _read(received: ResponseReader, pieces: list[bytes]) -> _Outcome:
     body = b""
     for piece in pieces:
         if received.complete:
@@ -38,7 +38,7 @@ def _read(received: Received, pieces: list[bytes]) -> _Outcome:
     return _Outcome(head, received.ended(), malformed=False, body=body)
 
 
-def _check_head(head: ReceivedHead, body: bytes) -> None:
+def _check_head(head: ResponseHead, body: bytes) -> None:
     assert 200 <= head.status <= 599
     assert head.length is None or len(body) <= head.length
     passed = response_headers(head.headers)

@@ -16,10 +16,9 @@ from wisp.base.masking import masked
 from wisp.base.secret import Secret
 from wisp.cli import manifests
 from wisp.entra.exchange import interpret
-from wisp.http.chunked import ChunkedBody
-from wisp.http.connection import Connection
-from wisp.http.head import Reject, Request, parse_head
-from wisp.http.received import Malformed, Received
+from wisp.http.messages import Reject, Request
+from wisp.http.parser import ChunkedBody, RequestReader, parse_head
+from wisp.http.response_parser import Malformed, ResponseReader
 from wisp.imds.passthrough import SEGMENTS, judge
 from wisp.imds.request import decide, parse_target
 from wisp.kubernetes import client as api
@@ -51,7 +50,7 @@ def _head(data: bytes) -> None:
 
 def _connection(data: bytes, size: int | None = None) -> None:
     """Read requests as they come, whole or in pieces of `size` bytes."""
-    connection = Connection()
+    connection = RequestReader()
     for start in range(0, len(data), size or len(data)):
         event = connection.receive(data[start : start + size] if size else data)
         while event is not None:
@@ -68,7 +67,7 @@ def _chunked(data: bytes) -> None:
 
 
 def _received(data: bytes) -> None:
-    received = Received()
+    received = ResponseReader()
     for start in range(0, len(data), _PIECE):
         if isinstance(received.feed(data[start : start + _PIECE]), Malformed):
             return
@@ -142,7 +141,7 @@ def _watch(data: bytes) -> None:
     """Take the lines of a watch apart, the body of which comes in many pieces."""
 
     async def read() -> None:
-        received = Received()
+        received = ResponseReader()
         received.feed(b"HTTP/1.1 200 OK\r\n\r\n")
         line = api._Line(cast("Any", _Stream(data)), cast("Any", None))
         async for _ in api._lines(line, received, b""):

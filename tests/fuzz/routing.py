@@ -14,7 +14,7 @@ import h11
 
 from tests.unit.wisp.imds.readings import is_identity, readings
 from wisp.base.secret import Secret
-from wisp.http.head import Request
+from wisp.http.messages import Request
 from wisp.imds.answer import Refusal
 from wisp.imds.passthrough import MARK, NAMES, AlreadyForwarded, ForwardedRequest, judge
 from wisp.imds.request import LONGEST_RESOURCE, TOKEN_PATH, Decision, OtherPath, TokenRequest, decide

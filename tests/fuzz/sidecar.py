@@ -12,17 +12,15 @@ import h11
 
 from tests.fuzz.routing import HEADER, check_forward, has_right, is_acceptable, is_authorised, shows_header
 from tests.fuzz.target import cuttings, expanded
-from tests.fuzz.wires import Conversation
+from tests.fuzz.wires import DRIVERS, Conversation
 from tests.support.fakes import CLIENT_ID, Clock, UnixClock, jwt
 from tests.unit.wisp.http.wire import outcome
 from wisp.base.log import Log
 from wisp.base.secret import Secret
 from wisp.entra.messages import Granted, Refused, Result, TokenKey, unavailable
 from wisp.entra.tokens import Clocks, TokenStore
-from wisp.http import chunked  # noqa: F401 -- loaded here, so that the engine sees into it
-from wisp.http.epoll_peer import Application, Host, Times
-from wisp.http.head import Reject, Request
-from wisp.http.response import CONTINUE, Response
+from wisp.http.connection import Application
+from wisp.http.messages import CONTINUE, Reject, Request, Response
 from wisp.imds.identities import Identities
 from wisp.imds.passthrough import SEGMENTS, AlreadyForwarded, ForwardedRequest
 from wisp.proxy.app import Front
@@ -112,16 +110,17 @@ def check(data: bytes, wrap: Callable[[Application], Application] = _unwrapped) 
     """Fail where an invariant of the request path does."""
     stream = expanded(data)
     for required in (False, True):
-        answers = _conversation([stream], Pod(wrap, at_once=True, required=required), takes=1 << 20)
+        answers = _conversation([stream], Pod(wrap, at_once=True, required=required), 1 << 20, "epoll")
         _check_answers(stream, answers, required=required)
         for pieces in cuttings(stream):
-            pod = Pod(wrap, at_once=False, required=required)
-            others = _conversation(pieces, pod, takes=1 + len(data) * 7)
-            assert others == answers, "the answers depend on how the request was split, or on when Entra answered"
+            for driver in DRIVERS:
+                pod = Pod(wrap, at_once=False, required=required)
+                others = _conversation(pieces, pod, 1 + len(data) * 7, driver)
+                assert others == answers, f"the answers depend on the pieces, on when Entra answered, or on {driver}"
 
 
-def _conversation(pieces: list[bytes], pod: Pod, takes: int) -> list[Heard]:
-    talk = Conversation(lambda loop: Host(pod.application, loop, Times()), takes, pod.entra.answer)
+def _conversation(pieces: list[bytes], pod: Pod, takes: int, driver: str) -> list[Heard]:
+    talk = Conversation(pod.application, DRIVERS[driver], takes, pod.entra.answer)
     for piece in pieces:
         talk.say(piece)
     talk.end()

@@ -1,11 +1,15 @@
 """A client's socket and the loop that watches it, in memory: `Peer` cannot tell, and nothing waits for a kernel."""
 
+import asyncio
 import select
 from collections.abc import Callable
 from typing import cast
 
-from wisp.http.epoll import READ, WRITE, Loop
-from wisp.http.epoll_peer import Host, Peer
+from wisp.http.asyncio_server import AsyncioPeer
+from wisp.http.connection import DEFAULT_LIMITS, READ, WRITE, Application, ServerConnection
+from wisp.http.epoll import Loop
+from wisp.http.epoll_server import EpollPeer
+from wisp.http.peer import Peer, Server
 from wisp.http.sockets import Socket
 
 _TURNS = 20_000
@@ -51,9 +55,9 @@ class Wire:
         """Hang up."""
         self.hung_up = True
 
-    def getsockopt(self, _level: int, _option: int, size: int) -> bytes:
-        """Return a TCP_INFO that tells of nothing unsent."""
-        return bytes(size)
+    def getsockopt(self, _level: int, _option: int, size: int = 0) -> bytes | int:
+        """Return a TCP_INFO that tells of nothing unsent, or no error."""
+        return bytes(size) if size else 0
 
     def setsockopt(self, *_option: object) -> None:
         """Take note of nothing."""
@@ -64,7 +68,7 @@ class Wire:
 
 
 class StillLoop:
-    """A loop of one descriptor in which no time passes."""
+    """A loop of one descriptor in which no time passes: epoll's and asyncio's interfaces."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -83,17 +87,58 @@ class StillLoop:
         """Watch no more."""
         self.callback = None
 
+    def add_reader(self, _descriptor: int, callback: Callable[[], None]) -> None:
+        """Wait for something to read."""
+        self.callback, self.watched = lambda _events: callback(), READ
+
+    def add_writer(self, _descriptor: int, callback: Callable[[], None]) -> None:
+        """Wait for room to write."""
+        self.callback, self.watched = lambda _events: callback(), WRITE
+
+    def remove_reader(self, _descriptor: int) -> None:
+        """Wait no longer for something to read."""
+        self.watched &= ~READ
+
+    def remove_writer(self, _descriptor: int) -> None:
+        """Wait no longer for room to write."""
+        self.watched &= ~WRITE
+
+
+class OneServer(Server):
+    """A server of one connection, which counts how often it is told that the connection is over."""
+
+    ends = 0
+
+    def remove(self, connection: ServerConnection) -> None:
+        """Count."""
+        super().remove(connection)
+        self.ends += 1
+
+
+def epoll_peer(server: Server, accepted: Socket, loop: StillLoop) -> Peer:
+    """Return the connection as the epoll server has it."""
+    return EpollPeer(server, accepted, cast("Loop", loop))
+
+
+def asyncio_peer(server: Server, accepted: Socket, loop: StillLoop) -> Peer:
+    """Return the connection as the asyncio server has it."""
+    return AsyncioPeer(server, accepted, cast("asyncio.AbstractEventLoop", loop))
+
+
+Driver = Callable[[Server, Socket, StillLoop], Peer]
+DRIVERS: dict[str, Driver] = {"epoll": epoll_peer, "asyncio": asyncio_peer}
+
 
 class Conversation:
-    """One connection to `Peer`. `waiting` is called when it waits for the application, and says whether that helped."""
+    """One connection of `application`. `waiting` is called when it waits for a response; did that help?."""
 
-    def __init__(self, host: Callable[[Loop], Host], takes: int, waiting: Callable[[], bool]) -> None:
+    def __init__(self, application: Application, driver: Driver, takes: int, waiting: Callable[[], bool]) -> None:
         self._loop = StillLoop()
         self.wire = Wire(takes)
-        self.ends = 0
+        self.server = OneServer(application, self._loop, DEFAULT_LIMITS)
         self._waiting = waiting
-        peer_host = host(cast("Loop", self._loop))
-        self.peer = Peer(cast("Socket", self.wire), peer_host, self._on_close)
+        self.peer = driver(self.server, cast("Socket", self.wire), self._loop)
+        self.server.peers[self.peer.connection] = self.peer
 
     def say(self, data: bytes) -> None:
         """Let `data` arrive, and everything happen that comes of it."""
@@ -109,7 +154,7 @@ class Conversation:
             self.peer.close()
         while self._waiting():
             pass
-        assert self.ends == 1, f"the server was told {self.ends} times that the connection is over"
+        assert self.server.ends == 1, f"the server was told {self.server.ends} times that the connection is over"
 
     def _turn(self) -> bool:
         callback, watched = self._loop.callback, self._loop.watched
@@ -123,6 +168,3 @@ class Conversation:
         else:
             return self._waiting()
         return True
-
-    def _on_close(self, _peer: Peer) -> None:
-        self.ends += 1

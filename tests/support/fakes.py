@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from wisp.base.secret import Secret
 from wisp.entra.messages import Granted, Result, TokenKey
-from wisp.http.head import Request
+from wisp.http.messages import Request
 
 CLIENT_ID = "6a1d0c9e-0b0f-4c39-8a31-0c34b0a0f5e1"
 ARM = "https://management.azure.com/"

@@ -1,132 +1,331 @@
-"""Accept connections on the event loop, over TLS or in the clear; enforce their deadlines, and end them in order."""
+"""Serves connections on asyncio's event loop, over TLS or in the clear.
+
+OpenSSL reads from the sockets itself. asyncio's TLS transport hides handshakes, gives up unsent data when its shutdown
+timer ends, and keeps a read buffer of 256 KiB and two memory BIOs for each connection, which a client can fill and
+which are freed only with the connection.
+"""
 
 import asyncio
-import errno
 import socket
 import ssl
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Protocol
 
 from wisp.base.errors import SettingError
-from wisp.http.asyncio_peer import Host, Peer
+from wisp.http.connection import (
+    ACCEPTED,
+    CLOSED,
+    HANDSHAKE,
+    READ,
+    RECEIVING,
+    WRITE,
+    Limits,
+    Responder,
+    ServerConnection,
+    Source,
+)
+from wisp.http.eviction import Reason, longest_waiting
+from wisp.http.messages import Reject, Request, Response
+from wisp.http.peer import Peer, Server
+from wisp.http.sockets import EXHAUSTED, PAUSE, Socket, accept, listen
 
+_SENT_AT_ONCE = 256 * 1024
+"""Most bytes sent over TLS to one client in one turn of the loop, which serves others too."""
 _SWEEP = 1.0
 """Seconds between looks at the deadlines of connections."""
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_PAUSE = 0.1
-"""Seconds until the next attempt when a connection can be neither accepted nor made room for."""
 _AT_ONCE = 16
 """Most connections accepted in one turn of the loop: those that exist can go on before newcomers displace them."""
 
 
-def bound(address: str, port: int, *, buffer: int = 64 * 1024) -> socket.socket:
-    """Return a listening socket; `address` may be of either family, `::` takes both. Raise SettingError.
+class AsyncApplication(Protocol):
+    """What answers requests."""
 
-    The kernel holds about `buffer` bytes of each connection in each direction; by default it would hold several MiB.
-    """
-    try:
-        family, _, _, _, place = socket.getaddrinfo(
-            address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
-        )[0]
-        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    except OSError as error:
-        raise _unusable(address, port, error) from None
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        # Accepted sockets inherit these.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
-        listener.bind(place)
-        listener.listen(4096)  # the kernel's net.core.somaxconn may lower it
-        listener.settimeout(0)
-    except OSError as error:
-        listener.close()
-        raise _unusable(address, port, error) from None
-    return listener
+    def answer(self, request: Request) -> Response | Awaitable[Response]:
+        """Return the response, or what will give it."""
+
+    def rejected(self, reject: Reject) -> Response:
+        """Return the response to bytes that are not a request."""
 
 
-def _unusable(address: str, port: int, error: OSError) -> SettingError:
-    reason = (error.strerror or str(error)).lower()
-    return SettingError(f"cannot listen on port {port} of {address!r}: {reason}", hint="choose another address or port")
+class _Pending:
+    """The source of a response that the application awaits."""
+
+    def __init__(self, answer: Awaitable[Response], held: int) -> None:
+        self.held = held
+        self._answer = answer
+        self._task: asyncio.Task[None] | None = None
+
+    def attach(self, responder: Responder) -> None:
+        self._task = asyncio.ensure_future(self._reply(responder))
+
+    async def _reply(self, responder: Responder) -> None:
+        response = await self._answer
+        self._task = None
+        responder.reply(response)
+
+    def resume(self) -> None:
+        pass
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None  # it would keep the connection alive until the garbage collector runs
 
 
-class Listening:
-    """Serve `host`'s application on `listener` until `close`."""
+class _Adapter:
+    """Gives an AsyncApplication the interface that connections know."""
 
-    def __init__(self, host: Host, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
-        self.host = host
+    def __init__(self, application: AsyncApplication) -> None:
+        self._answer = application.answer
+        self.rejected = application.rejected
+
+    def answer(self, request: Request, _reply: Callable[[Response], None]) -> Response | Source:
+        answer = self._answer(request)
+        return answer if isinstance(answer, Response) else _Pending(answer, len(request.body))
+
+
+class _Clock:
+    """`now` of a clock that is called."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+
+    @property
+    def now(self) -> float:
+        return self._clock()
+
+
+class _TlsSocket(ssl.SSLSocket):
+    """A socket with TLS that reports as any other that there is nothing to read, or no room to write."""
+
+    def recv(self, size: int = 1024, flags: int = 0) -> bytes:
+        try:
+            return super().recv(size, flags)
+        except ssl.SSLWantReadError:
+            raise BlockingIOError from None
+
+    def send(self, data: bytes, flags: int = 0) -> int:  # type: ignore[override]
+        sent = 0
+        with memoryview(data) as rest, suppress(ssl.SSLWantWriteError, BlockingIOError):
+            while sent < min(len(rest), _SENT_AT_ONCE):
+                sent += super().send(rest[sent:], flags)  # a TLS record at a time
+        return sent
+
+
+class AsyncioPeer(Peer):
+    """A connection that an asyncio loop watches."""
+
+    __slots__ = ("_loop", "_reading", "_writing")
+    read_size = 16 * 1024  # the most that a TLS record holds (RFC 8446 §5.1), so none stay behind in OpenSSL
+    resets = True
+
+    def __init__(
+        self, server: Server, accepted: Socket, loop: asyncio.AbstractEventLoop, *, source_address: str = ""
+    ) -> None:
+        state = ACCEPTED if isinstance(accepted, ssl.SSLSocket) else RECEIVING
+        super().__init__(server, accepted, state=state, source_address=source_address)
+        self._loop = loop
+        self._reading = self._writing = False
+        self._watch(READ)
+
+    def on_ready(self, events: int = READ) -> None:
+        """Serve the socket, or continue the TLS handshake (called by the loop)."""
+        if self._state in (ACCEPTED, HANDSHAKE):
+            self._shake_hands()
+            return
+        reads = self._watched == READ
+        super().on_ready(events)
+        # uvloop stops watching a socket when its reset arrives, and data that came before can still be unread.
+        if reads and self._state is not CLOSED and self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0:
+            self.close()
+
+    def _shake_hands(self) -> None:
+        assert isinstance(self._socket, ssl.SSLSocket)  # noqa: S101 -- others begin in another state
+        now = self._server.clock.now
+        try:
+            self._socket.do_handshake()
+            self.connection.shake_hands(now, done=True)
+        except ssl.SSLWantReadError:
+            if self._socket.shared_ciphers() is None:  # known from the client's first message (RFC 8446 §4.1.2)
+                return
+            self.connection.shake_hands(now, done=False)
+        except ssl.SSLError:
+            self.finish()  # not a reset, by which the client could lose the alert that says what is wrong
+            return
+        except OSError:
+            self.close()
+            return
+        self._send(b"")
+
+    def _hang_up(self) -> None:
+        """Say that nothing follows. What the client still sends is received undecrypted."""
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.version() is not None:
+            with suppress(ssl.SSLWantReadError):  # close_notify is sent; the client's need not come (RFC 8446 §6.1)
+                self._socket.unwrap()
+        super()._hang_up()
+
+    def _watch(self, events: int) -> None:
+        descriptor = self._socket.fileno()
+        if (events == READ) != self._reading:
+            self._reading = events == READ
+            if self._reading:
+                self._loop.add_reader(descriptor, self.on_ready)
+            else:
+                self._loop.remove_reader(descriptor)
+        if (events == WRITE) != self._writing:
+            self._writing = events == WRITE
+            if self._writing:
+                self._loop.add_writer(descriptor, self.on_ready)
+            else:
+                self._loop.remove_writer(descriptor)
+
+    def _unwatch(self) -> None:
+        self._watch(0)
+
+
+class AsyncioServer(Server):
+    """Serve `application` to the clients of `listener`, from `open` to `close`. `clock` returns steady seconds."""
+
+    def __init__(
+        self,
+        listener: Socket,
+        application: AsyncApplication,
+        *,
+        limits: Limits,
+        clock: Callable[[], float] = time.monotonic,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(_Adapter(application), _Clock(clock), limits)
         self._listener = listener
         self._tls = tls
+        if tls is not None:
+            tls.sslsocket_class = _TlsSocket
+        self._sources: dict[str, int] = {}
         self._resume: asyncio.TimerHandle | None = None
 
     @property
     def port(self) -> int:
-        """The port that it has."""
+        """The port on which it listens."""
         number: int = self._listener.getsockname()[1]
         return number
 
     def open(self) -> None:
         """Accept connections from now on."""
         self._resume = None
-        asyncio.get_running_loop().add_reader(self._listener, self._accept)
+        asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
 
     def close(self) -> None:
-        """Accept nothing more; what is under way is finished, what is idle ends."""
+        """Accept nothing more; what is under way is finished, and idle connections end."""
         self.host.closing = True
-        asyncio.get_running_loop().remove_reader(self._listener)
+        asyncio.get_running_loop().remove_reader(self._listener.fileno())
         if self._resume is not None:
             self._resume.cancel()
         self._listener.close()
-        self.host.end_idle()
+        self.end_idle()
+
+    def end_idle(self) -> None:
+        """End the connections on which nothing is under way."""
+        for peer in [peer for peer in self.peers.values() if peer.connection.quiet]:
+            peer.finish()
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until no connection is left, `seconds` at most; then close the rest."""
+        until = self.clock.now + seconds
+        while self.peers and self.clock.now < until:
+            await asyncio.sleep(0.02)
+            self.end_idle()
+            self.end_late()
+        for peer in list(self.peers.values()):
+            peer.close()
+
+    def remove(self, connection: ServerConnection) -> None:
+        """Forget a connection that is closed."""
+        super().remove(connection)
+        address = connection.source_address
+        self._sources[address] -= 1
+        if not self._sources[address]:
+            del self._sources[address]
 
     def _accept(self) -> None:
+        victims: dict[str | None, Iterator[ServerConnection]] = {}
         for _ in range(_AT_ONCE):
             try:
-                accepted, address = self._listener.accept()
+                accepted, address = accept(self._listener)
             except BlockingIOError:
                 return
             except OSError as error:  # any other error is the connection's: the client has gone
-                if error.errno in _EXHAUSTED and not self.host.free_descriptor():
+                if error.errno in EXHAUSTED and not self._displace(None, "descriptors", victims):
                     self._pause()
                 return
-            self._serve(accepted, address[0])
-
-    def _serve(self, accepted: socket.socket, source: str) -> None:
-        try:
-            if not self.host.make_room(source):
+            if self._has_room(address, victims):
+                self._serve(accepted, address)
+            else:
                 accepted.close()
-                return
-            accepted.settimeout(0)
+
+    def _has_room(self, address: str, victims: dict[str | None, Iterator[ServerConnection]]) -> bool:
+        """Return whether a connection from `address` can be accepted, having closed another for it if necessary."""
+        limits = self.host.limits
+        if limits.per_source and self._sources.get(address, 0) >= limits.per_source:
+            return self._displace(address, "source", victims)
+        return len(self.peers) < limits.connections or self._displace(None, "connections", victims)
+
+    def _displace(
+        self, address: str | None, reason: Reason, victims: dict[str | None, Iterator[ServerConnection]]
+    ) -> bool:
+        """Close the connection that must make room, of `address` if it is not None; return whether there is one.
+
+        `victims`: who makes room in this turn of the loop, by address.
+        """
+        if address not in victims:
+            candidates = [one for one in self.peers if address in (None, one.source_address)]
+            victims[address] = iter(longest_waiting(candidates, _AT_ONCE))
+        victim = next((one for one in victims[address] if one.state is not CLOSED), None)
+        if victim is not None:
+            self.peers[victim].close()
+        if victim is not None or reason != "descriptors":
+            self.closed[reason] += 1
+        return victim is not None
+
+    def _serve(self, accepted: Socket, address: str) -> None:
+        try:
             if self._tls is not None:
-                accepted = self._tls.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
-            Peer(self.host, accepted, source)
+                plain = socket.socket(accepted.family, accepted.type, accepted.proto, accepted.detach())
+                plain.settimeout(0)
+                accepted = plain
+                accepted = self._tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+            peer = AsyncioPeer(self, accepted, asyncio.get_running_loop(), source_address=address)
         except OSError:  # the client has gone
             accepted.close()
+            return
+        self.peers[peer.connection] = peer
+        self._sources[address] = self._sources.get(address, 0) + 1
 
     def _pause(self) -> None:
-        """Leave the queue alone for a moment: it would call again at once, and again."""
+        """Leave the queue alone for a moment: the loop would call again at once, and again."""
         loop = asyncio.get_running_loop()
-        loop.remove_reader(self._listener)
-        self._resume = loop.call_later(_PAUSE, self.open)
+        loop.remove_reader(self._listener.fileno())
+        self._resume = loop.call_later(PAUSE, self.open)
 
 
-async def keep_deadlines(listeners: Sequence[Listening]) -> None:
+def bind(address: str, port: int, *, buffer: int = 64 * 1024) -> Socket:
+    """Return a listening socket; `address` may be of either family, `::` takes both. Raise SettingError.
+
+    The kernel holds about `buffer` bytes of each connection in each direction; by default it would hold several MiB.
+    """
+    try:
+        return listen(address, port, buffer=buffer, segment=None, backlog=4096)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SettingError(
+            f"cannot listen on port {port} of {address!r}: {reason}", hint="choose another address or port"
+        ) from None
+
+
+async def keep_deadlines(servers: Sequence[AsyncioServer]) -> None:
     """End late connections, indefinitely."""
     while True:
         await asyncio.sleep(_SWEEP)
-        for listening in listeners:
-            listening.host.end_late()
-
-
-async def drained(listening: Listening, seconds: float) -> None:
-    """Wait until no connection is left, `seconds` at most; then end the rest."""
-    host = listening.host
-    until = host.clock() + seconds
-    while host.places and host.clock() < until:
-        await asyncio.sleep(0.02)
-        host.end_idle()
-        host.end_late()
-    for peer in list(host.places):
-        peer.reset()
+        for server in servers:
+            server.end_late()

@@ -1,221 +1,420 @@
-"""One HTTP/1.1 connection as a state machine: bytes in, requests out, within limits. Knows no socket and no clock.
+"""One server connection of HTTP/1.1 as a state machine without I/O: bytes in, bytes and states out.
 
-Where a head ends is decided here, by its empty line, before any parser sees it: so the limits are exact, the way the
-bytes were split cannot matter, and what follows a message is never mixed into it.
+The driver (`wisp.http.peer`) hands in what arrives, sends what is returned, waits for what the state says, and calls
+`expire` when the state's time is up. `now` is in seconds of a steady clock.
 """
 
-# ruff: noqa: PLC0415 -- start-up is measured: the decoder of chunked bodies is loaded with the first of them
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
-from wisp.http.head import CHUNKED, TARGET_LIMIT, TARGET_TOO_LONG, Head, Reject, Request, parse_head
+from wisp.http.messages import (
+    CONTINUE,
+    REASONS,
+    WITHOUT_BODY,
+    Reject,
+    Request,
+    Response,
+    StreamedResponse,
+    connection_header,
+    encode,
+)
+from wisp.http.parser import BODY_LIMIT, Continue, Event, HeadCache, RequestReader
 
-if TYPE_CHECKING:
-    from wisp.http.chunked import ChunkedBody
-
-__all__ = [
-    "BODY_LIMIT", "HEADERS_LIMIT", "HEAD_LIMIT", "TARGET_LIMIT",
-    "Connection", "Continue", "Event", "Memo", "Reject", "Request",
-]  # fmt: skip
-
-HEAD_LIMIT = 16 * 1024
-"""Bytes of the longest head, its empty line included."""
-HEADERS_LIMIT = 100
-"""Header lines of a head: parsed, a short one takes up to thirty times its bytes."""
-BODY_LIMIT = 64 * 1024
-"""Bytes of the largest body; of a chunked one, its framing may take as much again."""
-
-_LINE_LIMIT = TARGET_LIMIT + len("GET  HTTP/1.1\r\n") + 16  # no registered method is longer than that
-_MEMO_HEAD = 1024
-"""Longest head worth remembering, in bytes."""
-
-
-class Continue:
-    """The client waits for `100 Continue` before it sends the body."""
-
-    __slots__ = ()
+NOTHING, READ, WRITE = 0, 1, 4
+"""What a driver waits for: bits of epoll (EPOLLIN, EPOLLOUT)."""
+UNSENT_LIMIT = 16 * 1024
+"""Bytes of responses after which further requests wait until the client has taken them."""
+_AT_ONCE = 64
+"""Most requests of one client that are answered before other clients have their turn."""
+_NEVER = float("inf")
 
 
-Event: TypeAlias = Request | Continue | Reject
+class State(NamedTuple):
+    """What a connection waits for, for how long (a field of `Times`), and what happens then."""
+
+    name: str
+    waits_for: int
+    limit: str
+    late: str
 
 
-class Memo(dict[bytes, Request]):
-    """Heads seen before and the requests they are: a workload asks with the same bytes again and again."""
+# fmt: off
+#                  name         waits for  limit        when the time is up
+ACCEPTED =  State("accepted",   READ,      "handshake", "close")    # the client's first message of the TLS handshake
+HANDSHAKE = State("handshake",  READ,      "handshake", "close")    # the client's second message of the TLS handshake
+RECEIVING = State("receiving",  READ,      "message",   "408")      # the first request, or the rest of one
+IDLE =      State("idle",       READ,      "idle",      "finish")   # the client's next request
+ANSWERING = State("answering",  NOTHING,   "answer",    "close")    # the application's response
+SENDING =   State("sending",    WRITE,     "write",     "close")    # the client has not taken all responses yet
+FINISHING = State("finishing",  READ,      "linger",    "close if taken")  # the client to close: nothing follows
+FLUSHING =  State("flushing",   NOTHING,   "linger",    "close if taken")  # the same, but the client has closed already
+CLOSED =    State("closed",     NOTHING,   "",          "")
+# fmt: on
+STATES = (ACCEPTED, HANDSHAKE, RECEIVING, IDLE, ANSWERING, SENDING, FINISHING, FLUSHING)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.with_body: dict[bytes, Head] = {}
-        """Those that a body of so many bytes follows."""
 
-    def whole(self, data: bytes) -> Request | None:
-        """Return the request that `data` is, a known head and all of its body; None where it may be anything else."""
-        if not self.with_body:
-            return None
-        end = data.find(b"\r\n\r\n") + 4
-        head = self.with_body.get(data[:end])
-        if head is None or len(data) != end + head.length:
-            return None
-        return _with_body(head, data[end:])
+class Times(NamedTuple):
+    """Limits in seconds.
 
-    def remember(self, raw: bytes, head: Head, most: int = 32) -> None:
-        """Keep a head; start over when `most` are held."""
-        if len(raw) <= _MEMO_HEAD:
-            if len(self) + len(self.with_body) >= most:
-                self.clear()
-                self.with_body.clear()
-            if head.length == 0:
-                self[raw] = head.request
+    `handshake` and `message`: for a TLS handshake, and for a request to arrive. `answer`: for the application's
+    response. `write`: for the client to take all that it asked for, from when it first let a response wait. `linger`:
+    for the client to close after the last response. `idle`: between requests. `drain`: for all connections to end when
+    the server stops.
+    """
+
+    handshake: float = 5.0
+    message: float = 5.0
+    answer: float = _NEVER
+    write: float = 30.0
+    linger: float = 1.0
+    idle: float = 120.0
+    drain: float = 5.0
+
+
+class Limits(NamedTuple):
+    """Limits of one server; the defaults are the sidecar's.
+
+    Connections, connections of one source address (0: no limit), bytes held for all connections together (incomplete
+    requests, requests being answered and unsent responses), bytes of a request's body, and times.
+    """
+
+    connections: int = 1024
+    per_source: int = 0
+    held: int = 8 * 1024 * 1024
+    body: int = BODY_LIMIT
+    times: Times = Times()
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Outlet(Protocol):
+    """Where a response is written to in pieces. Each call may close the connection, and then cancels the source."""
+
+    def begin(self, streamed: StreamedResponse) -> None:
+        """Send the head."""
+
+    def write(self, data: bytes) -> bool:
+        """Send a piece of the body; return whether more may follow before `Source.resume` is called."""
+
+    def end(self) -> None:
+        """Complete the response."""
+
+    def abort(self) -> None:
+        """Close the connection so that the client cannot take what it has for the whole response."""
+
+
+class Responder(Outlet, Protocol):
+    """The client's side of a request: it takes a whole response, or one in pieces."""
+
+    def reply(self, response: Response) -> None:
+        """Send a whole response; ignored if none is owed."""
+
+    def addresses(self) -> tuple[tuple[str, int], tuple[str, int]]:
+        """Return the addresses of this end and of the client. Raise OSError if the connection is gone."""
+
+
+class Source(Protocol):
+    """Where a response comes from that is not there at once. The loop calls it: it writes from none of these methods.
+
+    `held`: bytes of the request that it keeps.
+    """
+
+    held: int
+
+    def attach(self, responder: Responder) -> None:
+        """Answer by way of `responder`."""
+
+    def resume(self) -> None:
+        """Continue if it stopped because the client was slow: the client has taken all there was."""
+
+    def cancel(self) -> None:
+        """Stop: the connection is gone."""
+
+
+class Application(Protocol):
+    """What answers requests."""
+
+    def answer(self, request: Request, reply: Callable[[Response], None]) -> Response | Source | None:
+        """Return the response, or where it will come from; or None and call `reply` with it later."""
+
+    def rejected(self, reject: Reject) -> Response:
+        """Return the response to bytes that are not a request."""
+
+
+class Host:
+    """What the connections of one server share. `date` returns the HTTP-date for a time of the steady clock."""
+
+    def __init__(self, application: Application, limits: Limits, date: Callable[[float], bytes]) -> None:
+        self.application = application
+        self.times = limits.times
+        self.limits = limits
+        self.date = date
+        self.cache = HeadCache()
+        self.held = 0
+        """Bytes that the connections hold together."""
+        self.next_deadline = _NEVER
+        """No deadline of any connection is earlier."""
+        self.closing = False
+        """Whether every response is its connection's last."""
+        self._encoded: tuple[Response | None, bytes, bytes] = (None, b"", b"")
+
+    def encode(self, response: Response, request: Request, now: float) -> bytes:
+        """Return the bytes that answer `request`."""
+        date = self.date(now)
+        head = request.method == b"HEAD"
+        if request.keep_alive and not (self.closing or request.http_1_0 or head):
+            cached, cached_date, data = self._encoded  # a workload is given the same response again and again
+            if cached is not response or cached_date is not date:
+                data = encode(response, date)
+                self._encoded = response, date, data
+            return data
+        keep_alive = request.keep_alive and not self.closing
+        return encode(response, date, keep_alive=keep_alive, http_1_0=request.http_1_0, head=head)
+
+
+class ServerConnection:
+    """One connection of `host`. What its methods return is to be sent to the client, before anything else is."""
+
+    __slots__ = (
+        "_answering", "_chunked", "_closing", "_host", "_more", "_reader", "_responder", "_taken_by",
+        "held", "limit", "since", "source", "source_address", "state", "unsent",
+    )  # fmt: skip
+
+    def __init__(
+        self, host: Host, responder: Responder, now: float, *, state: State = RECEIVING, source_address: str = ""
+    ) -> None:
+        self._host = host
+        self._responder: Responder | None = responder
+        self._reader = RequestReader(host.cache, host.limits.body)
+        self._answering: Request | None = None  # what the bytes of the response depend on; the application works on it
+        self._chunked = False
+        self._closing = False  # no further request is served
+        self._more = False  # requests are here that wait for the next turn
+        self._taken_by = _NEVER  # when the client must have taken every response
+        self.source_address = source_address
+        self.source: Source | None = None
+        """Where the response comes from that the application owes."""
+        self.unsent = bytearray()
+        """What the client has not taken yet."""
+        self.held = 0
+        """Bytes received and not yet answered, and bytes of responses not yet sent."""
+        self.state = state
+        self.since = now
+        """When the present wait began; the arrival of single bytes does not renew it."""
+        self.limit = 0.0
+        """Seconds that it may take."""
+        self._enter(state, now)
+
+    @property
+    def deadline(self) -> float:
+        """When the present wait ends."""
+        return self.since + self.limit
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is under way: no request has begun, none is answered."""
+        return self.state in (IDLE, RECEIVING) and self._reader.between_messages
+
+    @property
+    def answering(self) -> bool:
+        """Whether the application works on a response, and the client has taken what there is of it."""
+        return self._answering is not None and not self.unsent
+
+    @property
+    def owes(self) -> bool:
+        """Whether the application still works on a response, which cannot be called off."""
+        return self._answering is not None and self.source is None
+
+    def shake_hands(self, now: float, *, done: bool) -> None:
+        """Record that the client's first message of the TLS handshake is here, or that the handshake is `done`."""
+        if done:
+            self._enter(RECEIVING, now)
+        elif self.state is ACCEPTED:
+            self.limit -= now - self.since  # the time for the whole handshake goes on
+            self.since = now
+            self.state = HANDSHAKE
+
+    def receive(self, data: bytes, now: float) -> bytes:
+        """Take what arrived, in a state that waits to read; after the last response it is ignored."""
+        if self._closing:
+            return b""
+        self._taken_by = _NEVER
+        event = self._reader.receive(data)
+        if event is not None:
+            return self._serve(event, b"", now)
+        if self.state is not RECEIVING and not self._reader.between_messages:
+            self._enter(RECEIVING, now)
+        else:  # more bytes of a request do not put its deadline off
+            self._account()
+        return b""
+
+    def proceed(self, now: float) -> bytes:
+        """Continue after the client has taken everything."""
+        self._more = False
+        waits = self._closing or self._answering is not None
+        return self._serve(None if waits else self._reader.next_event(), b"", now)
+
+    def keep_unsent(self, data: bytes | memoryview, now: float) -> None:
+        """Keep what the socket did not take of what was returned."""
+        self.unsent += data
+        self._settle(now)
+
+    def answer(self, response: Response, now: float) -> bytes:
+        """Answer with the response that the application owed."""
+        request = self._answering
+        return b"" if request is None else self._complete(request, self._host.encode(response, request, now), now)
+
+    def begin(self, streamed: StreamedResponse, now: float) -> bytes:
+        """Begin the response that the application owed; `piece` and `end` follow."""
+        request = self._answering
+        if request is None:
+            return b""
+        framing = b""
+        keep_alive = request.keep_alive and not self._host.closing
+        if streamed.status in WITHOUT_BODY:
+            pass
+        elif streamed.length is not None:
+            framing = b"Content-Length: %d\r\n" % streamed.length
+        elif not request.http_1_0:
+            self._chunked = True
+            framing = b"Transfer-Encoding: chunked\r\n"
+        else:  # only the end of the connection tells where the body ends
+            keep_alive = False
+        self._answering = request._replace(keep_alive=keep_alive)
+        return b"HTTP/1.1 %d %b\r\nDate: %b\r\n%b%b%b\r\n" % (
+            streamed.status,
+            REASONS.get(streamed.status, b"Unknown"),
+            self._host.date(now),
+            streamed.headers,
+            framing,
+            connection_header(keep_alive=keep_alive, http_1_0=request.http_1_0),
+        )
+
+    def piece(self, data: bytes) -> bytes:
+        """Frame a piece of the body of the response that has begun."""
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked and data else data
+
+    def end(self, now: float) -> bytes:
+        """End the response that has begun."""
+        request = self._answering
+        return b"" if request is None else self._complete(request, b"0\r\n\r\n" if self._chunked else b"", now)
+
+    def finish(self, now: float, *, client_closed: bool = False) -> None:
+        """Serve nothing more, and wait for the client to close, or to take what the kernel has for it."""
+        self._closing = True
+        if self.state in (IDLE, RECEIVING):
+            self._taken_by = _NEVER
+        self._enter(FLUSHING if client_closed else FINISHING, now)
+
+    def expire(self, now: float, *, still_taken: bool = False) -> bytes | None:
+        """Return what to send now that the time is up; None: close. `still_taken`: the kernel has unsent bytes."""
+        late = self.state.late
+        if late == "408" and not self._reader.between_messages:
+            reject = Reject(408, f"The request did not arrive within {self._host.times.message:g} s")
+            return self._serve(reject, b"", now)
+        if late == "finish":
+            self.finish(now)
+            self._taken_by = now
+            return b""
+        if late == "close if taken" and still_taken and now < self._taken_by:
+            self._enter(self.state, now)
+            return b""
+        return None
+
+    def may_still_take(self, now: float) -> bool:
+        """Return whether the client has time left for taking what was sent."""
+        return self.state in (IDLE, RECEIVING) or now < self._taken_by
+
+    def close(self) -> None:
+        """Free what is held."""
+        self.state, self.limit = CLOSED, _NEVER
+        self._reader.discard()
+        self._responder = None  # it refers to this object, and no cycle may be left to the garbage collector
+        self._closing = True
+        if self.source is not None:
+            self.source = self._answering = None
+        self.unsent.clear()
+        self._account()
+
+    def release(self) -> None:
+        """Take note that the response which the application owed to a closed connection is there."""
+        self._answering = None
+
+    def _complete(self, request: Request, output: bytes, now: float) -> bytes:
+        self._answering = self.source = None
+        self._chunked = False
+        self._closing = self._closing or self._host.closing or not request.keep_alive
+        return self._serve(None if self._closing or self.unsent else self._reader.next_event(), output, now)
+
+    def _serve(self, event: Event | None, output: bytes, now: float) -> bytes:
+        """Answer `event` and those behind it, until bytes, room or the application's response are missing."""
+        host, reader, responder = self._host, self._reader, self._responder
+        served = 0
+        while event is not None and responder is not None:
+            if isinstance(event, Request):
+                response = host.application.answer(event, responder.reply)
+                if isinstance(response, Response):
+                    self._closing = host.closing or not event.keep_alive
+                    data = host.encode(response, event, now)
+                    output = output + data if output else data
+                else:
+                    self._answering = event._replace(target=b"", headers=(), body=b"")
+                    if response is not None:
+                        self.source = response
+                        response.attach(responder)
+                    break
+            elif isinstance(event, Continue):
+                output += CONTINUE
             else:
-                self.with_body[raw] = head
+                self._closing = True
+                output += encode(host.application.rejected(event), host.date(now), keep_alive=False)
+            if not reader.buffer or self._closing:
+                break
+            served += 1
+            if served >= _AT_ONCE or len(output) >= UNSENT_LIMIT:
+                self._more = True
+                break
+            event = reader.next_event()
+        self._settle(now)
+        return output
 
-
-class Connection:
-    """The receiving half of one connection.
-
-    Call `receive` with what arrived, then `next_event` until it gives None. After a `Reject` nothing more comes.
-    """
-
-    __slots__ = ("_body", "_body_limit", "_buffer", "_continue_sent", "_head", "_memo", "_rejected")
-
-    def __init__(self, memo: Memo | None = None, body_limit: int = BODY_LIMIT) -> None:
-        self._memo = Memo() if memo is None else memo
-        self._body_limit = body_limit
-        self._buffer = bytearray()
-        self._head: Head | None = None
-        self._body: ChunkedBody | None = None
-        self._continue_sent = False
-        self._rejected = False
-
-    @property
-    def between_messages(self) -> bool:
-        """Whether no byte of an unfinished message is held."""
-        return not self._buffer and self._head is None
-
-    @property
-    def held(self) -> int:
-        """Bytes received that are not part of a request returned so far."""
-        return len(self._buffer) + (0 if self._body is None else self._body.held)
-
-    def receive(self, data: bytes) -> Event | None:
-        """Take `data` and return the first event that it completes, if any."""
-        if self._rejected:
-            return None
-        if not self._buffer and self._head is None:
-            known = self._memo.get(data) if len(data) <= _MEMO_HEAD else None
-            if known is None:
-                known = self._memo.whole(data)
-            if known is not None:
-                return known
-        self._buffer += data
-        return self.next_event()
-
-    def keep(self, data: bytes) -> None:
-        """Take `data` without looking at it: while a request is being answered, the next ones wait."""
-        if not self._rejected:
-            self._buffer += data
-
-    def discard(self) -> None:
-        """Free what is held; the connection is closed."""
-        self._buffer.clear()
-        self._head = self._body = None
-
-    def next_event(self) -> Event | None:
-        """Return the next event that the bytes at hand complete, or None when more are needed."""
-        if not self._buffer and self._head is None:
-            return None
-        event = self._take_head() if self._head is None else self._take_body(self._head)
-        if isinstance(event, Reject):
-            self._rejected = True
-            self._buffer.clear()  # so that there is nothing more to take
-            self._head = self._body = None
-        return event
-
-    def _take_head(self) -> Event | None:
-        buffer = self._buffer
-        while buffer.startswith(b"\r\n"):  # empty lines before a request are ignored (RFC 9112 §2.2)
-            del buffer[:2]
-        end = buffer.find(b"\r\n\r\n") + 4
-        size = end if end >= 4 else len(buffer)
-        reject = _overdue(buffer, size)
-        if reject is not None or end < 4:
-            return reject
-        raw = bytes(buffer[:end])
-        del buffer[:end]
-        request = self._memo.get(raw)
-        if request is not None:
-            return request
-        head = self._memo.with_body.get(raw)
-        return self._parsed(raw) if head is None else self._begin_body(head)
-
-    def _parsed(self, raw: bytes) -> Event | None:
-        head = parse_head(raw)
-        if isinstance(head, Reject):
-            return head
-        if head.length == 0:
-            self._memo.remember(raw, head)
-            return head.request
-        if head.length == CHUNKED or head.length > self._body_limit:
-            from wisp.http.chunked import ChunkedBody, too_large
-
-            if head.length > self._body_limit:
-                return too_large(self._body_limit)
-            self._body = ChunkedBody(self._body_limit)
+    def _settle(self, now: float) -> None:
+        """Enter the state that follows from what there is to do: the first that applies."""
+        host, reader = self._host, self._reader
+        if self.unsent or self._more:
+            state = SENDING
+        elif self._answering is not None:
+            state = ANSWERING
+        elif self._closing:
+            state = FINISHING
+        elif not reader.between_messages:
+            state = RECEIVING
+        elif host.closing:
+            state = FINISHING
+        elif self.state is IDLE:  # as before: a whole request was answered at once
+            self.since = now
+            return
         else:
-            self._memo.remember(raw, head)
-        return self._begin_body(head)
+            state = IDLE
+        self._enter(state, now)
 
-    def _begin_body(self, head: Head) -> Event | None:
-        self._head = head
-        self._continue_sent = False
-        return self._take_body(head)
+    def _enter(self, state: State, now: float) -> None:
+        host = self._host
+        self.state = state
+        self.since = now
+        self.limit = getattr(host.times, state.limit)
+        if state is SENDING or state.limit == "linger":
+            self._taken_by = min(self._taken_by, now + host.times.write)
+            if state is SENDING:
+                self.limit = self._taken_by - now
+            else:
+                self._reader.discard()
+        host.next_deadline = min(host.next_deadline, now + self.limit)
+        self._account()
 
-    def _take_body(self, head: Head) -> Event | None:
-        if head.expects_continue and not self._continue_sent and not self._buffer:
-            self._continue_sent = True
-            return Continue()
-        body = self._sized_body(head.length) if self._body is None else self._body.feed(self._buffer)
-        if isinstance(body, bytes):
-            self._head = self._body = None
-            return _with_body(head, body)
-        return body
-
-    def _sized_body(self, length: int) -> bytes | None:
-        if len(self._buffer) < length:
-            return None
-        with memoryview(self._buffer) as buffer:
-            body = bytes(buffer[:length])
-        del self._buffer[:length]
-        return body
-
-
-def _with_body(head: Head, body: bytes) -> Request:
-    method, target, headers, _, http_1_0, keep_alive = head.request
-    return Request(method, target, headers, body, http_1_0, keep_alive)
-
-
-def _overdue(buffer: bytearray, size: int) -> Reject | None:
-    """Refuse a head, of which `buffer` begins with `size` bytes, that cannot be right however it goes on.
-
-    Each rule looks no further than the byte that breaks it, so that it holds whether or not more has arrived.
-    """
-    if size >= _LINE_LIMIT and buffer.find(b"\n", 0, _LINE_LIMIT) < 0:
-        return TARGET_TOO_LONG
-    seen = min(size, HEAD_LIMIT)
-    lines = buffer.count(b"\n", 0, seen)
-    too_many = lines > HEADERS_LIMIT + 2  # the request line and the empty line
-    if too_many:
-        seen, lines = _end_of_line(buffer, HEADERS_LIMIT + 3), HEADERS_LIMIT + 3
-    if lines != buffer.count(b"\r\n", 0, seen):
-        return Reject(400, "A line of the request head does not end in CRLF")
-    if too_many:
-        return Reject(431, f"The request head has more than {HEADERS_LIMIT} headers")
-    if size > HEAD_LIMIT:
-        return Reject(431, f"The request head is longer than {HEAD_LIMIT} bytes")
-    return None
-
-
-def _end_of_line(buffer: bytearray, number: int) -> int:
-    """Return the position behind the `number`-th line feed, which is there."""
-    position = 0
-    for _ in range(number):
-        position = buffer.index(b"\n", position) + 1
-    return position
+    def _account(self) -> None:
+        source = self.source
+        held = self._reader.held + len(self.unsent) + (0 if source is None else source.held)
+        self._host.held += held - self.held
+        self.held = held

@@ -1,160 +1,161 @@
-"""Accepts connections on the loop, bounds their number and memory, enforces their deadlines, and drains them."""
+"""Serves connections on the epoll loop: accepts them, bounds their number, and ends them in order."""
 
-import errno
 from collections.abc import Iterator
 
-from wisp.http.epoll import READ, Loop
-from wisp.http.epoll_peer import Application, Host, Peer, Times
-from wisp.http.eviction import largest, longest_waiting
-from wisp.http.sockets import Socket, accept
+from wisp.http.connection import DEFAULT_LIMITS, Application, Limits, ServerConnection
+from wisp.http.epoll import Loop
+from wisp.http.eviction import Reason, longest_waiting
+from wisp.http.peer import Peer, Server
+from wisp.http.sockets import EXHAUSTED, PAUSE, Socket, accept
 
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC)
-_PAUSE = 0.1
-"""Seconds until the next try where a connection could be neither accepted nor made room for."""
 _AT_ONCE = 256
 """Most connections accepted in one turn of the loop, which serves others too."""
 _NEVER = float("inf")
 
 
-class Server:
-    """Serve `application` to whoever connects to `listener`; register with the loop by `start`."""
+class EpollPeer(Peer):
+    """A connection that the epoll loop watches."""
 
-    def __init__(self, listener: Socket, host: Host, most: int) -> None:
+    __slots__ = ("_loop",)
+
+    def __init__(self, server: Server, accepted: Socket, loop: Loop) -> None:
+        super().__init__(server, accepted)
+        self._loop = loop
+        loop.watch(accepted.fileno(), self.on_ready)
+
+    def _watch(self, events: int) -> None:
+        self._loop.change(self._socket.fileno(), events)
+
+    def _unwatch(self) -> None:
+        self._loop.forget(self._socket.fileno())
+
+
+class EpollServer(Server):
+    """Serve `application` to the clients of `listener` from now on."""
+
+    def __init__(
+        self,
+        listener: Socket,
+        application: Application,
+        loop: Loop,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        super().__init__(application, loop, limits)
         self._listener = listener
-        self._host = host
-        self._most = most
-        self._peers: dict[Peer, None] = {}  # in the order they came
+        self._loop = loop
         self._accepting = False
         self._accept_at = _NEVER
         self._drained_by = _NEVER
-
-    @classmethod
-    def start(
-        cls, listener: Socket, application: Application, loop: Loop, *, times: Times, most: int = 1024
-    ) -> "Server":
-        """Return a server that accepts from now on, `most` connections at a time."""
-        host = Host(application, loop, times)
-        server = cls(listener, host, most)
-        host.relieve = server._relieve
-        server._accept_more()
-        loop.add_timed(server)
-        return server
+        self._accept_more()
+        loop.add_timed(self)
 
     def due(self) -> float | None:
         """Return when the next deadline may pass."""
-        due = min(self._host.next_check, self._accept_at, self._drained_by)
+        due = min(self.host.next_deadline, self._accept_at, self._drained_by)
         return None if due == _NEVER else due
 
     def tick(self) -> None:
-        """End what has passed its deadline."""
-        now = self._host.loop.clock()
+        """Act on what is due."""
+        now = self._loop.now
         if now >= self._drained_by:
-            self._host.loop.stop()
+            self._loop.stop()
             return
         if now >= self._accept_at:
             self._accept_more()
-        if now >= self._host.next_check:
-            self._end_late(now)
+        self.end_late()
 
     def drain(self) -> None:
         """Accept nothing more, let what is in flight finish within the drain time, then stop the loop."""
-        host = self._host
-        host.draining = True
-        self._accept(0)  # who is connected already may have asked already
+        self.host.closing = True
+        self._accept(0)  # those connected already may have sent a request already
         self._stop_accepting()
         self._listener.close()
-        self._drained_by = host.loop.clock() + host.times.drain
-        for peer in list(self._peers):
-            peer.last_call()
-        if not self._peers:
-            host.loop.stop()
+        self._drained_by = self._loop.clock() + self.host.times.drain
+        for peer in list(self.peers.values()):
+            if peer.connection.quiet:
+                peer.on_ready()
+            if peer.connection.quiet:
+                peer.close()
+        if not self.peers:
+            self._loop.stop()
 
     def close(self) -> None:
         """Close every socket."""
-        self._host.draining = True
+        self.host.closing = True
         self._stop_accepting()
         self._listener.close()
-        for peer in list(self._peers):
+        for peer in list(self.peers.values()):
             peer.close()
 
-    def _end_late(self, now: float) -> None:
-        self._host.next_check = _NEVER
-        for peer in list(self._peers):
-            if peer.deadline <= now:
-                peer.on_deadline()
-        self._host.next_check = min((peer.deadline for peer in self._peers), default=_NEVER)
+    def remove(self, connection: ServerConnection) -> None:
+        """Forget a connection that is closed, and accept another."""
+        super().remove(connection)
+        if not self.host.closing:
+            self._accept_more()
+        elif not self.peers:
+            self._loop.stop()
 
     def _accept(self, _events: int) -> None:
         """Accept those who wait, and serve them at once; those who have waited longest give way to them.
 
-        Where nobody can give way, one newcomer is there beyond the limit, and the next has to wait for it.
+        If nobody can give way, one newcomer is there beyond the limit, and the next has to wait for it.
         """
-        victims: Iterator[Peer] | None = None
-        newcomers: set[Peer] = set()
+        victims: Iterator[ServerConnection] | None = None
+        newcomers: set[ServerConnection] = set()
         while True:
-            while len(self._peers) > self._most:
+            while len(self.peers) > self.host.limits.connections:
                 if victims is None:
-                    others = [peer for peer in self._peers if peer not in newcomers]
+                    others = [connection for connection in self.peers if connection not in newcomers]
                     victims = iter(longest_waiting(others, _AT_ONCE))
                 victim = next(victims, None)
                 if victim is None:
                     self._pause()
                     return
-                victim.give_way()
+                self._displace(victim, "connections")
             newcomer = self._accept_one(first=not newcomers) if len(newcomers) < _AT_ONCE else None
             if newcomer is None:
                 return
             newcomers.add(newcomer)
 
-    def _accept_one(self, *, first: bool) -> Peer | None:
+    def _accept_one(self, *, first: bool) -> ServerConnection | None:
         """Accept the next connection, if there is one."""
         try:
-            peer = Peer(accept(self._listener), self._host, self._gone)
+            peer = EpollPeer(self, accept(self._listener)[0], self._loop)
         except BlockingIOError:
             return None
         except OSError as error:  # any other: the client has gone meanwhile
             # The kernel says so whether or not somebody waits; that somebody does is known of the first only.
-            if error.errno in _EXHAUSTED and first and not self._make_room():
-                self._pause()
+            if error.errno in EXHAUSTED and first:
+                victims = longest_waiting(self.peers, 1)
+                for victim in victims:
+                    self._displace(victim, "descriptors")
+                if not victims:
+                    self._pause()
             return None
-        self._peers[peer] = None
-        peer.on_ready(READ)  # its request is here as a rule: once it is answered, giving way costs it nothing
-        return peer
+        self.peers[peer.connection] = peer
+        peer.on_ready()  # its request is here as a rule: once it is answered, giving way costs it nothing
+        return peer.connection
 
-    def _make_room(self) -> bool:
-        """Close the connection that has waited longest; say whether there was one."""
-        victims = longest_waiting(self._peers, 1)
-        for victim in victims:
-            victim.give_way()
-        return bool(victims)
-
-    def _relieve(self, excess: int) -> None:
-        """Close connections that hold `excess` bytes."""
-        for peer in largest(self._peers, excess):
-            peer.close()
-
-    def _gone(self, peer: Peer) -> None:
-        self._peers.pop(peer, None)
-        if not self._host.draining:
-            self._accept_more()
-        elif not self._peers:
-            self._host.loop.stop()
+    def _displace(self, connection: ServerConnection, reason: Reason) -> None:
+        peer = self.peers.get(connection)
+        if peer is not None and peer.give_way():
+            self.closed[reason] += 1
 
     def _accept_more(self) -> None:
         self._accept_at = _NEVER
         if not self._accepting:
             self._accepting = True
-            self._host.loop.watch(self._listener.fileno(), self._accept)
-            self._host.loop.when_busy = self._accept
+            self._loop.watch(self._listener.fileno(), self._accept)
+            self._loop.when_busy = self._accept
 
     def _stop_accepting(self) -> None:
         self._accept_at = _NEVER
         if self._accepting:
             self._accepting = False
-            self._host.loop.forget(self._listener.fileno())
-            self._host.loop.when_busy = None
+            self._loop.forget(self._listener.fileno())
+            self._loop.when_busy = None
 
     def _pause(self) -> None:
-        """Leave the queue alone for a moment: it would call again at once, and again."""
+        """Leave the queue alone for a moment: the loop would call again at once, and again."""
         self._stop_accepting()
-        self._accept_at = self._host.loop.clock() + _PAUSE
+        self._accept_at = self._loop.clock() + PAUSE

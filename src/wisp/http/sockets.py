@@ -8,37 +8,49 @@ not changed since Python 3.4 (decision record 0001).
 import _socket
 import errno
 import sys
+from contextlib import suppress
 
 Socket = _socket.socket
 Address = tuple[str, int]
 """An IPv4 address and a port."""
 
-_BUFFER = 8 * 1024
-"""Bytes asked for as each of the kernel's two buffers of an accepted connection; Linux doubles it (socket(7)).
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC)
+"""Errors of a process or a machine that has no descriptor, memory or watch left for another connection."""
+PAUSE = 0.1
+"""Seconds until the next attempt to accept a connection after one of these errors."""
 
-The buffers count against the memory limit of the container, and by default a client can make them grow to megabytes.
-"""
-_SEGMENT = _BUFFER // 4
-"""Bytes of the largest TCP segment. Loopback's own, 64 KiB, fill such a buffer with one, whose receipt the other side
-acknowledges 40 ms late: an answer of 4 MiB takes 2 s instead of 1 ms.
-"""
 _RECEIVE_BUFFER = 64 * 1024
-"""The same for a connection that we make, whose answer waits there while the client is slow."""
 _TCP_CLOSE = 7  # net/tcp_states.h
 _TCP_INFO_SIZE = 148  # struct tcp_info of linux/tcp.h, up to and including tcpi_notsent_bytes
 _NO_LINGERING = (1).to_bytes(4, sys.byteorder) + bytes(4)  # struct linger: on, for no seconds (socket(7))
 
 
-def listen(host: str, port: int, backlog: int = 1024) -> Socket:
-    """Return a non-blocking listening TCP socket. Raise OSError as `bind` does."""
-    listener = Socket(_socket.AF_INET, _socket.SOCK_STREAM)
+def listen(
+    address: str, port: int, *, buffer: int = 8 * 1024, segment: int | None = 2 * 1024, backlog: int = 1024
+) -> Socket:
+    """Return a non-blocking listening socket; `::` takes IPv4 too. Raise OSError as `bind` does.
+
+    `buffer`: bytes of each of the kernel's two buffers of an accepted connection, which Linux doubles (socket(7)). They
+    count against the memory limit of the container, and by default a client can make them grow to megabytes.
+    `segment`: bytes of the largest TCP segment. Loopback's own, 64 KiB, fill a small buffer with one, whose receipt the
+    other side acknowledges 40 ms late: a response of 4 MiB takes 2 s instead of 1 ms.
+    """
+    family, _, _, _, bound_address = _socket.getaddrinfo(
+        address.encode(), port, type=_socket.SOCK_STREAM, flags=_socket.AI_PASSIVE | _socket.AI_NUMERICHOST
+    )[0]
+    listener = Socket(family, _socket.SOCK_STREAM)
     try:
         listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-        for option in (_socket.SO_RCVBUF, _socket.SO_SNDBUF):  # accepted sockets inherit them
-            listener.setsockopt(_socket.SOL_SOCKET, option, _BUFFER)
-        listener.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_MAXSEG, _SEGMENT)
-        listener.bind((host, port))
-        listener.listen(backlog)
+        if family == _socket.AF_INET6:
+            listener.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
+        # Accepted sockets inherit these.
+        listener.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        for option in (_socket.SO_RCVBUF, _socket.SO_SNDBUF):
+            listener.setsockopt(_socket.SOL_SOCKET, option, buffer)
+        if segment is not None:
+            listener.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_MAXSEG, segment)
+        listener.bind(bound_address)
+        listener.listen(backlog)  # the kernel's net.core.somaxconn may lower it
         listener.settimeout(0)
     except OSError:
         listener.close()
@@ -46,19 +58,18 @@ def listen(host: str, port: int, backlog: int = 1024) -> Socket:
     return listener
 
 
-def accept(listener: Socket) -> Socket:
-    """Return the next connection, non-blocking and without Nagle's delay. Raise OSError as `accept` does."""
-    descriptor, _address = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001 -- what socket's accept calls
-    accepted = Socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, descriptor)
+def accept(listener: Socket) -> tuple[Socket, str]:
+    """Return the next connection, non-blocking, and its source address. Raise OSError as `accept` does."""
+    descriptor, address = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001 -- what socket's accept calls
+    accepted = Socket(listener.family, _socket.SOCK_STREAM, 0, descriptor)
     accepted.settimeout(0)
-    accepted.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-    return accepted
+    return accepted, address[0]
 
 
 def connect(host: str, port: int) -> Socket:
-    """Return a non-blocking socket that is writable once it is connected or cannot be (`connect_error` tells which).
+    """Return a non-blocking socket that is writable once it is connected, or cannot be (see `connect_error`).
 
-    Raise OSError where that is known at once, or there is no socket to be had.
+    The response waits in its buffer of 64 KiB while the client is slow. Raise OSError if it fails at once.
     """
     connection = Socket(_socket.AF_INET, _socket.SOCK_STREAM)
     try:
@@ -75,7 +86,7 @@ def connect(host: str, port: int) -> Socket:
 
 
 def connect_error(connection: Socket) -> int:
-    """Return the errno of a connection that could not be made, EINPROGRESS while it is not known yet, or 0."""
+    """Return the errno of a connection that failed, EINPROGRESS while it is not known yet, or 0."""
     error = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
     if error == 0:
         try:
@@ -94,7 +105,7 @@ def is_ipv4(text: str) -> bool:
 
 
 def packet_pair() -> tuple[Socket, Socket]:
-    """Return two connected sockets that keep the bounds of what is sent."""
+    """Return two connected sockets that keep the boundaries between packets."""
     return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 
 
@@ -114,9 +125,9 @@ def is_stuck(connection: Socket) -> bool:
     return state != _TCP_CLOSE and (retransmits > 0 or probes > 0 or never_sent > 0)
 
 
-def break_off(connection: Socket) -> None:
-    """Close with a reset: the other side is not to take what it has for the whole. No error where it is gone."""
-    try:
+def reset(connection: Socket) -> None:
+    """Close with a reset: the other side must not take what it has for the whole. Raise nothing if it is gone."""
+    with suppress(OSError):
         connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _NO_LINGERING)
-    finally:
+    with suppress(OSError):
         connection.close()

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from wisp.base.secret import Secret
-from wisp.http.head import Request
+from wisp.http.messages import Request
 from wisp.imds.answer import Refusal, invalid
 
 _DIGITS = frozenset("0123456789")

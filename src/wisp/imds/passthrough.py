@@ -7,7 +7,7 @@ path. Below /metadata/identity is the node's own identity, which is not the pod'
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from wisp.http.head import Request
+from wisp.http.messages import Request
 from wisp.imds.answer import Refusal, invalid
 from wisp.imds.dialects import FORWARDED, NO_METADATA_HEADER, has_metadata_header
 from wisp.imds.request import split_target

@@ -7,7 +7,7 @@ to send.
 from typing import NamedTuple, TypeAlias
 
 from wisp.base.secret import Secret
-from wisp.http.head import Request
+from wisp.http.messages import Request
 from wisp.imds.answer import Refusal, invalid
 from wisp.imds.dialects import UNAUTHORIZED, Dialect, dialect_of, has_identity_header
 

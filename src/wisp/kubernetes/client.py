@@ -1,4 +1,4 @@
-"""The Kubernetes API over asyncio streams: one request, one answer, or a watch's lines; `wisp.http.received` reads.
+"""The Kubernetes API over asyncio streams: one request, one answer, or the lines of a watch.
 
 What is here of HTTP is what API servers need: a request with a length, and a kept connection for the next read.
 """
@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
-from wisp.http.received import Malformed, Received
+from wisp.http.response_parser import Malformed, ResponseReader
 from wisp.kubernetes.config import Access
 
 PATIENCE = 10.0
@@ -58,7 +58,7 @@ class _Line:
         self.reader = reader
         self.writer = writer
 
-    async def head(self, received: Received) -> bytes:
+    async def head(self, received: ResponseReader) -> bytes:
         """Read until the head is whole; return what of the body came with it."""
         piece = b""
         while received.head is None:
@@ -103,7 +103,7 @@ class Api:
         try:
             async with asyncio.timeout(self._patience):
                 line = await self._connect()
-                received = Received()
+                received = ResponseReader()
                 line.writer.write(self._encode(ask))
                 first = await line.head(received)
             assert received.head is not None  # noqa: S101 -- `head` returns with it
@@ -132,7 +132,7 @@ class Api:
         return _Line(reader, writer)
 
     async def _exchange(self, line: _Line, ask: Ask) -> Reply:
-        received = Received()
+        received = ResponseReader()
         try:
             line.writer.write(self._encode(ask))
             body = bytearray(await line.head(received))
@@ -170,7 +170,7 @@ class Api:
         )
 
 
-async def _lines(line: _Line, received: Received, first: bytes) -> AsyncGenerator[bytes, None]:
+async def _lines(line: _Line, received: ResponseReader, first: bytes) -> AsyncGenerator[bytes, None]:
     """Give each line of a body, without its end."""
     piece, unfinished = first, bytearray()
     while True:
@@ -190,7 +190,7 @@ async def _lines(line: _Line, received: Received, first: bytes) -> AsyncGenerato
         _bound(unfinished)
 
 
-def _piece(received: Received, data: bytes) -> bytes:
+def _piece(received: ResponseReader, data: bytes) -> bytes:
     piece = received.feed(data) if data else Malformed("it ends early")
     if isinstance(piece, Malformed):
         raise UnansweredError(f"its answer is not HTTP: {piece.reason}")

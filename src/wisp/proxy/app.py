@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING
 from wisp import __version__
 from wisp.base.errors import SettingError, WispError
 from wisp.entra.settings import exchange_settings, workload_settings
+from wisp.http.connection import Source
 from wisp.http.epoll import Loop
-from wisp.http.epoll_peer import Source, Times
-from wisp.http.epoll_server import Server
-from wisp.http.head import Reject, Request
-from wisp.http.response import Response
+from wisp.http.epoll_server import EpollServer
+from wisp.http.messages import Reject, Request, Response
 from wisp.http.sockets import Socket, listen, packet_pair
 from wisp.proxy.flags import USAGE, Flags, parse_flags
 
@@ -102,7 +101,7 @@ class Sidecar:
         self._loop = Loop(steady)
         self._signals = stop_on_signals(self._loop, self._stop)  # before it listens: who sees that may stop it
         self._front = Front(lambda: self._load().tokens)
-        self._server = Server.start(_listen(flags.port), self._front, self._loop, times=Times())
+        self._server = EpollServer(_listen(flags.port), self._front, self._loop)
         self._services: Services | None = None
 
     def run(self) -> None:

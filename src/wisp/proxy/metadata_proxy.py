@@ -9,13 +9,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from wisp.base.log import Log
+from wisp.http.connection import Responder, Source
 from wisp.http.epoll import READ, WRITE, Loop
-from wisp.http.epoll_peer import Peer, Source
-from wisp.http.head import Request
-from wisp.http.outlet import Outlet, Streamed
-from wisp.http.received import Malformed, Received, ReceivedHead
-from wisp.http.response import Response
-from wisp.http.sockets import Address, Socket, connect, connect_error
+from wisp.http.messages import Request, Response, StreamedResponse
+from wisp.http.response_parser import Malformed, ResponseHead, ResponseReader
+from wisp.http.sockets import EXHAUSTED, Address, Socket, connect, connect_error
 from wisp.imds.answer import error_body
 from wisp.imds.passthrough import AlreadyForwarded, ForwardedRequest, response_headers
 from wisp.proxy.metrics import Metrics
@@ -27,7 +25,6 @@ MOST = 32
 ABSENCE = 5.0
 """Seconds for which a metadata service that could not be connected to counts as absent."""
 
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _BAD_RESPONSES = ("malformed", "redirect", "truncated")  # it responds, but not correctly
 CONNECT_LIMIT = 2.0
 """Seconds for the connection: the metadata service is on the node."""
@@ -53,9 +50,11 @@ class Relay:
     """
 
     __slots__ = (
-        "_connection", "_loop", "_on_end", "_outlet", "_received", "_unsent",
+        "_connection", "_loop", "_on_end", "_received", "_responder", "_unsent",
         "begun_at", "connected", "deadline", "paused", "status",
     )  # fmt: skip
+    held = 0
+    """Bytes of the client's request that count as held: requests on their way are limited by their number."""
 
     def __init__(
         self, connection: Socket, request: bytes, loop: Loop, on_end: Callable[["Relay", Failure | None], None]
@@ -63,8 +62,8 @@ class Relay:
         self._connection = connection
         self._loop = loop
         self._on_end = on_end
-        self._outlet: Outlet | None = None
-        self._received = Received()
+        self._responder: Responder | None = None
+        self._received = ResponseReader()
         self._unsent = bytearray(request)
         self.begun_at = loop.now
         self.deadline = self.begun_at + CONNECT_LIMIT
@@ -80,9 +79,9 @@ class Relay:
         address: Address = self._connection.getsockname()
         return address
 
-    def attach(self, peer: Peer, request: Request) -> None:
+    def attach(self, responder: Responder) -> None:
         """Set the connection that waits for the response."""
-        self._outlet = Outlet(peer, request)
+        self._responder = responder
 
     def resume(self) -> None:
         """Continue reading, because the client has read everything so far."""
@@ -93,7 +92,7 @@ class Relay:
 
     def cancel(self) -> None:
         """Stop: the client is gone."""
-        self._outlet = None
+        self._responder = None
         self._end(Failure("client_gone", "the client did not wait for the whole answer"))
 
     def expire(self) -> None:
@@ -105,13 +104,13 @@ class Relay:
 
     def fail(self, response: Response) -> None:
         """Report the failure to the client (called by `on_end`): by `response`, or by breaking off the one begun."""
-        outlet, self._outlet = self._outlet, None
-        if outlet is None:
+        responder, self._responder = self._responder, None
+        if responder is None:
             return
         if self.status:
-            outlet.abort()
+            responder.abort()
         else:
-            outlet.reply(response)
+            responder.reply(response)
 
     def _on_ready(self, events: int) -> None:
         if not self.connected:
@@ -162,18 +161,18 @@ class Relay:
         elif self._received.head is not None:
             self._relay_response(self._received.head, body)
 
-    def _relay_response(self, head: ReceivedHead, body: bytes) -> None:
+    def _relay_response(self, head: ResponseHead, body: bytes) -> None:
         """Send the client what has arrived. Each call may find the client gone and cancel this relay."""
         if not self.status:
             if 300 <= head.status < 400 and head.status != 304:
                 self._end(Failure("redirect", f"it answered {head.status}, and redirects are not followed"))
                 return
             self.status = head.status
-            if self._outlet is not None:
-                self._outlet.begin(Streamed(head.status, response_headers(head.headers), head.length))
+            if self._responder is not None:
+                self._responder.begin(StreamedResponse(head.status, response_headers(head.headers), head.length))
         room = True
-        if self._outlet is not None:
-            room = self._outlet.write(body)
+        if self._responder is not None:
+            room = self._responder.write(body)
         if self._received.complete:
             self._finish()
         elif not room:
@@ -181,16 +180,16 @@ class Relay:
 
     def _pause(self) -> None:
         """Read no more until the client does; the client's own time limit keeps running."""
-        if self._outlet is not None:
+        if self._responder is not None:
             self.paused = True
             self.deadline = _NEVER
             self._loop.forget(self._connection.fileno())  # a reset is reported even for no events, again and again
 
     def _finish(self) -> None:
-        outlet, self._outlet = self._outlet, None
-        if outlet is not None:
+        responder, self._responder = self._responder, None
+        if responder is not None:
             self._end(None)
-            outlet.end()  # last: the client's next request is served from within it
+            responder.end()  # last: the client's next request is served from within it
 
     def _end(self, failure: Failure | None) -> None:
         if self._connection.fileno() >= 0:
@@ -253,7 +252,7 @@ class MetadataProxy:
             connection = connect(self._endpoint.host, self._endpoint.port)
         except OSError as error:
             failure = Failure("unreachable", (error.strerror or str(error)).lower())
-            if error.errno in _EXHAUSTED:
+            if error.errno in EXHAUSTED:
                 return failure._replace(cause="exhausted")
             self._note_absence(failure)
             return failure

@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 from wisp.entra.freshness import Token
 from wisp.entra.messages import Refused, TokenKey
-from wisp.http.head import Request
-from wisp.http.response import Response
+from wisp.http.messages import Request, Response
 from wisp.imds.answer import Refusal, TokenDetails, error_body, token_frame
 from wisp.imds.dialects import IDENTITY_HEADERS
 from wisp.proxy.router import REQUEST_ID, remember

@@ -11,10 +11,8 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from wisp import SIDECAR_UID
-from wisp.http.epoll_peer import Peer
-from wisp.http.head import Request
-from wisp.http.outlet import Outlet
-from wisp.http.response import Response
+from wisp.http.connection import Responder
+from wisp.http.messages import Request, Response
 from wisp.http.sockets import Address
 from wisp.imds.answer import Refusal
 from wisp.imds.passthrough import MARK
@@ -101,28 +99,31 @@ def _sender(evidence: Evidence) -> str:
 class ReturnedRequest:
     """The source of the response to a request that came back: it depends on the connection."""
 
+    held = 0
+    """Bytes of the client's request that count as held."""
+
     def __init__(self, request: Request, *, own: bool) -> None:
         self.request = request
         self._own = own
-        self._peer: Peer | None = None
+        self._responder: Responder | None = None
 
-    def attach(self, peer: Peer, request: Request) -> None:  # noqa: ARG002 -- the protocol's
+    def attach(self, responder: Responder) -> None:
         """Set the connection that the request came by."""
-        self._peer = peer
+        self._responder = responder
 
     def resume(self) -> None:
         """Do nothing: the response is sent at once."""
 
     def cancel(self) -> None:
         """Send nothing: the client is gone."""
-        self._peer = None
+        self._responder = None
 
     def refusal(self, endpoint: MetadataEndpoint, ours: set[Address]) -> Refusal:
         """Return the answer; `ours` are the addresses of the sidecar's present connections to the metadata service."""
         evidence = Evidence(endpoint, self._own, os.getuid())
-        if self._own and self._peer is not None:
+        if self._own and self._responder is not None:
             with suppress(OSError):  # it has just been closed
-                here, sender = self._peer.addresses()
+                here, sender = self._responder.addresses()
                 direct = sender in ours
                 uid = None if direct else uid_of(sender)
                 evidence = evidence._replace(here=here, sender=sender, direct=direct, sender_uid=uid)
@@ -130,8 +131,8 @@ class ReturnedRequest:
 
     def reply(self, response: Response) -> None:
         """Answer the client, if it still waits."""
-        if self._peer is not None:
-            Outlet(self._peer, self.request).reply(response)
+        if self._responder is not None:
+            self._responder.reply(response)
 
 
 def uid_of(address: Address) -> int | None:

@@ -3,7 +3,7 @@
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from wisp.entra.messages import TokenKey
-from wisp.http.head import Request
+from wisp.http.messages import Request
 from wisp.imds.answer import Refusal
 from wisp.imds.identities import Identities, refusal_of
 from wisp.imds.request import HEALTH_PATHS, OtherPath, Selector, TokenRequest, decide, decisive_fields

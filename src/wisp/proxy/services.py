@@ -11,10 +11,9 @@ from wisp.entra.messages import Granted, Result, TokenKey
 from wisp.entra.process import ExchangeProcess
 from wisp.entra.settings import ExchangeSettings, WorkloadSettings
 from wisp.entra.tokens import Clocks, TokenStore
+from wisp.http.connection import Source
 from wisp.http.epoll import Loop
-from wisp.http.epoll_peer import Source
-from wisp.http.head import Request
-from wisp.http.response import Response
+from wisp.http.messages import Request, Response
 from wisp.imds.identities import Identities
 from wisp.proxy.flags import Flags
 from wisp.proxy.metrics import Metrics

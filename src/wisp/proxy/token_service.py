@@ -7,9 +7,8 @@ from wisp.base.log import Log
 from wisp.entra.freshness import Token
 from wisp.entra.messages import Refused, TokenKey
 from wisp.entra.tokens import TokenStore
-from wisp.http.epoll_peer import Source
-from wisp.http.head import Reject, Request
-from wisp.http.response import Response
+from wisp.http.connection import Source
+from wisp.http.messages import Reject, Request, Response
 from wisp.imds.answer import Refusal, error_body
 from wisp.imds.identities import Identities, Resolution
 from wisp.proxy.metrics import CONTENT_TYPE, Metrics

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-from wisp.http.head import Reject, Request
-from wisp.http.response import TEXT, Response
+from wisp.http.messages import TEXT, Reject, Request, Response
 from wisp.webhook.metrics import CONTENT_TYPE
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from wisp import __version__
-from wisp.http.places import Reason
+from wisp.http.eviction import Reason
 
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0)
 """Upper bounds, in seconds, of the review histogram."""

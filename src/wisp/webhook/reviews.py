@@ -20,8 +20,7 @@ from wisp.admission.review import (
     read,
 )
 from wisp.base.log import Log
-from wisp.http.head import Reject, Request
-from wisp.http.response import JSON, TEXT, Response
+from wisp.http.messages import JSON, TEXT, Reject, Request, Response
 from wisp.webhook.accounts import Absent, Accounts, Unknown
 from wisp.webhook.memo import LARGEST, Key, Memo, Remembered, joined, key_of, split
 from wisp.webhook.metrics import Metrics

@@ -16,9 +16,8 @@ from wisp.admission import limits
 from wisp.admission.contract import NativeSidecar, Policy
 from wisp.base.errors import SettingError
 from wisp.base.log import Log
-from wisp.http.asyncio_peer import Host, Times
-from wisp.http.asyncio_server import Listening, bound, drained, keep_deadlines
-from wisp.http.places import Limits
+from wisp.http.asyncio_server import AsyncioServer, bind, keep_deadlines
+from wisp.http.connection import Limits, Times
 from wisp.http.tls import Presented
 from wisp.kubernetes.client import Api
 from wisp.kubernetes.config import Access
@@ -35,6 +34,9 @@ from wisp.webhook.metrics import Gauges, Metrics
 from wisp.webhook.reviews import Reviews
 from wisp.webhook.version import Version
 
+TIMES = Times(message=10.0, answer=30.0, idle=180.0)
+"""API servers close idle connections after 90 seconds, so that a longer time leaves it to them, and no review meets a
+connection that is being closed."""
 _DRAIN = 10.0
 """Seconds that what is under way has at the end."""
 # A TLS handshake takes up to 61 KiB (OpenSSL 3.0), an idle TLS connection 17 KiB, or 33 KiB with a part of a record.
@@ -160,25 +162,20 @@ class Webhook:
         subject = Subject(options.names, options.lives, time.time)
         return Keeper(self._cluster, certifier, self._presented, subject, self._log)
 
-    def _listen(self) -> tuple[Listening, Listening]:
-        options, clock = self._options, time.monotonic
-        reviews = Host(
+    def _listen(self) -> tuple[AsyncioServer, AsyncioServer]:
+        options = self._options
+        reviews = AsyncioServer(
+            bind(options.address, options.port),
             self._reviews,
-            times=Times(),
-            limits=Limits(REVIEW_CONNECTIONS, options.connections_per_source, REVIEW_BYTES),
-            body_limit=limits.BODY,
-            clock=clock,
+            limits=Limits(REVIEW_CONNECTIONS, options.connections_per_source, REVIEW_BYTES, limits.BODY, TIMES),
+            tls=self._presented.context,
         )
-        health = Host(
+        health = AsyncioServer(
+            bind(options.health_address, options.health_port, buffer=_HEALTH_BUFFER),
             Health(self.lacks, self._page),
-            times=Times(),
-            limits=Limits(HEALTH_CONNECTIONS, options.connections_per_source, HEALTH_BYTES),
-            clock=clock,
+            limits=Limits(HEALTH_CONNECTIONS, options.connections_per_source, HEALTH_BYTES, times=TIMES),
         )
-        return (
-            Listening(reviews, bound(options.address, options.port), self._presented.context),
-            Listening(health, bound(options.health_address, options.health_port, buffer=_HEALTH_BUFFER)),
-        )
+        return reviews, health
 
     def _work(self) -> Iterator[Coroutine[None, None, None]]:
         yield keep_deadlines(self._listeners)
@@ -191,12 +188,12 @@ class Webhook:
                 yield Watcher(self._api, kind, Trigger(self._keeper.wake), self).run()
 
     def _page(self) -> bytes:
-        reviews, health = (listening.host for listening in self._listeners)
+        reviews, health = self._listeners
         gauges = Gauges(
             certificate_failures=self._keeper.failures,
             accounts=len(self._accounts),
             account_reads=self._accounts.reads,
-            connections=len(reviews.places),
+            connections=len(reviews.peers),
             connections_closed={"reviews": reviews.closed, "health": health.closed},
             certificate_expiry=self._keeper.expires_at,
             ready=not self.lacks(),
@@ -210,9 +207,9 @@ class Webhook:
         reviews.host.closing = True
         await asyncio.sleep(self._options.shutdown_delay)
         reviews.close()
-        await drained(reviews, _DRAIN)
+        await reviews.drain(_DRAIN)
         health.close()
-        await drained(health, 1.0)
+        await health.drain(1.0)
         self._log.info("stopped")
 
 

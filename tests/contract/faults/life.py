@@ -20,9 +20,8 @@ from tests.support.timeline import Timeline
 from wisp.base.log import Log
 from wisp.entra.messages import Result, TokenKey, pack_request, pack_result, unpack_request, unpack_result
 from wisp.entra.tokens import Clocks, TokenStore
-from wisp.http.connection import Connection, Memo
-from wisp.http.head import Reject, Request
-from wisp.http.response import Response
+from wisp.http.messages import Reject, Request, Response
+from wisp.http.parser import HeadCache, RequestReader
 from wisp.imds.identities import Identities
 from wisp.imds.passthrough import AlreadyForwarded, ForwardedRequest
 from wisp.proxy.app import Front
@@ -62,7 +61,7 @@ class Life:
         self._random = Random(seed)  # noqa: S311 -- chance, not secrets
         self._entra = Entra(lifetime, seed)
         self._timeline = Timeline(self.clock)
-        self._memo = Memo()
+        self._memo = HeadCache()
         self._store = TokenStore(self, Clocks(self.clock, UnixClock(self.clock), self._random.random))
         self._metrics = Metrics()
         self._log = Log("info", os.open(os.devnull, os.O_WRONLY), self.clock)
@@ -130,7 +129,7 @@ class Life:
         self._send(odd[number % len(odd)], lambda _: None)
 
     def _send(self, data: bytes, reply: Callable[[Response], None]) -> None:
-        event = Connection(self._memo).receive(data)
+        event = RequestReader(self._memo).receive(data)
         if isinstance(event, Request):
             at_once = self.front.answer(event, reply)
             assert at_once is None or isinstance(at_once, Response)  # nothing is passed on here

@@ -3,7 +3,7 @@
 import h11
 
 from tests.unit.wisp.http.wire import outcome
-from wisp.http.connection import Reject, Request
+from wisp.http.messages import Reject, Request
 
 
 def ours(pieces: list[bytes]) -> tuple[list[Request], bool]:

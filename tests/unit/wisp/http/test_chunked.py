@@ -5,8 +5,8 @@ import pytest
 from tests.support.cycles import counting_cycles
 from tests.unit.wisp.http.hostile import CHUNKS, Hostile
 from tests.unit.wisp.http.wire import NEXT, POST, events, one
-from wisp.http.chunked import ChunkedBody
-from wisp.http.connection import BODY_LIMIT, Reject, Request
+from wisp.http.messages import Reject, Request
+from wisp.http.parser import BODY_LIMIT, ChunkedBody
 
 HEAD = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -71,7 +71,7 @@ def test_a_declared_size_takes_no_memory() -> None:
     """A chunk that claims to be huge is waited for, not made room for."""
     decoder = ChunkedBody(BODY_LIMIT)
     assert decoder.feed(bytearray(b"FFFFFFFFFFFFFFFF\r\nabc")) is None
-    assert bytes(decoder._body) == b"abc"
+    assert bytes(decoder.body) == b"abc"
 
 
 def test_bodies_leave_nothing_behind() -> None:

@@ -12,8 +12,7 @@ from tests.support.needs import Missing, MissingSkip
 from tests.support.waiting import wait_until
 from tests.unit.wisp.http.wire import GET, NEXT, POST
 from tests.unit.wisp.http.world import Application, BusyLoop, Client, Clock, World
-from wisp.http.epoll_peer import Times
-from wisp.http.epoll_server import Server
+from wisp.http.epoll_server import EpollServer
 from wisp.http.sockets import Socket
 
 LATER = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -152,7 +151,7 @@ class TestMost:
             world.after(1)
             others = [world.connect() for _ in range(1022)]
             world.after(1)
-            assert len(world.server._peers) == 1024
+            assert len(world.server.peers) == 1024
             newcomer = world.connect(NEXT)
             world.settle()
             for client in (idle, *others):
@@ -180,7 +179,7 @@ class TestMemory:
         world.settle()
         greedy = [world.connect(held) for _ in range(200)]
         world.settle()
-        assert sum(peer._connection.held for peer in world.server._peers) <= 8 * 1024 * 1024
+        assert sum(connection.held for connection in world.server.peers) <= 8 * 1024 * 1024
         assert modest.ended is None
         assert 70 < [client.ended for client in greedy].count(None) < 140
         newcomer = world.connect(NEXT)
@@ -208,14 +207,14 @@ class TestMemory:
         for data in (held, held + b"b" * 64_536, BIG, GET, LATER + GET):
             world.connect(data, reading=data != BIG)
             world.settle()
-        assert world.server._host.held > 0
+        assert world.server.host.held > 0
         for client in world.clients:
             client.vanish()
         world.settle()
         world.application.reply()
         world.settle()
-        assert not world.server._peers
-        assert world.server._host.held == 0
+        assert not world.server.peers
+        assert world.server.host.held == 0
 
 
 @contextmanager
@@ -274,7 +273,7 @@ class TestExhaustion:
         clock = Clock()
         loop = BusyLoop(clock)
         listener = FullListener(error)
-        server = Server.start(_socket_like(listener), Application(), loop, times=Times())
+        server = EpollServer(_socket_like(listener), Application(), loop)
         for _ in range(20):
             for _ in range(10):
                 loop.turn(0)
@@ -287,7 +286,7 @@ class TestExhaustion:
         """It is the client's affair; the next one is looked at at once."""
         loop = BusyLoop(Clock())
         listener = FullListener(errno.ECONNABORTED)
-        server = Server.start(_socket_like(listener), Application(), loop, times=Times())
+        server = EpollServer(_socket_like(listener), Application(), loop)
         for _ in range(5):
             loop.turn(0)
         assert listener.tries == 5

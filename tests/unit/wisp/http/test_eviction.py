@@ -1,72 +1,136 @@
-"""Which connections give way, and in which order."""
+"""Which connections make room, and in which order."""
 
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from wisp.http.eviction import DONE, IDLE, INCOMPLETE, WORKING, largest, longest_waiting
+from wisp.http.connection import (
+    ACCEPTED,
+    ANSWERING,
+    FINISHING,
+    FLUSHING,
+    HANDSHAKE,
+    IDLE,
+    RECEIVING,
+    SENDING,
+    STATES,
+    Limits,
+    State,
+)
+from wisp.http.eviction import holding_most, longest_waiting
+
+DISPLACEABLE = (ACCEPTED, HANDSHAKE, RECEIVING, IDLE, SENDING)
+LIMITS = Limits(connections=4, held=1000)
+
+
+def name(value: object) -> str:
+    """Return the test id of a state."""
+    return value.name if isinstance(value, State) else str(value)
 
 
 class Waiting(NamedTuple):
     """A connection as the decision sees it."""
 
-    stage: int
+    state: State
     since: float = 0.0
     held: int = 0
+    source_address: str = ""
+
+
+class Unordered:
+    """A connection like any other, and without an order."""
+
+    state, since, held, source_address = RECEIVING, 1.0, 300, ""
 
 
 class TestLongestWaiting:
     """Who goes when places run out."""
 
-    def test_those_that_are_done_go_first(self) -> None:
+    @pytest.mark.parametrize("state", [FINISHING, FLUSHING], ids=name)
+    def test_connections_with_nothing_left_to_do_go_first(self, state: State) -> None:
         """Nothing is lost with them."""
-        done, idle, incomplete = Waiting(DONE, 9), Waiting(IDLE, 8), Waiting(INCOMPLETE, 1)
+        done, idle, incomplete = Waiting(state, 9), Waiting(IDLE, 8), Waiting(RECEIVING, 1)
         assert longest_waiting([incomplete, idle, done], 3) == [done, idle, incomplete]
+        assert longest_waiting([idle, idle, done], 1) == [done]
 
-    @pytest.mark.parametrize("many, one", [(IDLE, INCOMPLETE), (INCOMPLETE, IDLE)])
-    def test_the_larger_group_makes_room(self, many: int, one: int) -> None:
-        """A crowd in one stage does not displace a connection in the other, however long that has waited."""
+    @pytest.mark.parametrize("many", DISPLACEABLE, ids=name)
+    @pytest.mark.parametrize("one", DISPLACEABLE, ids=name)
+    def test_the_state_with_the_most_connections_makes_room(self, many: State, one: State) -> None:
+        """A crowd in one state does not displace a connection in another, however long that has waited."""
         crowd, other = [Waiting(many, since) for since in (4, 5, 3)], Waiting(one, 1)
-        assert longest_waiting([other, *crowd], 2) == [crowd[2], crowd[0]]
+        expected = [other, crowd[2]] if many is one else [crowd[2], crowd[0]]
+        assert longest_waiting([other, *crowd], 2) == expected
 
-    def test_of_one_stage_the_longest_waiting_goes_first(self) -> None:
+    def test_of_one_state_the_longest_waiting_goes_first(self) -> None:
         """Whatever they hold."""
-        waiting = [Waiting(INCOMPLETE, since, held=since) for since in (5, 3, 4)]
+        waiting = [Waiting(RECEIVING, since, held=since) for since in (5, 3, 4)]
         assert longest_waiting(waiting, 2) == [waiting[1], waiting[2]]
 
-    def test_who_waits_for_the_application_stays(self) -> None:
-        """Even if nobody else is there."""
-        assert longest_waiting([Waiting(WORKING, 0)] * 3, 3) == []
+    def test_a_request_that_is_being_answered_is_never_given_up(self) -> None:
+        """Even if there is nothing else."""
+        assert longest_waiting([Waiting(ANSWERING, 0)] * 3, 3) == []
+        incomplete = Waiting(RECEIVING, 9)
+        assert longest_waiting([Waiting(ANSWERING, 0), Waiting(ANSWERING, 0), incomplete], 3) == [incomplete]
 
-    def test_equal_ones_are_not_compared_further(self) -> None:
+    def test_an_idle_connection_of_the_source_with_the_most_goes(self) -> None:
+        """Though that of a client with one has been idle longer."""
+        idle = [Waiting(IDLE, now, source_address=source) for now, source in enumerate("abbb")]
+        assert longest_waiting(idle, 1) == [idle[1]]
+
+    def test_equal_connections_go_in_their_order(self) -> None:
         """Connections have no order of their own."""
-
-        class Unordered:
-            stage, since, held = INCOMPLETE, 1.0, 1
-
         unordered = [Unordered(), Unordered()]
         assert longest_waiting(unordered, 2) == unordered
-        assert largest(unordered, 2) == unordered
+
+    def test_nobody_goes_from_an_empty_server(self) -> None:
+        """There is nobody."""
+        assert longest_waiting([], 5) == []
 
 
-class TestLargest:
+class TestHoldingMost:
     """Who goes when memory runs out."""
 
-    def test_those_that_hold_most_go_first(self) -> None:
-        """No more of them than needed."""
-        small, large, middle = (Waiting(INCOMPLETE, held=held) for held in (100, 900, 500))
-        assert largest([small, large, middle], 901) == [large, middle]
-        assert largest([small, large, middle], 900) == [large]
+    def test_nobody_goes_below_the_limit(self) -> None:
+        """The limit itself is within it."""
+        assert holding_most([Waiting(RECEIVING, held=500)] * 2, LIMITS) == []
 
-    def test_of_equals_the_longest_waiting_goes_first(self) -> None:
+    def test_the_longest_waiting_of_the_state_that_holds_most_goes(self) -> None:
+        """Never one that holds no more than a share."""
+        waiting = [Waiting(RECEIVING, now, held) for now, held in enumerate((250, 300, 300, 151))]
+        assert holding_most(waiting, LIMITS) == [waiting[1]]
+        waiting[2:] = [Waiting(SENDING, 9, 900), Waiting(RECEIVING, 3, 150)]
+        assert holding_most(waiting, LIMITS) == [waiting[2]]
+
+    def test_an_eighth_of_the_limit_gets_free(self) -> None:
+        """So that the next byte does not call for the next decision; no more than needed."""
+        waiting = [Waiting(SENDING, now, 400) for now in range(3)]
+        assert holding_most(waiting, LIMITS) == [waiting[0]]
+        assert holding_most(waiting, LIMITS._replace(held=900)) == waiting[:2]
+
+    def test_of_equal_connections_the_longest_waiting_goes(self) -> None:
         """A new connection has time to finish."""
-        new, old = Waiting(INCOMPLETE, 2, held=5), Waiting(INCOMPLETE, 1, held=5)
-        assert largest([new, old], 1) == [old]
+        new, old = Waiting(RECEIVING, 2, held=600), Waiting(RECEIVING, 1, held=600)
+        assert holding_most([new, old], LIMITS) == [old]
 
-    def test_who_holds_nothing_stays(self) -> None:
-        """Closing it would free nothing."""
-        assert largest([Waiting(IDLE), Waiting(INCOMPLETE, held=1)], 100) == [Waiting(INCOMPLETE, held=1)]
+    def test_a_request_that_is_being_answered_goes_if_such_requests_hold_the_most(self) -> None:
+        """Memory is bounded, whatever the connections do."""
+        waiting = [Waiting(ANSWERING, 0, 400), Waiting(ANSWERING, 1, 400), Waiting(RECEIVING, 2, 400)]
+        assert holding_most(waiting, LIMITS._replace(held=1100)) == waiting[:1]
 
-    def test_who_waits_for_the_application_stays(self) -> None:
-        """Its number is bounded elsewhere."""
-        assert largest([Waiting(WORKING, held=100)], 1) == []
+    def test_equal_connections_go_in_their_order(self) -> None:
+        """Connections have no order of their own."""
+        unordered = [Unordered() for _ in range(4)]
+        assert holding_most(unordered, LIMITS) == unordered[:2]
+
+    @given(
+        st.lists(st.builds(Waiting, st.sampled_from(STATES), st.floats(0, 9), st.integers(0, 800)), max_size=4),
+    )
+    def test_the_limit_holds_whatever_the_connections_hold(self, waiting: list[Waiting]) -> None:
+        """What is chosen is there, is chosen once, and what remains is within the limit."""
+        waiting = [one if one.state in (RECEIVING, SENDING, ANSWERING) else one._replace(held=0) for one in waiting]
+        remaining = list(waiting)
+        for one in holding_most(waiting, LIMITS):
+            remaining.remove(one)
+        assert sum(one.held for one in remaining) <= LIMITS.held

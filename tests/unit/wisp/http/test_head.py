@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.wisp.http.hostile import EVERY_HEAD, Hostile
 from tests.unit.wisp.http.wire import GET, NEXT, POST, events, one
-from wisp.http.connection import Reject, Request
+from wisp.http.messages import Reject, Request
 
 
 def request(data: bytes) -> Request:

@@ -104,7 +104,7 @@ class Clients(RuleBasedStateMachine):
     @invariant()
     def no_more_than_allowed(self) -> None:
         """Check the limit, on connections and on what the loop watches: those and the listener."""
-        assert len(self.world.server._peers) <= MOST + 1  # the one for newcomers while nobody can give way
+        assert len(self.world.server.peers) <= MOST + 1  # the one for newcomers while nobody can give way
         assert len(self.world.loop._callbacks) <= MOST + 2
 
     def teardown(self) -> None:

@@ -10,7 +10,6 @@ import pytest
 from tests.support.waiting import wait_until
 from wisp.http.sockets import (
     accept,
-    break_off,
     connect,
     connect_error,
     hang_up,
@@ -18,6 +17,7 @@ from wisp.http.sockets import (
     is_stuck,
     listen,
     packet_pair,
+    reset,
 )
 
 
@@ -27,7 +27,7 @@ def test_accepted_connections_answer_at_once() -> None:
     with pytest.raises(BlockingIOError):
         accept(listener)
     with socket.create_connection(listener.getsockname()):
-        accepted = accept(listener)
+        accepted, _ = accept(listener)
         assert accepted.gettimeout() == 0
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         accepted.close()
@@ -38,7 +38,7 @@ def test_accepted_connections_have_small_buffers() -> None:
     """The kernel's buffers count against the memory limit of the container: 16 KiB each way (Linux doubles 8 KiB)."""
     listener = listen("127.0.0.1", 0)
     with socket.create_connection(listener.getsockname()):
-        accepted = accept(listener)
+        accepted, _ = accept(listener)
         buffers = [accepted.getsockopt(socket.SOL_SOCKET, option) for option in (socket.SO_RCVBUF, socket.SO_SNDBUF)]
         assert buffers == [16 * 1024] * 2
         accepted.close()
@@ -53,7 +53,7 @@ def test_who_does_not_take_what_was_sent(read: bool) -> None:  # noqa: FBT001 --
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
     with client:
         client.connect(listener.getsockname())
-        accepted = accept(listener)
+        accepted, _ = accept(listener)
         assert not is_stuck(accepted)
         sent = accepted.send(b"x" * 8192)
         assert is_stuck(accepted)
@@ -123,7 +123,7 @@ def test_a_connection_broken_off() -> None:
     connection = connect("127.0.0.1", listener.getsockname()[1])
     accepted, _ = listener.accept()
     connection.send(b"half")
-    break_off(connection)
+    reset(connection)
     with pytest.raises(ConnectionResetError):
         list(iter(lambda: accepted.recv(10), b""))
     accepted.close()

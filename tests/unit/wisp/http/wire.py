@@ -5,14 +5,15 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
-from wisp.http.connection import Connection, Continue, Event, Memo, Reject, Request
+from wisp.http.messages import Reject, Request
+from wisp.http.parser import Continue, Event, HeadCache, RequestReader
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 NEXT = b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def drained(connection: Connection, data: bytes) -> list[Event]:
+def drained(connection: RequestReader, data: bytes) -> list[Event]:
     """Give `data` to the connection and return every event that it completes."""
     events = []
     event = connection.receive(data)
@@ -22,13 +23,13 @@ def drained(connection: Connection, data: bytes) -> list[Event]:
     return events
 
 
-def events(pieces: Iterable[bytes], memo: Memo | None = None) -> list[Event]:
+def events(pieces: Iterable[bytes], memo: HeadCache | None = None) -> list[Event]:
     """Return the events of a new connection that receives `pieces`."""
-    connection = Connection(memo)
+    connection = RequestReader(memo)
     return [event for piece in pieces for event in drained(connection, piece)]
 
 
-def outcome(pieces: Iterable[bytes], memo: Memo | None = None) -> list[Request | Reject]:
+def outcome(pieces: Iterable[bytes], memo: HeadCache | None = None) -> list[Request | Reject]:
     """Return the events without Continue, which by its nature depends on what has arrived when."""
     return [event for event in events(pieces, memo) if not isinstance(event, Continue)]
 

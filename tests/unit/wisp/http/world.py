@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from wisp.http.connection import Application as Served
+from wisp.http.connection import Limits
 from wisp.http.epoll import READ, Loop
-from wisp.http.epoll_peer import Application as Served
-from wisp.http.epoll_peer import Times
-from wisp.http.epoll_server import Server
-from wisp.http.head import Reject, Request
-from wisp.http.response import Response
+from wisp.http.epoll_server import EpollServer
+from wisp.http.messages import Reject, Request, Response
 from wisp.http.sockets import listen
 
 _TURNS = 5000
@@ -193,7 +192,7 @@ class World:
         self.clients: list[Client] = []
         listener = listen("127.0.0.1", 0)
         self.port: int = listener.getsockname()[1]
-        self.server = Server.start(listener, self._served(), self.loop, times=Times(), most=most)
+        self.server = EpollServer(listener, self._served(), self.loop, Limits(connections=most))
 
     def _served(self) -> Served:
         """Return what answers."""
@@ -235,7 +234,9 @@ class World:
 
     def _under_way(self) -> bool:
         """Say whether bytes are left to send: on a busy machine the kernel takes a moment to pass on what it has."""
-        return any(peer._out for peer in self.server._peers) or any(client.unsent for client in self.clients)
+        return any(connection.unsent for connection in self.server.peers) or any(
+            client.unsent for client in self.clients
+        )
 
     def after(self, seconds: float) -> None:
         """Let everything happen that happens now, then `seconds` pass, and what happens then."""

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.support.fakes import token_request
 from wisp.base.secret import Secret
-from wisp.http.head import Request
+from wisp.http.messages import Request
 from wisp.imds.answer import Refusal
 from wisp.imds.dialects import IDENTITY_HEADERS, UNAUTHORIZED
 from wisp.imds.passthrough import MARK

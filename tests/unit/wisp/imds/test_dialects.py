@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.fakes import ARM, CLIENT_ID, token_request, token_target
 from wisp.base.secret import Secret
-from wisp.http.head import Request
+from wisp.http.messages import Request
 from wisp.imds.answer import Refusal
 from wisp.imds.request import TOKEN_PATH, Selector, TokenRequest, decide
 

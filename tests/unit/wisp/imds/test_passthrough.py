@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.support.fakes import token_request
 from tests.unit.wisp.imds.readings import is_identity, readings
-from wisp.http.head import Request
+from wisp.http.messages import Request
 from wisp.imds.answer import Refusal
 from wisp.imds.passthrough import (
     ACKNOWLEDGE,

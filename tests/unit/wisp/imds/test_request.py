@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fakes import ARM, CLIENT_ID, token_request, token_target
-from wisp.http.head import Request
+from wisp.http.messages import Request
 from wisp.imds.answer import Refusal
 from wisp.imds.dialects import METADATA_SERVICE
 from wisp.imds.request import (

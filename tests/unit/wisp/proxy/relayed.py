@@ -12,9 +12,8 @@ import h11
 
 from tests.unit.wisp.http.world import Client, End, World
 from wisp.base.log import Log
-from wisp.http.epoll_peer import Source
-from wisp.http.head import Reject, Request
-from wisp.http.response import Response
+from wisp.http.connection import Source
+from wisp.http.messages import Reject, Request, Response
 from wisp.imds.answer import Refusal, error_body
 from wisp.imds.passthrough import NAMES, judge
 from wisp.proxy.metadata_proxy import MetadataProxy

@@ -10,9 +10,9 @@ from wisp.azure.clouds import CLOUDS
 from wisp.base import log
 from wisp.entra import freshness, process
 from wisp.entra.tokens import MOST_WAITING
-from wisp.http.connection import BODY_LIMIT, HEAD_LIMIT, HEADERS_LIMIT, TARGET_LIMIT
-from wisp.http.epoll_peer import HELD_LIMIT, Times
-from wisp.http.head import Request
+from wisp.http.connection import DEFAULT_LIMITS, Times
+from wisp.http.messages import Request
+from wisp.http.parser import BODY_LIMIT, HEAD_LIMIT, HEADERS_LIMIT, TARGET_LIMIT
 from wisp.imds.answer import Refusal
 from wisp.imds.dialects import APP_SERVICE, METADATA_SERVICE, SERVICE_FABRIC
 from wisp.imds.request import LONGEST_RESOURCE, decide
@@ -56,7 +56,7 @@ def test_the_limits() -> None:
     assert limits["time for a client to read all that it has asked for"] == f"{times.write:g} s"
     assert limits["idle connection"] == f"{times.idle:g} s"
     assert limits["time to stop"] == f"{times.drain:g} s"
-    assert limits["bytes held for all connections together"] == f"{HELD_LIMIT >> 20} MiB"
+    assert limits["bytes held for all connections together"] == f"{DEFAULT_LIMITS.held >> 20} MiB"
     assert limits["requests that wait for Entra"] == str(MOST_WAITING)
     assert limits["requests on their way to the node's metadata service"] == str(MOST)
 

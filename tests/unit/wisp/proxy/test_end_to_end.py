@@ -535,7 +535,7 @@ def test_readiness_waits_for_nothing() -> None:
 def test_a_probe_waits_for_nothing() -> None:
     """What `--probe` sends is answered before the checks and the token service are loaded."""
     answered = (
-        "from wisp.http.head import parse_head; from wisp.proxy.app import Front; "
+        "from wisp.http.parser import parse_head; from wisp.proxy.app import Front; "
         "from wisp.proxy.probe import REQUEST; front = Front(lambda: 1 / 0); "
         "assert front.answer(parse_head(REQUEST).request, print).status == 200"
     )

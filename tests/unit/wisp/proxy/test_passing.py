@@ -178,6 +178,5 @@ def test_it_is_loaded_by_those_who_use_it() -> None:
         "wisp.imds.passthrough",
         "wisp.proxy.metadata_proxy",
         "wisp.proxy.returned",
-        "wisp.http.outlet",
-        "wisp.http.received",
+        "wisp.http.response_parser",
     } & set(loaded)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.fakes import token_request
 from tests.support.paths import ROOT
-from wisp.http.head import Request
+from wisp.http.messages import Request
 from wisp.imds.answer import Refusal
 from wisp.imds.passthrough import MARK, NAMES, SEGMENTS, ForwardedRequest, judge, response_headers
 from wisp.proxy import metadata_proxy

@@ -458,7 +458,7 @@ class TestClients:
         world.settle()
         assert served.ended is not None
         assert world.causes() == ["client_gone"]
-        assert not world.server._peers
+        assert not world.server.peers
 
     def test_who_closes(self, world: RelayWorld) -> None:
         """A closed socket cannot be told from a half-closed one until we write to it."""
@@ -468,7 +468,7 @@ class TestClients:
             served.send(CHUNKED + b"3\r\nabc\r\n" if served.ended is None and not world.events("x") else b"")
             world.settle()
         assert served.ended is not None
-        assert not world.server._peers
+        assert not world.server.peers
 
     def test_who_asks_no_more(self, world: RelayWorld) -> None:
         """A half-closed client gets its answer."""
@@ -492,9 +492,9 @@ class TestClients:
     def test_who_reads_slowly(self, world: RelayWorld) -> None:
         """The node waits for the client: what neither has is in the kernel, but for one read of ours."""
         client, served = self.stuffed(world, OK + b"Content-Length: %d\r\n\r\n" % (8 << 20))
-        (peer,) = world.server._peers
+        (connection,) = world.server.peers
         assert served.unsent
-        assert 0 < len(peer._out) <= 17 * 1024
+        assert 0 < len(connection.unsent) <= 17 * 1024
         world.after(READ_LIMIT + 1)  # which is not the node's fault
         client.reading = True
         world.settle()

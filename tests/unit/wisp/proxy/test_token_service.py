@@ -25,8 +25,7 @@ from wisp.base.log import Log
 from wisp.base.secret import Secret
 from wisp.entra.messages import Refused, TokenKey, unavailable
 from wisp.entra.tokens import Clocks, TokenStore
-from wisp.http.head import Reject, Request
-from wisp.http.response import Response
+from wisp.http.messages import Reject, Request, Response
 from wisp.imds.identities import Identities
 from wisp.imds.passthrough import AlreadyForwarded, ForwardedRequest
 from wisp.proxy.app import Front

@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from tests.support.waiting import PATIENCE
 from tests.unit.wisp.webhook.process import SERVICE
-from wisp.http.asyncio_peer import Host, Times
-from wisp.http.asyncio_server import Listening, bound
-from wisp.http.connection import Reject, Request
-from wisp.http.places import Limits
-from wisp.http.response import TEXT, Response
+from wisp.http.asyncio_server import AsyncioServer, bind
+from wisp.http.connection import Limits
+from wisp.http.messages import TEXT, Reject, Request, Response
 from wisp.http.tls import Presented
 from wisp.webhook.certificates import authority
+from wisp.webhook.running import TIMES
 
 GET = b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 4_000_000
@@ -76,16 +75,21 @@ class Line:
     def __init__(self, limits: Limits, tls: Presented | None) -> None:
         self.now = 0.0
         self.application = Echo()
-        self.host = Host(self.application, times=Times(), limits=limits, body_limit=300_000, clock=lambda: self.now)
-        self.listening = Listening(self.host, bound("127.0.0.1", 0), None if tls is None else tls.context)
-        self.listening.open()
+        self.server = AsyncioServer(
+            bind("127.0.0.1", 0),
+            self.application,
+            limits=limits._replace(body=300_000, times=TIMES),
+            clock=lambda: self.now,
+            tls=None if tls is None else tls.context,
+        )
+        self.server.open()
         self.clients: list[Client] = []
 
     async def connect(self, source: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Client:
         """Connect."""
         name = None if tls is None else SERVICE
         reader, writer = await asyncio.open_connection(
-            "127.0.0.1", self.listening.port, local_addr=(source, 0), ssl=tls, server_hostname=name
+            "127.0.0.1", self.server.port, local_addr=(source, 0), ssl=tls, server_hostname=name
         )
         self.clients.append(Client(reader, writer))
         return self.clients[-1]
@@ -93,24 +97,24 @@ class Line:
     async def begin(self, data: bytes, source: str = "127.0.0.1") -> Client:
         """Connect, send the beginning of a request, and wait until it is there."""
         client = await self.connect(source)
-        before = self.host.places.held, len(self.application.answered)
+        before = self.server.host.held, len(self.application.answered)
         client.send(data)
-        await until(lambda: (self.host.places.held, len(self.application.answered)) != before)
+        await until(lambda: (self.server.host.held, len(self.application.answered)) != before)
         return client
 
     def later(self, seconds: float) -> None:
         """Let time pass, and end what is late."""
         self.now += seconds
-        self.host.end_late()
+        self.server.end_late()
 
     def close(self) -> None:
         """Hang up, everywhere."""
-        if not self.host.closing:
-            self.listening.close()
+        if not self.server.host.closing:
+            self.server.close()
         for client in self.clients:
             client.writer.transport.abort()
-        for peer in list(self.host.places):
-            peer.reset()
+        for peer in list(self.server.peers.values()):
+            peer.close()
 
 
 @contextlib.asynccontextmanager

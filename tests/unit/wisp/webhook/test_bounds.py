@@ -13,8 +13,7 @@ from tests.support.paths import ROOT
 from wisp.admission import limits
 from wisp.admission.contract import Policy
 from wisp.admission.mutate import mutate
-from wisp.http.head import Request
-from wisp.http.response import Response
+from wisp.http.messages import Request, Response
 from wisp.webhook.metrics import Metrics
 from wisp.webhook.reviews import PATH, Reviews
 

@@ -6,7 +6,7 @@ import pytest
 
 from wisp.base.errors import SettingError
 from wisp.cli import main
-from wisp.http.asyncio_server import bound
+from wisp.http.asyncio_server import bind
 
 TENANT = "22222222-2222-4222-8222-222222222222"
 
@@ -55,4 +55,4 @@ def test_settings_come_from_variables_too(
 def test_an_address_that_cannot_be_had(address: str, port: int) -> None:
     """Is a setting that says so."""
     with pytest.raises(SettingError, match="cannot listen"):
-        bound(address, port)
+        bind(address, port)

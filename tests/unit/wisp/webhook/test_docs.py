@@ -11,7 +11,6 @@ from wisp.admission import limits
 from wisp.base.constants import CLOCK_TOLERANCE
 from wisp.cli.policy import policy_options
 from wisp.cli.webhook import command
-from wisp.http.asyncio_peer import Times
 from wisp.webhook import accounts, memo, running
 from wisp.webhook.certificates import authority, keeper
 from wisp.webhook.certificates.certificate import Lives
@@ -81,8 +80,8 @@ def test_the_log() -> None:
         f"reviews of up to\n{memo.LARGEST >> 10} KiB",
         f"{memo.MOST >> 20} MiB of them at most",
         f"over {limits.BODY / (1 << 20):g} MiB",
-        f"A request has {Times().message:g} seconds to arrive, a TLS handshake {Times().handshake:g}",
-        f"kept for {Times().idle:g} seconds",
+        f"A request has {running.TIMES.message:g} seconds to arrive, a TLS handshake {running.TIMES.handshake:g}",
+        f"kept for {running.TIMES.idle:g} seconds",
         f"{running.REVIEW_CONNECTIONS} connections for reviews and {running.HEALTH_CONNECTIONS} for health",
         f"{running.REVIEW_BYTES >> 20} MiB",
         f"every {keeper.LONGEST_REST / 60:g} minutes",

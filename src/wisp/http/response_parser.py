@@ -1,4 +1,4 @@
-"""Reads one response of another server (RFC 9112): bytes in, head and pieces of the body out. Knows no socket.
+"""Reads one response of another server (RFC 9112): bytes in, the head and pieces of the body out.
 
 Where the head ends is decided here, by its empty line; llhttp, through httptools, reads the head and finds the end of
 the body. What follows the response is dropped: one connection brings one.
@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import httptools
 
+from wisp.http.messages import WITHOUT_BODY
+
 OVERHEAD_LIMIT = 16 * 1024
 """Bytes of heads (interim ones count), and of chunk extensions and trailers, that may come without any of the body."""
 
-_WITHOUT_BODY = (204, 304)
 
-
-class ReceivedHead(NamedTuple):
-    """The head: header names in lower case; `length` of the body in bytes, None where only its end will tell."""
+class ResponseHead(NamedTuple):
+    """The head: header names in lower case; `length` of the body in bytes, None if only its end tells."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
@@ -27,7 +27,7 @@ class ReceivedHead(NamedTuple):
 
 
 class Malformed(NamedTuple):
-    """The bytes are no response that could be passed on."""
+    """The bytes are not a response that could be forwarded."""
 
     reason: str
 
@@ -55,21 +55,21 @@ class _Message:
         self.complete = True
 
 
-class Received:
-    """The response as far as it has come. `head` is there once it is whole, the body as `feed` returns it."""
+class ResponseReader:
+    """The response as far as it has arrived. `head` is set once it is whole; `feed` returns the body."""
 
-    __slots__ = ("_buffer", "_message", "_overhead", "_parser", "_to_the_end", "head")
+    __slots__ = ("_buffer", "_message", "_overhead", "_parser", "_until_end", "head")
 
     def __init__(self) -> None:
-        self.head: ReceivedHead | None = None
+        self.head: ResponseHead | None = None
         self._buffer = bytearray()
         self._overhead = 0
-        self._to_the_end = False
+        self._until_end = False
         self._start()
 
     @property
     def complete(self) -> bool:
-        """Whether the whole response has come."""
+        """Whether the whole response has arrived."""
         return self.head is not None and self._message.complete
 
     def feed(self, data: bytes) -> bytes | Malformed:
@@ -84,15 +84,15 @@ class Received:
         return self._take_body(data)
 
     def ended(self) -> bool:
-        """Take note that nothing more comes; say whether what came is a whole response."""
-        return self.complete or (self.head is not None and self._to_the_end)
+        """Return whether what has arrived is a whole response, now that the server has closed the connection."""
+        return self.complete or (self.head is not None and self._until_end)
 
     def _start(self) -> None:
         self._message = _Message()
         self._parser = httptools.HttpResponseParser(self._message)
 
     def _take_heads(self) -> Malformed | None:
-        """Take heads off the buffer up to the final one: interim ones (1xx) say nothing that we pass on."""
+        """Take heads off the buffer up to the final one: interim ones (1xx) say nothing that is forwarded."""
         buffer = self._buffer
         while self.head is None and (end := buffer.find(b"\r\n\r\n") + 4) >= 4 and self._overhead <= OVERHEAD_LIMIT:
             malformed = self._take_head(bytes(buffer[:end]))
@@ -116,20 +116,20 @@ class Received:
         if not raw.startswith(b"HTTP/1.") or not 100 <= status <= 599 or not self._message.headed:
             return Malformed("it is not an HTTP/1.1 response")
         if status >= 200:
-            return self._frame(ReceivedHead(status, tuple(self._message.headers), None))
+            return self._frame(ResponseHead(status, tuple(self._message.headers), None))
         return None
 
-    def _frame(self, head: ReceivedHead) -> Malformed | None:
-        """Find the framing of the body (RFC 9112 §6.3); llhttp has refused what has two."""
+    def _frame(self, head: ResponseHead) -> Malformed | None:
+        """Find the framing of the body (RFC 9112 §6.3); llhttp has refused a head with two."""
         coding = head.header(b"transfer-encoding")
         length = head.header(b"content-length")
         if coding is not None and coding.lower() != b"chunked":
             return Malformed("its transfer coding is not chunked")
-        if head.status in _WITHOUT_BODY:
+        if head.status in WITHOUT_BODY:
             self._message.complete = True
             self.head = head._replace(length=0)
         else:
-            self._to_the_end = coding is None and length is None
+            self._until_end = coding is None and length is None
             self.head = head if length is None else head._replace(length=int(length))
         return None
 

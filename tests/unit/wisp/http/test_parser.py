@@ -6,17 +6,8 @@ from hypothesis import strategies as st
 
 from tests.unit.wisp.http.hostile import ALL, Hostile
 from tests.unit.wisp.http.wire import GET, NEXT, POST, cut, drained, events, one, outcome, places, streams
-from wisp.http.connection import (
-    BODY_LIMIT,
-    HEAD_LIMIT,
-    HEADERS_LIMIT,
-    TARGET_LIMIT,
-    Connection,
-    Continue,
-    Memo,
-    Reject,
-    Request,
-)
+from wisp.http.messages import Reject, Request
+from wisp.http.parser import BODY_LIMIT, HEAD_LIMIT, HEADERS_LIMIT, TARGET_LIMIT, Continue, HeadCache, RequestReader
 
 READ = 16 * 1024
 """What `Peer` reads at most at a time."""
@@ -65,7 +56,7 @@ def test_noise_is_never_an_exception(pieces: list[bytes]) -> None:
 @given(st.lists(streams, max_size=4), places)
 def test_the_memo_changes_nothing(streams: list[bytes], places: list[int]) -> None:
     """Connections that share a memo give the events that they give on their own."""
-    memo = Memo()
+    memo = HeadCache()
     for stream in [*streams, *streams]:
         assert outcome([stream], memo) == outcome([stream])
         assert outcome(cut(stream, places), memo) == outcome([stream])
@@ -75,11 +66,11 @@ def test_the_memo_changes_nothing(streams: list[bytes], places: list[int]) -> No
 @given(streams, places)
 def test_memory_is_bounded(stream: bytes, places: list[int]) -> None:
     """Held between reads: less than one body and its framing; nothing once a request has been refused."""
-    connection = Connection()
+    connection = RequestReader()
     for piece in cut(stream, [*places, *range(0, len(stream), READ)]):
         last = drained(connection, piece)[-1:]
-        decoded = 0 if connection._body is None else len(connection._body._body)
-        assert len(connection._buffer) < (HEAD_LIMIT + 1 if connection._head is None else BODY_LIMIT)
+        decoded = 0 if connection._body is None else len(connection._body.body)
+        assert len(connection.buffer) < (HEAD_LIMIT + 1 if connection._head is None else BODY_LIMIT)
         assert decoded <= BODY_LIMIT
         if last and isinstance(last[0], Reject):
             assert connection.receive(NEXT * 100) is None
@@ -147,7 +138,7 @@ def test_what_cannot_be_right_is_refused_at_once(beginning: bytes, status: int) 
 
 def test_pipelined_requests_come_one_by_one() -> None:
     """Each call gives one request, so that the caller may stop in between."""
-    connection = Connection()
+    connection = RequestReader()
     first = connection.receive(NEXT * 3)
     assert isinstance(first, Request)
     assert not connection.between_messages
@@ -158,7 +149,7 @@ def test_pipelined_requests_come_one_by_one() -> None:
 @pytest.mark.parametrize("blank", [b"\r\n", b"\r\n" * 20_000])
 def test_empty_lines_between_requests_are_ignored(blank: bytes) -> None:
     """Old clients send a line end too many after a body (RFC 9112 §2.2); it takes no memory and begins no message."""
-    connection = Connection()
+    connection = RequestReader()
     assert connection.receive(blank) is None
     assert connection.between_messages
     assert len(drained(connection, blank + NEXT + blank + NEXT)) == 2
@@ -212,7 +203,7 @@ class TestMemo:
 
     def test_the_same_bytes_are_the_same_request(self) -> None:
         """A head seen before is not parsed again, on any connection."""
-        memo = Memo()
+        memo = HeadCache()
         (first,) = outcome([NEXT], memo)
         (again,) = outcome([NEXT], memo)
         assert first is again
@@ -220,14 +211,14 @@ class TestMemo:
     @pytest.mark.parametrize("data", [padded(1025), b"GET /\r\n\r\n"], ids=["long", "malformed"])
     def test_what_is_not_remembered(self, data: bytes) -> None:
         """Long heads, and what is no request."""
-        memo = Memo()
+        memo = HeadCache()
         events([data], memo)
         assert not memo
         assert not memo.with_body
 
     def test_of_a_request_with_a_body_the_head_is(self) -> None:
         """And of it only the head: each request brings its own body."""
-        memo = Memo()
+        memo = HeadCache()
         first, second = (outcome([with_body(3).replace(b"bbb", body)], memo) for body in (b"one", b"two"))
         assert not memo
         assert len(memo.with_body) == 1
@@ -235,26 +226,15 @@ class TestMemo:
 
     def test_it_is_bounded(self) -> None:
         """A workload that never repeats itself does not fill it."""
-        memo = Memo()
+        memo = HeadCache()
         for number in range(1000):
             events([b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number], memo)
             events([b"POST /%d HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nb" % number], memo)
         assert len(memo) + len(memo.with_body) <= 32
 
 
-def test_what_is_kept_is_read_later() -> None:
-    """While a request is being answered, what arrives waits its turn; of a rejected connection nothing is kept."""
-    connection = Connection()
-    connection.keep(NEXT[:5])
-    connection.keep(NEXT[5:])
-    assert [connection.next_event(), connection.next_event()] == [*outcome([NEXT]), None]
-    assert isinstance(connection.receive(b"\0\r\n\r\n"), Reject)
-    connection.keep(NEXT)
-    assert connection.next_event() is None
-
-
 def test_another_limit_for_bodies() -> None:
     """A webhook takes larger ones than a sidecar."""
     body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n" + b"b" * 65537
-    assert isinstance(Connection(body_limit=65537).receive(body), Request)
-    assert isinstance(Connection(body_limit=65536).receive(body), Reject)
+    assert isinstance(RequestReader(body_limit=65537).receive(body), Request)
+    assert isinstance(RequestReader(body_limit=65536).receive(body), Reject)

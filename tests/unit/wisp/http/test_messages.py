@@ -3,7 +3,8 @@
 import h11
 import pytest
 
-from wisp.http.response import JSON, TEXT, HttpDate, Response, encode
+from wisp.http.messages import JSON, TEXT, Response, encode
+from wisp.http.peer import HttpDate
 
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 

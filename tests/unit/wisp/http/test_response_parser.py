@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.wisp.http.wire import cut, places
-from wisp.http.received import OVERHEAD_LIMIT, Malformed, Received, ReceivedHead
+from wisp.http.response_parser import OVERHEAD_LIMIT, Malformed, ResponseHead, ResponseReader
 
 OK = b"HTTP/1.1 200 OK\r\n"
 _lines = st.sampled_from(
@@ -38,9 +38,9 @@ _lines = st.sampled_from(
 streams = st.lists(_lines | st.binary(max_size=4), max_size=8).map(b"".join)
 
 
-def read(pieces: Iterable[bytes]) -> tuple[ReceivedHead | None, bytes, bool, bool]:
+def read(pieces: Iterable[bytes]) -> tuple[ResponseHead | None, bytes, bool, bool]:
     """Return the head, the body, whether it is whole once nothing more comes, and whether it was malformed."""
-    received, body = Received(), b""
+    received, body = ResponseReader(), b""
     for piece in pieces:
         fed = received.feed(piece)
         if isinstance(fed, Malformed):
@@ -71,7 +71,7 @@ def test_a_head() -> None:
     head, body, whole, _ = read(
         [OK + b"X-Ms-A:  b \r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: x\r\n\r\n"]
     )
-    assert head == ReceivedHead(200, ((b"x-ms-a", b"b"), (b"transfer-encoding", b"chunked")), None)
+    assert head == ResponseHead(200, ((b"x-ms-a", b"b"), (b"transfer-encoding", b"chunked")), None)
     assert (body, whole) == (b"abc", True)
 
 
@@ -93,7 +93,7 @@ def test_the_longest_head(size: int, fits: bool) -> None:  # noqa: FBT001
 
 def test_a_body_of_any_size_is_not_kept() -> None:
     """What was returned is gone."""
-    received = Received()
+    received = ResponseReader()
     received.feed(OK + b"Content-Length: 100000000\r\n\r\n")
     for _ in range(100):
         assert received.feed(b"x" * 16_384) == b"x" * 16_384

@@ -9,8 +9,8 @@ from tests.support.cycles import counting_cycles
 from tests.unit.wisp.http.hostile import ALL, Hostile
 from tests.unit.wisp.http.wire import GET, NEXT, POST
 from tests.unit.wisp.http.world import Client, World, answers
-from wisp.http.epoll_peer import _UNSENT_LIMIT
-from wisp.http.head import Request
+from wisp.http.connection import UNSENT_LIMIT
+from wisp.http.messages import Request
 
 LATER = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n"
 BIG = b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -76,8 +76,8 @@ class TestOrder:
         )
         client = world.connect(large)
         world.settle()
-        (peer,) = world.server._peers
-        assert peer._asked == Request(b"GET", b"", (), b"", http_1_0=False, keep_alive=True)
+        (connection,) = world.server.peers
+        assert connection._answering == Request(b"GET", b"", (), b"", http_1_0=False, keep_alive=True)
         world.application.reply()
         world.settle()
         assert bodies(client) == [b"/later/" + b"l" * 4000 + b"abc"]
@@ -102,10 +102,10 @@ class TestSlowReaders:
         count = 2_000  # of 4 KB each way: more than the kernel takes
         client.send(b"".join(numbered(number, b"/" * 4000) for number in range(count)))
         world.settle()
-        (peer,) = world.server._peers
+        (connection,) = world.server.peers
         assert client.unsent
-        assert 0 < len(peer._out) < _UNSENT_LIMIT + 8192
-        assert len(peer._connection._buffer) <= 32 * 1024
+        assert 0 < len(connection.unsent) < UNSENT_LIMIT + 8192
+        assert len(connection._reader.buffer) <= 32 * 1024
         client.reading = True
         world.settle()
         assert [body[4000:] for body in bodies(client)] == [b"/%d" % number for number in range(count)]
@@ -116,9 +116,9 @@ class TestSlowReaders:
         client.reading = False
         client.send(BIG)
         world.after(29.9)
-        assert world.server._peers
+        assert world.server.peers
         world.after(0.1)
-        assert not world.server._peers
+        assert not world.server.peers
 
     def test_reading_a_little_now_and_then_does_not_help(self, world: World) -> None:
         """The half minute is for everything that was asked for, not for each answer."""
@@ -133,20 +133,20 @@ class TestSlowReaders:
                 if len(client.answers) > before:
                     break
             assert len(client.answers) == before + 1
-        assert world.server._peers
+        assert world.server.peers
         world.after(3)
-        assert not world.server._peers
+        assert not world.server.peers
 
     @pytest.mark.parametrize("request_", [SOME, SOME_AND_CLOSE], ids=["keep-alive", "close"])
     def test_the_kernel_keeps_nothing_of_those_given_up(self, world: World, request_: bytes) -> None:
         """Closed in good order, a connection whose client does not read leaves its answer in the kernel's memory."""
         client = world.connect(request_, buffer=1, reading=False)
         world.settle()
-        (peer,) = world.server._peers
-        assert not peer._out, "the kernel has taken the answer"
+        (connection,) = world.server.peers
+        assert not connection.unsent, "the kernel has taken the answer"
         for _ in range(121):
             world.after(1)
-        assert not world.server._peers
+        assert not world.server.peers
         client.reading = True
         world.settle()
         assert client.ended == "reset"
@@ -159,13 +159,13 @@ class TestSlowReaders:
         for client in clients:
             client.half_close()
         world.after(3)
-        assert len(world.server._peers) == 2
+        assert len(world.server.peers) == 2
         clients[0].reading = True
         for _ in range(27):
             world.after(1)
         assert [len(answer.body) for answer in clients[0].answers] == [len(b"/some") + 5000]
         assert clients[0].ended == "closed"
-        assert not world.server._peers
+        assert not world.server.peers
         clients[1].reading = True
         world.settle()
         assert clients[1].ended == "reset"
@@ -188,7 +188,7 @@ class TestSlowReaders:
         world.settle()
         client.vanish()
         world.settle()
-        assert not world.server._peers
+        assert not world.server.peers
 
     def test_a_big_answer_arrives_whole(self, world: World) -> None:
         """4 MiB in as many pieces as the kernel takes, and the next request is served."""
@@ -307,7 +307,7 @@ class TestEnds:
             world.settle()
         assert bodies(client) == [where + b"/1", where + b"/2"]
         assert client.ended == "closed"
-        assert not world.server._peers
+        assert not world.server.peers
 
     def test_half_a_request_and_no_more(self, world: World) -> None:
         """There is nothing to answer."""
@@ -324,10 +324,10 @@ class TestEnds:
         client.vanish()
         world.settle()
         assert len(world.loop._callbacks) == 1  # the listener
-        assert len(world.server._peers) == 1
+        assert len(world.server.peers) == 1
         world.after(1000)
         world.application.reply()
-        assert not world.server._peers
+        assert not world.server.peers
         assert len(world.application.asked) == 1
 
     def test_a_client_that_leaves_in_good_order(self, world: World) -> None:
@@ -338,7 +338,7 @@ class TestEnds:
         world.settle()
         world.application.reply()
         world.settle()
-        assert not world.server._peers
+        assert not world.server.peers
 
     def test_a_reset_between_requests(self, world: World) -> None:
         """It is a client gone, and no more than that."""
@@ -346,7 +346,7 @@ class TestEnds:
         world.settle()
         client.vanish()
         world.settle()
-        assert not world.server._peers
+        assert not world.server.peers
 
     @pytest.mark.parametrize("size", [1_000, 400_000])
     def test_a_client_that_still_sends_can_read_the_refusal(self, world: World, size: int) -> None:
@@ -358,7 +358,7 @@ class TestEnds:
         assert not client.unsent
         client.half_close()
         world.settle()
-        assert not world.server._peers
+        assert not world.server.peers
 
     def test_but_not_for_ever(self, world: World) -> None:
         """A second after the refusal the connection is gone, sent to or not."""
@@ -366,7 +366,7 @@ class TestEnds:
         for _ in range(10):
             client.send(b"b" * 1000)
             world.after(0.1)
-        assert not world.server._peers
+        assert not world.server.peers
 
 
 class TestShape:
