@@ -35,7 +35,7 @@ from tests.cluster.reference import PROXY_IMAGE, REDIRECT_RECIPE, Reference
 from tests.cluster.site import Site, site, ubuntu_image, wisp_image
 from wisp_local.lab.node.images import Image, debian_image, write_image, write_layer
 from wisp_local.lab.node.node import ARCHITECTURE
-from wisp_local.sandbox.builds import cache_folder
+from wisp_local.sandbox.folders import cache_folder
 
 IMAGE = "ubuntu:20.04"
 ANNOTATION = "azure.workload.identity/inject-proxy"

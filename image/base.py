@@ -8,7 +8,8 @@ from pathlib import Path
 
 from image.commands import run
 from image.storage import build
-from wisp_local.sandbox.builds import Builder, Product, cache_folder
+from wisp_local.sandbox.builds import Builder, Product
+from wisp_local.sandbox.folders import cache_folder
 
 SUITE = "bookworm"
 """Debian 12: Python 3.11, as the default base of the Containerfile has."""

@@ -8,7 +8,8 @@ from image.base import debian_base
 from image.commands import IMAGE
 from wisp import __version__
 from wisp.base.version import commit_of
-from wisp_local.sandbox.builds import Builder, draft_folder, move_into_place
+from wisp_local.sandbox.builds import Builder
+from wisp_local.sandbox.folders import draft_folder, move_into_place
 
 SOURCE = Path(__file__).parent.parent
 DEBIAN = "debian"

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from image.commands import IMAGE, run
-from wisp_local.sandbox.builds import Builder, draft_folder
+from wisp_local.sandbox.builds import Builder
+from wisp_local.sandbox.folders import draft_folder
 
 
 def build(

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from image.commands import run
-from wisp_local.sandbox.builds import Builder, draft_folder, move_into_place
+from wisp_local.sandbox.builds import Builder
+from wisp_local.sandbox.folders import draft_folder, move_into_place
 from wisp_local.sandbox.signals import run_program
 
 _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")

@@ -13,7 +13,8 @@ from image.base import debian_base
 from tests.cluster.manifests import Manifest, container, pod
 from tests.cluster.site import Site
 from tests.support.paths import ROOT
-from wisp_local.sandbox.builds import Builder, Product, cache_folder
+from wisp_local.sandbox.builds import Builder, Product
+from wisp_local.sandbox.folders import cache_folder
 
 IMAGE = "python:3.11"
 _NAME = "the Azure SDK for Python"

@@ -21,7 +21,7 @@ from wisp_local.lab.node.binaries import binaries
 from wisp_local.lab.node.images import debian_image
 from wisp_local.lab.node.network import Network
 from wisp_local.lab.node.node import ARCHITECTURE, Node
-from wisp_local.sandbox.builds import cache_folder
+from wisp_local.sandbox.folders import cache_folder
 
 IMAGE = f"wisp:{__version__}"
 NAMESPACE = "wisp-system"

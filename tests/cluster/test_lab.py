@@ -25,7 +25,7 @@ from wisp_local.lab.cluster import ApiServer
 from wisp_local.lab.node.binaries import cached_binaries
 from wisp_local.lab.node.images import write_layer
 from wisp_local.lab.node.node import ARCHITECTURE
-from wisp_local.sandbox.builds import cache_folder
+from wisp_local.sandbox.folders import cache_folder
 from wisp_local.sandbox.processes import ProcessIdentity, find_process
 
 pytestmark = [pytest.mark.cluster]

@@ -20,7 +20,7 @@ from wisp_local.cloud.entra.directory import ManagedIdentity
 from wisp_local.demo.azure import Verifier
 from wisp_local.lab.node.images import debian_image
 from wisp_local.lab.node.node import ARCHITECTURE
-from wisp_local.sandbox.builds import cache_folder
+from wisp_local.sandbox.folders import cache_folder
 
 pytestmark = pytest.mark.cluster
 METADATA = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource="

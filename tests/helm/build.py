@@ -8,7 +8,8 @@ import re
 import sys
 from pathlib import Path
 
-from wisp_local.sandbox.builds import Builder, Product, cache_folder, go_build
+from wisp_local.sandbox.builds import Builder, Product, go_build
+from wisp_local.sandbox.folders import cache_folder
 from wisp_local.sandbox.signals import run_program
 
 KUBERNETES = (1, 34)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.interop.recipes import RECIPES, Recipe
 from wisp.base.errors import ToolError
-from wisp_local.sandbox import builds
+from wisp_local.sandbox import folders
 from wisp_local.sandbox.builds import Builder, LastLine, Product, go_build
 from wisp_local.sandbox.signals import deferred, run_program
 
@@ -39,7 +39,7 @@ class Built:
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
     """Return where built clients and the last results are kept."""
-    return builds.cache_folder(environ) / "interop"
+    return folders.cache_folder(environ) / "interop"
 
 
 def key(recipe: Recipe) -> str:

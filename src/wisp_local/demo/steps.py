@@ -2,8 +2,10 @@
 
 import json
 import shlex
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 
 GROUP = "WorkloadIdentityRG"
 LOCATION = "eastus"
@@ -14,6 +16,7 @@ NAMESPACE = "kube-system"
 SERVICE_ACCOUNT = "wi-demo-sa"
 POD = "ubuntu"
 RESOURCE = "https://management.azure.com/"
+MIRID_ENDING = f"/resourcegroups/{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{IDENTITY}"
 TOKEN_PATH = f"/metadata/identity/oauth2/token?resource={RESOURCE}&api-version=2018-02-01"
 
 
@@ -38,92 +41,10 @@ class Step:
     on_aks: str
 
 
-STEPS = (
-    Step(
-        "cluster",
-        "A cluster with an OIDC issuer",
-        """\
-RG=WorkloadIdentityRG LOC=eastus CLUSTER_NAME=wilab NAMESPACE=kube-system
-az group create -g $RG -l $LOC
-az aks create -g $RG -n $CLUSTER_NAME --node-count 1 --enable-oidc-issuer --enable-workload-identity \\
-  --generate-ssh-keys
-az aks get-credentials -g $RG -n $CLUSTER_NAME
-export AKS_OIDC_ISSUER="$(az aks show -n $CLUSTER_NAME -g $RG --query "oidcIssuerProfile.issuerUrl" -otsv)"
-""",
-    ),
-    Step(
-        "identity",
-        "A managed identity",
-        """\
-az identity create --name wi-demo-identity --resource-group $RG --location $LOC
-export USER_ASSIGNED_CLIENT_ID=$(
-  az identity show --resource-group $RG --name wi-demo-identity --query 'clientId' -o tsv)
-""",
-    ),
-    Step(
-        "federated-credential",
-        "A service account, and the federated credential that lets it act as the identity",
-        """\
-kubectl apply -f - <<EOF
-apiVersion: v1
-kind: ServiceAccount
-metadata:
-  name: wi-demo-sa
-  namespace: kube-system
-  annotations:
-    azure.workload.identity/client-id: ${USER_ASSIGNED_CLIENT_ID}
-  labels:
-    azure.workload.identity/use: "true"
-EOF
-az identity federated-credential create --name wi-demo-federated-id --identity-name wi-demo-identity \\
-  --resource-group $RG --issuer ${AKS_OIDC_ISSUER} --subject system:serviceaccount:${NAMESPACE}:wi-demo-sa
-""",
-    ),
-    Step(
-        "pod",
-        "A pod with the sidecar",
-        """\
-kubectl apply -f - <<EOF
-apiVersion: v1
-kind: Pod
-metadata:
-  name: ubuntu
-  namespace: kube-system
-  labels:
-    azure.workload.identity/use: "true"
-  annotations:
-    azure.workload.identity/inject-proxy-sidecar: "true"
-spec:
-  serviceAccountName: wi-demo-sa
-  containers:
-  - name: ubuntu
-    image: ubuntu:20.04
-    command: ["/bin/bash", "-c", "--"]
-    args: ["apt-get update;apt-get install -y curl;while true; do sleep 30; done;"]
-EOF
-kubectl wait --for=condition=Ready pod/ubuntu -n $NAMESPACE --timeout=120s
-""",
-    ),
-    Step(
-        "curl",
-        "An application that knows only the metadata service asks it for a token",
-        """\
-kubectl exec ubuntu -n $NAMESPACE -- curl -s -H Metadata:true --noproxy "*" \\
-  "http://169.254.169.254/metadata/identity/oauth2/token?resource=https://management.azure.com/&api-version=2018-02-01"
-""",
-    ),
-    Step(
-        "sdk",
-        "So does the Azure SDK, unmodified",
-        f"""\
-kubectl exec ubuntu -n $NAMESPACE -c sdk -- python3 -c '
-{SDK_PROGRAM}'
-# In a pod with the annotation azure.workload.identity/inject-proxy-only: "true". In others the container has
-# AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE, with which this SDK asks Entra instead of the metadata service.
-""",
-    ),
-    Step("token", "What the token says", "# paste the token at https://jwt.ms\n"),
-)
+_WALKTHROUGH = tomllib.loads(files(__package__).joinpath("walkthrough.toml").read_text(encoding="utf-8"))
+STEPS = tuple(Step(**step) for step in _WALKTHROUGH["steps"])
+CLAIM_MEANINGS: Mapping[str, str] = _WALKTHROUGH["claims"]
+"""The claims that identify a managed identity and its token."""
 
 
 def step_named(name: str) -> Step:
@@ -162,18 +83,6 @@ def verified_text(key_id: object, keys_url: str, audience: object) -> list[str]:
         f"one of the keys that Entra publishes at {keys_url}",
         f"the SDK's token too; it asked for {audience}",
     ]
-
-
-MIRID_ENDING = f"/resourcegroups/{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{IDENTITY}"
-CLAIM_MEANINGS = {
-    "aud": "whom the token is for: the resource that was asked for",
-    "appid": "the identity's client id: AZURE_CLIENT_ID in the pod",
-    "oid": "the identity's principal id: what role assignments name",
-    "xms_cae": 'continuous access evaluation: "1", the token can be revoked before it expires',
-    "xms_mirid": "the managed identity itself: its resource id",
-    "xms_tcdt": "when the tenant was created, in Unix seconds",
-}
-"""The claims that identify a managed identity and its token."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from wisp_local.lab.node.images import UBUNTU, check_archive, debian_image
 from wisp_local.lab.node.network import Network
 from wisp_local.lab.node.node import ARCHITECTURE, PLATFORM, Node, check_machine
 from wisp_local.lab.paths import LabPaths, write
-from wisp_local.sandbox.builds import cache_folder
+from wisp_local.sandbox.folders import cache_folder
 from wisp_local.sandbox.namespaces import NetworkNamespace
 
 _NODE_NUMBERS = range(100)  # of 255

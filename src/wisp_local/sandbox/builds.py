@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from wisp.base.errors import ToolError
+from wisp_local.sandbox.folders import draft_folder, move_into_place
 from wisp_local.sandbox.processes import ProcessContext, spawn, stop_group
 from wisp_local.sandbox.progress import Progress, to_stderr
 from wisp_local.sandbox.signals import deferred
@@ -149,41 +150,10 @@ class Builder:
             raise ToolError(f"building {what} was cancelled", hint="run the command again")
 
 
-def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the folder of what takes long to build (XDG Base Directory Specification)."""
-    base = environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "wisp"
-
-
 def must_have(tool: str, what: str, hint: str) -> None:
     """Raise ToolError if `tool`, which builds `what`, is not installed."""
     if shutil.which(tool) is None:
         raise ToolError(f"{what} cannot be built: there is no {tool} on PATH", hint=hint)
-
-
-@contextlib.contextmanager
-def draft_folder(parent: Path, prefix: str = "wisp-build-") -> Iterator[Path]:
-    """Give a folder in `parent`, removed with all its content when the block is left, however that happens."""
-    parent.mkdir(parents=True, exist_ok=True)
-    draft = None
-    try:
-        with deferred():
-            draft = tempfile.TemporaryDirectory(prefix=prefix, dir=parent)
-        yield Path(draft.name)
-    finally:
-        if draft is not None:
-            with deferred():
-                draft.cleanup()
-
-
-def move_into_place(made: Path, target: Path) -> None:
-    """Rename the file or folder `made` to `target`, on the same file system. A folder that is there already stays."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        made.replace(target)
-    except OSError:  # another run was faster, and has built the same
-        if not target.is_dir():
-            raise
 
 
 def _is_current(target: Path, max_age: float | None) -> bool:

@@ -59,7 +59,7 @@ _HINTS = (
 )
 """Texts of the reasons (unshare(1), Linux), and the command that removes each."""
 _LOOPBACK_LACKS = (
-    "the pod and the redirect. Clients are told 127.0.0.1 instead of finding 169.254.169.254, "
+    "the pod and the redirect. Clients ask 127.0.0.1 instead of 169.254.169.254, "
     "and sidecar and application are one user"
 )
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wisp_local.lab.node.configuration import Binaries
-from wisp_local.sandbox.builds import Builder, Product, cache_folder, go_build
+from wisp_local.sandbox.builds import Builder, Product, go_build
+from wisp_local.sandbox.folders import cache_folder
 
 PAUSE_PROGRAM = "pause"
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl")

@@ -13,7 +13,8 @@ import pytest
 from tests.support.fakes import Clock
 from tests.support.waiting import PATIENCE, wait_until
 from wisp.base.errors import ToolError
-from wisp_local.sandbox.builds import Builder, LastLine, Product, cache_folder, move_into_place, must_have
+from wisp_local.sandbox.builds import Builder, LastLine, Product, must_have
+from wisp_local.sandbox.folders import cache_folder, move_into_place
 from wisp_local.sandbox.progress import Progress
 
 FAILING = (sys.executable, "-c", "import sys; print('first\\n' * 30 + 'no space left'); sys.exit(3)")

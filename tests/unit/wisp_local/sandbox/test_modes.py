@@ -22,7 +22,7 @@ SUBORDINATE = Attempt(Mode.USERNS, several_users=True)
 SINGLE = Attempt(Mode.USERNS, several_users=False)
 LOOPBACK = Attempt(Mode.LOOPBACK, several_users=False)
 LOST = (
-    "the pod and the redirect. Clients are told 127.0.0.1 instead of finding 169.254.169.254, "
+    "the pod and the redirect. Clients ask 127.0.0.1 instead of 169.254.169.254, "
     "and sidecar and application are one user"
 )
 REFUSED = failed_attempt(SINGLE, "unshare: unshare failed: Operation not permitted")
