@@ -17,7 +17,19 @@ import pytest
 from wisp_local.run.environment import LOOPBACK, command_environment
 from wisp_local.testing.services import Cloud, Cluster, Identity, Imds, running_cloud, serving_imds
 
-__all__ = ["Cloud", "Cluster", "Identity", "Imds", "running_cloud", "serving_imds"]
+__all__ = [
+    "Cloud",
+    "Cluster",
+    "Identity",
+    "Imds",
+    "running_cloud",
+    "serving_imds",
+    "wisp_cloud",
+    "wisp_environment",
+    "wisp_identity",
+    "wisp_imds",
+    "wisp_seed",
+]
 
 
 @pytest.fixture(scope="session")

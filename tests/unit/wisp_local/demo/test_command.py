@@ -1,77 +1,125 @@
-"""`wisp demo` on the command line: what it prints."""
+"""The command's side of the demo, with scripted processes."""
 
-import json
-import re
+import contextlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from wisp.base.errors import PrivilegeError, WispError
 from wisp.base.secret import Secret
-from wisp.cli import main
-from wisp_local.cli.demo import Printer, document
-from wisp_local.demo.command import DemoResult
-from wisp_local.demo.steps import STEPS
-from wisp_local.sandbox.modes import Attempt, Mode, describe
+from wisp_local.demo.command import DemoResult, Inside, run_demo
+from wisp_local.demo.events import Event, Finished, Impossible, Ready, StepDone, StepFailed, StepStarted, write
+from wisp_local.demo.steps import Step
+from wisp_local.sandbox.modes import TOOLS, Attempt, Mode
+from wisp_local.sandbox.processes import ComponentError
 
-GOLDEN = Path(__file__).parent / "golden" / "told.txt"
-RESULT = DemoResult(
-    Mode.ROOT,
-    Secret("eyJ0eXAiOiJKV1QiLCJ4" + "s" * 1500),
-    {"typ": "JWT", "alg": "RS256"},
-    {"aud": "https://management.azure.com/", "tid": "a tenant", "xms_cae": "1", "xms_tcdt": 1645137228},
-    tuple((step.name, 0.25) for step in STEPS),
-)
+SINGLE = Attempt(Mode.USERNS, several_users=False)
 
 
-def print_demo(printer: Printer) -> None:
-    """Tell a whole story."""
-    printer.ready(describe(Attempt(Mode.ROOT, several_users=True), ()))
-    for step in STEPS:
-        printer.step_started(step)
-        printer.step_done(step, 0.25, [f"what {step.name} was here"])
-    printer.finished(RESULT, 1.75)
+LOOPBACK = Attempt(Mode.LOOPBACK, several_users=False)
 
 
-def test_the_story_as_people_read_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """Word for word, and without colour where it is no terminal."""
-    print_demo(Printer(color=None))
-    assert capsys.readouterr().out == GOLDEN.read_text(encoding="utf-8")
+FINISHED = Finished(Secret("eyJ"), {"alg": "RS256"}, {"aud": "x"})
 
 
-def test_the_token_is_not_in_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """Twenty characters are all that is shown."""
-    print_demo(Printer(color=None))
-    assert "sss" not in capsys.readouterr().out
+GOOD = (Ready(), StepStarted("pod"), StepDone("pod", 0.5, ["a"]), FINISHED)
 
 
-def test_colour_changes_no_word(capsys: pytest.CaptureFixture[str]) -> None:
-    """On a terminal it is the same text."""
-    print_demo(Printer(color=True))
-    shown = capsys.readouterr().out
-    assert "\x1b[" in shown
-    assert re.sub(r"\x1b\[\d+m", "", shown) == GOLDEN.read_text(encoding="utf-8")
+class Recorder:
+    """A narrator that writes down what it is to tell."""
+
+    def __init__(self) -> None:
+        self.shown: list[object] = []
+
+    def ready(self, description: Sequence[str]) -> None:
+        """Write it down."""
+        self.shown.append("\n".join(description))
+
+    def step_started(self, step: Step) -> None:
+        """Write it down."""
+        self.shown.append(step.name)
+
+    def step_done(self, step: Step, seconds: float, lines: list[str]) -> None:
+        """Write it down."""
+        self.shown.append((step.name, seconds, lines))
 
 
-def test_the_document_has_what_is_promised() -> None:
-    """Exactly these keys, and the token whole."""
-    made = json.loads(json.dumps(document(RESULT)))
-    assert list(made) == ["mode", "access_token", "claims", "header", "steps"]
-    assert made["access_token"] == RESULT.access_token.reveal()
-    assert made["steps"][0] == {"name": "cluster", "seconds": 0.25}
+class Script:
+    """Launches insides that tell the given events and end with the given complaint."""
+
+    def __init__(self, told: Mapping[Attempt, tuple[Event, ...]], complaint: bytes = b"") -> None:
+        self.told = told
+        self.complaint = complaint
+        self.running = 0
+
+    @contextlib.contextmanager
+    def __call__(self, attempt: Attempt) -> Iterator[Inside]:
+        """Launch one; count those that run."""
+        self.running += 1
+        try:
+            yield Inside(io.BytesIO(b"".join(map(write, self.told[attempt]))), io.BytesIO(self.complaint))
+        finally:
+            self.running -= 1
+
+
+@pytest.fixture(name="path")
+def _path(tmp_path: Path) -> str:
+    """Make a PATH with everything that a pod needs."""
+    for tool in TOOLS:
+        (tmp_path / tool).touch(0o755)
+    return str(tmp_path)
+
+
+def test_steps_are_shown_and_the_result_returned(path: str) -> None:
+    output, script = Recorder(), Script({LOOPBACK: GOOD})
+    told = run_demo((LOOPBACK,), output, script, path)
+    assert told == DemoResult(Mode.LOOPBACK, Secret("eyJ"), {"alg": "RS256"}, {"aud": "x"}, (("pod", 0.5),))
+    assert output.shown[1:] == ["pod", ("pod", 0.5, ["a"])]
+    assert script.running == 0
 
 
 @pytest.mark.parametrize(
-    "arguments, status, complaint",
+    "events, complaint, why",
     [
-        (["--mode", "container"], 2, "'container' is not one of"),
-        (["--mode"], 2, "requires an argument"),
-        (["here"], 2, "unexpected extra argument"),
+        pytest.param((Impossible("no veth"),), b"", "no veth", id="said-by-the-inside"),
+        pytest.param((), b"unshare: unshare failed: No\n\n", "unshare: unshare failed: No", id="said-by-unshare"),
+        pytest.param((), b"", "it ended without a message", id="not-said"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_be_meant_is_refused(
-    arguments: list[str], status: int, complaint: str, capsys: pytest.CaptureFixture[str]
+def test_impossible_mode_is_followed_by_the_next_with_its_reason(
+    events: tuple[Event, ...], complaint: bytes, why: str, path: str
 ) -> None:
-    """A wrong option is an error of usage."""
-    assert main(["demo", *arguments]) == status
-    assert complaint in capsys.readouterr().err
+    output = Recorder()
+    told = run_demo((SINGLE, LOOPBACK), output, Script({SINGLE: events, LOOPBACK: GOOD}, complaint), path)
+    assert told.mode is Mode.LOOPBACK
+    assert str(output.shown[0]).startswith("Mode loopback: ")
+    assert f"because: {why}\n" in str(output.shown[0])
+
+
+def test_mode_without_its_tools_is_not_launched(path: str) -> None:
+    (Path(path) / "ip").unlink()
+    output = Recorder()
+    run_demo((SINGLE, LOOPBACK), output, Script({LOOPBACK: GOOD}), path)
+    assert str(output.shown[0]).endswith("because: not installed: ip\n  to get mode userns: apt-get install iproute2")
+
+
+def test_error_when_no_mode_works_has_the_reason(path: str) -> None:
+    with pytest.raises(PrivilegeError, match=r"mode userns is not possible here \(no veth\)"):
+        run_demo((SINGLE,), Recorder(), Script({SINGLE: (Impossible("no veth"),)}), path)
+
+
+def test_failed_step_ends_the_demo(path: str) -> None:
+    failed = StepFailed("curl", "no token", "look", ["a log"], 3)
+    script = Script({SINGLE: (Ready(), StepStarted("curl"), failed)})
+    with pytest.raises(ComponentError, match="step curl failed: no token: look") as error:
+        run_demo((SINGLE, LOOPBACK), Recorder(), script, path)
+    assert (error.value.log, error.value.exit_status) == (("a log",), 3)
+    assert script.running == 0
+
+
+def test_inside_that_ends_early_is_an_error(path: str) -> None:
+    script = Script({SINGLE: (Ready(), StepStarted("curl"))}, b"Traceback\nKilled\n")
+    with pytest.raises(WispError, match=r"the demo ended early \(Killed\)"):
+        run_demo((SINGLE, LOOPBACK), Recorder(), script, path)

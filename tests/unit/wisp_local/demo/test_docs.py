@@ -1,4 +1,4 @@
-"""The documentation of the demo names what there is."""
+"""docs/tutorials/demo.md lists the steps and modes."""
 
 from tests.support.paths import ROOT
 from wisp_local.demo.steps import STEPS
@@ -8,19 +8,16 @@ TEXT = (ROOT / "docs/tutorials/demo.md").read_text(encoding="utf-8")
 
 
 def test_every_step_is_in_the_documentation() -> None:
-    """By number and name, in a row of the table."""
     for number, step in enumerate(STEPS, 1):
         assert f"\n| {number} `{step.name}` | " in TEXT
 
 
 def test_every_mode_is_in_the_documentation() -> None:
-    """With what it loses."""
     for mode in Mode:
         assert f"\n| `{mode.value}` | " in TEXT
 
 
-def test_the_lines_for_a_machine_without_tools_are_those_that_are_printed() -> None:
-    """What is lost, why, and the command for the better mode."""
+def test_documented_description_of_loopback_is_what_is_printed() -> None:
     lost = missing_tools(Attempt(Mode.ROOT, several_users=True), set(TOOLS) - {"ip", "nft"})
     assert lost is not None
     assert "\n".join(describe(Attempt(Mode.LOOPBACK, several_users=False), (lost,))) in TEXT

@@ -1,4 +1,4 @@
-"""What the two halves of the lab tell each other."""
+"""Events between the two processes of the demo."""
 
 import pytest
 
@@ -17,8 +17,7 @@ EVENTS: list[Event] = [
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
-def test_what_is_written_is_read(event: Event) -> None:
-    """Every event survives the pipe, as one line."""
+def test_events_survive_writing_and_parsing(event: Event) -> None:
     line = write(event)
     assert line.count(b"\n") == 1
     assert parse(line) == event
@@ -29,13 +28,11 @@ def test_what_is_written_is_read(event: Event) -> None:
     [b"", b"\n", b"eyJ.secret", b"[]", b"null", b'{"event": "Other"}', b'{"event": "Begun"}', b"\xff", b"[" * 100_000],
     ids=lambda line: repr(line[:20]),
 )
-def test_what_is_not_an_event_is_refused_without_being_shown(line: bytes) -> None:
-    """The content of a bad line, which may be a token, is in no error."""
+def test_invalid_line_is_rejected_without_being_shown(line: bytes) -> None:
     with pytest.raises(WispError) as refused:
         parse(line)
     assert "secret" not in str(refused.value)
 
 
-def test_the_token_does_not_show_itself() -> None:
-    """An event in a traceback has no token in it."""
+def test_token_is_masked_in_the_repr_of_an_event() -> None:
     assert "eyJ" not in repr(EVENTS[-1])

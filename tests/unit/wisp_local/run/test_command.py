@@ -1,4 +1,4 @@
-"""`wisp run` for real: what the command is and what it is told (tests/system/test_run.py has the slower stories)."""
+"""`wisp run` itself: what the command is and which environment it gets (more in tests/system/test_run.py)."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from wisp_local.run.environment import CREDENTIAL_VARIABLES
 
 pytestmark = pytest.mark.system
 
+
 # What a program can know of itself.
 SELF = """
 import json, os, signal, sys
@@ -29,6 +30,8 @@ print(json.dumps({
     "signals": [line for line in open("/proc/self/status") if line.startswith(("SigBlk", "SigIgn"))],
 }))
 """
+
+
 HOSTILE = {
     **dict.fromkeys(CREDENTIAL_VARIABLES, "another"),
     "AZURE_TOKEN_CREDENTIALS": "dev",
@@ -38,8 +41,7 @@ HOSTILE = {
 }
 
 
-def test_the_command_is_the_process_that_was_started(runner: Runner, tmp_path: Path) -> None:
-    """Its id, files, folder, signals and environment are what they would be without us; it has no child."""
+def test_command_is_the_process_that_was_started(runner: Runner, tmp_path: Path) -> None:
     ours, theirs = os.pipe()
     command = (sys.executable, "-c", SELF)
     environment = {**runner.environment, "LC_ALL": "", "LANG": "C", "OWN": "\udcff"}
@@ -74,8 +76,7 @@ def test_the_command_is_the_process_that_was_started(runner: Runner, tmp_path: P
         pytest.param(("/etc/passwd",), 126, id="not executable"),
     ],
 )
-def test_the_exit_status_is_the_commands(command: tuple[str, ...], status: int, runner: Runner) -> None:
-    """As if it had been run by itself, and a shell's where it could not be."""
+def test_exit_status_is_that_of_the_command(command: tuple[str, ...], status: int, runner: Runner) -> None:
     done = runner.run(*command)
     assert done.returncode == status
     said = f"error: {command[0]} cannot be run (" if status in {126, 127} else ""
@@ -83,8 +84,7 @@ def test_the_exit_status_is_the_commands(command: tuple[str, ...], status: int, 
     assert done.stderr.count("\n") == (2 if said else 0)
 
 
-def test_the_sdk_gets_a_token(runner: Runner) -> None:
-    """The issue's line, where everything in the environment would lead it elsewhere; and again, as the same one."""
+def test_sdk_gets_a_token_in_a_hostile_environment(runner: Runner) -> None:
     first, second = (runner.run("--", sys.executable, "-c", SDK, **HOSTILE) for _ in range(2))
     assert (first.returncode, first.stderr) == (second.returncode, second.stderr) == (0, "")
     assert int(first.stdout) <= int(second.stdout)
@@ -107,7 +107,8 @@ def test_the_sdk_gets_a_token(runner: Runner) -> None:
     ],
     ids=["nothing", "no command", "no such option", "half an authority"],
 )
-def test_usage(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is started."""
+def test_invalid_arguments_are_rejected(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["run", *arguments]) == 2
     assert complaint in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""docs/how-to/run.md says what is."""
+"""docs/how-to/run.md lists variables and options."""
 
 import re
 
@@ -18,15 +18,13 @@ def first_cells(heading: str) -> str:
     return "\n".join(re.findall(r"^\| (`.+?`) \|", section, re.MULTILINE))
 
 
-def test_every_variable_is_there() -> None:
-    """The table names each that is set, removed or changed, and no other."""
+def test_documentation_lists_every_variable() -> None:
     named = set(re.findall(r"`(\w+)`", first_cells("What the command sees")))
     changed = {"AZURE_TOKEN_CREDENTIALS", "NO_PROXY", "no_proxy"}
     assert named == set(endpoint_variables("", "")) | CREDENTIAL_VARIABLES | changed
 
 
-def test_every_option_is_there() -> None:
-    """The table names each."""
+def test_documentation_lists_every_option() -> None:
     named = set(re.findall(r"--[\w-]+", first_cells("Options")))
     assert named == {
         name for each in command.params if isinstance(each, click.Option) for name in each.opts if name[1] == "-"

@@ -14,11 +14,12 @@ from wisp_local.run.environment import (
 )
 
 ENDPOINT = "http://127.0.0.1:1234/metadata/identity/oauth2/token"
+
+
 PROXY = {"HTTPS_PROXY": "http://proxy:3128"}
 
 
-def test_what_is_told() -> None:
-    """One URL and one header, under the names that App Service has given them over the years."""
+def test_endpoint_variables_are_those_of_app_service() -> None:
     assert endpoint_variables(ENDPOINT, "secret") == {
         "IDENTITY_ENDPOINT": ENDPOINT,
         "IDENTITY_HEADER": "secret",
@@ -27,8 +28,7 @@ def test_what_is_told() -> None:
     }
 
 
-def test_everything_else_is_passed_on() -> None:
-    """Whatever it is, even of Azure's, when no SDK chooses a credential by it."""
+def test_other_variables_are_inherited() -> None:
     environ = {
         "HOME": "/home/a",
         "AZURE_AUTHORITY_HOST": "https://a",
@@ -43,8 +43,7 @@ def test_everything_else_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CREDENTIAL_VARIABLES))
-def test_what_chooses_otherwise_is_left_out(name: str) -> None:
-    """None of it is inherited, told or not."""
+def test_credential_variables_are_not_inherited(name: str) -> None:
     assert command_environment({name: "x"}, {}, "127.0.0.1") == {}
 
 
@@ -59,8 +58,7 @@ def test_what_chooses_otherwise_is_left_out(name: str) -> None:
         (" PROD ", True),
     ],
 )
-def test_the_chain_that_was_chosen(value: str, kept: bool) -> None:  # noqa: FBT001
-    """It stays where managed identity is in it: some programs insist on one."""
+def test_credential_chain_is_inherited_if_it_has_managed_identity(value: str, kept: bool) -> None:  # noqa: FBT001
     assert (
         "AZURE_TOKEN_CREDENTIALS" in command_environment({"AZURE_TOKEN_CREDENTIALS": value}, {}, "127.0.0.1")
     ) is kept
@@ -93,8 +91,7 @@ def test_the_chain_that_was_chosen(value: str, kept: bool) -> None:  # noqa: FBT
         ),
     ],
 )
-def test_no_proxy_leads_to_loopback(environ: Mapping[str, str], expected: Mapping[str, str]) -> None:
-    """Where there is a proxy, the address is excepted in both spellings, and nothing that was excepted is lost."""
+def test_loopback_is_excluded_from_proxying(environ: Mapping[str, str], expected: Mapping[str, str]) -> None:
     made = command_environment(environ, {}, "127.0.0.1")
     assert {name: value for name, value in made.items() if name.lower() == "no_proxy"} == expected
 
@@ -104,18 +101,15 @@ def test_no_proxy_leads_to_loopback(environ: Mapping[str, str], expected: Mappin
     [({"LANG"}, False), ({"LC_CTYPE"}, True), (None, True)],
     ids=["Python's own", "the user's", "not known"],
 )
-def test_what_python_made_of_the_locale(names: Collection[str] | None, kept: bool) -> None:  # noqa: FBT001
-    """LC_CTYPE is passed on only where it was there."""
+def test_locale_that_python_set_is_not_inherited(names: Collection[str] | None, kept: bool) -> None:  # noqa: FBT001
     assert ("LC_CTYPE" in original_environment({"LC_CTYPE": "C.UTF-8", "LANG": "C"}, names)) is kept
 
 
-def test_the_parts_of_a_local_run() -> None:
-    """Nothing of the user's but where temporary files are to be."""
+def test_local_cloud_gets_only_the_folder_for_temporary_files() -> None:
     assert local_environment({"TMPDIR": "/t", "HTTP_PROXY": "p"}, {"PATH": "/bin"}) == {"TMPDIR": "/t", "PATH": "/bin"}
 
 
-def test_a_sidecar_that_goes_out() -> None:
-    """Proxies and trust stores are the user's; Azure's and Python's settings are not."""
+def test_sidecar_of_a_real_authority_gets_proxies_and_trust_stores() -> None:
     theirs = {"HTTPS_PROXY": "p", "SSL_CERT_FILE": "f", "AZURE_KUBERNETES_TOKEN_PROXY": "x", "PYTHONPATH": "y"}
     expected = {"HTTPS_PROXY": "p", "SSL_CERT_FILE": "f", "PATH": "/bin"}
     assert sidecar_environment({**theirs, "IDENTITY_HEADER": "x", "PATH": "/x"}, {"PATH": "/bin"}) == expected

@@ -1,4 +1,4 @@
-"""What the two processes say to each other."""
+"""Messages between the command and its attendant."""
 
 from pathlib import Path
 
@@ -22,8 +22,7 @@ REAL = RealAuthority("https://a/", "t", "c", Path("/token"), Path("/ca"))
     ],
     ids=["local", "in namespaces", "real"],
 )
-def test_a_request_comes_as_it_was_sent(request_: Request) -> None:
-    """Paths are paths again."""
+def test_requests_survive_encoding_and_parsing(request_: Request) -> None:
     assert parse_request(encode(request_)) == request_
 
 
@@ -32,23 +31,20 @@ def test_a_request_comes_as_it_was_sent(request_: Request) -> None:
     [Ready(1, "c", Secret("h")), Ready(1, "c", None), Impossible("why"), Failed("problem", "hint", 3)],
     ids=lambda value: type(value).__name__,
 )
-def test_an_answer_comes_as_it_was_sent(answer: Answer) -> None:
-    """The header is a secret again."""
+def test_answers_survive_encoding_and_parsing(answer: Answer) -> None:
     line = encode(answer)
     assert line.count(b"\n") == 1
     assert parse_answer(line) == answer
 
 
-def test_the_header_does_not_show_itself() -> None:
-    """Not even where an answer is printed."""
+def test_header_is_masked_in_the_repr_of_an_answer() -> None:
     assert "h-e-a-d-e-r" not in repr(Ready(1, "c", Secret("h-e-a-d-e-r")))
 
 
 @pytest.mark.parametrize(
     "line", [b"", b"{", b"[]", b"{}", b'{"type": "Ready", "header": "h-e-a-d-e-r"}', b'{"type": "None"}'], ids=repr
 )
-def test_nonsense(line: bytes) -> None:
-    """The error does not repeat it."""
+def test_invalid_answer_is_rejected_without_being_shown(line: bytes) -> None:
     with pytest.raises(WispError) as error:
         parse_answer(line)
     assert "h-e-a-d-e-r" not in str(error.value)

@@ -1,4 +1,4 @@
-"""Which way to set the lab up, and what is said of it."""
+"""Modes are tried best first, and described with what they lack."""
 
 from collections.abc import Collection
 
@@ -18,13 +18,23 @@ from wisp_local.sandbox.modes import (
 )
 
 ROOT = Attempt(Mode.ROOT, several_users=True)
+
+
 SUBORDINATE = Attempt(Mode.USERNS, several_users=True)
+
+
 SINGLE = Attempt(Mode.USERNS, several_users=False)
+
+
 LOOPBACK = Attempt(Mode.LOOPBACK, several_users=False)
+
+
 LOST = (
     "the pod and the redirect. Clients ask 127.0.0.1 instead of 169.254.169.254, "
     "and sidecar and application are one user"
 )
+
+
 REFUSED = failed_attempt(SINGLE, "unshare: unshare failed: Operation not permitted")
 
 
@@ -39,13 +49,11 @@ REFUSED = failed_attempt(SINGLE, "unshare: unshare failed: Operation not permitt
         pytest.param(Mode.LOOPBACK, False, (LOOPBACK,), id="loopback"),
     ],
 )
-def test_the_best_way_is_tried_first(wanted: Mode | None, root: bool, expected: tuple[Attempt, ...]) -> None:  # noqa: FBT001
-    """Root before user namespaces, several users before one, loopback last; a forced mode is the only one."""
+def test_best_mode_is_tried_first(wanted: Mode | None, root: bool, expected: tuple[Attempt, ...]) -> None:  # noqa: FBT001
     assert attempts(wanted, root=root) == expected
 
 
-def test_root_cannot_be_forced_by_others() -> None:
-    """--mode root as another user says what to do."""
+def test_root_mode_needs_root() -> None:
     with pytest.raises(PrivilegeError, match="--mode root needs root: run it with sudo"):
         attempts(Mode.ROOT, root=False)
 
@@ -60,19 +68,16 @@ def test_root_cannot_be_forced_by_others() -> None:
     ],
 )
 def test_one_command_installs_all_missing_tools(missing: list[str], why: str, command: str) -> None:
-    """Every tool that namespaces need is looked for, and each package is named once."""
     assert missing_tools(ROOT, set(TOOLS) - set(missing)) == FailedAttempt(ROOT, why, command)
 
 
 @pytest.mark.parametrize("attempt", [ROOT, SUBORDINATE, SINGLE], ids=str)
 @pytest.mark.parametrize("present", [TOOLS, {*TOOLS, "iptables"} - {"nft"}], ids=["nft", "iptables"])
-def test_nothing_is_missing_when_all_tools_are_there(attempt: Attempt, present: Collection[str]) -> None:
-    """Iptables does as well as nft."""
+def test_iptables_can_replace_nft(attempt: Attempt, present: Collection[str]) -> None:
     assert missing_tools(attempt, present) is None
 
 
-def test_loopback_needs_no_tool() -> None:
-    """Where there are no tools at all there is still loopback."""
+def test_loopback_mode_needs_no_tools() -> None:
     assert missing_tools(LOOPBACK, ()) is None
 
 
@@ -89,21 +94,18 @@ def test_loopback_needs_no_tool() -> None:
         ("something new", "see docs/tutorials/demo.md"),
     ],
 )
-def test_a_refusal_comes_with_the_command_that_ends_it(why: str, hint: str) -> None:
-    """Known words of unshare and of the kernel have a command; for others there is the documentation."""
+def test_known_reason_has_a_command_as_hint(why: str, hint: str) -> None:
     lost = failed_attempt(SINGLE, why)
     assert lost.reason == why
     assert lost.hint.startswith(hint)
 
 
 def test_the_best_mode_is_described_in_one_line() -> None:
-    """Nothing is lost, and nothing has to be done."""
     (line,) = describe(ROOT, ())
     assert line.startswith("Mode root: ")
 
 
-def test_loopback_says_what_is_lost_why_and_the_command_for_the_better_mode() -> None:
-    """These are the first lines that a newcomer without nft sees."""
+def test_loopback_is_described_with_what_it_lacks_and_the_command_for_a_better_mode() -> None:
     lines = describe(LOOPBACK, (FailedAttempt(ROOT, "not installed: nft", "apt-get install nftables"),))
     assert lines == [
         "Mode loopback: processes on plain loopback.",
@@ -113,13 +115,11 @@ def test_loopback_says_what_is_lost_why_and_the_command_for_the_better_mode() ->
     ]
 
 
-def test_a_forced_loopback_says_what_is_lost() -> None:
-    """There is no better mode to suggest."""
+def test_forced_loopback_is_described_without_a_better_mode() -> None:
     assert [line.split(":")[0] for line in describe(LOOPBACK, ())] == ["Mode loopback", "  lost"]
 
 
-def test_one_user_after_several_says_why() -> None:
-    """The last attempt that failed is the one next to it."""
+def test_description_has_the_reason_of_the_last_failed_attempt() -> None:
     lost = (
         failed_attempt(ROOT, "no veth"),
         failed_attempt(SUBORDINATE, "unshare: no line matching user demo in /etc/subuid"),
@@ -131,8 +131,7 @@ def test_one_user_after_several_says_why() -> None:
     assert "no veth" not in text
 
 
-def test_a_forced_mode_that_is_impossible_says_so() -> None:
-    """The error has the mode, the reason and another way."""
+def test_error_of_an_impossible_mode_suggests_auto() -> None:
     error = impossible_error((failed_attempt(SUBORDINATE, "x"), REFUSED))
     assert str(error) == (
         "mode userns is not possible here (unshare: unshare failed: Operation not permitted): "
@@ -141,8 +140,7 @@ def test_a_forced_mode_that_is_impossible_says_so() -> None:
     assert error.exit_status == 3
 
 
-def test_a_forced_mode_without_its_tools_names_the_command() -> None:
-    """What installs them comes first."""
+def test_error_of_missing_tools_has_the_command_to_install_them() -> None:
     lost = missing_tools(ROOT, set(TOOLS) - {"nft"})
     assert lost is not None
     assert str(impossible_error((lost,))) == (
@@ -151,6 +149,5 @@ def test_a_forced_mode_without_its_tools_names_the_command() -> None:
     )
 
 
-def test_when_not_even_loopback_works_there_is_no_other_way() -> None:
-    """Nothing is suggested that has been tried."""
+def test_error_of_an_impossible_loopback_suggests_no_other_mode() -> None:
     assert "--mode" not in impossible_error((failed_attempt(LOOPBACK, "disk full"),)).hint

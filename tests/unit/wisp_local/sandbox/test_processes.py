@@ -1,17 +1,33 @@
-"""Programs run to their end or beside the story."""
+"""Programs run to their end, keep running with a log, or outlive their command."""
 
 import json
 import os
+import signal
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.waiting import PATIENCE, wait_until
 from wisp.base.errors import ToolError
-from wisp_local.sandbox.processes import ComponentError, ProcessContext, run, running_component, tail
+from wisp_local.sandbox.processes import (
+    ComponentError,
+    ProcessContext,
+    ProcessIdentity,
+    base_environment,
+    find_process,
+    run,
+    running_component,
+    start_time_from_proc,
+    start_time_from_ps,
+    tail,
+)
 
 HERE = ProcessContext((), {"PATH": os.environ["PATH"], "LETTER": "a"})
+
+
 # Tells its child's process id; both outlive SIGTERM.
 STUBBORN = """
 import os, signal, subprocess, sys, time
@@ -22,8 +38,7 @@ time.sleep(60)
 """
 
 
-def test_a_program_sees_its_place_and_nothing_else() -> None:
-    """The environment is whole: nothing of this process's own gets in."""
+def test_program_gets_only_the_environment_of_its_context() -> None:
     place = HERE.with_variables({"LETTER": "b", "OTHER": "c"})
     done = run(place, sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))")
     assert done.status == 0
@@ -31,19 +46,16 @@ def test_a_program_sees_its_place_and_nothing_else() -> None:
     assert {name: seen.get(name) for name in ("LETTER", "OTHER", "HOME")} == {"LETTER": "b", "OTHER": "c", "HOME": None}
 
 
-def test_what_it_printed_does_not_show_itself() -> None:
-    """It may be a token."""
+def test_output_of_a_program_is_masked_in_its_repr() -> None:
     assert "eyJ" not in repr(run(HERE, "echo", "eyJhbGciOiJSUzI1NiJ9"))
 
 
-def test_a_program_that_is_not_there() -> None:
-    """The error names it."""
+def test_program_that_does_not_exist_is_reported() -> None:
     with pytest.raises(ToolError, match="no-such-program cannot be started"):
         run(HERE, "no-such-program")
 
 
-def test_a_program_that_does_not_end() -> None:
-    """It is ended, and the error has the limit but not the whole command."""
+def test_program_that_takes_too_long_is_stopped_and_reported() -> None:
     with pytest.raises(ToolError, match=r"sleep 60 did not end within 0\.01 s"):
         run(HERE, "sleep", "60", timeout=0.01)
 
@@ -61,13 +73,11 @@ def test_a_program_that_does_not_end() -> None:
         pytest.param("", (), id="nothing"),
     ],
 )
-def test_the_end_of_a_log_is_shown_without_tokens(said: str, shown: tuple[str, ...]) -> None:
-    """Readable in length, and nothing in it that could be used."""
+def test_tail_of_a_log_is_short_and_has_no_tokens(said: str, shown: tuple[str, ...]) -> None:
     assert tail(said) == shown
 
 
-def test_a_component_is_heard_and_ended(tmp_path: Path) -> None:
-    """Its first line is waited for; when the block is left it has ended."""
+def test_component_runs_until_the_block_is_left(tmp_path: Path) -> None:
     script = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     with running_component("the clock", HERE, tmp_path / "log", sys.executable, "-c", script) as clock:
         process = int(clock.first_line(PATIENCE))
@@ -75,8 +85,7 @@ def test_a_component_is_heard_and_ended(tmp_path: Path) -> None:
         os.kill(process, 0)
 
 
-def test_a_component_that_ends_at_once_is_told_with_its_log(tmp_path: Path) -> None:
-    """The error has the name, the log has the reason."""
+def test_component_that_ends_at_once_is_reported_with_its_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with (
         running_component("the clock", HERE, log, sys.executable, "-c", "import sys; sys.exit('no spring')") as clock,
@@ -86,14 +95,12 @@ def test_a_component_that_ends_at_once_is_told_with_its_log(tmp_path: Path) -> N
     assert failed.value.log == ("the clock: no spring",)
 
 
-def test_a_component_that_says_nothing_is_not_waited_for_long(tmp_path: Path) -> None:
-    """Silence is a failure, too."""
+def test_component_that_prints_nothing_is_not_waited_for_indefinitely(tmp_path: Path) -> None:
     with running_component("the clock", HERE, tmp_path / "log", "sleep", "60") as clock, pytest.raises(ComponentError):
         clock.first_line(0.01)
 
 
-def test_a_stubborn_component_is_killed_with_what_it_started(tmp_path: Path) -> None:
-    """Whatever it does about SIGTERM, neither it nor its child is left."""
+def test_component_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
     with running_component("the clock", HERE, tmp_path / "log", sys.executable, "-c", STUBBORN, grace=0.05) as clock:
         child = int(clock.first_line(PATIENCE))
     wait_until(lambda: not _runs(child), "the end of its child")
@@ -106,3 +113,93 @@ def _runs(process: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
+
+
+def test_base_environment_leaves_out_the_users_settings() -> None:
+    theirs = dict.fromkeys(
+        ("HTTP_PROXY", "https_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PYTHONPATH", "AZURE_CLIENT_ID", "HOME"),
+        "x",
+    )
+    made = base_environment({**theirs, "PATH": "/opt/bin", "LD_LIBRARY_PATH": "/opt/lib"})
+    assert theirs.keys().isdisjoint(made)
+    assert made["PATH"].startswith("/opt/bin:/usr/local/sbin:")
+    assert made["LD_LIBRARY_PATH"] == "/opt/lib"
+
+
+@pytest.mark.parametrize("environment", [{}, {"PATH": ""}], ids=["unset", "empty"])
+def test_base_environment_without_a_path_has_the_folders_of_the_system(environment: dict[str, str]) -> None:
+    assert base_environment(environment)["PATH"].startswith("/usr/local/sbin:")
+
+
+_STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
+
+
+@pytest.fixture(name="other")
+def _other() -> Iterator[subprocess.Popen[bytes]]:
+    """Run some process that does not end at SIGTERM."""
+    with subprocess.Popen([sys.executable, "-c", _STUBBORN], stdout=subprocess.PIPE) as started:
+        assert started.stdout is not None
+        started.stdout.readline()
+        yield started
+        started.kill()
+
+
+def _of(started: subprocess.Popen[bytes]) -> ProcessIdentity:
+    found = find_process(started.pid)
+    assert found is not None
+    return found
+
+
+def test_process_is_recognized_after_reading_its_file(other: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    process = _of(other)
+    process.write(tmp_path / "process")
+    assert ProcessIdentity.read(tmp_path / "process") == process
+    assert process.is_running()
+
+
+def test_process_that_ignores_sigterm_is_killed(other: subprocess.Popen[bytes]) -> None:
+    process = _of(other)
+    assert not process.stop(signal.SIGTERM, 0.1)
+    assert process.stop(signal.SIGKILL, 10)
+    assert not process.is_running()
+    assert other.wait() == -signal.SIGKILL
+
+
+def test_another_process_with_the_same_id_is_not_signalled(other: subprocess.Popen[bytes]) -> None:
+    process = _of(other)
+    earlier = ProcessIdentity(process.pid, process.started + "0")
+    assert not earlier.is_running()
+    assert earlier.stop(signal.SIGKILL, 1)
+    assert other.poll() is None
+    assert process.is_running()
+
+
+def test_process_of_an_earlier_boot_is_not_recognized(other: subprocess.Popen[bytes]) -> None:
+    boot, _, ticks = _of(other).started.partition(" ")
+    assert boot == Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    assert not ProcessIdentity(other.pid, f"{boot[::-1]} {ticks}").is_running()
+
+
+def test_process_that_has_ended_is_not_found() -> None:
+    with subprocess.Popen(["true"]) as started:
+        started.wait()
+    assert find_process(started.pid) is None
+    assert ProcessIdentity(started.pid, "any").stop(signal.SIGTERM, 0)
+
+
+@pytest.mark.needs("ps")
+def test_ps_recognizes_a_process_and_its_end_like_proc(other: subprocess.Popen[bytes]) -> None:
+    said = start_time_from_ps(other.pid)
+    assert said
+    assert said == start_time_from_ps(other.pid)
+    assert start_time_from_proc(other.pid) is not None
+    other.kill()
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+    assert start_time_from_ps(other.pid) is None
+    assert start_time_from_proc(other.pid) is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"pid": "x", "started": "y"}', "\udcff"])
+def test_invalid_process_file_is_ignored(tmp_path: Path, text: str) -> None:
+    (tmp_path / "process").write_text(text, encoding="utf-8", errors="surrogateescape")
+    assert ProcessIdentity.read(tmp_path / "process") is None

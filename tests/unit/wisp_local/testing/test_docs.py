@@ -19,7 +19,10 @@ from wisp_local.cloud.seed import Key
 
 pytest_plugins = ["pytester"]
 
+
 TEXT = (ROOT / "docs/how-to/testing.md").read_text()
+
+
 CLIENT_ID = "33333333-3333-4333-8333-333333333333"
 
 
@@ -33,8 +36,7 @@ def _rows(head: str) -> list[list[str]]:
 
 
 @pytest.mark.system
-def test_the_pytest_examples_pass(pytester: pytest.Pytester) -> None:
-    """A conftest.py of one line, and the two test files."""
+def test_documented_pytest_examples_pass(pytester: pytest.Pytester) -> None:
     conftest, *tests = _blocks("python")
     pytester.makeconftest(conftest)
     for number, each in enumerate(tests):
@@ -59,23 +61,21 @@ def _shell(script: str, folder: Path) -> str:
 
 
 @pytest.mark.system
-def test_the_job_with_wisp_run(tmp_path: Path) -> None:
-    """It ends with status 0, which it does with a token only."""
+def test_documented_job_with_wisp_run_passes(tmp_path: Path) -> None:
     assert json.loads(_shell(_blocks("bash")[0], tmp_path))["changed"] is True
 
 
 @pytest.mark.system
 @pytest.mark.needs("curl")
-def test_the_job_with_the_cloud_alone(tmp_path: Path) -> None:
-    """Only the port is changed, to a free one; curl prints the token."""
+def test_documented_job_with_the_cloud_alone_prints_a_token(tmp_path: Path) -> None:
+    """Only the port is changed, to a free one."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     said = _shell(_blocks("bash")[1].replace("8443", port), tmp_path)
     assert json.loads(said.splitlines()[-1])["token_type"] == "Bearer"
 
 
-def test_the_table_of_keys_is_the_parsers() -> None:
-    """Row for row."""
+def test_documented_keys_are_those_of_the_parser() -> None:
     assert _rows("key | needed | is") == [list(row) for row in _expected(seedformat.ROOT)]
 
 
@@ -86,7 +86,6 @@ def _expected(keys: Sequence[Key], above: str = "") -> Iterator[tuple[str, str, 
         yield from _expected(each.inside, f"{path}.")
 
 
-def test_the_table_of_fixtures_is_complete() -> None:
-    """Every fixture of the plugin has its row."""
+def test_documentation_lists_every_fixture() -> None:
     documented = [row[0].strip("`") for row in _rows("fixture | scope | is")]
     assert sorted(documented) == sorted(each for each in wisp_local.testing.__all__ if each.startswith("wisp_"))

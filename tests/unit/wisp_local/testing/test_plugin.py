@@ -11,7 +11,10 @@ from tests.support.waiting import PATIENCE, wait_until
 
 pytest_plugins = ["pytester"]
 
+
 CONFTEST = 'pytest_plugins = ["wisp_local.testing"]\n'
+
+
 STRICT = ("-W", "error", "-p", "no:cacheprovider")
 
 
@@ -51,8 +54,9 @@ def test_by_client_id(wisp_environment, wisp_identity):
 """
 
 
-def test_the_default_chain_gets_the_identitys_token(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """azure-identity, unmodified, whatever the developer's own environment says; no warning comes of it."""
+def test_default_credential_gets_the_token_of_the_identity(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AZURE_CLIENT_SECRET", "wrong")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     pytester.makepyfile(DEFAULT_CHAIN)
@@ -90,11 +94,7 @@ def test_identity_not_found(wisp_environment, wisp_cloud):
 
 
 @pytest.mark.system
-def test_faults_are_heard_by_the_sdk(pytester: pytest.Pytester) -> None:
-    """Each way in which a federation can be wrong has Entra's own code in the error that the application sees.
-
-    Two workers share the waiting: the sidecar tries again for two seconds where a refusal may pass.
-    """
+def test_sdk_reports_the_code_of_entra_for_each_fault(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(FAULTS)
     pytester.runpytest_subprocess("-n", "2", *STRICT).assert_outcomes(passed=5)
 
@@ -133,8 +133,7 @@ def test_entra_out_of_reach(wisp_cloud, wisp_identity, tmp_path, monkeypatch):
 
 
 @pytest.mark.system
-def test_a_seeded_cloud_and_one_out_of_reach(pytester: pytest.Pytester) -> None:
-    """A project overrides `wisp_seed`; what is made without fixtures is what they give."""
+def test_seeded_cloud_and_unreachable_cloud(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(SEEDED)
     pytester.makefile(
         ".yaml",
@@ -162,8 +161,7 @@ def test_it(wisp_cloud):
 
 
 @pytest.mark.system
-def test_why_the_cloud_did_not_start_is_shown(pytester: pytest.Pytester) -> None:
-    """What it said comes with pytest's report, and nothing is left running."""
+def test_reason_why_the_cloud_did_not_start_is_shown(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(WRONG_SEED)
     result = pytester.runpytest_subprocess(*STRICT)
     result.assert_outcomes(errors=1)
@@ -187,7 +185,6 @@ def test_cloud(wisp_cloud, number):
 def test_each_worker_has_a_cloud_of_its_own(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """pytest-xdist's workers share nothing, and leave nothing behind."""
     seen = tmp_path / "seen"
     monkeypatch.setenv("SEEN", str(seen))
     pytester.makepyfile(WORKERS)
@@ -198,8 +195,7 @@ def test_each_worker_has_a_cloud_of_its_own(
 
 
 @pytest.mark.system
-def test_a_failing_test_leaves_nothing_behind(pytester: pytest.Pytester) -> None:
-    """Its fixtures are taken down as ever."""
+def test_failing_test_leaves_no_process(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(wisp_environment):\n    assert False\n")
     pytester.runpytest_subprocess(*STRICT).assert_outcomes(failed=1)
     wait_until(lambda: _serving(pytester.path) == [])
@@ -216,8 +212,7 @@ def test_it(wisp_environment, wisp_cloud):
 
 @pytest.mark.system
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
-def test_an_interrupted_run_leaves_no_process(pytester: pytest.Pytester, number: signal.Signals) -> None:
-    """Ctrl-C takes fixtures down; after SIGKILL there is nobody to do it, and the kernel ends what they started."""
+def test_interrupted_run_leaves_no_process(pytester: pytest.Pytester, number: signal.Signals) -> None:
     pytester.makepyfile(HANGING)
     heard = ("env", "--default-signal=INT")  # what a shell runs in the background ignores Ctrl-C, and so its children
     command = [*heard, sys.executable, "-m", "pytest", "-q", *STRICT, "--basetemp", str(pytester.path / "tmp")]

@@ -1,4 +1,4 @@
-"""The interpreter as every user can run it."""
+"""The interpreter is laid out so that every user can run it."""
 
 import dataclasses
 import os
@@ -44,8 +44,7 @@ def close(folder: Path) -> None:
         path.chmod(path.stat().st_mode & 0o700)
 
 
-def test_folders_are_bound_and_paths_follow(interpreter: Interpreter, tmp_path: Path) -> None:
-    """What is in the interpreter's home is found there, what is elsewhere gets a folder of its own."""
+def test_folders_are_mounted_and_search_paths_adapted(interpreter: Interpreter, tmp_path: Path) -> None:
     binder, root = Binder(), tmp_path / "image"
     image = lay_out(interpreter, root, binder)
     assert binder.bound == [(interpreter.home, root / "python"), (interpreter.packages[0], root / "packages0")]
@@ -54,8 +53,7 @@ def test_folders_are_bound_and_paths_follow(interpreter: Interpreter, tmp_path: 
     assert image.environment["PYTHONPATH"] == f"{root}/packages0:{root}/python/lib/python3.99/site-packages"
 
 
-def test_closed_packages_are_copied_and_opened(interpreter: Interpreter, tmp_path: Path) -> None:
-    """Files made with a umask of 077 can be read, and run, by all afterwards."""
+def test_packages_that_only_their_owner_can_read_are_copied(interpreter: Interpreter, tmp_path: Path) -> None:
     close(interpreter.packages[0])
     binder, root = Binder(), tmp_path / "image"
     lay_out(interpreter, root, binder)
@@ -69,8 +67,7 @@ def test_closed_packages_are_copied_and_opened(interpreter: Interpreter, tmp_pat
     }
 
 
-def test_a_closed_interpreter_is_copied(interpreter: Interpreter, tmp_path: Path) -> None:
-    """A standard library that is closed is reason enough."""
+def test_interpreter_that_only_its_owner_can_read_is_copied(interpreter: Interpreter, tmp_path: Path) -> None:
     interpreter.library.chmod(0o700)
     binder, root = Binder(), tmp_path / "image"
     image = lay_out(interpreter, root, binder)
@@ -79,8 +76,7 @@ def test_a_closed_interpreter_is_copied(interpreter: Interpreter, tmp_path: Path
     assert os.access(image.python, os.X_OK)
 
 
-def test_a_closed_folder_that_is_not_for_packages_is_not_copied(interpreter: Interpreter, tmp_path: Path) -> None:
-    """sys.path may name a home folder, or /: it is shown as it is."""
+def test_folder_that_does_not_hold_packages_is_not_copied(interpreter: Interpreter, tmp_path: Path) -> None:
     anything = tmp_path / "anything"
     anything.mkdir(mode=0o700)
     binder = Binder()
@@ -88,15 +84,13 @@ def test_a_closed_folder_that_is_not_for_packages_is_not_copied(interpreter: Int
     assert binder.bound[-1] == (anything, tmp_path / "image/packages0")
 
 
-def test_an_executable_elsewhere_is_refused(interpreter: Interpreter, tmp_path: Path) -> None:
-    """What cannot be laid out is said, with both paths."""
+def test_executable_outside_the_home_of_python_is_rejected(interpreter: Interpreter, tmp_path: Path) -> None:
     odd = Interpreter(interpreter.library, interpreter.executable, interpreter.library, ())
     with pytest.raises(ToolError, match="is not in"):
         lay_out(odd, tmp_path / "image", Binder())
 
 
-def test_this_interpreter_is_found() -> None:
-    """Where wisp is imported from is among the packages, the standard library is not."""
+def test_this_interpreter_has_wisp_among_its_packages() -> None:
     found = this_interpreter()
     assert Path(wisp.__file__).parents[1] in found.packages
     assert Path(os.__file__).parent.resolve() not in {each.resolve() for each in found.packages}
@@ -104,15 +98,16 @@ def test_this_interpreter_is_found() -> None:
 
 
 @pytest.mark.parametrize("first", ["", "/"], ids=["current-folder", "root"])
-def test_the_implicit_folder_is_left_out(first: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`python -m wisp` puts the current folder first, which may be anything: the whole machine, for one."""
+def test_implicit_first_folder_of_the_search_path_is_left_out(
+    first: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`python -m wisp` puts the current folder first, which may be /."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [first, *sys.path])
     assert {Path("/"), tmp_path}.isdisjoint(this_interpreter().packages)
 
 
-def test_in_place_it_is_the_interpreter_itself() -> None:
-    """Its packages are named, so that nothing else of the environment matters."""
+def test_interpreter_in_place_needs_only_the_search_path() -> None:
     image = in_place(this_interpreter())
     assert image.python == sys.executable
     assert set(image.environment) == {"PYTHONPATH"}

@@ -1,12 +1,12 @@
-"""The walk-through's words."""
+"""The steps of the walk-through and the claims of its token."""
 
 import pytest
 
 from wisp_local.demo import steps
+from wisp_local.demo.steps import CLAIM_MEANINGS, MIRID_ENDING, Expected, abbreviate, claim_problem
 
 
-def test_the_steps_are_the_walk_throughs() -> None:
-    """Their names are part of what --json promises."""
+def test_steps_have_the_documented_names() -> None:
     names = ["cluster", "identity", "federated-credential", "pod", "curl", "sdk", "token"]
     assert [step.name for step in steps.STEPS] == names
     assert [steps.step_named(name).name for name in names] == names
@@ -34,14 +34,12 @@ kubectl exec ubuntu -n $NAMESPACE -- curl -s -H Metadata:true --noproxy "*"
 """.splitlines(),
     ids=lambda command: command[:30],
 )
-def test_every_command_of_the_walk_through_is_told(command: str) -> None:
-    """What one types on AKS is there word for word, but for the breaking of lines."""
-    told = "".join(step.on_aks for step in steps.STEPS).replace(" \\\n  ", " ")
-    assert command in told
+def test_every_command_of_the_walk_through_is_shown(command: str) -> None:
+    shown = "".join(step.on_aks for step in steps.STEPS).replace(" \\\n  ", " ")
+    assert command in shown
 
 
-def test_what_is_asked_here_is_what_is_asked_there() -> None:
-    """The command that runs has the arguments of the one that is told."""
+def test_curl_runs_here_with_the_arguments_shown_for_aks() -> None:
     told = steps.step_named("curl").on_aks.replace(" \\\n  ", " ").strip()
     ran = steps.curl_text("http://169.254.169.254", 1000, replaced=False)
     assert told.endswith(ran.removeprefix("as uid 1000: ").replace("'", '"'))
@@ -68,6 +66,50 @@ def test_what_is_asked_here_is_what_is_asked_there() -> None:
         ),
     ],
 )
-def test_what_differs_is_said(line: str, expected: str) -> None:
-    """A replaced curl, an address the SDK had to be told: nothing is passed over."""
+def test_differences_from_aks_are_shown(line: str, expected: str) -> None:
     assert line.startswith(expected)
+
+
+EXPECTED = Expected("https://management.azure.com/", "client", "principal", "tenant")
+
+
+CLAIMS: dict[str, object] = {
+    "aud": "https://management.azure.com/",
+    "iss": "https://sts.windows.net/tenant/",
+    "appid": "client",
+    "oid": "principal",
+    "xms_cae": "1",
+    "xms_mirid": f"/subscriptions/1{MIRID_ENDING}",
+    "xms_tcdt": 1645137228,
+}
+
+
+def test_token_with_the_expected_claims_has_no_problem() -> None:
+    assert claim_problem(CLAIMS, EXPECTED) is None
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("aud", "https://management.azure.com"),
+        ("iss", "https://sts.windows.net/other/"),
+        ("appid", "principal"),
+        ("oid", None),
+        ("xms_cae", 1),
+        ("xms_mirid", "/subscriptions/1/resourcegroups/other"),
+        ("xms_tcdt", "1645137228"),
+        ("xms_tcdt", True),
+    ],
+)
+def test_unexpected_claim_is_reported_with_its_name(name: str, value: object) -> None:
+    complaint = claim_problem({**CLAIMS, name: value}, EXPECTED)
+    assert complaint is not None
+    assert complaint.startswith(f"the token's claim {name} is ")
+
+
+def test_claims_of_a_managed_identity_are_explained() -> None:
+    assert {"aud", "appid", "oid", "xms_cae", "xms_mirid", "xms_tcdt"} == set(CLAIM_MEANINGS)
+
+
+def test_abbreviated_token_shows_only_its_header() -> None:
+    assert abbreviate("eyJ0eXAiOiJKV1QiLCJ4" + "s" * 1500) == "eyJ0eXAiOiJKV1QiLCJ4... (1,520 characters)"

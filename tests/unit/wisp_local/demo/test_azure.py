@@ -1,4 +1,4 @@
-"""Verifying as a resource server does."""
+"""Access tokens are verified as a resource server does."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +12,8 @@ from wisp_local.cloud.issuer import SigningKey, new_rsa_key
 from wisp_local.demo.azure import Verifier
 
 NOW = 1_700_000_000.5
+
+
 CLAIMS = {"aud": "https://management.azure.com/", "nbf": 1_700_000_000, "exp": 1_700_003_600}
 
 
@@ -27,8 +29,7 @@ def _verifier(key: SigningKey) -> Verifier:
     )
 
 
-def test_a_good_token_says_what_it_says(key: SigningKey, verifier: Verifier) -> None:
-    """Header and claims come back as they were signed."""
+def test_valid_token_is_decoded(key: SigningKey, verifier: Verifier) -> None:
     verified = verifier.verify(key.sign({"typ": "JWT"}, CLAIMS), NOW)
     assert verified.claims == CLAIMS
     assert verified.header == {"typ": "JWT", "alg": "RS256", "kid": "one"}
@@ -51,8 +52,9 @@ def forged(key: SigningKey) -> Secret:
         pytest.param(lambda _: Secret("not a token"), id="no-token"),
     ],
 )
-def test_a_bad_token_is_refused(make: Callable[[SigningKey], Secret], key: SigningKey, verifier: Verifier) -> None:
-    """Signature and time are looked at, and the error does not show the token."""
+def test_invalid_token_is_rejected_without_being_shown(
+    make: Callable[[SigningKey], Secret], key: SigningKey, verifier: Verifier
+) -> None:
     token = make(key)
     with pytest.raises(WispError, match="the token is not valid") as refused:
         verifier.verify(token, NOW)
@@ -60,6 +62,5 @@ def test_a_bad_token_is_refused(make: Callable[[SigningKey], Secret], key: Signi
 
 
 def test_keys_that_cannot_be_fetched_are_an_error(tmp_path: Path) -> None:
-    """Nothing listens there: the error names the URL."""
     with pytest.raises(WispError, match=r"https://127\.0\.0\.1:1/\.well-known/openid-configuration cannot be fetched"):
         Verifier.published("https://127.0.0.1:1/", tmp_path / "ca.pem")

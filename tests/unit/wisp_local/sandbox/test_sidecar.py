@@ -1,0 +1,20 @@
+"""Files in memory for a sidecar on this machine."""
+
+import os
+
+import jwt
+import pytest
+
+from wisp.base.secret import Secret
+from wisp_local.sandbox.sidecar import memory_file, rewrite
+
+
+def _claims(assertion: Secret) -> dict[str, float]:
+    return jwt.decode(assertion.reveal(), options={"verify_signature": False})
+
+
+@pytest.mark.parametrize("content", ["longer than before", "short"])
+def test_content_of_a_memory_file_is_replaced(content: str) -> None:
+    with memory_file("assertion", Secret("as before")) as descriptor:
+        rewrite(descriptor, Secret(content))
+        assert os.pread(descriptor, 100, 0).decode() == content
