@@ -14,13 +14,13 @@ from urllib.parse import urlencode
 
 from wisp_local.cloud.issuer import Projection, service_account_token
 from wisp_local.cloud.names import MAXIMUM_FEDERATED_CREDENTIALS
-from wisp_local.cloud.seed import Credential, Identity, Own, Seed
+from wisp_local.cloud.seed import Credential, Identity, Issuer, Seed, SeedFile
 from wisp_local.cloud.seeding import apply_seed
 from wisp_local.cloud.state.store import Store
 
 BASE = "https://bench.invalid"
 """The issuer's base URL, whatever port the cloud gets."""
-_OWN = Own("bench", None, "bench")
+_OWN = Issuer("bench")
 _AUDIENCE = "api://AzureADTokenExchange"
 
 
@@ -46,16 +46,16 @@ def fill(state: Path, identities: int) -> float:
     seed = Seed(issuers=(_OWN,), identities=tuple(_identity(number) for number in range(identities)))
     begun = time.perf_counter()
     with Store(state) as store:
-        apply_seed(seed, store, BASE)
+        apply_seed(SeedFile(seed), store, BASE)
     return time.perf_counter() - begun
 
 
 def _identity(number: int) -> Identity:
     credentials = tuple(
-        Credential(f"pod-{each:02}", _OWN, _account(number, each).subject, _AUDIENCE)
+        Credential(f"pod-{each:02}", _OWN.name, _account(number, each).subject, _AUDIENCE)
         for each in range(MAXIMUM_FEDERATED_CREDENTIALS)
     )
-    return Identity(f"group-{number % 100:02}", f"app-{number:05}", None, None, None, credentials, "bench")
+    return Identity(f"app-{number:05}", f"group-{number % 100:02}", federated_credentials=credentials)
 
 
 def _account(number: int, credential: int) -> Projection:

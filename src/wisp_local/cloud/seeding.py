@@ -1,4 +1,4 @@
-"""Puts a seed into a state file: makes what is not there, changes what Azure lets be changed, deletes nothing."""
+"""Apply a seed to a state: create what is missing, change what Azure lets be changed, delete nothing."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -6,11 +6,11 @@ from pathlib import Path
 
 from wisp_local.cloud.entra.directory import FederatedCredential
 from wisp_local.cloud.errors import ConflictError, NotFoundError, RequestError, SeedError
-from wisp_local.cloud.seed import DEFAULT_LOCATION, Credential, Group, Identity, Own, Seed, read_seed
+from wisp_local.cloud.seed import DEFAULT_LOCATION, Credential, Identity, SeedFile, read_seed
 from wisp_local.cloud.state.store import Store
 
 
-def load_seed(path: Path) -> Seed:
+def load_seed(path: Path) -> SeedFile:
     """Read the seed file at `path`; raises `SeedError`."""
     try:
         return read_seed(path.read_text(encoding="utf-8"), str(path))
@@ -20,43 +20,44 @@ def load_seed(path: Path) -> Seed:
         raise SeedError(f"{path} is not UTF-8", hint="save it as UTF-8") from None
 
 
-def apply_seed(seed: Seed, store: Store, base_url: str | None) -> bool:
-    """Put all of `seed` into `store`, or nothing; tell whether anything changed.
+def apply_seed(file: SeedFile, store: Store, base_url: str | None) -> bool:
+    """Apply all of the seed to `store`, or nothing; tell whether anything changed.
 
-    `base_url` (no slash at its end) is where the cloud is served, which its own issuers' URLs begin with. Raises
-    `ConflictError` for what the state has otherwise and Azure lets nobody change.
+    `base_url` (without a slash at its end) is where the cloud is served, which the URLs of its own issuers begin with.
+    Raises `ConflictError` for what the state has otherwise and Azure lets nobody change.
     """
+    seed = file.seed
     with store.transaction():
         before = store.changes
-        store.set_tenant(seed.tenant.id, seed.tenant.name)
-        store.set_subscription(seed.subscription.id, seed.subscription.name)
-        urls = {each.name: _issuer_url(store, each, base_url) for each in seed.issuers}
-        for group in seed.groups:
-            _put_group(store, group)
+        store.set_tenant(_lower(seed.tenant.id), seed.tenant.name)
+        store.set_subscription(_lower(seed.subscription.id), seed.subscription.name)
+        urls: dict[str, str | None] = {}
+        for number, issuer in enumerate(seed.issuers):
+            with _located(file, f"issuers[{number}]"):
+                own_path = "" if issuer.url else store.issuers.put(issuer.name, _lower(issuer.id)).path
+            urls[issuer.name] = issuer.url or (base_url and base_url + own_path)
+        for number, group in enumerate(seed.resource_groups):
+            with _located(file, f"resourceGroups[{number}]"):
+                location = group.location or _group_location(store, group.name) or DEFAULT_LOCATION
+                store.put_resource_group(group.name, location)
         for uri in seed.resources:
             store.put_resource(uri)
-        for identity in seed.identities:
-            _put_identity(store, identity, urls)
+        for number, identity in enumerate(seed.identities):
+            with _located(file, f"identities[{number}]"):
+                _put_identity(store, identity, urls)
         return store.changes > before
 
 
 @contextlib.contextmanager
-def _located(where: str) -> Iterator[None]:
+def _located(file: SeedFile, path: str) -> Iterator[None]:
     try:
         yield
     except (ConflictError, RequestError) as error:
-        raise type(error)(f"{where}: {error.problem}", hint=error.hint) from error
+        raise type(error)(f"{file.where(path)}: {error.problem}", hint=error.hint) from error
 
 
-def _issuer_url(store: Store, own: Own, base_url: str | None) -> str | None:
-    with _located(own.where):
-        issuer = store.issuers.put(own.name, own.id)
-    return None if base_url is None else base_url + issuer.path
-
-
-def _put_group(store: Store, group: Group) -> None:
-    with _located(group.where):
-        store.put_resource_group(group.name, group.location or _group_location(store, group.name) or DEFAULT_LOCATION)
+def _lower(guid: str | None) -> str | None:
+    return guid and guid.lower()
 
 
 def _group_location(store: Store, name: str) -> str | None:
@@ -65,37 +66,35 @@ def _group_location(store: Store, name: str) -> str | None:
     return None
 
 
-def _place(store: Store, wanted: Identity) -> str:
-    """Return where the identity is to be: where it is, if the file does not say; its group is made when new."""
-    group = _group_location(store, wanted.group)
+def _location(store: Store, wanted: Identity) -> str:
+    """Return the identity's location: the current one if the file does not say; its group is created when new."""
+    group = _group_location(store, wanted.resource_group)
     if group is None:
-        group = store.put_resource_group(wanted.group, wanted.location or DEFAULT_LOCATION).location
+        group = store.put_resource_group(wanted.resource_group, wanted.location or DEFAULT_LOCATION).location
     elif wanted.location is None:
         with contextlib.suppress(NotFoundError):
-            return store.identity(wanted.group, wanted.name).location
+            return store.identity(wanted.resource_group, wanted.name).location
     return wanted.location or group
 
 
 def _put_identity(store: Store, wanted: Identity, urls: Mapping[str, str | None]) -> None:
-    with _located(wanted.where):
-        identity = store.put_identity(
-            wanted.group,
-            wanted.name,
-            _place(store, wanted),
-            ids=(wanted.client_id, wanted.principal_id),
-        )
-        for what, asked, there in (
-            ("client", wanted.client_id, identity.client_id),
-            ("principal", wanted.principal_id, identity.principal_id),
-        ):
-            if asked not in (None, there):
-                problem = f"identity {identity.name} has the {what} id {there}, not {asked}"
-                raise ConflictError(problem, hint="ids never change: delete the identity, or name another state")
-        store.put_federated_credentials(identity, [_credential(each, urls) for each in wanted.credentials])
+    client_id, principal_id = _lower(wanted.client_id), _lower(wanted.principal_id)
+    location = _location(store, wanted)
+    identity = store.put_identity(wanted.resource_group, wanted.name, location, ids=(client_id, principal_id))
+    for kind, requested, current in (
+        ("client", client_id, identity.client_id),
+        ("principal", principal_id, identity.principal_id),
+    ):
+        if requested not in (None, current):
+            problem = f"identity {identity.name} has the {kind} id {current}, not {requested}"
+            raise ConflictError(problem, hint="ids never change: delete the identity, or name another state")
+    store.put_federated_credentials(
+        identity, [_credential(credential, urls) for credential in wanted.federated_credentials]
+    )
 
 
 def _credential(wanted: Credential, urls: Mapping[str, str | None]) -> FederatedCredential:
-    url = urls[wanted.issuer.name] if isinstance(wanted.issuer, Own) else wanted.issuer
+    url = urls.get(wanted.issuer, wanted.issuer)
     if url is None:
         problem = f"federated credential {wanted.name} trusts an issuer of the cloud's own, whose URL is not known"
         raise RequestError(problem, hint="give --url, the cloud's base URL")

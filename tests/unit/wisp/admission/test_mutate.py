@@ -468,7 +468,6 @@ def test_what_the_sidecar_passes_on(annotation: str | None, cluster: tuple[str, 
     assert parse_flags(arguments).passthrough == (SEGMENTS if expected is None else read_names(expected))
 
 
-
 @pytest.mark.parametrize(
     "document, said",
     [

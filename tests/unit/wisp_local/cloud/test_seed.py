@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.wisp_local.cloud.world import BASE_URL, Clock, KeyPool
 from wisp_local.cloud.errors import ConflictError, RequestError, SeedError
-from wisp_local.cloud.seed import ROOT, Key, Seed, json_schema, read_seed
+from wisp_local.cloud.seed import Seed, SeedFile, json_schema, read_seed
 from wisp_local.cloud.seeding import apply_seed, load_seed
 from wisp_local.cloud.state.store import Store
 
@@ -38,7 +38,7 @@ resources: ["api://my-api"]
 OWN_URL = f"{BASE_URL}/oidc/{ISSUER}/"
 
 
-def _seed(text: str) -> Seed:
+def _seed(text: str) -> SeedFile:
     return read_seed(text, "cloud.yaml")
 
 
@@ -61,7 +61,7 @@ def test_all_that_a_file_can_say(store: Store) -> None:
 
 def test_json_says_the_same() -> None:
     """A file that begins with a brace is JSON; only lines are lost, in messages."""
-    in_json, in_yaml = _seed(json.dumps(yaml.safe_load(SEED))), _seed(SEED)
+    in_json, in_yaml = _seed(json.dumps(yaml.safe_load(SEED))).seed, _seed(SEED).seed
     assert (in_json.tenant, in_json.resources) == (in_yaml.tenant, in_yaml.resources)
     assert [(each.name, each.client_id) for each in in_json.identities] == [("app", CLIENT), ("elsewhere", None)]
 
@@ -150,11 +150,11 @@ WRONG = [
     ("no mapping", "tenant: x", "line 1: tenant: this has to be a mapping"),
     ("list", "- x", "line 1: this has to be a mapping"),
     ("number", "issuers: [{name: 7}]", 'line 1: issuers[0].name: this has to be text: put it in quotes: "7"'),
-    ("guid", f"{IDENTITY}    clientId: x", "line 4: identities[0].clientId: 'x' is no GUID"),
+    ("guid", f"{IDENTITY}    clientId: x", "line 4: identities[0].clientId: 'x' is not a GUID"),
     ("name", "issuers: [{name: a b}]", "line 1: issuers[0]: 'a b' is not a valid cluster name"),
     ("identity", "identities: [{name: x, resourceGroup: demo}]", "identities[0]: 'x' is not a valid identity name"),
     ("resource", "resources: [x]", "'x' cannot be a resource"),
-    ("issuer url", "issuers: [{name: a, url: 'http://x'}]", "issuers[0].url: 'http://x' is no issuer's URL"),
+    ("issuer url", "issuers: [{name: a, url: 'http://x'}]", "issuers[0].url: 'http://x' is not an issuer's URL"),
     ("id elsewhere", f"issuers: [{{name: a, url: 'https://x', id: {CLIENT}}}]", "issuers[0].id: an issuer elsewhere"),
     (
         "issuer",
@@ -170,9 +170,9 @@ WRONG = [
     ("same id", PAIR % (CLIENT, CLIENT.upper()), "identities[1].clientId: the same clientId as in identities[0]"),
     ("twenty-one", MANY, "there are 21, and Azure's limit is 20"),
     ("same subject", MANY.replace("subject: '1'", "subject: '0'"), f"the same issuer and subject as in {FIRST}"),
-    ("yaml", "tenant: [", "it is no YAML or JSON"),
-    ("json", '{"tenant": ', "line 1: it is no YAML or JSON"),
-    ("control", "tenant: \x01", "it is no YAML or JSON"),
+    ("yaml", "tenant: [", "it is not YAML or JSON"),
+    ("json", '{"tenant": ', "line 1: it is not YAML or JSON"),
+    ("control", "tenant: \x01", "it is not YAML or JSON"),
     ("endless", "tenant: &a {id: *a}", "nested without end"),
 ]
 
@@ -188,7 +188,7 @@ def test_what_is_wrong_is_said_with_its_place(text: str, said: str) -> None:
 
 def test_a_tag_makes_nothing() -> None:
     """YAML is composed, not constructed."""
-    assert _seed("tenant: !!python/object:os.system {}") == Seed()
+    assert _seed("tenant: !!python/object:os.system {}").seed == Seed()
 
 
 KEYS = st.sampled_from(["identities", "issuers", "name", "tenant", "resources", "x"])
@@ -201,7 +201,7 @@ KEYS = st.sampled_from(["identities", "issuers", "name", "tenant", "resources", 
 def test_no_text_is_anything_but_a_seed_or_an_error(text: str) -> None:
     """Whatever it holds."""
     with contextlib.suppress(SeedError):
-        assert isinstance(_seed(text), Seed)
+        assert isinstance(_seed(text).seed, Seed)
 
 
 @pytest.mark.parametrize("content", [None, b"\xff"], ids=["absent", "not UTF-8"])
@@ -222,18 +222,35 @@ def test_a_state_that_was_seeded_can_be_seeded_by_a_later_process(
             assert apply_seed(_seed(SEED), store, BASE_URL) is changed
 
 
-def test_the_schema_has_every_key() -> None:
-    """It follows from the same table as the parser, and refuses what that does not know."""
+def test_the_schema_has_every_key_and_no_others() -> None:
+    """Editors complete what the parser accepts, and mark what it refuses."""
     schema = json_schema()
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    definitions = schema["$defs"]
+    assert isinstance(definitions, dict)
+    keys = {name: (set(found["properties"]), found["required"]) for name, found in definitions.items()}
+    assert keys == {
+        "Seed": ({"tenant", "subscription", "resourceGroups", "issuers", "identities", "resources"}, []),
+        "Directory": ({"id", "name"}, []),
+        "Group": ({"name", "location"}, ["name"]),
+        "Issuer": ({"name", "url", "id"}, ["name"]),
+        "Identity": (
+            {"name", "resourceGroup", "location", "clientId", "principalId", "federatedCredentials"},
+            ["name", "resourceGroup"],
+        ),
+        "Credential": ({"name", "issuer", "subject", "audience"}, ["name", "issuer", "subject"]),
+    }
+    assert all(found["additionalProperties"] is False for found in definitions.values())
 
-    def _same(keys: tuple[Key, ...], there: dict[str, object]) -> None:
-        properties = there["properties"]
-        assert isinstance(properties, dict)
-        assert set(properties) == {each.name for each in keys}
-        assert there["additionalProperties"] is False
-        for each in keys:
-            inner = properties[each.name]["items"] if each.many else properties[each.name]
-            if each.inside:
-                _same(each.inside, inner)
 
-    _same(ROOT, schema)
+@pytest.mark.parametrize("key", ["tenant", "identities", "resources"])
+def test_a_key_without_a_value_is_absent(key: str) -> None:
+    """As in a file whose entries are commented out."""
+    assert _seed(f"{key}:").seed == _seed(json.dumps({key: None})).seed == Seed()
+
+
+@pytest.mark.parametrize("text", ['{"\\ud800": 1}', '{"tenant": {"name": 1' + "0" * 5000 + "}}"], ids=["key", "number"])
+def test_json_that_python_cannot_hold_is_an_error(text: str) -> None:
+    """Half a surrogate pair, and a number of too many digits."""
+    with pytest.raises(SeedError, match=r"cloud\.yaml"):
+        _seed(text)

@@ -6,16 +6,16 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import wisp_local.testing
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE
-from wisp_local.cloud import seed as seedformat
-from wisp_local.cloud.seed import Key
+from wisp_local.cloud.seed import json_schema
 
 pytest_plugins = ["pytester"]
 
@@ -75,15 +75,25 @@ def test_documented_job_with_the_cloud_alone_prints_a_token(tmp_path: Path) -> N
     assert json.loads(said.splitlines()[-1])["token_type"] == "Bearer"
 
 
+Schema = dict[str, Any]
+
+
 def test_documented_keys_are_those_of_the_parser() -> None:
-    assert _rows("key | needed | is") == [list(row) for row in _expected(seedformat.ROOT)]
+    schema: Schema = json_schema()
+    assert _rows("key | needed | is") == [list(row) for row in _expected(schema["$defs"], schema)]
 
 
-def _expected(keys: Sequence[Key], above: str = "") -> Iterator[tuple[str, str, str]]:
-    for each in keys:
-        path = f"{above}{each.name}{'[]' if each.many else ''}"
-        yield f"`{path}`", "yes" if each.required else "", f"{each.says}{'; a GUID' if each.guid else ''}"
-        yield from _expected(each.inside, f"{path}.")
+def _expected(definitions: Schema, schema: Schema, above: str = "") -> Iterator[tuple[str, str, str]]:
+    found = definitions[schema["$ref"].rpartition("/")[2]]
+    for name, field in found["properties"].items():
+        is_list = field.get("type") == "array"
+        path = f"{above}{name}{'[]' if is_list else ''}"
+        guid = any("pattern" in option for option in field.get("anyOf", []))
+        needed = "yes" if name in found["required"] else ""
+        yield f"`{path}`", needed, f"{field['description']}{'; a GUID' if guid else ''}"
+        inner = field["items"] if is_list else field
+        if "$ref" in inner:
+            yield from _expected(definitions, inner, f"{path}.")
 
 
 def test_documentation_lists_every_fixture() -> None:
