@@ -30,9 +30,9 @@ import urllib3
 from bench.report import machine, table, write
 from bench.runtime import Event, events, hook_time, recorded, run_time
 from image.archive import set_name
+from tests.cluster.cluster import Cluster, running_cluster, ubuntu_image, wisp_image
 from tests.cluster.identity import REDIRECT, SIDECAR
 from tests.cluster.reference import PROXY_IMAGE, REDIRECT_RECIPE, Reference
-from tests.cluster.site import Site, site, ubuntu_image, wisp_image
 from wisp_local.lab.node.images import Image, debian_image, write_image, write_layer
 from wisp_local.lab.node.node import ARCHITECTURE
 from wisp_local.sandbox.folders import cache_folder
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", action="store_true", help="update docs/explanation/performance.md")
     options = parser.parse_args(arguments)
     others = Others.named()
-    with tempfile.TemporaryDirectory(prefix="wisp-bench-") as folder, site(Path(folder)) as running:
+    with tempfile.TemporaryDirectory(prefix="wisp-bench-") as folder, running_cluster(Path(folder)) as running:
         for each in (wisp_image(Path(folder)), ubuntu_image(), *_images(others, Path(folder))):
             running.node.load(each)
         running.install()
@@ -143,7 +143,7 @@ def _images(others: Others, folder: Path) -> Iterator[Path]:
         yield debian_image(cache_folder(), ARCHITECTURE, REDIRECT_RECIPE)
 
 
-def _kinds(running: Site, others: Others) -> dict[str, _Maker]:
+def _kinds(running: Cluster, others: Others) -> dict[str, _Maker]:
     """Return how the pods of each kind are made. The first is that which the others are compared with."""
     identity = running.identity("bench", ("default", "default"))
     annotation = f"azure.workload.identity/client-id={identity.client_id}"
@@ -190,7 +190,7 @@ def _chosen(kinds: dict[str, _Maker], names: Sequence[str] | None) -> dict[str, 
     return {kind: make for kind, make in kinds.items() if not names or kind in {WITHOUT, *names}}
 
 
-def measure(running: Site, kinds: Mapping[str, _Maker], rounds: int) -> dict[str, list[Start]]:
+def measure(running: Cluster, kinds: Mapping[str, _Maker], rounds: int) -> dict[str, list[Start]]:
     """Start pods of all kinds in turn, so that what else the machine does weighs on all."""
     found: dict[str, list[Start]] = {kind: [] for kind in kinds}
     for number in range(rounds + 1):
@@ -203,7 +203,7 @@ def measure(running: Site, kinds: Mapping[str, _Maker], rounds: int) -> dict[str
     return found
 
 
-def _start(running: Site, manifest: Manifest) -> Start:
+def _start(running: Cluster, manifest: Manifest) -> Start:
     pki, name = running.node.layout.pki, manifest["metadata"]["name"]
     with urllib3.PoolManager(
         ca_certs=str(pki / "ca.crt"), cert_file=str(pki / "admin.crt"), key_file=str(pki / "admin.key"), timeout=60

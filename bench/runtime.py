@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.cluster.site import Site
+from tests.cluster.cluster import Cluster
 
 
 class Event(NamedTuple):
@@ -22,7 +22,7 @@ class Event(NamedTuple):
 
 
 @contextmanager
-def recorded(running: Site, file: Path) -> Iterator[None]:
+def recorded(running: Cluster, file: Path) -> Iterator[None]:
     """Write containerd's events to `file` until the block ends."""
     command = ["ctr", "-a", str(running.node.layout.containerd_socket), "-n", "k8s.io", "events"]
     with file.open("wb") as output, subprocess.Popen(command, stdout=output) as process:
@@ -42,9 +42,9 @@ def _event(fields: list[str]) -> Event:
     date, clock, *_, topic, document = fields
     whole, _, fraction = clock.partition(".")
     at = datetime.fromisoformat(f"{date}T{whole}").timestamp() + float(f"0.{fraction or 0}")
-    said: Mapping[str, Any] = json.loads(document)
-    container = said.get("container_id", "")
-    program = said.get("exec_id") or said.get("id", "")
+    output: Mapping[str, Any] = json.loads(document)
+    container = output.get("container_id", "")
+    program = output.get("exec_id") or output.get("id", "")
     return Event(at, topic, container, "" if program == container else program)
 
 

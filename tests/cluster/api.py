@@ -1,4 +1,4 @@
-"""The API server, asked without kubectl between: for what has to be quick, or to go on while it is away."""
+"""The API server without kubectl: for requests that have to be fast, or go on while it does not run."""
 
 import http.client
 import json
@@ -7,37 +7,37 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
-from tests.cluster.site import Site
+from tests.cluster.cluster import Cluster
 from wisp_local.lab.node.network import API_PORT
 
 NO_ANSWER = 0
-"""The status of what the API server did not answer."""
+"""The status of a request without an answer."""
 _PATIENCE = 120.0  # seconds; it only guards against hanging
 _JSON = "application/json"
 _PATCHES: dict[type, str] = {dict: "application/merge-patch+json", list: "application/json-patch+json"}
 
 
 class Answer(NamedTuple):
-    """An HTTP status, and an object or a Status that says why not."""
+    """An HTTP status, and an object or a Status with the error."""
 
     status: int
     document: dict[str, Any]
 
     @property
     def message(self) -> str:
-        """Why it was refused."""
+        """The error message."""
         return str(self.document.get("message", ""))
 
 
 class Api:
-    """The API server as its administrator or a token sees it, by one connection, made anew when it breaks."""
+    """A connection to the API server, as the administrator or with a token; it is opened again when it breaks."""
 
     def __init__(self, connection: http.client.HTTPSConnection, token: str = "") -> None:
         self._connection = connection
         self._authorization = {"Authorization": f"Bearer {token}"} if token else {}
 
     def ask(self, method: str, path: str, body: object = None) -> Answer:
-        """Send a request and return what comes of it, which may be no answer. A patch is a merge or a JSON patch."""
+        """Send a request and return the answer, or NO_ANSWER. A patch is a merge patch or a JSON patch."""
         content = _PATCHES[type(body)] if method == "PATCH" else _JSON
         headers = {"Content-Type": content, **self._authorization}
         try:
@@ -50,9 +50,9 @@ class Api:
 
 
 @contextmanager
-def api(site: Site, token: str = "") -> Iterator[Api]:
-    """Keep a connection to the API server until the block ends, as the administrator where there is no `token`."""
-    pki, network = site.node.layout.pki, site.node.network
+def api(cluster: Cluster, token: str = "") -> Iterator[Api]:
+    """Give a connection to the API server until the block ends, as the administrator without a `token`."""
+    pki, network = cluster.node.layout.pki, cluster.node.network
     context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
     if not token:
         context.load_cert_chain(pki / "admin.crt", pki / "admin.key")

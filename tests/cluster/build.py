@@ -1,14 +1,14 @@
-"""Builds what the tests in a cluster need and what is cached: `python -m tests.cluster.build`.
+"""Builds what the tests in a cluster need, and caches it: `python -m tests.cluster.build`.
 
-That is Kubernetes, Helm, the base of wisp's image and the image that stands for `ubuntu:20.04`. The tests build what is
-missing themselves, but pytest hides progress.
+That is Kubernetes, Helm, the base of wisp's image, the replacement of `ubuntu:20.04` and the Azure SDK. The tests build
+what is missing themselves, but pytest hides progress.
 """
 
 import sys
 
 from image.base import debian_base
 from tests.cluster import sdk
-from tests.cluster.site import ubuntu_image
+from tests.cluster.cluster import ubuntu_image
 from tests.helm.build import helm
 from wisp_local.lab.node.binaries import binaries
 from wisp_local.sandbox.signals import run_program

@@ -1,4 +1,4 @@
-"""What a pod has that the webhook has been at, once each: by the pod as the API server has it."""
+"""Checks a pod that the webhook has mutated: everything is there, and once."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ REDIRECT, SIDECAR = "azwi-proxy-init", "azwi-proxy"
 
 
 def faults(pod: dict[str, Any], client_id: str, *, ours: bool = True) -> list[str]:
-    """Return what is missing, double or wrong in a pod that asked for the sidecar, `client_id` being its identity's.
+    """Return what is missing, repeated or wrong in a pod with the sidecar and the identity `client_id`.
 
-    Not `ours`: containers that the reference has put in, whose redirect knows the identity, too.
+    Not `ours`: the containers are azure-workload-identity's, whose redirect has the identity, too.
     """
     spec = pod["spec"]
     containers = [*spec.get("initContainers", []), *spec["containers"]]
-    found = [*_order(spec), *_doubles(spec, containers)]
+    found = [*_order(spec), *_repetitions(spec, containers)]
     for each in containers:
         if each["name"] == REDIRECT and ours:
             found += [f"{REDIRECT} has {name}" for name in VARIABLES if name in _values(each)]
         else:
-            found += _lacks(each, client_id)
+            found += _missing(each, client_id)
     return found
 
 
@@ -32,7 +32,7 @@ def _order(spec: dict[str, Any]) -> Iterator[str]:
         yield f"the first init containers are {first}"
 
 
-def _doubles(spec: dict[str, Any], containers: list[dict[str, Any]]) -> Iterator[str]:
+def _repetitions(spec: dict[str, Any], containers: list[dict[str, Any]]) -> Iterator[str]:
     yield from _repeated("container", [each["name"] for each in containers])
     volumes = [each["name"] for each in spec.get("volumes", []) if each["name"].startswith(VOLUME)]
     if len(volumes) != 1:
@@ -46,7 +46,7 @@ def _repeated(what: str, names: list[str]) -> Iterator[str]:
     return (f"{what} {name} is there {times} times" for name, times in Counter(names).items() if times > 1)
 
 
-def _lacks(container: dict[str, Any], client_id: str) -> Iterator[str]:
+def _missing(container: dict[str, Any], client_id: str) -> Iterator[str]:
     values = _values(container)
     yield from (f"{container['name']} has no {name}" for name in VARIABLES if not values.get(name))
     if values.get("AZURE_CLIENT_ID") != client_id:

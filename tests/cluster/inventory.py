@@ -1,18 +1,18 @@
-"""Every object of a cluster, to see what something leaves behind."""
+"""All objects of a cluster, to find what an installation leaves behind."""
 
 import json
 
-from tests.cluster.site import Site
+from tests.cluster.cluster import Cluster
 
-_PASSING = frozenset({"events", "events.events.k8s.io", "leases.coordination.k8s.io", "componentstatuses"})
-"""What comes and goes by itself, whoever is installed."""
+_TRANSIENT = frozenset({"events", "events.events.k8s.io", "leases.coordination.k8s.io", "componentstatuses"})
+"""Kinds whose objects come and go by themselves."""
 
 
-def inventory(site: Site) -> set[str]:
+def inventory(cluster: Cluster) -> set[str]:
     """Return all objects of all kinds that can be listed, as `kind namespace/name`."""
-    kinds = site.kubectl("api-resources", "--verbs=list", "-o", "name").split()
-    wanted = ",".join(sorted(set(kinds) - _PASSING))
-    listed = json.loads(site.kubectl("get", wanted, "--all-namespaces", "-o", "json"))
+    kinds = cluster.kubectl("api-resources", "--verbs=list", "-o", "name").split()
+    names = ",".join(sorted(set(kinds) - _TRANSIENT))
+    listed = json.loads(cluster.kubectl("get", names, "--all-namespaces", "-o", "json"))
     return {
-        f"{each['kind']} {each['metadata'].get('namespace', '')}/{each['metadata']['name']}" for each in listed["items"]
+        f"{item['kind']} {item['metadata'].get('namespace', '')}/{item['metadata']['name']}" for item in listed["items"]
     }

@@ -1,4 +1,4 @@
-"""What this machine's kernel says of the processes in a container: the node's are this machine's, too."""
+"""The processes in a container, as this machine's kernel sees them: the node's processes are this machine's, too."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -14,14 +14,14 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class Process:
-    """A process by its id, and what /proc/PID/status says."""
+    """A process, with the fields of /proc/PID/status."""
 
     pid: int
     status: Mapping[str, str]
 
     @property
     def capabilities(self) -> set[int]:
-        """Every capability mask: effective, permitted, inheritable, bounding, ambient."""
+        """The masks of effective, permitted, bounding, inheritable and ambient capabilities."""
         return {int(self.status[f"Cap{each}"], 16) for each in ("Eff", "Prm", "Bnd", "Inh", "Amb")}
 
     @property
@@ -30,37 +30,37 @@ class Process:
         return (_PROC / str(self.pid) / "cmdline").read_text(encoding="utf-8").split("\0")[:-1]
 
     def mount_options(self, place: str) -> list[str]:
-        """Return how the file system at `place` is mounted for it: `ro` among others (proc(5), mountinfo)."""
+        """Return the options with which its file system at `place` is mounted, such as `ro` (proc(5), mountinfo)."""
         lines = (_PROC / str(self.pid) / "mountinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split()[5].split(",") for line in lines if line.split()[4] == place)
 
 
 def processes(container_id: str) -> list[Process]:
-    """Return the processes of a container, the oldest first; `container_id` as a pod's status has it."""
+    """Return the processes of a container, the oldest first; `container_id` is from a pod's status."""
     group = container_id.rpartition("//")[2]
-    return list(_those(lambda folder: group in (folder / "cgroup").read_text(encoding="utf-8")))
+    return list(_processes(lambda folder: group in (folder / "cgroup").read_text(encoding="utf-8")))
 
 
-def those_with(*words: str) -> list[Process]:
-    """Return the processes that have all of these words on their command lines."""
+def processes_with(*words: str) -> list[Process]:
+    """Return the processes whose command lines have all of these words."""
     wanted = {word.encode() for word in words}
-    return list(_those(lambda folder: wanted <= set((folder / "cmdline").read_bytes().split(b"\0"))))
+    return list(_processes(lambda folder: wanted <= set((folder / "cmdline").read_bytes().split(b"\0"))))
 
 
 @contextmanager
-def watched(*words: str) -> Iterator[list[Process]]:
-    """Look for processes with these words on their command lines until the block ends; those seen are in the list.
+def watch_processes(*words: str) -> Iterator[list[Process]]:
+    """Search for processes with these words on their command lines until the block ends, and collect them in the list.
 
-    That is how one is caught that runs for a moment only.
+    It finds a process that runs only for a moment.
     """
     ended = threading.Event()
     found: list[Process] = []
 
     def look() -> None:
         while not ended.is_set():
-            for each in those_with(*words):
-                if each.pid not in {seen.pid for seen in found}:
-                    found.append(each)
+            for process in processes_with(*words):
+                if process.pid not in {known.pid for known in found}:
+                    found.append(process)
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -71,8 +71,8 @@ def watched(*words: str) -> Iterator[list[Process]]:
         thread.join()
 
 
-def _those(holds: Callable[[Path], bool]) -> Iterator[Process]:
-    """Give the processes of whose folder something holds; those that end meanwhile are left out."""
+def _processes(holds: Callable[[Path], bool]) -> Iterator[Process]:
+    """Give the processes for whose folder `holds` returns true; those that end meanwhile are skipped."""
     for pid in sorted(int(each.name) for each in _PROC.iterdir() if each.name.isdigit()):
         with suppress(OSError):
             if holds(_PROC / str(pid)):
@@ -85,7 +85,7 @@ def _status(pid: int) -> Mapping[str, str]:
 
 
 def memory(container_id: str) -> tuple[int, int]:
-    """Return what a container uses at most and may use, in bytes, as its control group says (either version)."""
+    """Return the peak and the limit of a container's memory in bytes, from its control group (either version)."""
     name = container_id.rpartition("//")[2]
     (group,) = {each.parent for each in _CGROUPS.glob(f"**/{name}/memory.*")}
     for used, limit in (
@@ -94,4 +94,4 @@ def memory(container_id: str) -> tuple[int, int]:
     ):
         if (group / limit).exists():
             return int((group / used).read_text()), int((group / limit).read_text())
-    raise AssertionError(f"{group} says nothing of memory")
+    raise AssertionError(f"{group} has no memory limit")

@@ -1,4 +1,4 @@
-"""Pods as the tests want them, as objects; makes none of them."""
+"""Manifests of pods and other objects, for tests."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ PREFIX = "azure.workload.identity/"
 LABELLED = {f"{PREFIX}use": "true"}
 SIDECAR = {f"{PREFIX}inject-proxy-sidecar": "true"}
 PROXY_ONLY = {f"{PREFIX}inject-proxy-only": "true"}
-"""The sidecar, and the identity in it alone."""
+"""The sidecar, with the identity only in it."""
 ENV_MODE = {**SIDECAR, f"{PREFIX}inject-proxy-mode": "env"}
 ACCOUNT = "app"
 UBUNTU = "ubuntu:20.04"
@@ -20,11 +20,11 @@ RESTRICTED = {
     "runAsUser": 1000,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-"""The least that Pod Security `restricted` asks of a container."""
+"""The minimum that Pod Security `restricted` requires of a container."""
 
 
 def container(name: str = "app", *command: str, **fields: Any) -> Manifest:
-    """Return a container that runs `command`, or waits."""
+    """Return a container that runs `command`, or sleeps."""
     return {"name": name, "image": UBUNTU, "command": list(command or ("sleep", "infinity")), **fields}
 
 
@@ -35,7 +35,7 @@ def pod(
     annotations: dict[str, str] = SIDECAR,
     **spec: Any,
 ) -> Manifest:
-    """Return a pod of `containers`, or of one that waits; it ends within a second of being told to."""
+    """Return a pod with `containers`, or with one that sleeps; it ends within a second of SIGTERM."""
     made = template(*containers, labels=labels, annotations=annotations, **spec)
     return {"apiVersion": "v1", "kind": "Pod", **made, "metadata": {"name": name, **made["metadata"]}}
 
@@ -43,7 +43,7 @@ def pod(
 def template(
     *containers: Manifest, labels: dict[str, str] = LABELLED, annotations: dict[str, str] = SIDECAR, **spec: Any
 ) -> Manifest:
-    """Return a pod's template, as what makes pods has it."""
+    """Return the template of a pod for a workload resource."""
     usual = {"serviceAccountName": ACCOUNT, "terminationGracePeriodSeconds": 1}
     return {
         "metadata": {"labels": labels, "annotations": annotations},

@@ -1,6 +1,6 @@
-"""The node's own metadata service, which workloads must not come to: on its address, in the node's network.
+"""The node's own metadata service, which workloads must not reach: at its address, in the node's network.
 
-It answers whatever it is asked, a token of the node's own too, and remembers by whom.
+It answers every request, also with a token of the node, and records the client.
 """
 
 import json
@@ -40,24 +40,24 @@ server.serve_forever()
 
 @dataclass(frozen=True)
 class NodeService:
-    """What runs there, by its record of requests."""
+    """The running service, with its record of requests."""
 
     record: Path
 
-    def asked_by(self, address: str) -> list[str]:
-        """Return the paths that were asked for from an address, in order."""
+    def requests_from(self, address: str) -> list[str]:
+        """Return the paths of the requests from an address, in order."""
         lines = [json.loads(line) for line in self.record.read_text(encoding="utf-8").splitlines()]
-        return [path for who, path in lines if who == address]
+        return [path for client, path in lines if client == address]
 
 
 @contextmanager
 def node_service(node: Node, folder: Path) -> Iterator[NodeService]:
-    """Have the node a metadata service until the block ends."""
+    """Run the node's metadata service until the block ends."""
     first = ProcessIdentity.read(node.layout.process)
     assert first is not None
     inside = ("nsenter", f"--net=/proc/{first.pid}/ns/net", "--")
     subprocess.run([*inside, "ip", "address", "replace", f"{ADDRESS}/32", "dev", "lo"], check=True)
-    record = folder / "asked"
+    record = folder / "requests"
     with (
         record.open("w", encoding="utf-8") as log,
         subprocess.Popen(

@@ -1,8 +1,8 @@
-"""azure-workload-identity as it was observed: what it does to a pod, and a webhook that does so.
+"""azure-workload-identity as it was observed: its changes of a pod, and a webhook that makes them.
 
-Its containers are those of `tests/admission/reference`; what it does to a pod that has some of them already, too: it
-leaves them where they are, gives them what every container gets, and adds what is missing, its sidecar before the pod's
-own init containers and its redirect after them.
+Its containers are those of the observed reference pods. Containers that a pod already has stay in their place and get
+what every container gets. Missing ones are added, the sidecar before the pod's own init containers and the redirect
+after them.
 """
 
 import base64
@@ -38,19 +38,19 @@ REDIRECT_RECIPE = Recipe(
     ("iptables",),
     ("/bin/sh", "-c", f'iptables -t nat -A OUTPUT {_MATCH} -j REDIRECT --to-ports "$PROXY_PORT"'),
 )
-"""What stands for its redirect's image: it is told the port by a variable, and has no arguments."""
+"""A replacement for the image of its redirect, which gets the port by a variable and has no arguments."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """It, as it is set up in a cluster; `client_id` is that of the one service account."""
+    """Its installation in a cluster; `client_id` is that of the one service account."""
 
     tenant_id: str
     client_id: str
     authority_host: str
 
     def mutated(self, pod: dict[str, Any]) -> dict[str, Any]:
-        """Return the pod with its identity and its sidecar."""
+        """Return the pod with the identity and the sidecar."""
         made = copy.deepcopy(pod)
         spec, observed = made["spec"], self._observed(pod["metadata"])
         sidecar, redirect = observed["initContainers"]
@@ -67,7 +67,7 @@ class Reference:
         return made
 
     def _observed(self, metadata: dict[str, Any]) -> dict[str, Any]:
-        """Return what was observed, for a pod of another name in another cluster."""
+        """Return the observed pod with the names and values of this pod and cluster."""
         name = metadata.get("name") or f"{metadata['generateName']} (prefix)"
         volume = (VOLUME + hashlib.sha256(name.encode()).hexdigest())[:63]
         (given,) = _OBSERVED["spec"]["containers"]
@@ -124,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def webhook(reference: Reference, host: str, folder: Path, name: str) -> Iterator[dict[str, Any]]:
-    """Serve it at this machine's address `host`; yield the MutatingWebhookConfiguration called `name`."""
+    """Run the webhook at this machine's address `host`; give its MutatingWebhookConfiguration, called `name`."""
     certificate = _certificate(host, folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "reference.pem")

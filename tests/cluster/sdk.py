@@ -1,6 +1,6 @@
-"""A Python with the Azure SDK, for a pod: an image made of the base of wisp's own, and a folder of packages beside it.
+"""Python with the Azure SDK for a pod: an image made from the base of wisp's, and a folder of packages.
 
-The packages are those that the SDKs' matrix is run with (tests/interop), for the Python in the image.
+The packages are those of the SDK matrix (tests/interop), for the Python in the image.
 """
 
 import hashlib
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from image import archive, wheels
 from image.base import debian_base
+from tests.cluster.cluster import Cluster
 from tests.cluster.manifests import Manifest, container, pod
-from tests.cluster.site import Site
 from tests.support.paths import ROOT
 from wisp_local.sandbox.builds import Builder, Product
 from wisp_local.sandbox.folders import cache_folder
@@ -22,22 +22,22 @@ _REQUIREMENTS = ROOT / "tests" / "interop" / "clients" / "python" / "requirement
 
 
 def image(folder: Path) -> Path:
-    """Make the image's archive in `folder`."""
+    """Write the image's archive to `folder`."""
     made = folder / "python.tar"
     shutil.copyfile(debian_base().removeprefix("oci-archive:"), made)
     archive.set_name(made, IMAGE)
     return made
 
 
-def load(site: Site, folder: Path) -> None:
-    """Put the image into the cluster; `folder` is for its archive, which is removed afterwards."""
+def load(cluster: Cluster, folder: Path) -> None:
+    """Load the image into the cluster; its archive is written to `folder` and removed."""
     made = image(folder)
-    site.node.load(made)
-    made.unlink()  # pytest would keep 250 MB three times
+    cluster.node.load(made)
+    made.unlink()  # 250 MB, which pytest would keep for three runs
 
 
 def python_pod(name: str, annotations: dict[str, str]) -> Manifest:
-    """Return a pod whose application has Python and the SDK."""
+    """Return a pod with Python and the SDK."""
     app = container(
         "app",
         image=IMAGE,
@@ -49,7 +49,7 @@ def python_pod(name: str, annotations: dict[str, str]) -> Manifest:
 
 
 def packages(cache: Path | None = None, builder: Builder | None = None) -> Path:
-    """Return the folder of packages, cached in `~/.cache/wisp/cluster-sdk-HASH/` for as long as they stay the same."""
+    """Return the folder of packages, cached in `~/.cache/wisp/cluster-sdk-HASH/`, where HASH is of the lock file."""
     key = hashlib.sha256(_REQUIREMENTS.read_bytes()).hexdigest()[:12]
     builder = builder or Builder()
 

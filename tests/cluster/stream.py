@@ -1,6 +1,6 @@
-"""Labelled pods made one after another for as long as a block lasts, and what the API server said to each.
+"""Labelled pods that are created one after another while a block runs, with the answers of the API server.
 
-They are gated, so none is ever scheduled, and each is deleted again by whoever made it.
+They have a scheduling gate, so none is ever scheduled. The thread that created a pod deletes it.
 """
 
 import threading
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tests.cluster.api import Answer, api
+from tests.cluster.cluster import Cluster, eventually
 from tests.cluster.identity import faults
-from tests.cluster.site import Site, eventually
 
 NAMESPACE, ACCOUNT = "stream", "stream"
 CLIENT_ID = "5f0d1c9e-0000-4000-8000-00000000000a"
@@ -20,8 +20,8 @@ _MAKERS = 3
 _PAUSE = 0.02  # seconds between two pods of a maker
 
 
-class Said(NamedTuple):
-    """The answer to what was asked at `time.monotonic()` seconds."""
+class TimedAnswer(NamedTuple):
+    """The answer to a request that was sent at `time.monotonic()` seconds."""
 
     at: float
     answer: Answer
@@ -29,60 +29,62 @@ class Said(NamedTuple):
 
 @dataclass
 class Stream:
-    """What was said so far."""
+    """The answers so far."""
 
-    said: list[Said] = field(default_factory=list)
+    answers: list[TimedAnswer] = field(default_factory=list)
 
-    def admitted(self) -> list[Said]:
-        """Return the answers that are pods."""
-        return [each for each in self.said if each.answer.status == 201]
+    def admitted(self) -> list[TimedAnswer]:
+        """Return the answers with a pod."""
+        return [timed for timed in self.answers if timed.answer.status == 201]
 
-    def refusals(self) -> set[tuple[int, str]]:
-        """Return the other answers, as status and message, once each."""
-        return {(each.answer.status, each.answer.message) for each in self.said if each.answer.status != 201}
+    def rejections(self) -> set[tuple[int, str]]:
+        """Return status and message of the other answers, without repetitions."""
+        return {(timed.answer.status, timed.answer.message) for timed in self.answers if timed.answer.status != 201}
 
-    def wrong(self) -> list[str]:
-        """Return what is wrong with the pods that were admitted: they are to have their identity."""
-        return [fault for each in self.admitted() for fault in faults(each.answer.document, CLIENT_ID)]
+    def faults(self) -> list[str]:
+        """Return what is missing, repeated or wrong in the admitted pods."""
+        return [fault for timed in self.admitted() for fault in faults(timed.answer.document, CLIENT_ID)]
 
-    def until_admitted(self) -> None:
-        """Wait until a pod is admitted that was asked for now."""
+    def wait_until_admitted(self) -> None:
+        """Wait until a pod is admitted that is created from now on."""
         now = time.monotonic()
-        eventually(lambda: any(each.at > now for each in self.admitted()), "a pod to be admitted")
+        eventually(lambda: any(timed.at > now for timed in self.admitted()), "a pod to be admitted")
 
-    def until_refused(self) -> None:
-        """Wait until a pod is refused that was asked for now."""
+    def wait_until_rejected(self) -> None:
+        """Wait until a pod is rejected that is created from now on."""
         now = time.monotonic()
-        eventually(lambda: any(each.at > now and each.answer.status != 201 for each in self.said), "a refusal")
+        eventually(lambda: any(timed.at > now and timed.answer.status != 201 for timed in self.answers), "a rejection")
 
 
 @contextmanager
-def stream(site: Site) -> Iterator[Stream]:
-    """Make pods until the block ends; it begins when one has been admitted, and one is at its end."""
-    site.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}, account(ACCOUNT, CLIENT_ID))
-    made, over = Stream(), threading.Event()
-    makers = [threading.Thread(target=_make, args=(site, made, over, number)) for number in range(_MAKERS)]
-    for each in makers:
-        each.start()
+def stream(cluster: Cluster) -> Iterator[Stream]:
+    """Create pods until the block ends. A pod is admitted before the block begins, and another after its end."""
+    cluster.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}, account(ACCOUNT, CLIENT_ID)
+    )
+    created, over = Stream(), threading.Event()
+    makers = [threading.Thread(target=_make, args=(cluster, created, over, number)) for number in range(_MAKERS)]
+    for maker in makers:
+        maker.start()
     try:
-        made.until_admitted()
-        yield made
-        made.until_admitted()
+        created.wait_until_admitted()
+        yield created
+        created.wait_until_admitted()
     finally:
         over.set()
-        for each in makers:
-            each.join()
+        for maker in makers:
+            maker.join()
 
 
 def account(name: str, client_id: str | None) -> dict[str, Any]:
-    """Write a service account of the stream's namespace."""
+    """Return a service account of the stream's namespace."""
     annotations = {} if client_id is None else {"azure.workload.identity/client-id": client_id}
     metadata = {"name": name, "namespace": NAMESPACE, "annotations": annotations}
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
 
 
-def gated(name: str, account: str = ACCOUNT) -> dict[str, Any]:
-    """Write a labelled pod that is made and never scheduled."""
+def gated_pod(name: str, account: str = ACCOUNT) -> dict[str, Any]:
+    """Return a labelled pod that is never scheduled."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -100,15 +102,15 @@ def gated(name: str, account: str = ACCOUNT) -> dict[str, Any]:
     }
 
 
-def _make(site: Site, made: Stream, over: threading.Event, maker: int) -> None:
+def _make(cluster: Cluster, created: Stream, over: threading.Event, maker: int) -> None:
     pods = f"/api/v1/namespaces/{NAMESPACE}/pods"
-    begun = time.monotonic_ns()  # what an earlier stream could not delete is not in the way
-    with api(site) as server:
+    begun = time.monotonic_ns()  # names of pods that an earlier stream could not delete are not reused
+    with api(cluster) as server:
         number = 0
         while not over.wait(_PAUSE):
             number += 1
             name, now = f"stream-{begun}-{maker}-{number}", time.monotonic()
-            answer = server.ask("POST", pods, gated(name))
-            made.said.append(Said(now, answer))
+            answer = server.ask("POST", pods, gated_pod(name))
+            created.answers.append(TimedAnswer(now, answer))
             if answer.status == 201:
                 server.ask("DELETE", f"{pods}/{name}?gracePeriodSeconds=0")

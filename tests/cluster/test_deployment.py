@@ -5,17 +5,17 @@ import time
 
 import pytest
 
+from tests.cluster.cluster import Cluster
 from tests.cluster.manifests import LABELLED, container, template
-from tests.cluster.site import Site
-from tests.cluster.team import settle, together
+from tests.cluster.team import in_parallel, make_team
 
 pytestmark = pytest.mark.cluster
 REPLICAS = 50
 
 
-def test_fifty_pods(cluster: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    """All become ready; those that ask get tokens, and Entra is asked once for each of them, by no other."""
-    team = settle(cluster, "crowd")
+def test_fifty_pods_get_their_own_tokens(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """All become ready. Entra gets one request for each pod that asks for a token, and no other."""
+    team = make_team(cluster, "crowd")
     begun = time.monotonic()
     team.make(
         {
@@ -31,8 +31,8 @@ def test_fifty_pods(cluster: Site, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(pods) == REPLICAS
     assert sum(each["restartCount"] for pod in pods for each in pod["status"]["initContainerStatuses"]) == 0
     asking = [each["metadata"]["name"] for each in pods[:: REPLICAS // 6]]
-    for heard in together(team.ask, [name for name in asking for _ in range(2)]):
-        team.claims(heard)
+    for response in in_parallel(team.ask, [name for name in asking for _ in range(2)]):
+        team.claims(response)
     assert len(team.exchanges()) == len(asking)
     team.kubectl("delete", "deployment", "crowd", "--wait=false")
     exchanged = f"{len(asking)} exchanges for {2 * len(asking)} requests"

@@ -1,6 +1,6 @@
-"""The cluster DNS, by the lookups that programs in pods make, and connections that lead nowhere.
+"""The cluster DNS, by lookups of programs in pods, and connections that cannot succeed.
 
-Nothing may wait for a timeout: that is seen by the error, which is the answer of a server or a rejection.
+Nothing waits for a timeout: the error is the answer of a server, or a rejection.
 """
 
 import secrets
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.site import Site, eventually
+from tests.cluster.cluster import Cluster, eventually
 
 pytestmark = pytest.mark.cluster
 _NAMESPACE = "named"
@@ -25,8 +25,8 @@ _POLICIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(name="named", scope="module")
-def _named(cluster: Site) -> Site:
-    """Have a namespace with a Service and a headless one, and a pod for each policy."""
+def _named(cluster: Cluster) -> Cluster:
+    """Make a namespace with a Service, a headless Service, and a pod per policy."""
     pods = [_pod(name, policy) for name, policy in _POLICIES.items()]
     ports = [{"name": "web", "port": 80, "targetPort": 8080}]
     cluster.apply(
@@ -36,7 +36,7 @@ def _named(cluster: Site) -> Site:
         *pods,
     )
     for each in _POLICIES:
-        cluster.ready(each, _NAMESPACE)
+        cluster.wait_until_ready(each, _NAMESPACE)
     return cluster
 
 
@@ -51,17 +51,17 @@ def _service(name: str, spec: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": _NAMESPACE}, "spec": spec}
 
 
-def _address(site: Site, kind: str, name: str, path: str) -> str:
-    return site.kubectl("get", kind, name, "-n", _NAMESPACE, "-o", f"jsonpath={{{path}}}")
+def _address(cluster: Cluster, kind: str, name: str, path: str) -> str:
+    return cluster.kubectl("get", kind, name, "-n", _NAMESPACE, "-o", f"jsonpath={{{path}}}")
 
 
-def _in(site: Site, pod: str, command: str) -> str:
-    return site.kubectl("exec", pod, "-n", _NAMESPACE, "--", "bash", "-c", command)
+def _in(cluster: Cluster, pod: str, command: str) -> str:
+    return cluster.kubectl("exec", pod, "-n", _NAMESPACE, "--", "bash", "-c", command)
 
 
 @pytest.mark.parametrize("pod", ["cluster-first", "on-the-host"])
-def test_services_are_found_by_their_names(named: Site, pod: str) -> None:
-    """Of the own namespace, another, and in full; and the API server answers by its name."""
+def test_services_are_found_by_their_names(named: Cluster, pod: str) -> None:
+    """In their own namespace, from another, and in full. The API server is found by its name."""
     address = _address(named, "service", "plain", ".spec.clusterIP")
     for name in ("plain", f"plain.{_NAMESPACE}", f"plain.{_NAMESPACE}.svc", f"plain.{_NAMESPACE}.svc.cluster.local"):
         assert _in(named, pod, f"until getent ahostsv4 {name}; do sleep 0.1; done").startswith(f"{address} ")
@@ -69,37 +69,37 @@ def test_services_are_found_by_their_names(named: Site, pod: str) -> None:
     assert _in(named, pod, "curl -sk https://kubernetes.default/healthz") == "ok"
 
 
-def test_a_headless_service_is_its_pods(named: Site) -> None:
-    """Their addresses, by UDP and TCP, and ports by SRV; there are no IPv6 addresses, which is an answer."""
+def test_headless_service_resolves_to_its_pods(named: Cluster) -> None:
+    """By UDP and TCP, ports by SRV, and names by PTR. That there is no IPv6 address is an answer."""
     pod = _address(named, "pod", "default", ".status.podIP")
     name = f"headless.{_NAMESPACE}.svc.cluster.local"
     packed = socket.inet_aton(pod)
-    eventually(lambda: packed in _asked(named, name)[1], "the pod to be an endpoint")
+    eventually(lambda: packed in _lookup(named, name)[1], "the pod to be an endpoint")
     for tcp in (False, True):
-        code, answer = _asked(named, name, tcp=tcp)
+        code, answer = _lookup(named, name, tcp=tcp)
         assert (code, packed in answer) == (0, True)
-    assert _asked(named, name, "AAAA")[0] == 0
-    code, answer = _asked(named, f"_web._tcp.{name}", "SRV")
+    assert _lookup(named, name, "AAAA")[0] == 0
+    code, answer = _lookup(named, f"_web._tcp.{name}", "SRV")
     assert (code, struct.pack("!H", 8080) in answer) == (0, True)
     reverse = ".".join(reversed(pod.split("."))) + ".in-addr.arpa"
-    code, answer = _asked(named, reverse, "PTR")
+    code, answer = _lookup(named, reverse, "PTR")
     assert (code, b"headless" in answer) == (0, True)
 
 
 @pytest.mark.parametrize("name", ["login.microsoftonline.com", "nowhere", f"nothing.{_NAMESPACE}.svc.cluster.local"])
 @pytest.mark.parametrize("kind", ["A", "AAAA"])
-def test_other_names_do_not_exist(named: Site, name: str, kind: str) -> None:
-    """That is the answer, by UDP and TCP: there is no server to forward to."""
+def test_other_names_do_not_exist(named: Cluster, name: str, kind: str) -> None:
+    """There is no server to forward to, so this is the answer by UDP and TCP."""
     for tcp in (False, True):
-        assert _asked(named, name, kind, tcp=tcp)[0] == _DENIED
-    assert _asked(named, "9.2.0.192.in-addr.arpa", "PTR")[0] == _DENIED
+        assert _lookup(named, name, kind, tcp=tcp)[0] == _DENIED
+    assert _lookup(named, "9.2.0.192.in-addr.arpa", "PTR")[0] == _DENIED
 
 
 @pytest.mark.parametrize("pod", _POLICIES)
-def test_a_lookup_and_a_connection_that_lead_nowhere_fail(named: Site, pod: str) -> None:
+def test_impossible_lookups_and_connections_fail_at_once(named: Cluster, pod: str) -> None:
     """With any policy, and for any address: outside, a Service or pod that does not exist, a port that is not served.
 
-    Both are errors that take no time; those of curl would be 28 for a timeout.
+    For a timeout, curl's status would be 28.
     """
     asking = "curl -sS -m 120 -o /dev/null"
     assert "Could not resolve host" in _in(named, pod, f"{asking} http://login.microsoftonline.com/ 2>&1 || true")
@@ -107,26 +107,26 @@ def test_a_lookup_and_a_connection_that_lead_nowhere_fail(named: Site, pod: str)
         assert _in(named, pod, f"{asking} http://{host}/ 2>/dev/null || echo $?").strip() == "7", host
 
 
-def test_this_machine_is_reached(named: Site) -> None:
-    """By any of its addresses: the local Entra listens on one of them."""
-    said = _in(named, "cluster-first", f"curl -sk -o /dev/null -w '%{{http_code}}' {named.cloud.url}/healthz")
-    assert said == "200"
+def test_pods_reach_this_machine(named: Cluster) -> None:
+    """By all its addresses: the local Entra listens on one of them."""
+    status = _in(named, "cluster-first", f"curl -sk -o /dev/null -w '%{{http_code}}' {named.cloud.url}/healthz")
+    assert status == "200"
 
 
-def test_an_image_that_nobody_has_is_reported_at_once(named: Site) -> None:
-    """By the container runtime, for which there is no registry."""
+def test_missing_image_is_reported_at_once(named: Cluster) -> None:
+    """The container runtime reaches no registry."""
     named.kubectl("run", "pulling", "-n", _NAMESPACE, "--image=nowhere.example/app:1")
     eventually(lambda: "ErrImagePull" in named.kubectl("get", "events", "-n", _NAMESPACE), "the pull to fail")
 
 
-def _asked(site: Site, name: str, kind: str = "A", *, tcp: bool = False) -> tuple[int, bytes]:
+def _lookup(cluster: Cluster, name: str, kind: str = "A", *, tcp: bool = False) -> tuple[int, bytes]:
     """Ask the cluster DNS; return the code and the whole message of its answer (RFC 1035, 4)."""
     labels = b"".join(bytes([len(each)]) + each.encode() for each in name.split("."))
     number = secrets.randbelow(1 << 16)
     query = struct.pack("!6H", number, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", _TYPES[kind], 1)
     with socket.socket(type=socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as connection:
         connection.settimeout(60)
-        connection.connect((site.node.network.node, 53))
+        connection.connect((cluster.node.network.node, 53))
         connection.send(struct.pack("!H", len(query)) + query if tcp else query)
         answer = connection.recv(4096)[2 if tcp else 0 :]
     found, flags = struct.unpack_from("!2H", answer)

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.cluster import sdk
+from tests.cluster.cluster import Cluster
 from tests.cluster.manifests import ENV_MODE, PROXY_ONLY, Manifest, container, pod
-from tests.cluster.site import Site
-from tests.cluster.team import Team, settle
+from tests.cluster.team import Team, make_team
 from tests.interop.authority import RESOURCE_MANAGER
 from tests.interop.build import build, cache_folder
 from tests.interop.recipes import DOTNET
@@ -21,7 +21,7 @@ from tests.unit.wisp_local.cloud.process import running
 from wisp_local.cloud.state.store import Store
 
 pytestmark = pytest.mark.cluster
-_MODES = {"intercepted": PROXY_ONLY, "told": {**ENV_MODE, **PROXY_ONLY}}
+_MODES = {"intercepted": PROXY_ONLY, "env-mode": {**ENV_MODE, **PROXY_ONLY}}
 _ENVIRONMENT = {
     "AZURE_MCP_COLLECT_TELEMETRY": "false",
     "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
@@ -49,24 +49,24 @@ def _pod(name: str, annotations: dict[str, str], host: str) -> Manifest:
 
 
 @pytest.fixture(name="team", scope="module")
-def _team(cluster: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
-    """Have the cloud answer as management.azure.com, at the port that the program asks, and pods that ask it."""
+def _team(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    """Let the cloud answer as management.azure.com at the port that the program uses, and make pods with it."""
     sdk.load(cluster, tmp_path_factory.mktemp("sdk"))
     host = str(urlsplit(cluster.cloud.url).hostname)
     with running(cluster.cloud.state, "--host", host, "--advertise", RESOURCE_MANAGER, port=443):
         authority = {"ca.pem": Path(cluster.cloud.ca_file).read_text(encoding="utf-8")}
         trusted = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca"}, "data": authority}
         pods = (_pod(name, annotations, host) for name, annotations in _MODES.items())
-        yield settle(cluster, "dotnet", trusted, *pods)
+        yield make_team(cluster, "dotnet", trusted, *pods)
 
 
 @pytest.mark.parametrize("name", _MODES)
-def test_a_dotnet_program_lists_the_subscription(name: str, team: Team) -> None:
-    """It gets the pod's token for Azure Resource Manager, which takes it."""
-    team.ready(name)
+def test_dotnet_program_lists_the_subscription(name: str, team: Team) -> None:
+    """Azure Resource Manager accepts the pod's token."""
+    team.wait_until_ready(name)
     text = team.run(name, "sh", "-c", "/program/node_modules/@azure/mcp-*/dist/azmcp subscription list")
     answer = json.loads(text[text.find("\n{") + 1 :])
-    with Store(team.site.cloud.state) as store:
+    with Store(team.cluster.cloud.state) as store:
         there = store.subscription()
     found = [(each["subscriptionId"], each["tenantId"]) for each in answer["results"]["subscriptions"]]
     assert found == [(there.id, there.tenant_id)]

@@ -1,23 +1,23 @@
-"""Federated credentials that do not match: what the application hears, and that a pod recovers once they do."""
+"""Federated credentials that do not match: the error of the application, and the recovery of the pod."""
 
 import pytest
 
+from tests.cluster.cluster import Cluster, eventually
 from tests.cluster.manifests import ACCOUNT, account, pod
-from tests.cluster.site import Site, eventually
-from tests.cluster.team import settle
+from tests.cluster.team import make_team
 
 pytestmark = pytest.mark.cluster
 
 
-def test_a_misspelt_subject_is_put_right_without_a_new_pod(cluster: Site) -> None:
-    """Entra's own refusal comes through, with the subject that the pod has; the pod stays while it is mended."""
-    team = settle(cluster, "misspelt")
+def test_corrected_subject_needs_no_new_pod(cluster: Cluster) -> None:
+    """The application gets Entra's own error with the pod's subject. The pod stays while the subject is corrected."""
+    team = make_team(cluster, "misspelt")
     cluster.identity(team.namespace, (team.namespace, "ap"))
     team.make(pod("app"))
-    team.ready("app")
+    team.wait_until_ready("app")
     refusal = team.ask("app")
-    assert (refusal.status, refusal.answer["error"]) == (401, "invalid_client")
-    described = refusal.answer["error_description"]
+    assert (refusal.status, refusal.document["error"]) == (401, "invalid_client")
+    described = refusal.document["error_description"]
     assert described.startswith("AADSTS700213: ")
     assert f"'{team.subject}'" in described
     assert "Trace ID: " in described
@@ -34,12 +34,12 @@ def _statuses(pod: dict[str, dict[str, list[dict[str, int]]]]) -> list[dict[str,
     return [*status["containerStatuses"], *status["initContainerStatuses"]]
 
 
-def test_another_namespaces_account_is_not_trusted(cluster: Site) -> None:
-    """A service account of the same name and annotation, in a namespace that no credential names, gets no token."""
-    team, stranger = settle(cluster, "trusted"), settle(cluster, "stranger")
+def test_service_account_of_another_namespace_gets_no_token(cluster: Cluster) -> None:
+    """With the same name and annotation, in a namespace that no credential names."""
+    team, stranger = make_team(cluster, "trusted"), make_team(cluster, "stranger")
     stranger.make(account(team.identity.client_id, "borrower"), pod("app", serviceAccountName="borrower"))
-    stranger.ready("app")
+    stranger.wait_until_ready("app")
     refusal = stranger.ask("app")
     assert refusal.status == 401
-    assert refusal.answer["error_description"].startswith("AADSTS700213: ")
-    assert "'system:serviceaccount:stranger:borrower'" in refusal.answer["error_description"]
+    assert refusal.document["error_description"].startswith("AADSTS700213: ")
+    assert "'system:serviceaccount:stranger:borrower'" in refusal.document["error_description"]

@@ -1,14 +1,14 @@
-"""What a pod hears at the metadata service's address, on a node that has a metadata service of its own."""
+"""Requests to the metadata service's address, on a node with a metadata service of its own."""
 
 import json
 from collections.abc import Iterator
 
 import pytest
 
+from tests.cluster.cluster import Cluster
 from tests.cluster.manifests import container, pod
 from tests.cluster.node_service import NODES_TOKEN, NodeService, node_service
-from tests.cluster.site import Site
-from tests.cluster.team import METADATA, TOKEN, Heard, Team, curl, heard, settle
+from tests.cluster.team import METADATA, TOKEN, Response, Team, curl, make_team, parse_response
 from wisp_local.demo.steps import TOKEN_PATH
 
 pytestmark = pytest.mark.cluster
@@ -17,17 +17,17 @@ INSTANCE = f"{METADATA}/metadata/instance?api-version=2021-02-01"
 
 
 @pytest.fixture(name="service", scope="module")
-def _service(cluster: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeService]:
+def _service(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeService]:
     with node_service(cluster.node, tmp_path_factory.mktemp("node-service")) as running:
         yield running
 
 
 @pytest.fixture(name="team", scope="module")
-def _team(cluster: Site, service: NodeService) -> Team:
-    """Make pods that ask at once, in an init container of their own, while the node would answer."""
+def _team(cluster: Cluster, service: NodeService) -> Team:
+    """Make pods that ask immediately, in an init container, while the node would answer."""
     assert service.record.exists()
     early = container("early", *ASKS)
-    return settle(
+    return make_team(
         cluster,
         "interception",
         pod("app", initContainers=[early]),
@@ -42,48 +42,48 @@ def _address(team: Team, name: str) -> str:
     return address
 
 
-def test_an_init_container_gets_the_pods_token(team: Team, service: NodeService) -> None:
-    """Redirect and sidecar come before the pod's own init containers, which never hear the node."""
-    team.ready("app")
+def test_init_container_gets_the_pods_token(team: Team, service: NodeService) -> None:
+    """Redirect and sidecar run before the pod's own init containers, which never reach the node."""
+    team.wait_until_ready("app")
     made = team.get("pod", "app")
     assert [each["name"] for each in made["spec"]["initContainers"]] == ["azwi-proxy-init", "azwi-proxy", "early"]
-    team.claims(heard(team.kubectl("logs", "app", "-c", "early")))
+    team.claims(parse_response(team.kubectl("logs", "app", "-c", "early")))
     team.claims(team.ask("app"))
-    assert service.asked_by(_address(team, "app")) == []
+    assert service.requests_from(_address(team, "app")) == []
 
 
 @pytest.mark.parametrize("name", ["without", "unasked"])
-def test_a_pod_without_the_sidecar_hears_the_node(name: str, team: Team, service: NodeService) -> None:
-    """Neither a pod without the label nor one that asks for no sidecar is intercepted: the node's answer is there."""
-    team.ready(name)
-    early = heard(team.kubectl("logs", name, "-c", "early"))
-    assert early.answer["access_token"] == NODES_TOKEN
-    assert len(service.asked_by(_address(team, name))) == 1
+def test_pod_without_the_sidecar_reaches_the_node(name: str, team: Team, service: NodeService) -> None:
+    """Neither a pod without the label nor one without the sidecar is intercepted."""
+    team.wait_until_ready(name)
+    early = parse_response(team.kubectl("logs", name, "-c", "early"))
+    assert early.document["access_token"] == NODES_TOKEN
+    assert len(service.requests_from(_address(team, name))) == 1
 
 
 def test_no_other_pod_reaches_the_sidecar(team: Team) -> None:
-    """It listens on the pod's own loopback: from elsewhere its port is closed, whatever the neighbour sends."""
-    team.ready("app", "without")
+    """It listens on the pod's loopback: its port is closed for other pods."""
+    team.wait_until_ready("app", "without")
     for port in (80, 8000):
         neighbour = f"http://{_address(team, 'app')}:{port}{TOKEN_PATH}"
-        said = team.ask("without", "-H", "Metadata:true", "-H", "Host: 169.254.169.254", url=neighbour)
-        assert (said.status, "Failed to connect" in said.text) == (0, True)
+        response = team.ask("without", "-H", "Metadata:true", "-H", "Host: 169.254.169.254", url=neighbour)
+        assert (response.status, "Failed to connect" in response.text) == (0, True)
 
 
-def test_what_is_not_identity_comes_from_the_node(team: Team, service: NodeService) -> None:
-    """The instance's metadata are passed on by the sidecar's user, which the redirect lets by; identity is not."""
-    team.ready("app")
-    before = service.asked_by(_address(team, "app"))
+def test_only_requests_other_than_identity_are_passed_to_the_node(team: Team, service: NodeService) -> None:
+    """The sidecar passes on instance metadata, as the user that is not redirected."""
+    team.wait_until_ready("app")
+    before = service.requests_from(_address(team, "app"))
     instance = team.ask("app", url=INSTANCE)
     assert (instance.status, json.loads(instance.text)["compute"]) == (200, {"vmId": "node1"})
     refused = team.ask("app", url=f"{METADATA}/metadata/identity/info?api-version=2018-02-01")
-    assert refused == Heard(404, refused.text)
-    asked = service.asked_by(_address(team, "app"))[len(before) :]
-    assert asked == ["/metadata/instance?api-version=2021-02-01"]
+    assert refused == Response(404, refused.text)
+    paths = service.requests_from(_address(team, "app"))[len(before) :]
+    assert paths == ["/metadata/instance?api-version=2021-02-01"]
 
 
-def test_a_pod_without_the_label_is_untouched(team: Team) -> None:
-    """Nothing of wisp is in it, not even a variable."""
+def test_pod_without_the_label_is_unchanged(team: Team) -> None:
+    """It gets neither containers nor variables."""
     spec = team.get("pod", "without")["spec"]
     assert [each["name"] for each in (*spec["initContainers"], *spec["containers"])] == ["early", "app"]
     assert not any("env" in each for each in (*spec["initContainers"], *spec["containers"]))

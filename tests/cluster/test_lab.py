@@ -35,7 +35,7 @@ _TIMEOUT = 600  # seconds for all of it
 
 @pytest.fixture(name="lab")
 def _lab(tmp_path: Path, images: list[Path]) -> Iterator[LabCommand]:
-    """Let a lab stand with a cluster of its own."""
+    """Give a running lab with a cluster of its own."""
     new_home(tmp_path / "az")
     home = tmp_path / "home"
     home.mkdir()
@@ -58,7 +58,7 @@ def walkthrough() -> str:
 
 
 def _typed(lab: LabCommand, text: str) -> str:
-    """Return what was printed when `text` was typed in a shell that is the lab's."""
+    """Return the output of the commands `text` in a shell of the lab."""
     done = subprocess.run(
         ["bash", "-c", f'set -eu\neval "$(wisp lab env --lab {lab.folder})"\n{text}'],
         env={**lab.variables, "HOME": str(lab.home)},
@@ -74,7 +74,7 @@ def _typed(lab: LabCommand, text: str) -> str:
 
 
 def _answer(printed: str) -> dict[str, str]:
-    """Return what the metadata service answered last: az and kubectl have said their part before."""
+    """Return the last answer of the metadata service in the output: that of az and kubectl is before it."""
     answer: dict[str, str] = json.loads(printed[max(printed.rfind('{"access_token"'), printed.rfind('{"error"')) :])
     return answer
 
@@ -92,8 +92,8 @@ def _verified(lab: LabCommand, answer: Mapping[str, str]) -> Mapping[str, object
     return claims
 
 
-def test_the_walk_through_word_for_word(lab: LabCommand, capsys: pytest.CaptureFixture[str]) -> None:
-    """The application hears the identity's token; afterwards nothing runs, and nothing was put into the user's home."""
+def test_walkthrough_works_word_for_word(lab: LabCommand, capsys: pytest.CaptureFixture[str]) -> None:
+    """The application gets the identity's token. Afterwards nothing runs, and nothing is left in the user's home."""
     claims = _verified(lab, _answer(_typed(lab, walkthrough())))
     with capsys.disabled():
         sys.stdout.write(f"\nthe walk-through, word for word: {json.dumps(claims, indent=2)}\n")
@@ -105,8 +105,8 @@ def test_the_walk_through_word_for_word(lab: LabCommand, capsys: pytest.CaptureF
     assert not (lab.folder / "node").exists()
 
 
-def test_a_misspelt_subject(lab: LabCommand) -> None:
-    """The application hears Entra's words, the page shows where they differ, its command mends it, the token comes."""
+def test_page_shows_a_misspelt_subject_and_the_command_that_corrects_it(lab: LabCommand) -> None:
+    """The application gets Entra's error before, and its token after the command."""
     misspelt = walkthrough().replace("${NAMESPACE}:wi-demo-sa", "${NAMESPACE}:wi-demo-SA")
     refused = _answer(_typed(lab, misspelt))
     assert refused["error"] == "invalid_client"
@@ -118,8 +118,8 @@ def test_a_misspelt_subject(lab: LabCommand) -> None:
         expect(seen.page.locator(".compared mark.expected")).to_have_text("SA")
         hint = seen.page.locator("pre").first.inner_text()
     asking = walkthrough().rpartition("\nkubectl exec ")[2].strip()
-    again = f'until said=$(kubectl exec {asking}); [ "${{said#*access_token}}" != "$said" ]; do sleep 1; done'
-    _verified(lab, _answer(_typed(lab, f'NAMESPACE=kube-system\n{hint} >/dev/null\n{again}\necho "$said"')))
+    again = f'until answer=$(kubectl exec {asking}); [ "${{answer#*access_token}}" != "$answer" ]; do sleep 1; done'
+    _verified(lab, _answer(_typed(lab, f'NAMESPACE=kube-system\n{hint} >/dev/null\n{again}\necho "$answer"')))
 
 
 _PODS = """
@@ -130,8 +130,8 @@ kubectl wait --for=condition=Ready pod/app pod/again --timeout=300s >/dev/null
 """
 
 
-def test_images_that_are_loaded_while_it_runs(lab: LabCommand, tmp_path: Path) -> None:
-    """Pods start with them, which are not pulled; those that pods could not use are refused."""
+def test_images_are_loaded_into_the_running_cluster(lab: LabCommand, tmp_path: Path) -> None:
+    """Pods start with them without pulling. Images that pods could not use are refused."""
     write_layer(tmp_path / "layer.tar", [cached_binaries(cache_folder()).kubernetes / "pause"])
     layer = (tmp_path / "layer.tar").read_bytes()
     app = docker_archive(tmp_path / "app.tar", ["app:1"], ARCHITECTURE, layer)
@@ -155,8 +155,8 @@ def test_images_that_are_loaded_while_it_runs(lab: LabCommand, tmp_path: Path) -
     assert f"admin       {lab.folder / 'node/admin.conf'}" in lab.run("status").stdout
 
 
-def test_a_cluster_that_was_killed_is_started_anew(lab: LabCommand) -> None:
-    """Status says so; up makes another, whose pods find the same Entra and issuer, with the webhook in it."""
+def test_killed_cluster_is_replaced(lab: LabCommand) -> None:
+    """`up` starts another with the webhook, the same Entra and the same issuer."""
     before = _issuer(lab), lab.pid
     process = ProcessIdentity.read(lab.folder / "node" / "process.json")
     assert process is not None
@@ -168,7 +168,7 @@ def test_a_cluster_that_was_killed_is_started_anew(lab: LabCommand) -> None:
 
 
 def _issuer(lab: LabCommand) -> str:
-    """Return whose tokens the API server issues, by the kubeconfig that the cloud gives."""
+    """Return the issuer of the API server in the cloud's kubeconfig."""
     with Store(lab.folder / "cloud.db") as store:
         backing = store.clusters.attachment("any cluster")
     assert backing is not None

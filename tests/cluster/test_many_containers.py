@@ -1,18 +1,18 @@
-"""The limit of a pod's containers, as somebody who makes pods in a real cluster meets it."""
+"""The limit of containers in a pod, in a real cluster."""
 
 from typing import Any
 
 import pytest
 
 from tests.cluster.api import api
-from tests.cluster.site import Site
+from tests.cluster.cluster import Cluster
 
 pytestmark = pytest.mark.cluster
 PODS = "/api/v1/namespaces/default/pods?dryRun=All"
 
 
 def _pod(containers: int, init_containers: int = 0) -> dict[str, Any]:
-    """Write a labelled pod of so many containers."""
+    """Return a labelled pod with that many containers."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -27,8 +27,8 @@ def _pod(containers: int, init_containers: int = 0) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("init_containers", [0, 400])
-def test_pod_with_1000_containers_is_admitted(cluster: Site, init_containers: int) -> None:
-    """Each gets its variables and the token."""
+def test_pod_with_1000_containers_is_admitted(cluster: Cluster, init_containers: int) -> None:
+    """All containers get the variables and the token."""
     with api(cluster) as server:
         made = server.ask("POST", PODS, _pod(1000 - init_containers, init_containers))
     assert made.status == 201, made.message
@@ -41,8 +41,8 @@ def test_pod_with_1000_containers_is_admitted(cluster: Site, init_containers: in
 
 
 @pytest.mark.parametrize("init_containers", [0, 400])
-def test_pod_with_1001_containers_is_rejected_with_a_sentence(cluster: Site, init_containers: int) -> None:
-    """It reaches whoever makes the pod, with the number and the limit."""
+def test_pod_with_1001_containers_is_rejected_with_a_sentence(cluster: Cluster, init_containers: int) -> None:
+    """The user who creates the pod gets the number and the limit."""
     with api(cluster) as server:
         refused = server.ask("POST", PODS, _pod(1001 - init_containers, init_containers))
     assert refused.status == 400, refused.message

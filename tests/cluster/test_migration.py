@@ -1,6 +1,6 @@
-"""From azure-workload-identity and back: its pods, its manifests, and its webhook beside ours.
+"""Migration from azure-workload-identity and back: its pods, its manifests, and both webhooks in one cluster.
 
-Its images are ours under its proxy's name, which `/proxy` makes possible, and one that stands for its redirect's.
+The image of its proxy is ours, which has a program `/proxy`; the image of its redirect is made for the test.
 """
 
 import contextlib
@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.cluster import IMAGE, NAMESPACE, Cluster
 from tests.cluster.identity import MOUNT, SIDECAR, VARIABLES, faults
 from tests.cluster.reference import PROXY_IMAGE, REDIRECT_RECIPE, Reference, webhook
-from tests.cluster.site import IMAGE, NAMESPACE, Site
 from wisp.base.secret import Secret
 from wisp_local.cloud.entra.directory import ManagedIdentity
 from wisp_local.demo.azure import Verifier
@@ -26,55 +26,57 @@ pytestmark = pytest.mark.cluster
 METADATA = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource="
 PLACE = "migration"
 BEFORE, AFTER = "azure-wi-webhook-mutating-webhook-configuration", "zz-azure-wi-webhook"
-"""Names of its configuration: webhooks are asked in the order of these, and ours is called wisp."""
+"""Names of its configuration: webhooks are called in the order of their names, and ours is called wisp."""
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """A cluster that `reference` serves, or did, with the identity that pods of its namespace have."""
+class Migration:
+    """A cluster with azure-workload-identity's webhook, before or after, and the identity of the pods."""
 
-    site: Site
+    cluster: Cluster
     identity: ManagedIdentity
     reference: Reference
     folder: Path
 
     @contextlib.contextmanager
     def with_reference(self, name: str) -> Iterator[None]:
-        """Have the reference's webhook serve, by a configuration of that name."""
-        with webhook(self.reference, self.site.node.network.host, self.folder, name) as configuration:
-            self.site.apply(configuration)
+        """Run the reference's webhook until the block ends, with a configuration of that name."""
+        with webhook(self.reference, self.cluster.node.network.host, self.folder, name) as configuration:
+            self.cluster.apply(configuration)
             try:
                 yield
             finally:
-                self.site.kubectl("delete", "mutatingwebhookconfiguration", name)
+                self.cluster.kubectl("delete", "mutatingwebhookconfiguration", name)
 
     def pod(self, name: str) -> dict[str, Any]:
-        """Return a pod as the API server has it."""
-        return dict(self.site.get("pod", name, "-n", PLACE))
+        """Return a pod from the API server."""
+        return dict(self.cluster.get("pod", name, "-n", PLACE))
 
-    def has_token(self, name: str, resource: str = "https://management.azure.com") -> None:
-        """Have the application in a pod ask, and verify what it gets: the identity's token."""
-        self.site.ready(name, PLACE)
-        asked = ("curl", "-sS", "-H", "Metadata:true", "--noproxy", "*", METADATA + resource)
-        answer = json.loads(self.site.kubectl("exec", name, "-n", PLACE, "-c", "main", "--", *asked))
-        verifier = Verifier.published(f"{self.site.cloud.url}/{self.site.tenant_id}/", Path(self.site.cloud.ca_file))
+    def verify_token(self, name: str, resource: str = "https://management.azure.com") -> None:
+        """Let the application in a pod ask for a token, and verify that it is the identity's."""
+        self.cluster.wait_until_ready(name, PLACE)
+        command = ("curl", "-sS", "-H", "Metadata:true", "--noproxy", "*", METADATA + resource)
+        answer = json.loads(self.cluster.kubectl("exec", name, "-n", PLACE, "-c", "main", "--", *command))
+        verifier = Verifier.published(
+            f"{self.cluster.cloud.url}/{self.cluster.tenant_id}/", Path(self.cluster.cloud.ca_file)
+        )
         claims = verifier.verify(Secret(answer["access_token"]), float(answer["not_before"]) + 1).claims
         assert (claims["appid"], claims["aud"]) == (self.identity.client_id, resource)
 
-    def end(self, *names: str) -> None:
+    def delete(self, *names: str) -> None:
         """Delete pods."""
-        self.site.kubectl("delete", "pod", *names, "-n", PLACE, "--now")
+        self.cluster.kubectl("delete", "pod", *names, "-n", PLACE, "--now")
 
 
-@pytest.fixture(name="migrating")
-def _migrating(served: Site, tmp_path: Path) -> Cluster:
-    served.node.load(debian_image(cache_folder(), ARCHITECTURE, REDIRECT_RECIPE))
+@pytest.fixture(name="migration")
+def _migration(installed: Cluster, tmp_path: Path) -> Migration:
+    installed.node.load(debian_image(cache_folder(), ARCHITECTURE, REDIRECT_RECIPE))
     ours = f"docker.io/library/{IMAGE}"
-    tagged = served.node.ctr("-n", "k8s.io", "images", "tag", "--force", ours, PROXY_IMAGE)
+    tagged = installed.node.ctr("-n", "k8s.io", "images", "tag", "--force", ours, PROXY_IMAGE)
     assert tagged.status == 0, tagged.errors
-    identity = served.identity(PLACE, (PLACE, "app"))
+    identity = installed.identity(PLACE, (PLACE, "app"))
     annotations = {"azure.workload.identity/client-id": identity.client_id}
-    served.apply(
+    installed.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PLACE}},
         {
             "apiVersion": "v1",
@@ -82,12 +84,12 @@ def _migrating(served: Site, tmp_path: Path) -> Cluster:
             "metadata": {"name": "app", "namespace": PLACE, "annotations": annotations},
         },
     )
-    reference = Reference(served.tenant_id, identity.client_id, f"{served.cloud.url}/")
-    return Cluster(served, identity, reference, tmp_path)
+    reference = Reference(installed.tenant_id, identity.client_id, f"{installed.cloud.url}/")
+    return Migration(installed, identity, reference, tmp_path)
 
 
 def _plain(name: str) -> dict[str, Any]:
-    """Write a pod that nobody has mutated, with an init container of its own."""
+    """Return a pod that no webhook has changed, with an init container."""
     own = {"image": "ubuntu:20.04", "command": ["sleep", "infinity"]}
     return {
         "apiVersion": "v1",
@@ -107,22 +109,22 @@ def _plain(name: str) -> dict[str, Any]:
     }
 
 
-def test_a_pod_that_it_has_mutated(migrating: Cluster) -> None:
-    """Applied again, as GitOps does with what it has exported: nothing is doubled, and it works with its own images."""
-    mutated = migrating.reference.mutated(_plain("exported"))
-    migrating.site.apply(mutated)
-    pod = migrating.pod("exported")
-    assert faults(pod, migrating.identity.client_id, ours=False) == []
+def test_pod_mutated_by_the_reference_works(migration: Migration) -> None:
+    """Exported and applied again, as GitOps does: nothing is repeated, and the pod keeps its images."""
+    mutated = migration.reference.mutated(_plain("exported"))
+    migration.cluster.apply(mutated)
+    pod = migration.pod("exported")
+    assert faults(pod, migration.identity.client_id, ours=False) == []
     volumes = [{each["name"] for each in one["spec"]["volumes"]} for one in (mutated, pod)]
     assert volumes[0] == {each for each in volumes[1] if not each.startswith("kube-api-access-")}
     assert PROXY_IMAGE in {each["image"] for each in pod["spec"]["initContainers"]}
-    migrating.has_token("exported")
-    migrating.end("exported")
+    migration.verify_token("exported")
+    migration.delete("exported")
 
 
-def test_a_template_that_it_has_mutated(migrating: Cluster) -> None:
-    """A Deployment whose template was taken from a pod of its: the volume keeps the name that it has from there."""
-    mutated = migrating.reference.mutated(_plain("another"))
+def test_template_mutated_by_the_reference_works(migration: Migration) -> None:
+    """A Deployment whose template is one of its pods: the volume keeps its name."""
+    mutated = migration.reference.mutated(_plain("another"))
     labels = {**mutated["metadata"]["labels"], "app": "exported"}
     template = {"metadata": {**mutated["metadata"], "labels": labels}, "spec": mutated["spec"]}
     del template["metadata"]["name"], template["metadata"]["namespace"]
@@ -132,58 +134,58 @@ def test_a_template_that_it_has_mutated(migrating: Cluster) -> None:
         "metadata": {"name": "exported", "namespace": PLACE},
         "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "exported"}}, "template": template},
     }
-    migrating.site.apply(deployment)
-    migrating.site.kubectl("rollout", "status", "deployment/exported", "-n", PLACE, "--timeout=300s")
-    (pod,) = migrating.site.get("pods", "-n", PLACE, "-l", "app=exported")["items"]
-    assert faults(pod, migrating.identity.client_id, ours=False) == []
-    migrating.has_token(pod["metadata"]["name"])
-    migrating.site.kubectl("delete", "deployment", "exported", "-n", PLACE)
+    migration.cluster.apply(deployment)
+    migration.cluster.kubectl("rollout", "status", "deployment/exported", "-n", PLACE, "--timeout=300s")
+    (pod,) = migration.cluster.get("pods", "-n", PLACE, "-l", "app=exported")["items"]
+    assert faults(pod, migration.identity.client_id, ours=False) == []
+    migration.verify_token(pod["metadata"]["name"])
+    migration.cluster.kubectl("delete", "deployment", "exported", "-n", PLACE)
 
 
 @pytest.mark.parametrize("name", [BEFORE, AFTER], ids=["its before ours", "ours before its"])
-def test_side_by_side(migrating: Cluster, name: str) -> None:
-    """While both serve, a pod has everything once and works, whoever is asked first."""
-    with migrating.with_reference(name):
-        migrating.site.apply(_plain("both"))
-    pod = migrating.pod("both")
-    assert faults(pod, migrating.identity.client_id, ours=False) == []
-    migrating.has_token("both")
-    migrating.end("both")
+def test_both_webhooks_together_inject_everything_once(migration: Migration, name: str) -> None:
+    """In either order."""
+    with migration.with_reference(name):
+        migration.cluster.apply(_plain("both"))
+    pod = migration.pod("both")
+    assert faults(pod, migration.identity.client_id, ours=False) == []
+    migration.verify_token("both")
+    migration.delete("both")
 
 
-def test_the_identity_in_the_sidecar_only(migrating: Cluster) -> None:
-    """The reference, asked first and again after ours, gives the application the identity: ours takes it back."""
+def test_proxy_only_pod_has_the_identity_only_in_the_sidecar(migration: Migration) -> None:
+    """The reference, called before and again after ours, gives it to the application. Ours removes it."""
     pod = _plain("alone")
     pod["metadata"]["annotations"] = {"azure.workload.identity/inject-proxy-only": "true"}
-    with migrating.with_reference(BEFORE):
-        migrating.site.apply(pod)
-    spec = migrating.pod("alone")["spec"]
+    with migration.with_reference(BEFORE):
+        migration.cluster.apply(pod)
+    spec = migration.pod("alone")["spec"]
     for each in [*spec["initContainers"], *spec["containers"]]:
         expected = set(VARIABLES) | {MOUNT} if each["name"] == SIDECAR else set()
         variables = {one["name"] for one in each.get("env", [])}
         mounts = {one["mountPath"] for one in each["volumeMounts"]}
         assert (variables | mounts) & {*VARIABLES, MOUNT} == expected, each["name"]
-    migrating.has_token("alone")
-    migrating.end("alone")
+    migration.verify_token("alone")
+    migration.delete("alone")
 
 
-def test_rolled_back(migrating: Cluster) -> None:
-    """Ours is uninstalled: its pods go on to get tokens, and what was exported of them suits the reference."""
-    migrating.site.apply(_plain("ours"))
-    migrating.has_token("ours")
-    exported = migrating.pod("ours")
-    migrating.site.helm("uninstall", "wisp", "--namespace", NAMESPACE, "--wait")
-    migrating.has_token("ours", "https://vault.azure.net")
-    migrating.end("ours")
-    with migrating.with_reference(BEFORE):
-        migrating.site.apply(_exported(exported))
-    assert faults(migrating.pod("ours"), migrating.identity.client_id, ours=False) == []
-    migrating.has_token("ours")
-    migrating.end("ours")
+def test_rollback_to_the_reference_works(migration: Migration) -> None:
+    """After the removal of wisp its pods still get tokens, and the reference accepts their exported manifests."""
+    migration.cluster.apply(_plain("ours"))
+    migration.verify_token("ours")
+    exported = migration.pod("ours")
+    migration.cluster.helm("uninstall", "wisp", "--namespace", NAMESPACE, "--wait")
+    migration.verify_token("ours", "https://vault.azure.net")
+    migration.delete("ours")
+    with migration.with_reference(BEFORE):
+        migration.cluster.apply(_exported(exported))
+    assert faults(migration.pod("ours"), migration.identity.client_id, ours=False) == []
+    migration.verify_token("ours")
+    migration.delete("ours")
 
 
 def _exported(pod: dict[str, Any]) -> dict[str, Any]:
-    kept = ("name", "namespace", "labels", "annotations")
-    metadata = {key: value for key, value in pod["metadata"].items() if key in kept}
+    fields = ("name", "namespace", "labels", "annotations")
+    metadata = {key: value for key, value in pod["metadata"].items() if key in fields}
     metadata["annotations"].pop("kubectl.kubernetes.io/last-applied-configuration", None)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod["spec"]}

@@ -1,4 +1,4 @@
-"""The node itself: what it is made of goes with it, whatever ends it."""
+"""The node itself: all its parts end with it, however it ends."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.site import eventually, free_number
+from tests.cluster.cluster import eventually, free_node_number
 from wisp.base.errors import SettingError
 from wisp_local.lab.node.binaries import binaries
 from wisp_local.lab.node.node import Node
@@ -19,11 +19,11 @@ ISSUER = "https://issuer.test/lab"
 
 @pytest.fixture(name="node")
 def _node(tmp_path: Path) -> Node:
-    return Node(tmp_path / "node", binaries(), free_number(), ends_with_parent=True)
+    return Node(tmp_path / "node", binaries(), free_node_number(), ends_with_parent=True)
 
 
 def _traces(node: Node) -> list[str]:
-    """Say what is on this machine of the node: devices, processes, control groups, mounts, rules."""
+    """Return what the node has on this machine: devices, processes, control groups, mounts."""
     devices = [each.name for each in Path("/sys/class/net").glob(node.network.device)]
     groups = [str(each) for each in Path("/sys/fs/cgroup").glob(f"*/wisp-node{node.number}")]
     mounts = [line for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines() if _is_of(node, line)]
@@ -47,8 +47,8 @@ def _kill(node: Node) -> None:
 
 
 @pytest.mark.parametrize("end", [_stop, _kill], ids=["stopped", "killed"])
-def test_nothing_is_left(node: Node, end: Callable[[Node], None]) -> None:
-    """Not a process, a device, a control group, a mount or a file; and a number is a running node's alone."""
+def test_node_leaves_nothing(node: Node, end: Callable[[Node], None]) -> None:
+    """No process, device, control group, mount or file. While it runs, no other node gets its number."""
     node.start(node.prepare(), ISSUER)
     try:
         assert len(_processes(node)) >= 7
@@ -61,8 +61,8 @@ def test_nothing_is_left(node: Node, end: Callable[[Node], None]) -> None:
     eventually(lambda: not _traces(node), "the last trace to go")
 
 
-def test_a_program_that_ends_is_started_again(node: Node) -> None:
-    """As kubelet would be by a machine's own supervisor."""
+def test_program_that_ends_is_restarted(node: Node) -> None:
+    """As by the init system of a machine."""
     node.start(node.prepare(), ISSUER)
     try:
         (scheduler,) = (each for each in _processes(node) if b"kube-scheduler" in each[1])

@@ -1,4 +1,4 @@
-"""The installed webhook as who runs it sees it: what it counts, what it may do, and under which rules it runs."""
+"""The installed webhook for its operator: metrics, permissions and Pod Security."""
 
 import re
 import time
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.site import NAMESPACE, Site
+from tests.cluster.cluster import NAMESPACE, Cluster
 
 pytestmark = pytest.mark.cluster
 USER = f"system:serviceaccount:{NAMESPACE}:wisp"
@@ -15,27 +15,27 @@ GRANTED = {
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": (("wisp",), {"get", "list", "watch", "patch"}),
     "secrets": (("wisp-tls",), {"get", "list", "watch", "update"}),
 }
-"""What docs/reference/webhook.md and docs/how-to/install.md say it may do: resource, names and verbs."""
+"""The permissions in docs/reference/webhook.md and docs/how-to/install.md: resource, names and verbs."""
 
 
-def _pods(site: Site) -> list[dict[str, Any]]:
-    return list(site.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=wisp")["items"])
+def _pods(cluster: Cluster) -> list[dict[str, Any]]:
+    return list(cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=wisp")["items"])
 
 
-def _metrics(site: Site) -> dict[str, float]:
+def _metrics(cluster: Cluster) -> dict[str, float]:
     """Return the sums of all replicas' metrics, read from their metrics ports."""
     sums: dict[str, float] = {}
-    for pod in _pods(site):
+    for pod in _pods(cluster):
         path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}:9440/proxy/metrics"
-        for line in site.kubectl("get", "--raw", path).splitlines():
+        for line in cluster.kubectl("get", "--raw", path).splitlines():
             if not line.startswith("#"):
                 name, _, value = line.rpartition(" ")
                 sums[name] = sums.get(name, 0.0) + float(value)
     return sums
 
 
-def test_metrics(cluster: Site) -> None:
-    """Each review is counted by its result, and when the certificate ends is told."""
+def test_metrics_count_reviews_and_report_the_certificates_expiry(cluster: Cluster) -> None:
+    """Reviews are counted by their results."""
     before = _metrics(cluster)
     for _ in range(3):
         assert cluster.is_admitting()
@@ -51,21 +51,19 @@ def test_metrics(cluster: Site) -> None:
         assert after[f"wisp_webhook_{failures}"] == 0
 
 
-def test_rights(cluster: Site) -> None:
-    """Its service account may do what is documented, and beyond that what every authenticated client may."""
-    everyones = _rules(cluster, "system:serviceaccount:default:nobody", "default")
-    extra = {each: verbs for each, verbs in _rules(cluster, USER, NAMESPACE).items() if everyones.get(each) != verbs}
+def test_service_account_has_only_the_documented_permissions(cluster: Cluster) -> None:
+    """In addition to those of all authenticated clients."""
+    common = _rules(cluster, "system:serviceaccount:default:nobody", "default")
+    extra = {rule: verbs for rule, verbs in _rules(cluster, USER, NAMESPACE).items() if common.get(rule) != verbs}
     assert extra == {(resource, names): verbs for resource, (names, verbs) in GRANTED.items()}
-    elsewhere = {
-        each: verbs for each, verbs in _rules(cluster, USER, "default").items() if everyones.get(each) != verbs
-    }
-    assert sorted(resource for resource, _ in elsewhere) == sorted(set(GRANTED) - {"secrets"})
+    other = {rule: verbs for rule, verbs in _rules(cluster, USER, "default").items() if common.get(rule) != verbs}
+    assert sorted(resource for resource, _ in other) == sorted(set(GRANTED) - {"secrets"})
 
 
-def _rules(site: Site, user: str, namespace: str) -> dict[tuple[str, tuple[str, ...]], set[str]]:
-    """Return what a user may do in a namespace: verbs by resource, or path, and names."""
+def _rules(cluster: Cluster, user: str, namespace: str) -> dict[tuple[str, tuple[str, ...]], set[str]]:
+    """Return the verbs that a user may use in a namespace, by resource or path and names."""
     groups = ("--as-group=system:serviceaccounts", "--as-group=system:authenticated")
-    listed = site.kubectl("auth", "can-i", "--list", "-n", namespace, f"--as={user}", *groups, "--no-headers")
+    listed = cluster.kubectl("auth", "can-i", "--list", "-n", namespace, f"--as={user}", *groups, "--no-headers")
     rules: dict[tuple[str, tuple[str, ...]], set[str]] = {}
     for line in listed.splitlines():
         paths, names, verbs = (part.split() for part in re.findall(r"\[(.*?)\]", line))
@@ -74,12 +72,12 @@ def _rules(site: Site, user: str, namespace: str) -> dict[tuple[str, tuple[str, 
     return rules
 
 
-def test_its_pods_are_restricted(cluster: Site) -> None:
-    """Pod Security would take them under its strictest level, in the version of the day."""
+def test_webhook_pods_meet_pod_security_restricted(cluster: Cluster) -> None:
+    """The strictest level in its latest version."""
     labels = ("pod-security.kubernetes.io/enforce=restricted", "pod-security.kubernetes.io/enforce-version=latest")
-    said = cluster.try_kubectl("label", "--dry-run=server", "--overwrite", "namespace", NAMESPACE, *labels)
-    assert said.returncode == 0
-    assert "violate" not in said.stderr
+    result = cluster.try_kubectl("label", "--dry-run=server", "--overwrite", "namespace", NAMESPACE, *labels)
+    assert result.returncode == 0
+    assert "violate" not in result.stderr
     for pod in _pods(cluster):
         assert pod["status"]["qosClass"] == "Burstable"
         assert pod["spec"]["priorityClassName"] == "system-cluster-critical"

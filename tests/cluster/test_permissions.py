@@ -1,4 +1,4 @@
-"""What the webhook's service account may do, tried with its own token against a real API server."""
+"""The permissions of the webhook's service account, tried with its own token against a real API server."""
 
 import base64
 import time
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.api import Api, api
-from tests.cluster.site import NAMESPACE, Site, eventually
+from tests.cluster.cluster import NAMESPACE, Cluster, eventually
 from tests.cluster.stream import stream
 from wisp.webhook.certificates import authority
 
@@ -19,7 +19,7 @@ CONFIGURATION = f"{CONFIGURATIONS}/wisp"
 POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
 BUNDLE = "/webhooks/0/clientConfig/caBundle"
-ELSEWHERE = {"url": "https://elsewhere.example/mutate-v1-pod"}
+OTHER_SERVER = {"url": "https://elsewhere.example/mutate-v1-pod"}
 OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "5f0d1c9e-0000-4000-8000-00000000000c"}
 NOTHING = {"matchLabels": {"wisp.test/never": "true"}}
 
@@ -45,7 +45,7 @@ def _another(document: Document) -> Document:
 CHANGES: dict[str, Callable[[Document], object]] = {
     "rules": lambda document: document["webhooks"][0]["rules"][0]["resources"].append("secrets"),
     "rules removed": lambda document: document["webhooks"][0].pop("rules"),
-    "url": _in_webhook(clientConfig=ELSEWHERE),
+    "url": _in_webhook(clientConfig=OTHER_SERVER),
     "service name": _in_service(name="other"),
     "service namespace": _in_service(namespace="default"),
     "service path": _in_service(path="/other"),
@@ -73,17 +73,17 @@ CHANGES: dict[str, Callable[[Document], object]] = {
 
 
 @pytest.fixture(name="admin")
-def _admin(served: Site) -> Iterator[Api]:
-    with api(served) as administrator:
+def _admin(installed: Cluster) -> Iterator[Api]:
+    with api(installed) as administrator:
         yield administrator
 
 
 @pytest.fixture(name="webhook")
-def _webhook(served: Site) -> Iterator[Api]:
-    """Speak to the API server as the webhook, which the policy is in force for."""
-    token = served.kubectl("create", "token", "wisp", "-n", NAMESPACE).strip()
+def _webhook(installed: Cluster) -> Iterator[Api]:
+    """Connect to the API server as the webhook, when the policy is in force."""
+    token = installed.kubectl("create", "token", "wisp", "-n", NAMESPACE).strip()
     label = [{"op": "add", "path": "/metadata/labels/probe", "value": "1"}]
-    with api(served, token) as account:
+    with api(installed, token) as account:
         eventually(lambda: account.ask("PATCH", f"{CONFIGURATION}?dryRun=All", label).status == 422, "the policy")
         yield account
 
@@ -93,7 +93,7 @@ def _bundle(document: Document) -> bytes:
 
 
 def _operations(before: Document, after: Document) -> list[Document]:
-    """Return a JSON patch that makes `after` of `before`."""
+    """Return a JSON patch from `before` to `after`."""
     made: list[Document] = []
     for field in ("metadata", "webhooks"):
         if field not in after:
@@ -107,7 +107,7 @@ def _operations(before: Document, after: Document) -> list[Document]:
 def test_other_changes_of_the_configuration_are_denied(
     webhook: Api, admin: Api, change: Callable[[Document], object]
 ) -> None:
-    """By a sentence that says what is allowed; the administrator may make the same change."""
+    """The message says what is allowed. The administrator may make the same change."""
     before = admin.ask("GET", CONFIGURATION).document
     after = deepcopy(before)
     change(after)
@@ -122,7 +122,7 @@ def test_other_changes_of_the_configuration_are_denied(
 
 
 def test_reordered_webhooks_are_denied(webhook: Api, admin: Api) -> None:
-    """And so is the removal of one of two; the webhook itself puts its bundle into both."""
+    """And so is the removal of one of two. The webhook sets the bundle of both."""
     before = admin.ask("GET", CONFIGURATION).document["webhooks"]
     second = _another({"webhooks": deepcopy(before)})
     del second["clientConfig"]["caBundle"]
@@ -144,7 +144,7 @@ def _bundles(admin: Api) -> set[str | None]:
 
 
 def test_ca_bundle_can_be_changed(webhook: Api, admin: Api) -> None:
-    """As the webhook does itself: it notices at once that its authority is missing and puts it back."""
+    """The webhook does it, too: it restores its CA immediately."""
     before = admin.ask("GET", CONFIGURATION).document
     own = _bundle(before)
     removal = webhook.ask("PATCH", CONFIGURATION, [{"op": "remove", "path": BUNDLE}])
@@ -154,42 +154,42 @@ def test_ca_bundle_can_be_changed(webhook: Api, admin: Api) -> None:
     assert after["webhooks"] == before["webhooks"]
 
 
-def test_foreign_authorities_are_removed(served: Site, admin: Api) -> None:
-    """From configuration and Secret, and no pod is refused meanwhile."""
+def test_foreign_authorities_are_removed(installed: Cluster, admin: Api) -> None:
+    """From configuration and Secret. No pod is rejected meanwhile."""
     own = _bundle(admin.ask("GET", CONFIGURATION).document)
     foreign = authority.make(["elsewhere"], now=time.time(), authority_seconds=86400, leaf_seconds=86400).bundle
     both = base64.b64encode(own + foreign).decode()
-    with stream(served) as made:
-        planted = admin.ask("PATCH", CONFIGURATION, [{"op": "replace", "path": BUNDLE, "value": both}])
-        assert _bundle(planted.document) == own + foreign
+    with stream(installed) as made:
+        changed = admin.ask("PATCH", CONFIGURATION, [{"op": "replace", "path": BUNDLE, "value": both}])
+        assert _bundle(changed.document) == own + foreign
         eventually(lambda: _bundle(admin.ask("GET", CONFIGURATION).document) == own, "the configuration as it was")
-        planted = admin.ask("PATCH", f"{SECRETS}/wisp-tls", {"data": {"ca.crt": both}})
-        assert planted.document["data"]["ca.crt"] == both
+        changed = admin.ask("PATCH", f"{SECRETS}/wisp-tls", {"data": {"ca.crt": both}})
+        assert changed.document["data"]["ca.crt"] == both
         eventually(lambda: _authorities(admin) == own, "the Secret as it was")
     assert _bundle(admin.ask("GET", CONFIGURATION).document) == own
-    assert made.wrong() == []
-    assert made.refusals() == set()
+    assert made.faults() == []
+    assert made.rejections() == set()
 
 
 def _authorities(admin: Api) -> bytes:
     return base64.b64decode(admin.ask("GET", f"{SECRETS}/wisp-tls").document["data"]["ca.crt"])
 
 
-def test_certificates_are_renewed_under_the_policy(served: Site, webhook: Api, admin: Api) -> None:
-    """A new authority comes into the bundle, and no pod is refused meanwhile."""
+def test_certificates_are_renewed_under_the_policy(installed: Cluster, webhook: Api, admin: Api) -> None:
+    """A new CA is added to the bundle. No pod is rejected meanwhile."""
     before = _bundle(admin.ask("GET", CONFIGURATION).document)
-    with stream(served) as made:
+    with stream(installed) as made:
         emptied = admin.ask("PATCH", f"{SECRETS}/wisp-tls", [{"op": "remove", "path": "/data"}])
         assert emptied.status == 200
         eventually(lambda: _bundle(admin.ask("GET", CONFIGURATION).document) != before, "another authority")
-        made.until_admitted()
-    assert made.wrong() == []
-    assert made.refusals() == set()
+        made.wait_until_admitted()
+    assert made.faults() == []
+    assert made.rejections() == set()
     assert webhook.ask("PATCH", CONFIGURATION, {"metadata": {"labels": {"team": "other"}}}).status == 422
 
 
 def test_expressions_of_the_policy_are_well_typed(admin: Api) -> None:
-    """The API server has checked them against the type of the configuration and has no warning."""
+    """The API server has checked them against the type of the configuration, without a warning."""
 
     def status() -> Document:
         found: Document = admin.ask("GET", f"{POLICIES}/wisp").document.get("status", {})
@@ -218,7 +218,7 @@ def test_expressions_of_the_policy_are_well_typed(admin: Api) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_it_may_do_nothing_else(webhook: Api, method: str, path: str, body: Document | None) -> None:
+def test_other_requests_are_forbidden(webhook: Api, method: str, path: str, body: Document | None) -> None:
     """RBAC forbids it."""
     forbidden = webhook.ask(method, path, body)
     assert forbidden.status == 403, forbidden

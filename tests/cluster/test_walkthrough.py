@@ -1,4 +1,4 @@
-"""The walk-through's service account and pod in a real cluster, and the application's own question."""
+"""The walk-through's service account, pod and request in a real cluster."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.site import Site
+from tests.cluster.cluster import Cluster
 from wisp.base.secret import Secret
 from wisp_local.demo.azure import Verifier
 from wisp_local.demo.steps import (
@@ -24,14 +24,14 @@ pytestmark = pytest.mark.cluster
 METADATA = "http://169.254.169.254"
 
 
-def test_the_walk_through(cluster: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    """`kubectl exec ubuntu -- curl` gives the identity's token, verified by the keys that Entra publishes."""
+def test_walkthrough_gets_the_identitys_token(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """By `kubectl exec ubuntu -- curl`. It is verified with the keys that Entra publishes."""
     identity = cluster.identity("wi-demo-identity", (NAMESPACE, SERVICE_ACCOUNT))
     account = step_named("federated-credential").on_aks.partition("EOF\n")[2].partition("EOF")[0]
     pod = step_named("pod").on_aks.partition("EOF\n")[2].partition("EOF")[0]
     cluster.apply(account.replace("${USER_ASSIGNED_CLIENT_ID}", identity.client_id))
     cluster.apply(pod)
-    cluster.ready(POD, NAMESPACE)
+    cluster.wait_until_ready(POD, NAMESPACE)
     answer = json.loads(cluster.kubectl("exec", POD, "-n", NAMESPACE, "--", *curl_command(METADATA)))
     authority = f"{cluster.cloud.url}/{identity.tenant_id}/"
     verifier = Verifier.published(authority, Path(cluster.cloud.ca_file))

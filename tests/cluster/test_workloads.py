@@ -1,17 +1,17 @@
-"""What makes pods: each kind gives its pods the identity, as a pod made by hand has it."""
+"""Workload resources: their pods get the identity as other pods do."""
 
 import pytest
 
+from tests.cluster.cluster import Cluster
 from tests.cluster.manifests import LABELLED, Manifest, container, template
-from tests.cluster.site import Site
-from tests.cluster.team import TOKEN, Team, curl, heard, settle
+from tests.cluster.team import TOKEN, Team, curl, make_team, parse_response
 
 pytestmark = pytest.mark.cluster
-LASTING = ("ReplicaSet", "StatefulSet", "DaemonSet")
-"""Kinds whose pods go on."""
+CONTROLLERS = ("ReplicaSet", "StatefulSet", "DaemonSet")
+"""Kinds whose pods keep running."""
 
 
-def _lasting(kind: str) -> Manifest:
+def _controller(kind: str) -> Manifest:
     labels = {**LABELLED, "kind": kind.lower()}
     spec = {"selector": {"matchLabels": labels}, "template": template(labels=labels)}
     return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": kind.lower()}, "spec": spec}
@@ -24,15 +24,15 @@ def _cron_job() -> Manifest:
 
 
 @pytest.fixture(name="team", scope="module")
-def _team(cluster: Site) -> Team:
-    team = settle(cluster, "workloads", *(_lasting(kind) for kind in LASTING), _cron_job())
+def _team(cluster: Cluster) -> Team:
+    team = make_team(cluster, "workloads", *(_controller(kind) for kind in CONTROLLERS), _cron_job())
     team.kubectl("create", "job", "tonight", "--from=cronjob/nightly")
     return team
 
 
-@pytest.mark.parametrize("kind", LASTING)
-def test_its_pods_get_tokens(kind: str, team: Team) -> None:
-    """Named or not when they are admitted, they become ready and have the identity."""
+@pytest.mark.parametrize("kind", CONTROLLERS)
+def test_pods_of_a_controller_get_tokens(kind: str, team: Team) -> None:
+    """With or without a name when they are admitted."""
     selected = ("-l", f"kind={kind.lower()}")
     team.kubectl("wait", "--for=create", "pod", *selected, "--timeout=300s")
     team.kubectl("wait", "--for=condition=Ready", "pod", *selected, "--timeout=300s")
@@ -40,7 +40,7 @@ def test_its_pods_get_tokens(kind: str, team: Team) -> None:
     team.claims(team.ask(made["metadata"]["name"]))
 
 
-def test_a_cron_jobs_job_completes(team: Team) -> None:
-    """The sidecar does not keep it from ending."""
+def test_job_of_a_cron_job_completes(team: Team) -> None:
+    """The sidecar does not prevent its end."""
     team.kubectl("wait", "--for=condition=Complete", "job/tonight", "--timeout=300s")
-    team.claims(heard(team.kubectl("logs", "job/tonight")))
+    team.claims(parse_response(team.kubectl("logs", "job/tonight")))

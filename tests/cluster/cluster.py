@@ -1,4 +1,4 @@
-"""A cluster with a local Entra beside it: what `kubectl`, `helm` and a workload need, and nothing of wisp in it yet."""
+"""A cluster with a local Entra, without wisp: for tests that use `kubectl`, `helm` and pods."""
 
 import contextlib
 import json
@@ -25,10 +25,10 @@ from wisp_local.sandbox.folders import cache_folder
 
 IMAGE = f"wisp:{__version__}"
 NAMESPACE = "wisp-system"
-EXEMPT = "elsewhere"
-"""A namespace that the shared installation leaves alone: for one of a test's own."""
+EXEMPT = "exempt"
+"""A namespace that the shared installation skips, for a second one."""
 CHART = ROOT / "charts" / "wisp"
-_PATIENCE = 300  # seconds for anything to become so; it only guards against hanging
+_PATIENCE = 300  # seconds for anything; it only guards against hanging
 _PAUSE = 0.2
 _PROBE = {
     "apiVersion": "v1",
@@ -36,12 +36,15 @@ _PROBE = {
     "metadata": {"name": "probe", "labels": {"azure.workload.identity/use": "true"}},
     "spec": {"containers": [{"name": "probe", "image": "wisp.test/pause:1"}]},
 }
-"""A pod that the webhook is asked about, and that is not made."""
+"""A pod for dry runs."""
 
 
 @dataclass(frozen=True)
-class Site:
-    """A running cluster `node`, whose service account tokens `issuer_url` signs, and the `cloud` that knows it."""
+class Cluster:
+    """A running cluster `node`, and the `cloud` that knows its issuer.
+
+    `issuer_url` issues its service account tokens.
+    """
 
     node: Node
     cloud: Running
@@ -54,7 +57,7 @@ class Site:
             return store.tenant().id
 
     def identity(self, name: str, *subjects: tuple[str, str]) -> ManagedIdentity:
-        """Make a managed identity that the service accounts `subjects` (namespace, name) may act as."""
+        """Make a managed identity for the service accounts `subjects` (namespace, name)."""
         with Store(self.cloud.state) as store:
             store.put_resource_group("WorkloadIdentityRG", "eastus")
             identity = store.put_identity("WorkloadIdentityRG", name, "eastus")
@@ -64,7 +67,7 @@ class Site:
         return identity
 
     def kubectl(self, *arguments: str, given: str | None = None, timeout: float = _PATIENCE) -> str:
-        """Run kubectl, which succeeds, and return what it printed."""
+        """Run kubectl and return its output."""
         done = self.try_kubectl(*arguments, given=given, timeout=timeout)
         assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -72,42 +75,42 @@ class Site:
     def try_kubectl(
         self, *arguments: str, given: str | None = None, timeout: float = _PATIENCE
     ) -> subprocess.CompletedProcess[str]:
-        """Run kubectl and return how it went."""
+        """Run kubectl and return the result, also of a failure."""
         return self._run(self.node.binaries.kubectl, arguments, given, timeout)
 
     def helm(self, *arguments: str, timeout: float = _PATIENCE) -> str:
-        """Run helm, which succeeds, and return what it printed."""
+        """Run Helm and return its output."""
         done = self._run(helm(), arguments, None, timeout)
         assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def get(self, *arguments: str) -> Any:
-        """Return an object or a list of them."""
+        """Return an object or a list of objects."""
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
     def apply(self, *manifests: object) -> str:
-        """Apply manifests, given as YAML text or as objects; return what kubectl said, warnings included."""
-        text = "\n---\n".join(each if isinstance(each, str) else json.dumps(each) for each in manifests)
+        """Apply manifests, as YAML text or as objects; return the output of kubectl, with warnings."""
+        text = "\n---\n".join(item if isinstance(item, str) else json.dumps(item) for item in manifests)
         done = self.try_kubectl("apply", "-f", "-", given=text)
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
-    def ready(self, pod: str, namespace: str = "default", timeout: int = _PATIENCE) -> None:
-        """Wait until the pod is ready; tell all about it when it does not become so."""
+    def wait_until_ready(self, pod: str, namespace: str = "default", timeout: int = _PATIENCE) -> None:
+        """Wait until the pod is ready; the error describes a pod that does not become ready."""
         arguments = ("wait", "--for=condition=Ready", f"pod/{pod}", "-n", namespace, f"--timeout={timeout}s")
         done = self.try_kubectl(*arguments, timeout=timeout + 10)
-        assert done.returncode == 0, done.stderr + self.described(pod, namespace)
+        assert done.returncode == 0, done.stderr + self.describe(pod, namespace)
 
-    def described(self, pod: str, namespace: str) -> str:
-        """Return what can be known of a pod that is not as it should be."""
+    def describe(self, pod: str, namespace: str) -> str:
+        """Return the description and the logs of a pod."""
         logs = self.try_kubectl("logs", pod, "-n", namespace, "--all-containers", "--tail=20", "--prefix")
         return self.try_kubectl("describe", "pod", pod, "-n", namespace).stdout + logs.stdout + logs.stderr
 
     def install(self, *settings: str, release: str = "wisp", namespace: str = NAMESPACE) -> None:
         """Install the chart for this cloud, or upgrade to it, and wait until the webhook serves."""
-        told = {"azureTenantID": self.tenant_id, "authorityHost": f"{self.cloud.url}/", "image.repository": "wisp"}
-        chosen = [word for name, value in told.items() for word in ("--set", f"{name}={value}")]
-        chosen += [word for each in settings for word in ("--set", each)]
+        values = {"azureTenantID": self.tenant_id, "authorityHost": f"{self.cloud.url}/", "image.repository": "wisp"}
+        chosen = [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+        chosen += [word for setting in settings for word in ("--set", setting)]
         place = ("--namespace", namespace, "--create-namespace", "--wait", "--timeout", f"{_PATIENCE}s")
         authority = ("--set-file", f"authorityCA={self.cloud.ca_file}")
         try:
@@ -118,9 +121,9 @@ class Site:
         eventually(self.is_admitting, "the webhook's Service")
 
     def is_admitting(self, namespace: str = "default") -> bool:
-        """Tell whether the API server comes through to the webhook: kube-proxy hears a moment later than Helm."""
-        asking = ("create", "--dry-run=server", "-n", namespace, "-f", "-")
-        return self.try_kubectl(*asking, given=json.dumps(_PROBE)).returncode == 0
+        """Tell whether the API server reaches the webhook: kube-proxy is ready a moment after Helm."""
+        create = ("create", "--dry-run=server", "-n", namespace, "-f", "-")
+        return self.try_kubectl(*create, given=json.dumps(_PROBE)).returncode == 0
 
     def _run(
         self, program: Path, arguments: tuple[str, ...], given: str | None, timeout: float
@@ -138,14 +141,14 @@ class Site:
 
 
 def eventually(holds: Callable[[], bool], what: str) -> None:
-    """Wait until something `holds`, without asking the API server all the time."""
+    """Wait until `holds` returns true, with pauses for the API server."""
     wait_until(holds, what, pause=_PAUSE, patience=_PATIENCE)
 
 
 @contextlib.contextmanager
-def site(folder: Path) -> Iterator[Site]:
+def running_cluster(folder: Path) -> Iterator[Cluster]:
     """Run a cluster and its cloud until the block ends."""
-    node = Node(folder / "node", binaries(), free_number(), ends_with_parent=True)
+    node = Node(folder / "node", binaries(), free_node_number(), ends_with_parent=True)
     namespace = node.prepare()
     with running(folder / "cloud.db", "--host", node.network.host, "--page") as cloud:
         with Store(cloud.state) as store:
@@ -155,21 +158,21 @@ def site(folder: Path) -> Iterator[Site]:
             keys = node.kubectl("get", "--raw", "/openid/v1/jwks").output.reveal()
             with Store(cloud.state) as store:
                 store.clusters.attach(Attachment(ANY, node.kubeconfig.read_text(), issuer_url, keys))
-            yield Site(node, cloud, issuer_url)
+            yield Cluster(node, cloud, issuer_url)
         finally:
             node.stop()
 
 
-def free_number() -> int:
-    """Choose a node's number that no other test run of this machine has."""
+def free_node_number() -> int:
+    """Return a node number that no other test run on this machine uses."""
     return next(each for each in range(100, 255) if not Path("/sys/class/net", Network(each).device).exists())
 
 
 def wisp_image(folder: Path) -> Path:
-    """Build wisp's image under the name that the chart asks for."""
+    """Build wisp's image with the name in the chart."""
     return build(IMAGE, folder / "wisp.tar")
 
 
 def ubuntu_image() -> Path:
-    """Return the image that stands for ubuntu:20.04."""
+    """Return the replacement of ubuntu:20.04."""
     return debian_image(cache_folder(), ARCHITECTURE)

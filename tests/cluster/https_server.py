@@ -1,4 +1,4 @@
-"""A server of a test's own, over TLS, where the cluster finds it: at this machine's address on the node's network."""
+"""An HTTPS server of a test that the cluster can reach: at this machine's address in the node's network."""
 
 import json
 import ssl
@@ -16,8 +16,8 @@ from wisp_local.cloud.certificates import new_authority, new_server_certificate
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request: the name asked for in TLS, if any, the path, and the body."""
+class Request:
+    """A request, with the server name from the TLS handshake, if any."""
 
     server_name: str | None
     path: str
@@ -25,20 +25,20 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Listening:
-    """A server at `url`, certified by the authority `ca` (PEM); `asked` grows."""
+class HttpsServer:
+    """A server at `url` with a certificate of the CA `ca` (PEM), and its requests so far."""
 
     url: str
     ca: str
-    asked: list[Asked]
+    requests: list[Request]
 
 
-Answer = Callable[[Asked], object]
-"""Makes the JSON document that a POST is answered with."""
+Answer = Callable[[Request], object]
+"""Returns the JSON document that answers a POST."""
 
 
 class _Server(ThreadingTCPServer):
-    """Not http.server's own, which asks DNS for its name."""
+    """Unlike HTTPServer, it does not ask DNS for its name."""
 
     daemon_threads = True
 
@@ -46,7 +46,7 @@ class _Server(ThreadingTCPServer):
         super().__init__((host, 0), _Handler)
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.answer = answer
-        self.asked: list[Asked] = []
+        self.requests: list[Request] = []
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -55,9 +55,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        asked = Asked(_NAMES.get(self.connection), self.path, body)
-        self.server.asked.append(asked)
-        document = json.dumps(self.server.answer(asked)).encode()
+        request = Request(_NAMES.get(self.connection), self.path, body)
+        self.server.requests.append(request)
+        document = json.dumps(self.server.answer(request)).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(document)))
@@ -69,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 _NAMES: WeakKeyDictionary[object, str] = WeakKeyDictionary()
-"""What connections asked for in TLS: a server hears it in the handshake, and a handler cannot ask."""
+"""The server names of connections: they are known in the handshake only, and a handler cannot ask for them."""
 
 
 def _remember(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
@@ -78,8 +78,8 @@ def _remember(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _cont
 
 
 @contextmanager
-def listening(host: str, name: str, answer: Answer, folder: Path) -> Iterator[Listening]:
-    """Answer POSTs at `host` until the block ends, with a certificate for `name`; keys are kept in `folder`."""
+def https_server(host: str, name: str, answer: Answer, folder: Path) -> Iterator[HttpsServer]:
+    """Answer POSTs at `host` until the block ends, with a certificate for `name`; its key is written to `folder`."""
     authority = new_authority(time.time())
     certified = new_server_certificate(authority, [name], time.time())
     pem = folder / "server.pem"
@@ -92,7 +92,7 @@ def listening(host: str, name: str, answer: Answer, folder: Path) -> Iterator[Li
         thread.start()
         try:
             url = f"https://{host}:{server.server_address[1]}"
-            yield Listening(url, authority.certificate_pem.decode(), server.asked)
+            yield HttpsServer(url, authority.certificate_pem.decode(), server.requests)
         finally:
             server.shutdown()
             thread.join()
