@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from tests.contract.azure.az import new_home
 from tests.support.paths import ROOT
-from tests.unit.wisp_local.cloud.page.browser import chromium, sight
+from tests.unit.wisp_local.cloud.page.browser import chromium, open_window
 from tests.unit.wisp_local.lab.lab_command import LabCommand
 from tests.unit.wisp_local.lab.node.image_archives import REFERENCE, docker_archive, oci_archive
 from wisp.base.secret import Secret
@@ -111,12 +111,12 @@ def test_page_shows_a_misspelt_subject_and_the_command_that_corrects_it(lab: Lab
     refused = _answer(_typed(lab, misspelt))
     assert refused["error"] == "invalid_client"
     assert refused["error_description"].startswith("AADSTS7002138: ")
-    with chromium() as browser, sight(browser) as seen:
-        seen.page.goto(f"{lab.url}/")
-        seen.page.locator("[data-live] tbody tr").first.get_by_role("link").click()
-        expect(seen.page.locator(".compared mark.presented")).to_have_text("sa")
-        expect(seen.page.locator(".compared mark.expected")).to_have_text("SA")
-        hint = seen.page.locator("pre").first.inner_text()
+    with chromium() as browser, open_window(browser) as window:
+        window.page.goto(f"{lab.url}/")
+        window.page.locator("[data-live] tbody tr").first.get_by_role("link").click()
+        expect(window.page.locator(".compared mark.presented")).to_have_text("sa")
+        expect(window.page.locator(".compared mark.expected")).to_have_text("SA")
+        hint = window.page.locator("pre").first.inner_text()
     asking = walkthrough().rpartition("\nkubectl exec ")[2].strip()
     again = f'until answer=$(kubectl exec {asking}); [ "${{answer#*access_token}}" != "$answer" ]; do sleep 1; done'
     _verified(lab, _answer(_typed(lab, f'NAMESPACE=kube-system\n{hint} >/dev/null\n{again}\necho "$answer"')))

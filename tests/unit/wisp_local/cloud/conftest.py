@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.wisp_local.cloud.arm.client import Azure
+from tests.unit.wisp_local.cloud.arm.client import ArmClient
 from tests.unit.wisp_local.cloud.asgi import Client
 from tests.unit.wisp_local.cloud.world import BASE_URL, SUBJECT, Clock, KeyPool, World
 from wisp_local.cloud.app import Options, create_app
@@ -48,8 +48,8 @@ def world(store: Store, clock: Clock) -> Generator[World]:
 
 
 @pytest.fixture
-def azure(world: World) -> Azure:
-    """Give a caller of Resource Manager with a good token, who owns the subscription."""
+def arm(world: World) -> ArmClient:
+    """Return a client of Resource Manager whose principal owns the subscription."""
     caller = world.store.principals.put("caller")
     world.store.assignments.give(caller.principal_id, OWNER, world.store.subscription().id)
-    return Azure(world, caller)
+    return ArmClient(world, caller)

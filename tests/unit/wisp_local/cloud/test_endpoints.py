@@ -144,7 +144,7 @@ def test_a_state_file_that_fails_is_a_503(world: World) -> None:
 
 @ANY
 @given(body=st.binary(max_size=200) | st.text(alphabet="grant_type=&client%id.é;", max_size=80).map(str.encode))
-def test_no_body_is_an_error_of_ours(world: World, body: bytes) -> None:
+def test_any_json_body_is_accepted_or_refused(world: World, body: bytes) -> None:
     """Arbitrary bytes are refused in Entra's shape."""
     answer = world.client.send("POST", _path(world), body, {"content-type": FORM})
     assert answer.status in (400, 401)

@@ -1,4 +1,4 @@
-"""A client of the local Resource Manager, as an SDK would be one: a token, an api-version, JSON."""
+"""A client of the local Resource Manager, like an SDK: it sends a token, an api-version and JSON."""
 
 import json
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ CLUSTER: Mapping[str, Any] = {
 
 
 @dataclass
-class Azure:
-    """A caller who has a token; `kept` is that token, replaceable."""
+class ArmClient:
+    """A client that sends `fixed_token`, or a new token for every request."""
 
     world: World
     principal: Application
-    kept: str = field(default="", repr=False)
+    fixed_token: str = field(default="", repr=False)
 
     @property
     def subscription(self) -> str:
@@ -47,7 +47,7 @@ class Azure:
         return f"{self.group}/{IDENTITIES}/wi-demo-identity"
 
     def token(self, **changes: object) -> str:
-        """Sign an access token with some claims changed."""
+        """Return an access token with some claims changed."""
         store = self.world.store
         issue = Issue("https://management.core.windows.net/", int(store.clock()), 3600, bytes(32))
         claims = {**access_token_claims(store.tenant(), self.principal, issue), **changes}
@@ -56,12 +56,12 @@ class Azure:
     def ask(
         self, method: str, path: str, body: object = None, *, version: str | None = VERSION, **headers: str
     ) -> Answer:
-        """Send a request; a path that is a whole URL is one that the cloud gave."""
+        """Send a request; `path` may be a URL from an answer of the cloud."""
         target = path.removeprefix(BASE_URL)
         if version is not None and "api-version=" not in target:
             target += f"{'&' if '?' in target else '?'}api-version={version}"
         content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        authorization = headers.pop("authorization", f"Bearer {self.kept or self.token()}")
+        authorization = headers.pop("authorization", f"Bearer {self.fixed_token or self.token()}")
         return self.world.client.send(method, target, content, {"authorization": authorization, **headers})
 
     def get(self, path: str, **options: Any) -> Any:
@@ -78,16 +78,16 @@ class Azure:
             "audiences": ["api://AzureADTokenExchange"],
             **changes,
         }
-        kept = {key: value for key, value in properties.items() if value is not None}
-        return self.ask("PUT", f"{self.identity}/federatedIdentityCredentials/{name}", {"properties": kept})
+        given = {key: value for key, value in properties.items() if value is not None}
+        return self.ask("PUT", f"{self.identity}/federatedIdentityCredentials/{name}", {"properties": given})
 
     def create_cluster(self, name: str = "wilab", **changes: object) -> Answer:
         """PUT a cluster with issuer and workload identity."""
         return self.ask("PUT", f"{self.group}/{CLUSTERS}/{name}", {**CLUSTER, **changes})
 
 
-def problem(answer: Answer) -> tuple[int, str]:
-    """Return status and code of a refusal, which is in Azure's shape."""
+def error_of(answer: Answer) -> tuple[int, str]:
+    """Return status and code of an error in Azure's format."""
     error = answer.json()["error"]
     assert set(error) == {"code", "message"}
     return answer.status, error["code"]

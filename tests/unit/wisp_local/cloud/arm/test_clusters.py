@@ -1,4 +1,4 @@
-"""Managed clusters: what they do by the clock, their issuers, and the API servers behind them."""
+"""Managed clusters: their life by the clock, their issuers, and the API servers attached to them."""
 
 import base64
 import json
@@ -11,14 +11,19 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.wisp_local.cloud.arm.client import CLUSTER, CLUSTERS, Azure, problem
+from tests.unit.wisp_local.cloud.arm.client import CLUSTER, CLUSTERS, ArmClient, error_of
 from tests.unit.wisp_local.cloud.world import BASE_URL, World
 from wisp.cli import main
-from wisp_local.cloud.arm.managed_cluster import merged
 from wisp_local.cloud.backing import usable_kubeconfig
 from wisp_local.cloud.cluster import ANY, Attachment
 from wisp_local.cloud.errors import NotFoundError, RequestError
-from wisp_local.cloud.issuer import Issuer, Projection, SigningKey, kubernetes_key_id, service_account_token
+from wisp_local.cloud.issuer import (
+    Issuer,
+    Projection,
+    SigningKey,
+    kubernetes_key_id,
+    service_account_token,
+)
 from wisp_local.cloud.state.store import Store
 
 KUBECONFIG = """
@@ -35,72 +40,72 @@ users:
 """
 
 
-def _path(azure: Azure, name: str = "wilab") -> str:
-    return f"{azure.group}/{CLUSTERS}/{name}"
+def _path(arm: ArmClient, name: str = "wilab") -> str:
+    return f"{arm.group}/{CLUSTERS}/{name}"
 
 
-def _ready(azure: Azure, name: str = "wilab", **changes: object) -> Any:
-    assert azure.create_cluster(name, **changes).status == 201
-    azure.world.clock.now += 1
-    return azure.get(_path(azure, name))
+def _ready(arm: ArmClient, name: str = "wilab", **changes: object) -> Any:
+    assert arm.create_cluster(name, **changes).status == 201
+    arm.world.clock.now += 1
+    return arm.get(_path(arm, name))
 
 
-def test_a_cluster_is_created_by_the_clock(azure: Azure) -> None:
-    """201 Creating with a place to ask; InProgress and then Succeeded, however often anybody asks."""
-    answer = azure.create_cluster()
+def test_creation_ends_by_the_clock(arm: ArmClient) -> None:
+    """The operation is InProgress and then Succeeded, however often it is polled."""
+    answer = arm.create_cluster()
     assert (answer.status, answer.json()["properties"]["provisioningState"]) == (201, "Creating")
     operation = answer.headers["azure-asyncoperation"]
     for _ in range(3):
-        polled = azure.ask("GET", operation)
+        polled = arm.ask("GET", operation)
         assert (polled.json()["status"], polled.headers["retry-after"]) == ("InProgress", "1")
-    azure.world.clock.now += 1
-    assert azure.get(operation)["status"] == "Succeeded"
-    assert azure.get(_path(azure))["properties"]["provisioningState"] == "Succeeded"
+    arm.world.clock.now += 1
+    assert arm.get(operation)["status"] == "Succeeded"
+    assert arm.get(_path(arm))["properties"]["provisioningState"] == "Succeeded"
 
 
-def test_a_cluster_says_what_az_needs_to_know(azure: Azure) -> None:
-    """The issuer as `issuerURL`, the nodes' identity, the pools, and no empty text where AKS has an opinion."""
-    shown = _ready(azure)
+def test_cluster_shows_what_az_needs(arm: ArmClient) -> None:
+    """The issuer is `issuerURL`; the nodes' identity, the pools and the defaults of AKS are there."""
+    shown = _ready(arm)
     properties = shown["properties"]
-    assert properties["oidcIssuerProfile"] == {"enabled": True, "issuerURL": azure.world.issuer_url}
+    assert properties["oidcIssuerProfile"] == {"enabled": True, "issuerURL": arm.world.issuer_url}
     assert set(properties["identityProfile"]["kubeletidentity"]) == {"clientId", "objectId", "resourceId"}
     assert properties["agentPoolProfiles"][0]["vmSize"] == "Standard_DS2_v2"
     assert properties["securityProfile"] == {"workloadIdentity": {"enabled": True}}
     assert properties["nodeResourceGroup"] == "MC_WorkloadIdentityRG_wilab_eastus"
-    assert shown["identity"]["tenantId"] == azure.world.tenant
+    assert shown["identity"]["tenantId"] == arm.world.tenant
     assert shown["id"].endswith("/resourcegroups/WorkloadIdentityRG/" + CLUSTERS + "/wilab")
-    assert [each["name"] for each in azure.get(f"{azure.subscription}/{CLUSTERS}")["value"]] == ["wilab"]
-    assert [each["name"] for each in azure.get(f"{azure.group}/{CLUSTERS}")["value"]] == ["wilab"]
+    assert [each["name"] for each in arm.get(f"{arm.subscription}/{CLUSTERS}")["value"]] == ["wilab"]
+    assert [each["name"] for each in arm.get(f"{arm.group}/{CLUSTERS}")["value"]] == ["wilab"]
 
 
-def test_no_password_is_kept(azure: Azure) -> None:
-    """A service principal's secret and the Windows administrator's password are read past."""
+def test_passwords_are_not_stored(arm: ArmClient) -> None:
+    """A service principal's secret and the Windows administrator's password are dropped."""
     properties = {
         "servicePrincipalProfile": {"clientId": "x", "secret": "s3cret-1"},
         "windowsProfile": {"adminUsername": "u", "adminPassword": "s3cret-2"},
     }
-    shown = json.dumps(_ready(azure, properties=properties))
-    azure.world.store._database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    shown = json.dumps(_ready(arm, properties=properties))
+    arm.world.store._database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
     assert "s3cret" not in shown
-    assert b"s3cret" not in azure.world.store.path.read_bytes()
+    assert b"s3cret" not in arm.world.store.path.read_bytes()
     assert '"clientId": "x"' in shown
 
 
-def test_an_update_takes_its_time_too(azure: Azure) -> None:
-    """PUT and PATCH switch the issuer and workload identity on; meanwhile nothing else can be changed."""
-    plain = _ready(azure, properties={})
+def test_update_ends_by_the_clock_and_excludes_other_changes(arm: ArmClient) -> None:
+    """PUT and PATCH enable the issuer and workload identity; meanwhile nothing else can be changed."""
+    plain = _ready(arm, properties={})
     assert plain["properties"]["oidcIssuerProfile"] == {"enabled": False}
-    answer = azure.ask("PUT", _path(azure), CLUSTER)
+    answer = arm.ask("PUT", _path(arm), CLUSTER)
     assert (answer.status, answer.json()["properties"]["provisioningState"]) == (200, "Updating")
-    assert problem(azure.ask("PATCH", _path(azure), {"tags": {"a": "b"}})) == (409, "OperationNotAllowed")
-    azure.world.clock.now += 1
+    assert error_of(arm.ask("PATCH", _path(arm), {"tags": {"a": "b"}})) == (409, "OperationNotAllowed")
+    arm.world.clock.now += 1
     off = {"properties": {"securityProfile": {"workloadIdentity": {"enabled": False}}}, "tags": {"a": "b"}}
-    assert azure.ask("PATCH", _path(azure), off).status == 200
-    azure.world.clock.now += 1
-    shown = azure.get(_path(azure))
+    assert arm.ask("PATCH", _path(arm), off).status == 200
+    arm.world.clock.now += 1
+    shown = arm.get(_path(arm))
     assert shown["tags"] == {"a": "b"}
     assert shown["properties"]["securityProfile"]["workloadIdentity"] == {"enabled": False}
-    assert shown["properties"]["oidcIssuerProfile"]["issuerURL"] == azure.world.issuer_url
+    assert shown["properties"]["oidcIssuerProfile"]["issuerURL"] == arm.world.issuer_url
 
 
 REFUSED = {
@@ -110,75 +115,75 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("properties, code", REFUSED.values(), ids=REFUSED)
-def test_a_change_that_aks_refuses(azure: Azure, properties: dict[str, object], code: str) -> None:
-    """400, and the cluster stays as it was."""
-    before = _ready(azure)
-    assert problem(azure.ask("PATCH", _path(azure), {"properties": properties})) == (400, code)
-    assert azure.get(_path(azure)) == before
+def test_change_that_aks_rejects_is_refused(arm: ArmClient, properties: dict[str, object], code: str) -> None:
+    """The answer is 400, and the cluster is unchanged."""
+    before = _ready(arm)
+    assert error_of(arm.ask("PATCH", _path(arm), {"properties": properties})) == (400, code)
+    assert arm.get(_path(arm)) == before
 
 
-def test_what_cannot_be_created(azure: Azure) -> None:
-    """Workload identity without an issuer, a name that is none, a region that is missing or another."""
+def test_invalid_cluster_is_refused(arm: ArmClient) -> None:
+    """Workload identity without an issuer, an invalid name, a missing, invalid or different location."""
     alone = {"securityProfile": {"workloadIdentity": {"enabled": True}}}
-    assert problem(azure.create_cluster(properties=alone)) == (400, "BadRequest")
-    assert problem(azure.create_cluster("-x")) == (400, "BadRequest")
-    assert problem(azure.create_cluster(location=None)) == (400, "LocationRequired")
+    assert error_of(arm.create_cluster(properties=alone)) == (400, "BadRequest")
+    assert error_of(arm.create_cluster("-x")) == (400, "BadRequest")
+    assert error_of(arm.create_cluster(location=None)) == (400, "LocationRequired")
     for elsewhere in ("\u4e1c\u7f8e", "east/us", "e" * 61):
-        assert problem(azure.create_cluster(location=elsewhere)) == (400, "LocationNotAvailableForResourceType")
-    _ready(azure)
-    assert problem(azure.create_cluster(location="westus")) == (409, "InvalidResourceLocation")
+        assert error_of(arm.create_cluster(location=elsewhere)) == (400, "LocationNotAvailableForResourceType")
+    _ready(arm)
+    assert error_of(arm.create_cluster(location="westus")) == (409, "InvalidResourceLocation")
 
 
-def test_a_deletion_is_202_and_then_204(azure: Azure) -> None:
-    """`az` takes 200 for an error; the cluster is there until its time has come, and its issuer goes with it."""
-    _ready(azure)
-    answer = azure.ask("DELETE", _path(azure))
+def test_deletion_is_202_and_then_204(arm: ArmClient) -> None:
+    """`az` treats 200 as an error; the cluster exists until the operation ends, and its issuer is deleted with it."""
+    _ready(arm)
+    answer = arm.ask("DELETE", _path(arm))
     assert answer.status == 202
-    assert azure.get(_path(azure))["properties"]["provisioningState"] == "Deleting"
-    assert azure.ask("DELETE", _path(azure)).status == 202
-    assert problem(azure.ask("PUT", _path(azure), CLUSTER)) == (409, "OperationNotAllowed")
-    azure.world.clock.now += 1
-    assert azure.get(answer.headers["azure-asyncoperation"])["status"] == "Succeeded"
-    assert problem(azure.ask("GET", _path(azure))) == (404, "ResourceNotFound")
-    assert azure.world.client.get(f"{azure.world.issuer.path}openid/v1/jwks").status == 404
-    assert azure.ask("DELETE", _path(azure)).status == 204
+    assert arm.get(_path(arm))["properties"]["provisioningState"] == "Deleting"
+    assert arm.ask("DELETE", _path(arm)).status == 202
+    assert error_of(arm.ask("PUT", _path(arm), CLUSTER)) == (409, "OperationNotAllowed")
+    arm.world.clock.now += 1
+    assert arm.get(answer.headers["azure-asyncoperation"])["status"] == "Succeeded"
+    assert error_of(arm.ask("GET", _path(arm))) == (404, "ResourceNotFound")
+    assert arm.world.client.get(f"{arm.world.issuer.path}openid/v1/jwks").status == 404
+    assert arm.ask("DELETE", _path(arm)).status == 204
 
 
-def test_clusters_of_one_name_have_issuers_of_their_own(azure: Azure) -> None:
-    """In two groups; deleting one leaves the other's issuer."""
-    first = _ready(azure)
-    azure.world.store.put_resource_group("RG2", "eastus")
-    other = f"{azure.subscription}/resourceGroups/RG2/{CLUSTERS}/wilab"
-    second = azure.ask("PUT", other, CLUSTER).json()
+def test_clusters_of_the_same_name_have_different_issuers(arm: ArmClient) -> None:
+    """They are in two groups; deleting one cluster leaves the other's issuer."""
+    first = _ready(arm)
+    arm.world.store.put_resource_group("RG2", "eastus")
+    other = f"{arm.subscription}/resourceGroups/RG2/{CLUSTERS}/wilab"
+    second = arm.ask("PUT", other, CLUSTER).json()
     urls = [each["properties"]["oidcIssuerProfile"]["issuerURL"] for each in (first, second)]
     assert len(set(urls)) == 2
-    azure.ask("DELETE", _path(azure))
-    azure.world.clock.now += 1
-    azure.ask("GET", _path(azure))
-    assert azure.world.client.get(urls[1].removeprefix(BASE_URL) + ".well-known/openid-configuration").status == 200
+    arm.ask("DELETE", _path(arm))
+    arm.world.clock.now += 1
+    arm.ask("GET", _path(arm))
+    assert arm.world.client.get(urls[1].removeprefix(BASE_URL) + ".well-known/openid-configuration").status == 200
 
 
-def test_without_an_api_server_there_are_no_credentials(azure: Azure) -> None:
-    """The error says why, and what to do."""
-    _ready(azure)
+def test_cluster_without_an_api_server_has_no_credentials(arm: ArmClient) -> None:
+    """The error says why, and names the command that attaches one."""
+    _ready(arm)
     for action in ("listClusterUserCredential", "listClusterAdminCredential"):
-        answer = azure.ask("POST", f"{_path(azure)}/{action}")
-        assert problem(answer) == (400, "ClusterWithoutApiServer")
+        answer = arm.ask("POST", f"{_path(arm)}/{action}")
+        assert error_of(answer) == (400, "ClusterWithoutApiServer")
         assert "wisp cloud cluster attach wilab --kubeconfig=FILE" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("name", ["wilab", ANY])
-def test_a_backed_cluster_gives_its_api_servers_credentials(azure: Azure, name: str) -> None:
-    """Named as AKS names them; the backing may have been there before the cluster."""
-    azure.world.store.clusters.attach(Attachment(name, KUBECONFIG))
-    _ready(azure)
-    (given,) = azure.ask("POST", f"{_path(azure)}/listClusterUserCredential").json()["kubeconfigs"]
+def test_attached_api_server_provides_the_credentials(arm: ArmClient, name: str) -> None:
+    """They are named as AKS names them; the API server may be attached before the cluster exists."""
+    arm.world.store.clusters.attach(Attachment(name, KUBECONFIG))
+    _ready(arm)
+    (given,) = arm.ask("POST", f"{_path(arm)}/listClusterUserCredential").json()["kubeconfigs"]
     document = yaml.safe_load(base64.b64decode(given["value"]))
     assert (given["name"], document["current-context"]) == ("clusterUser", "wilab")
     assert document["users"][0]["name"] == "clusterUser_WorkloadIdentityRG_wilab"
     assert document["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:6443"
-    azure.world.store.clusters.detach(name)
-    assert azure.ask("POST", f"{_path(azure)}/listClusterUserCredential").status == 400
+    arm.world.store.clusters.detach(name)
+    assert arm.ask("POST", f"{_path(arm)}/listClusterUserCredential").status == 400
 
 
 def _api_server(world: World) -> SigningKey:
@@ -195,12 +200,12 @@ def _signed(world: World, key: SigningKey, url: str) -> str:
     return service_account_token(Issuer("x", "x", (key,)), url, projection, now=world.clock()).reveal()
 
 
-def test_the_clusters_issuer_publishes_the_api_servers_keys(azure: Azure) -> None:
-    """And nobody else's: the API server's tokens are exchanged, those of the key it had before are not."""
-    world = azure.world
+def test_issuer_publishes_the_keys_of_the_attached_api_server(arm: ArmClient) -> None:
+    """The API server's tokens are exchanged, those of the key that the issuer had before are not."""
+    world = arm.world
     key, old = _api_server(world), world.issuer.keys[-1]
     world.store.clusters.attach(Attachment("wilab", KUBECONFIG, "", _published(key)))
-    assert _ready(azure)["properties"]["oidcIssuerProfile"]["issuerURL"] == world.issuer_url
+    assert _ready(arm)["properties"]["oidcIssuerProfile"]["issuerURL"] == world.issuer_url
     (shown,) = world.client.get(f"{world.issuer.path}openid/v1/jwks").json()["keys"]
     assert shown["kid"] == key.key_id != old.key_id
     assert world.ask(client_assertion=_signed(world, key, world.issuer_url)).status == 200
@@ -208,14 +213,14 @@ def test_the_clusters_issuer_publishes_the_api_servers_keys(azure: Azure) -> Non
 
 
 @pytest.mark.parametrize("url", ["https://api.test:6443/", "{own}"])
-def test_an_api_server_may_have_an_issuer_of_its_own(azure: Azure, url: str) -> None:
-    """Elsewhere, or one that this cloud runs under another name; the keys given are the ones believed."""
-    world = azure.world
+def test_attached_api_server_may_have_its_own_issuer(arm: ArmClient, url: str) -> None:
+    """Elsewhere, or one that this cloud runs under another name; the given keys are the ones trusted."""
+    world = arm.world
     lab = world.store.issuers.put("lab")
     url = url.format(own=BASE_URL + lab.path)
     key = _api_server(world)
     world.store.clusters.attach(Attachment(ANY, KUBECONFIG, url, _published(key)))
-    assert _ready(azure)["properties"]["oidcIssuerProfile"]["issuerURL"] == url
+    assert _ready(arm)["properties"]["oidcIssuerProfile"]["issuerURL"] == url
     world.store.put_federated_credential(
         world.identity, "api", issuer=url, subject="system:serviceaccount:kube-system:wi-demo-sa"
     )
@@ -227,8 +232,10 @@ def test_an_api_server_may_have_an_issuer_of_its_own(azure: Azure, url: str) -> 
 
 
 _PRIVATE = json.dumps({"keys": [{"kid": "x", "kty": "RSA", "d": "secret"}]})
+
+
 BAD: dict[str, Callable[[World], Attachment]] = {
-    "a name that is none": lambda _: Attachment("-", KUBECONFIG),
+    "an invalid name": lambda _: Attachment("-", KUBECONFIG),
     "an http issuer": lambda _: Attachment("c", KUBECONFIG, "http://i/"),
     "keys for every cluster": lambda w: Attachment(ANY, KUBECONFIG, "", _published(_api_server(w))),
     "private keys": lambda _: Attachment("c", KUBECONFIG, "", _PRIVATE),
@@ -238,8 +245,8 @@ BAD: dict[str, Callable[[World], Attachment]] = {
 
 
 @pytest.mark.parametrize("make", BAD.values(), ids=BAD)
-def test_a_backing_that_cannot_be(world: World, make: Callable[[World], Attachment]) -> None:
-    """Nothing is kept."""
+def test_invalid_attachment_is_refused(world: World, make: Callable[[World], Attachment]) -> None:
+    """Nothing is stored."""
     with pytest.raises(RequestError):
         world.store.clusters.attach(make(world))
     assert world.store.clusters.attachment("c") is None
@@ -252,18 +259,10 @@ def test_unusable_kubeconfig_is_a_request_error(text: str) -> None:
         usable_kubeconfig(text)
 
 
-def test_a_merge_patch_is_rfc_7396s() -> None:
-    """Null takes away, objects are merged, everything else is replaced."""
-    assert merged({"a": 1, "b": {"c": 1, "d": 2}, "e": [1]}, {"a": None, "b": {"c": 3}, "e": [2]}) == {
-        "b": {"c": 3, "d": 2},
-        "e": [2],
-    }
-
-
-def test_the_command_attaches_an_api_server_to_a_cluster(
+def test_command_attaches_lists_and_detaches_an_api_server(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, world: World
 ) -> None:
-    """From a kubeconfig with its files beside it and the key set on standard input; then it is listed and detached."""
+    """The kubeconfig refers to files next to it, and the key set comes from standard input."""
     state = tmp_path / "s"
     config = tmp_path / "kubeconfig"
     config.write_text(KUBECONFIG, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A real cloud, real exchanges over TLS, and Debian's Chromium to look at them with."""
+"""A running cloud, exchanges over TLS, and Debian's Chromium to open its page with."""
 
 import shutil
 import time
@@ -13,47 +13,47 @@ from tests.unit.wisp_local.cloud.process import Running, Workload, exchange, wor
 from wisp_local.cloud.issuer import Projection, service_account_token
 from wisp_local.cloud.state.store import Store
 
-PATIENCE = 60_000  # milliseconds; a busy machine is no failure
+PATIENCE = 60_000  # milliseconds; a busy machine must not fail
 Scheme = Literal["light", "dark"]
 expect.set_options(timeout=PATIENCE)
 
 
 @dataclass
-class Scene:
+class Exchanges:
     """A running cloud whose identity trusts kube-system's wi-demo-sa."""
 
     cloud: Running
-    right: Workload
+    trusted: Workload
 
     def grant(self) -> str:
         """Make an exchange that is granted, and return the token."""
-        answer = exchange(self.cloud, self.right)
+        answer = exchange(self.cloud, self.trusted)
         assert answer.status == 200
         return str(answer.json()["access_token"])
 
     def refuse(self, namespace: str = "default", *, slash: bool = True) -> int:
-        """Make one whose namespace, or whose issuer's slash, is not what is trusted; return the AADSTS code."""
+        """Make an exchange with another namespace or issuer than is trusted; return the AADSTS code."""
         with Store(self.cloud.state) as store:
             issuer = store.issuers.named("wilab")
             url = (self.cloud.url + issuer.path).rstrip("/") + "/" * slash
             assertion = service_account_token(issuer, url, Projection(namespace, "wi-demo-sa"), now=time.time())
-        answer = exchange(self.cloud, replace(self.right, assertion=assertion.reveal()))
+        answer = exchange(self.cloud, replace(self.trusted, assertion=assertion.reveal()))
         assert answer.status == 401
         return int(answer.json()["error_codes"][0])
 
 
 @dataclass
-class Sight:
-    """A page, and what went wrong or out on it."""
+class BrowserWindow:
+    """A page, its problems and the URLs that it requested."""
 
     page: Page
     problems: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
 
 
 @contextmanager
 def chromium() -> Generator[Browser]:
-    """Run Chromium; as root it has no sandbox, and looks at nothing but our own page."""
+    """Run Chromium; as root it has no sandbox, and opens only our own page."""
     with sync_playwright() as playwright:
         program = shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"], timeout=PATIENCE)
@@ -64,7 +64,7 @@ def chromium() -> Generator[Browser]:
 
 
 @contextmanager
-def sight(browser: Browser, *, scripts: bool = True, scheme: Scheme = "light") -> Generator[Sight]:
+def open_window(browser: Browser, *, scripts: bool = True, scheme: Scheme = "light") -> Generator[BrowserWindow]:
     """Open a window of its own, with or without JavaScript, in light or dark."""
     context: BrowserContext = browser.new_context(
         ignore_https_errors=True,
@@ -74,15 +74,15 @@ def sight(browser: Browser, *, scripts: bool = True, scheme: Scheme = "light") -
     )
     try:
         context.set_default_timeout(PATIENCE)
-        seen = Sight(context.new_page())
-        seen.page.on("console", lambda message: seen.problems.append(message.text))
-        seen.page.on("pageerror", lambda error: seen.problems.append(str(error)))
-        seen.page.on("request", lambda request: seen.asked.append(request.url))
-        yield seen
+        window = BrowserWindow(context.new_page())
+        window.page.on("console", lambda message: window.problems.append(message.text))
+        window.page.on("pageerror", lambda error: window.problems.append(str(error)))
+        window.page.on("request", lambda request: window.requested.append(request.url))
+        yield window
     finally:
         context.close()
 
 
-def scene(cloud: Running) -> Scene:
+def walkthrough_exchanges(cloud: Running) -> Exchanges:
     """Fill the running cloud with the walk-through's identity."""
-    return Scene(cloud, workload(cloud.state, cloud.url))
+    return Exchanges(cloud, workload(cloud.state, cloud.url))

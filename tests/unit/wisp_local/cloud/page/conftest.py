@@ -1,4 +1,4 @@
-"""A cloud with its page, and a browser's way of asking for it."""
+"""A cloud with its page, requested from an address."""
 
 from collections.abc import Generator
 
@@ -12,7 +12,7 @@ from wisp_local.cloud.app import Options, create_app
 HOST = BASE_URL.removeprefix("https://")
 
 
-class From:
+class ComingFrom:
     """ASGI middleware: requests come from `address`."""
 
     def __init__(self, app: ASGIApp, address: str) -> None:
@@ -36,8 +36,8 @@ def app(world: World) -> ASGIApp:
 
 
 @pytest.fixture
-def paged(world: World, app: ASGIApp) -> Generator[World]:
+def page_world(world: World, app: ASGIApp) -> Generator[World]:
     """Give the world, asked from this machine."""
-    with Client(From(app, "127.0.0.1"), HOST) as client:
+    with Client(ComingFrom(app, "127.0.0.1"), HOST) as client:
         world.client = client
         yield world

@@ -9,7 +9,7 @@ DOCS = ROOT / "docs"
 TEXT = (DOCS / "reference/page.md").read_text(encoding="utf-8")
 
 
-def test_the_pictures_are_there_and_small() -> None:
+def test_pictures_exist_and_are_small() -> None:
     """Each is a PNG of less than 200 kB."""
     pictures = re.findall(r"!\[.+\]\((\.\./images/.+\.png)\)", TEXT)
     assert len(pictures) == 3
@@ -19,6 +19,6 @@ def test_the_pictures_are_there_and_small() -> None:
         assert len(picture) < 200_000
 
 
-def test_the_number_of_exchanges_that_are_kept() -> None:
+def test_documented_number_of_exchanges_is_right() -> None:
     """The document names the real one."""
     assert f"The last {RECORDED} exchanges are kept" in TEXT

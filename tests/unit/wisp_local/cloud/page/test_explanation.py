@@ -41,28 +41,28 @@ def _by_the_table(left: str, right: str) -> int:
 
 
 @given(TEXT, TEXT)
-def test_the_distance_is_levenshteins(left: str, right: str) -> None:
-    """A common start and end that are skipped make no difference."""
+def test_distance_is_levenshteins(left: str, right: str) -> None:
+    """Skipping the common start and end does not change the result."""
     assert distance(left, right) == _by_the_table(left, right)
 
 
-def test_long_values_are_not_compared_by_the_character() -> None:
-    """What a hostile client sends costs no minutes: what is left of a long value counts as different."""
+def test_distance_of_long_values_is_bounded_work() -> None:
+    """A hostile client cannot cause minutes of work: the rest of a long value counts as different."""
     assert distance("x" * 16_000 + "a", "x" * 16_000 + "b") == 1
     assert distance("a" * 16_000, "b" * 600) == 16_000
 
 
 @given(TEXT, TEXT, TEXT)
-def test_the_distance_is_a_metric(one: str, two: str, three: str) -> None:
-    """Nothing is nearer than itself, there and back are as far, and no way round is shorter."""
+def test_distance_is_a_metric(one: str, two: str, three: str) -> None:
+    """It is zero only for equal strings, symmetric, and obeys the triangle inequality."""
     assert (distance(one, two) == 0) == (one == two)
     assert distance(one, two) == distance(two, one)
     assert distance(one, three) <= distance(one, two) + distance(two, three)
 
 
 @given(TEXT | st.text(alphabet="a:", max_size=400), TEXT | st.text(alphabet="a:", max_size=400))
-def test_the_pieces_are_the_strings(left: str, right: str) -> None:
-    """Put together again, either side is what it was, and what does not differ is the same on both."""
+def test_pieces_joined_are_the_strings(left: str, right: str) -> None:
+    """What does not differ is the same on both sides."""
     difference = compare(left, right)
     assert "".join(each.text for each in difference.presented) == left
     assert "".join(each.text for each in difference.expected) == right
@@ -93,13 +93,13 @@ DIFFERENCES = {
 
 
 @pytest.mark.parametrize("presented, expected, one, two", DIFFERENCES.values(), ids=DIFFERENCES)
-def test_words_are_compared_first(presented: str, expected: str, one: str, two: str) -> None:
+def test_difference_compares_words_before_characters(presented: str, expected: str, one: str, two: str) -> None:
     """A word that resembles another is compared by its letters, any other is one difference."""
     assert _written(compare(presented, expected)) == (one, two)
 
 
 def test_long_values_are_compared_by_their_ends() -> None:
-    """What a hostile client sends is no reason to compute for minutes."""
+    """A hostile client cannot cause minutes of work."""
     assert _written(compare("a:" * 200 + "x" + "b:" * 200, "a:" * 200 + "y" + "b:" * 200))[0].count("[x]") == 1
 
 
@@ -109,8 +109,8 @@ CREDENTIALS = st.builds(
 
 
 @given(st.builds(Presented, TEXT, TEXT, TEXT), st.lists(CREDENTIALS, max_size=6))
-def test_an_exact_match_is_the_nearest(presented: Presented, others: list[FederatedCredential]) -> None:
-    """Whatever else there is, what matches comes first; what is nearest is one of those there are."""
+def test_exact_match_is_the_nearest(presented: Presented, others: list[FederatedCredential]) -> None:
+    """The nearest is always one of the given credentials."""
     exact = FederatedCredential("exact", presented.issuer, presented.subject, (presented.audience,))
     found = nearest(presented, [*others, exact])
     assert found is not None
@@ -120,7 +120,7 @@ def test_an_exact_match_is_the_nearest(presented: Presented, others: list[Federa
 
 
 @given(st.builds(Presented, TEXT, TEXT, TEXT), st.lists(CREDENTIALS, min_size=1, max_size=6))
-def test_the_nearest_is_one_that_entra_got_furthest_with(
+def test_nearest_is_one_with_which_entra_got_furthest(
     presented: Presented, credentials: list[FederatedCredential]
 ) -> None:
     """The AADSTS code and the difference speak of the same field."""
@@ -154,12 +154,12 @@ NEAREST = {
 
 
 @pytest.mark.parametrize("this, other", NEAREST.values(), ids=NEAREST)
-def test_the_credential_that_was_meant(this: FederatedCredential, other: FederatedCredential) -> None:
-    """Whatever order they come in."""
+def test_nearest_does_not_depend_on_the_order(this: FederatedCredential, other: FederatedCredential) -> None:
+    """Issuer, fewer characters, then the name decide."""
     assert nearest(PRESENTED, [this, other]) == nearest(PRESENTED, [other, this]) == this
 
 
-def test_of_no_credentials_none_is_nearest() -> None:
+def test_nearest_of_no_credentials_is_none() -> None:
     """An identity may trust nobody."""
     assert nearest(PRESENTED, []) is None
 
@@ -209,12 +209,12 @@ CASES = [
 
 
 @pytest.mark.parametrize("field, presented, expected, words", CASES, ids=[words[:40] for *_, words in CASES])
-def test_a_difference_in_words(field: Field, presented: str, expected: str, words: str) -> None:
+def test_common_mistakes_are_named(field: Field, presented: str, expected: str, words: str) -> None:
     """The commonest mistakes are named as what they are."""
     assert words in explain(field, presented, expected)
 
 
 @given(st.sampled_from(Field), st.text(max_size=30), st.text(max_size=30))
-def test_there_are_words_for_every_difference_and_for_nothing_else(field: Field, one: str, two: str) -> None:
+def test_explanation_is_empty_only_for_equal_values(field: Field, one: str, two: str) -> None:
     """No strings are an error, and only equal ones need no explanation."""
     assert bool(explain(field, one, two)) == (one != two)

@@ -24,8 +24,8 @@ def _read(command: str) -> list[str]:
     return shlex.split(command.replace("\\\n", " "))
 
 
-def test_a_credential_is_corrected_or_another_made() -> None:
-    """Both, since only a person knows which was meant; the new one gets a name that is free."""
+def test_remedies_are_correcting_or_adding_a_credential() -> None:
+    """Only a person knows which was meant; a new credential gets an unused name."""
     taken = replace(MEANT, name="wi-demo-sa-federated-id", subject="x")
     correct, another = remedies(PRESENTED, IDENTITY, [MEANT, taken], MEANT)
     assert correct.az.startswith("az identity federated-credential update --name=federated-id ")
@@ -43,7 +43,9 @@ def test_a_credential_is_corrected_or_another_made() -> None:
     ],
     ids=["none", "one", "Azure's limit", "issuer and subject are unique"],
 )
-def test_only_what_azure_allows_is_offered(credentials: tuple[FederatedCredential, ...], titles: list[str]) -> None:
+def test_only_remedies_that_azure_accepts_are_offered(
+    credentials: tuple[FederatedCredential, ...], titles: list[str]
+) -> None:
     """No command is shown that would be refused."""
     meant = credentials[0] if credentials else None
     assert [each.title for each in remedies(PRESENTED, IDENTITY, credentials, meant)] == titles
@@ -67,7 +69,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("subject", HOSTILE)
-def test_what_the_client_sent_is_one_word_of_the_command(subject: str) -> None:
+def test_presented_value_is_one_word_of_the_command(subject: str) -> None:
     """Pasted into a shell, no subject is more than a subject."""
     for each in remedies(replace(PRESENTED, subject=subject), IDENTITY, [MEANT], MEANT):
         for words in (_read(each.az), _read(each.wisp)):
@@ -104,14 +106,14 @@ def test_what_the_client_sent_is_one_word_of_the_command(subject: str) -> None:
         "a file as the audience",
     ],
 )
-def test_what_azure_would_not_take_gets_no_command(presented: Presented) -> None:
+def test_value_that_azure_refuses_gets_no_command(presented: Presented) -> None:
     """A terminal never sees such a value; az would read the file that follows an @, and send it to Azure."""
     assert remedies(presented, IDENTITY, [MEANT], MEANT) == ()
 
 
 @given(st.text(max_size=20), st.lists(st.text(min_size=1, max_size=6), max_size=4))
-def test_every_command_can_be_read_back(subject: str, names: list[str]) -> None:
-    """Whatever was presented, quoting holds."""
+def test_every_command_can_be_parsed_again(subject: str, names: list[str]) -> None:
+    """Quoting works for any value."""
     presented = replace(PRESENTED, subject=subject)
     credentials = [replace(MEANT, name=name, subject=name) for name in names]
     offered: tuple[Remedy, ...] = remedies(presented, IDENTITY, credentials, None)
@@ -130,6 +132,6 @@ def test_every_command_can_be_read_back(subject: str, names: list[str]) -> None:
         ({"exp": "soon"}, "has no expiry"),
     ],
 )
-def test_time_in_words(payload: dict[str, object], words: str) -> None:
-    """How far outside its valid time the assertion was."""
+def test_time_problem_says_how_far_outside(payload: dict[str, object], words: str) -> None:
+    """The span is in its two largest units."""
     assert time_problem(Decoded({}, payload), NOW) == words

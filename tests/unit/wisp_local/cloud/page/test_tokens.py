@@ -19,8 +19,8 @@ def _jwt(payload: object) -> str:
 
 
 @given(st.text() | st.recursive(st.none() | st.text() | st.floats() | st.integers(), st.lists).map(_jwt))
-def test_no_text_is_an_error(text: str) -> None:
-    """What is no JWT is None, and what is one need make no sense."""
+def test_any_text_is_decoded_or_none(text: str) -> None:
+    """Text that is not a JWT is None, and the content of a JWT may be anything."""
     decoded = decode(text)
     assert decoded is None or isinstance(decoded.presented, Presented)
 
@@ -28,7 +28,7 @@ def test_no_text_is_an_error(text: str) -> None:
 @given(
     st.dictionaries(st.sampled_from(["iss", "sub", "aud", "exp", "nbf", "x"]), st.text() | st.integers() | st.floats())
 )
-def test_no_claim_is_an_error(payload: dict[str, object]) -> None:
+def test_any_claims_can_be_shown(payload: dict[str, object]) -> None:
     """Claims of any type can be shown, compared and placed in time."""
     decoded = decode(_jwt(payload))
     assert decoded is not None
@@ -41,8 +41,8 @@ def test_no_claim_is_an_error(payload: dict[str, object]) -> None:
     "audience, read",
     [("api://x", "api://x"), (["api://x"], "api://x"), (["a", "b"], '["a", "b"]'), (7, "7"), (None, "")],
 )
-def test_the_audience_is_read_as_entra_reads_it(audience: object, read: str) -> None:
-    """A list of one is that one; what Entra would not take can still be seen."""
+def test_audience_is_read_as_entra_reads_it(audience: object, read: str) -> None:
+    """A list with one audience is that audience; other values can still be seen."""
     decoded = decode(_jwt({"aud": audience}))
     assert decoded is not None
     assert decoded.presented == Presented("", "", read)
@@ -60,12 +60,12 @@ def test_the_audience_is_read_as_entra_reads_it(audience: object, read: str) -> 
         (1e300, "2932896 d 23 h"),
     ],
 )
-def test_a_span_in_its_two_largest_units(seconds: float, written: str) -> None:
+def test_span_has_its_two_largest_units(seconds: float, written: str) -> None:
     """Enough to see what is wrong, no more."""
     assert span(seconds) == written
 
 
-def test_moments() -> None:
+def test_moments_are_readable_and_never_an_error() -> None:
     """Readable, in UTC, and never an error."""
     assert moment(NOW) == "2025-10-09 08:53:20 UTC"
     assert [since(NOW + each, NOW) for each in (-5, 0, 7200)] == ["5 s ago", "now", "in 2 h"]
@@ -74,7 +74,7 @@ def test_moments() -> None:
 
 
 @given(st.text())
-def test_what_cannot_be_seen_is_spelled_out(text: str) -> None:
+def test_invisible_characters_are_spelled_out(text: str) -> None:
     """Nothing that is shown can rearrange, hide or break what is around it."""
     assert visible(text).isprintable()
     assert visible("a\u202eb\n c") == "a[U+202E]b[U+000A] c"
