@@ -174,6 +174,6 @@ def _issuer(lab: LabCommand) -> str:
     assert backing is not None
     given = lab.folder.parent / "given"
     given.write_text(backing.kubeconfig)
-    published = ApiServer(given, {"PATH": lab.variables["PATH"], "HOME": str(lab.home)}).issuer()
+    published = ApiServer(given, {"PATH": lab.variables["PATH"], "HOME": str(lab.home)}).attachment()
     assert (published.issuer_url, published.key_set) == (backing.issuer_url, backing.key_set)
     return published.issuer_url

@@ -39,29 +39,21 @@ _PROBE = (
 
 
 @dataclass(frozen=True)
-class PublishedIssuer:
-    """The issuer of an API server's service account tokens, and its keys (RFC 7517)."""
-
-    issuer_url: str
-    key_set: str
-
-
-@dataclass(frozen=True)
 class ApiServer:
     """The API server of the current context in `kubeconfig`; kubectl runs with `environ`."""
 
     kubeconfig: Path
     environ: Mapping[str, str]
 
-    def issuer(self) -> PublishedIssuer:
-        """Ask for issuer and keys. Raise WispError."""
+    def attachment(self) -> Attachment:
+        """Ask for the issuer of service account tokens and its keys, for all managed clusters. Raise WispError."""
         document = self.get(_DISCOVERY)
         try:
-            issuer_url = json.loads(document)["issuer"]
+            issuer_url = str(json.loads(document)["issuer"])
         except (ValueError, TypeError, KeyError) as error:
             problem = f"the API server of {self.kubeconfig} does not name the issuer of its tokens"
             raise WispError(problem, hint=f"make `kubectl get --raw {_DISCOVERY}` name an issuer") from error
-        return PublishedIssuer(str(issuer_url), self.get(_KEYS))
+        return Attachment(ANY, whole_kubeconfig(self.kubeconfig), issuer_url, key_set=self.get(_KEYS))
 
     def get(self, path: str) -> str:
         """Return what the API server answers at `path`. Raise WispError."""
@@ -94,20 +86,18 @@ class Lab:
         return ApiServer(kubeconfig, {**self.environ, "KUBECACHEDIR": str(self.paths.kube_cache)})
 
 
-def attach_cluster(lab: Lab, record: Record, cloud: CloudProcess, issuer: PublishedIssuer | None) -> None:
-    """Attach the cluster of the lab's settings, or detach any. `issuer` is that of the user's own API server."""
-    attached = record.settings.cluster
-    if attached.own:
+def attach_cluster(lab: Lab, record: Record, cloud: CloudProcess, attachment: Attachment | None) -> None:
+    """Attach the lab's own cluster, if the settings say so, or else `attachment`; None detaches the cluster."""
+    if record.settings.cluster.own:
         _attach_own(lab, record, cloud)
         return
     lab.cluster.stop()
-    if attached.kubeconfig is not None and issuer is not None:
-        _attach(lab, Path(attached.kubeconfig), issuer)
-        _write_manifest(lab, record, cloud)
-        return
-    with Store(lab.paths.state) as store:
-        store.clusters.detach(ANY)
-    lab.paths.manifest.unlink(missing_ok=True)
+    if attachment is None:
+        with Store(lab.paths.state) as store:
+            store.clusters.detach(ANY)
+        lab.paths.manifest.unlink(missing_ok=True)
+    else:
+        _attach(lab, record, cloud, attachment)
 
 
 def _attach_own(lab: Lab, record: Record, cloud: CloudProcess) -> None:
@@ -115,10 +105,8 @@ def _attach_own(lab: Lab, record: Record, cloud: CloudProcess) -> None:
         issuer_url = cloud.url + store.issuers.put(ISSUER).path
     if not lab.cluster.is_running():
         lab.paths.kubeconfig.unlink(missing_ok=True)  # of a previous cluster: az would ask before it replaces entries
-    kubeconfig = lab.cluster.start(issuer_url)
-    server = lab.api_server(kubeconfig)
-    _attach(lab, kubeconfig, server.issuer())
-    _write_manifest(lab, record, cloud)
+    server = lab.api_server(lab.cluster.start(issuer_url))
+    _attach(lab, record, cloud, server.attachment())
     server.kubectl("apply", f"--filename={lab.paths.manifest}")
     lab.cluster.load_images([Path(archive) for archive in record.settings.load])
     rollout = ("rollout", "status", "deployment/wisp", "--namespace=wisp-system", f"--timeout={_ROLLOUT_TIMEOUT}s")
@@ -140,14 +128,10 @@ def _wait_for_admission(server: ApiServer) -> None:
             return
 
 
-def _attach(lab: Lab, kubeconfig: Path, issuer: PublishedIssuer) -> None:
-    attachment = Attachment(ANY, whole_kubeconfig(kubeconfig), issuer.issuer_url, issuer.key_set)
+def _attach(lab: Lab, record: Record, cloud: CloudProcess, attachment: Attachment) -> None:
+    """Attach an API server, and write the webhook's manifest for it."""
     with Store(lab.paths.state) as store:
         store.clusters.attach(attachment)
-
-
-def _write_manifest(lab: Lab, record: Record, cloud: CloudProcess) -> None:
-    with Store(lab.paths.state) as store:
         tenant_id, certificate = store.tenant().id, store.authority.certificate_pem.decode()
     values = ManifestValues(tenant_id, f"{cloud.url}/", certificate, record.settings.image)
     write(lab.paths.manifest, fill_manifest(plain_manifest(), values))

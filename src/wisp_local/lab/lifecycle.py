@@ -1,6 +1,5 @@
 """Starts, inspects and stops a lab. Each reads the record, looks at what runs, and does only what is missing."""
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,18 +42,18 @@ def up(lab: Lab, options: UpOptions) -> Started:
         settings = apply_options(before.settings, options)
         # The user's API server is asked before anything is started: an error leaves nothing behind.
         kubeconfig = settings.cluster.kubeconfig
-        issuer = None if kubeconfig is None else lab.api_server(Path(kubeconfig)).issuer()
+        attachment = None if kubeconfig is None else lab.api_server(Path(kubeconfig)).attachment()
         listening = listen_options(settings, _prepare_cluster(lab, settings))
-        already = before.cloud is not None and cloud_process.is_running(before.cloud)
-        if before.cloud is not None and already:
-            cloud = before.cloud
-            require_same_listener(cloud.listening, listening)
-        else:
+        cloud = _running(before)
+        already = cloud is not None
+        if cloud is None:
             cloud = _start_cloud(lab, listening, before)
+        else:
+            require_same_listener(cloud.listening, listening)
         record = Record(replace(settings, port=cloud.listening.port), cloud)
         save_record(lab.paths, record)
         set_up_azure_cli(lab.paths, cloud_process.local_url(cloud.listening))
-        attach_cluster(lab, record, cloud, issuer)
+        attach_cluster(lab, record, cloud, attachment)
         return Started(record, cloud, already)
 
 
@@ -102,10 +101,9 @@ def down(lab: Lab) -> bool:
         return False
     with locked(lab.paths):
         record = load_record(lab.paths)
-        was_running = lab.cluster.is_running()
+        was_running = lab.cluster.is_running() or _running(record) is not None
         lab.cluster.stop()
         if record is not None and record.cloud is not None:
-            was_running = cloud_process.is_running(record.cloud) or was_running
             cloud_process.stop(record.cloud)
             save_record(lab.paths, replace(record, cloud=None))
         return was_running
@@ -127,14 +125,15 @@ def inspect(lab: Lab) -> Observation:
     if record is not None and lab.paths.state.exists():
         with Store(lab.paths.state) as store:
             identities, clusters = len(store.identities()), len(store.clusters.all())
-    if record is None or record.cloud is None or not cloud_process.is_running(record.cloud):
+    cloud = _running(record)
+    if record is None or cloud is None:
         return Observation(record, identities, clusters)
     return Observation(
         record,
         identities,
         clusters,
         is_running=True,
-        answers=cloud_process.answers(lab.paths, record.cloud),
+        answers=cloud_process.answers(lab.paths, cloud),
         cluster_problem=_cluster_problem(lab, record.settings),
     )
 
@@ -152,8 +151,12 @@ def _cluster_problem(lab: Lab, settings: Settings) -> str | None:
 
 def running_cloud(lab: Lab, hint: str = "`wisp lab up` starts it") -> CloudProcess:
     """Return the lab's running cloud. Raise WispError with `hint` if there is none."""
-    with contextlib.suppress(FileNotFoundError):
-        record = load_record(lab.paths)
-        if record is not None and record.cloud is not None and cloud_process.is_running(record.cloud):
-            return record.cloud
-    raise WispError(f"no lab runs in {lab.paths.folder}", hint=hint)
+    cloud = _running(load_record(lab.paths))
+    if cloud is None:
+        raise WispError(f"no lab runs in {lab.paths.folder}", hint=hint)
+    return cloud
+
+
+def _running(record: Record | None) -> CloudProcess | None:
+    cloud = None if record is None else record.cloud
+    return cloud if cloud is not None and cloud_process.is_running(cloud) else None

@@ -149,14 +149,6 @@ def debian_image(
     return builder.obtain(product, cache, make)
 
 
-@dataclass(frozen=True)
-class ArchivedImage:
-    """An image of an archive, with its `name` in the archive and its `platforms`, such as linux/amd64."""
-
-    name: str
-    platforms: frozenset[str]
-
-
 def full_name(name: str) -> str:
     """Return a name with registry and tag, as container tools complete it: app is docker.io/library/app:latest.
 
@@ -178,8 +170,8 @@ def check_archive(archive: Path, platform: str) -> None:
 
 
 @contextlib.contextmanager
-def opened_archive(archive: Path, platform: str, label: str) -> Iterator[tuple[Path, list[ArchivedImage]]]:
-    """Give an archive as an uncompressed file, and its images that have a name. Raise SettingError.
+def opened_archive(archive: Path, platform: str, label: str) -> Iterator[tuple[Path, list[str]]]:
+    """Give an archive as an uncompressed file, and the names of its images. Raise SettingError.
 
     The file is temporary if the archive is compressed or a pipe. An archive without a named image is an error, and so
     is an image that is not for `platform`. Messages call the archive `label`.
@@ -194,12 +186,12 @@ def opened_archive(archive: Path, platform: str, label: str) -> Iterator[tuple[P
             raise _not_an_archive(label)
         if not images:
             raise SettingError(f"the image in {label} has no name, so no pod could ask for it", hint=_SAVE)
-        for image in images:
-            if platform not in image.platforms:
-                known = sorted(found for found in image.platforms if "unknown" not in found)
-                problem = f"{image.name} in {label} is for {' and '.join(known) or 'no known platform'}"
+        for name, platforms in images:
+            if platform not in platforms:
+                known = sorted(found for found in platforms if "unknown" not in found)
+                problem = f"{name} in {label} is for {' and '.join(known) or 'no known platform'}"
                 raise SettingError(f"{problem}, and the node is {platform}", hint=f"build or pull it for {platform}")
-        yield content, images
+        yield content, [name for name, _ in images]
 
 
 def _uncompressed(archive: Path, folder: Path) -> Path:
@@ -227,25 +219,24 @@ class _Reader:
     tar: tarfile.TarFile
     members: dict[str, tarfile.TarInfo]
 
-    def images(self) -> list[ArchivedImage] | None:
-        """Return the images that have a name; None if this is not an image archive."""
+    def images(self) -> list[tuple[str, set[str]]] | None:
+        """Return name and platforms of the images that have a name; None if this is not an image archive."""
         if "index.json" in self.members:  # recent versions of docker write both; containerd prefers this one, too
             return [image for image in map(self._indexed_image, self._document("index.json")["manifests"]) if image]
         if "manifest.json" in self.members:
             return [image for entry in self._document("manifest.json") for image in self._docker_images(entry)]
         return None
 
-    def _indexed_image(self, descriptor: Any) -> ArchivedImage | None:
+    def _indexed_image(self, descriptor: Any) -> tuple[str, set[str]] | None:
         annotations = descriptor.get("annotations") or {}
         name = annotations.get(_NAME) or annotations.get(_REFERENCE) or ""
         if not annotations.get(_NAME) and not re.search("[/:@]", name):
             return None  # only a tag
-        return ArchivedImage(name, frozenset(self._platforms(descriptor, _INDEX_DEPTH)))
+        return name, set(self._platforms(descriptor, _INDEX_DEPTH))
 
-    def _docker_images(self, entry: Any) -> Iterator[ArchivedImage]:
+    def _docker_images(self, entry: Any) -> list[tuple[str, set[str]]]:
         config = self._document(entry["Config"])
-        for tag in entry.get("RepoTags") or ():
-            yield ArchivedImage(tag, frozenset({_platform(config)}))
+        return [(tag, {_platform(config)}) for tag in entry.get("RepoTags") or ()]
 
     def _platforms(self, descriptor: Any, depth: int) -> Iterator[str]:
         """Give the platforms of an image, for an index those of all manifests in the archive."""

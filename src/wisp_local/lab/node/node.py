@@ -12,8 +12,6 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import urllib3
@@ -59,41 +57,23 @@ ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), p
 PLATFORM = f"linux/{ARCHITECTURE}"
 
 
-@dataclass(frozen=True)
 class Node:
     """Node `number` of this machine, in `folder`, with the programs `binaries`.
 
     `ends_with_parent`: the node ends with the process that starts it.
     """
 
-    folder: Path
-    binaries: Binaries
-    number: int = 0
-    ends_with_parent: bool = False
-
-    @cached_property
-    def layout(self) -> Layout:
-        """The paths of its files."""
-        return Layout(self.folder)
-
-    @property
-    def network(self) -> Network:
-        """Its addresses."""
-        return Network(self.number)
-
-    @property
-    def kubeconfig(self) -> Path:
-        """The administrator's kubeconfig."""
-        return self.layout.kubeconfig("admin")
-
-    @property
-    def _context(self) -> ProcessContext:
-        environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder)}
-        return ProcessContext((), {**environment, "KUBECONFIG": str(self.kubeconfig)})
-
-    @property
-    def _cgroup(self) -> str:
-        return f"wisp-node{self.number}"
+    def __init__(self, folder: Path, binaries: Binaries, number: int = 0, *, ends_with_parent: bool = False) -> None:
+        self.folder = folder
+        self.binaries = binaries
+        self.number = number
+        self.layout = Layout(folder)
+        self.network = Network(number)
+        self.kubeconfig = self.layout.kubeconfig("admin")  # the administrator's
+        self._ends_with_parent = ends_with_parent
+        self._cgroup = f"wisp-node{number}"
+        self._environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder)}
+        self._context = ProcessContext((), {**self._environment, "KUBECONFIG": str(self.kubeconfig)})
 
     def prepare(self) -> NetworkNamespace:
         """Make the network, and return the node's namespace. Raise PrivilegeError, SettingError or ToolError.
@@ -136,16 +116,16 @@ class Node:
         Raises SettingError if pods could not use an image of it, ToolError if containerd refuses it.
         """
         label = label or str(archive)
-        with opened_archive(archive, PLATFORM, label) as (content, images):
+        with opened_archive(archive, PLATFORM, label) as (content, names):
             done = self._images("import", str(content))
         if done.status != 0:
             problem = f"{label} cannot be imported ({done.errors.strip()})"
             raise ToolError(problem, hint="save the image again: the archive may be incomplete")
-        names = {image.name: full_name(image.name) for image in images}
-        for name, full in names.items():
+        full_names = {name: full_name(name) for name in names}
+        for name, full in full_names.items():
             if name != full and full not in self._images("list", "-q").output.reveal().split():
                 self._images("tag", "--force", name, full)
-        return list(names.values())
+        return list(full_names.values())
 
     def stop(self) -> None:
         """End the node and remove its folder, if there are any. Raise ToolError."""
@@ -197,11 +177,11 @@ class Node:
 
     def _spawn(self, namespace: NetworkNamespace) -> ProcessIdentity:
         interpreter = in_place(this_interpreter())
-        dependent = END_WITH_PARENT if self.ends_with_parent else ()
+        dependent = END_WITH_PARENT if self._ends_with_parent else ()
         unshare = ("unshare", "--mount", "--propagation", "private", "--ipc", "--pid", "--mount-proc", "--fork")
         context = ProcessContext(
             (*dependent, *namespace.prefix, *unshare, "--kill-child", "--"),
-            {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder), **interpreter.environment},
+            {**self._environment, **interpreter.environment},
             (namespace.descriptor,),
         )
         command = (interpreter.python, "-m", "wisp_local.lab.node.init", str(self.folder))

@@ -18,10 +18,11 @@ from tests.unit.wisp_local.lab.conftest import NewLab
 from tests.unit.wisp_local.lab.fake_kubernetes import FakeCluster, FakeKubernetes, make_kubectl
 from tests.unit.wisp_local.lab.lab_command import LabCommand
 from wisp.base.errors import ToolError, WispError
+from wisp_local.cloud.backing import whole_kubeconfig
 from wisp_local.cloud.cluster import ANY
 from wisp_local.cloud.state.store import Store
 from wisp_local.lab.cloud_process import local_url
-from wisp_local.lab.cluster import ISSUER, ApiServer, Lab, PublishedIssuer
+from wisp_local.lab.cluster import ISSUER, ApiServer, Lab
 from wisp_local.lab.lifecycle import down, inspect, load_images, up
 from wisp_local.lab.paths import LabPaths
 from wisp_local.lab.record import NO_CLUSTER, AttachedCluster, UpOptions, problems
@@ -44,21 +45,23 @@ def _programs(tmp_path: Path) -> Path:
 def test_api_server_is_asked_for_its_issuer_and_keys(kubernetes: FakeKubernetes, programs: Path) -> None:
     """At their well-known paths."""
     server = ApiServer(kubernetes.kubeconfig, {"PATH": str(programs), "KUBECACHEDIR": "/cache"})
-    assert server.issuer() == PublishedIssuer(ISSUER_URL, kubernetes.keys)
+    attachment = server.attachment()
+    assert (attachment.issuer_url, attachment.key_set) == (ISSUER_URL, kubernetes.keys)
+    assert (attachment.cluster, attachment.kubeconfig) == (ANY, whole_kubeconfig(kubernetes.kubeconfig))
     assert kubernetes.kubectl_calls() == ["get --raw /.well-known/openid-configuration", "get --raw /openid/v1/jwks"]
 
 
 def test_missing_kubectl_is_reported(kubernetes: FakeKubernetes, tmp_path: Path) -> None:
     """The hint says where to get it."""
     with pytest.raises(ToolError, match=r"there is no kubectl on PATH: install it: https://kubernetes.io"):
-        ApiServer(kubernetes.kubeconfig, {"PATH": str(tmp_path)}).issuer()
+        ApiServer(kubernetes.kubeconfig, {"PATH": str(tmp_path)}).attachment()
 
 
 def test_api_server_that_does_not_answer_is_reported(kubernetes: FakeKubernetes, programs: Path) -> None:
     """With the error of kubectl, and the kubeconfig to check."""
     kubernetes.stop_answering("openid-v1-jwks")
     with pytest.raises(WispError) as caught:
-        ApiServer(kubernetes.kubeconfig, {"PATH": str(programs), "KUBECACHEDIR": "/cache"}).issuer()
+        ApiServer(kubernetes.kubeconfig, {"PATH": str(programs), "KUBECACHEDIR": "/cache"}).attachment()
     assert caught.value.problem == (
         "`kubectl get --raw /openid/v1/jwks` failed "
         "(Unable to connect to the server: dial tcp 127.0.0.1:6443: connect: connection refused)"
@@ -71,7 +74,7 @@ def test_api_server_without_an_issuer_is_reported(kubernetes: FakeKubernetes, pr
     """Issuer discovery may be switched off, or another server answers."""
     (kubernetes.kubeconfig.parent / ".well-known-openid-configuration").write_text(document)
     with pytest.raises(WispError, match="does not name the issuer of its tokens"):
-        ApiServer(kubernetes.kubeconfig, {"PATH": str(programs), "KUBECACHEDIR": "/cache"}).issuer()
+        ApiServer(kubernetes.kubeconfig, {"PATH": str(programs), "KUBECACHEDIR": "/cache"}).attachment()
 
 
 @pytest.fixture(name="lab")

@@ -74,8 +74,8 @@ def test_index_leads_to_the_program(tmp_path: Path) -> None:
 
 
 def _names(archive: Path) -> list[str]:
-    with opened_archive(archive, PLATFORM, "the archive") as (_, images):
-        return [full_name(image.name) for image in images]
+    with opened_archive(archive, PLATFORM, "the archive") as (_, names):
+        return [full_name(name) for name in names]
 
 
 @pytest.mark.parametrize(
