@@ -32,14 +32,13 @@ print(client.acquire_token_for_client(resource="https://vault.azure.net")["token
 
 
 def test_msal_gets_a_token(runner: Runner) -> None:
-    """Without azure-identity around it, too."""
     done = runner.run("--", sys.executable, "-c", MSAL)
     assert (done.stdout, done.stderr) == ("Bearer\n", "")
 
 
 @pytest.mark.needs("curl")
-def test_every_dialect(runner: Runner) -> None:
-    """App Service's, today's and yesterday's, the metadata service's and Cloud Shell's; and who may not ask."""
+def test_every_dialect_gets_a_token_only_with_the_right_header(runner: Runner) -> None:
+    """App Service's of 2019 and 2017, the metadata service's and Cloud Shell's; then a wrong header, and none."""
     done = runner.run("--", "sh", "-c", DIALECTS)
     assert done.stdout.split() == ["200", "200", "200", "200", "401", "401"]
 
@@ -48,8 +47,7 @@ TOKEN = 'curl -s -H Metadata:true "$IDENTITY_ENDPOINT?api-version=2018-02-01&res
 
 
 @pytest.mark.needs("curl")
-def test_identities(runner: Runner) -> None:
-    """A name is another identity, made when new; a client id is one that there is."""
+def test_identity_is_created_by_name_and_selected_by_client_id(runner: Runner) -> None:
     named, again = (json.loads(runner.run("--identity", "my-app", "--", "sh", "-c", TOKEN).stdout) for _ in range(2))
     assert named["client_id"] == again["client_id"]
     chosen = runner.run("--client-id", named["client_id"], "--token-lifetime", "600", "--", "sh", "-c", TOKEN)
@@ -62,8 +60,7 @@ def test_identities(runner: Runner) -> None:
     )
 
 
-def test_verbose_says_where_things_are(runner: Runner) -> None:
-    """On standard error, before the command says anything."""
+def test_verbose_prints_endpoint_state_and_log(runner: Runner) -> None:
     done = runner.run("-v", "--", "sh", "-c", "echo $IDENTITY_ENDPOINT")
     [log] = runner.logs.iterdir()
     [_, *rest] = done.stderr.splitlines()
@@ -84,23 +81,22 @@ def test_nobody_else_sees_the_header(runner: Runner) -> None:
         assert all(header not in Path(f"/proc/{each}/cmdline").read_text(encoding="utf-8") for each in serving)
         process.kill()
     assert len(header) > 40
-    assert header not in runner.said()
+    assert header not in runner.output()
 
 
 @pytest.mark.parametrize("program, name", [("wisp.proxy", "sidecar"), ("wisp cloud serve", "local cloud")])
-def test_a_part_that_ends_is_told(program: str, name: str, runner: Runner) -> None:
-    """In one line on standard error; the command goes on."""
+def test_component_that_ends_is_reported_and_the_command_continues(program: str, name: str, runner: Runner) -> None:
     with runner.start("--", "sh", "-c", "echo begun; read line; exit 7", stdin=-1, stderr=-1) as process:
         assert process.stdout is not None
         assert process.stdin is not None
         assert process.stderr is not None
         assert process.stdout.readline() == "begun\n"
-        [part] = [each for each in runner.serving() if program in _command(each)]
-        os.kill(part, signal.SIGKILL)
+        [component] = [each for each in runner.serving() if program in _command(each)]
+        os.kill(component, signal.SIGKILL)
         [log] = runner.logs.iterdir()
         warning = f"warning: the {name} has ended, and the command gets no new tokens; its log is {log}\n"
         assert process.stderr.readline() == warning
-        wait_until(lambda: not Path(f"/proc/{part}").exists())  # nor as a zombie
+        wait_until(lambda: not Path(f"/proc/{component}").exists())  # nor as a zombie
         process.stdin.write("go on\n")
         process.stdin.close()
         assert (process.wait(PATIENCE), process.stderr.read()) == (7, "")
@@ -111,8 +107,7 @@ def _command(pid: int) -> str:
 
 
 @pytest.mark.needs("curl")
-def test_without_a_place_for_state(runner: Runner, tmp_path: Path) -> None:
-    """A note says so; tokens are to be had all the same, and nothing is left."""
+def test_without_a_state_folder_tokens_are_served_and_nothing_is_left(runner: Runner, tmp_path: Path) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     done = runner.run(
@@ -124,17 +119,16 @@ def test_without_a_place_for_state(runner: Runner, tmp_path: Path) -> None:
     wait_until(lambda: not list(temporary.iterdir()))
 
 
-def test_what_a_failing_part_said_is_shown(runner: Runner, tmp_path: Path) -> None:
-    """The end of its log, then the error."""
+def test_log_of_a_failed_component_is_printed_before_the_error(runner: Runner, tmp_path: Path) -> None:
     token, ca = tmp_path / "token", tmp_path / "ca.pem"
     token.write_text(jwt(), encoding="ascii")
     ca.touch()
     real = ("--tenant", "t", "--client-id", CLIENT_ID, "--federated-token-file", str(token), "--authority-ca", str(ca))
     done = runner.run(*real, "--", "true")
     assert done.returncode == 1
-    reason, remedy, error, hint = done.stderr.splitlines()
+    reason, log_hint, error, hint = done.stderr.splitlines()
     assert reason.endswith(f"error: --authority-ca '{ca}' holds no certificate")
-    assert remedy.endswith("hint: name a file in PEM form")
+    assert log_hint.endswith("hint: name a file in PEM form")
     assert error == "error: the sidecar did not become ready"
     assert hint.startswith("hint: ")
 
@@ -153,7 +147,7 @@ curl -s -o /dev/null -w '%{http_code}' -H "X-IDENTITY-HEADER: $IDENTITY_HEADER" 
 
 @pytest.mark.needs("curl")
 def test_a_real_authority_closes_every_path_to_others(runner: Runner, tmp_path: Path) -> None:
-    """Other users of this machine know no header: to them, nothing but health is answered."""
+    """Other users of this machine do not know the header: for them, only the health endpoints answer."""
     token = tmp_path / "token"
     token.write_text(jwt(), encoding="ascii")
     real = ("--tenant", "t", "--client-id", CLIENT_ID, "--federated-token-file", str(token))
@@ -161,8 +155,7 @@ def test_a_real_authority_closes_every_path_to_others(runner: Runner, tmp_path: 
     assert done.stdout.split() == ["200", "200", *["401"] * 7, "200"]
 
 
-def test_a_state_file_that_is_none(runner: Runner, tmp_path: Path) -> None:
-    """It is refused, with the status of a wrong setting."""
+def test_invalid_state_file_is_rejected(runner: Runner, tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_bytes(new_authority(0).certificate_pem * 9)
     done = runner.run("--state", str(file), "--", "true")
@@ -172,7 +165,7 @@ def test_a_state_file_that_is_none(runner: Runner, tmp_path: Path) -> None:
 
 @pytest.fixture(name="terminal")
 def _terminal(runner: Runner) -> Iterator[Terminal]:
-    """Give a terminal with a shell in which `run` stands for ours, and the state is made already."""
+    """Return a terminal with a shell in which `run` is `wisp run`, and whose state exists already."""
     runner.run("--", "true")
     with shell(runner.environment) as terminal:
         terminal.enter(f'run() {{ {" ".join(WISP)} -- "$@"; }}')
@@ -183,8 +176,7 @@ def _terminal(runner: Runner) -> Iterator[Terminal]:
 @pytest.mark.parametrize(
     "keys, status", [("\x03", 128 + signal.SIGINT), ("\x1c", 128 + signal.SIGQUIT)], ids=["ctrl-c", "ctrl-backslash"]
 )
-def test_keys_that_end_it(keys: str, status: int, terminal: Terminal) -> None:
-    """They reach the command, and the shell sees the signal that ended it."""
+def test_keys_of_the_terminal_end_the_command(keys: str, status: int, terminal: Terminal) -> None:
     terminal.enter("run sh -c 'echo be''gun; exec sleep 60'")
     terminal.expect("begun\r\n")
     terminal.press(keys)
@@ -194,8 +186,8 @@ def test_keys_that_end_it(keys: str, status: int, terminal: Terminal) -> None:
 
 
 @pytest.mark.needs("curl")
-def test_job_control(terminal: Terminal, runner: Runner) -> None:
-    """Ctrl-Z stops the command and not what serves it; `fg` goes on with it, and it still gets tokens."""
+def test_stopped_command_continues_and_gets_tokens(terminal: Terminal, runner: Runner) -> None:
+    """Ctrl-Z stops the command but not the services."""
     terminal.enter(
         "run sh -c 'echo be''gun; read line; curl -s -o /dev/null -w \"%{http_code}.\" -H Metadata:true $IDENTITY_ENDPOINT?api-version=2018-02-01\\&resource=https://vault.azure.net'"
     )
@@ -218,8 +210,7 @@ print("now", *os.get_terminal_size())
 """
 
 
-def test_the_window(terminal: Terminal, tmp_path: Path) -> None:
-    """The command is in the terminal's foreground, and hears of the window's size."""
+def test_command_is_in_the_foreground_and_notified_of_the_window_size(terminal: Terminal, tmp_path: Path) -> None:
     program = tmp_path / "watch.py"
     program.write_text(WATCH_THE_WINDOW, encoding="ascii")
     terminal.enter(f"run {sys.executable} {program}")
@@ -231,8 +222,8 @@ def test_the_window(terminal: Terminal, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda each: each.name
 )
-def test_a_signal_ends_everything(number: signal.Signals, runner: Runner) -> None:
-    """It ends the command, which is the process that it was sent to, and with it what serves it (the fixture looks)."""
+def test_signal_ends_the_command_and_its_services(number: signal.Signals, runner: Runner) -> None:
+    """The fixture checks the services."""
     with runner.start("--", "sh", "-c", "echo begun; exec sleep 60") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
@@ -241,15 +232,13 @@ def test_a_signal_ends_everything(number: signal.Signals, runner: Runner) -> Non
         assert process.wait(PATIENCE) == -number
 
 
-def test_ended_before_it_began(runner: Runner) -> None:
-    """Whoever is killed while the parts come up leaves nothing either."""
+def test_command_killed_during_the_start_leaves_nothing(runner: Runner) -> None:
     with runner.start("--", "sleep", "60") as process:
         wait_until(lambda: len(runner.serving()) > 0)
         process.kill()
 
 
-def test_an_attendant_that_is_killed_leaves_nothing(runner: Runner) -> None:
-    """The kernel ends the parts, and the command goes on."""
+def test_killed_attendant_leaves_nothing_and_the_command_continues(runner: Runner) -> None:
     with runner.start("--", "sh", "-c", "echo begun; read line", stdin=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdin is not None
@@ -269,8 +258,8 @@ def _open_files(pid: int) -> Iterator[Path]:
 
 
 @pytest.mark.needs("root")  # to look at the descriptors of processes whose memory is closed
-def test_who_reads_to_the_end_does_not_wait(runner: Runner) -> None:
-    """Of what serves the command only the attendant holds its standard error, to warn on it, and ends with it."""
+def test_readers_of_the_output_do_not_wait_for_the_services(runner: Runner) -> None:
+    """Only the attendant has the standard error of the command, for warnings, and it ends with the command."""
     with runner.start("--", "sh", "-c", "echo begun; read line", stdin=-1, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
         assert process.stdin is not None
@@ -284,11 +273,10 @@ def test_who_reads_to_the_end_does_not_wait(runner: Runner) -> None:
 
 
 @pytest.mark.needs("curl")
-def test_many_at_once(runner: Runner) -> None:
-    """On a state that none of them has made yet: one identity, one key, and a token for each."""
-    asking = ("sh", "-c", f"{TOKEN}")
+def test_simultaneous_runs_share_one_identity_and_one_key(runner: Runner) -> None:
+    asks = ("sh", "-c", f"{TOKEN}")
     with contextlib.ExitStack() as stack:
-        processes = [stack.enter_context(runner.start("--", *asking)) for _ in range(4)]
+        processes = [stack.enter_context(runner.start("--", *asks)) for _ in range(4)]
         answers = [json.loads(each.communicate(timeout=PATIENCE)[0]) for each in processes]
     assert len({each["client_id"] for each in answers}) == 1
     assert len({each["access_token"] for each in answers}) == 4
@@ -297,8 +285,7 @@ def test_many_at_once(runner: Runner) -> None:
 
 
 @pytest.mark.needs("curl")
-def test_closed_streams(runner: Runner) -> None:
-    """They are closed for the command, too, and it gets its tokens."""
+def test_closed_streams_stay_closed_for_the_command(runner: Runner) -> None:
     script = f"{' '.join(WISP)} -- sh -c 'test ! -e /proc/self/fd/0 || echo open; {TOKEN} >&3' 3>&1 <&- 2>&-"
     done = subprocess.run(
         ["sh", "-c", script], env=dict(runner.environment), capture_output=True, check=False, text=True
@@ -307,16 +294,16 @@ def test_closed_streams(runner: Runner) -> None:
 
 
 @pytest.mark.needs("curl")
-def test_the_documentations_examples(runner: Runner) -> None:
-    """What docs/how-to/run.md shows can be typed; the last example's answer is a token for one's own resource."""
+def test_documented_examples_work(runner: Runner) -> None:
+    """The last one prints the token of a resource of the tenant."""
     text = (ROOT / "docs/how-to/run.md").read_text(encoding="utf-8")
     path = f"{Path(sys.executable).parent}:{runner.environment['PATH']}"
     environment = {"PATH": path, "HOME": runner.environment["HOME"], "PYTHONDONTWRITEBYTECODE": "1"}
-    said = []
+    output = []
     for script in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
         command = ["bash", "-euc", script]
         done = subprocess.run(command, env=environment, capture_output=True, check=False, text=True, timeout=PATIENCE)
         assert (done.returncode, done.stderr) == (0, "")
-        said.append(done.stdout.splitlines())
-    assert int(said[0][0]) > time.time()
-    assert json.loads(said[-1][-1])["resource"] == "api://my-api"
+        output.append(done.stdout.splitlines())
+    assert int(output[0][0]) > time.time()
+    assert json.loads(output[-1][-1])["resource"] == "api://my-api"

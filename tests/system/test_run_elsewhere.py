@@ -1,4 +1,4 @@
-"""`wisp run` elsewhere: with a real authority, in a network of its own, as an ordinary user without tools."""
+"""`wisp run` with a real authority, in a network of its own, and as an ordinary user without tools."""
 
 import json
 import os
@@ -25,23 +25,27 @@ pytestmark = pytest.mark.system
 
 
 @pytest.mark.needs("curl")
-def test_a_real_authority(runner: Runner, tmp_path: Path) -> None:
-    """A cloud that was started by itself stands for Entra: it is asked with the flags' identity, tenant and assertion.
-
-    Then every client must show the header, as these tokens are worth something.
-    """
+def test_real_authority_is_asked_with_the_given_identity_and_assertion(runner: Runner, tmp_path: Path) -> None:
+    """A separate local cloud plays Entra. Every client must send the header, as these tokens are valuable."""
     state, token = tmp_path / "entra.db", tmp_path / "assertion"
     serve = (sys.executable, "-m", "wisp", "cloud", "serve", "--state", str(state), "--port", "0", "--quiet")
     with subprocess.Popen(serve, stdout=subprocess.PIPE) as cloud, Store(state) as store:
         assert cloud.stdout is not None
-        said = json.loads(cloud.stdout.readline())
+        listening = json.loads(cloud.stdout.readline())
         store.put_resource_group("ci", "eastus")
         identity, issuer = store.put_identity("ci", "deployer", "eastus"), store.issuers.put("github")
-        url = said["url"] + issuer.path
+        url = listening["url"] + issuer.path
         store.put_federated_credential(identity, "github", issuer=url, subject=PROJECTION.subject)
         token.write_text(service_account_token(issuer, url, PROJECTION, now=time.time()).reveal(), encoding="ascii")
-        known = ("--tenant", identity.tenant_id, "--client-id", identity.client_id, "--authority-host", said["url"])
-        files = ("--federated-token-file", str(token), "--authority-ca", said["ca_file"])
+        known = (
+            "--tenant",
+            identity.tenant_id,
+            "--client-id",
+            identity.client_id,
+            "--authority-host",
+            listening["url"],
+        )
+        files = ("--federated-token-file", str(token), "--authority-ca", listening["ca_file"])
         by_sdk = runner.run(*known, *files, "--", sys.executable, "-c", SDK)
         by_curl = runner.run(*known, *files, "--", "sh", "-c", DIALECTS)
         cloud.terminate()
@@ -58,7 +62,7 @@ print(json.dumps({
     "kind": json.load(urllib.request.urlopen(request, timeout=120))["token_type"],
     "user": [os.getuid(), os.geteuid(), os.getgid()],
     "links": sorted(os.listdir("/proc/sys/net/ipv4/conf")),
-    "told": [name for name in os.environ if name.startswith(("IDENTITY_", "MSI_"))],
+    "variables": [name for name in os.environ if name.startswith(("IDENTITY_", "MSI_"))],
     "files": sorted(os.listdir("/proc/self/fd")),
     "capable": [line.split()[1] for line in open("/proc/self/status") if line.startswith("CapEff")],
 }))
@@ -67,21 +71,20 @@ print(json.dumps({
 
 @pytest.fixture(name="machine")
 def _machine() -> Iterator[None]:
-    """Need root and the tools, and have the machine be as it was afterwards."""
+    """Require root and the tools; afterwards nothing on the machine may have changed."""
     need(*NEEDED, "curl")
     with apart():
         before = look()
         yield
-        wait_until(lambda: look() == before, lambda: f"as it was: {before}; it is {look()}")
+        wait_until(lambda: look() == before, lambda: f"before: {before}; after: {look()}")
 
 
 @pytest.mark.usefixtures("machine")
-def test_interception_as_root(runner: Runner) -> None:
-    """The metadata service answers, nothing is told, and there is one link besides loopback."""
+def test_intercepted_command_of_root_reaches_only_the_metadata_service(runner: Runner) -> None:
     done = runner.run("--intercept", "--", sys.executable, "-c", INSIDE, IDENTITY_ENDPOINT="another")
     assert (done.returncode, done.stderr) == (0, "")
     seen = json.loads(done.stdout)
-    assert (seen["kind"], seen["told"], seen["user"]) == ("Bearer", [], [0, 0, 0])
+    assert (seen["kind"], seen["variables"], seen["user"]) == ("Bearer", [], [0, 0, 0])
     assert seen["files"] == ["0", "1", "2", "3"]
     assert seen["links"] == ["all", "default", "eth0", "lo"]
     assert runner.run("--intercept", "--", sys.executable, "-c", SDK).returncode == 0
@@ -99,12 +102,12 @@ for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
     except OSError as error:
         print(errno.errorcode.get(error.errno, error))
 """
-"""What a program does that looks up a name, or calls another machine, by TCP and UDP."""
+"""Connects to another host, by TCP and by UDP (as a lookup of a name does)."""
 
 
 @pytest.mark.usefixtures("machine")
-def test_nothing_else_is_reached_with_interception(runner: Runner) -> None:
-    """That is an error at once, not a timeout: a lookup took 20 seconds, and a connection minutes."""
+def test_intercepted_command_fails_at_once_to_reach_other_hosts(runner: Runner) -> None:
+    """Without an error, a lookup took 20 seconds, and a connection minutes."""
     assert runner.run("--intercept", "--", sys.executable, "-c", ELSEWHERE).stdout.split() == ["ENETUNREACH"] * 2
 
 
@@ -112,15 +115,15 @@ GUEST = 4321
 
 
 @pytest.fixture(name="folder")
-def _folder(machine: None) -> Iterator[Path]:  # noqa: ARG001 -- it is there to be checked
-    """Give a folder that a guest may enter (tests/support/guest.py); pytest closes its own."""
+def _folder(machine: None) -> Iterator[Path]:  # noqa: ARG001 -- it checks the machine
+    """Return a folder that a guest can enter (tests/support/guest.py), unlike those of pytest."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
 
 
 def as_guest(folder: Path, ids: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `wisp run` as an ordinary user, with an environment that would lead everyone astray."""
+    """Run `wisp run` as an ordinary user, in a hostile environment."""
     guest = (
         "unshare",
         "--mount",
@@ -135,24 +138,22 @@ def as_guest(folder: Path, ids: str, *arguments: str) -> subprocess.CompletedPro
     return subprocess.run(command, capture_output=True, check=False, text=True, timeout=PATIENCE)
 
 
-def test_interception_as_a_user(folder: Path) -> None:
-    """In a user namespace the command is who it was, without any capability, and the metadata service answers."""
+def test_intercepted_command_of_a_user_keeps_its_ids_without_capabilities(folder: Path) -> None:
     python = f"{folder}/image/image/python/bin/{Path(os.path.realpath(sys.executable)).name}"
     done = as_guest(folder, "none", "--intercept", "--", python, "-c", INSIDE)
     if "unshare failed" in done.stderr:
         raise MissingSkip(Missing("user namespaces for ordinary users", done.stderr.strip()))
     assert (done.returncode, done.stderr) == (0, "")
     seen = json.loads(done.stdout)
-    assert (seen["kind"], seen["told"], seen["user"]) == ("Bearer", [], [GUEST, GUEST, GUEST])
+    assert (seen["kind"], seen["variables"], seen["user"]) == ("Bearer", [], [GUEST, GUEST, GUEST])
     assert seen["capable"] == ["0000000000000000"]
 
 
-def test_interception_that_is_impossible(folder: Path) -> None:
-    """The error has the kernel's words, and the hint what to do."""
+def test_impossible_interception_is_reported_with_the_reason(folder: Path) -> None:
     done = as_guest(folder, "forbidden", "--intercept", "--", "true")
     assert done.returncode == 3
     assert done.stderr.startswith("error: --intercept is not possible here (userns: unshare: unshare failed: ")
-    assert done.stderr.endswith(")\nhint: do without it; see docs/how-to/run.md\n")
+    assert done.stderr.endswith(")\nhint: run the command without it; see docs/how-to/run.md\n")
     assert done.stderr.count("\n") == 2
 
 
@@ -164,8 +165,7 @@ os.execv(sys.executable, [sys.executable, "-m", "wisp", "run", "--", sys.executa
 """
 
 
-def test_an_ordinary_user_without_tools(folder: Path) -> None:
-    """The issue's line prints an expiry for a user with nothing on PATH, and state is private to the user."""
+def test_ordinary_user_without_tools_gets_a_token_and_a_private_state(folder: Path) -> None:
     guest = (
         "unshare",
         "--mount",

@@ -80,7 +80,7 @@ def lay_out(interpreter: Interpreter, root: Path, bind: Bind) -> Image:
 
 
 def _has_wisp(folder: Path) -> bool:
-    return (folder / "wisp_local" / "lab").is_dir()
+    return (folder / "wisp" / "proxy").is_dir()
 
 
 def _needs_copy(folder: Path) -> bool:
