@@ -78,10 +78,10 @@ def test_nobody_else_sees_the_header(runner: Runner) -> None:
         header = process.stdout.readline().strip()
         serving = runner.serving()
         assert len(serving) >= 3
-        assert all(header not in Path(f"/proc/{each}/cmdline").read_text(encoding="utf-8") for each in serving)
+        assert all(header not in Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8") for pid in serving)
         process.kill()
     assert len(header) > 40
-    assert header not in runner.output()
+    assert header not in runner.log_text()
 
 
 @pytest.mark.parametrize("program, name", [("wisp.proxy", "sidecar"), ("wisp cloud serve", "local cloud")])
@@ -91,7 +91,7 @@ def test_component_that_ends_is_reported_and_the_command_continues(program: str,
         assert process.stdin is not None
         assert process.stderr is not None
         assert process.stdout.readline() == "begun\n"
-        [component] = [each for each in runner.serving() if program in _command(each)]
+        [component] = [pid for pid in runner.serving() if program in _command(pid)]
         os.kill(component, signal.SIGKILL)
         [log] = runner.logs.iterdir()
         warning = f"warning: the {name} has ended, and the command gets no new tokens; its log is {log}\n"
@@ -220,7 +220,7 @@ def test_command_is_in_the_foreground_and_notified_of_the_window_size(terminal: 
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda each: each.name
+    "number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name
 )
 def test_signal_ends_the_command_and_its_services(number: signal.Signals, runner: Runner) -> None:
     """The fixture checks the services."""
@@ -243,7 +243,7 @@ def test_killed_attendant_leaves_nothing_and_the_command_continues(runner: Runne
         assert process.stdout is not None
         assert process.stdin is not None
         assert process.stdout.readline() == "begun\n"
-        [attendant] = [each for each in runner.serving() if "-m wisp_local.run" in _command(each)]
+        [attendant] = [pid for pid in runner.serving() if "-m wisp_local.run" in _command(pid)]
         os.kill(attendant, signal.SIGKILL)
         wait_until(lambda: runner.serving() == [])
         process.stdin.write("go on\n")
@@ -252,9 +252,9 @@ def test_killed_attendant_leaves_nothing_and_the_command_continues(runner: Runne
 
 
 def _open_files(pid: int) -> Iterator[Path]:
-    for each in Path(f"/proc/{pid}/fd").iterdir():
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
-            yield each.readlink()
+            yield descriptor.readlink()
 
 
 @pytest.mark.needs("root")  # to look at the descriptors of processes whose memory is closed
@@ -267,7 +267,7 @@ def test_readers_of_the_output_do_not_wait_for_the_services(runner: Runner) -> N
         pipe = Path(f"/proc/self/fd/{process.stdout.fileno()}").readlink()
         serving = runner.serving()
         assert len(serving) >= 3
-        assert ["-m wisp_local.run" in _command(each) for each in serving if pipe in _open_files(each)] == [True]
+        assert ["-m wisp_local.run" in _command(pid) for pid in serving if pipe in _open_files(pid)] == [True]
         process.stdin.close()
         assert process.stdout.read() == ""
 
@@ -277,9 +277,9 @@ def test_simultaneous_runs_share_one_identity_and_one_key(runner: Runner) -> Non
     asks = ("sh", "-c", f"{TOKEN}")
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(runner.start("--", *asks)) for _ in range(4)]
-        answers = [json.loads(each.communicate(timeout=PATIENCE)[0]) for each in processes]
-    assert len({each["client_id"] for each in answers}) == 1
-    assert len({each["access_token"] for each in answers}) == 4
+        answers = [json.loads(process.communicate(timeout=PATIENCE)[0]) for process in processes]
+    assert len({answer["client_id"] for answer in answers}) == 1
+    assert len({answer["access_token"] for answer in answers}) == 4
     with Store(runner.state) as store:
         assert len(store.issuers.token_keys()) == len(store.identities()) == 1
 

@@ -183,7 +183,7 @@ class Component:
         return self._process.poll() is not None
 
     def first_line(self, timeout: float) -> bytes:
-        """Return the first line that it prints. Raise ComponentError if there is none within `timeout` seconds."""
+        """Return the first line that it prints. Raise ComponentError if nothing is printed within `timeout` seconds."""
         assert self._process.stdout is not None  # noqa: S101 -- spawn makes the pipe
         descriptor, line, end = self._process.stdout.fileno(), b"", time.monotonic() + timeout
         while not line.endswith(b"\n"):

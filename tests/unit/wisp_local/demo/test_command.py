@@ -49,9 +49,9 @@ class Recorder:
 class Script:
     """Launches insides that tell the given events and end with the given complaint."""
 
-    def __init__(self, told: Mapping[Attempt, tuple[Event, ...]], complaint: bytes = b"") -> None:
-        self.told = told
-        self.complaint = complaint
+    def __init__(self, events: Mapping[Attempt, tuple[Event, ...]], errors: bytes = b"") -> None:
+        self.events = events
+        self.errors = errors
         self.running = 0
 
     @contextlib.contextmanager
@@ -59,7 +59,7 @@ class Script:
         """Launch one; count those that run."""
         self.running += 1
         try:
-            yield Inside(io.BytesIO(b"".join(map(write, self.told[attempt]))), io.BytesIO(self.complaint))
+            yield Inside(io.BytesIO(b"".join(map(write, self.events[attempt]))), io.BytesIO(self.errors))
         finally:
             self.running -= 1
 
@@ -74,26 +74,26 @@ def _path(tmp_path: Path) -> str:
 
 def test_steps_are_shown_and_the_result_returned(path: str) -> None:
     output, script = Recorder(), Script({LOOPBACK: GOOD})
-    told = run_demo((LOOPBACK,), output, script, path)
-    assert told == DemoResult(Mode.LOOPBACK, Secret("eyJ"), {"alg": "RS256"}, {"aud": "x"}, (("pod", 0.5),))
+    result = run_demo((LOOPBACK,), output, script, path)
+    assert result == DemoResult(Mode.LOOPBACK, Secret("eyJ"), {"alg": "RS256"}, {"aud": "x"}, (("pod", 0.5),))
     assert output.shown[1:] == ["pod", ("pod", 0.5, ["a"])]
     assert script.running == 0
 
 
 @pytest.mark.parametrize(
-    "events, complaint, why",
+    "events, errors, why",
     [
-        pytest.param((Impossible("no veth"),), b"", "no veth", id="said-by-the-inside"),
-        pytest.param((), b"unshare: unshare failed: No\n\n", "unshare: unshare failed: No", id="said-by-unshare"),
-        pytest.param((), b"", "it ended without a message", id="not-said"),
+        pytest.param((Impossible("no veth"),), b"", "no veth", id="reported-by-the-inside"),
+        pytest.param((), b"unshare: unshare failed: No\n\n", "unshare: unshare failed: No", id="reported-by-unshare"),
+        pytest.param((), b"", "it ended without a message", id="not-reported"),
     ],
 )
 def test_impossible_mode_is_followed_by_the_next_with_its_reason(
-    events: tuple[Event, ...], complaint: bytes, why: str, path: str
+    events: tuple[Event, ...], errors: bytes, why: str, path: str
 ) -> None:
     output = Recorder()
-    told = run_demo((SINGLE, LOOPBACK), output, Script({SINGLE: events, LOOPBACK: GOOD}, complaint), path)
-    assert told.mode is Mode.LOOPBACK
+    result = run_demo((SINGLE, LOOPBACK), output, Script({SINGLE: events, LOOPBACK: GOOD}, errors), path)
+    assert result.mode is Mode.LOOPBACK
     assert str(output.shown[0]).startswith("Mode loopback: ")
     assert f"because: {why}\n" in str(output.shown[0])
 

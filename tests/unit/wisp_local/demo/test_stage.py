@@ -65,4 +65,4 @@ def test_file_systems_in_memory_cover_run_and_var_run(made: str, expected: list[
         (tmp_path / "var/run").symlink_to("../run")
     elif made == "folder":
         (tmp_path / "var/run").mkdir()
-    assert folders_to_cover(tmp_path) == [tmp_path / each for each in expected]
+    assert folders_to_cover(tmp_path) == [tmp_path / folder for folder in expected]

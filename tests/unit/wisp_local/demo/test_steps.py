@@ -40,9 +40,9 @@ def test_every_command_of_the_walk_through_is_shown(command: str) -> None:
 
 
 def test_curl_runs_here_with_the_arguments_shown_for_aks() -> None:
-    told = steps.step_named("curl").on_aks.replace(" \\\n  ", " ").strip()
+    shown = steps.step_named("curl").on_aks.replace(" \\\n  ", " ").strip()
     ran = steps.curl_text("http://169.254.169.254", 1000, replaced=False)
-    assert told.endswith(ran.removeprefix("as uid 1000: ").replace("'", '"'))
+    assert shown.endswith(ran.removeprefix("as uid 1000: ").replace("'", '"'))
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_curl_runs_here_with_the_arguments_shown_for_aks() -> None:
             steps.sdk_text(None, "http://127.0.0.1:1", "...")[0],
             "as the one user there is, without the AZURE_* variables above, as in a skipped container; "
             "told AZURE_POD_IDENTITY_AUTHORITY_HOST=http://127.0.0.1:1",
-            id="sdk-told-an-address",
+            id="sdk-with-an-address",
         ),
         pytest.param(
             steps.sdk_text(1000, None, "...")[0],
             "as uid 1000, without the AZURE_* variables above, as in a skipped container",
-            id="sdk-told-nothing",
+            id="sdk-without-an-address",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a demo could leave on a machine: looks for it, and at a demo while it runs."""
+"""Processes, network links, rules and mounts: what a demo uses while it runs, and could leave behind."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine's own links, rules and mounts, and what is under /run that a demo makes in its own."""
+    """The machine's links, rules and mounts, and whether the folders that a demo creates in its own /run exist."""
 
     links: frozenset[str]
     rules: str
@@ -20,17 +20,17 @@ class Machine:
 
 
 def look() -> Machine:
-    """Look at the machine."""
+    """Return the state of the machine."""
     links = subprocess.run(["ip", "-brief", "link"], capture_output=True, check=True, text=True).stdout.splitlines()
     rules = subprocess.run(["nft", "--stateless", "list", "ruleset"], capture_output=True, check=True, text=True).stdout
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    made = tuple(Path(each).exists() for each in ("/run/wisp", "/run/secrets/azure", "/var/run/secrets/azure"))
+    made = tuple(Path(path).exists() for path in ("/run/wisp", "/run/secrets/azure", "/var/run/secrets/azure"))
     return Machine(frozenset(line.split()[0] for line in links), rules, frozenset(mounts), made)
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process, told from another that has its number later by when it was started (clock ticks since boot)."""
+    """A process. The start time (clock ticks since boot) distinguishes it from a later one with the same id."""
 
     pid: int
     started: str
@@ -41,7 +41,7 @@ class Process:
 
     @property
     def is_there(self) -> bool:
-        """Tell whether it still is, be it as one that nobody has waited for."""
+        """Tell whether it still exists, possibly as a zombie."""
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             return _stat(self.pid)[19] == self.started
         return False
@@ -56,7 +56,7 @@ def _process(pid: int) -> Process:
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     namespaces: frozenset[str] = frozenset()
-    with contextlib.suppress(PermissionError):  # a process that holds tokens, of which only root can tell
+    with contextlib.suppress(PermissionError):  # only root can see those of a process that holds tokens
         namespaces = frozenset(str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in ("net", "mnt", "pid", "user"))
     command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     uid, capabilities = int(fields["Uid"].split()[1]), int(fields["CapEff"], 16)
@@ -64,7 +64,7 @@ def _process(pid: int) -> Process:
 
 
 def all_processes() -> Iterator[tuple[int, int]]:
-    """Give every process with its parent."""
+    """Return every process with its parent."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -76,25 +76,25 @@ def descendants(ancestor: int) -> list[Process]:
     parents = dict(all_processes())
     found = []
     for pid in parents:
-        line, each = [], pid
-        while each in parents and each != ancestor:
-            line.append(each)
-            each = parents[each]
-        if each == ancestor and line:
+        line, current = [], pid
+        while current in parents and current != ancestor:
+            line.append(current)
+            current = parents[current]
+        if current == ancestor and line:
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 found.append(_process(pid))
     return found
 
 
 def now() -> int:
-    """Return clock ticks since boot, which is what processes' starts are told in."""
+    """Return clock ticks since boot, the unit of the start time of processes."""
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
 
 
 def members(namespaces: frozenset[str], started_by: int) -> list[int]:
-    """Return the processes in one of the namespaces that had been started by then (clock ticks since boot).
+    """Return the processes in one of the namespaces that were started before a time (clock ticks since boot).
 
-    Later ones may be anybody's: the kernel gives the number of a namespace that is gone to the next one.
+    Later ones may be others: the kernel uses the number of a deleted namespace again.
     """
     found = []
     for pid, _ in all_processes():
@@ -107,5 +107,5 @@ def members(namespaces: frozenset[str], started_by: int) -> list[int]:
 
 
 def own_namespaces(processes: list[Process]) -> frozenset[str]:
-    """Return those of their namespaces that this process is not in."""
-    return frozenset().union(*(each.namespaces for each in processes)) - _process(os.getpid()).namespaces
+    """Return the namespaces of the processes that this process is not in."""
+    return frozenset().union(*(process.namespaces for process in processes)) - _process(os.getpid()).namespaces

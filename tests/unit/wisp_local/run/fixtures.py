@@ -1,4 +1,4 @@
-"""What tests of runs share, here and in tests/system."""
+"""Fixtures of the tests of runs, here and in tests/system."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.unit.wisp_local.run.runner import Runner, runner
 
 @pytest.fixture(name="runner")
 def runner_fixture(tmp_path: Path) -> Iterator[Runner]:
-    """Give a runner of its own, and see that nothing of it runs afterwards."""
+    """Return a runner; afterwards none of its processes may be running."""
     made = runner(tmp_path)
     yield made
     wait_until(lambda: made.serving() == [])

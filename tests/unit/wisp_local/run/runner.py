@@ -1,4 +1,4 @@
-"""Runs `wisp run` for real, with a home of its own, and looks at what serves it."""
+"""Runs `wisp run` with a home of its own, and finds the processes that serve it."""
 
 import contextlib
 import os
@@ -15,36 +15,36 @@ SDK = (
     "from azure.identity import DefaultAzureCredential; "
     "print(DefaultAzureCredential().get_token('https://vault.azure.net/.default').expires_on)"
 )
-"""What the issue shows."""
+"""An application that asks azure-identity for a token."""
 
 _CURL = 'curl -s -o /dev/null -w "%{http_code} "'
-_ASKED = '"$IDENTITY_ENDPOINT?resource=https://vault.azure.net'
+_QUERY = '"$IDENTITY_ENDPOINT?resource=https://vault.azure.net'
 DIALECTS = f"""
-{_CURL} -H "X-IDENTITY-HEADER: $IDENTITY_HEADER" {_ASKED}&api-version=2019-08-01"
-{_CURL} -H "secret: $MSI_SECRET" {_ASKED}&api-version=2017-09-01"
-{_CURL} -H Metadata:true {_ASKED}&api-version=2018-02-01"
+{_CURL} -H "X-IDENTITY-HEADER: $IDENTITY_HEADER" {_QUERY}&api-version=2019-08-01"
+{_CURL} -H "secret: $MSI_SECRET" {_QUERY}&api-version=2017-09-01"
+{_CURL} -H Metadata:true {_QUERY}&api-version=2018-02-01"
 {_CURL} -H Metadata:true -d resource=https://vault.azure.net "$MSI_ENDPOINT"
-{_CURL} -H "X-IDENTITY-HEADER: wrong" {_ASKED}&api-version=2019-08-01"
-{_CURL} {_ASKED}&api-version=2019-08-01"
+{_CURL} -H "X-IDENTITY-HEADER: wrong" {_QUERY}&api-version=2019-08-01"
+{_CURL} {_QUERY}&api-version=2019-08-01"
 """
-"""A shell's questions: App Service's of 2019 and 2017, the metadata service's, Cloud Shell's; a wrong header, none."""
+"""Requests as in App Service (2019, 2017), the metadata service and Cloud Shell; a wrong header, and none."""
 
 
 @dataclass(frozen=True)
 class Runner:
-    """Runs commands with `environment`, which keeps state and logs below `folder`."""
+    """Runs commands with `environment`, which puts state and logs below `folder`."""
 
     folder: Path
     environment: Mapping[str, str]
 
     @property
     def state(self) -> Path:
-        """The user's own state file."""
+        """The user's state file."""
         return self.folder / "state/wisp/run.db"
 
     @property
     def logs(self) -> Path:
-        """Where the logs of runs with it are."""
+        """The folder of its logs."""
         return self.folder / "state/wisp/run.db.logs"
 
     def run(self, *arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
@@ -67,9 +67,9 @@ class Runner:
         return subprocess.Popen([*WISP, *arguments], env=environment, stdout=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return]  # as Popen has them
 
     def serving(self) -> list[int]:
-        """Return the processes that serve runs of this folder: attendants, whose log is in it, and what they started.
+        """Return the processes that serve runs of this folder: attendants, whose log is in it, and their children.
 
-        Only root can look at the files of the others, which hold tokens and keys.
+        Only root can see the files of the children, which hold tokens and keys.
         """
         found = []
         for entry in Path("/proc").iterdir():
@@ -82,12 +82,12 @@ class Runner:
                 found += [child for child in children if child not in found]
         return found
 
-    def said(self) -> str:
-        """Return what all logs say."""
-        return "".join(each.read_text(encoding="utf-8") for each in self.logs.glob("*.log"))
+    def log_text(self) -> str:
+        """Return the content of all logs."""
+        return "".join(log.read_text(encoding="utf-8") for log in self.logs.glob("*.log"))
 
 
 def runner(folder: Path) -> Runner:
-    """Return a runner in `folder` whose environment has nothing but what finds programs."""
+    """Return a runner in `folder` whose environment has only what finds programs."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")}
     return Runner(folder, {**environment, "PYTHONDONTWRITEBYTECODE": "1"})

@@ -1,4 +1,4 @@
-"""A terminal with a shell in it, driven as people do: what is typed, and what is then on the screen."""
+"""A terminal with a shell, driven by keys and by what is on the screen."""
 
 import contextlib
 import fcntl

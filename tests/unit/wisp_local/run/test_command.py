@@ -23,9 +23,9 @@ SELF = """
 import json, os, signal, sys
 print(json.dumps({
     "environment": dict(os.environ),
-    "said": sys.stdin.read(),
+    "stdin": sys.stdin.read(),
     "pid": os.getpid(), "folder": os.getcwd(), "group": os.getpgrp(), "session": os.getsid(0),
-    "descriptors": [each for each in sorted(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd/" + each)],
+    "descriptors": [name for name in sorted(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd/" + name)],
     "children": open(f"/proc/self/task/{os.getpid()}/children").read(),
     "signals": [line for line in open("/proc/self/status") if line.startswith(("SigBlk", "SigIgn"))],
 }))
@@ -59,11 +59,11 @@ def test_command_is_the_process_that_was_started(runner: Runner, tmp_path: Path)
             assert seen[-1].pop("pid") == process.pid
     os.close(ours)
     os.close(theirs)
-    told = {name: seen[1]["environment"].pop(name) for name in seen[1]["environment"].keys() - environment.keys()}
-    told.pop("LC_CTYPE", None)  # the command is Python, which makes it for itself
+    added = {name: seen[1]["environment"].pop(name) for name in seen[1]["environment"].keys() - environment.keys()}
+    added.pop("LC_CTYPE", None)  # the command is Python, which makes it for itself
     seen[0]["environment"].pop("LC_CTYPE", None)
-    assert set(told) == {"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT", "MSI_SECRET"}
-    assert told["IDENTITY_ENDPOINT"].endswith("/metadata/identity/oauth2/token")
+    assert set(added) == {"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT", "MSI_SECRET"}
+    assert added["IDENTITY_ENDPOINT"].endswith("/metadata/identity/oauth2/token")
     assert seen[0] == seen[1]
 
 
@@ -79,9 +79,9 @@ def test_command_is_the_process_that_was_started(runner: Runner, tmp_path: Path)
 def test_exit_status_is_that_of_the_command(command: tuple[str, ...], status: int, runner: Runner) -> None:
     done = runner.run(*command)
     assert done.returncode == status
-    said = f"error: {command[0]} cannot be run (" if status in {126, 127} else ""
-    assert done.stderr.startswith(said)
-    assert done.stderr.count("\n") == (2 if said else 0)
+    expected = f"error: {command[0]} cannot be run (" if status in {126, 127} else ""
+    assert done.stderr.startswith(expected)
+    assert done.stderr.count("\n") == (2 if expected else 0)
 
 
 def test_sdk_gets_a_token_in_a_hostile_environment(runner: Runner) -> None:
@@ -94,7 +94,7 @@ def test_sdk_gets_a_token_in_a_hostile_environment(runner: Runner) -> None:
         assert len(store.federated_credentials(identity)) == 1
     assert stat.S_IMODE(runner.state.stat().st_mode) == 0o600
     assert stat.S_IMODE(runner.state.parent.stat().st_mode) == 0o700
-    assert "eyJ" not in runner.said()
+    assert "eyJ" not in runner.log_text()
 
 
 @pytest.mark.parametrize(

@@ -27,5 +27,5 @@ def test_documentation_lists_every_variable() -> None:
 def test_documentation_lists_every_option() -> None:
     named = set(re.findall(r"--[\w-]+", first_cells("Options")))
     assert named == {
-        name for each in command.params if isinstance(each, click.Option) for name in each.opts if name[1] == "-"
+        name for option in command.params if isinstance(option, click.Option) for name in option.opts if name[1] == "-"
     }

@@ -48,7 +48,7 @@ def test_credential_variables_are_not_inherited(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value, kept",
+    "value, is_inherited",
     [
         ("dev", False),
         ("AzureCliCredential", False),
@@ -58,10 +58,10 @@ def test_credential_variables_are_not_inherited(name: str) -> None:
         (" PROD ", True),
     ],
 )
-def test_credential_chain_is_inherited_if_it_has_managed_identity(value: str, kept: bool) -> None:  # noqa: FBT001
+def test_credential_chain_is_inherited_if_it_has_managed_identity(value: str, is_inherited: bool) -> None:  # noqa: FBT001
     assert (
         "AZURE_TOKEN_CREDENTIALS" in command_environment({"AZURE_TOKEN_CREDENTIALS": value}, {}, "127.0.0.1")
-    ) is kept
+    ) is is_inherited
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_credential_chain_is_inherited_if_it_has_managed_identity(value: str, ke
     [
         pytest.param({}, {}, id="no proxy at all"),
         pytest.param({"NO_PROXY": "a"}, {"NO_PROXY": "a"}, id="exceptions of nothing"),
-        pytest.param({"HTTP_PROXY": ""}, {}, id="an empty proxy is none"),
+        pytest.param({"HTTP_PROXY": ""}, {}, id="an empty proxy is not a proxy"),
         pytest.param(PROXY, {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}, id="a proxy"),
         pytest.param(
             {"http_proxy": "p", "NO_PROXY": "a, b"},
@@ -97,12 +97,12 @@ def test_loopback_is_excluded_from_proxying(environ: Mapping[str, str], expected
 
 
 @pytest.mark.parametrize(
-    "names, kept",
+    "names, is_inherited",
     [({"LANG"}, False), ({"LC_CTYPE"}, True), (None, True)],
     ids=["Python's own", "the user's", "not known"],
 )
-def test_locale_that_python_set_is_not_inherited(names: Collection[str] | None, kept: bool) -> None:  # noqa: FBT001
-    assert ("LC_CTYPE" in original_environment({"LC_CTYPE": "C.UTF-8", "LANG": "C"}, names)) is kept
+def test_locale_that_python_set_is_not_inherited(names: Collection[str] | None, is_inherited: bool) -> None:  # noqa: FBT001
+    assert ("LC_CTYPE" in original_environment({"LC_CTYPE": "C.UTF-8", "LANG": "C"}, names)) is is_inherited
 
 
 def test_local_cloud_gets_only_the_folder_for_temporary_files() -> None:

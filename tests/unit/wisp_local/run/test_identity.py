@@ -17,8 +17,8 @@ def test_assertion_lives_no_longer_than_entra_accepts(tmp_path: Path) -> None:
     state = tmp_path / "run.db"
     first = federate(state, LocalCloud(state, "app", None, 3600)).assertion
     second = new_assertion(state)
-    for each in map(_claims, (first, second)):
-        assert RENEW_AFTER < each["exp"] - each["iat"] <= 25 * 60 * 60
-    assert [_claims(each)["sub"] for each in (first, second)] == [_claims(first)["sub"]] * 2
+    for claims in map(_claims, (first, second)):
+        assert RENEW_AFTER < claims["exp"] - claims["iat"] <= 25 * 60 * 60
+    assert [_claims(assertion)["sub"] for assertion in (first, second)] == [_claims(first)["sub"]] * 2
     assert _claims(first)["iss"] == _claims(second)["iss"]
     assert first.reveal() != second.reveal()

@@ -17,7 +17,7 @@ REAL = Flags(tenant="contoso.com", client_id=CLIENT_ID, federated_token_file=TOK
 
 
 @pytest.mark.parametrize(
-    "flags, wanted",
+    "flags, authority",
     [
         pytest.param(Flags(), LocalCloud(None, "wisp-run", None, 86400), id="nothing"),
         pytest.param(Flags(identity="app"), LocalCloud(None, "app", None, 86400), id="a name"),
@@ -39,8 +39,8 @@ REAL = Flags(tenant="contoso.com", client_id=CLIENT_ID, federated_token_file=TOK
         ),
     ],
 )
-def test_flags_select_the_authority(flags: Flags, wanted: LocalCloud | RealAuthority) -> None:
-    assert choose(flags) == wanted
+def test_flags_select_the_authority(flags: Flags, authority: LocalCloud | RealAuthority) -> None:
+    assert choose(flags) == authority
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_missing_home_is_noted() -> None:
 
 def test_path_of_a_named_state_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    wanted = LocalCloud(Path("cloud.db"), "app", None, 600)
-    assert prepare(wanted, {}, None).state == tmp_path / "cloud.db"
+    authority = LocalCloud(Path("cloud.db"), "app", None, 600)
+    assert prepare(authority, {}, None).state == tmp_path / "cloud.db"
 
 
 def test_named_state_in_a_missing_folder_is_rejected(tmp_path: Path) -> None:
@@ -120,13 +120,13 @@ def test_named_state_in_a_missing_folder_is_rejected(tmp_path: Path) -> None:
 
 def test_files_of_a_real_authority_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    wanted = RealAuthority("https://a/", "t", CLIENT_ID, Path("token"), Path("ca.pem"))
+    authority = RealAuthority("https://a/", "t", CLIENT_ID, Path("token"), Path("ca.pem"))
     with pytest.raises(SettingError, match=r"--federated-token-file token: .* does not exist"):
-        prepare(wanted, {}, tmp_path)
+        prepare(authority, {}, tmp_path)
     Path("token").touch()
     with pytest.raises(SettingError, match=r"--authority-ca ca.pem: .* does not exist"):
-        prepare(wanted, {}, tmp_path)
+        prepare(authority, {}, tmp_path)
     Path("ca.pem").touch()
-    prepared = prepare(wanted, {"XDG_STATE_HOME": str(tmp_path)}, None)
+    prepared = prepare(authority, {"XDG_STATE_HOME": str(tmp_path)}, None)
     expected = RealAuthority("https://a/", "t", CLIENT_ID, tmp_path / "token", tmp_path / "ca.pem")
     assert prepared == Prepared(expected, tmp_path / "wisp/run.db")

@@ -146,9 +146,9 @@ def test_tool_that_cannot_be_started_is_reported(tmp_path: Path) -> None:
 
 
 def test_tool_runs_in_its_folder_with_more_variables(tmp_path: Path) -> None:
-    command = ("sh", "-c", 'echo "$COLOUR $HOME" > said')
+    command = ("sh", "-c", 'echo "$COLOUR $HOME" > output')
     _builder()[0].run("it", command, folder=tmp_path, environment={"COLOUR": "red"})
-    assert (tmp_path / "said").read_text(encoding="utf-8") == f"red {Path.home()}\n"
+    assert (tmp_path / "output").read_text(encoding="utf-8") == f"red {Path.home()}\n"
 
 
 def test_temporary_files_of_a_tool_are_removed(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_packages_that_only_their_owner_can_read_are_copied(interpreter: Interpr
     binder, root = Binder(), tmp_path / "image"
     lay_out(interpreter, root, binder)
     assert [source for source, _ in binder.bound] == [interpreter.home]
-    modes = {str(each.relative_to(root)): each.stat().st_mode & 0o777 for each in root.rglob("*")}
+    modes = {str(path.relative_to(root)): path.stat().st_mode & 0o777 for path in root.rglob("*")}
     assert modes == {
         "packages0": 0o555,
         "packages0/click": 0o555,
@@ -93,7 +93,7 @@ def test_executable_outside_the_home_of_python_is_rejected(interpreter: Interpre
 def test_this_interpreter_has_wisp_among_its_packages() -> None:
     found = this_interpreter()
     assert Path(wisp.__file__).parents[1] in found.packages
-    assert Path(os.__file__).parent.resolve() not in {each.resolve() for each in found.packages}
+    assert Path(os.__file__).parent.resolve() not in {path.resolve() for path in found.packages}
     assert found.executable.is_relative_to(found.home)
 
 

@@ -39,7 +39,7 @@ REFUSED = failed_attempt(SINGLE, "unshare: unshare failed: Operation not permitt
 
 
 @pytest.mark.parametrize(
-    "wanted, root, expected",
+    "forced, root, expected",
     [
         pytest.param(None, True, (ROOT, SUBORDINATE, SINGLE, LOOPBACK), id="auto-as-root"),
         pytest.param(None, False, (SUBORDINATE, SINGLE, LOOPBACK), id="auto-as-user"),
@@ -49,8 +49,8 @@ REFUSED = failed_attempt(SINGLE, "unshare: unshare failed: Operation not permitt
         pytest.param(Mode.LOOPBACK, False, (LOOPBACK,), id="loopback"),
     ],
 )
-def test_best_mode_is_tried_first(wanted: Mode | None, root: bool, expected: tuple[Attempt, ...]) -> None:  # noqa: FBT001
-    assert attempts(wanted, root=root) == expected
+def test_best_mode_is_tried_first(forced: Mode | None, root: bool, expected: tuple[Attempt, ...]) -> None:  # noqa: FBT001
+    assert attempts(forced, root=root) == expected
 
 
 def test_root_mode_needs_root() -> None:

@@ -61,7 +61,7 @@ def test_program_that_takes_too_long_is_stopped_and_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    "said, shown",
+    "text, shown",
     [
         pytest.param("one\ntwo", ("one", "two"), id="lines"),
         pytest.param("\n".join(map(str, range(20))), tuple(map(str, range(8, 20))), id="the-last-twelve"),
@@ -73,8 +73,8 @@ def test_program_that_takes_too_long_is_stopped_and_reported() -> None:
         pytest.param("", (), id="nothing"),
     ],
 )
-def test_tail_of_a_log_is_short_and_has_no_tokens(said: str, shown: tuple[str, ...]) -> None:
-    assert tail(said) == shown
+def test_tail_of_a_log_is_short_and_has_no_tokens(text: str, shown: tuple[str, ...]) -> None:
+    assert tail(text) == shown
 
 
 def test_component_runs_until_the_block_is_left(tmp_path: Path) -> None:
@@ -189,9 +189,9 @@ def test_process_that_has_ended_is_not_found() -> None:
 
 @pytest.mark.needs("ps")
 def test_ps_recognizes_a_process_and_its_end_like_proc(other: subprocess.Popen[bytes]) -> None:
-    said = start_time_from_ps(other.pid)
-    assert said
-    assert said == start_time_from_ps(other.pid)
+    started = start_time_from_ps(other.pid)
+    assert started
+    assert started == start_time_from_ps(other.pid)
     assert start_time_from_proc(other.pid) is not None
     other.kill()
     os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)

@@ -39,8 +39,8 @@ def _rows(head: str) -> list[list[str]]:
 def test_documented_pytest_examples_pass(pytester: pytest.Pytester) -> None:
     conftest, *tests = _blocks("python")
     pytester.makeconftest(conftest)
-    for number, each in enumerate(tests):
-        pytester.makepyfile(**{f"test_{number}": each})
+    for number, source in enumerate(tests):
+        pytester.makepyfile(**{f"test_{number}": source})
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
 
 
@@ -71,8 +71,8 @@ def test_documented_job_with_the_cloud_alone_prints_a_token(tmp_path: Path) -> N
     """Only the port is changed, to a free one."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-    said = _shell(_blocks("bash")[1].replace("8443", port), tmp_path)
-    assert json.loads(said.splitlines()[-1])["token_type"] == "Bearer"
+    output = _shell(_blocks("bash")[1].replace("8443", port), tmp_path)
+    assert json.loads(output.splitlines()[-1])["token_type"] == "Bearer"
 
 
 Schema = dict[str, Any]
@@ -98,4 +98,4 @@ def _expected(definitions: Schema, schema: Schema, above: str = "") -> Iterator[
 
 def test_documentation_lists_every_fixture() -> None:
     documented = [row[0].strip("`") for row in _rows("fixture | scope | is")]
-    assert sorted(documented) == sorted(each for each in wisp_local.testing.__all__ if each.startswith("wisp_"))
+    assert sorted(documented) == sorted(name for name in wisp_local.testing.__all__ if name.startswith("wisp_"))

@@ -33,7 +33,7 @@ def _log_of(process: Path) -> Path:
 
 def _serving(folder: Path) -> list[int]:
     """Return the processes that complain to a log in `folder`: all that the plugin starts do."""
-    return [int(each.name) for each in Path("/proc").glob("[0-9]*") if folder in _log_of(each).parents]
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if folder in _log_of(entry).parents]
 
 
 DEFAULT_CHAIN = """
