@@ -12,7 +12,7 @@ from pathlib import Path
 from socketserver import ThreadingTCPServer
 from weakref import WeakKeyDictionary
 
-from wisp_local.cloud.certificates import new_authority, new_server_certificate
+from wisp_local.cloud.state.authority import new_authority, new_server_certificate
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE, wait_until
 from tests.unit.wisp_local.run.runner import DIALECTS, WISP, Runner
 from tests.unit.wisp_local.run.terminal import Terminal, shell
-from wisp_local.cloud.certificates import new_authority
+from wisp_local.cloud.state.authority import new_authority
 from wisp_local.cloud.state.store import Store
 
 pytestmark = pytest.mark.system

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from wisp_local.cli.options import FILE, read_text, show, state_option
-from wisp_local.cloud.backing import whole_kubeconfig
 from wisp_local.cloud.cluster import ANY, Attachment
+from wisp_local.cloud.state.clusters import read_kubeconfig
 from wisp_local.cloud.state.store import Store
 
 
@@ -43,7 +43,7 @@ def attach(state: Path, name: str, kubeconfig: Path, issuer_url: str, jwks: Path
     """
     key_set = "" if jwks is None else sys.stdin.read() if str(jwks) == "-" else read_text(jwks)
     with Store(state) as store:
-        store.clusters.attach(Attachment(name, whole_kubeconfig(kubeconfig), issuer_url, key_set))
+        store.clusters.attach(Attachment(name, read_kubeconfig(kubeconfig), issuer_url, key_set))
     show({"cluster": name, "issuerUrl": issuer_url or None, "keysGiven": jwks is not None})
 
 

@@ -1,12 +1,13 @@
-"""A local Azure: Entra's token endpoint and the OIDC issuers of clusters, enough to exchange a federated token offline.
+"""A local Azure: Entra's token endpoint, OIDC issuers of clusters and Resource Manager, for offline token exchanges.
 
-An independent witness: it shares no code with the sidecar, so that a misunderstanding of Entra cannot cancel out.
+It is an independent witness: it shares no code with the sidecar, so that a misunderstanding of Entra cannot cancel out.
 
-    directory, refusals, assertion, form, claims   pure: what is there, what is asked, what is answered
-    seed, seedfields, seedformat, seedtext         pure: what a seed file says
-    seeding                                        puts it into the state
-    store, schema                                  what is kept, in one SQLite file
-    signing, certificates                          RSA keys and JWTs; the CA that serves https
-    issuer, keysource                              what an issuer publishes, and how Entra reads it
-    exchange, server, serving                      one token request; the HTTP application; the listening process
+    entra/                token requests: endpoints, exchange (the flow), and the pure decisions it asks:
+                          request, directory, audiences, claims, refusals
+    issuer, issuer_keys   the issuers of clusters; the keys of issuers elsewhere
+    state/                one SQLite file: store (resources), issuers (keys), clusters, principals, authority (the CA)
+    seed, seeding         a seed file, and how it is applied to a state
+    names, roles          Azure's rules for names and federated credentials; built-in roles
+    arm/, page/           Resource Manager; the web page
+    app, web, serving     the HTTP application, what its routes share, and the listening process
 """

@@ -47,10 +47,6 @@ class ManagedCluster:
         """Return Creating, Updating, Deleting or Succeeded."""
         return self.activity.value if now < self.until else "Succeeded"
 
-    def is_gone(self, now: float) -> bool:
-        """Tell whether its deletion has ended."""
-        return self.activity is Activity.DELETING and now >= self.until
-
 
 @dataclass(frozen=True)
 class Attachment:

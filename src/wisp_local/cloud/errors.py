@@ -1,30 +1,23 @@
-"""The errors of the local cloud's state; all are `WispError`, so that the command line prints them in one line.
-
-StateError      the state file cannot be used: unreadable, corrupt, another program's, or made by a newer wisp
-SeedError       a seed file cannot be read, or asks for what there cannot be
-NotFoundError   the named object does not exist (Resource Manager: 404)
-ConflictError   another object stands in the way (409)
-RequestError    what was asked for is not possible, whatever is there (400)
-"""
+"""The errors of a local cloud; all are `WispError`, so that the command line prints them with a hint."""
 
 from wisp.base.errors import SettingError, WispError
 
 
 class StateError(SettingError):
-    """The state file cannot be used."""
+    """The state file cannot be used: unreadable, corrupt, another program's, or made by another version of wisp."""
 
 
 class SeedError(SettingError):
-    """A seed file cannot be used."""
+    """A seed file cannot be read, or asks for something that Azure does not allow."""
 
 
 class NotFoundError(WispError):
-    """The named object does not exist."""
+    """The named object does not exist (Resource Manager: 404)."""
 
 
 class ConflictError(WispError):
-    """Another object stands in the way of this one."""
+    """Another object conflicts with this one (409)."""
 
 
 class RequestError(WispError):
-    """What was asked for breaks a rule of Azure's, whatever else is there."""
+    """The request breaks a rule of Azure's, whatever other objects there are (400)."""

@@ -1,4 +1,4 @@
-"""The OIDC issuer of a cluster: what it publishes and the service account tokens it mints.
+"""The OIDC issuer of a cluster: its keys, what it publishes, and the service account tokens it issues.
 
 Discovery and key set are those of the API server (Kubernetes, "Service account issuer discovery"); the URL ends in a
 slash and the key set is below it at openid/v1/jwks, as on AKS.
@@ -22,14 +22,17 @@ from wisp.base.secret import Secret
 from wisp_local.cloud.entra.directory import DEFAULT_AUDIENCE
 from wisp_local.cloud.errors import RequestError
 
-KEY_BITS = 2048
-_ANY_HEADER = jws.JWSRegistry(algorithms=["RS256"], strict_check_header=False)  # GitHub's tokens carry x5t, for one
+KEYS_PATH = "openid/v1/jwks"
+MINIMUM_LIFETIME = 600  # seconds; the API server refuses less
+_WARN_AFTER = 3600 + 7  # seconds; in a projected token of an hour
+_PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "k"})  # RFC 7518 §6
+_ANY_HEADER = jws.JWSRegistry(algorithms=["RS256"], strict_check_header=False)  # GitHub's tokens have x5t, for example
 NewKey = Callable[[], RSAPrivateKey]
 
 
 def new_rsa_key() -> RSAPrivateKey:
     """Generate a signing key; takes 20 to 100 ms."""
-    return generate_private_key(public_exponent=65537, key_size=KEY_BITS)
+    return generate_private_key(public_exponent=65537, key_size=2048)
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,6 @@ def read_pem(pem: bytes) -> RSAPrivateKey:
     return key
 
 
-KEYS_PATH = "openid/v1/jwks"
-_PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "k"})  # RFC 7518 §6
-MINIMUM_LIFETIME = 600  # seconds; the API server refuses less
-_WARN_AFTER = 3600 + 7  # seconds; what a projected token of an hour carries
-
-
 @dataclass(frozen=True)
 class Issuer:
     """An issuer; all of `keys` are published, the last one signs."""
@@ -99,7 +96,7 @@ class Issuer:
 
     @property
     def path(self) -> str:
-        """Where a cloud serves it; the issuer URL is the cloud's base URL and this."""
+        """The path of the issuer URL, which begins with the cloud's base URL."""
         return f"/oidc/{self.id}/"
 
 
@@ -115,7 +112,7 @@ class Projection:
 
     @property
     def subject(self) -> str:
-        """Who the token is, in Kubernetes' words."""
+        """The subject claim, as Kubernetes writes it."""
         return f"system:serviceaccount:{self.namespace}:{self.service_account}"
 
 
@@ -132,30 +129,28 @@ def discovery(issuer_url: str) -> dict[str, object]:
 
 def key_set(issuer: Issuer) -> dict[str, object]:
     """Return the published keys (RFC 7517)."""
-    return {"keys": [each.published() for each in issuer.keys]}
+    return {"keys": [key.published() for key in issuer.keys]}
 
 
 def check_key_set(text: str) -> None:
     """Check that `text` is a key set to publish: at least one key, nothing private in any; raises `RequestError`."""
     try:
         published = json.loads(text)["keys"]
-        kids = [each["kid"] for each in published]
-        private = any(_PRIVATE & each.keys() for each in published)
+        kids = [jwk["kid"] for jwk in published]
+        private = any(_PRIVATE & jwk.keys() for jwk in published)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise RequestError("the key set cannot be read", hint="give what /openid/v1/jwks answers") from error
+        raise RequestError("the key set cannot be read", hint="give the answer of /openid/v1/jwks") from error
     if private:
-        raise RequestError("the key set holds private keys", hint="give the public ones alone")
+        raise RequestError("the key set holds private keys", hint="give only the public keys")
     if not kids:
-        raise RequestError("the key set is empty", hint="give what /openid/v1/jwks answers")
+        raise RequestError("the key set is empty", hint="give the answer of /openid/v1/jwks")
 
 
 def service_account_token(issuer: Issuer, issuer_url: str, projection: Projection, *, now: float) -> Secret:
-    """Mint at `now` (Unix seconds) what kubelet would project; raises `RequestError` for less than ten minutes."""
+    """Issue at `now` (Unix seconds) the token that kubelet would project; raises `RequestError` under 10 minutes."""
     if projection.lifetime < MINIMUM_LIFETIME:
-        raise RequestError(
-            f"a service account token of {projection.lifetime} s is too short-lived",
-            hint=f"ask for {MINIMUM_LIFETIME} seconds or more",
-        )
+        problem = f"a service account token of {projection.lifetime} s is too short-lived"
+        raise RequestError(problem, hint=f"ask for {MINIMUM_LIFETIME} seconds or more")
     return issuer.keys[-1].sign({}, service_account_claims(issuer_url, projection, now=now))
 
 

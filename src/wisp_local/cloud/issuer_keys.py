@@ -28,7 +28,7 @@ _CHUNK = 16 * 1024
 _DEADLINE = 10.0  # seconds for the whole document
 _TIMEOUT = urllib3.Timeout(connect=3.0, read=3.0)  # seconds for each step
 
-FoundKey = RSAKey | Signature  # the key, or why there is none
+FoundKey = RSAKey | Signature  # the key, or why it was not found
 
 
 class KeySource(Protocol):

@@ -39,12 +39,12 @@ def check_identity(name: str, location: str) -> None:
 
 
 def check_cluster(name: str) -> None:
-    """Check a cluster's name, which its issuer is called by."""
+    """Check a cluster's name, which is also its issuer's."""
     _check(_CLUSTER, name, "cluster", "up to 63 letters, digits, - or _, a letter or digit first and last")
 
 
 def check_principal(display_name: str, client_id: str | None) -> None:
-    """Check an application's display name, and the client id that it may bring along."""
+    """Check an application's display name, and the client id that its owner chose."""
     if not 0 < len(display_name) <= _NAME_LIMIT or not display_name.isprintable():
         raise RequestError(f"{display_name!a:.80} is not a valid application name", hint="give 1 to 120 characters")
     if client_id is not None:
@@ -99,12 +99,12 @@ def is_guid(text: str) -> bool:
 
 
 def is_domain(text: str) -> bool:
-    """Tell whether `text` is a domain name of two labels or more, which a tenant can be called by."""
+    """Tell whether `text` is a domain name of two labels or more, which can name a tenant."""
     return "." in text and _HOST.fullmatch(text) is not None
 
 
 def is_issuer_url(text: str) -> bool:
-    """Tell whether `text` is an https URL as OpenID Connect Discovery §3 wants an issuer: no query, no fragment."""
+    """Tell whether `text` is an https URL without user, query and fragment (OpenID Connect Discovery §3)."""
     try:
         parts = urlsplit(text)
         port_is_valid = parts.port is None or parts.port > 0

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import wisp
 from wisp.base.errors import ToolError, WispError
-from wisp_local.cloud.backing import whole_kubeconfig
 from wisp_local.cloud.cluster import ANY, Attachment
+from wisp_local.cloud.state.clusters import read_kubeconfig
 from wisp_local.cloud.state.store import Store
 from wisp_local.lab.manifest import ManifestValues, fill_manifest
 from wisp_local.lab.own_cluster import OwnCluster
@@ -53,7 +53,7 @@ class ApiServer:
         except (ValueError, TypeError, KeyError) as error:
             problem = f"the API server of {self.kubeconfig} does not name the issuer of its tokens"
             raise WispError(problem, hint=f"make `kubectl get --raw {_DISCOVERY}` name an issuer") from error
-        return Attachment(ANY, whole_kubeconfig(self.kubeconfig), issuer_url, key_set=self.get(_KEYS))
+        return Attachment(ANY, read_kubeconfig(self.kubeconfig), issuer_url, key_set=self.get(_KEYS))
 
     def get(self, path: str) -> str:
         """Return what the API server answers at `path`. Raise WispError."""

@@ -14,8 +14,8 @@ from typing import TypeAlias
 from tests.support.waiting import PATIENCE
 from tests.unit.wisp.proxy.authority import Authority, Behaviour, Post, grants
 from wisp.base.x509 import CertifiedKey
-from wisp_local.cloud.certificates import new_authority, new_server_certificate
 from wisp_local.cloud.serving import tls_context
+from wisp_local.cloud.state.authority import new_authority, new_server_certificate
 
 Greeting: TypeAlias = Callable[[socket.socket], bool]
 """What to do with a connection before TLS; False: nothing more is done with it."""

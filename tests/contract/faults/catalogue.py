@@ -12,7 +12,7 @@ from tests.contract.faults.forwarding import FakeForwardProxy, says, tunnels
 from tests.support.fakes import jwt
 from tests.unit.wisp.proxy.authority import Behaviour, Drip, Last, Post, answer, grants, in_turn, refuses
 from tests.unit.wisp.proxy.sidecar import Pod
-from wisp_local.cloud.certificates import new_authority
+from wisp_local.cloud.state.authority import new_authority
 
 HTML = b"HTTP/1.1 %d Whatever\r\nContent-Type: text/html\r\nContent-Length: 23\r\n\r\n<html>Sign in...</html>"
 GOOD = {"token_type": "Bearer", "expires_in": 86399, "access_token": jwt(aud="x")}

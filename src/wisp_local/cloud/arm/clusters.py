@@ -9,9 +9,9 @@ from wisp_local.cloud.arm.managed_cluster import KIND, check, document, has_issu
 from wisp_local.cloud.arm.operations import begin
 from wisp_local.cloud.arm.problem import ResourceError
 from wisp_local.cloud.arm.resources import find_group, in_scope
-from wisp_local.cloud.backing import usable_kubeconfig
 from wisp_local.cloud.cluster import Activity, ManagedCluster
 from wisp_local.cloud.roles import LIST_CLUSTER_ADMIN_CREDENTIAL, LIST_CLUSTER_USER_CREDENTIAL
+from wisp_local.cloud.state.clusters import check_kubeconfig
 
 
 def _find(call: Call) -> ManagedCluster:
@@ -108,7 +108,7 @@ def _list_credential(kind: str) -> Handler:
             raise ResourceError(400, "ClusterWithoutApiServer", message)
         user = f"{kind}_{cluster.resource_group}_{cluster.name}"
         # `az aks get-credentials` merges this context, and gives administrators' contexts their `-admin` itself.
-        config = usable_kubeconfig(attachment.kubeconfig)
+        config = check_kubeconfig(attachment.kubeconfig)
         text = config.document(cluster=cluster.name, user=user, context=cluster.name)
         return Reply(200, {"kubeconfigs": [{"name": kind, "value": base64.b64encode(text.encode()).decode()}]})
 

@@ -1,7 +1,7 @@
-"""The claims of the access token that Entra gives a managed identity or an application; knows no keys and no time.
+"""The claims of the access token that Entra issues to a managed identity or an application.
 
 The v1.0 access token of https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference, with the
-claims that only managed identities have: xms_mirid (the identity's resource id) and xms_tcdt (the tenant's birthday).
+claims of managed identities: xms_mirid (the identity's resource id) and xms_tcdt (when the tenant was created).
 """
 
 import base64
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 
 from wisp_local.cloud.entra.directory import Client, ManagedIdentity, Tenant
 
-DEFAULT_LIFETIME = 24 * 60 * 60  # seconds; what Entra gives managed identities
-APPLICATION_LIFETIME = 60 * 60  # seconds; what it gives applications, give or take half an hour
+DEFAULT_LIFETIME = 24 * 60 * 60  # seconds; of a managed identity's token
+APPLICATION_LIFETIME = 60 * 60  # seconds; of an application's, plus or minus half an hour
 SHARED_KEY = "1"  # appidacr: 0 public client, 1 secret, 2 certificate or federated assertion
 CERTIFICATE = "2"
 
 
 @dataclass(frozen=True)
 class Issue:
-    """One act of issuing: for `audience`, at `issued_at` (Unix seconds), for `lifetime` seconds.
+    """What is issued: a token for `audience`, at `issued_at` (Unix seconds), for `lifetime` seconds.
 
-    `unique` is what makes this token differ from every other (16 random bytes or more); `capabilities` are what the
+    `unique` makes this token differ from every other (16 random bytes or more); `capabilities` are what the
     client claimed in xms_cc (`cp1`: it understands claims challenges); `authenticated_by` is the claim appidacr.
     """
 
@@ -61,7 +61,7 @@ def access_token_claims(tenant: Tenant, client: Client, issue: Issue) -> Mapping
 
 
 def token_issuer(tenant_id: str) -> str:
-    """Return the `iss` of v1.0 access tokens, the same on every cloud of this kind."""
+    """Return the `iss` of v1.0 access tokens, the same on every local cloud."""
     return f"https://sts.windows.net/{tenant_id}/"
 
 

@@ -16,7 +16,7 @@ from wisp_local.cloud.entra.exchange import EVERY_TENANT, Exchange, ObservedExch
 from wisp_local.cloud.entra.refusals import Refused, refuse
 from wisp_local.cloud.web import NO_STORE, Site, json_answer, note, read_body, trace_id
 
-BODY_LIMIT = 64 * 1024  # bytes; a token request is about 2 KB
+BODY_LIMIT = 64 * 1024  # bytes; a token request has about 2 KB
 _FIELD_LIMIT = 32
 _FORM = "application/x-www-form-urlencoded"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -65,7 +65,7 @@ class Endpoints:
         return outcome
 
     async def metadata_v2(self, request: Request) -> Response:
-        """Answer the v2.0 discovery document; MSAL wants its issuer to be on the authority it asked."""
+        """Answer the v2.0 discovery document; MSAL requires its issuer to be on the authority it asked."""
         tenant = request.path_params["tenant"]
         issuer = f"{self.site.base_of(request)}/{'{tenantid}' if tenant in EVERY_TENANT else tenant}/v2.0"
         return self._metadata(request, issuer, "v2.0/")
@@ -103,7 +103,7 @@ class Endpoints:
         return json_answer({"keys": [key.published() for key in keys]})
 
     async def instance(self, request: Request) -> Response:
-        """Answer instance discovery: this host is an authority, and its only name is its own."""
+        """Answer instance discovery: this host is an authority without aliases."""
         base = self.site.base_of(request)
         asked = urlsplit(request.query_params.get("authorization_endpoint", "")).path.split("/")
         tenant = asked[1] if len(asked) > 1 and self._knows(asked[1]) else "common"
@@ -116,14 +116,14 @@ class Endpoints:
         return json_answer(document)
 
     def _unknown(self, request: Request, tenant: str) -> Response:
-        """Refuse metadata of a tenant that there is not: `invalid_tenant`, where it could be one."""
+        """Refuse the metadata of an unknown tenant: with `invalid_tenant` if the name is a possible one."""
         refused = unknown_tenant(tenant)
         return self._refusal(request, refused, error="invalid_tenant" if refused.code == 90002 else None)
 
     def _refusal(
         self, request: Request, refused: Refused, headers: dict[str, str] | None = None, *, error: str | None = None
     ) -> Response:
-        """Write the error of RFC 6749 §5.2 with Entra's additions; the client's own request id is given back."""
+        """Answer the error of RFC 6749 §5.2 with Entra's additions and the client's own request id."""
         trace, correlation = trace_id(request), _correlation(request)
         timestamp = f"{datetime.fromtimestamp(self.site.store.clock(), UTC):%Y-%m-%d %H:%M:%SZ}"
         ending = f"Trace ID: {trace} Correlation ID: {correlation} Timestamp: {timestamp}"
@@ -144,18 +144,18 @@ class Endpoints:
 
 
 def _form(request: Request, body: bytes) -> list[tuple[str, str]] | Refused:
-    """Parse the body; of another content type Entra reads nothing and then misses the first parameter."""
+    """Parse the body; Entra reads nothing of another content type, so that the first parameter is missing."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
         return []
     try:
-        text = body.decode("ascii")  # RFC 6749 appendix B: what is not ASCII is percent-encoded
+        text = body.decode("ascii")  # RFC 6749 appendix B: other characters are percent-encoded
         return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_FIELD_LIMIT)
     except ValueError:
         return refuse("request_malformed")
 
 
 def _grant(token: Token) -> dict[str, object]:
-    """Write the answer of RFC 6749 §5.1 with Entra's additions."""
+    """Return the answer of RFC 6749 §5.1 with Entra's additions."""
     document: dict[str, object] = {
         "token_type": "Bearer",
         "expires_in": token.lifetime,

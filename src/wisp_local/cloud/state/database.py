@@ -1,4 +1,4 @@
-"""The state file: its tables, and transactions on it from any thread of this process and alongside other processes.
+"""The state file (its tables are in `schema.sql`), and transactions on it, from several threads and processes.
 
 Write-ahead logging lets the server read while a command writes; `synchronous=FULL` means that an answered change
 survives a killed process and a power cut. Token exchanges write nothing, so it costs them nothing.
@@ -11,6 +11,7 @@ import stat
 import threading
 import time
 from collections.abc import Generator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -25,67 +26,6 @@ _RETRY_MILLISECONDS = 2
 
 Left to itself it looks less and less often, down to every 100 ms, and a process that writes without a pause then keeps
 others out for many seconds: of eight such writers, one waited for six.
-"""
-_SCHEMA = """
--- A table's columns are in the order of its record's fields.
-CREATE TABLE tenant (id TEXT PRIMARY KEY, display_name TEXT NOT NULL, created INTEGER NOT NULL) STRICT;
-CREATE TABLE subscription (
-    id TEXT PRIMARY KEY, tenant_id TEXT NOT NULL REFERENCES tenant, display_name TEXT NOT NULL
-) STRICT;
-CREATE TABLE resource_group (
-    subscription_id TEXT NOT NULL REFERENCES subscription, name TEXT NOT NULL COLLATE NOCASE, location TEXT NOT NULL,
-    tags TEXT NOT NULL DEFAULT '{}', PRIMARY KEY (name, subscription_id)
-) STRICT;
-CREATE TABLE identity (
-    subscription_id TEXT NOT NULL, resource_group TEXT NOT NULL COLLATE NOCASE, name TEXT NOT NULL COLLATE NOCASE,
-    location TEXT NOT NULL, client_id TEXT PRIMARY KEY, principal_id TEXT NOT NULL UNIQUE,
-    tenant_id TEXT NOT NULL REFERENCES tenant, tags TEXT NOT NULL DEFAULT '{}',
-    UNIQUE (resource_group, name, subscription_id),
-    FOREIGN KEY (subscription_id, resource_group) REFERENCES resource_group (subscription_id, name)
-        ON DELETE CASCADE
-) STRICT;
-CREATE TABLE application (
-    client_id TEXT PRIMARY KEY, object_id TEXT NOT NULL UNIQUE, principal_id TEXT NOT NULL UNIQUE,
-    display_name TEXT NOT NULL UNIQUE, tenant_id TEXT NOT NULL REFERENCES tenant
-) STRICT;
-CREATE TABLE client_secret (
-    key_id TEXT PRIMARY KEY, client_id TEXT NOT NULL REFERENCES application ON DELETE CASCADE,
-    salt BLOB NOT NULL, digest BLOB NOT NULL, expires REAL NOT NULL
-) STRICT;
-CREATE INDEX client_secret_of ON client_secret (client_id);
-CREATE TABLE federated_credential (
-    client_id TEXT NOT NULL, name TEXT NOT NULL COLLATE NOCASE, issuer TEXT NOT NULL, subject TEXT NOT NULL,
-    audience TEXT NOT NULL, created REAL NOT NULL,
-    PRIMARY KEY (client_id, name), UNIQUE (client_id, issuer, subject)
-) STRICT;
-CREATE TRIGGER identity_deleted AFTER DELETE ON identity BEGIN
-    DELETE FROM federated_credential WHERE client_id = old.client_id; END;
-CREATE TRIGGER application_deleted AFTER DELETE ON application BEGIN
-    DELETE FROM federated_credential WHERE client_id = old.client_id; END;
-CREATE TABLE issuer (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE) STRICT;
-CREATE TABLE signing_key (
-    number INTEGER PRIMARY KEY, owner TEXT NOT NULL, key_id TEXT NOT NULL, pem BLOB NOT NULL, extra TEXT NOT NULL,
-    UNIQUE (owner, key_id)
-) STRICT;
-CREATE TABLE certificate (name TEXT PRIMARY KEY, key_pem BLOB NOT NULL, certificate_pem BLOB NOT NULL) STRICT;
-CREATE TABLE resource (uri TEXT PRIMARY KEY) STRICT;
-CREATE TABLE managed_cluster (
-    subscription_id TEXT NOT NULL, resource_group TEXT NOT NULL COLLATE NOCASE, name TEXT NOT NULL COLLATE NOCASE,
-    location TEXT NOT NULL, requested TEXT NOT NULL, issuer TEXT NOT NULL, principal_id TEXT NOT NULL,
-    kubelet_client_id TEXT NOT NULL, kubelet_object_id TEXT NOT NULL, activity TEXT NOT NULL, until REAL NOT NULL,
-    PRIMARY KEY (resource_group, name, subscription_id),
-    FOREIGN KEY (subscription_id, resource_group) REFERENCES resource_group (subscription_id, name)
-        ON DELETE CASCADE
-) STRICT;
-CREATE TABLE attachment (
-    cluster TEXT PRIMARY KEY COLLATE NOCASE, kubeconfig TEXT NOT NULL, issuer_url TEXT NOT NULL, key_set TEXT NOT NULL
-) STRICT;
-CREATE TABLE operation (id TEXT PRIMARY KEY, started REAL NOT NULL, ends REAL NOT NULL) STRICT;
-CREATE TABLE role_assignment (
-    name TEXT PRIMARY KEY COLLATE NOCASE, scope TEXT NOT NULL COLLATE NOCASE,
-    role_definition_id TEXT NOT NULL COLLATE NOCASE, principal_id TEXT NOT NULL, principal_type TEXT NOT NULL,
-    created REAL NOT NULL, UNIQUE (scope, role_definition_id, principal_id)
-) STRICT;
 """
 
 Row = tuple[Any, ...]  # what sqlite3 returns; each query's columns say what is in it
@@ -180,7 +120,7 @@ class Database:
         if not tables:
             return False
         if application != _APPLICATION_ID:
-            raise _unusable(self.path, "it is a database, but no state of wisp's")
+            raise _unusable(self.path, "it is a database, but not a state file of wisp's")
         if version > SCHEMA_VERSION:
             raise _unusable(self.path, "a newer wisp made it; upgrade wisp to read it")
         if version < SCHEMA_VERSION:
@@ -190,7 +130,7 @@ class Database:
         return True
 
     def _create_schema(self) -> None:
-        for statement in _SCHEMA.split(";\n"):
+        for statement in files(__package__).joinpath("schema.sql").read_text(encoding="utf-8").split(";\n"):
             self.rows(statement)
         self.rows(f"PRAGMA application_id = {_APPLICATION_ID}")
         self.rows(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -212,7 +152,7 @@ def _make_private(path: Path) -> None:
         try:
             mode = path.stat().st_mode
             if not stat.S_ISREG(mode):
-                raise _unusable(path, "it is no regular file")
+                raise _unusable(path, "it is not a regular file")
             if stat.S_IMODE(mode) != 0o600:
                 path.chmod(0o600)
         except OSError as error:

@@ -1,16 +1,15 @@
-"""Who signs, and with which keys: Entra itself, the issuers of clusters, and the cloud's certificate authority."""
+"""Who signs tokens, and with which keys: Entra itself, and the issuers of clusters."""
 
 import base64
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from wisp.base.x509 import CertifiedKey, private_pem
-from wisp_local.cloud.certificates import is_fit, new_authority, new_server_certificate, self_signed
+from wisp.base.x509 import private_pem, self_signed
 from wisp_local.cloud.cluster import Attachment
 from wisp_local.cloud.errors import ConflictError, NotFoundError
 from wisp_local.cloud.issuer import Issuer, NewKey, SigningKey, kubernetes_key_id, read_pem
@@ -18,6 +17,8 @@ from wisp_local.cloud.names import check_cluster
 from wisp_local.cloud.state.database import Database
 
 _ENTRA = "entra"  # the owner of the keys that sign access tokens
+_ENTRA_NAME = "accounts.accesscontrol.windows.net"  # the common name of its certificates
+_CERTIFICATE_SECONDS = 3650 * 86400.0
 _BY_NAME = "SELECT id, name FROM issuer WHERE name = ?"
 
 
@@ -140,44 +141,6 @@ def _cluster_key(private: RSAPrivateKey) -> SigningKey:
 
 def _entra_key(private: RSAPrivateKey, now: float) -> SigningKey:
     """Wrap the key as Entra does: `kid` and `x5t` are both the thumbprint of a certificate, which is published too."""
-    der = self_signed(private, "accounts.accesscontrol.windows.net", now).public_bytes(Encoding.DER)
+    der = self_signed(private, _ENTRA_NAME, now=now, seconds=_CERTIFICATE_SECONDS).public_bytes(Encoding.DER)
     thumbprint = base64.urlsafe_b64encode(hashlib.sha1(der, usedforsecurity=False).digest()).rstrip(b"=").decode()
     return SigningKey(thumbprint, private, {"x5t": thumbprint, "x5c": [base64.b64encode(der).decode()]})
-
-
-class Authority:
-    """The certificate authority in `database`, created once, and the server certificate it issued last."""
-
-    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
-        self._database = database
-        self._clock = clock
-
-    @property
-    def certificate_pem(self) -> bytes:
-        """The CA's certificate: what a client must trust."""
-        return self._authority().certificate_pem
-
-    def server_certificate(self, names: Sequence[str]) -> CertifiedKey:
-        """Return a certificate for exactly `names` (hosts and IP addresses), issuing a new one if necessary."""
-        authority = self._authority()
-        with self._database.transaction():
-            stored = self._load("server")
-            if stored is not None and is_fit(stored, names, self._clock()):
-                return stored
-            return self._save("server", new_server_certificate(authority, names, self._clock()))
-
-    def _authority(self) -> CertifiedKey:
-        stored = self._load("authority")
-        if stored is not None:
-            return stored
-        with self._database.transaction():
-            return self._load("authority") or self._save("authority", new_authority(self._clock()))
-
-    def _load(self, name: str) -> CertifiedKey | None:
-        row = self._database.row("SELECT key_pem, certificate_pem FROM certificate WHERE name = ?", name)
-        return None if row is None else CertifiedKey(*row)
-
-    def _save(self, name: str, certified: CertifiedKey) -> CertifiedKey:
-        statement = "INSERT OR REPLACE INTO certificate VALUES (?, ?, ?)"
-        self._database.rows(statement, name, certified.key_pem, certified.certificate_pem)
-        return certified

@@ -26,9 +26,10 @@ from wisp_local.cloud.entra.directory import (
 )
 from wisp_local.cloud.errors import ConflictError, NotFoundError
 from wisp_local.cloud.issuer import NewKey, new_rsa_key
+from wisp_local.cloud.state.authority import Authority
 from wisp_local.cloud.state.clusters import Clusters
 from wisp_local.cloud.state.database import Database, Row
-from wisp_local.cloud.state.issuers import Authority, Issuers
+from wisp_local.cloud.state.issuers import Issuers
 from wisp_local.cloud.state.principals import Assignments, Principals
 
 

@@ -14,7 +14,7 @@ from wisp.base.x509 import CertifiedKey
 from wisp.entra.exchange.endpoint import TokenEndpoint
 from wisp.entra.messages import Granted, Refused, TokenProxy
 from wisp.entra.settings import ExchangeSettings
-from wisp_local.cloud.certificates import new_authority, new_server_certificate
+from wisp_local.cloud.state.authority import new_authority, new_server_certificate
 
 SNI = "1f2e.sni.test"
 ELSEWHERE = "https://login.invalid/"

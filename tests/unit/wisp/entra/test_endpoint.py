@@ -14,7 +14,7 @@ from tests.unit.wisp.proxy.authority import Authority, Last, answer, grants, in_
 from wisp.entra.exchange.endpoint import TokenEndpoint
 from wisp.entra.messages import Granted, Refused
 from wisp.entra.settings import ExchangeSettings
-from wisp_local.cloud.certificates import new_authority
+from wisp_local.cloud.state.authority import new_authority
 
 ASSERTION = jwt(sub="system:serviceaccount:default:default")
 

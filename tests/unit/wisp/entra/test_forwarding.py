@@ -15,8 +15,8 @@ from wisp.base.secret import Secret
 from wisp.entra.exchange.endpoint import TokenEndpoint
 from wisp.entra.messages import ForwardProxy, Granted, Refused, TokenProxy
 from wisp.entra.settings import ExchangeSettings
-from wisp_local.cloud.certificates import new_authority, new_server_certificate
 from wisp_local.cloud.serving import tls_context
+from wisp_local.cloud.state.authority import new_authority, new_server_certificate
 
 Make = Callable[[ExchangeSettings], TokenEndpoint]
 PASSWORD = "hunter2"

@@ -15,8 +15,8 @@ from urllib.parse import parse_qs
 from tests.support.fakes import jwt
 from tests.support.waiting import PATIENCE
 from wisp.base.x509 import CertifiedKey
-from wisp_local.cloud.certificates import new_authority, new_server_certificate
 from wisp_local.cloud.serving import tls_context
+from wisp_local.cloud.state.authority import new_authority, new_server_certificate
 
 
 class Post(NamedTuple):

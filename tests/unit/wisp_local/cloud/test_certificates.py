@@ -10,8 +10,8 @@ from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from tests.unit.wisp_local.cloud.world import NOW, Clock, KeyPool
-from wisp_local.cloud.certificates import is_fit, new_authority, new_server_certificate
 from wisp_local.cloud.state import store as state
+from wisp_local.cloud.state.authority import is_fit, new_authority, new_server_certificate
 
 DAY = 86400
 NAMES = ["localhost", "127.0.0.1", "::1", "cloud.test"]

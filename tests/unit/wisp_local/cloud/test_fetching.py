@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.wisp_local.cloud.world import NOW
-from wisp_local.cloud.certificates import new_authority, new_server_certificate
 from wisp_local.cloud.issuer_keys import FetchError, HttpsFetch
 from wisp_local.cloud.serving import tls_context
+from wisp_local.cloud.state.authority import new_authority, new_server_certificate
 
 
 class _Answers(BaseHTTPRequestHandler):

@@ -91,8 +91,8 @@ def _others(path: Path) -> None:
         (_corrupt, "not a database"),
         (_newer, "newer wisp"),
         (_older, "a development version of wisp made it.* delete it"),
-        (_others, "no state of wisp's"),
-        (Path.mkdir, "no regular file"),
+        (_others, "not a state file of wisp's"),
+        (Path.mkdir, "not a regular file"),
     ],
 )
 def test_a_file_that_is_no_state_of_ours_is_refused(tmp_path: Path, spoil: Callable[[Path], None], words: str) -> None:

@@ -18,8 +18,8 @@ from tests.unit.wisp_local.lab.conftest import NewLab
 from tests.unit.wisp_local.lab.fake_kubernetes import FakeCluster, FakeKubernetes, make_kubectl
 from tests.unit.wisp_local.lab.lab_command import LabCommand
 from wisp.base.errors import ToolError, WispError
-from wisp_local.cloud.backing import whole_kubeconfig
 from wisp_local.cloud.cluster import ANY
+from wisp_local.cloud.state.clusters import read_kubeconfig
 from wisp_local.cloud.state.store import Store
 from wisp_local.lab.cloud_process import local_url
 from wisp_local.lab.cluster import ISSUER, ApiServer, Lab
@@ -47,7 +47,7 @@ def test_api_server_is_asked_for_its_issuer_and_keys(kubernetes: FakeKubernetes,
     server = ApiServer(kubernetes.kubeconfig, {"PATH": str(programs), "KUBECACHEDIR": "/cache"})
     attachment = server.attachment()
     assert (attachment.issuer_url, attachment.key_set) == (ISSUER_URL, kubernetes.keys)
-    assert (attachment.cluster, attachment.kubeconfig) == (ANY, whole_kubeconfig(kubernetes.kubeconfig))
+    assert (attachment.cluster, attachment.kubeconfig) == (ANY, read_kubeconfig(kubernetes.kubeconfig))
     assert kubernetes.kubectl_calls() == ["get --raw /.well-known/openid-configuration", "get --raw /openid/v1/jwks"]
 
 

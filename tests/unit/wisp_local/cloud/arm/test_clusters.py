@@ -14,7 +14,6 @@ import yaml
 from tests.unit.wisp_local.cloud.arm.client import CLUSTER, CLUSTERS, ArmClient, error_of
 from tests.unit.wisp_local.cloud.world import BASE_URL, World
 from wisp.cli import main
-from wisp_local.cloud.backing import usable_kubeconfig
 from wisp_local.cloud.cluster import ANY, Attachment
 from wisp_local.cloud.errors import NotFoundError, RequestError
 from wisp_local.cloud.issuer import (
@@ -24,6 +23,7 @@ from wisp_local.cloud.issuer import (
     kubernetes_key_id,
     service_account_token,
 )
+from wisp_local.cloud.state.clusters import check_kubeconfig
 from wisp_local.cloud.state.store import Store
 
 KUBECONFIG = """
@@ -256,7 +256,7 @@ def test_invalid_attachment_is_refused(world: World, make: Callable[[World], Att
 def test_unusable_kubeconfig_is_a_request_error(text: str) -> None:
     """In one sentence, without what is in it."""
     with pytest.raises(RequestError, match="kubeconfig"):
-        usable_kubeconfig(text)
+        check_kubeconfig(text)
 
 
 def test_command_attaches_lists_and_detaches_an_api_server(
