@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from wisp import __version__
 from wisp.base.errors import SettingError, WispError
-from wisp.entra.settings import exchange_settings, workload_settings
+from wisp.entra.settings import ExchangeSettings, WorkloadSettings, exchange_settings, workload_settings
 from wisp.http.connection import Source
 from wisp.http.epoll import Loop
 from wisp.http.epoll_server import EpollServer
@@ -27,12 +27,15 @@ from wisp.http.sockets import Socket, listen, packet_pair
 from wisp.proxy.flags import USAGE, Flags, parse_flags
 
 if TYPE_CHECKING:
-    from wisp.proxy.services import Services
+    from wisp.entra.messages import Result, TokenKey
+    from wisp.imds.passthrough import AlreadyForwarded, ForwardedRequest
+    from wisp.proxy.metadata_proxy import MetadataProxy
     from wisp.proxy.token_service import TokenService
 
 _FIRST_PROBE = 0.3
 """Seconds to wait for a first probe before the rest is loaded: the pod's next container waits for it, and it shares our
 CPU limit."""
+_DESCRIPTORS = 4096
 _OK = Response(200, b'{"status":"ok"}')
 _STOPPING = Response(503, b'{"status":"stopping"}')
 _HEALTH_TARGETS = (b"/readyz", b"/healthz")
@@ -91,6 +94,68 @@ def _passes_checks(request: Request) -> bool:
     return check(request) is None
 
 
+class Services:
+    """The token service and what it needs: the store, the exchange process, metrics and log. All loaded here."""
+
+    def __init__(
+        self,
+        flags: Flags,
+        settings: ExchangeSettings,
+        workload: WorkloadSettings,
+        loop: Loop,
+        health: Callable[[str], Response | None],
+    ) -> None:
+        from wisp.base.log import Log
+        from wisp.entra.process import ExchangeProcess
+        from wisp.entra.tokens import Clocks, TokenStore
+        from wisp.imds.identities import Identities
+        from wisp.proxy.metrics import Metrics
+        from wisp.proxy.token_service import OtherEndpoints, TokenService
+
+        self.log = Log(flags.log_level)
+        self._loop = loop
+        self._endpoint = flags.metadata_endpoint
+        self._metadata_proxy: MetadataProxy | None = None
+        self._metrics = Metrics()
+        self.process = ExchangeProcess(settings, loop, self._on_exchange)
+        clocks = Clocks(lambda: loop.now, time.time, spread)
+        store = TokenStore(self.process, clocks, refusal_hold=flags.refusal_hold)
+        loop.add_timed(store)
+        identities = Identities(
+            settings.client_id,
+            object_id=workload.object_id,
+            resource_id=workload.resource_id,
+            header=workload.identity_header,
+            header_required=workload.header_required,
+        )
+        self.allowed = flags.passthrough
+        """What is forwarded to the node's metadata service."""
+        endpoints = OtherEndpoints(health, self.allowed, self._forward)
+        self.tokens = TokenService(store, identities, self._metrics, self.log, endpoints)
+
+    def _forward(self, decision: "ForwardedRequest | AlreadyForwarded", request: Request) -> Response | Source:
+        if self._metadata_proxy is None:
+            from wisp.proxy.metadata_proxy import MetadataProxy
+            from wisp.proxy.returned import MetadataEndpoint
+
+            endpoint = MetadataEndpoint(*self._endpoint)
+            self._metadata_proxy = MetadataProxy(endpoint, self._loop, self._metrics, self.log)
+        return self._metadata_proxy.answer(decision, request)
+
+    def _on_exchange(self, key: "TokenKey", result: "Result", seconds: float) -> None:
+        """Count and log one exchange."""
+        from wisp.entra.messages import Granted
+
+        fields: dict[str, object] = {"client_id": key.client_id, "resource": key.resource, "seconds": round(seconds, 4)}
+        if isinstance(result, Granted):
+            self._metrics.exchanged("granted", None, seconds)
+            self.log.info("token exchanged", expires_in=result.expires_in, **fields)
+        else:
+            self._metrics.exchanged(result.cause, result.aadsts, seconds)
+            fields["aadsts"] = result.aadsts
+            self.log.warning("exchange failed", cause=result.cause, reason=result.description, **fields)
+
+
 class Sidecar:
     """One sidecar process. Raise SettingError if it cannot start."""
 
@@ -123,8 +188,6 @@ class Sidecar:
             self._loop.turn(left)
 
     def _finish_start(self) -> None:
-        from wisp.proxy.services import raise_descriptor_limit
-
         raise_descriptor_limit()
         services = self._load()
         allowed = ",".join(services.allowed) or "none"
@@ -136,7 +199,6 @@ class Sidecar:
     def _load(self) -> "Services":
         if self._services is None:
             from wisp.base.isolation import forbid_core_dumps
-            from wisp.proxy.services import Services
 
             forbid_core_dumps()  # before there are tokens, and for the exchange process
             self._services = Services(self._flags, self._settings, self._workload, self._loop, self._front.health)
@@ -153,6 +215,21 @@ class Sidecar:
 def steady() -> float:
     """Return seconds of a clock that nobody sets and that goes on while a laptop sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def spread() -> float:
+    """Return a random number in [0, 1): the random module would cost the sidecar 0.3 MB."""
+    return int.from_bytes(os.urandom(4), "big") / 2**32
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many descriptors as the connection limit needs: many systems start a process with 1,024."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 def stop_on_signals(loop: Loop, stop: Callable[[], None]) -> Socket:

@@ -54,41 +54,27 @@ class Flags(NamedTuple):
     help: bool = False
 
 
-_SWITCHES: dict[str, tuple[str, Any]] = {
-    "--probe": ("probe", True),
-    "--version": ("version", True),
-    "--help": ("help", True),
-    "-h": ("help", True),
-    "--log-level=": ("log_level", "warning"),  # azure-workload-identity's least verbose level is the empty one
-}
-_LEVEL_ALIASES = {"trace": "debug", "all": "debug"}
-"""More levels of azure-workload-identity's proxy."""
-
-
 def parse_flags(arguments: list[str]) -> Flags:
     """Parse `--name value`, `--name=value` and switches. Raise SettingError naming the flag."""
-    flags = Flags()
+    values: dict[str, Any] = {}
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")
         if argument in _SWITCHES:
             field, parsed = _SWITCHES[argument]
         elif name in _VALUES:
-            field, parse = _VALUES[name]
-            parsed = parse(value if equals else next(rest, ""))
+            field, parse, problem, hint = _VALUES[name]
+            value = value if equals else next(rest, "")
+            parsed = parse(value)
+            if parsed is None:
+                raise SettingError(f"{name} {value!r} {problem}", hint=hint)
         else:
             raise SettingError(f"unknown flag {argument!r}", hint="see wisp proxy --help")
-        flags = flags._replace(**{field: parsed})
+        values[field] = parsed
+    flags = Flags(**values)
     if flags.output is not None and not flags.version:
         raise SettingError("--output is given without --version", hint="give both, or neither")
     return flags
-
-
-def _parse_port(value: str) -> int:
-    port = _port(value)
-    if port is None:
-        raise SettingError(f"--proxy-port {value!r} is not a port", hint="give a number from 1 to 65535")
-    return port
 
 
 def _port(text: str) -> int | None:
@@ -96,62 +82,68 @@ def _port(text: str) -> int | None:
     return int(text) if is_port else None
 
 
-def _parse_log_level(value: str) -> str:
-    level = _LEVEL_ALIASES.get(value.lower(), value.lower())
-    if level not in LOG_LEVELS:
-        raise SettingError(f"--log-level {value!r} is unknown", hint=f"use one of {', '.join(LOG_LEVELS)}")
-    return level
+def _log_level(text: str) -> str | None:
+    level = _LEVEL_ALIASES.get(text.lower(), text.lower())
+    return level if level in LOG_LEVELS else None
 
 
-def _parse_authority_ca(value: str) -> str:
-    if not value:
+def _endpoint(text: str) -> tuple[str, int] | None:
+    host, colon, digits = text.partition(":")
+    port = _port(digits) if colon else 80
+    return (host, port) if port is not None and is_ipv4(host) else None
+
+
+def _refusal_hold(text: str) -> float | None:
+    return float(text) if text.isascii() and text.isdigit() and int(text[:4]) <= 300 else None
+
+
+def _output(text: str) -> str | None:
+    from wisp.base.version import FORMS  # noqa: PLC0415 -- loaded only for this
+
+    return text if text in FORMS else None
+
+
+def _file(text: str) -> str:
+    if not text:
         raise SettingError("--authority-ca names no file", hint="give the path of a PEM file")
-    return value
+    return text
 
 
-def _parse_passthrough(value: str) -> tuple[str, ...]:
+def _passthrough(text: str) -> tuple[str, ...]:
     from wisp.imds.passthrough import NAMES, read_names  # noqa: PLC0415 -- readiness does not need it
 
     try:
-        return read_names(value)
+        return read_names(text)
     except ValueError as error:
         name = str(error)
     problem = f"--passthrough: {name!r} cannot be passed on" if name else "--passthrough names nothing"
     raise SettingError(problem, hint=f"give some of {','.join(NAMES)}, or none")
 
 
-def _parse_metadata_endpoint(value: str) -> tuple[str, int]:
-    host, colon, digits = value.partition(":")
-    port = _port(digits) if colon else 80
-    if port is None or not is_ipv4(host):
-        raise SettingError(
-            f"--metadata-endpoint {value!r} is not IP or IP:PORT",
-            hint="give an IPv4 address and a port from 1 to 65535, as 169.254.169.254:80",
-        )
-    return host, port
-
-
-def _parse_output(value: str) -> str:
-    from wisp.base.version import FORMS  # noqa: PLC0415 -- loaded only for this
-
-    if value not in FORMS:
-        raise SettingError(f"--output {value!r} is unknown", hint=f"use one of {', '.join(FORMS)}")
-    return value
-
-
-def _parse_refusal_hold(value: str) -> float:
-    if not (value.isascii() and value.isdigit()) or int(value[:4]) > 300:
-        raise SettingError(f"--refusal-hold {value!r} is not a time", hint="give whole seconds, 0 to 300")
-    return float(value)
-
-
-_VALUES: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "--proxy-port": ("port", _parse_port),
-    "--log-level": ("log_level", _parse_log_level),
-    "--authority-ca": ("authority_ca", _parse_authority_ca),
-    "--passthrough": ("passthrough", _parse_passthrough),
-    "--metadata-endpoint": ("metadata_endpoint", _parse_metadata_endpoint),
-    "--refusal-hold": ("refusal_hold", _parse_refusal_hold),
-    "--output": ("output", _parse_output),
-    "-o": ("output", _parse_output),
+_SWITCHES: dict[str, tuple[str, Any]] = {
+    "--probe": ("probe", True),
+    "--version": ("version", True),
+    "--help": ("help", True),
+    "-h": ("help", True),
+    "--log-level=": ("log_level", "warning"),  # the least verbose level of azure-workload-identity's proxy
 }
+_LEVEL_ALIASES = {"trace": "debug", "all": "debug"}
+"""More levels of azure-workload-identity's proxy."""
+
+_FORMATS = "use one of text, json"
+_VALUES: dict[str, tuple[str, Callable[[str], Any], str, str]] = {
+    "--proxy-port": ("port", _port, "is not a port", "give a number from 1 to 65535"),
+    "--log-level": ("log_level", _log_level, "is unknown", f"use one of {', '.join(LOG_LEVELS)}"),
+    "--authority-ca": ("authority_ca", _file, "", ""),
+    "--passthrough": ("passthrough", _passthrough, "", ""),
+    "--metadata-endpoint": (
+        "metadata_endpoint",
+        _endpoint,
+        "is not IP or IP:PORT",
+        "give an IPv4 address and a port from 1 to 65535, as 169.254.169.254:80",
+    ),
+    "--refusal-hold": ("refusal_hold", _refusal_hold, "is not a time", "give whole seconds, 0 to 300"),
+    "--output": ("output", _output, "is unknown", _FORMATS),
+    "-o": ("output", _output, "is unknown", _FORMATS),
+}
+"""By flag: the field, the parser, which returns None for a bad value, and then the problem and the hint."""

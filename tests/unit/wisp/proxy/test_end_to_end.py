@@ -504,14 +504,14 @@ def _modules(script: str) -> list[str]:
 
 def test_the_import_closure() -> None:
     """What every pod's sidecar loads is little: each of these would cost it memory and start-up."""
-    loaded = _modules("import wisp.proxy.app, wisp.proxy.services")
+    loaded = _modules("import wisp.proxy.app, wisp.proxy.token_service, wisp.entra.process")
     assert "wisp.entra.tokens" in loaded
     assert {name.partition(".")[0] for name in loaded} & UNWANTED == set()
 
 
 def test_no_annotation_is_compiled() -> None:
     """A string in a NamedTuple is compiled, for which Python makes its 100 classes of syntax trees: 0.2 MB."""
-    script = "import wisp.proxy.app, wisp.proxy.services, gc, typing"
+    script = "import wisp.proxy.app, wisp.proxy.token_service, wisp.entra.process, gc, typing"
     seen = "[name for name in gc.get_objects() if isinstance(name, typing.ForwardRef)]"
     done = subprocess.run([COMMAND[0], "-c", f"{script}; print({seen})"], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -171,7 +171,7 @@ def test_narrowed(own_pod: Pod, authority: Authority, node: Node, names: str, th
 
 def test_it_is_loaded_by_those_who_use_it() -> None:
     """A sidecar that nobody asks for the node's metadata does not hold what passes it on."""
-    script = "import sys, wisp.proxy.app, wisp.proxy.services; print(*sys.modules)"
+    script = "import sys, wisp.proxy.app, wisp.proxy.token_service, wisp.entra.process; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert "wisp.proxy.token_service" in loaded
     assert not {
