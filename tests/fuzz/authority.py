@@ -13,7 +13,7 @@ from tests.support.fakes import ASK, UNIX
 from wisp.entra.exchange.interpret import interpret
 from wisp.entra.freshness import hold_off, token_of
 from wisp.entra.messages import Granted, Refused, Result, pack_result, unpack_result
-from wisp.imds.answer import TokenDetails, error_body, token_frame
+from wisp.imds.answer import TokenDetails, error_body, token_body
 
 _THREE_PARTS = re.compile(r"(?<![\w-])(?=([\w-]+)\.[\w-]*\.)", re.ASCII)
 _STATUSES = {400, 401, 403, 429, 503}
@@ -41,7 +41,7 @@ def _check_granted(status: int, granted: Granted) -> None:
     token = token_of(granted, now=1000.0, unix=UNIX, spread=0.5)
     assert 1000.0 < token.renew_at <= token.spare_at <= token.expires_at
     grant = TokenDetails(ASK.client_id, ASK.resource, token.expires_on, token.not_before)
-    document = json.loads(b"1".join(token_frame(value, grant)))
+    document = json.loads(token_body(value, grant, 1))
     assert document["access_token"] == value
     assert all(isinstance(field, str) for field in document.values())
 

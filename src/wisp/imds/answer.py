@@ -33,15 +33,19 @@ class TokenDetails(NamedTuple):
     not_before: int
 
 
-def token_frame(access_token: str, details: TokenDetails) -> tuple[bytes, bytes, bytes]:
-    """Return the three pieces of the document between which the remaining lifetime in seconds goes, twice."""
-    first = to_json({"access_token": access_token, "client_id": details.client_id})
-    last = to_json({"not_before": str(details.not_before), "resource": details.resource, "token_type": "Bearer"})
-    return (
-        first[:-1] + b',"expires_in":"',
-        b'","expires_on":"%d","ext_expires_in":"' % details.expires_on,
-        b'",' + last[1:],
-    )
+def token_body(access_token: str, details: TokenDetails, lifetime: int) -> bytes:
+    """Return the token document; `lifetime` is in seconds from now."""
+    document = {
+        "access_token": access_token,
+        "client_id": details.client_id,
+        "expires_in": str(lifetime),
+        "expires_on": str(details.expires_on),
+        "ext_expires_in": str(lifetime),
+        "not_before": str(details.not_before),
+        "resource": details.resource,
+        "token_type": "Bearer",
+    }
+    return to_json(document)
 
 
 def error_body(error: str, description: str, *, app_service_status: int | None = None) -> bytes:

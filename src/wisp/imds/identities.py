@@ -10,7 +10,7 @@ from wisp.imds.request import NamedSelector, Selector
 _MOST = 128
 _LONGEST_SHOWN = 256
 _LONGEST_NAME = 36
-_NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_/")
+_NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_/"
 _LONGEST_SEGMENT = 128
 """Characters of the longest name in a resource id; a token is longer."""
 NOT_FOUND = invalid("Identity not found")
@@ -122,7 +122,7 @@ def _readable(selector: Selector) -> str:
     if selector.kind == "resource_id" and value.startswith("/subscriptions/"):
         is_name = max(map(len, value.split("/"))) <= _LONGEST_SEGMENT
     else:
-        is_name = is_guid(value) or (len(value) <= _LONGEST_NAME and _NAME_CHARACTERS.issuperset(value))
+        is_name = is_guid(value) or (len(value) <= _LONGEST_NAME and not value.strip(_NAME_CHARACTERS))
     return value[:_LONGEST_SHOWN] if is_name and value.isprintable() else "(not an id)"
 
 

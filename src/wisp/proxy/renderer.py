@@ -1,11 +1,9 @@
 """Render tokens, refusals and failures as HTTP responses, in the dialect and with the request id of the client."""
 
-from typing import NamedTuple
-
 from wisp.entra.freshness import Token
 from wisp.entra.messages import Refused, TokenKey
 from wisp.http.messages import Request, Response
-from wisp.imds.answer import Refusal, TokenDetails, error_body, token_frame
+from wisp.imds.answer import Refusal, TokenDetails, error_body, token_body
 from wisp.imds.dialects import IDENTITY_HEADERS
 from wisp.proxy.router import REQUEST_ID, remember
 
@@ -13,38 +11,30 @@ _MOST_RENDERED = 8
 _LONGEST_RENDERED = 16 * 1024
 """Bytes of a token document; most have 2,000."""
 _LONGEST_REQUEST_ID = 128
-_REQUEST_ID_BYTES = frozenset(range(0x21, 0x7F))
+_REQUEST_ID_BYTES = bytes(range(0x21, 0x7F))  # a set of them would take 8 kB
 _NO_STORE = b"Cache-Control: no-store\r\n"  # RFC 6749 §5.1
-
-
-class _Rendered(NamedTuple):
-    """A token's response, good for one second of the steady clock."""
-
-    token: Token
-    second: int
-    response: Response
 
 
 class Renderer:
     """Render tokens and refusals; a few responses of each are kept, because clients repeat themselves."""
 
     def __init__(self) -> None:
-        self._rendered: dict[TokenKey, _Rendered] = {}
+        self._tokens: dict[TokenKey, tuple[Token, int, Response]] = {}
+        """With the second of the steady clock that the response is good for."""
         self._refusals: dict[tuple[Refusal, bool], Response] = {}
 
     def find_token(self, key: TokenKey, token: Token, second: int) -> Response | None:
         """Return the response with `token` if it has been rendered in this second."""
-        known = self._rendered.get(key)
-        return known.response if known is not None and known.second == second and known.token is token else None
+        known = self._tokens.get(key)
+        return known[2] if known is not None and known[1] == second and known[0] is token else None
 
     def token(self, key: TokenKey, token: Token, second: int) -> Response:
         """Return the response with `token`; `second` is the present one of the clock that its `expires_at` is on."""
         details = TokenDetails(key.client_id, key.resource, token.expires_on, token.not_before)
-        lifetime = b"%d" % max(0, int(token.expires_at) - second)
-        body = lifetime.join(token_frame(token.access_token.reveal(), details))
+        body = token_body(token.access_token.reveal(), details, max(0, int(token.expires_at) - second))
         response = Response(200, body, headers=_NO_STORE)
         if len(body) <= _LONGEST_RENDERED:
-            remember(self._rendered, key, _Rendered(token, second, response), most=_MOST_RENDERED)
+            remember(self._tokens, key, (token, second, response), most=_MOST_RENDERED)
         return response
 
     def refusal(self, refusal: Refusal, request: Request) -> Response:
@@ -80,7 +70,7 @@ def _is_app_service(request: Request) -> bool:
 def with_request_id(response: Response, request: Request) -> Response:
     """Return `response` with the client's request id, as Azure's services do; other bytes are not repeated."""
     identifier = request.header(REQUEST_ID)
-    if identifier is None or len(identifier) > _LONGEST_REQUEST_ID or not _REQUEST_ID_BYTES.issuperset(identifier):
+    if identifier is None or len(identifier) > _LONGEST_REQUEST_ID or identifier.strip(_REQUEST_ID_BYTES):
         return response
     headers = response.headers + b"x-ms-client-request-id: " + identifier + b"\r\n"
     return Response(response.status, response.body, response.content_type, headers)

@@ -6,9 +6,8 @@ from wisp.entra.messages import TokenKey
 from wisp.http.messages import Request
 from wisp.imds.answer import Refusal
 from wisp.imds.identities import Identities, refusal_of
-from wisp.imds.request import HEALTH_PATHS, OtherPath, Selector, TokenRequest, decide, decisive_fields
+from wisp.imds.request import OtherPath, Selector, TokenRequest, decide, decisive_fields
 
-METRICS_PATH = "/metrics"
 REQUEST_ID = b"x-ms-client-request-id"
 
 _MOST_REMEMBERED = 64
@@ -17,12 +16,6 @@ _LONGEST_REMEMBERED = 2048
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-class Page(NamedTuple):
-    """A request for a page about the sidecar itself; `path` is in the spelling of `canonical`."""
-
-    path: str
 
 
 class CheckedToken(NamedTuple):
@@ -39,9 +32,8 @@ class CheckedToken(NamedTuple):
     """The answer if the names turn out to be another identity's."""
 
 
-Route: TypeAlias = TokenKey | CheckedToken | Refusal | Page | OtherPath
-"""A token from the store; one that needs more; an error; a page; or anything else, which may be forwarded to the node's
-metadata service."""
+Route: TypeAlias = TokenKey | CheckedToken | Refusal | OtherPath
+"""A token from the store; one that needs more; an error; a page about the sidecar, or something to forward to the node."""
 
 
 class Router:
@@ -81,11 +73,7 @@ class Router:
     def _decide(self, request: Request) -> Route:
         identities = self._identities
         decision = decide(request, identities.header, header_required=identities.header_required)
-        if isinstance(decision, TokenRequest):
-            return self._token_route(decision)
-        if isinstance(decision, OtherPath) and (decision.path == METRICS_PATH or decision.path in HEALTH_PATHS):
-            return Page(decision.path)
-        return decision
+        return self._token_route(decision) if isinstance(decision, TokenRequest) else decision
 
     def _token_route(self, request: TokenRequest) -> TokenKey | CheckedToken | Refusal:
         selectors = tuple(named.selector for named in request.selectors)

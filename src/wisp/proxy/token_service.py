@@ -11,15 +11,18 @@ from wisp.http.connection import Source
 from wisp.http.messages import Reject, Request, Response
 from wisp.imds.answer import Refusal, error_body
 from wisp.imds.identities import Identities, Resolution
+from wisp.imds.request import HEALTH_PATHS
 from wisp.proxy.metrics import CONTENT_TYPE, Metrics
 from wisp.proxy.renderer import Renderer, essentials, with_request_id
-from wisp.proxy.router import CheckedToken, Page, Router
+from wisp.proxy.router import CheckedToken, Router
 
 if TYPE_CHECKING:
     from wisp.imds.passthrough import AlreadyForwarded, ForwardedRequest
 
 _NOT_THE_PODS = frozenset({700016, 70021, 70025, 700211, 700212, 700213, 7002138})
 """AADSTS codes of an identity that is not in the tenant, or not federated with the pod's service account."""
+
+_PAGES = (*HEALTH_PATHS, "/metrics")
 
 Reply: TypeAlias = Callable[[Response], None]
 
@@ -70,7 +73,7 @@ class TokenService:
             return self._request_token(route, request, reply)
         if isinstance(route, Refusal):
             return self._refuse(route, request)
-        return self._serve_page(route.path, request) if isinstance(route, Page) else self._forward(request)
+        return self._serve_page(route.path, request) if route.path in _PAGES else self._forward(request)
 
     def rejected(self, reject: Reject) -> Response:
         """Return the response to bytes that are not a request we serve."""

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fakes import ARM, CLIENT_ID
-from wisp.imds.answer import TokenDetails, error_body, token_frame
+from wisp.imds.answer import TokenDetails, error_body, token_body
 
 text = st.text(min_size=1)
 
 
-def body(access_token: str, grant: TokenDetails, lifetime: bytes = b"86399") -> bytes:
+def body(access_token: str, grant: TokenDetails, lifetime: int = 86399) -> bytes:
     """Return the whole answer."""
-    return lifetime.join(token_frame(access_token, grant))
+    return token_body(access_token, grant, lifetime)
 
 
 def test_the_shape() -> None:
