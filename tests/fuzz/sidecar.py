@@ -79,7 +79,7 @@ class Pod:
         self.entra = Entra(at_once=at_once)
         self._descriptor = os.memfd_create("log")
         self._required = required
-        store = TokenStore(self.entra, Clocks(clock, UnixClock(clock), lambda: 0.5))
+        store = TokenStore(self.entra.begin, Clocks(clock, UnixClock(clock), lambda: 0.5))
         front = Front(lambda: self._service(store, front))
         self.application = wrap(front)
 

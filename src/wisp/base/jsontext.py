@@ -4,16 +4,8 @@ Its two functions have had these arguments since Python 3.4 (Lib/json/encoder.py
 """
 
 from _json import encode_basestring_ascii, make_encoder, make_scanner
+from types import SimpleNamespace
 from typing import Any
-
-
-class _Context:
-    """The settings of the scanner, as `json.JSONDecoder` has them by default."""
-
-    strict = True
-    object_hook = object_pairs_hook = None
-    parse_float = parse_constant = float
-    parse_int = int
 
 
 def _refuse(document: object) -> object:
@@ -21,7 +13,11 @@ def _refuse(document: object) -> object:
 
 
 _encode = make_encoder(None, _refuse, encode_basestring_ascii, None, ":", ",", False, False, False)  # noqa: FBT003 -- positional only
-_scan = make_scanner(_Context)  # type: ignore[arg-type]  # any object with these attributes will do
+_scan = make_scanner(
+    SimpleNamespace(  # type: ignore[arg-type]  # json.JSONDecoder's defaults; any object with these attributes will do
+        strict=True, object_hook=None, object_pairs_hook=None, parse_float=float, parse_int=int, parse_constant=float
+    )
+)
 
 
 def to_json(document: object) -> bytes:

@@ -4,23 +4,18 @@
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from wisp.entra.freshness import REFUSAL_HOLD, Token, hold_off, patience, retry_delay, token_of
 from wisp.entra.messages import Granted, Refused, Result, TokenKey, unavailable
 
 Waiter: TypeAlias = Callable[[Token | Refused], None]
+Exchange: TypeAlias = Callable[[TokenKey, Callable[[Result], None]], None]
+"""Starts an exchange, and calls the second argument once, in bounded time, with its result."""
 _NEVER = float("inf")
 _SECOND = 1.0
 MOST_WAITING = 512
 """Requests that may wait for exchanges: half of the server's connections, so that others always find a free one."""
-
-
-class Exchange(Protocol):
-    """Exchanges the assertion for tokens."""
-
-    def begin(self, key: TokenKey, done: Callable[[Result], None]) -> None:
-        """Start an exchange; call `done` once, in bounded time, with its result."""
 
 
 class Clocks(NamedTuple):
@@ -220,7 +215,7 @@ class TokenStore:
             entry.exchanging, entry.idle, entry.tries, entry.started_at = True, False, 0, now
         entry.tries += 1
         entry.retry_at = _NEVER
-        self._exchange.begin(key, lambda result: self._on_result(entry, result))
+        self._exchange(key, lambda result: self._on_result(entry, result))
 
     def _on_result(self, entry: _Entry, result: Result) -> None:
         now = self._clocks.steady()

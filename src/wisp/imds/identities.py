@@ -5,7 +5,7 @@ from typing import NamedTuple
 from wisp.azure.clouds import is_guid
 from wisp.base.secret import Secret
 from wisp.imds.answer import Refusal, invalid
-from wisp.imds.request import NamedSelector, Selector
+from wisp.imds.request import Selector
 
 _MOST = 128
 _LONGEST_SHOWN = 256
@@ -96,12 +96,12 @@ class Identities:
         return self._client_ids.get(selector)
 
 
-def refusal_of(selectors: tuple[NamedSelector, ...]) -> Refusal:
-    """Return the refusal of a request whose `selectors` name no identity, or different ones."""
-    distinct = {_normalized(named.selector): named for named in selectors}
+def refusal_of(selectors: tuple[tuple[str, Selector], ...]) -> Refusal:
+    """Return the refusal of a request whose selectors name no identity, or different ones."""
+    distinct = {_normalized(selector): (parameter, selector) for parameter, selector in selectors}
     if len(distinct) < 2:
         return NOT_FOUND
-    first, *others, last = (f"{named.parameter}={_readable(named.selector)}" for named in distinct.values())
+    first, *others, last = (f"{parameter}={_readable(selector)}" for parameter, selector in distinct.values())
     return invalid(
         f"{', '.join((first, *others))} and {last} are not known to name the same identity: name the identity once"
     )

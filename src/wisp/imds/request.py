@@ -37,13 +37,6 @@ class Selector(NamedTuple):
     value: str
 
 
-class NamedSelector(NamedTuple):
-    """A selector and the parameter that gave it, in lower case."""
-
-    parameter: str
-    selector: Selector
-
-
 class TokenRequest(NamedTuple):
     """A request for a token for `resource`, exactly as spelled; of the default identity if there is no selector."""
 
@@ -56,8 +49,8 @@ class TokenRequest(NamedTuple):
     """Whether the client wants a token newer than the one that it may have from before."""
     revoked: str = ""
     """SHA-256 of a token that a resource rejected, in lower-case hexadecimal digits; empty if the client names none."""
-    selectors: tuple[NamedSelector, ...] = ()
-    """All selectors, if there are several."""
+    selectors: tuple[tuple[str, Selector], ...] = ()
+    """All selectors, if there are several, each after the parameter that gave it, in lower case."""
 
 
 class OtherPath(NamedTuple):
@@ -81,20 +74,20 @@ def decide(request: Request, identity_header: Secret | None = None, *, header_re
     target = parse_target(request.target)
     if target is None:
         return invalid("The request target must be a path, or an http URL, in UTF-8")
-    path = canonical(target.path)
+    path = canonical(target[0])
     if header_required and path not in HEALTH_PATHS and not has_identity_header(request, identity_header):
         return UNAUTHORIZED
-    return _decide_token(request, target, identity_header) if path == TOKEN_PATH else OtherPath(path)
+    return _decide_token(request, target[1], identity_header) if path == TOKEN_PATH else OtherPath(path)
 
 
-def _decide_token(request: Request, target: "Target", identity_header: Secret | None) -> TokenRequest | Refusal:
+def _decide_token(request: Request, parameters: Parameters, identity_header: Secret | None) -> TokenRequest | Refusal:
     if request.method not in (b"GET", b"POST"):
         return Refusal(405, "method_not_allowed", "The token endpoint takes GET and POST only", "GET, POST")
-    dialect = dialect_of(request, dict(_lower_names(target.parameters)).get("api-version"), identity_header)
+    dialect = dialect_of(request, dict(_lower_names(parameters)).get("api-version"), identity_header)
     if isinstance(dialect, Refusal):
         return dialect
-    parameters = target.parameters if request.method == b"GET" else _body_parameters(request)
-    return parameters if isinstance(parameters, Refusal) else _token_request(dialect, _lower_names(parameters))
+    form = parameters if request.method == b"GET" else _body_parameters(request)
+    return form if isinstance(form, Refusal) else _token_request(dialect, _lower_names(form))
 
 
 def canonical(path: str) -> str:
@@ -127,13 +120,13 @@ def _token_request(dialect: Dialect, parameters: Parameters) -> TokenRequest | R
         return invalid(problem)
     values = dict(parameters)
     selectors = tuple(
-        NamedSelector(name, Selector(dialect.selectors[name], value))
+        (name, Selector(dialect.selectors[name], value))
         for name, value in parameters
         if value and name in dialect.selectors
     )
     return TokenRequest(
         values["resource"],
-        selectors[0].selector if selectors else None,
+        selectors[0][1] if selectors else None,
         values.get("xms_cc", ""),
         renew=values.get("bypass_cache", "").lower() == "true" or bool(values.get("claims")),
         revoked=_sha256(values.get("token_sha256_to_refresh", "")),
@@ -244,21 +237,14 @@ def _is_octet(text: bytes) -> bool:
 # Request targets (RFC 9112 §3.2) and forms.
 
 
-class Target(NamedTuple):
-    """The path as sent, and the query's names and values, decoded, in their order."""
-
-    path: str
-    parameters: Parameters
-
-
-def parse_target(target: bytes) -> Target | None:
-    """Parse an origin-form or absolute-form target; return None for any other, or where it is not UTF-8."""
+def parse_target(target: bytes) -> tuple[str, Parameters] | None:
+    """Return the path, as sent, and the query of an origin-form or absolute-form target; None for any other text."""
     split = split_target(target)
     if split is None:
         return None
     path, query = split
     try:
-        return Target(path.decode("ascii") or "/", parse_form(query))
+        return path.decode("ascii") or "/", parse_form(query)
     except UnicodeDecodeError:
         return None
 

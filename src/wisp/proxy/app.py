@@ -119,7 +119,7 @@ class Services:
         self._metrics = Metrics()
         self.process = ExchangeProcess(settings, loop, self._on_exchange)
         clocks = Clocks(lambda: loop.now, time.time, spread)
-        store = TokenStore(self.process, clocks, refusal_hold=flags.refusal_hold)
+        store = TokenStore(self.process.begin, clocks, refusal_hold=flags.refusal_hold)
         loop.add_timed(store)
         identities = Identities(
             settings.client_id,

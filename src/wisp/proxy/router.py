@@ -33,7 +33,7 @@ class CheckedToken(NamedTuple):
 
 
 Route: TypeAlias = TokenKey | CheckedToken | Refusal | OtherPath
-"""A token from the store; one that needs more; an error; a page about the sidecar, or something to forward to the node."""
+"""A token from the store; one that needs more; an error; a page about the sidecar, or a request to forward."""
 
 
 class Router:
@@ -76,7 +76,7 @@ class Router:
         return self._token_route(decision) if isinstance(decision, TokenRequest) else decision
 
     def _token_route(self, request: TokenRequest) -> TokenKey | CheckedToken | Refusal:
-        selectors = tuple(named.selector for named in request.selectors)
+        selectors = tuple(selector for _, selector in request.selectors)
         if not selectors and request.selector is not None:
             selectors = (request.selector,)
         identity = self._identities.resolve(selectors)

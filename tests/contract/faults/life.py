@@ -62,7 +62,7 @@ class Life:
         self._entra = Entra(lifetime, seed)
         self._timeline = Timeline(self.clock)
         self._memo = HeadCache()
-        self._store = TokenStore(self, Clocks(self.clock, UnixClock(self.clock), self._random.random))
+        self._store = TokenStore(self.begin, Clocks(self.clock, UnixClock(self.clock), self._random.random))
         self._metrics = Metrics()
         self._log = Log("info", os.open(os.devnull, os.O_WRONLY), self.clock)
         self.front = Front(self._load)

@@ -61,7 +61,7 @@ class World:
         self._timeline = Timeline(self.clock)
         self.random = Random(self.seed)  # noqa: S311 -- chance, not secrets
         clocks = Clocks(self.clock, UnixClock(self.clock), self.random.random)
-        self.store = TokenStore(self, clocks, most=4)
+        self.store = TokenStore(self.begin, clocks, most=4)
 
     def at(self, moment: float, event: Callable[[], None]) -> None:
         """Let something happen."""

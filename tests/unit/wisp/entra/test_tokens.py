@@ -30,7 +30,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         clocks = Clocks(self.clock, UnixClock(self.clock), lambda: 0.0)
-        self.store = TokenStore(self.entra, clocks, most=self.most, refusal_hold=self.refusal_hold)
+        self.store = TokenStore(self.entra.begin, clocks, most=self.most, refusal_hold=self.refusal_hold)
 
     def ask(self, ask: TokenKey = ASK) -> Outcome:
         """Ask as a request does: the warm path first."""

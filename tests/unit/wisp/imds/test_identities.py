@@ -5,7 +5,7 @@ import pytest
 from tests.support.fakes import CLIENT_ID
 from wisp.imds.answer import Refusal
 from wisp.imds.identities import NOT_FOUND, Identities, Resolution, refusal_of
-from wisp.imds.request import NamedSelector, Selector
+from wisp.imds.request import Selector
 
 OTHER = "11111111-2222-3333-4444-555555555555"
 OBJECT_ID = "aaaaaaaa-1111-2222-3333-444444444444"
@@ -165,7 +165,7 @@ def test_several_selectors_without_a_default() -> None:
 )
 def test_the_refusal_of_several_selectors(selectors: list[tuple[str, Selector]], shown: tuple[str, ...]) -> None:
     """It names the parameters and their values; what cannot be an id may be a secret in the wrong place."""
-    refuse = refusal_of(tuple(NamedSelector(*each) for each in selectors))
+    refuse = refusal_of(tuple(selectors))
     assert isinstance(refuse, Refusal)
     assert (refuse.status, refuse.error) == (400, "invalid_request")
     assert all(name in refuse.description for name, _ in selectors)
@@ -176,4 +176,4 @@ def test_the_refusal_of_several_selectors(selectors: list[tuple[str, Selector]],
 def test_the_same_unknown_identity_twice_is_not_found() -> None:
     """One identity is meant, however often it is named."""
     upper = Selector("resource_id", RESOURCE_ID.upper())
-    assert refusal_of((NamedSelector("msi_res_id", RESOURCE), NamedSelector("mi_res_id", upper))) == NOT_FOUND
+    assert refusal_of((("msi_res_id", RESOURCE), ("mi_res_id", upper))) == NOT_FOUND

@@ -11,7 +11,6 @@ from wisp.imds.dialects import METADATA_SERVICE
 from wisp.imds.request import (
     LONGEST_RESOURCE,
     TOKEN_PATH,
-    NamedSelector,
     OtherPath,
     Selector,
     TokenRequest,
@@ -122,8 +121,8 @@ def test_names_in_another_case_in_a_form() -> None:
 def test_several_selectors(query: str, given: list[tuple[str, str, str]] | None) -> None:
     """All are kept, in their order, with the parameters that gave them; empty ones do not count."""
     decision = decide(token_request(f"{TOKEN_PATH}?api-version=2018-02-01&resource=a&{query}"))
-    named = tuple(NamedSelector(name, Selector(kind, value)) for name, kind, value in given or ())
-    first = named[0].selector if named else Selector("resource_id", "/c")
+    named = tuple((name, Selector(kind, value)) for name, kind, value in given or ())
+    first = named[0][1] if named else Selector("resource_id", "/c")
     assert decision == TokenRequest("a", first, selectors=named)
 
 

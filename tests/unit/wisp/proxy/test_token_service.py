@@ -68,7 +68,7 @@ class Bench:
     identities: Identities | None = None
 
     def __post_init__(self) -> None:
-        self.store = TokenStore(self.entra, Clocks(self.clock, UnixClock(self.clock), lambda: 0.0))
+        self.store = TokenStore(self.entra.begin, Clocks(self.clock, UnixClock(self.clock), lambda: 0.0))
         self.front = Front(self._load)
 
     def _load(self) -> TokenService:
