@@ -118,7 +118,7 @@ wheels: ready ## fetch and build the wheels that the Containerfile installs, for
 	@$(BIN)/python -m image.wheels
 
 .PHONY: manifest
-manifest: ready ## make deploy/wisp.yaml of the chart anew, and the chart's golden files (needs go)
+manifest: ready ## make deploy/wisp.yaml of the chart, and the chart's golden files (needs go)
 	@$(BIN)/python -m tests.helm.build
 	@$(BIN)/python -m tests.chart.manifest
 	@$(BIN)/python -m tests.chart.cases
@@ -140,7 +140,7 @@ bench-cloud: ready ## measure the local Entra
 	@$(BIN)/python -m bench.cloud
 
 .PHONY: lock
-lock: ready ## pin the dependencies anew (UPGRADE=--upgrade: at their newest)
+lock: ready ## pin the dependencies again (UPGRADE=--upgrade: at their newest)
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --universal --python-version 3.11 --no-header --quiet $(UPGRADE) -o requirements/dev.txt
 	@$(BIN)/uv pip compile --group fuzz --generate-hashes --universal --python-version 3.11 --no-header --quiet $(UPGRADE) -o requirements/fuzz.txt

@@ -161,7 +161,7 @@ CASES: dict[str, Case] = {
     "exchanges-held": Case(
         WORKLOAD,
         "1,024 connections ask for as many resources while the authority answers nothing",
-        "Exchanges at a time are bounded; the rest is told to come again.",
+        "Exchanges at a time are bounded; the rest are asked to try again.",
         _distinct_resources_held,
         tolerated=_AUTHORITY_SILENT,
         around=_silent_authority,

@@ -179,7 +179,7 @@ DIFFERENCES = (
         _says_no,
     ),
     Difference(
-        "a port that is none",
+        "an invalid port",
         "a `proxy-sidecar-port` of 70000 is put into the pod, and the API server finds the container invalid",
         "refused, naming the annotation",
         "the message is about what the user wrote",
@@ -200,7 +200,7 @@ DIFFERENCES = (
         _order,
     ),
     Difference(
-        "how the redirect is told its port",
+        "how the redirect gets its port",
         "the variable `PROXY_PORT`",
         "the arguments `redirect up --proxy-port=PORT`",
         "one image serves for everything",
