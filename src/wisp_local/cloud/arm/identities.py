@@ -90,7 +90,8 @@ def _delete(call: Call) -> Reply:
 
 def _credential(call: Call, owner: ManagedIdentity) -> FederatedCredential | None:
     name = call.names["credential"].lower()
-    return next((each for each in call.store.federated_credentials(owner) if each.name.lower() == name), None)
+    credentials = call.store.federated_credentials(owner)
+    return next((credential for credential in credentials if credential.name.lower() == name), None)
 
 
 def _credential_document(owner: ManagedIdentity, credential: FederatedCredential) -> Mapping[str, object]:
@@ -108,7 +109,8 @@ def _credential_document(owner: ManagedIdentity, credential: FederatedCredential
 
 def _list_credentials(call: Call) -> Reply:
     owner = _find(call, parent=True)
-    return call.page([_credential_document(owner, each) for each in call.store.federated_credentials(owner)])
+    credentials = call.store.federated_credentials(owner)
+    return call.page([_credential_document(owner, credential) for credential in credentials])
 
 
 def _show_credential(call: Call) -> Reply:

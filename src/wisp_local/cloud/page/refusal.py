@@ -93,7 +93,7 @@ def remedies(
     found = []
     if nearest is not None:
         found.append(_remedy(f"Correct {nearest.name}", "update", nearest.name, presented, client))
-    taken = any((each.issuer, each.subject) == (presented.issuer, presented.subject) for each in credentials)
+    taken = any((other.issuer, other.subject) == (presented.issuer, presented.subject) for other in credentials)
     if not taken and len(credentials) < MAXIMUM_FEDERATED_CREDENTIALS:
         title = "Trust this subject" if nearest is None else f"Or keep {nearest.name} and trust this subject as well"
         found.append(_remedy(title, "create", _new_name(presented, credentials), presented, client))
@@ -113,7 +113,7 @@ def _new_name(presented: Presented, credentials: Sequence[FederatedCredential]) 
     """Return an unused name, derived from the subject as far as Azure's rules for names allow."""
     last = presented.subject.split(":")[-1]
     cleaned = "".join(character if character.isascii() and character.isalnum() else "-" for character in last)
-    base, taken = f"{cleaned.strip('-')[:100] or 'subject'}-federated-id", {each.name.lower() for each in credentials}
+    base, taken = f"{cleaned.strip('-')[:100] or 'subject'}-federated-id", {other.name.lower() for other in credentials}
     names = [base, *(f"{base}-{number}" for number in range(2, MAXIMUM_FEDERATED_CREDENTIALS + 2))]
     return next(name for name in names if name.lower() not in taken)
 

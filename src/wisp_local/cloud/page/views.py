@@ -149,7 +149,8 @@ class Views:
         matched = bool(compared) and all(field.matches for field in compared)
         comparable = entry.client is not None and refused.code != CERTIFICATE_NOT_REGISTERED
         is_mismatch = entry.analysis.assertion is not None and comparable and not matched
-        confused = (each for each in self.site.store.identities() if each.principal_id == entry.client_id.lower())
+        client_id = entry.client_id.lower()
+        confused = (identity for identity in self.site.store.identities() if identity.principal_id == client_id)
         return {
             "fix": "" if is_mismatch else fix(refused, audience_of(entry.scope) or "", self.site.azure_cloud),
             "principal": next(confused, None),  # whose principal (object) id was taken for its client id
@@ -162,7 +163,8 @@ class Views:
         client = store.client(entry.client_id) if entry.client_id else None
         if client is None or assertion is None:
             return None
-        return next((each for each in store.federated_credentials(client) if is_match(assertion.presented, each)), None)
+        credentials = store.federated_credentials(client)
+        return next((credential for credential in credentials if is_match(assertion.presented, credential)), None)
 
     def _token_signature(self, token: Token, decoded: Decoded) -> CheckedSignature:
         for key in self.site.store.issuers.token_keys():
@@ -190,7 +192,7 @@ class Views:
 
     def _identities(self, name_filter: str, number: int) -> Context:
         store = self.site.store
-        found = [each for each in store.identities() if name_filter.casefold() in each.name.casefold()]
+        found = [identity for identity in store.identities() if name_filter.casefold() in identity.name.casefold()]
         pages = max(1, -(-len(found) // _IDENTITIES))
         number = min(max(number, 1), pages)
         shown = found[(number - 1) * _IDENTITIES : number * _IDENTITIES]
