@@ -15,8 +15,8 @@ from pathlib import Path
 
 from bench.processes import free_port, running_process
 from bench.webhook.review import ACCOUNT, CLIENT_ID, NAMESPACE
-from tests.unit.wisp.webhook.apiserver import ApiServer, running, service_account
-from wisp.webhook.certificates import authority
+from tests.support.certificates import server_certificate
+from tests.unit.wisp.kubernetes.apiserver import ApiServer, running, service_account
 
 TENANT = "22222222-2222-4222-8222-222222222222"
 SERVICE = "wisp-webhook.wisp.svc"
@@ -71,10 +71,10 @@ def webhook(around: Surroundings, *flags: str) -> Iterator[Server]:
 @contextmanager
 def bare(size: int, folder: Path) -> Iterator[Server]:
     """Run the yardstick with answers of `size` bytes."""
-    kept = authority.make([SERVICE], now=time.time(), authority_seconds=86400, leaf_seconds=86400)
+    certificate = server_certificate(SERVICE)
     chain, key = folder / "bare.crt", folder / "bare.key"
-    chain.write_bytes(kept.chain)
-    key.write_text(kept.key.reveal())
+    chain.write_bytes(certificate.chain)
+    key.write_text(certificate.key.reveal())
     port = free_port()
     command: Sequence[str] = [sys.executable, "-m", "bench.webhook.bare", str(port), str(size), str(chain), str(key)]
     with running_process(command) as process:

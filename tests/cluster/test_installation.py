@@ -34,9 +34,9 @@ def test_replicas_that_start_together_make_one_ca(uninstalled: Cluster) -> None:
     """API servers trust it."""
     uninstalled.install()
     events = [each["event"] for each in _logged(uninstalled)]
-    assert events.count("certificates made") == 1
+    assert events.count("certificates issued") == 1
     assert events.count("certificate in use") == 2
-    assert events.count("certificates not kept") == 0
+    assert events.count("certificates not updated") == 0
     assert _bundle(uninstalled) == uninstalled.get(*SECRET)["data"]["ca.crt"]
 
 

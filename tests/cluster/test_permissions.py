@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.api import Api, api
 from tests.cluster.cluster import NAMESPACE, Cluster, eventually
 from tests.cluster.stream import stream
-from wisp.webhook.certificates import authority
+from wisp.base.x509 import new_authority
 
 pytestmark = pytest.mark.cluster
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
@@ -157,7 +157,7 @@ def test_ca_bundle_can_be_changed(webhook: Api, admin: Api) -> None:
 def test_foreign_authorities_are_removed(installed: Cluster, admin: Api) -> None:
     """From configuration and Secret. No pod is rejected meanwhile."""
     own = _bundle(admin.ask("GET", CONFIGURATION).document)
-    foreign = authority.make(["elsewhere"], now=time.time(), authority_seconds=86400, leaf_seconds=86400).bundle
+    foreign = new_authority("wisp webhook CA", now=time.time(), seconds=86400).certificate_pem
     both = base64.b64encode(own + foreign).decode()
     with stream(installed) as made:
         changed = admin.ask("PATCH", CONFIGURATION, [{"op": "replace", "path": BUNDLE, "value": both}])

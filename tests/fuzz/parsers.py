@@ -23,8 +23,9 @@ from wisp.imds.passthrough import SEGMENTS, judge
 from wisp.imds.request import decide, parse_target
 from wisp.kubernetes import client as api
 from wisp.kubernetes import types as objects
-from wisp.webhook.certificates import authority, secretdata
-from wisp.webhook.certificates.packing import kept_of
+from wisp.webhook.certificates import issuer_process, store
+from wisp.webhook.certificates.decision import CertificateSet
+from wisp.webhook.certificates.issuer import Adopt, IssueAll
 from wisp_local.cloud.arm import reading, roles
 from wisp_local.cloud.arm.problem import ResourceError
 from wisp_local.cloud.entra.request import read_assertion, read_token_request
@@ -118,11 +119,11 @@ def _graph(data: bytes) -> None:
 
 
 def _objects(data: bytes) -> None:
-    objects.listing_of(data)
-    objects.item_of(data)
-    objects.status_of(400, data)
-    objects.event_of(data)
-    secretdata.kept_in({"data": dict.fromkeys(("ca.crt", "ca.key"), data.decode("latin-1"))})
+    objects.parse_page(data)
+    objects.parse_object(data)
+    objects.parse_status(400, data)
+    objects.parse_event(data)
+    store.certificates_in({"data": dict.fromkeys(("ca.crt", "ca.key"), data.decode("latin-1"))})
 
 
 class _Stream:
@@ -141,24 +142,23 @@ def _watch(data: bytes) -> None:
     """Take the lines of a watch apart, the body of which comes in many pieces."""
 
     async def read() -> None:
-        received = ResponseReader()
-        received.feed(b"HTTP/1.1 200 OK\r\n\r\n")
-        line = api._Line(cast("Any", _Stream(data)), cast("Any", None))
-        async for _ in api._lines(line, received, b""):
+        exchange = api._Exchange(cast("Any", _Stream(data)), cast("Any", None))
+        exchange._feed(b"HTTP/1.1 200 OK\r\n\r\n")
+        async for _ in api._lines(exchange, b""):
             pass
 
     asyncio.run(read())
 
 
 def _certificates(data: bytes) -> None:
-    bundle = authority.make(["a"], now=1e9, authority_seconds=1e9, leaf_seconds=1e9) if not _KEPT else _KEPT[0]
-    _KEPT[:] = [bundle]
-    authority.adopt(bundle, [data], now=1e9)
-    text = data.decode("latin-1")
-    authority.examine(kept_of({"bundle": text, "authority_key": text, "chain": text, "key": text}))
+    certificates = _ISSUED[0] if _ISSUED else issuer_process.issue(IssueAll(("a",), 1e9, 1e9, 1e9))
+    _ISSUED[:] = [certificates]
+    issuer_process.issue(Adopt(certificates, (data,), 1e9))
+    key = Secret(data.decode("latin-1"))
+    issuer_process.inspect(CertificateSet(data, key, data, key))
 
 
-_KEPT: list[Any] = []
+_ISSUED: list[CertificateSet] = []
 
 
 def _review(data: bytes) -> None:
@@ -300,7 +300,9 @@ PARSERS: dict[str, Parser] = {
             b'{"type":"<<*%b>>","object":{}}',
         ),
     ),
-    "watch": Parser(_watch, units=(b'{"type":"BOOKMARK"}\n',), refusals=(api.UnansweredError,), longest=1 << 20),
+    "watch": Parser(
+        _watch, units=(b'{"type":"BOOKMARK"}\n',), refusals=(objects.ApiUnavailableError,), longest=1 << 20
+    ),
     "certificates": Parser(
         _certificates,
         (b"<<*%b>>", b"-----BEGIN CERTIFICATE-----\n<<*%b>>\n-----END CERTIFICATE-----\n"),

@@ -12,13 +12,13 @@ import pytest
 
 from tests.support.needs import Missing, MissingSkip
 from tests.support.waiting import PATIENCE, wait_until
+from tests.unit.wisp.kubernetes.apiserver import running as running_api
 from tests.unit.wisp.proxy.authority import Authority
 from tests.unit.wisp.proxy.sidecar import pod
 from tests.unit.wisp.proxy.sidecar import running as running_sidecar
-from tests.unit.wisp.webhook.apiserver import running as running_api
 from tests.unit.wisp.webhook.process import webhook
 from tests.unit.wisp_local.cloud import process as cloud_process
-from wisp.webhook.certificates import certifying
+from wisp.webhook.certificates import issuer
 
 pytestmark = pytest.mark.system
 
@@ -102,7 +102,7 @@ def test_the_webhook(tmp_path: Path) -> None:
 @pytest.mark.needs("setpriv")
 def test_the_certificate_process() -> None:
     """It holds the authority's key, once it has been asked."""
-    with started(*DUMPING, *unprivileged(), *certifying._COMMAND) as process:
+    with started(*DUMPING, *unprivileged(), *issuer._COMMAND) as process:
         check_closed(process.pid)
 
 

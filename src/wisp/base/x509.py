@@ -44,10 +44,7 @@ class CertifiedKey:
     @cached_property
     def key(self) -> ec.EllipticCurvePrivateKey:
         """The parsed private key. Raise ValueError if it cannot be parsed or is not an elliptic curve key."""
-        key = load_pem_private_key(self.key_pem, password=None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise ValueError("the key is not an elliptic curve key")  # noqa: TRY004 -- it is about data, not our types
-        return key
+        return load_key(self.key_pem)
 
 
 @dataclass(frozen=True)
@@ -105,6 +102,14 @@ def general_name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
+
+
+def load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    """Parse a private key. Raise ValueError if it cannot be parsed or is not an elliptic curve key."""
+    key = load_pem_private_key(pem, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("the key is not an elliptic curve key")  # noqa: TRY004 -- it is about data, not our types
+    return key
 
 
 def private_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:

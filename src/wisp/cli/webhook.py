@@ -12,29 +12,34 @@ from wisp.base.log import Log
 from wisp.cli.policy import policy_options
 from wisp.cli.versioned import version_options
 from wisp.http.tls import VERSIONS
-from wisp.kubernetes import config as access
-from wisp.kubernetes.config import cluster_place
-from wisp.webhook.certificates.certificate import Lives
-from wisp.webhook.running import Options, run
+from wisp.kubernetes.config import SERVICE_ACCOUNT_DIR, from_kubeconfig, in_cluster
+from wisp.webhook.app import WebhookOptions, run
+from wisp.webhook.certificates.decision import Lifetimes
 
-# Not WISP_WEBHOOK: of a Service called wisp-webhook, pods are given a WISP_WEBHOOK_PORT that is no port number.
+# Not WISP_WEBHOOK: for a Service called wisp-webhook, pods get a variable WISP_WEBHOOK_PORT that is not a port number.
 _PREFIX = "WISP_ADMISSION"
 _DAY = 86400.0
+_HELP_FLAGS = ["-h", "--help"]
+_SUBCOMMANDS = {
+    "serve": "Serve admission reviews in a cluster; the default.",
+    "review": "Answer admission reviews from standard input.",
+}
 _PORT = click.IntRange(0, 65535)
+_DAYS = click.FloatRange(min=0, min_open=True)
 
 
-class _ServeUnlessTold(click.Group):
-    """`wisp webhook` serves; only a word that is another command's name is one."""
+class _ServeByDefault(click.Group):
+    """Run `serve` unless the first argument is the name of a subcommand or asks for help."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take what begins with an option, or with nothing, for the options of `serve`."""
-        if not args or args[0] not in self.list_commands(ctx):
+        """Insert the default subcommand."""
+        if not args or args[0] not in (*_SUBCOMMANDS, *_HELP_FLAGS):
             args = ["serve", *args]
         return super().parse_args(ctx, args)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name what there is."""
-        return [*super().list_commands(ctx), "review"]
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
+        """Return the names of the subcommands."""
+        return list(_SUBCOMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load `review` only when it is asked for."""
@@ -44,60 +49,91 @@ class _ServeUnlessTold(click.Group):
             return review
         return super().get_command(ctx, cmd_name)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the subcommands, and the options of the default one."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_SUBCOMMANDS.items()))
+        records = [parameter.get_help_record(ctx) for parameter in serve.get_params(ctx)]
+        with formatter.section("Options of serve"):
+            formatter.write_dl([record for record in records if record is not None])
 
-@click.group(name="webhook", cls=_ServeUnlessTold)
+
+@click.group(
+    name="webhook",
+    cls=_ServeByDefault,
+    context_settings={"help_option_names": _HELP_FLAGS},
+    epilog="`wisp webhook review --help` describes reviews from standard input.",
+)
 def command() -> None:
-    """Serve admission reviews in a cluster (without a further word), or answer some from standard input."""
+    """Serve admission reviews in a cluster, or answer reviews from standard input.
+
+    Options without a subcommand are those of `serve`.
+    """
     forbid_core_dumps()
 
 
-@command.command(
-    context_settings={"auto_envvar_prefix": _PREFIX, "help_option_names": ["-h", "--help"]},
-    epilog="`wisp webhook review --help` tells of reviews from standard input.",
-)
+@command.command(context_settings={"auto_envvar_prefix": _PREFIX, "help_option_names": _HELP_FLAGS})
 @version_options
 @policy_options
-@click.option("--address", default="::", show_default=True, help="Where reviews are taken; :: is IPv4 as well.")
-@click.option("--port", type=_PORT, default=9443, show_default=True, help="And on which port, by TLS.")
-@click.option("--health-address", default="::", show_default=True, help="Where /healthz, /readyz and /metrics are.")
-@click.option("--health-port", type=_PORT, default=9440, show_default=True, help="And on which port, by plain HTTP.")
-@click.option("--namespace", envvar="POD_NAMESPACE", help="Of the Service and the Secret.  [the pod's own]")
-@click.option("--service-name", default="wisp-webhook", show_default=True, help="The Service that API servers call.")
+@click.option(
+    "--address", default="::", show_default=True, help="Address to receive reviews at; :: includes all IPv4 addresses."
+)
+@click.option("--port", type=_PORT, default=9443, show_default=True, help="TLS port to receive reviews at.")
+@click.option(
+    "--health-address", default="::", show_default=True, help="Address to serve /healthz, /readyz and /metrics at."
+)
+@click.option(
+    "--health-port",
+    type=_PORT,
+    default=9440,
+    show_default=True,
+    help="Plain HTTP port to serve /healthz, /readyz and /metrics at.",
+)
+@click.option(
+    "--namespace", envvar="POD_NAMESPACE", help="Namespace of the Service and the Secret.  [default: the pod's own]"
+)
+@click.option("--service-name", default="wisp-webhook", show_default=True, help="Service that API servers call.")
 @click.option(
     "--webhook-configuration",
     default="wisp-webhook",
     show_default=True,
     metavar="NAME",
-    help="The MutatingWebhookConfiguration whose CA bundle is kept.",
+    help="MutatingWebhookConfiguration whose CA bundle is kept up to date.",
 )
 @click.option(
     "--certificate-secret",
     default="wisp-webhook-certificate",
     show_default=True,
     metavar="NAME",
-    help="The Secret that CA and certificate are kept in.",
+    help="Secret to store the CA and the certificate in.",
 )
 @click.option(
     "--certificate-dir",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="tls.crt and tls.key that somebody else keeps (cert-manager); no Secret, no CA bundle.",
+    help="Folder with the tls.crt and tls.key to use instead of a Secret and a CA of its own (for cert-manager).",
 )
 @click.option(
     "--certificate-days",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_DAYS,
     default=90,
     show_default=True,
-    help="Life of a certificate; two thirds in, there is a new one.",
+    help="Lifetime of a certificate in days; it is renewed after two thirds of that.",
 )
 @click.option(
     "--authority-days",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_DAYS,
     default=3650,
     show_default=True,
-    help="Life of the CA, likewise.",
+    help="Lifetime of the CA in days; it is renewed after two thirds of that.",
 )
-@click.option("--tls-min-version", type=click.Choice(list(VERSIONS)), default="1.3", show_default=True)
+@click.option(
+    "--tls-min-version",
+    type=click.Choice(list(VERSIONS)),
+    default="1.3",
+    show_default=True,
+    help="Lowest TLS version that API servers may use.",
+)
 @click.option(
     "--client-ca",
     type=click.Path(path_type=Path),
@@ -116,15 +152,16 @@ def command() -> None:
     type=click.FloatRange(min=0),
     default=5,
     show_default=True,
-    help="Seconds of service after SIGTERM, while endpoints forget this pod.",
+    help="Seconds to serve after SIGTERM, until the Service no longer sends requests to this pod.",
 )
 @click.option(
-    "--log-level",
-    type=click.Choice(LOG_LEVELS),
-    default="info",
-    show_default=True,
+    "--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True, help="Lowest level that is logged."
 )
-@click.option("--kubeconfig", type=click.Path(path_type=Path), help="The way to the API server.  [the pod's own]")
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path),
+    help="Kubeconfig of the API server.  [default: the pod's service account]",
+)
 def serve(
     *,
     policy: Policy,
@@ -146,11 +183,14 @@ def serve(
     log_level: str,
     kubeconfig: Path | None,
 ) -> None:
-    """Serve admission reviews: https on --port at /mutate-v1-pod; health and metrics in the clear on --health-port.
+    """Serve admission reviews: HTTPS on --port at /mutate-v1-pod; health and metrics by plain HTTP on --health-port.
 
-    Each option can also be a variable: WISP_ADMISSION_ and its name, such as WISP_ADMISSION_LOG_LEVEL.
+    Each option can also be set by a variable: WISP_ADMISSION_ and its name, such as WISP_ADMISSION_LOG_LEVEL.
     """
-    options = Options(
+    if certificate_days > authority_days:
+        problem = "--certificate-days is greater than --authority-days"
+        raise SettingError(problem, hint="let the CA live at least as long as its certificates")
+    options = WebhookOptions(
         address=address,
         port=port,
         health_address=health_address,
@@ -162,22 +202,18 @@ def serve(
         certificate_dir=certificate_dir,
         tls_min_version=tls_min_version,
         client_ca=client_ca,
+        lifetimes=Lifetimes(authority=authority_days * _DAY, certificate=certificate_days * _DAY),
         connections_per_source=connections_per_source,
-        lives=_lives(certificate_days, authority_days),
         shutdown_delay=shutdown_delay,
     )
-    way = access.in_cluster(cluster_place()) if kubeconfig is None else access.from_kubeconfig(kubeconfig)
-    run(options, way, policy, Log(log_level))
-
-
-def _lives(certificate_days: float, authority_days: float) -> Lives:
-    if certificate_days > authority_days:
-        raise SettingError("--certificate-days are more than --authority-days", hint="a CA outlives its certificates")
-    return Lives(authority=authority_days * _DAY, leaf=certificate_days * _DAY)
+    server = in_cluster() if kubeconfig is None else from_kubeconfig(kubeconfig)
+    run(options, server, policy, Log(log_level))
 
 
 def _own_namespace() -> str:
     try:
-        return (access.MOUNT / "namespace").read_text(encoding="ascii").strip()
+        return (SERVICE_ACCOUNT_DIR / "namespace").read_text(encoding="ascii").strip()
     except OSError:
-        raise SettingError("no --namespace, and not in a pod", hint="give --namespace or POD_NAMESPACE") from None
+        raise SettingError(
+            "--namespace is missing, and this is not a pod", hint="give --namespace or set POD_NAMESPACE"
+        ) from None

@@ -1,208 +1,187 @@
-"""The Kubernetes API over asyncio streams: one request, one answer, or the lines of a watch.
+"""A client of the Kubernetes API over asyncio streams: a request and its response, or the lines of a watch.
 
-What is here of HTTP is what API servers need: a request with a length, and a kept connection for the next read.
+It speaks as much HTTP as API servers need: requests with a length, and kept connections for reads.
 """
 
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import NamedTuple
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
-from wisp.http.response_parser import Malformed, ResponseReader
-from wisp.kubernetes.config import Access
+from wisp.http.response_parser import Malformed, ResponseHead, ResponseReader
+from wisp.kubernetes.config import ApiServer
+from wisp.kubernetes.types import ApiRequest, ApiResponse, ApiUnavailableError
 
-PATIENCE = 10.0
-"""Seconds that a request and its answer may take; for a watch, its head."""
+_TIME_LIMIT = 10.0
+"""Seconds for a request and its response; for a watch, until its head has arrived."""
 
-_PIECE = 64 * 1024
-_LARGEST = 64 * 1024 * 1024
-_KEPT = 2
-_KEEPALIVE = (  # a watch that nobody is at the other end of must not look like a quiet one
+_READ_SIZE = 64 * 1024
+_LARGEST_BODY = 64 * 1024 * 1024
+_KEPT_CONNECTIONS = 2
+_KEEPALIVE = (  # without it, a watch whose other end has vanished looks like one without changes
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
-_JSON = b"application/json"
-MERGE_PATCH = b"application/merge-patch+json"
-JSON_PATCH = b"application/json-patch+json"
 
 
-class UnansweredError(Exception):
-    """The API server cannot be reached, is not trusted, or answers what is no HTTP; the text says which."""
-
-
-class Reply(NamedTuple):
-    """What the API server answered."""
-
-    status: int
-    body: bytes
-
-
-class Ask(NamedTuple):
-    """A request. `path` with its query; `accept` is a media type or several."""
-
-    path: str
-    method: bytes = b"GET"
-    body: bytes = b""
-    content_type: bytes = _JSON
-    accept: bytes = _JSON
-
-
-class _Line:
-    """One connection to the API server."""
+class _Exchange:
+    """A request on a connection, and the response as far as it has arrived."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
+        self._reader = reader
+        self._writer = writer
+        self._received = ResponseReader()
 
-    async def head(self, received: ResponseReader) -> bytes:
-        """Read until the head is whole; return what of the body came with it."""
+    async def send(self, request: bytes) -> tuple[ResponseHead, bytes]:
+        """Send a request; return the head of the response and the part of the body that arrived with it."""
+        self._received = ResponseReader()
+        self._writer.write(request)
         piece = b""
-        while received.head is None:
-            data = await self.reader.read(_PIECE)
+        while self._received.head is None:
+            data = await self._reader.read(_READ_SIZE)
             if not data:
-                raise UnansweredError("it closed the connection")
-            piece = _piece(received, data)
+                raise ApiUnavailableError("it closed the connection")
+            piece = self._feed(data)
+        return self._received.head, piece
+
+    async def piece(self) -> bytes | None:
+        """Return the next part of the body; None at its end."""
+        if self._received.complete:
+            return None
+        data = await self._reader.read(_READ_SIZE)
+        return None if not data and self._received.ended() else self._feed(data)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the response ended where its head said, so that the connection can be used again."""
+        return self._received.complete
+
+    def close(self) -> None:
+        """Close the connection at once."""
+        with suppress(OSError, RuntimeError):
+            self._writer.transport.abort()
+
+    def _feed(self, data: bytes) -> bytes:
+        piece = self._received.feed(data) if data else Malformed("it ends early")
+        if isinstance(piece, Malformed):
+            raise ApiUnavailableError(f"its answer is not HTTP: {piece.reason}")
         return piece
 
-    def close(self) -> None:
-        """Close it without ceremony."""
-        with suppress(OSError, RuntimeError):
-            self.writer.transport.abort()
 
+class ApiClient:
+    """Send requests to the API server `server`; `time_limit` is in seconds."""
 
-class Api:
-    """Ask the API server at `access`."""
+    def __init__(self, server: ApiServer, time_limit: float = _TIME_LIMIT) -> None:
+        self._server = server
+        self._time_limit = time_limit
+        self._kept: list[_Exchange] = []
 
-    def __init__(self, access: Access, patience: float = PATIENCE) -> None:
-        self._access = access
-        self._patience = patience
-        self._kept: list[_Line] = []
-
-    async def ask(self, ask: Ask, patience: float | None = None) -> Reply:
-        """Return the answer to one request. Raise UnansweredError, after `patience` seconds at the latest."""
-        try:
-            async with asyncio.timeout(self._patience if patience is None else patience):
-                while ask.method == b"GET" and self._kept:
-                    line = self._kept.pop()
-                    with suppress(OSError, UnansweredError):  # it may have been closed while it was kept
-                        return await self._exchange(line, ask)
-                return await self._exchange(await self._connect(), ask)
-        except TimeoutError:
-            raise UnansweredError("it did not answer in time") from None
-        except (OSError, ValueError) as error:  # ssl's errors are OSErrors; ValueError: a file that holds no token
-            raise UnansweredError(_reason(error)) from None
+    async def request(self, request: ApiRequest, time_limit: float | None = None) -> ApiResponse:
+        """Return the response to one request. Raise ApiUnavailableError, after `time_limit` seconds at the latest."""
+        with _as_unavailable():
+            async with asyncio.timeout(self._time_limit if time_limit is None else time_limit):
+                while request.method == b"GET" and self._kept:
+                    with suppress(OSError, ApiUnavailableError):  # it may have been closed while it was kept
+                        return await self._response(self._kept.pop(), request)
+                return await self._response(await self._connect(), request)
 
     @asynccontextmanager
-    async def lines(self, ask: Ask) -> AsyncIterator[tuple[int, AsyncGenerator[bytes, None]]]:
-        """Ask for a stream; give its status and its lines as they come. Raise UnansweredError where it breaks."""
-        line = None
+    async def stream(self, request: ApiRequest) -> AsyncIterator[tuple[int, AsyncGenerator[bytes, None]]]:
+        """Send a request; give the status and the lines of the response as they arrive.
+
+        Raise ApiUnavailableError if the connection breaks.
+        """
+        exchange = None
         try:
-            async with asyncio.timeout(self._patience):
-                line = await self._connect()
-                received = ResponseReader()
-                line.writer.write(self._encode(ask))
-                first = await line.head(received)
-            assert received.head is not None  # noqa: S101 -- `head` returns with it
-            yield received.head.status, _lines(line, received, first)
-        except TimeoutError:
-            raise UnansweredError("it did not answer in time") from None
-        except (OSError, ValueError) as error:
-            raise UnansweredError(_reason(error)) from None
+            with _as_unavailable():
+                async with asyncio.timeout(self._time_limit):
+                    exchange = await self._connect()
+                    head, piece = await exchange.send(self._encode(request))
+                yield head.status, _lines(exchange, piece)
         finally:
-            if line is not None:
-                line.close()
+            if exchange is not None:
+                exchange.close()
 
     def close(self) -> None:
-        """Close what is kept."""
+        """Close the kept connections."""
         while self._kept:
             self._kept.pop().close()
 
-    async def _connect(self) -> _Line:
-        place = self._access
+    async def _connect(self) -> _Exchange:
+        server = self._server
         reader, writer = await asyncio.open_connection(
-            place.host, place.port, ssl=place.context(), server_hostname=place.host, limit=_PIECE
+            server.host, server.port, ssl=server.tls_context(), server_hostname=server.host, limit=_READ_SIZE
         )
         plain = writer.get_extra_info("socket")
         for level, option, value in _KEEPALIVE:
             plain.setsockopt(level, option, value)
-        return _Line(reader, writer)
+        return _Exchange(reader, writer)
 
-    async def _exchange(self, line: _Line, ask: Ask) -> Reply:
-        received = ResponseReader()
+    async def _response(self, exchange: _Exchange, request: ApiRequest) -> ApiResponse:
         try:
-            line.writer.write(self._encode(ask))
-            body = bytearray(await line.head(received))
-            while not received.complete:
-                data = await line.reader.read(_PIECE)
-                if not data and received.ended():
-                    break
-                body += _piece(received, data)
-                _bound(body)
+            head, first = await exchange.send(self._encode(request))
+            body = bytearray(first)
+            while (piece := await exchange.piece()) is not None:
+                body += piece
+                _check_size(body)
         except BaseException:
-            line.close()
+            exchange.close()
             raise
-        assert received.head is not None  # noqa: S101 -- `head` returns with it
-        closes = (received.head.header(b"connection") or b"").lower() == b"close"
-        if received.complete and not closes and len(self._kept) < _KEPT:
-            self._kept.append(line)
+        closes = (head.header(b"connection") or b"").lower() == b"close"
+        if exchange.is_complete and not closes and len(self._kept) < _KEPT_CONNECTIONS:
+            self._kept.append(exchange)
         else:
-            line.close()
-        return Reply(received.head.status, bytes(body))
+            exchange.close()
+        return ApiResponse(head.status, bytes(body))
 
-    def _encode(self, ask: Ask) -> bytes:
-        place = self._access
-        token = place.token()
+    def _encode(self, request: ApiRequest) -> bytes:
+        server, token = self._server, self._server.token()
         authorization = b"" if token is None else b"Authorization: Bearer %b\r\n" % token.reveal().encode("ascii")
-        host = f"[{place.host}]" if ":" in place.host else place.host
+        host = f"[{server.host}]" if ":" in server.host else server.host
+        content = b"Content-Type: %b\r\nContent-Length: %d\r\n" % (request.content_type, len(request.body))
         return b"%b %b HTTP/1.1\r\nHost: %b:%d\r\nUser-Agent: wisp\r\nAccept: %b\r\n%b%b\r\n%b" % (
-            ask.method,
-            (place.prefix + ask.path).encode("ascii"),
+            request.method,
+            (server.path_prefix + request.path).encode("ascii"),
             host.encode("ascii"),
-            place.port,
-            ask.accept,
+            server.port,
+            request.accept,
             authorization,
-            b"Content-Type: %b\r\nContent-Length: %d\r\n" % (ask.content_type, len(ask.body)) if ask.body else b"",
-            ask.body,
+            content if request.body else b"",
+            request.body,
         )
 
 
-async def _lines(line: _Line, received: ResponseReader, first: bytes) -> AsyncGenerator[bytes, None]:
+@contextmanager
+def _as_unavailable() -> Iterator[None]:
+    """Turn errors of sockets, TLS and credentials into ApiUnavailableError."""
+    try:
+        yield
+    except TimeoutError:
+        raise ApiUnavailableError("it did not answer in time") from None
+    except ssl.SSLCertVerificationError as error:
+        raise ApiUnavailableError(f"its certificate is not trusted: {error.verify_message}") from None
+    except (OSError, ValueError) as error:  # ValueError: a file that holds no token
+        reason = str(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+        raise ApiUnavailableError(reason.lower()) from None
+
+
+async def _lines(exchange: _Exchange, first: bytes) -> AsyncGenerator[bytes, None]:
     """Give each line of a body, without its end."""
-    piece, unfinished = first, bytearray()
-    while True:
-        end, *beginnings = piece.split(b"\n")
+    piece: bytes | None = first
+    unfinished = bytearray()
+    while piece is not None:
+        end, *starts = piece.split(b"\n")
         unfinished += end
-        for each in beginnings:
+        for start in starts:
             yield bytes(unfinished)
-            unfinished = bytearray(each)
-        if received.complete:
-            return
-        data = await line.reader.read(_PIECE)
-        if not data:
-            if received.ended():
-                return
-            raise UnansweredError("the stream broke off")
-        piece = _piece(received, data)
-        _bound(unfinished)
+            unfinished = bytearray(start)
+        _check_size(unfinished)
+        piece = await exchange.piece()
 
 
-def _piece(received: ResponseReader, data: bytes) -> bytes:
-    piece = received.feed(data) if data else Malformed("it ends early")
-    if isinstance(piece, Malformed):
-        raise UnansweredError(f"its answer is not HTTP: {piece.reason}")
-    return piece
-
-
-def _bound(body: bytearray) -> None:
-    if len(body) > _LARGEST:
-        raise UnansweredError(f"its answer is larger than {_LARGEST} bytes")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
-    return str(getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+def _check_size(body: bytearray) -> None:
+    if len(body) > _LARGEST_BODY:
+        raise ApiUnavailableError(f"its answer is larger than {_LARGEST_BODY} bytes")

@@ -1,25 +1,96 @@
-"""Reads the API server's lists and watch events, of which only metadata matters. Knows no connection and no clock.
+"""Requests to the Kubernetes API, and what is read from its answers: objects' metadata, lists and watch events.
 
-Kubernetes API concepts, "Efficient detection of changes": https://kubernetes.io/docs/reference/using-api/api-concepts/
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/ ("Efficient detection of changes")
 """
 
-from typing import TypeAlias
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+JSON = b"application/json"
+JSON_PATCH = b"application/json-patch+json"
 METADATA_LIST = b"application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 METADATA = b"application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 """What to accept: metadata alone, so that a Secret's data never travels in a watch."""
 
+_MESSAGE_LIMIT = 1024
+"""Characters of an API server's message that are kept: other webhooks and aggregated servers write them, too."""
+
+
+class ApiUnavailableError(Exception):
+    """The API server cannot be reached, is not trusted, or does not answer with HTTP; the text says which."""
+
+
+class ApiRequest(NamedTuple):
+    """A request. `path` includes the query; `accept` is one media type or several."""
+
+    path: str
+    method: bytes = b"GET"
+    body: bytes = b""
+    content_type: bytes = JSON
+    accept: bytes = JSON
+
+
+class ApiResponse(NamedTuple):
+    """What the API server answered."""
+
+    status: int
+    body: bytes
+
+
+class Requester(Protocol):
+    """What sends requests to the API server: `wisp.kubernetes.client.ApiClient`."""
+
+    async def request(self, request: ApiRequest, time_limit: float | None = None) -> ApiResponse:
+        """Return the answer. Raise ApiUnavailableError, after `time_limit` seconds at the latest."""
+
+
+class Resource(NamedTuple):
+    """Objects to watch: a name for logs and metrics, the path of their list, and a field selector."""
+
+    name: str
+    path: str
+    field_selector: str = ""
+
 
 class Metadata(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """What an object says of itself."""
+    """The part of an object's metadata that is decoded."""
 
     name: str
     namespace: str = ""
     resource_version: str = ""
     annotations: dict[str, str] | None = None
     labels: dict[str, str] | None = None
+
+    def reduced(self, prefix: str) -> "Metadata":
+        """Return the name, and only the labels and annotations that begin with `prefix`, to save memory."""
+        return Metadata(
+            self.name,
+            self.namespace,
+            annotations=_with_prefix(self.annotations, prefix),
+            labels=_with_prefix(self.labels, prefix),
+        )
+
+
+def _with_prefix(values: dict[str, str] | None, prefix: str) -> dict[str, str] | None:
+    return {name: value for name, value in values.items() if name.startswith(prefix)} or None if values else None
+
+
+class WatchedObjects(Protocol):
+    """A copy of the API server's objects that a watch keeps up to date."""
+
+    def reduced(self, metadata: Metadata) -> Metadata:
+        """Return what of an object to keep in memory until the whole list is there."""
+
+    def replace(self, objects: Iterable[Metadata]) -> None:
+        """Take a whole list: all objects there are."""
+
+    def put(self, metadata: Metadata) -> None:
+        """Add or replace one object."""
+
+    def delete(self, metadata: Metadata) -> None:
+        """Remove one object."""
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
@@ -28,26 +99,34 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     metadata: Metadata
 
 
-class _Page(msgspec.Struct, frozen=True, rename="camel"):
+class _ListMetadata(msgspec.Struct, frozen=True, rename="camel"):
     resource_version: str = ""
     continue_: str = msgspec.field(default="", name="continue")
 
 
-class Listing(msgspec.Struct, frozen=True):
+class ListPage(msgspec.Struct, frozen=True):
     """A page of a list."""
 
-    metadata: _Page
+    metadata: _ListMetadata
     items: list[Item] | None = None
 
 
-class Stored(msgspec.Struct, frozen=True):
-    """The object is there, new or changed."""
+class Status(msgspec.Struct, frozen=True):
+    """Why the API server rejected a request."""
+
+    message: str = ""
+    reason: str = ""
+    code: int = 0
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """An object was added or modified."""
 
     metadata: Metadata
 
 
 class Deleted(msgspec.Struct, frozen=True):
-    """The object is there no more."""
+    """An object was deleted."""
 
     metadata: Metadata
 
@@ -59,16 +138,16 @@ class Bookmark(msgspec.Struct, frozen=True):
 
 
 class Expired(msgspec.Struct, frozen=True):
-    """The resource version is too old to go on from: list anew."""
+    """The watch cannot continue from its resource version; the objects must be listed again."""
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """The watch has ended with an error, or with what is no event."""
+    """The watch ended with an error, or what was read is not what was asked for."""
 
     reason: str
 
 
-Event: TypeAlias = Stored | Deleted | Bookmark | Expired | Failed
+Event: TypeAlias = Changed | Deleted | Bookmark | Expired | Failed
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -76,85 +155,57 @@ class _Envelope(msgspec.Struct, frozen=True):
     object: msgspec.Raw
 
 
-class Status(msgspec.Struct, frozen=True):
-    """Why the API server refused."""
-
-    message: str = ""
-    reason: str = ""
-    code: int = 0
+class _Bookmarked(msgspec.Struct, frozen=True):
+    metadata: _ListMetadata
 
 
-_MESSAGE_LIMIT = 1024
-"""Characters of an API server's message that are kept: other webhooks and aggregated servers write them, too."""
-_ENVELOPE = msgspec.json.Decoder(_Envelope)
-_ITEM = msgspec.json.Decoder(Item)
-_LISTING = msgspec.json.Decoder(Listing)
-_STATUS = msgspec.json.Decoder(Status)
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_bookmark = msgspec.json.Decoder(_Bookmarked).decode
+_decode_item = msgspec.json.Decoder(Item).decode
+_decode_page = msgspec.json.Decoder(ListPage).decode
+_decode_status = msgspec.json.Decoder(Status).decode
 
 
-def slim(metadata: Metadata, prefix: str) -> Metadata:
-    """Return what is worth keeping: the name, and the labels and annotations that begin with `prefix`."""
-    return Metadata(
-        metadata.name,
-        metadata.namespace,
-        annotations=_of(metadata.annotations, prefix),
-        labels=_of(metadata.labels, prefix),
-    )
-
-
-def _of(values: dict[str, str] | None, prefix: str) -> dict[str, str] | None:
-    return {name: value for name, value in values.items() if name.startswith(prefix)} or None if values else None
-
-
-def listing_of(body: bytes) -> Listing | Failed:
-    """Read one page of a list."""
+def parse_page(body: bytes) -> ListPage | Failed:
+    """Parse one page of a list."""
     try:
-        return _LISTING.decode(body)
+        return _decode_page(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Failed(f"no list: {error}")
+        return Failed(f"not a list: {error}")
 
 
-def item_of(body: bytes) -> Metadata | Failed:
-    """Read one object."""
+def parse_object(body: bytes) -> Metadata | Failed:
+    """Parse one object."""
     try:
-        return _ITEM.decode(body).metadata
+        return _decode_item(body).metadata
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Failed(f"no object: {error}")
+        return Failed(f"not an object: {error}")
 
 
-def status_of(code: int, body: bytes) -> Status:
-    """Read a refusal; what is none is told by its HTTP status alone."""
+def parse_status(code: int, body: bytes) -> Status:
+    """Parse the body of an error response; the message of any other body is its HTTP status."""
     try:
-        status = _STATUS.decode(body)
+        status = _decode_status(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Status(f"HTTP {code}", code=code)
     return Status(status.message[:_MESSAGE_LIMIT] or f"HTTP {code}", status.reason[:_MESSAGE_LIMIT], code)
 
 
-def event_of(line: bytes) -> Event:
-    """Read one line of a watch."""
+def parse_event(line: bytes) -> Event:
+    """Parse one line of a watch."""
     try:
-        envelope = _ENVELOPE.decode(line)
-        if envelope.type == "ERROR":
-            return _error(_STATUS.decode(envelope.object))
-        metadata = _ITEM.decode(envelope.object).metadata if envelope.type != "BOOKMARK" else None
-        if metadata is None:
-            return Bookmark(_BOOKMARKED.decode(envelope.object).metadata.resource_version)
+        envelope = _decode_envelope(line)
+        match envelope.type:
+            case "ADDED" | "MODIFIED":
+                return Changed(_decode_item(envelope.object).metadata)
+            case "DELETED":
+                return Deleted(_decode_item(envelope.object).metadata)
+            case "BOOKMARK":
+                return Bookmark(_decode_bookmark(envelope.object).metadata.resource_version)
+            case "ERROR":
+                status = _decode_status(envelope.object)
+                message = (status.message or status.reason)[:_MESSAGE_LIMIT]
+                return Expired() if status.code == 410 else Failed(message or "an error without a message")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Failed(f"no event: {error}")
-    if envelope.type in ("ADDED", "MODIFIED"):
-        return Stored(metadata)
-    return Deleted(metadata) if envelope.type == "DELETED" else Failed(f"no event: type {envelope.type[:64]!r}")
-
-
-def _error(status: Status) -> Expired | Failed:
-    if status.code == 410:
-        return Expired()
-    return Failed((status.message or status.reason)[:_MESSAGE_LIMIT] or "an error without a message")
-
-
-class _Bookmarked(msgspec.Struct, frozen=True):
-    metadata: _Page
-
-
-_BOOKMARKED = msgspec.json.Decoder(_Bookmarked)
+        return Failed(f"not an event: {error}")
+    return Failed(f"not an event: type {envelope.type[:64]!r}")

@@ -1,70 +1,45 @@
-"""Follows one kind of object: a list, then a watch from there; a list again only where the watch cannot go on."""
+"""Watch one kind of object: a list, then a watch from there. List again only if the watch cannot continue."""
 
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
-from typing import NamedTuple, Protocol, assert_never
+from typing import assert_never
 from urllib.parse import urlencode
 
-from wisp.kubernetes.client import Api, Ask, UnansweredError
+from wisp.kubernetes.client import ApiClient
 from wisp.kubernetes.types import (
     METADATA,
     METADATA_LIST,
+    ApiRequest,
+    ApiUnavailableError,
     Bookmark,
+    Changed,
     Deleted,
     Expired,
     Failed,
     Metadata,
-    Stored,
-    event_of,
-    listing_of,
-    status_of,
+    Resource,
+    WatchedObjects,
+    parse_event,
+    parse_page,
+    parse_status,
 )
 
-_PAGE = 500
-_LASTS = 300
-"""Seconds after which a watch is begun anew, from where it was: API servers are not loaded unevenly for ever."""
-_SHORT = 1.0
-"""Seconds: a watch that ends in less has not done well."""
+_PAGE_SIZE = 500
+_WATCH_SECONDS = 300
+"""A watch is started again after this time, from where it was, so that API servers share the load again."""
+_SHORT_WATCH = 1.0
+"""Seconds: a watch that ends sooner counts as a failure."""
 _LONGEST_PAUSE = 30.0
-_RELIST = 3
-"""Failures in a row after which the place in the watch is given up too."""
+_FAILURES_BEFORE_LIST = 3
+
+OnRestart = Callable[[str, str], None]
+"""Is called with a resource's name and a reason when a list has to be made again or a watch did not work."""
 
 
-class Sink(Protocol):
-    """What is kept up to date."""
-
-    def replace(self, objects: Iterable[Metadata]) -> None:
-        """Take these for all that there are."""
-
-    def slim(self, metadata: Metadata) -> Metadata:
-        """Return what of an object is to be held until its list is whole."""
-
-    def put(self, metadata: Metadata) -> None:
-        """Take note of a new or changed object."""
-
-    def drop(self, metadata: Metadata) -> None:
-        """Take note that an object is gone."""
-
-
-class Observer(Protocol):
-    """What counts and tells of what happens to a watch."""
-
-    def restarted(self, kind: str, reason: str) -> None:
-        """Take note that a list had to be made again, or a watch did not work."""
-
-
-class Kind(NamedTuple):
-    """What is followed: its name for people, the path of its list, and a field selector."""
-
-    name: str
-    path: str
-    selector: str = ""
-
-
-class Gone(Exception):  # noqa: N818 -- the API's word (410)
-    """The watch cannot go on from where it was."""
+class _ExpiredError(Exception):
+    """The watch cannot continue from its resource version (410 Gone)."""
 
 
 def pause(failures: int, spread: float) -> float:
@@ -73,96 +48,125 @@ def pause(failures: int, spread: float) -> float:
     return min(_LONGEST_PAUSE, doubled) * (0.5 + 0.5 * spread)
 
 
-def by_chance(failures: int) -> float:
-    """Return such a pause, at random: replicas are to be apart from each other."""
+def random_pause(failures: int) -> float:
+    """Return how many seconds to wait after so many failures in a row, at random so that replicas differ."""
     return pause(failures, random.random())  # noqa: S311 -- not for security
 
 
 class Watcher:
-    """Keep `sink` as the API server's objects are; `run` never returns."""
+    """Keep `objects` equal to the API server's; `run` never returns."""
 
     def __init__(
-        self, api: Api, kind: Kind, sink: Sink, observer: Observer, pause: Callable[[int], float] = by_chance
+        self,
+        api: ApiClient,
+        resource: Resource,
+        objects: WatchedObjects,
+        on_restart: OnRestart,
+        pause: Callable[[int], float] = random_pause,
     ) -> None:
         self._api = api
-        self._kind = kind
-        self._sink = sink
-        self._observer = observer
+        self._resource = resource
+        self._objects = objects
+        self._on_restart = on_restart
         self._pause = pause
         self._failures = 0
 
     async def run(self) -> None:
-        """List and watch, for ever."""
+        """List and watch, indefinitely."""
         version = ""
         clock = asyncio.get_running_loop().time
         while True:
-            begun = clock()
+            started = clock()
             try:
                 version = version or await self._list()
                 async with aclosing(self._watch(version)) as versions:
                     async for latest in versions:
                         version, self._failures = latest, 0
-                self._failures += clock() - begun < _SHORT  # one that ends at once must not become all that we do
-            except Gone:
+                self._failures += clock() - started < _SHORT_WATCH  # or it would be a busy loop
+            except _ExpiredError:
                 version = ""
-                self._observer.restarted(self._kind.name, "the watch has expired")
-            except UnansweredError as error:
-                self._observer.restarted(self._kind.name, str(error))
+                self._on_restart(self._resource.name, "the watch has expired")
+            except ApiUnavailableError as error:
+                self._on_restart(self._resource.name, str(error))
                 self._failures += 1
-                version = version if self._failures % _RELIST else ""
+                version = version if self._failures % _FAILURES_BEFORE_LIST else ""
             if self._failures:
                 await asyncio.sleep(self._pause(self._failures))
 
     async def _list(self) -> str:
+        """Replace the objects by a list, page by page; return its resource version."""
         found: list[Metadata] = []
         token = ""
         while True:
-            query = self._query(limit=str(_PAGE), **({"continue": token} if token else {}))
-            reply = await self._api.ask(Ask(query, accept=METADATA_LIST))
-            if reply.status == 410:
-                raise Gone
-            if reply.status != 200:
-                raise UnansweredError(status_of(reply.status, reply.body).message)
-            listing = listing_of(reply.body)
-            if isinstance(listing, Failed):
-                raise UnansweredError(listing.reason)
-            found += [self._sink.slim(item.metadata) for item in listing.items or ()]
-            token = listing.metadata.continue_
+            path = self._path(limit=str(_PAGE_SIZE), **({"continue": token} if token else {}))
+            response = await self._api.request(ApiRequest(path, accept=METADATA_LIST))
+            if response.status == 410:
+                raise _ExpiredError
+            if response.status != 200:
+                raise ApiUnavailableError(parse_status(response.status, response.body).message)
+            page = parse_page(response.body)
+            if isinstance(page, Failed):
+                raise ApiUnavailableError(page.reason)
+            found += [self._objects.reduced(item.metadata) for item in page.items or ()]
+            token = page.metadata.continue_
             if not token:
-                self._sink.replace(found)
-                return listing.metadata.resource_version
+                self._objects.replace(found)
+                return page.metadata.resource_version
 
     async def _watch(self, version: str) -> AsyncGenerator[str, None]:
         """Give the resource version after each event."""
-        query = self._query(watch="1", allowWatchBookmarks="true", resourceVersion=version, timeoutSeconds=str(_LASTS))
-        async with self._api.lines(Ask(query, accept=METADATA)) as (status, lines), aclosing(lines):
+        path = self._path(
+            watch="1", allowWatchBookmarks="true", resourceVersion=version, timeoutSeconds=str(_WATCH_SECONDS)
+        )
+        async with self._api.stream(ApiRequest(path, accept=METADATA)) as (status, lines), aclosing(lines):
             if status == 410:
-                raise Gone
+                raise _ExpiredError
             if status != 200:
-                raise UnansweredError(f"the watch was refused: HTTP {status}")
+                raise ApiUnavailableError(f"the watch was rejected: HTTP {status}")
             async for line in lines:
                 if line.strip():
                     yield self._apply(line) or version
 
     def _apply(self, line: bytes) -> str:
-        event = event_of(line)
+        event = parse_event(line)
         match event:
-            case Stored(metadata=metadata):
-                self._sink.put(metadata)
+            case Changed(metadata=metadata):
+                self._objects.put(metadata)
                 return metadata.resource_version
             case Deleted(metadata=metadata):
-                self._sink.drop(metadata)
+                self._objects.delete(metadata)
                 return metadata.resource_version
             case Bookmark(resource_version=version):
                 return version
             case Expired():
-                raise Gone
+                raise _ExpiredError
             case Failed(reason=reason):
-                raise UnansweredError(reason)
+                raise ApiUnavailableError(reason)
             case _:
                 assert_never(event)
 
-    def _query(self, **parameters: str) -> str:
-        if self._kind.selector:
-            parameters["fieldSelector"] = self._kind.selector
-        return f"{self._kind.path}?{urlencode(parameters)}"
+    def _path(self, **parameters: str) -> str:
+        if self._resource.field_selector:
+            parameters["fieldSelector"] = self._resource.field_selector
+        return f"{self._resource.path}?{urlencode(parameters)}"
+
+
+class ChangeNotifier:
+    """Watched objects of which nothing is kept: every change calls `notify`."""
+
+    def __init__(self, notify: Callable[[], None]) -> None:
+        self._notify = notify
+
+    def reduced(self, metadata: Metadata) -> Metadata:
+        """Return `metadata` as it is."""
+        return metadata
+
+    def replace(self, objects: Iterable[Metadata]) -> None:  # noqa: ARG002 -- the protocol's signature
+        """Notify."""
+        self._notify()
+
+    def put(self, metadata: Metadata) -> None:  # noqa: ARG002 -- the protocol's signature
+        """Notify."""
+        self._notify()
+
+    delete = put

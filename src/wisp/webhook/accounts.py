@@ -1,36 +1,45 @@
-"""Service accounts: a cache that a watch fills, and bounded reads from the API server for what the cache lacks.
+"""Service accounts: a cache that a watch fills, and a bounded number of reads for what the cache lacks.
 
-Of an account only its name and the annotations and labels that begin with `PREFIX` are held.
+Of an account only its name and the annotations and labels that begin with `PREFIX` are kept.
 
-Reviews need no authentication, so whoever reaches the webhook chooses the names that it looks up. Therefore reads are
-limited: one at a time for an account, `READS` at a time for all accounts that the watch has brought and as many for all
-others, so that invented names never delay the account of a real pod. What is missing is remembered for `ABSENCE`.
+Reviews need no authentication, so any client that reaches the webhook chooses the names that it looks up. Therefore
+reads are limited: one at a time for an account, `CONCURRENT_READS` at a time for all accounts that the watch has seen
+and as many for all others, so that invented names never delay the account of a real pod. That an account does not exist
+is remembered for `MISSING_SECONDS`.
 """
 
 import asyncio
 import re
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from wisp.kubernetes.client import Ask, Reply, UnansweredError
-from wisp.kubernetes.types import METADATA, Failed, Metadata, item_of, slim, status_of
-from wisp.kubernetes.watch import Kind
+from wisp.kubernetes.types import (
+    METADATA,
+    ApiRequest,
+    ApiUnavailableError,
+    Failed,
+    Metadata,
+    Requester,
+    Resource,
+    parse_object,
+    parse_status,
+)
 
 PREFIX = "azure.workload.identity/"
 CLIENT_ID = PREFIX + "client-id"
-ACCOUNTS = Kind("serviceaccounts", "/api/v1/serviceaccounts")
+SERVICE_ACCOUNTS = Resource("serviceaccounts", "/api/v1/serviceaccounts")
 
-PATIENCE = 3.0
-"""Seconds that the API server has for one account: an admission webhook has 10 in all, and may be given fewer."""
+READ_TIMEOUT = 3.0
+"""Seconds for reading one account. An admission webhook has 10 in all by default, and may be given fewer."""
 
-ABSENCE = 2.0
-"""Seconds for which a service account that does not exist is not asked for again, unless the watch brings it."""
-ABSENT_LIMIT = 1024
-"""Names of missing accounts that are remembered: 600 kB at most."""
-READS = 4
-"""Reads at a time, for known accounts and for unknown ones each."""
-WAITING = 256
+MISSING_SECONDS = 2.0
+"""How long an account that does not exist is not read again, unless the watch reports it."""
+MISSING_LIMIT = 1024
+"""Missing accounts that are remembered: 600 kB at most."""
+CONCURRENT_READS = 4
+"""Reads at a time, for known accounts and for unknown accounts each."""
+QUEUE_LIMIT = 256
 """Lookups that wait for such a read; as many as the connections of one source, so that one source fills no queue."""
 
 _LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
@@ -39,170 +48,161 @@ _NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 """RFC 1123, as API servers check names: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
 
 
-class Absent(NamedTuple):
+class Missing(NamedTuple):
     """The API server says that there is no such account."""
 
 
 class Unknown(NamedTuple):
-    """Whether there is one cannot be said just now."""
+    """It cannot be determined at the moment whether the account exists."""
 
     reason: str
 
 
-Account: TypeAlias = dict[str, Any]
-Found: TypeAlias = Account | Absent | Unknown
+ServiceAccount: TypeAlias = dict[str, Any]
+Found: TypeAlias = ServiceAccount | Missing | Unknown
+_Key: TypeAlias = tuple[str, str]
 
 
-class Asker(Protocol):
-    """What speaks to the API server."""
-
-    async def ask(self, ask: Ask, patience: float | None = None) -> Reply:
-        """Return the answer. Raise UnansweredError."""
-
-
-class _Lane:
+class _ReadQueue:
     """The reads of one priority: `turn` admits a few at a time, in the order in which they came."""
 
     def __init__(self) -> None:
-        self.turn = asyncio.Semaphore(READS)
-        self.lookups = 0
-        """Under way or waiting."""
+        self.turn = asyncio.Semaphore(CONCURRENT_READS)
+        self.length = 0
+        """Lookups that wait or are being read."""
 
 
-class Accounts:
-    """A cache that a watcher fills; `get` does not wait, `look_up` does. `clock` gives steady seconds."""
+class ServiceAccounts:
+    """A cache that a watcher fills. `get` does not wait, `look_up` does. `clock` gives monotonic seconds."""
 
-    def __init__(self, api: Asker, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, api: Requester, clock: Callable[[], float] = time.monotonic) -> None:
         self._api = api
         self._clock = clock
-        self._held: dict[tuple[str, str], Account | None] = {}
-        """None: an account that says nothing of identities, which is most of them."""
-        self._absent: dict[tuple[str, str], float] = {}
+        self._cached: dict[_Key, ServiceAccount | None] = {}
+        """None: an account without labels and annotations of ours, which is most of them."""
+        self._missing: dict[_Key, float] = {}
         """Until when an account is taken to be missing, the oldest entry first."""
-        self._waiting: dict[tuple[str, str], asyncio.Task[Found]] = {}
+        self._waiting: dict[_Key, asyncio.Task[Found]] = {}
         """Lookups whose read has not been sent yet, which later callers join."""
-        self._reading: dict[tuple[str, str], asyncio.Task[Found]] = {}
-        self._known, self._unknown = _Lane(), _Lane()
+        self._reading: dict[_Key, asyncio.Task[Found]] = {}
+        self._known_queue, self._unknown_queue = _ReadQueue(), _ReadQueue()
         self.reads = 0
         """Reads that were sent to the API server."""
         self.synced = False
-        """Whether the first list is there."""
+        """Whether the first list has arrived."""
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._cached)
 
-    def get(self, namespace: str, name: str) -> Account | None:
-        """Return the account, where it is at hand with a client id.
+    def get(self, namespace: str, name: str) -> ServiceAccount | None:
+        """Return the account if it is cached with a client id.
 
-        One without may just be getting it (`kubectl annotate`, then a pod): that is worth a look at the API server.
+        An account without one may just be getting it (`kubectl annotate`, then a pod), so it is worth a read.
         """
-        held = self.held(namespace, name)
-        return held if held is not None and held["metadata"]["annotations"].get(CLIENT_ID) else None
+        account = self.cached(namespace, name)
+        return account if account is not None and account["metadata"]["annotations"].get(CLIENT_ID) else None
 
-    def held(self, namespace: str, name: str) -> Account | None:
-        """Return the account, where it is at hand and says something of identities."""
-        return self._held.get((namespace, name))
+    def cached(self, namespace: str, name: str) -> ServiceAccount | None:
+        """Return the account if it is cached with labels or annotations of ours."""
+        return self._cached.get((namespace, name))
 
     async def look_up(self, namespace: str, name: str) -> Found:
-        """Ask the API server, once however many wait; return what is at hand if it does not answer.
+        """Read an account, once for all callers that wait; return the cached one if the API server does not answer.
 
-        The read is sent after the call: an account may have got its annotation since an earlier read was sent.
-        A name that no account can have, and one found missing less than `ABSENCE` ago, cause no read.
+        The read is sent after the call: the account may have got its annotation since an earlier read was sent.
+        A name that no account can have, and one found missing less than `MISSING_SECONDS` ago, cause no read.
         """
         key = (namespace, name)
         if not _NAMESPACE.fullmatch(namespace) or not _NAME.fullmatch(name):
-            return Absent()
-        if key not in self._held and self._clock() < self._absent.get(key, 0.0):
-            return Absent()
+            return Missing()
+        if key not in self._cached and self._clock() < self._missing.get(key, 0.0):
+            return Missing()
         lookup = self._waiting.get(key)
         if lookup is None:
-            lane = self._known if key in self._held else self._unknown
-            if lane.lookups >= READS + WAITING:
-                return self._or_held(key, Unknown("too many service accounts are being looked up"))
-            lookup = self._begin(lane, key)
-        return self._or_held(key, await asyncio.shield(lookup))  # whoever hangs up, the others still want it
+            queue = self._known_queue if key in self._cached else self._unknown_queue
+            if queue.length >= CONCURRENT_READS + QUEUE_LIMIT:
+                return self._or_cached(key, Unknown("too many service accounts are being looked up"))
+            lookup = self._enqueue(queue, key)
+        return self._or_cached(key, await asyncio.shield(lookup))  # one caller's cancellation must not end the others'
 
-    def _begin(self, lane: _Lane, key: tuple[str, str]) -> asyncio.Task[Found]:
-        def end(_: asyncio.Task[Found]) -> None:
-            lane.lookups -= 1
+    def _enqueue(self, queue: _ReadQueue, key: _Key) -> asyncio.Task[Found]:
+        def dequeue(_: asyncio.Task[Found]) -> None:
+            queue.length -= 1
 
-        lane.lookups += 1
-        lookup = self._waiting[key] = asyncio.ensure_future(self._in_turn(lane, key))
-        lookup.add_done_callback(end)
+        queue.length += 1
+        lookup = self._waiting[key] = asyncio.ensure_future(self._read_in_turn(queue, key))
+        lookup.add_done_callback(dequeue)
         return lookup
 
-    async def _in_turn(self, lane: _Lane, key: tuple[str, str]) -> Found:
-        begun, was_held = self._clock(), key in self._held
+    async def _read_in_turn(self, queue: _ReadQueue, key: _Key) -> Found:
+        started, was_cached = self._clock(), key in self._cached
         if key in self._reading:
             await asyncio.wait({self._reading[key]})
-        async with lane.turn:
+        async with queue.turn:
             lookup = self._waiting.pop(key)
             account = self.get(*key)
-            if account is not None:  # the watch has brought it meanwhile
+            if account is not None:  # the watch has reported it in the meantime
                 return account
-            if self._clock() - begun > PATIENCE:
+            if self._clock() - started > READ_TIMEOUT:
                 return Unknown("the lookups before it took too long")
             self._reading[key] = lookup
             try:
                 found = await self._read(*key)
             finally:
                 del self._reading[key]
-        if isinstance(found, Absent):
-            if key in self._held and not was_held:
-                return Unknown("it has just been made")
-            self._remember_absent(key)
-        return found
-
-    def _remember_absent(self, key: tuple[str, str]) -> None:
-        self._absent.pop(key, None)
-        self._absent[key] = self._clock() + ABSENCE
-        if len(self._absent) > ABSENT_LIMIT:
-            del self._absent[next(iter(self._absent))]
-
-    def _or_held(self, key: tuple[str, str], found: Found) -> Found:
-        if isinstance(found, Unknown) and key in self._held:
-            return self._held[key] or _account(Metadata(key[1], key[0]))
+        if isinstance(found, Missing):
+            if key in self._cached and not was_cached:
+                return Unknown("it has just been created")
+            self._missing.pop(key, None)
+            self._missing[key] = self._clock() + MISSING_SECONDS
+            if len(self._missing) > MISSING_LIMIT:
+                del self._missing[next(iter(self._missing))]
         return found
 
     async def _read(self, namespace: str, name: str) -> Found:
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}"
         self.reads += 1
         try:
-            reply = await self._api.ask(Ask(path, accept=METADATA), PATIENCE)
-        except UnansweredError as error:
+            response = await self._api.request(ApiRequest(path, accept=METADATA), READ_TIMEOUT)
+        except ApiUnavailableError as error:
             return Unknown(str(error))
-        if reply.status == 404:
-            return Absent()
-        if reply.status != 200:
-            return Unknown(status_of(reply.status, reply.body).message)
-        found = item_of(reply.body)
-        return Unknown(found.reason) if isinstance(found, Failed) else _account(slim(found, PREFIX))
+        if response.status == 404:
+            return Missing()
+        if response.status != 200:
+            return Unknown(parse_status(response.status, response.body).message)
+        found = parse_object(response.body)
+        return Unknown(found.reason) if isinstance(found, Failed) else _account(self.reduced(found))
 
-    def slim(self, metadata: Metadata) -> Metadata:
-        """Return what of an account matters."""
-        return slim(metadata, PREFIX)
+    def _or_cached(self, key: _Key, found: Found) -> Found:
+        if isinstance(found, Unknown) and key in self._cached:
+            return self._cached[key] or _account(Metadata(key[1], key[0]))
+        return found
+
+    def reduced(self, metadata: Metadata) -> Metadata:
+        """Return the name, and the labels and annotations that identities are configured with."""
+        return metadata.reduced(PREFIX)
 
     def replace(self, objects: Iterable[Metadata]) -> None:
-        """Take a whole list."""
-        self._held = {(each.namespace, each.name): _worth(each) for each in objects}
-        self._absent.clear()
+        """Cache a whole list."""
+        self._cached = {(metadata.namespace, metadata.name): _account_if_annotated(metadata) for metadata in objects}
+        self._missing.clear()
         self.synced = True
 
     def put(self, metadata: Metadata) -> None:
-        """Take one new or changed account."""
-        self._held[metadata.namespace, metadata.name] = _worth(slim(metadata, PREFIX))
-        self._absent.pop((metadata.namespace, metadata.name), None)
+        """Cache one new or changed account."""
+        self._cached[metadata.namespace, metadata.name] = _account_if_annotated(self.reduced(metadata))
+        self._missing.pop((metadata.namespace, metadata.name), None)
 
-    def drop(self, metadata: Metadata) -> None:
-        """Forget one."""
-        self._held.pop((metadata.namespace, metadata.name), None)
+    def delete(self, metadata: Metadata) -> None:
+        """Remove one account."""
+        self._cached.pop((metadata.namespace, metadata.name), None)
 
 
-def _worth(metadata: Metadata) -> Account | None:
+def _account_if_annotated(metadata: Metadata) -> ServiceAccount | None:
     return _account(metadata) if metadata.annotations or metadata.labels else None
 
 
-def _account(metadata: Metadata) -> Account:
+def _account(metadata: Metadata) -> ServiceAccount:
     return {
         "metadata": {
             "name": metadata.name,

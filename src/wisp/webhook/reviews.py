@@ -1,4 +1,4 @@
-"""Answers admission reviews: reads one, gets the service account, has `wisp.admission` decide, writes the answer."""
+"""Answer admission reviews: parse one, get the service account, let `wisp.admission` decide, encode the answer."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ import msgspec
 from wisp.admission.contract import Policy
 from wisp.admission.review import (
     AccountRef,
-    Admit,
+    Decision,
     Refuse,
     Review,
     ReviewError,
@@ -21,9 +21,9 @@ from wisp.admission.review import (
 )
 from wisp.base.log import Log
 from wisp.http.messages import JSON, TEXT, Reject, Request, Response
-from wisp.webhook.accounts import Absent, Accounts, Unknown
-from wisp.webhook.memo import LARGEST, Key, Memo, Remembered, joined, key_of, split
+from wisp.webhook.accounts import Missing, ServiceAccount, ServiceAccounts, Unknown
 from wisp.webhook.metrics import Metrics
+from wisp.webhook.review_cache import REVIEW_LIMIT, CachedAnswer, Key, ReviewCache, key_of, split
 
 PATH = b"/mutate-v1-pod"
 
@@ -31,11 +31,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Reviews:
-    """The application of the TLS listener; `clock` gives steady seconds."""
+    """The application of the TLS listener. `clock` gives monotonic seconds."""
 
     def __init__(
         self,
-        accounts: Accounts,
+        accounts: ServiceAccounts,
         policy: Policy,
         metrics: Metrics,
         log: Log,
@@ -46,110 +46,108 @@ class Reviews:
         self._metrics = metrics
         self._log = log
         self._clock = clock
-        self._memo = Memo()
+        self._cache = ReviewCache()
 
     @property
     def policy(self) -> Policy:
-        """What the cluster says about admission."""
+        """The cluster's policy. Cached answers do not survive a change of it."""
         return self._policy
 
     @policy.setter
     def policy(self, policy: Policy) -> None:
         self._policy = policy
-        self._memo.clear()
+        self._cache.clear()
 
     def answer(self, request: Request) -> Response | Awaitable[Response]:
-        """Answer at once where the account is at hand."""
-        begun = self._clock()
+        """Answer at once if no service account has to be read."""
+        started = self._clock()
         if request.target.partition(b"?")[0] != PATH:
-            return self._rejected(404, "only reviews are answered here, at " + PATH.decode())
+            return self._reject(404, "only reviews are answered here, at " + PATH.decode())
         if request.method != b"POST":
-            return self._rejected(405, "a review is sent by POST", b"Allow: POST\r\n")
+            return self._reject(405, "a review is sent by POST", b"Allow: POST\r\n")
         try:
-            return self._answer(request.body, begun)
+            return self._review(request.body, started)
         except ReviewError as error:
-            return self._rejected(400, str(error))
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the API server gets an answer and we go on
-            return self._failed(error, begun)
+            return self._reject(400, str(error))
+        except Exception as error:  # noqa: BLE001 -- for any bug the API server gets an answer, and the process goes on
+            return self._fail(error, started)
 
     def rejected(self, reject: Reject) -> Response:
-        """Answer bytes that are no request."""
-        return self._rejected(reject.status, reject.reason)
+        """Answer bytes that are not a request."""
+        return self._reject(reject.status, reject.reason)
 
-    def _answer(self, body: bytes, begun: float) -> Response | Awaitable[Response]:
-        known = self._memo.find_text(body)
-        if known is not None and (response := self._remembered(*known, begun)) is not None:
+    def _review(self, body: bytes, started: float) -> Response | Awaitable[Response]:
+        known = self._cache.find_text(body)
+        if known is not None and (response := self._from_cache(*known, started)) is not None:
             return response
         review = read(body)
-        key = key_of(review) if len(body) <= LARGEST else None
+        key = key_of(review) if len(body) <= REVIEW_LIMIT else None
         if key is not None:
-            remembered = self._memo.find(key)
-            if remembered is not None and (response := self._remembered(review.uid, remembered, begun)) is not None:
-                self._memo.know_text(body, review.uid, key)
+            cached = self._cache.find(key)
+            if cached is not None and (response := self._from_cache(review.uid, cached, started)) is not None:
+                self._cache.add_text(body, review.uid, key)
                 return response
-        wanted = account_wanted(review)
-        if wanted is None:
-            return self._decided(review, self._held(account_of(review)), begun, key)
-        account = self._accounts.get(wanted.namespace, wanted.name)
-        return self._later(review, wanted, begun) if account is None else self._decided(review, account, begun, key)
+        required = account_wanted(review)
+        if required is None:
+            return self._decide(review, self._cached_account(account_of(review)), started, key)
+        account = self._accounts.get(required.namespace, required.name)
+        if account is None:
+            return self._look_up_and_decide(review, required, started)
+        return self._decide(review, account, started, key)
 
-    def _remembered(self, uid: str, remembered: Remembered, begun: float) -> Response | None:
-        """Return the answer that is remembered, if it still holds."""
-        if self._held(remembered.runs_as) is not remembered.account:
+    def _from_cache(self, uid: str, cached: CachedAnswer, started: float) -> Response | None:
+        """Return the cached answer unless the service account has changed."""
+        if self._cached_account(cached.runs_as) is not cached.account:
             return None
-        self._metrics.reviewed(remembered.result, self._clock() - begun)
-        return Response(200, joined(remembered, uid), JSON)
+        return self._response(cached.with_uid(uid), cached.result, started)
 
-    async def _later(self, review: Review, wanted: AccountRef, begun: float) -> Response:
+    def _cached_account(self, account: AccountRef | None) -> ServiceAccount | None:
+        return None if account is None else self._accounts.cached(account.namespace, account.name)
+
+    async def _look_up_and_decide(self, review: Review, required: AccountRef, started: float) -> Response:
         try:
             self._metrics.lookups += 1
-            found = await self._accounts.look_up(wanted.namespace, wanted.name)
-            if isinstance(found, Unknown):
-                return self._unavailable(review, wanted, found, begun)
-            return self._decided(review, None if isinstance(found, Absent) else found, begun)
-        except Exception as error:  # noqa: BLE001 -- see above
-            return self._failed(error, begun)
+            found = await self._accounts.look_up(required.namespace, required.name)
+            if not isinstance(found, Unknown):
+                return self._decide(review, None if isinstance(found, Missing) else found, started)
+            self._metrics.lookup_failures += 1
+            self._log.warning("account unknown", namespace=required.namespace, name=required.name, reason=found.reason)
+            # Refused in the review itself, so that no pod is admitted without its identity, whatever the failurePolicy.
+            message = (
+                f'the service account "{required.name}" in namespace "{required.namespace}" cannot be read at the '
+                f"moment ({found.reason}): try again"
+            )
+            return self._response(_encode(answer(review, Refuse(503, message))), "unavailable", started)
+        except Exception as error:  # noqa: BLE001 -- as in `answer`
+            return self._fail(error, started)
 
-    def _held(self, account: AccountRef | None) -> dict[str, Any] | None:
-        return None if account is None else self._accounts.held(account.namespace, account.name)
-
-    def _decided(
-        self, review: Review, account: dict[str, Any] | None, begun: float, key: Key | None = None
+    def _decide(
+        self, review: Review, account: dict[str, Any] | None, started: float, key: Key | None = None
     ) -> Response:
-        decision = decide(review, account, self._policy)
-        if isinstance(decision, Refuse):
-            result = "refused"
-            self._log.info("pod refused", namespace=review.namespace, uid=review.uid, reason=decision.message)
-        else:
-            result = "changed" if decision.patch else "unchanged"
+        decision: Decision = decide(review, account, self._policy)
         body = _encode(answer(review, decision))
-        if key is not None and isinstance(decision, Admit) and (parts := split(body, review.uid)) is not None:
-            self._memo.keep(key, Remembered(account_of(review), account, result, *parts))
-        self._metrics.reviewed(result, self._clock() - begun)
+        if isinstance(decision, Refuse):
+            self._log.info("pod refused", namespace=review.namespace, uid=review.uid, reason=decision.message)
+            return self._response(body, "refused", started)
+        result = "changed" if decision.patch else "unchanged"
+        if key is not None and (halves := split(body, review.uid)) is not None:
+            self._cache.add(key, CachedAnswer(account_of(review), account, result, *halves))
+        return self._response(body, result, started)
+
+    def _response(self, body: bytes, result: str, started: float) -> Response:
+        self._metrics.count_review(result, self._clock() - started)
         return Response(200, body, JSON)
 
-    def _unavailable(self, review: Review, wanted: AccountRef, unknown: Unknown, begun: float) -> Response:
-        """Refuse in the review itself: whatever the failurePolicy, no pod is let by without its identity."""
-        self._metrics.lookup_failures += 1
-        self._log.warning("account unknown", namespace=wanted.namespace, name=wanted.name, reason=unknown.reason)
-        text = (
-            f'the service account "{wanted.name}" in namespace "{wanted.namespace}" cannot be read just now '
-            f"({unknown.reason}): try again"
-        )
-        document = answer(review, Refuse(503, text))
-        self._metrics.reviewed("unavailable", self._clock() - begun)
-        return Response(200, _encode(document), JSON)
-
-    def _rejected(self, status: int, reason: str, headers: bytes = b"") -> Response:
+    def _reject(self, status: int, reason: str, headers: bytes = b"") -> Response:
         self._metrics.reviews["rejected"] += 1
         self._log.info("request rejected", status=status, reason=reason)
         return Response(status, f"wisp: {reason}\n".encode(), TEXT, headers)
 
-    def _failed(self, error: Exception, begun: float) -> Response:
-        self._metrics.reviewed("failed", self._clock() - begun)
+    def _fail(self, error: Exception, started: float) -> Response:
+        self._metrics.count_review("failed", self._clock() - started)
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
         where = "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
         self._log.warning("review failed", error=type(error).__name__, where=where)
-        return Response(500, b"wisp: a fault of the webhook's own; its log says where\n", TEXT)
+        return Response(500, b"wisp: an error in the webhook itself; its log says where\n", TEXT)

@@ -15,16 +15,15 @@ from typing import Any
 import pytest
 
 from tests.support.waiting import PATIENCE
+from tests.unit.wisp.webhook.certificates.replicas import NoLog
 from tests.unit.wisp.webhook.line import GET, LARGE, Client, Line, listening, presented, until
 from tests.unit.wisp.webhook.process import CLIENT_ID, SERVICE, TENANT, review
-from tests.unit.wisp.webhook.replicas import Quiet
 from wisp.admission.contract import Policy
 from wisp.http.connection import ACCEPTED, HANDSHAKE, IDLE, RECEIVING, ServerConnection
 from wisp.http.messages import TEXT, Request, Response
 from wisp.http.peer import Peer
-from wisp.kubernetes.client import Ask, Reply, UnansweredError
-from wisp.kubernetes.types import Metadata
-from wisp.webhook.accounts import PREFIX, Accounts
+from wisp.kubernetes.types import ApiRequest, ApiResponse, ApiUnavailableError, Metadata
+from wisp.webhook.accounts import PREFIX, ServiceAccounts
 from wisp.webhook.metrics import Metrics
 from wisp.webhook.reviews import Reviews
 
@@ -357,7 +356,7 @@ async def test_unsent_responses_are_bounded() -> None:
 
 
 async def not_reading(line: Line) -> Client:
-    """Ask for a large response without reading it, and wait until it waits."""
+    """ApiRequest for a large response without reading it, and wait until it waits."""
     line.now += 0.001
     client = await line.connect()
     client.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -495,16 +494,16 @@ def few_descriptors(spare: int) -> Iterator[None]:
 class NoApi:
     """An API server that is never there."""
 
-    async def ask(self, ask: Ask, patience: float | None = None) -> Reply:
+    async def request(self, request: ApiRequest, time_limit: float | None = None) -> ApiResponse:
         """Fail."""
-        raise UnansweredError(f"{ask.path} {patience}")
+        raise ApiUnavailableError(f"{request.path} {time_limit}")
 
 
 @pytest.fixture(name="reviews")
 def _reviews() -> Reviews:
-    accounts = Accounts(NoApi())
+    accounts = ServiceAccounts(NoApi())
     accounts.replace([Metadata("web", "default", annotations={PREFIX + "client-id": CLIENT_ID})])
-    return Reviews(accounts, Policy(tenant_id=TENANT), Metrics(), Quiet())  # type: ignore[arg-type]  # a fake
+    return Reviews(accounts, Policy(tenant_id=TENANT), Metrics(), NoLog())  # type: ignore[arg-type]  # a fake
 
 
 def ask(reviews: Reviews, body: bytes, *, method: bytes = b"POST", target: bytes = b"/mutate-v1-pod") -> Response:

@@ -1,4 +1,4 @@
-"""The way to the API server: kubeconfig files, and what a pod finds."""
+"""Where the API server is and how to authenticate: kubeconfig files, and what a pod finds."""
 
 import base64
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.certificates import server_certificate
 from wisp.base.errors import SettingError
-from wisp.kubernetes.config import cluster_place, from_kubeconfig, in_cluster
-from wisp.webhook.certificates import authority
+from wisp.kubernetes.config import from_kubeconfig, in_cluster
 
-KEPT = authority.make(["localhost"], now=1_700_000_000.0, authority_seconds=1e9, leaf_seconds=1e9)
+CERTIFICATE = server_certificate("localhost")
 
 
 def data(value: bytes) -> str:
@@ -27,7 +27,7 @@ def write(folder: Path, *, cluster: dict[str, Any] | None = None, user: dict[str
         "clusters": [
             {
                 "name": "c",
-                "cluster": {"server": "https://api:6443/base/", "certificate-authority-data": data(KEPT.bundle)}
+                "cluster": {"server": "https://api:6443/base/", "certificate-authority-data": data(CERTIFICATE.ca)}
                 | (cluster or {}),
             }
         ],
@@ -38,32 +38,32 @@ def write(folder: Path, *, cluster: dict[str, Any] | None = None, user: dict[str
     return path
 
 
-def test_a_token(tmp_path: Path) -> None:
+def test_token_and_address_of_the_current_context(tmp_path: Path) -> None:
     """Host, port, path and token of the current context."""
-    access = from_kubeconfig(write(tmp_path))
-    assert access[:3] == ("api", 6443, "/base")
-    token = access.token()
+    server = from_kubeconfig(write(tmp_path))
+    assert server[:3] == ("api", 6443, "/base")
+    token = server.token()
     assert token is not None
     assert token.reveal() == "t"
 
 
-def test_files_beside_it(tmp_path: Path) -> None:
-    """Relative paths are of the file's folder; a token file is read anew each time."""
-    (tmp_path / "ca.crt").write_bytes(KEPT.bundle)
+def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
+    """Not in the working directory; a token file is read again each time."""
+    (tmp_path / "ca.crt").write_bytes(CERTIFICATE.ca)
     (tmp_path / "token").write_text("first\n")
     cluster = {"certificate-authority-data": None, "certificate-authority": "ca.crt"}
-    access = from_kubeconfig(write(tmp_path, cluster=cluster, user={"tokenFile": "token"}))
+    server = from_kubeconfig(write(tmp_path, cluster=cluster, user={"tokenFile": "token"}))
     (tmp_path / "token").write_text("second\n")
-    token = access.token()
+    token = server.token()
     assert token is not None
     assert token.reveal() == "second"
 
 
-def test_a_client_certificate(tmp_path: Path) -> None:
-    """As administrators have them; there is no token then."""
+def test_client_certificate_needs_no_token(tmp_path: Path) -> None:
+    """As in kubeconfigs of administrators."""
     user = {
-        "client-certificate-data": data(KEPT.chain),
-        "client-key-data": data(KEPT.key.reveal().encode()),
+        "client-certificate-data": data(CERTIFICATE.chain),
+        "client-key-data": data(CERTIFICATE.key.reveal().encode()),
     }
     assert from_kubeconfig(write(tmp_path, user=user)).token() is None
 
@@ -80,35 +80,39 @@ def test_a_client_certificate(tmp_path: Path) -> None:
         pytest.param(None, {"tokenFile": "nowhere"}, "nowhere", id="a file that is not there"),
     ],
 )
-def test_what_cannot_be_used(tmp_path: Path, cluster: dict[str, Any], user: dict[str, Any], words: str) -> None:
-    """Is a setting that says what is wrong."""
+def test_unusable_or_unsupported_entry_is_reported(
+    tmp_path: Path, cluster: dict[str, Any], user: dict[str, Any], words: str
+) -> None:
+    """The error says what is wrong."""
     with pytest.raises(SettingError, match=words):
         from_kubeconfig(write(tmp_path, cluster=cluster, user=user))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "a: b", "{", "current-context: x\ncontexts: []"])
-def test_what_is_no_kubeconfig(tmp_path: Path, text: str) -> None:
-    """Likewise."""
+def test_file_that_is_not_a_kubeconfig_is_reported(tmp_path: Path, text: str) -> None:
+    """The error says so."""
     (tmp_path / "config").write_text(text)
     with pytest.raises(SettingError, match="not a usable kubeconfig"):
         from_kubeconfig(tmp_path / "config")
 
 
-def test_in_a_pod(tmp_path: Path) -> None:
-    """The address comes in the environment, token and CA in files; the token is read anew each time."""
-    place = cluster_place({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "6443"})
-    (tmp_path / "ca.crt").write_bytes(KEPT.bundle)
+def test_pod_finds_address_token_and_ca(tmp_path: Path) -> None:
+    """The address in the environment, token and CA in files; the token is read again each time."""
+    (tmp_path / "ca.crt").write_bytes(CERTIFICATE.ca)
     (tmp_path / "token").write_text("first")
-    access = in_cluster(place, tmp_path)
+    server = in_cluster({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "6443"}, tmp_path)
     (tmp_path / "token").write_text("second")
-    token = access.token()
+    token = server.token()
     assert token is not None
-    assert (access.host, access.port, token.reveal()) == ("10.0.0.1", 6443, "second")
+    assert (server.host, server.port, token.reveal()) == ("10.0.0.1", 6443, "second")
 
 
-def test_not_in_a_pod(tmp_path: Path) -> None:
-    """The remedy is named."""
-    with pytest.raises(SettingError, match="--kubeconfig"):
-        cluster_place({})
-    with pytest.raises(SettingError, match="automountServiceAccountToken"):
-        in_cluster(("10.0.0.1", 443), tmp_path)
+@pytest.mark.parametrize(
+    "environ, hint",
+    [({}, "--kubeconfig"), ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "automountServiceAccountToken")],
+    ids=["no address", "no service account"],
+)
+def test_hint_says_what_to_do_outside_a_pod(tmp_path: Path, environ: dict[str, str], hint: str) -> None:
+    """Give a kubeconfig, or let the pod have its token."""
+    with pytest.raises(SettingError, match=hint):
+        in_cluster(environ, tmp_path)

@@ -3,17 +3,16 @@
 import asyncio
 import contextlib
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from tests.support.certificates import server_certificate
 from tests.support.waiting import PATIENCE
 from tests.unit.wisp.webhook.process import SERVICE
 from wisp.http.asyncio_server import AsyncioServer, bind
 from wisp.http.connection import Limits
 from wisp.http.messages import TEXT, Reject, Request, Response
 from wisp.http.tls import Presented
-from wisp.webhook.certificates import authority
-from wisp.webhook.running import TIMES
+from wisp.webhook.app import TIMES
 
 GET = b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 4_000_000
@@ -138,7 +137,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 def presented(client_ca: str | None = None, *, minimum: str = "1.3") -> tuple[Presented, ssl.SSLContext]:
     """Return the server's TLS with a certificate, and a client's that trusts it."""
-    kept = authority.make([SERVICE], now=time.time(), authority_seconds=1e6, leaf_seconds=1e5)
+    certificate = server_certificate(SERVICE)
     server = Presented(minimum, client_ca)
-    server.show(kept.chain, kept.key)
-    return server, ssl.create_default_context(cadata=kept.bundle.decode())
+    server.show(certificate.chain, certificate.key)
+    return server, ssl.create_default_context(cadata=certificate.ca.decode())

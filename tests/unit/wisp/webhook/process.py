@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.support.waiting import PATIENCE, wait_until
-from tests.unit.wisp.webhook.apiserver import ApiServer
+from tests.unit.wisp.kubernetes.apiserver import ApiServer
 
 TENANT = "22222222-2222-4222-8222-222222222222"
 CLIENT_ID = "11111111-1111-4111-8111-111111111111"

@@ -6,63 +6,62 @@ import json
 import pytest
 
 from tests.support.fakes import Clock
-from tests.unit.wisp.webhook.apiserver import service_account
-from wisp.kubernetes.client import Ask, Reply, UnansweredError
-from wisp.kubernetes.types import Metadata
+from tests.unit.wisp.kubernetes.apiserver import service_account
+from wisp.kubernetes.types import ApiRequest, ApiResponse, ApiUnavailableError, Metadata
 from wisp.webhook.accounts import (
-    ABSENCE,
-    ABSENT_LIMIT,
-    PATIENCE,
+    CONCURRENT_READS,
+    MISSING_LIMIT,
+    MISSING_SECONDS,
     PREFIX,
-    READS,
-    WAITING,
-    Absent,
-    Accounts,
+    QUEUE_LIMIT,
+    READ_TIMEOUT,
     Found,
+    Missing,
+    ServiceAccounts,
     Unknown,
 )
 
 ID = PREFIX + "client-id"
-MISSING = Reply(404, b"")
+MISSING = ApiResponse(404, b"")
 
 
 class Script:
     """Answers of an API server, in order; the last one is repeated."""
 
-    def __init__(self, *replies: Reply | UnansweredError) -> None:
+    def __init__(self, *replies: ApiResponse | ApiUnavailableError) -> None:
         self.replies = list(replies)
         self.asked: list[str] = []
         self.hold = asyncio.Event()
         self.hold.set()
 
-    async def ask(self, ask: Ask, patience: float | None = None) -> Reply:
+    async def request(self, request: ApiRequest, time_limit: float | None = None) -> ApiResponse:
         """Answer."""
-        assert patience is not None, "a review waits"
-        self.asked.append(ask.path)
+        assert time_limit is not None, "a review waits"
+        self.asked.append(request.path)
         await self.hold.wait()
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
-        if isinstance(reply, UnansweredError):
+        if isinstance(reply, ApiUnavailableError):
             raise reply
         return reply
 
 
-def reply(name: str = "a", **annotations: str) -> Reply:
+def reply(name: str = "a", **annotations: str) -> ApiResponse:
     """Return an account as the API server does."""
-    return Reply(200, json.dumps(service_account(name, "n", **annotations)).encode())
+    return ApiResponse(200, json.dumps(service_account(name, "n", **annotations)).encode())
 
 
 @pytest.mark.parametrize(
     "said, expected",
     [
-        pytest.param(Reply(404, b""), Absent(), id="absent"),
-        pytest.param(Reply(403, b'{"message": "no right"}'), Unknown("no right"), id="forbidden"),
-        pytest.param(Reply(500, b"<html>"), Unknown("HTTP 500"), id="broken"),
-        pytest.param(UnansweredError("gone"), Unknown("gone"), id="not there"),
+        pytest.param(ApiResponse(404, b""), Missing(), id="absent"),
+        pytest.param(ApiResponse(403, b'{"message": "no right"}'), Unknown("no right"), id="forbidden"),
+        pytest.param(ApiResponse(500, b"<html>"), Unknown("HTTP 500"), id="broken"),
+        pytest.param(ApiUnavailableError("gone"), Unknown("gone"), id="not there"),
     ],
 )
-def test_lookups(said: Reply | UnansweredError, expected: Found) -> None:
+def test_lookups(said: ApiResponse | ApiUnavailableError, expected: Found) -> None:
     """Only a 404 says that there is no such account."""
-    assert asyncio.run(Accounts(Script(said)).look_up("n", "a")) == expected
+    assert asyncio.run(ServiceAccounts(Script(said)).look_up("n", "a")) == expected
 
 
 @pytest.mark.parametrize(
@@ -85,7 +84,7 @@ def test_lookups(said: Reply | UnansweredError, expected: Found) -> None:
 def test_impossible_name_is_absent_without_a_read(namespace: str, name: str) -> None:
     """No account can have it, so the API server is not asked."""
     script = Script(reply())
-    assert asyncio.run(Accounts(script).look_up(namespace, name)) == Absent()
+    assert asyncio.run(ServiceAccounts(script).look_up(namespace, name)) == Missing()
     assert script.asked == []
 
 
@@ -93,7 +92,7 @@ def test_impossible_name_is_absent_without_a_read(namespace: str, name: str) -> 
 def test_possible_name_is_read(name: str) -> None:
     """As far as the rules of names go, there may be such an account."""
     script = Script(MISSING)
-    assert asyncio.run(Accounts(script).look_up("n", name)) == Absent()
+    assert asyncio.run(ServiceAccounts(script).look_up("n", name)) == Missing()
     assert script.asked == [f"/api/v1/namespaces/n/serviceaccounts/{name}"]
 
 
@@ -103,14 +102,14 @@ def test_one_lookup_however_many_wait() -> None:
     async def scene() -> None:
         script = Script(reply(client_id="x"))
         script.hold.clear()
-        accounts = Accounts(script)
+        accounts = ServiceAccounts(script)
         waiting = [asyncio.create_task(accounts.look_up("n", "a")) for _ in range(5)]
         await asyncio.sleep(0)
         waiting[0].cancel()
         await asyncio.sleep(0)
         script.hold.set()
         found = await asyncio.gather(*waiting[1:])
-        assert all(not isinstance(each, Absent | Unknown) and each["metadata"]["name"] == "a" for each in found)
+        assert all(not isinstance(each, Missing | Unknown) and each["metadata"]["name"] == "a" for each in found)
         assert len(script.asked) == 1
 
     asyncio.run(scene())
@@ -122,7 +121,7 @@ def test_lookup_is_not_answered_by_a_read_that_was_sent_before_it() -> None:
     async def scene() -> None:
         script = Script(reply(), reply(client_id="x"))
         script.hold.clear()
-        accounts = Accounts(script, Clock())
+        accounts = ServiceAccounts(script, Clock())
         early = asyncio.create_task(accounts.look_up("n", "a"))
         for _ in range(3):
             await asyncio.sleep(0)
@@ -143,7 +142,7 @@ def test_lookup_is_not_answered_by_a_read_that_was_sent_before_it() -> None:
 
 def test_what_is_at_hand_serves_when_nobody_answers() -> None:
     """An account without a client id is looked up; where that fails it is what it was."""
-    accounts = Accounts(Script(UnansweredError("gone"), UnansweredError("gone")))
+    accounts = ServiceAccounts(Script(ApiUnavailableError("gone"), ApiUnavailableError("gone")))
     accounts.replace([Metadata("bare", "n"), Metadata("labelled", "n", labels={PREFIX + "use": "true"})])
     assert accounts.get("n", "bare") is None
     for name in ("bare", "labelled"):
@@ -157,12 +156,12 @@ def test_missing_account_is_read_once_in_two_seconds() -> None:
 
     async def scene() -> None:
         script, clock = Script(MISSING), Clock()
-        accounts = Accounts(script, clock)
+        accounts = ServiceAccounts(script, clock)
         for _ in range(100):
             for name in "abc":
-                assert await accounts.look_up("n", name) == Absent()
+                assert await accounts.look_up("n", name) == Missing()
         assert len(script.asked) == accounts.reads == 3
-        clock.now += ABSENCE
+        clock.now += MISSING_SECONDS
         for name in "abc":
             await accounts.look_up("n", name)
         assert len(script.asked) == accounts.reads == 6
@@ -176,14 +175,14 @@ def test_missing_account_is_found_as_soon_as_the_watch_brings_it(*, listed: bool
 
     async def scene() -> None:
         script = Script(MISSING, reply(client_id="x"))
-        accounts, account = Accounts(script, Clock()), Metadata("a", "n")
-        assert await accounts.look_up("n", "a") == Absent()
+        accounts, account = ServiceAccounts(script, Clock()), Metadata("a", "n")
+        assert await accounts.look_up("n", "a") == Missing()
         if listed:
             accounts.replace([account])
         else:
             accounts.put(account)
         assert isinstance(await accounts.look_up("n", "a"), dict)
-        accounts.drop(account)
+        accounts.delete(account)
         assert isinstance(await accounts.look_up("n", "a"), dict), "the watch may lag behind"
         assert len(script.asked) == 3
 
@@ -196,7 +195,7 @@ def test_account_made_during_its_lookup_is_not_missing() -> None:
     async def scene() -> None:
         script = Script(MISSING)
         script.hold.clear()
-        accounts = Accounts(script, Clock())
+        accounts = ServiceAccounts(script, Clock())
         waiting = asyncio.create_task(accounts.look_up("n", "a"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -214,22 +213,25 @@ def test_number_of_missing_accounts_remembered_is_bounded() -> None:
 
     async def scene() -> None:
         script = Script(MISSING)
-        accounts = Accounts(script, Clock())
-        for number in range(ABSENT_LIMIT + 1):
+        accounts = ServiceAccounts(script, Clock())
+        for number in range(MISSING_LIMIT + 1):
             await accounts.look_up("n", f"a{number}")
-        await accounts.look_up("n", f"a{ABSENT_LIMIT}")
+        await accounts.look_up("n", f"a{MISSING_LIMIT}")
         await accounts.look_up("n", "a1")
-        assert len(script.asked) == ABSENT_LIMIT + 1, "both are remembered"
+        assert len(script.asked) == MISSING_LIMIT + 1, "both are remembered"
         await accounts.look_up("n", "a0")
-        assert len(script.asked) == ABSENT_LIMIT + 2, "the oldest is not"
+        assert len(script.asked) == MISSING_LIMIT + 2, "the oldest is not"
 
     asyncio.run(scene())
 
 
-async def _flood(accounts: Accounts, script: Script) -> list[asyncio.Task[Found]]:
+async def _flood(accounts: ServiceAccounts, script: Script) -> list[asyncio.Task[Found]]:
     """Start as many lookups of invented names as are taken; the API server does not answer yet."""
     script.hold.clear()
-    lookups = [asyncio.create_task(accounts.look_up("n", f"invented-{number}")) for number in range(READS + WAITING)]
+    lookups = [
+        asyncio.create_task(accounts.look_up("n", f"invented-{number}"))
+        for number in range(CONCURRENT_READS + QUEUE_LIMIT)
+    ]
     for _ in range(3):
         await asyncio.sleep(0)
     assert not any(each.done() for each in lookups)
@@ -241,14 +243,14 @@ def test_reads_at_a_time_are_limited() -> None:
 
     async def scene() -> None:
         script = Script(MISSING)
-        accounts = Accounts(script, Clock())
+        accounts = ServiceAccounts(script, Clock())
         lookups = await _flood(accounts, script)
-        assert len(script.asked) == READS
+        assert len(script.asked) == CONCURRENT_READS
         refused = await accounts.look_up("n", "one-more")
         assert refused == Unknown("too many service accounts are being looked up")
         script.hold.set()
-        assert set(await asyncio.gather(*lookups)) == {Absent()}
-        assert await accounts.look_up("n", "one-more") == Absent(), "there is room again"
+        assert set(await asyncio.gather(*lookups)) == {Missing()}
+        assert await accounts.look_up("n", "one-more") == Missing(), "there is room again"
 
     asyncio.run(scene())
 
@@ -258,13 +260,13 @@ def test_known_account_is_read_before_invented_names() -> None:
 
     async def scene() -> None:
         script = Script(reply(client_id="x"))
-        accounts = Accounts(script, Clock())
+        accounts = ServiceAccounts(script, Clock())
         accounts.replace([Metadata("a", "n")])
         flood = await _flood(accounts, script)
         found = asyncio.create_task(accounts.look_up("n", "a"))
         for _ in range(3):
             await asyncio.sleep(0)
-        assert script.asked[READS:] == ["/api/v1/namespaces/n/serviceaccounts/a"]
+        assert script.asked[CONCURRENT_READS:] == ["/api/v1/namespaces/n/serviceaccounts/a"]
         script.hold.set()
         account = await found
         assert isinstance(account, dict)
@@ -279,8 +281,8 @@ def test_known_account_is_served_as_it_is_when_too_many_are_read() -> None:
 
     async def scene() -> None:
         script = Script(reply())
-        accounts = Accounts(script, Clock())
-        accounts.replace([Metadata(f"invented-{number}", "n") for number in range(READS + WAITING)])
+        accounts = ServiceAccounts(script, Clock())
+        accounts.replace([Metadata(f"invented-{number}", "n") for number in range(CONCURRENT_READS + QUEUE_LIMIT)])
         accounts.put(Metadata("a", "n"))
         flood = await _flood(accounts, script)
         found = await accounts.look_up("n", "a")
@@ -297,18 +299,18 @@ def test_account_that_the_watch_brings_while_it_waits_is_not_read() -> None:
 
     async def scene() -> None:
         script = Script(MISSING)
-        accounts = Accounts(script, Clock())
+        accounts = ServiceAccounts(script, Clock())
         flood = await _flood(accounts, script)
         flood.pop().cancel()
-        genuine = asyncio.create_task(accounts.look_up("n", f"invented-{READS + WAITING - 1}"))
+        genuine = asyncio.create_task(accounts.look_up("n", f"invented-{CONCURRENT_READS + QUEUE_LIMIT - 1}"))
         await asyncio.sleep(0)
-        accounts.put(Metadata(f"invented-{READS + WAITING - 1}", "n", annotations={ID: "x"}))
+        accounts.put(Metadata(f"invented-{CONCURRENT_READS + QUEUE_LIMIT - 1}", "n", annotations={ID: "x"}))
         script.hold.set()
         found = await genuine
         assert isinstance(found, dict)
         assert found["metadata"]["annotations"] == {ID: "x"}
         await asyncio.gather(*flood)
-        assert not any(each.endswith(f"-{READS + WAITING - 1}") for each in script.asked)
+        assert not any(each.endswith(f"-{CONCURRENT_READS + QUEUE_LIMIT - 1}") for each in script.asked)
 
     asyncio.run(scene())
 
@@ -318,12 +320,12 @@ def test_lookup_that_waited_too_long_is_not_read() -> None:
 
     async def scene() -> None:
         script, clock = Script(MISSING), Clock()
-        accounts = Accounts(script, clock)
+        accounts = ServiceAccounts(script, clock)
         flood = await _flood(accounts, script)
-        clock.now += PATIENCE + 1
+        clock.now += READ_TIMEOUT + 1
         script.hold.set()
         found = await asyncio.gather(*flood)
-        assert found == [Absent()] * READS + [Unknown("the lookups before it took too long")] * WAITING
-        assert len(script.asked) == READS
+        assert found == [Missing()] * CONCURRENT_READS + [Unknown("the lookups before it took too long")] * QUEUE_LIMIT
+        assert len(script.asked) == CONCURRENT_READS
 
     asyncio.run(scene())

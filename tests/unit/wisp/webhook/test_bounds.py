@@ -53,7 +53,7 @@ class Accounts:
         """Return it."""
         return self.account
 
-    def held(self, *_: str) -> dict[str, Any]:
+    def cached(self, *_: str) -> dict[str, Any]:
         """Return it."""
         return self.account
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -13,12 +12,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests.support.certificates import server_certificate
 from tests.support.waiting import wait_until
-from tests.unit.wisp.webhook.apiserver import running, service_account
+from tests.unit.wisp.kubernetes.apiserver import running, service_account
 from tests.unit.wisp.webhook.line import Line, listening, presented
 from tests.unit.wisp.webhook.process import CLIENT_ID, SERVICE, review, trusted, webhook
 from wisp.cli import main
-from wisp.webhook.certificates import authority
 
 _PEM = serialization.Encoding.PEM
 TENANT = "22222222-2222-4222-8222-222222222222"
@@ -108,9 +107,9 @@ async def test_only_clients_of_the_ca_are_served(
     """Whatever the server's certificate is at that moment, and however the client asks for it."""
     server, context = presented(CA.pem, minimum="1.2")
     if rotated:
-        kept = authority.make([SERVICE], now=time.time(), authority_seconds=1e6, leaf_seconds=1e5)
-        server.show(kept.chain, kept.key)
-        context = ssl.create_default_context(cadata=kept.bundle.decode())
+        certificate = server_certificate(SERVICE)
+        server.show(certificate.chain, certificate.key)
+        context = ssl.create_default_context(cadata=certificate.ca.decode())
     context.minimum_version = context.maximum_version = version
     show(context, CLIENTS[kind], tmp_path)
     async with listening(tls=server) as line:

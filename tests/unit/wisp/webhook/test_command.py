@@ -27,7 +27,11 @@ def test_help_names_both(capsys: pytest.CaptureFixture[str]) -> None:
         pytest.param([], "--namespace", id="no namespace"),
         pytest.param(["--namespace", "n"], "KUBERNETES_SERVICE_HOST", id="no cluster"),
         pytest.param(["--namespace", "n", "--kubeconfig", "/nowhere"], "not a usable kubeconfig", id="no kubeconfig"),
-        pytest.param(["--namespace", "n", "--certificate-days", "9999"], "a CA outlives", id="a CA that ends first"),
+        pytest.param(
+            ["--namespace", "n", "--certificate-days", "9999"],
+            "let the CA live",
+            id="a CA that ends first",
+        ),
     ],
 )
 def test_what_cannot_be_served(

@@ -10,7 +10,7 @@ import pytest
 
 from bench.processes import Memory
 from tests.support.waiting import PATIENCE
-from tests.unit.wisp.webhook.apiserver import running, service_account
+from tests.unit.wisp.kubernetes.apiserver import running, service_account
 from tests.unit.wisp.webhook.process import CLIENT_ID, SERVICE, Webhook, review, trusted, webhook
 
 pytestmark = pytest.mark.system

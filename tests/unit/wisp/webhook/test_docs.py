@@ -11,9 +11,9 @@ from wisp.admission import limits
 from wisp.base.constants import CLOCK_TOLERANCE
 from wisp.cli.policy import policy_options
 from wisp.cli.webhook import command
-from wisp.webhook import accounts, memo, running
-from wisp.webhook.certificates import authority, keeper
-from wisp.webhook.certificates.certificate import Lives
+from wisp.webhook import accounts, app, review_cache
+from wisp.webhook.certificates import controller, issuer_process
+from wisp.webhook.certificates.decision import Lifetimes
 from wisp.webhook.metrics import Gauges, Metrics
 
 DOCUMENT = (ROOT / "docs/reference/webhook.md").read_text(encoding="utf-8")
@@ -42,7 +42,7 @@ def test_the_options() -> None:
 def test_the_metrics() -> None:
     """Each is there, and no other; the page is as Prometheus wants it."""
     metrics = Metrics()
-    metrics.reviewed("changed", 0.002)
+    metrics.count_review("changed", 0.002)
     gauges = Gauges(
         accounts=1,
         account_reads=4,
@@ -65,29 +65,29 @@ def test_the_log() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "src/wisp/webhook").rglob("*.py"))
     found = re.findall(r'log\.(info|warning|debug)\(\s*"([^"]+)"(?: if \w+ else "([^"]+)")?', sources)
     written = {(event, level) for level, *events in found for event in events if event}
-    written |= {(event, "info") for event in re.findall(r'what, made = "([^"]+)"', sources)}
+    written |= {(event, "info") for event in re.findall(r'event(?:, reason)? = "([^"]+)"', sources)}
     assert written == {(event, row[1]) for row in rows("Log") for event in re.findall(r"`([^`]+)`", row[0])}
 
 
 @pytest.mark.parametrize(
     "sentence",
     [
-        f"within {accounts.PATIENCE:g} seconds",
-        f"not read again for {accounts.ABSENCE:g} seconds",
-        f"Therefore {accounts.READS} accounts",
-        f"{accounts.WAITING} more of each wait",
-        f"Up to {accounts.ABSENT_LIMIT:,} missing accounts",
-        f"reviews of up to\n{memo.LARGEST >> 10} KiB",
-        f"{memo.MOST >> 20} MiB of them at most",
+        f"within {accounts.READ_TIMEOUT:g} seconds",
+        f"not read again for {accounts.MISSING_SECONDS:g} seconds",
+        f"Therefore {accounts.CONCURRENT_READS} accounts",
+        f"{accounts.QUEUE_LIMIT} more of each wait",
+        f"Up to {accounts.MISSING_LIMIT:,} missing accounts",
+        f"reviews of up to\n{review_cache.REVIEW_LIMIT >> 10} KiB",
+        f"{review_cache.CACHE_LIMIT >> 20} MiB of them at most",
         f"over {limits.BODY / (1 << 20):g} MiB",
-        f"A request has {running.TIMES.message:g} seconds to arrive, a TLS handshake {running.TIMES.handshake:g}",
-        f"kept for {running.TIMES.idle:g} seconds",
-        f"{running.REVIEW_CONNECTIONS} connections for reviews and {running.HEALTH_CONNECTIONS} for health",
-        f"{running.REVIEW_BYTES >> 20} MiB",
-        f"every {keeper.LONGEST_REST / 60:g} minutes",
+        f"A request has {app.TIMES.message:g} seconds to arrive, a TLS handshake {app.TIMES.handshake:g}",
+        f"kept for {app.TIMES.idle:g} seconds",
+        f"{app.REVIEW_CONNECTIONS} connections for reviews and {app.HEALTH_CONNECTIONS} for health",
+        f"{app.REVIEW_BYTES >> 20} MiB",
+        f"every {controller.LONGEST_PAUSE / 60:g} minutes",
         f"begin {CLOCK_TOLERANCE / 60:g} minutes before",
-        "(eight at most)" if authority.MOST == 8 else "",
-        "ten minutes later" if Lives().settling == 600 else "",
+        "(eight at most)" if issuer_process.AUTHORITY_LIMIT == 8 else "",
+        "ten minutes later" if Lifetimes().settling == 600 else "",
     ],
 )
 def test_the_numbers(sentence: str) -> None:

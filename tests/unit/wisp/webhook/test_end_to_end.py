@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.waiting import PATIENCE, wait_until
-from tests.unit.wisp.webhook.apiserver import ApiServer, running, service_account, webhook_configuration
+from tests.unit.wisp.kubernetes.apiserver import ApiServer, running, service_account, webhook_configuration
+from tests.unit.wisp.webhook.certificates.replicas import issued
 from tests.unit.wisp.webhook.process import CLIENT_ID, SERVICE, TENANT, Webhook, bundle, review, trusted, webhook
-from wisp.webhook.accounts import ABSENCE
-from wisp.webhook.certificates import authority
-from wisp.webhook.certificates.certificate import Kept, fingerprints
+from wisp.webhook.accounts import MISSING_SECONDS
+from wisp.webhook.certificates.decision import CertificateSet, fingerprints
 
 pytestmark = pytest.mark.system
 
@@ -96,7 +96,7 @@ def test_missing_accounts_cause_few_reads(hook: Webhook) -> None:
         for number in range(300):
             answer = connection.review(review(f"missing-{number % 3}", uid=f"u{number}"))
             assert answer["status"]["code"] == 400
-    rounds = 1 + int((time.monotonic() - begun) / ABSENCE)
+    rounds = 1 + int((time.monotonic() - begun) / MISSING_SECONDS)
     assert hook.api.world.asked("serviceaccounts/missing") <= 3 * rounds
     assert hook.metric("wisp_webhook_account_reads_total") == hook.api.world.asked("serviceaccounts/missing")
 
@@ -161,7 +161,7 @@ def test_not_ready_before_all_is_there(api: ApiServer, tmp_path: Path) -> None:
     with webhook(api, tmp_path) as hook:
         wait_until(lambda: hook.health("/readyz")[1].startswith("no certificate yet\nthe CA bundle is"), "it says so")
         assert hook.health("/healthz")[0] == 200
-        wait_until(lambda: hook.events("certificates not kept"), "it says why")
+        wait_until(lambda: hook.events("certificates not updated"), "it says why")
         api.world.put("mutatingwebhookconfigurations", webhook_configuration())
         hook.await_ready()
         assert client_id(hook.review(review())) == CLIENT_ID
@@ -258,8 +258,8 @@ def test_certificates_of_somebody_else(api: ApiServer, tmp_path: Path) -> None:
         assert not hook.api.world.asked("mutatingwebhookconfigurations")
 
 
-def _made() -> Kept:
-    return authority.make([SERVICE], now=time.time(), authority_seconds=1e7, leaf_seconds=1e6)
+def _made() -> CertificateSet:
+    return issued(SERVICE, now=time.time(), seconds=1e6)
 
 
 def _write(folder: Path) -> bytes:

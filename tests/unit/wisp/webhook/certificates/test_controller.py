@@ -1,12 +1,13 @@
-"""Replicas that keep one Secret and one configuration without a leader: API servers trust whoever is ready."""
+"""Replicas share one Secret and one configuration without a leader, and API servers trust every ready replica."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.wisp.webhook.replicas import LIVES, NAMES, Replica, Shared
+from tests.unit.wisp.webhook.certificates.replicas import LIFETIMES, NAMES, Replica, Shared, issued
 from wisp.base.secret import Secret
-from wisp.webhook.certificates import authority
-from wisp.webhook.certificates.certificate import Facts, Kept, fingerprints
+from wisp.webhook.certificates import issuer_process
+from wisp.webhook.certificates.decision import EMPTY, CertificateSet, Inspected, fingerprints
+from wisp.webhook.certificates.issuer import IssueAuthority
 
 HOUR = 3600.0
 _WHO = st.integers(0, 2)
@@ -21,17 +22,19 @@ _EVENTS = st.one_of(
 )
 _GARBAGE = (
     None,
-    Kept(b"", Secret(""), b"", Secret("")),
-    Kept(b"\xff\xfe", Secret("\xff"), b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", Secret("x")),
+    EMPTY,
+    CertificateSet(
+        b"\xff\xfe", Secret("\xff"), b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", Secret("x")
+    ),
 )
 
 
-def _broken(kept: Kept | None, how: int) -> Kept | None:
-    """Return what somebody else makes of the Secret: nothing, garbage, a half of another, keys exchanged."""
-    if how < len(_GARBAGE) or kept is None:
+def _broken(shared: Shared, how: int) -> CertificateSet | None:
+    """Return a Secret that others have broken: none, garbage, a half of another one, exchanged keys."""
+    if how < len(_GARBAGE) or not shared.exists:
         return _GARBAGE[how % len(_GARBAGE)]
-    other = authority.make(sorted(NAMES), now=1_700_000_000.0, authority_seconds=1e8, leaf_seconds=1e8)
-    return (kept._replace(key=other.key), kept._replace(chain=b""), other)[how - len(_GARBAGE)]
+    certificates, other = shared.certificates, issued(*NAMES)
+    return (certificates._replace(key=other.key), certificates._replace(chain=b""), other)[how - len(_GARBAGE)]
 
 
 def _play(replicas: list[Replica], shared: Shared, event: tuple[str, int, int]) -> None:
@@ -45,25 +48,25 @@ def _play(replicas: list[Replica], shared: Shared, event: tuple[str, int, int]) 
     elif name == "wait":
         shared.now += much * HOUR
     else:
-        shared.set_kept(_broken(shared.kept, much))
+        shared.set_secret(_broken(shared, much))
     _all_trusted(replicas)
 
 
-FOREIGN = authority.make(["elsewhere"], now=1_700_000_000.0, authority_seconds=1e8, leaf_seconds=1e8)
-"""Of another's making, under the name that the webhook's own authorities have."""
+FOREIGN = issued("elsewhere")
+"""Made elsewhere, under the name that the webhook's own authorities have."""
 _TAMPERINGS = (
-    lambda kept: kept._replace(key=FOREIGN.key),
-    lambda kept: kept._replace(chain=b""),
-    lambda kept: kept._replace(authority_key=FOREIGN.authority_key),
-    lambda kept: kept._replace(bundle=b""),
-    lambda kept: kept._replace(bundle=b"\xff"),
-    lambda kept: kept._replace(bundle=kept.bundle + FOREIGN.bundle),
-    lambda kept: kept._replace(bundle=FOREIGN.bundle + kept.bundle),
-    lambda kept: kept._replace(**FOREIGN._asdict()),
+    lambda certificates: certificates._replace(key=FOREIGN.key),
+    lambda certificates: certificates._replace(chain=b""),
+    lambda certificates: certificates._replace(ca_key=FOREIGN.ca_key),
+    lambda certificates: certificates._replace(bundle=b""),
+    lambda certificates: certificates._replace(bundle=b"\xff"),
+    lambda certificates: certificates._replace(bundle=certificates.bundle + FOREIGN.bundle),
+    lambda certificates: certificates._replace(bundle=FOREIGN.bundle + certificates.bundle),
+    lambda certificates: certificates._replace(**FOREIGN._asdict()),
 )
 _HOSTILE_EVENTS = st.one_of(
     _EVENTS.filter(lambda event: event[0] != "break"),
-    st.tuples(st.just("plant"), st.just(0), st.integers(0, 2)),
+    st.tuples(st.just("insert"), st.just(0), st.integers(0, 2)),
     st.tuples(st.just("tamper"), st.just(0), st.integers(0, len(_TAMPERINGS) - 1)),
 )
 
@@ -71,28 +74,30 @@ _HOSTILE_EVENTS = st.one_of(
 def _attack(shared: Shared, event: tuple[str, int, int]) -> None:
     """Put a foreign authority into the configuration, or change a part of the Secret and leave its record."""
     name, _, how = event
-    if name == "plant":
-        shared.set_bundles(*[(each + FOREIGN.bundle, FOREIGN.bundle + each, each)[how] for each in shared.bundles])
-    elif shared.kept is not None:
-        shared.set_kept(_TAMPERINGS[how](shared.kept), shared.record)
+    if name == "insert":
+        shared.set_bundles(
+            *[(bundle + FOREIGN.bundle, FOREIGN.bundle + bundle, bundle)[how] for bundle in shared.bundles]
+        )
+    elif shared.exists:
+        shared.set_secret(_TAMPERINGS[how](shared.certificates), shared.record)
 
 
 @given(st.integers(2, 3), st.lists(_HOSTILE_EVENTS, max_size=60))
 def test_foreign_authorities_never_stay(count: int, events: list[tuple[str, int, int]]) -> None:
-    """Whoever puts them into configuration and Secret, and however often; whoever is ready is trusted all the time."""
+    """However often they are put into configuration and Secret; every ready replica is trusted all the time."""
     shared = Shared()
     replicas = [Replica(shared) for _ in range(count)]
     _settle(replicas)
     for event in events:
-        if event[0] in ("plant", "tamper"):
+        if event[0] in ("insert", "tamper"):
             _attack(shared, event)
             _all_trusted(replicas)
         else:
             _play(replicas, shared, event)
     _settle(replicas)
-    assert shared.kept is not None
-    assert set(shared.bundles) == {shared.kept.bundle}
-    assert FOREIGN.bundle not in shared.kept.bundle
+    assert shared.certificates != EMPTY
+    assert set(shared.bundles) == {shared.certificates.bundle}
+    assert FOREIGN.bundle not in shared.certificates.bundle
     assert all(replica.ready for replica in replicas)
 
 
@@ -108,10 +113,10 @@ def _settle(replicas: list[Replica]) -> None:
 
 
 @given(st.integers(2, 3), st.lists(_EVENTS, max_size=60))
-def test_whoever_is_ready_is_trusted(count: int, events: list[tuple[str, int, int]]) -> None:
+def test_ready_replica_is_trusted(count: int, events: list[tuple[str, int, int]]) -> None:
     """At every point, however requests interleave, replicas die, time passes and the Secret is broken by others.
 
-    And when they are left alone all agree, and serve what is kept.
+    And when they are left alone all agree, and serve what is stored.
     """
     shared = Shared()
     replicas = [Replica(shared) for _ in range(count)]
@@ -119,13 +124,13 @@ def test_whoever_is_ready_is_trusted(count: int, events: list[tuple[str, int, in
         _play(replicas, shared, event)
     _settle(replicas)
     assert all(replica.ready for replica in replicas)
-    assert shared.kept is not None
-    assert {replica.shown.chain for replica in replicas} == {shared.kept.chain}
-    assert set(shared.bundles) == {shared.kept.bundle}
+    assert shared.certificates != EMPTY
+    assert {replica.in_use.chain for replica in replicas} == {shared.certificates.chain}
+    assert set(shared.bundles) == {shared.certificates.bundle}
 
 
-def test_years_of_a_cluster() -> None:
-    """Two replicas that look every ten hours are never without a valid certificate, through several authorities."""
+def test_certificate_stays_valid_through_several_authorities() -> None:
+    """Two replicas that look every ten hours are never without a valid certificate."""
     shared = Shared()
     replicas = [Replica(shared) for _ in range(2)]
     authorities = set()
@@ -134,66 +139,66 @@ def test_years_of_a_cluster() -> None:
         for replica in replicas if hour % 2 else reversed(replicas):
             replica.settle()
             _all_trusted(replicas)
-        assert shared.kept is not None
-        facts = authority.examine(shared.kept)
-        assert isinstance(facts, Facts)
-        assert facts.leaf.expires_at - shared.now > LIVES.leaf / 4
+        assert shared.certificates != EMPTY
+        facts = issuer_process.inspect(shared.certificates)
+        assert isinstance(facts, Inspected)
+        assert facts.serving.expires_at - shared.now > LIFETIMES.certificate / 4
         assert len(facts.authorities) <= 2
         authorities.add(facts.authorities[0].pem)
-    assert len(authorities) == 5, "one each two thirds of an authority's life"
+    assert len(authorities) == 5, "one every two thirds of an authority's life"
     assert shared.writes < 60, "and nothing is written without need"
 
 
-def test_a_reset_configuration_is_mended() -> None:
-    """Somebody empties one bundle and puts another's into the other: the next look puts ours back."""
+def test_reset_configuration_gets_its_bundle_back() -> None:
+    """One bundle is emptied, the other one replaced by a foreign one: the next step restores both."""
     shared = Shared()
     replica = Replica(shared)
     replica.settle()
     shared.set_bundles(b"", b"another's")
     replica.settle()
-    assert shared.kept is not None
-    assert shared.bundles == [shared.kept.bundle] * 2
+    assert shared.certificates != EMPTY
+    assert shared.bundles == [shared.certificates.bundle] * 2
 
 
-def test_a_broken_secret_keeps_what_was_trusted() -> None:
-    """Who repairs has not seen the old authority itself, only that API servers trust it: it stays in the bundle."""
+def test_trusted_authority_survives_the_loss_of_the_secret() -> None:
+    """The new replica knows the old authority only from the configuration; it stays in the bundle."""
     shared = Shared()
     old, new = Replica(shared), Replica(shared)
     old.settle()
     trusted = shared.bundles[0]
-    shared.set_kept(None)
+    shared.set_secret(None)
     new.settle()
     assert trusted in shared.bundles[0]
     assert old.is_trusted()
     assert new.is_trusted()
 
 
-def test_breaking_it_again_and_again_does_not_make_it_grow() -> None:
+def test_bundle_stays_bounded_when_the_secret_is_lost_repeatedly() -> None:
     """A bundle holds eight authorities at most."""
     shared = Shared()
     replica = Replica(shared)
     for _ in range(12):
         replica.settle()
-        shared.set_kept(None)
+        shared.set_secret(None)
     replica.settle()
     assert shared.bundles[0].count(b"BEGIN CERTIFICATE") == 8
 
 
-def test_a_new_authority_issues_nothing_before_it_is_known() -> None:
+def test_new_authority_issues_nothing_before_it_is_known() -> None:
     """A certificate of a new authority is not made before the settling time, nor later than the old one's renewal."""
     shared = Shared()
     replica = Replica(shared)
     replica.settle()
-    first = replica.shown.chain
-    shared.now += LIVES.leaf * 0.6
-    assert shared.kept is not None
-    shared.set_kept(authority.announce(shared.kept, now=shared.now, seconds=LIVES.authority))
+    first = replica.in_use.chain
+    shared.now += LIFETIMES.certificate * 0.6
+    assert shared.certificates != EMPTY
+    shared.set_secret(issuer_process.issue(IssueAuthority(shared.certificates, shared.now, LIFETIMES.authority)))
     replica.settle()
-    assert replica.shown.chain == first
+    assert replica.in_use.chain == first
     assert shared.bundles[0].count(b"BEGIN CERTIFICATE") == 2
-    shared.now += LIVES.leaf * 0.1
+    shared.now += LIFETIMES.certificate * 0.1
     replica.settle()
-    assert replica.shown.chain != first
+    assert replica.in_use.chain != first
 
 
 def test_foreign_authority_in_the_configuration_is_removed() -> None:
@@ -205,36 +210,36 @@ def test_foreign_authority_in_the_configuration_is_removed() -> None:
     shared.set_bundles(own + FOREIGN.bundle, FOREIGN.bundle)
     replica.settle()
     assert shared.bundles == [own, own]
-    assert shared.kept is not None
-    assert shared.kept.bundle == own
+    assert shared.certificates != EMPTY
+    assert shared.certificates.bundle == own
     (fingerprint,) = fingerprints(FOREIGN.bundle)
     fields: dict[str, object] = {"place": "the MutatingWebhookConfiguration", "fingerprint": fingerprint}
     assert replica.log.lines.count(("unknown authority removed", fields)) == 1
 
 
 def test_foreign_authority_in_the_secret_is_removed() -> None:
-    """As long as the record is intact: who can write the Secret can write the record too, and has the key anyway."""
+    """As long as the record is intact. An attacker who can write the Secret has the key anyway."""
     shared = Shared()
     replica = Replica(shared)
     replica.settle()
-    kept, record = shared.kept, shared.record
-    assert kept is not None
-    shared.set_kept(kept._replace(bundle=kept.bundle + FOREIGN.bundle), record)
+    certificates, record = shared.certificates, shared.record
+    assert certificates != EMPTY
+    shared.set_secret(certificates._replace(bundle=certificates.bundle + FOREIGN.bundle), record)
     replica.settle()
-    assert (shared.kept, shared.record) == (kept, record)
-    assert shared.bundles == [kept.bundle] * 2
+    assert (shared.certificates, shared.record) == (certificates, record)
+    assert shared.bundles == [certificates.bundle] * 2
     (fingerprint,) = fingerprints(FOREIGN.bundle)
     assert ("unknown authority removed", {"place": "the Secret", "fingerprint": fingerprint}) in replica.log.lines
 
 
-def test_repair_accepts_only_recorded_authorities() -> None:
-    """A foreign authority is not taken over when a broken Secret is repaired."""
+def test_replacement_keeps_only_recorded_authorities() -> None:
+    """A foreign authority is not kept when a broken Secret is replaced."""
     shared = Shared()
     old, new = Replica(shared), Replica(shared)
     old.settle()
     trusted = shared.bundles[0]
-    assert shared.kept is not None
-    shared.set_kept(shared.kept._replace(chain=b"", bundle=b""), shared.record)
+    assert shared.certificates != EMPTY
+    shared.set_secret(shared.certificates._replace(chain=b"", bundle=b""), shared.record)
     shared.set_bundles(trusted + FOREIGN.bundle, trusted)
     new.settle()
     assert trusted in shared.bundles[0]
@@ -242,34 +247,34 @@ def test_repair_accepts_only_recorded_authorities() -> None:
     assert FOREIGN.bundle not in shared.bundles[0]
 
 
-def test_replica_keeps_trust_in_the_authority_that_it_serves_by() -> None:
-    """Also when somebody puts another's Secret there, with a record in which it is missing."""
+def test_replica_keeps_trust_in_the_authority_it_serves_with() -> None:
+    """Also when the Secret is replaced by another one, whose record does not have it."""
     shared, elsewhere = Shared(), Shared()
     replica = Replica(shared)
     replica.settle()
     Replica(elsewhere).settle()
     trusted = shared.bundles[0]
-    shared.set_kept(elsewhere.kept, elsewhere.record)
+    shared.set_secret(elsewhere.certificates, elsewhere.record)
     while shared.bundles[0] == trusted:
         replica.advance()
         assert replica.is_trusted()
     replica.settle()
-    assert elsewhere.kept is not None
-    assert shared.bundles == [elsewhere.kept.bundle + trusted] * 2
+    assert elsewhere.certificates != EMPTY
+    assert shared.bundles == [elsewhere.certificates.bundle + trusted] * 2
 
 
-def test_lost_record_is_made_of_what_is_trusted() -> None:
-    """Without it, authorities of the webhook's own name are taken over once: a replica may be serving by them."""
+def test_lost_record_is_rebuilt_from_what_is_trusted() -> None:
+    """Without a record, authorities with the webhook's own name are adopted once: a replica may serve with them."""
     shared = Shared()
     old, new = Replica(shared), Replica(shared)
     old.settle()
-    trusted, kept = shared.bundles[0], shared.kept
-    shared.set_kept(None)
+    trusted, certificates = shared.bundles[0], shared.certificates
+    shared.set_secret(None)
     shared.set_bundles(*[trusted + FOREIGN.chain] * 2)
     new.settle()
     assert trusted in shared.bundles[0]
-    assert FOREIGN.chain not in shared.bundles[0], "that is no authority"
+    assert FOREIGN.chain not in shared.bundles[0], "it is not an authority's"
     assert old.is_trusted()
-    assert shared.kept not in (None, kept)
+    assert shared.certificates not in (EMPTY, certificates)
     assert shared.record is not None
     assert set(shared.record) == set(fingerprints(shared.bundles[0]))

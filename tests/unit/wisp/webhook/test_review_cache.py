@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wisp.admission.review import read
-from wisp.webhook.memo import LARGEST, MOST, Key, Memo, Remembered, joined, key_of, split
+from wisp.webhook.review_cache import CACHE_LIMIT, REVIEW_LIMIT, CachedAnswer, Key, ReviewCache, key_of, split
 
 POD = {
     "metadata": {
@@ -44,7 +44,7 @@ def written(pod: dict[str, Any], managed: object) -> dict[str, Any]:
     return changed
 
 
-def test_pods_of_one_replica_set_are_the_same_a_second_later() -> None:
+def test_pods_of_one_replica_set_have_the_same_key_a_second_later() -> None:
     """The second of writing and the review's uid make no difference."""
     later = written(POD, [{"manager": "kube-controller-manager", "time": "2026-11-23T20:00:01Z"}])
     assert key(review(POD)) == key(review(later, uid="2")) is not None
@@ -58,7 +58,7 @@ def test_pods_of_one_replica_set_are_the_same_a_second_later() -> None:
         pytest.param({"object": POD | {"metadata": {"name": "app"}}}, id="name"),
     ],
 )
-def test_what_makes_a_difference(request_: dict[str, Any]) -> None:
+def test_different_namespace_or_pod_has_a_different_key(request_: dict[str, Any]) -> None:
     """Everything that a decision may depend on."""
     other = key(review(POD, **request_))
     assert other is not None
@@ -66,7 +66,7 @@ def test_what_makes_a_difference(request_: dict[str, Any]) -> None:
 
 
 @given(VALUES, VALUES, VALUES, VALUES)
-def test_two_pods_are_the_same_only_if_all_but_their_managed_fields_is(
+def test_key_is_the_same_only_if_all_but_the_managed_fields_is(
     spec: object, other: object, managed: object, others: object
 ) -> None:
     """Whatever those are, and wherever the same bytes stand besides."""
@@ -83,17 +83,17 @@ def test_two_pods_are_the_same_only_if_all_but_their_managed_fields_is(
         pytest.param(review({"metadata": []}), id="a list for its metadata"),
     ],
 )
-def test_what_is_not_remembered(body: bytes) -> None:
+def test_review_that_creates_no_pod_has_no_key(body: bytes) -> None:
     """Nothing is decided about a pod."""
     assert key(body) is None
 
 
-REMEMBERED = Remembered(None, None, "changed", b'{"uid":', b"}")
+ANSWER = CachedAnswer(None, None, "changed", b'{"uid":', b"}")
 
 
-def keys_in(memo: Memo, bodies: list[bytes]) -> list[bytes]:
+def keys_in(cache: ReviewCache, bodies: list[bytes]) -> list[bytes]:
     """Return the reviews of which something is remembered."""
-    return [body for body in bodies if memo.find(_key(body)) is not None]
+    return [body for body in bodies if cache.find(_key(body)) is not None]
 
 
 def _key(body: bytes) -> Key:
@@ -102,59 +102,59 @@ def _key(body: bytes) -> Key:
     return found
 
 
-def test_it_forgets_what_is_not_asked_for() -> None:
-    """At most `MOST` bytes of pods and answers are kept, and those in use stay."""
-    memo, size = Memo(), 20_000
-    answer = Remembered(None, None, "changed", b"x" * size, b"")
-    bodies = [review(POD, namespace=f"{number}") for number in range(3 * MOST // size)]
+def test_answers_that_are_not_used_are_dropped() -> None:
+    """At most `CACHE_LIMIT` bytes of pods and answers are kept, and those in use stay."""
+    cache, size = ReviewCache(), 20_000
+    answer = CachedAnswer(None, None, "changed", b"x" * size, b"")
+    bodies = [review(POD, namespace=f"{number}") for number in range(3 * CACHE_LIMIT // size)]
     for body in bodies:
-        memo.keep(_key(body), answer)
-        assert memo.find(_key(bodies[0])) is answer
-    assert MOST // size // 3 <= len(keys_in(memo, bodies)) <= MOST // size
-    memo.clear()
-    assert keys_in(memo, bodies) == []
+        cache.add(_key(body), answer)
+        assert cache.find(_key(bodies[0])) is answer
+    assert CACHE_LIMIT // size // 3 <= len(keys_in(cache, bodies)) <= CACHE_LIMIT // size
+    cache.clear()
+    assert keys_in(cache, bodies) == []
 
 
-def test_small_answers_are_bounded_too() -> None:
+def test_number_of_small_answers_is_bounded() -> None:
     """What an entry takes besides its bytes is counted."""
-    memo = Memo()
-    bodies = [review({}, namespace=f"{number}") for number in range(2 * MOST // 1024)]
+    cache = ReviewCache()
+    bodies = [review({}, namespace=f"{number}") for number in range(2 * CACHE_LIMIT // 1024)]
     for body in bodies:
-        memo.keep(_key(body), REMEMBERED)
-    assert len(keys_in(memo, bodies)) <= MOST // 1024
+        cache.add(_key(body), ANSWER)
+    assert len(keys_in(cache, bodies)) <= CACHE_LIMIT // 1024
 
 
-def test_an_answer_larger_than_the_memory_is_not_kept() -> None:
+def test_answer_larger_than_the_cache_is_not_cached() -> None:
     """It would drive out everything else."""
-    memo = Memo()
-    memo.keep(_key(review(POD)), REMEMBERED)
-    memo.keep(_key(review({})), Remembered(None, None, "changed", b"x" * MOST, b""))
-    assert keys_in(memo, [review(POD), review({})]) == [review(POD)]
+    cache = ReviewCache()
+    cache.add(_key(review(POD)), ANSWER)
+    cache.add(_key(review({})), CachedAnswer(None, None, "changed", b"x" * CACHE_LIMIT, b""))
+    assert keys_in(cache, [review(POD), review({})]) == [review(POD)]
 
 
 ONE, TWO = "6a9d0fb8-1f0a-4f2a-9c53-2b7c0e6b1a55", "0b1c4f0e-58b4-4bd6-9b3c-1b9a0b5c2e11"
 
 
-def _knowing(body: bytes) -> Memo:
+def _knowing(body: bytes) -> ReviewCache:
     """Return a memory that has seen the review twice: it knows it by its text."""
-    memo, asked = Memo(), read(body)
-    memo.keep(_key(body), REMEMBERED)
-    memo.know_text(body, asked.uid, _key(body))
-    return memo
+    cache, asked = ReviewCache(), read(body)
+    cache.add(_key(body), ANSWER)
+    cache.add_text(body, asked.uid, _key(body))
+    return cache
 
 
-def test_a_known_text_is_not_decoded() -> None:
+def test_known_text_is_found_with_another_uid() -> None:
     """Another uid in the same place, and all else the same: the answer is found by the text alone."""
-    memo = _knowing(review(POD, ONE))
-    assert memo.find_text(review(POD, ONE)) == (ONE, REMEMBERED)
-    assert memo.find_text(review(POD, TWO)) == (TWO, REMEMBERED)
-    memo.clear()
-    assert memo.find_text(review(POD, ONE)) is None
+    cache = _knowing(review(POD, ONE))
+    assert cache.find_text(review(POD, ONE)) == (ONE, ANSWER)
+    assert cache.find_text(review(POD, TWO)) == (TWO, ANSWER)
+    cache.clear()
+    assert cache.find_text(review(POD, ONE)) is None
 
 
-def test_a_large_review_is_not_looked_up_by_its_text() -> None:
+def test_large_review_is_not_looked_up_by_its_text() -> None:
     """To hash it would take time for nothing."""
-    assert Memo().find_text(review(POD | {"spec": "x" * LARGEST})) is None
+    assert ReviewCache().find_text(review(POD | {"spec": "x" * REVIEW_LIMIT})) is None
 
 
 @pytest.mark.parametrize("uid", [TWO, ONE.upper(), "7", 'a"b', "\\" * 36, "\u00e4" * 36, "\n" * 36, "x" * 36, '"' * 36])
@@ -169,45 +169,45 @@ def test_a_large_review_is_not_looked_up_by_its_text() -> None:
     ],
 )
 @pytest.mark.parametrize("first", [{}, {"aaa": ONE}, {"zzz": ONE}], ids=["plain", "twice, before", "twice, behind"])
-def test_what_is_known_by_its_text_is_what_is_read_in_it(uid: str, more: dict[str, Any], first: dict[str, Any]) -> None:
+def test_review_found_by_its_text_is_the_one_read(uid: str, more: dict[str, Any], first: dict[str, Any]) -> None:
     """A memory that knows a text finds what one finds that knows nothing, whatever the next review is."""
     known = json.dumps({**first, **json.loads(review(POD, ONE))}).encode()
-    memo = _knowing(known)
+    cache = _knowing(known)
     for body in (review(POD, uid, **more), json.dumps({**first, **json.loads(review(POD, uid, **more))}).encode()):
-        found = memo.find_text(body)
+        found = cache.find_text(body)
         if found is not None:
             assert (found[0], _key(known)) == (read(body).uid, _key(body))
 
 
-def test_a_uid_that_stands_twice_is_read_where_it_counts() -> None:
+def test_duplicate_uid_is_read_where_it_counts() -> None:
     """Of a member that is there twice JSON's readers take one; the text alone would not tell which."""
     doubled = review(POD, ONE).replace(b'"request":{', b'"request":{"uid":"%b",' % ONE.encode())
-    memo = _knowing(doubled)
+    cache = _knowing(doubled)
     other = doubled.replace(ONE.encode(), TWO.encode(), 1)
-    found = memo.find_text(other)
+    found = cache.find_text(other)
     assert found is None or found[0] == read(other).uid
 
 
-def test_texts_are_bounded() -> None:
+def test_number_of_texts_is_bounded() -> None:
     """However many differ in what is written of their managed fields, no more than a few are known."""
-    memo = _knowing(review(POD, ONE))
+    cache = _knowing(review(POD, ONE))
     for second in range(1000):
         managed = [{"manager": "kube-controller-manager", "time": f"2026-11-23T20:00:00.{second:03}Z"}]
         body = review(written(POD, managed), ONE)
-        memo.know_text(body, ONE, _key(body))
-        assert memo.find_text(body) == (ONE, REMEMBERED)
-    assert len(memo._texts) <= 64
+        cache.add_text(body, ONE, _key(body))
+        assert cache.find_text(body) == (ONE, ANSWER)
+    assert len(cache._texts) <= 64
 
 
 @pytest.mark.parametrize("uid", ["7", 'a"b', ""])
-def test_an_answer_is_put_together_with_another_uid(uid: str) -> None:
+def test_cached_answer_gets_another_uid(uid: str) -> None:
     """It is what would have been written."""
     parts = split(b'{"response":{"uid":"first","allowed":true}}', "first")
     assert parts is not None
-    answer = joined(Remembered(None, None, "unchanged", *parts), uid)
+    answer = CachedAnswer(None, None, "unchanged", *parts).with_uid(uid)
     assert json.loads(answer) == {"response": {"uid": uid, "allowed": True}}
 
 
-def test_an_answer_whose_uid_stands_elsewhere_too_is_not_taken_apart() -> None:
+def test_answer_with_its_uid_twice_is_not_cached() -> None:
     """Then it is not remembered."""
     assert split(b'{"response":{"uid":"x","message":"x"}}', "x") is None

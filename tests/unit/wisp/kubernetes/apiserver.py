@@ -9,7 +9,6 @@ import re
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,10 +18,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
+from tests.support.certificates import server_certificate
 from tests.support.waiting import PATIENCE
 from wisp.base.secret import Secret
 from wisp.http.tls import load_pem
-from wisp.webhook.certificates import authority
 
 Object = dict[str, Any]
 TOKEN = "the-webhook's-own"
@@ -303,9 +302,9 @@ class ApiServer:
 
     def __init__(self, git_version: str = "v1.34.4") -> None:
         self.world = World()
-        self._kept = authority.make(["localhost"], now=time.time(), authority_seconds=86400, leaf_seconds=86400)
+        self._certificate = server_certificate("localhost")
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        load_pem(self._context, self._kept.chain, self._kept.key.reveal().encode())
+        load_pem(self._context, self._certificate.chain, self._certificate.key.reveal().encode())
         self._git_version = git_version
         self._server: _Server | None = None
         self.port = 0
@@ -331,7 +330,7 @@ class ApiServer:
     @property
     def ca(self) -> bytes:
         """The authority of the server's certificate."""
-        return self._kept.bundle
+        return self._certificate.ca
 
     @property
     def token(self) -> Secret:

@@ -1,0 +1,178 @@
+"""The process that issues and inspects certificates: one question on standard input, one answer on standard output."""
+
+import sys
+from collections.abc import Iterable
+from typing import assert_never
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import NameOID
+
+from wisp.base.constants import CLOCK_TOLERANCE
+from wisp.base.isolation import forbid_core_dumps
+from wisp.base.secret import Secret
+from wisp.base.x509 import CertificateRequest, CertifiedKey, certificate_pem, load_key, new_authority
+from wisp.base.x509 import issue as issue_certificate
+from wisp.webhook.certificates.decision import (
+    Authority,
+    Broken,
+    CertificateSet,
+    Inspected,
+    ServingCertificate,
+    pem_blocks,
+)
+from wisp.webhook.certificates.issuer import (
+    Adopt,
+    Inspect,
+    IssueAll,
+    IssueAuthority,
+    IssueCertificate,
+    IssueRequest,
+    Question,
+    ReadExpiry,
+    decode,
+    encode,
+)
+
+AUTHORITY_LIMIT = 8
+"""CAs of a bundle: it must not grow without bound if the Secret is broken again and again."""
+_AUTHORITY_NAME = "wisp webhook CA"
+_CERTIFICATE_NAME = "wisp webhook"
+
+
+def issue(request: IssueRequest) -> CertificateSet:
+    """Return a changed set, or a new one."""
+    match request:
+        case IssueAll(names, now, authority_seconds, certificate_seconds, trusted):
+            authority = new_authority(_AUTHORITY_NAME, now=now, seconds=authority_seconds)
+            bundle = authority.certificate_pem + _bundle(_valid_authorities(trusted, now))
+            return _issued(authority, bundle, names, now=now, seconds=certificate_seconds)
+        case Adopt(certificates, trusted, now):
+            present = x509.load_pem_x509_certificates(certificates.bundle)
+            missing = [ca for ca in _valid_authorities(trusted, now) if ca not in present and _has_own_name(ca)]
+            if not missing:
+                return certificates
+            return certificates._replace(bundle=_bundle([*present, *missing][:AUTHORITY_LIMIT]))
+        case IssueAuthority(certificates, now, seconds):
+            authority = new_authority(_AUTHORITY_NAME, now=now, seconds=seconds)
+            bundle = authority.certificate_pem + _bundle(_valid_authorities([certificates.bundle], now))
+            return certificates._replace(bundle=bundle, ca_key=Secret(authority.key_pem.decode()))
+        case IssueCertificate(certificates, names, now, seconds):
+            first, *rest = x509.load_pem_x509_certificates(certificates.bundle)
+            authority = CertifiedKey(certificates.ca_key.reveal().encode(), certificate_pem(first))
+            bundle = authority.certificate_pem + _bundle(_valid_authorities(map(certificate_pem, rest), now))
+            return _issued(authority, bundle, names, now=now, seconds=seconds)
+        case _:
+            assert_never(request)
+
+
+def inspect(certificates: CertificateSet) -> Inspected | Broken:
+    """Return what is in a set, if its certificates and keys belong together."""
+    try:
+        authorities = x509.load_pem_x509_certificates(certificates.bundle)
+        serving = x509.load_pem_x509_certificates(certificates.chain)[0]
+        ca_key, key = (load_key(secret.reveal().encode()) for secret in (certificates.ca_key, certificates.key))
+    except ValueError as error:
+        return Broken(str(error))
+    if serving.public_key() != key.public_key():
+        return Broken("tls.key is not the key of tls.crt")
+    if not all(map(_is_authority, authorities)):
+        return Broken("ca.crt contains a certificate that is not a CA's")
+    if authorities[0].public_key() != ca_key.public_key():
+        return Broken("ca.key is not the key of the first certificate in ca.crt")
+    issuer = next((authority for authority in authorities if _is_issuer(authority, serving)), None)
+    if issuer is None:
+        return Broken("no CA in ca.crt has issued tls.crt")
+    return Inspected(
+        tuple(Authority(certificate_pem(authority), *_validity(authority)) for authority in authorities),
+        ServingCertificate(certificate_pem(issuer), _host_names(serving), *_validity(serving)),
+    )
+
+
+def expiry(chain: bytes) -> float | Broken:
+    """Return when the first certificate of `chain` (PEM) expires, in Unix seconds."""
+    try:
+        return x509.load_pem_x509_certificates(chain)[0].not_valid_after_utc.timestamp()
+    except ValueError as error:
+        return Broken(str(error))
+
+
+def _issued(
+    authority: CertifiedKey, bundle: bytes, names: Iterable[str], *, now: float, seconds: float
+) -> CertificateSet:
+    """Return a set with a new certificate by `authority`, the first CA of `bundle`."""
+    serving = issue_certificate(authority, CertificateRequest(_CERTIFICATE_NAME, names), now=now, seconds=seconds)
+    ca_key, key = (Secret(certified.key_pem.decode()) for certified in (authority, serving))
+    return CertificateSet(bundle, ca_key, serving.certificate_pem, key)
+
+
+def _valid_authorities(bundles: Iterable[bytes], now: float) -> list[x509.Certificate]:
+    """Return the CAs in `bundles` that have not expired, without duplicates; what cannot be parsed is skipped."""
+    found: dict[bytes, x509.Certificate] = {}
+    for bundle in bundles:
+        for block in pem_blocks(bundle):
+            try:
+                certificate = x509.load_pem_x509_certificate(block)
+            except ValueError:
+                continue
+            if _is_authority(certificate) and certificate.not_valid_after_utc.timestamp() > now:
+                found.setdefault(certificate.fingerprint(hashes.SHA256()), certificate)
+    return list(found.values())[: AUTHORITY_LIMIT - 1]
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+
+
+def _is_issuer(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _has_own_name(certificate: x509.Certificate) -> bool:
+    """Return whether a CA has the name of the webhook's own CAs; others that are in the configuration do not stay."""
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return any(str(name.value).startswith(_AUTHORITY_NAME) for name in names)
+
+
+def _host_names(certificate: x509.Certificate) -> frozenset[str]:
+    try:
+        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return frozenset()
+    return frozenset(alternatives.get_values_for_type(x509.DNSName))
+
+
+def _validity(certificate: x509.Certificate) -> tuple[float, float]:
+    """Return when a certificate was issued and when it expires, in Unix seconds."""
+    issued_at = certificate.not_valid_before_utc.timestamp() + CLOCK_TOLERANCE
+    return issued_at, certificate.not_valid_after_utc.timestamp()
+
+
+def _bundle(certificates: Iterable[x509.Certificate]) -> bytes:
+    return b"".join(map(certificate_pem, certificates))
+
+
+def main() -> None:
+    """Answer one question."""
+    forbid_core_dumps()
+    question: Question = decode(sys.stdin.buffer.read(), Question)
+    match question:
+        case Inspect(certificates):
+            answer: object = inspect(certificates)
+        case ReadExpiry(chain):
+            answer = expiry(chain)
+        case _:
+            answer = issue(question)
+    sys.stdout.buffer.write(encode(answer))
+
+
+if __name__ == "__main__":
+    main()

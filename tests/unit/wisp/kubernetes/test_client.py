@@ -1,0 +1,36 @@
+"""Connections to the API server: kept ones, and trust."""
+
+import asyncio
+
+import pytest
+
+from tests.unit.wisp.kubernetes import apiserver
+from wisp.kubernetes.client import ApiClient
+from wisp.kubernetes.config import ApiServer
+from wisp.kubernetes.types import ApiRequest, ApiUnavailableError
+
+
+def test_closed_kept_connection_is_replaced(server: apiserver.ApiServer, config: ApiServer) -> None:
+    """It is not an error: the request is sent again on a new connection."""
+
+    async def scenario() -> None:
+        client = ApiClient(config)
+        assert (await client.request(ApiRequest("/version"))).status == 200
+        server.stop()
+        server.start()
+        assert (await client.request(ApiRequest("/version"))).status == 200
+        client.close()
+
+    asyncio.run(scenario())
+
+
+def test_untrusted_api_server_receives_nothing(server: apiserver.ApiServer, config: ApiServer) -> None:
+    """Above all no token."""
+    other = apiserver.ApiServer()
+    other.port = server.port
+    server.stop()
+    other.start()
+    with pytest.raises(ApiUnavailableError, match="not trusted"):
+        asyncio.run(ApiClient(config).request(ApiRequest("/version")))
+    assert not other.world.requests
+    other.stop()

@@ -1,0 +1,190 @@
+"""Certificates as they are made, and what is found out about those that somebody has tampered with."""
+
+import asyncio
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.intruder import Intruder
+from tests.support.waiting import PATIENCE
+from wisp.base.secret import Secret
+from wisp.http.tls import load_pem
+from wisp.webhook.certificates.decision import Broken, CertificateSet, Inspected
+from wisp.webhook.certificates.issuer import (
+    Adopt,
+    IssueAll,
+    IssueAuthority,
+    IssueCertificate,
+    IssuerError,
+    IssuerProcess,
+    decode,
+    encode,
+)
+from wisp.webhook.certificates.issuer_process import inspect, issue
+
+NOW = 1_700_000_000.0
+DAY = 86400.0
+NAMES = ("wisp-webhook.wisp.svc", "wisp-webhook")
+
+
+def issued(**changes: Any) -> CertificateSet:
+    """Issue a set, and change it."""
+    return issue(IssueAll(NAMES, NOW, 3650 * DAY, 90 * DAY))._replace(**changes)
+
+
+def test_issued_set_has_the_names_and_lifetimes_asked_for() -> None:
+    """An authority and a certificate of it, for the names, for the times asked for."""
+    found = inspect(issued())
+    assert isinstance(found, Inspected)
+    (own,) = found.authorities
+    assert found.serving.issuer == own.pem
+    assert found.serving.names == frozenset(NAMES)
+    assert (found.serving.issued_at, found.serving.expires_at) == (NOW, NOW + 90 * DAY)
+    assert (own.issued_at, own.expires_at) == (NOW, NOW + 3650 * DAY)
+
+
+def test_openssl_verifies_the_certificate_strictly() -> None:
+    """Strictly (RFC 5280), by the bundle, by its name: as Go and Python 3.13 do."""
+    certificates = issue(IssueAll(NAMES, NOW, 1e9, 1e9))
+    context = ssl.create_default_context(cadata=certificates.bundle.decode())
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    load_pem(server, certificates.chain, certificates.key.reveal().encode())
+    down, up = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(down, up, server_hostname=NAMES[0])
+    served = server.wrap_bio(up, down, server_side=True)
+    for _ in range(3):
+        for end in (client, served):
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    assert client.getpeercert()["subject"] == ((("commonName", "wisp webhook"),),)  # type: ignore[index]
+
+
+def test_certificate_does_not_outlive_its_authority() -> None:
+    """However long it is asked to live."""
+    certificates = issue(IssueAll(NAMES, NOW, DAY, 90 * DAY))
+    found = inspect(certificates)
+    assert isinstance(found, Inspected)
+    assert found.serving.expires_at == NOW + DAY
+
+
+@pytest.mark.parametrize(
+    "certificates, reason",
+    [
+        pytest.param(issued(bundle=b""), "", id="no ca.crt"),
+        pytest.param(issued(chain=b"\xff\x00"), "", id="tls.crt is no PEM"),
+        pytest.param(issued(key=Secret("")), "", id="no tls.key"),
+        pytest.param(issued(key=issued().key), "tls.key is not the key of tls.crt", id="another tls.key"),
+        pytest.param(issued(ca_key=issued().key), "ca.key is not the key of", id="another ca.key"),
+        pytest.param(issued(bundle=issued().bundle), "ca.key is not the key of", id="another ca.crt"),
+        pytest.param(issued(bundle=issued().chain), "not a CA's", id="a certificate for ca.crt"),
+    ],
+)
+def test_broken_set_is_reported_with_a_reason(certificates: CertificateSet, reason: str) -> None:
+    """Each part is missing, unreadable or another's once."""
+    found = inspect(certificates)
+    assert isinstance(found, Broken)
+    assert reason in found.reason
+
+
+def test_certificate_of_another_authority_is_reported() -> None:
+    """tls.crt and tls.key are a pair, but nobody in ca.crt has issued it."""
+    other = issued()
+    assert inspect(issued(chain=other.chain, key=other.key)) == Broken("no CA in ca.crt has issued tls.crt")
+
+
+def test_old_authority_stays_in_the_bundle_until_it_expires() -> None:
+    """The new authority comes first; the certificate changes with the renewal; the old authority leaves when past."""
+    first = issue(IssueAll(NAMES, NOW, 10 * DAY, DAY))
+    announced = issue(IssueAuthority(first, NOW + DAY, 20 * DAY))
+    assert announced.bundle.endswith(first.bundle)
+    assert announced.chain == first.chain
+    renewed = issue(IssueCertificate(announced, NAMES, NOW + 2 * DAY, DAY))
+    assert renewed.bundle == announced.bundle
+    assert renewed.chain != first.chain
+    later = issue(IssueCertificate(renewed, NAMES, NOW + 11 * DAY, DAY))
+    assert first.bundle not in later.bundle
+    assert isinstance(inspect(later), Inspected)
+
+
+def test_only_authorities_with_the_webhooks_name_are_adopted() -> None:
+    """What else somebody puts into the configuration does not stay there."""
+    certificates, ours = issued(), issued()
+    foreign = _foreign_authority()
+    assert issue(Adopt(certificates, (foreign, b"rubbish", ours.chain), NOW)) == certificates
+    adopted = issue(Adopt(certificates, (foreign + ours.bundle,), NOW))
+    assert adopted.bundle == certificates.bundle + ours.bundle
+    assert issue(Adopt(certificates, (ours.bundle,), NOW + 4000 * DAY)) == certificates, "not when it is past"
+
+
+def _foreign_authority() -> bytes:
+    script = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj /CN=other"
+    return subprocess.run(script.split(), check=True, capture_output=True).stdout
+
+
+async def _all_questions() -> None:
+    issuer = IssuerProcess()
+    certificates = await issuer.issue(IssueAll(NAMES, NOW, 10 * DAY, DAY, trusted=(b"\xff",)))
+    assert isinstance(await issuer.inspect(certificates), Inspected)
+    assert isinstance(await issuer.inspect(certificates._replace(chain=b"\xff")), Broken)
+    announced = await issuer.issue(IssueAuthority(certificates, NOW, 10 * DAY))
+    renewed = await issuer.issue(IssueCertificate(announced, NAMES, NOW, DAY))
+    assert renewed.bundle == announced.bundle
+    assert await issuer.issue(Adopt(renewed, (certificates.bundle,), NOW)) == renewed
+    assert await issuer.expiry(certificates.chain) == NOW + DAY
+    with pytest.raises(IssuerError):
+        await issuer.expiry(b"")
+
+
+def test_process_answers_every_question() -> None:
+    """The child process does what the module does."""
+    asyncio.run(_all_questions())
+
+
+@pytest.mark.parametrize(
+    "command, timeout, words",
+    [
+        pytest.param(("/nowhere/python",), PATIENCE, "cannot be started", id="not there"),
+        pytest.param((sys.executable, "-c", "raise SystemExit('broken')"), PATIENCE, "broken", id="ends with an error"),
+        pytest.param((sys.executable, "-c", "import time; time.sleep(600)"), 0.1, "did not answer", id="hangs"),
+    ],
+)
+def test_failing_process_is_reported_with_its_last_words(command: tuple[str, ...], timeout: float, words: str) -> None:
+    """Is an error with its last words, and is not left behind."""
+    with pytest.raises(IssuerError, match=words):
+        asyncio.run(IssuerProcess(command, timeout=timeout).inspect(issued()))
+
+
+def test_messages_between_the_processes_are_decoded_as_they_were_encoded() -> None:
+    """Keys included; but a repr shows no key."""
+    for certificates in (issued(), issued(chain=b"\xff\x00", key=Secret("\xff"))):
+        assert decode(encode(certificates), CertificateSet) == certificates
+        assert "PRIVATE" not in repr(certificates)
+    for found in (inspect(issued()), Broken("why")):
+        assert decode(encode(found), Inspected | Broken) == found
+
+
+def test_process_loads_no_code_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that makes keys loads no module of PYTHONPATH, nor one from the working directory."""
+    intruder = Intruder(tmp_path / "intruder")
+    monkeypatch.setenv("PYTHONPATH", str(intruder.folder))
+    monkeypatch.chdir(intruder.folder)
+    certificates = asyncio.run(IssuerProcess().issue(IssueAll(NAMES, NOW, 10 * DAY, DAY)))
+    assert isinstance(inspect(certificates), Inspected)
+    assert not intruder.processes()
+
+
+def test_process_gets_no_variables_that_run_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has none of the variables that run code elsewhere than in Python."""
+    monkeypatch.setenv("OPENSSL_CONF", "/some/file")
+    tell = "import json, os; print(json.dumps({'type': 'Broken', 'reason': ' '.join(os.environ)}))"
+    with pytest.raises(IssuerError) as raised:
+        asyncio.run(IssuerProcess((sys.executable, "-c", tell)).expiry(b""))
+    assert "OPENSSL_CONF" not in str(raised.value)
+    assert "PATH" not in str(raised.value).split()
