@@ -99,7 +99,7 @@ def test_every_module(image: Image) -> None:
     """Nothing was left out of the standard library that one of our modules loads."""
     done = run_program(image, Pod(), [_python(image), "-c", EVERY_MODULE])
     assert done.returncode == 0, done.stderr
-    assert {"wisp.entra.exchange", "wisp.webhook.running", "wisp.redirect.apply"} <= set(done.stdout.split())
+    assert {"wisp.entra.exchange", "wisp.webhook.app", "wisp.redirect.apply"} <= set(done.stdout.split())
 
 
 def _python(image: Image) -> str:

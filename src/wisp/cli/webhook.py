@@ -90,7 +90,7 @@ def command() -> None:
     help="Plain HTTP port to serve /healthz, /readyz and /metrics at.",
 )
 @click.option(
-    "--namespace", envvar="POD_NAMESPACE", help="Namespace of the Service and the Secret.  [default: the pod's own]"
+    "--namespace", envvar="POD_NAMESPACE", help="Namespace of the Service and the Secret; by default the pod's own."
 )
 @click.option("--service-name", default="wisp-webhook", show_default=True, help="Service that API servers call.")
 @click.option(
@@ -160,7 +160,7 @@ def command() -> None:
 @click.option(
     "--kubeconfig",
     type=click.Path(path_type=Path),
-    help="Kubeconfig of the API server.  [default: the pod's service account]",
+    help="Kubeconfig for the API server; by default the pod's service account is used.",
 )
 def serve(
     *,

@@ -48,18 +48,18 @@ _NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 """RFC 1123, as API servers check names: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
 
 
-class Missing(NamedTuple):
+class AccountMissing(NamedTuple):
     """The API server says that there is no such account."""
 
 
-class Unknown(NamedTuple):
+class AccountUnknown(NamedTuple):
     """It cannot be determined at the moment whether the account exists."""
 
     reason: str
 
 
 ServiceAccount: TypeAlias = dict[str, Any]
-Found: TypeAlias = ServiceAccount | Missing | Unknown
+Found: TypeAlias = ServiceAccount | AccountMissing | AccountUnknown
 _Key: TypeAlias = tuple[str, str]
 
 
@@ -114,14 +114,14 @@ class ServiceAccounts:
         """
         key = (namespace, name)
         if not _NAMESPACE.fullmatch(namespace) or not _NAME.fullmatch(name):
-            return Missing()
+            return AccountMissing()
         if key not in self._cached and self._clock() < self._missing.get(key, 0.0):
-            return Missing()
+            return AccountMissing()
         lookup = self._waiting.get(key)
         if lookup is None:
             queue = self._known_queue if key in self._cached else self._unknown_queue
             if queue.length >= CONCURRENT_READS + QUEUE_LIMIT:
-                return self._or_cached(key, Unknown("too many service accounts are being looked up"))
+                return self._or_cached(key, AccountUnknown("too many service accounts are being looked up"))
             lookup = self._enqueue(queue, key)
         return self._or_cached(key, await asyncio.shield(lookup))  # one caller's cancellation must not end the others'
 
@@ -144,15 +144,15 @@ class ServiceAccounts:
             if account is not None:  # the watch has reported it in the meantime
                 return account
             if self._clock() - started > READ_TIMEOUT:
-                return Unknown("the lookups before it took too long")
+                return AccountUnknown("the lookups before it took too long")
             self._reading[key] = lookup
             try:
                 found = await self._read(*key)
             finally:
                 del self._reading[key]
-        if isinstance(found, Missing):
+        if isinstance(found, AccountMissing):
             if key in self._cached and not was_cached:
-                return Unknown("it has just been created")
+                return AccountUnknown("it has just been created")
             self._missing.pop(key, None)
             self._missing[key] = self._clock() + MISSING_SECONDS
             if len(self._missing) > MISSING_LIMIT:
@@ -165,16 +165,16 @@ class ServiceAccounts:
         try:
             response = await self._api.request(ApiRequest(path, accept=METADATA), READ_TIMEOUT)
         except ApiUnavailableError as error:
-            return Unknown(str(error))
+            return AccountUnknown(str(error))
         if response.status == 404:
-            return Missing()
+            return AccountMissing()
         if response.status != 200:
-            return Unknown(parse_status(response.status, response.body).message)
+            return AccountUnknown(parse_status(response.status, response.body).message)
         found = parse_object(response.body)
-        return Unknown(found.reason) if isinstance(found, Failed) else _account(self.reduced(found))
+        return AccountUnknown(found.reason) if isinstance(found, Failed) else _account(self.reduced(found))
 
     def _or_cached(self, key: _Key, found: Found) -> Found:
-        if isinstance(found, Unknown) and key in self._cached:
+        if isinstance(found, AccountUnknown) and key in self._cached:
             return self._cached[key] or _account(Metadata(key[1], key[0]))
         return found
 

@@ -32,7 +32,7 @@ from wisp.webhook.certificates.files import CertificateFiles
 from wisp.webhook.certificates.issuer import IssuerProcess
 from wisp.webhook.certificates.store import CertificateStore
 from wisp.webhook.health import Health
-from wisp.webhook.metrics import Gauges, Metrics
+from wisp.webhook.metrics import Gauges, WebhookMetrics
 from wisp.webhook.reviews import Reviews
 
 TIMES = Times(message=10.0, answer=30.0, idle=180.0)
@@ -126,7 +126,7 @@ class Webhook:
         self._options = options
         self._log = log
         self._policy = policy
-        self.metrics = Metrics()
+        self.metrics = WebhookMetrics()
         self._api = ApiClient(server)
         self._accounts = ServiceAccounts(self._api)
         self._presented = _presented(options)

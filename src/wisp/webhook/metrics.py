@@ -30,7 +30,7 @@ class Gauges(NamedTuple):
     """Connections that were closed or not accepted because of a limit, by port and reason."""
 
 
-class Metrics:
+class WebhookMetrics:
     """Counters of one process. They are plain numbers, because everything happens in one thread."""
 
     def __init__(self) -> None:

@@ -21,8 +21,8 @@ from wisp.admission.review import (
 )
 from wisp.base.log import Log
 from wisp.http.messages import JSON, TEXT, Reject, Request, Response
-from wisp.webhook.accounts import Missing, ServiceAccount, ServiceAccounts, Unknown
-from wisp.webhook.metrics import Metrics
+from wisp.webhook.accounts import AccountMissing, AccountUnknown, ServiceAccount, ServiceAccounts
+from wisp.webhook.metrics import WebhookMetrics
 from wisp.webhook.review_cache import REVIEW_LIMIT, CachedAnswer, Key, ReviewCache, key_of, split
 
 PATH = b"/mutate-v1-pod"
@@ -37,7 +37,7 @@ class Reviews:
         self,
         accounts: ServiceAccounts,
         policy: Policy,
-        metrics: Metrics,
+        metrics: WebhookMetrics,
         log: Log,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -108,8 +108,8 @@ class Reviews:
         try:
             self._metrics.lookups += 1
             found = await self._accounts.look_up(required.namespace, required.name)
-            if not isinstance(found, Unknown):
-                return self._decide(review, None if isinstance(found, Missing) else found, started)
+            if not isinstance(found, AccountUnknown):
+                return self._decide(review, None if isinstance(found, AccountMissing) else found, started)
             self._metrics.lookup_failures += 1
             self._log.warning("account unknown", namespace=required.namespace, name=required.name, reason=found.reason)
             # Refused in the review itself, so that no pod is admitted without its identity, whatever the failurePolicy.

@@ -30,7 +30,7 @@ class CertificateFiles:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether there is a certificate; whoever writes the files must see to it that API servers trust it."""
+        """Whether there is a certificate. The program that writes the files must make API servers trust it."""
         return self._in_use is not None
 
     async def run(self) -> None:

@@ -24,7 +24,7 @@ from wisp.http.messages import TEXT, Request, Response
 from wisp.http.peer import Peer
 from wisp.kubernetes.types import ApiRequest, ApiResponse, ApiUnavailableError, Metadata
 from wisp.webhook.accounts import PREFIX, ServiceAccounts
-from wisp.webhook.metrics import Metrics
+from wisp.webhook.metrics import WebhookMetrics
 from wisp.webhook.reviews import Reviews
 
 pytestmark = pytest.mark.anyio
@@ -503,7 +503,7 @@ class NoApi:
 def _reviews() -> Reviews:
     accounts = ServiceAccounts(NoApi())
     accounts.replace([Metadata("web", "default", annotations={PREFIX + "client-id": CLIENT_ID})])
-    return Reviews(accounts, Policy(tenant_id=TENANT), Metrics(), NoLog())  # type: ignore[arg-type]  # a fake
+    return Reviews(accounts, Policy(tenant_id=TENANT), WebhookMetrics(), NoLog())  # type: ignore[arg-type]  # a fake
 
 
 def ask(reviews: Reviews, body: bytes, *, method: bytes = b"POST", target: bytes = b"/mutate-v1-pod") -> Response:

@@ -15,10 +15,10 @@ from wisp.webhook.accounts import (
     PREFIX,
     QUEUE_LIMIT,
     READ_TIMEOUT,
+    AccountMissing,
+    AccountUnknown,
     Found,
-    Missing,
     ServiceAccounts,
-    Unknown,
 )
 
 ID = PREFIX + "client-id"
@@ -53,10 +53,10 @@ def reply(name: str = "a", **annotations: str) -> ApiResponse:
 @pytest.mark.parametrize(
     "said, expected",
     [
-        pytest.param(ApiResponse(404, b""), Missing(), id="absent"),
-        pytest.param(ApiResponse(403, b'{"message": "no right"}'), Unknown("no right"), id="forbidden"),
-        pytest.param(ApiResponse(500, b"<html>"), Unknown("HTTP 500"), id="broken"),
-        pytest.param(ApiUnavailableError("gone"), Unknown("gone"), id="not there"),
+        pytest.param(ApiResponse(404, b""), AccountMissing(), id="absent"),
+        pytest.param(ApiResponse(403, b'{"message": "no right"}'), AccountUnknown("no right"), id="forbidden"),
+        pytest.param(ApiResponse(500, b"<html>"), AccountUnknown("HTTP 500"), id="broken"),
+        pytest.param(ApiUnavailableError("gone"), AccountUnknown("gone"), id="not there"),
     ],
 )
 def test_lookups(said: ApiResponse | ApiUnavailableError, expected: Found) -> None:
@@ -84,7 +84,7 @@ def test_lookups(said: ApiResponse | ApiUnavailableError, expected: Found) -> No
 def test_impossible_name_is_absent_without_a_read(namespace: str, name: str) -> None:
     """No account can have it, so the API server is not asked."""
     script = Script(reply())
-    assert asyncio.run(ServiceAccounts(script).look_up(namespace, name)) == Missing()
+    assert asyncio.run(ServiceAccounts(script).look_up(namespace, name)) == AccountMissing()
     assert script.asked == []
 
 
@@ -92,7 +92,7 @@ def test_impossible_name_is_absent_without_a_read(namespace: str, name: str) -> 
 def test_possible_name_is_read(name: str) -> None:
     """As far as the rules of names go, there may be such an account."""
     script = Script(MISSING)
-    assert asyncio.run(ServiceAccounts(script).look_up("n", name)) == Missing()
+    assert asyncio.run(ServiceAccounts(script).look_up("n", name)) == AccountMissing()
     assert script.asked == [f"/api/v1/namespaces/n/serviceaccounts/{name}"]
 
 
@@ -109,7 +109,9 @@ def test_one_lookup_however_many_wait() -> None:
         await asyncio.sleep(0)
         script.hold.set()
         found = await asyncio.gather(*waiting[1:])
-        assert all(not isinstance(each, Missing | Unknown) and each["metadata"]["name"] == "a" for each in found)
+        assert all(
+            not isinstance(each, AccountMissing | AccountUnknown) and each["metadata"]["name"] == "a" for each in found
+        )
         assert len(script.asked) == 1
 
     asyncio.run(scene())
@@ -159,7 +161,7 @@ def test_missing_account_is_read_once_in_two_seconds() -> None:
         accounts = ServiceAccounts(script, clock)
         for _ in range(100):
             for name in "abc":
-                assert await accounts.look_up("n", name) == Missing()
+                assert await accounts.look_up("n", name) == AccountMissing()
         assert len(script.asked) == accounts.reads == 3
         clock.now += MISSING_SECONDS
         for name in "abc":
@@ -176,7 +178,7 @@ def test_missing_account_is_found_as_soon_as_the_watch_brings_it(*, listed: bool
     async def scene() -> None:
         script = Script(MISSING, reply(client_id="x"))
         accounts, account = ServiceAccounts(script, Clock()), Metadata("a", "n")
-        assert await accounts.look_up("n", "a") == Missing()
+        assert await accounts.look_up("n", "a") == AccountMissing()
         if listed:
             accounts.replace([account])
         else:
@@ -247,10 +249,10 @@ def test_reads_at_a_time_are_limited() -> None:
         lookups = await _flood(accounts, script)
         assert len(script.asked) == CONCURRENT_READS
         refused = await accounts.look_up("n", "one-more")
-        assert refused == Unknown("too many service accounts are being looked up")
+        assert refused == AccountUnknown("too many service accounts are being looked up")
         script.hold.set()
-        assert set(await asyncio.gather(*lookups)) == {Missing()}
-        assert await accounts.look_up("n", "one-more") == Missing(), "there is room again"
+        assert set(await asyncio.gather(*lookups)) == {AccountMissing()}
+        assert await accounts.look_up("n", "one-more") == AccountMissing(), "there is room again"
 
     asyncio.run(scene())
 
@@ -325,7 +327,11 @@ def test_lookup_that_waited_too_long_is_not_read() -> None:
         clock.now += READ_TIMEOUT + 1
         script.hold.set()
         found = await asyncio.gather(*flood)
-        assert found == [Missing()] * CONCURRENT_READS + [Unknown("the lookups before it took too long")] * QUEUE_LIMIT
+        assert (
+            found
+            == [AccountMissing()] * CONCURRENT_READS
+            + [AccountUnknown("the lookups before it took too long")] * QUEUE_LIMIT
+        )
         assert len(script.asked) == CONCURRENT_READS
 
     asyncio.run(scene())

@@ -14,7 +14,7 @@ from wisp.admission import limits
 from wisp.admission.contract import Policy
 from wisp.admission.mutate import mutate
 from wisp.http.messages import Request, Response
-from wisp.webhook.metrics import Metrics
+from wisp.webhook.metrics import WebhookMetrics
 from wisp.webhook.reviews import PATH, Reviews
 
 POLICY = Policy(tenant_id="0f1e2d3c-0000-4000-8000-000000000001", server_version=(1, 34))
@@ -60,7 +60,7 @@ class Accounts:
 
 def webhook() -> Reviews:
     """Return the application, without a server."""
-    return Reviews(Accounts(), POLICY, Metrics(), Log(), lambda: 0.0)  # type: ignore[arg-type]  # two fakes
+    return Reviews(Accounts(), POLICY, WebhookMetrics(), Log(), lambda: 0.0)  # type: ignore[arg-type]  # two fakes
 
 
 def ask(application: Reviews, body: bytes) -> Response:

@@ -14,7 +14,7 @@ from wisp.cli.webhook import command
 from wisp.webhook import accounts, app, review_cache
 from wisp.webhook.certificates import controller, issuer_process
 from wisp.webhook.certificates.decision import Lifetimes
-from wisp.webhook.metrics import Gauges, Metrics
+from wisp.webhook.metrics import Gauges, WebhookMetrics
 
 DOCUMENT = (ROOT / "docs/reference/webhook.md").read_text(encoding="utf-8")
 
@@ -41,7 +41,7 @@ def test_the_options() -> None:
 
 def test_the_metrics() -> None:
     """Each is there, and no other; the page is as Prometheus wants it."""
-    metrics = Metrics()
+    metrics = WebhookMetrics()
     metrics.count_review("changed", 0.002)
     gauges = Gauges(
         accounts=1,
