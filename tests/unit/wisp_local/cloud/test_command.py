@@ -23,8 +23,8 @@ def _run(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[Any]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_the_whole_story_by_hand(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Identity, issuer, federation and a token, each printed as JSON, all in the same file."""
+def test_commands_create_everything_a_token_needs(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Identity, issuer, federated credential and a token, each printed as JSON."""
     (made,) = _run(capsys, "identity", "create", "--state", state, "-g", "RG", "-n", "app")
     (issuer,) = _run(capsys, "issuer", "create", "--state", state, "--name", "wilab", "--url", "https://c.test/")
     assert issuer["issuerUrl"] == f"https://c.test/oidc/{issuer['id']}/"
@@ -51,8 +51,8 @@ def test_the_whole_story_by_hand(state: Path, capsys: pytest.CaptureFixture[str]
     assert sorted(each.name for each in state.parent.iterdir() if "state" not in each.name) == ["token"]
 
 
-def test_a_token_is_printed_only_when_asked(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--out -` is the asking; without --out there is a usage error."""
+def test_token_is_printed_with_out_dash_only(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --out it is a usage error."""
     _run(capsys, "issuer", "create", "--state", state, "--name", "c")
     named = ("cloud", "token", "--state", str(state), "--issuer", "c", "--url", "https://c.test")
     assert main([*named, "--out", "-"]) == 0
@@ -60,8 +60,8 @@ def test_a_token_is_printed_only_when_asked(state: Path, capsys: pytest.CaptureF
     assert main(named) == 2
 
 
-def test_rotation_shows_which_keys_are_published(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The newest signs; --retire leaves it alone."""
+def test_rotate_prints_the_published_keys(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The newest signs; --retire leaves only that one."""
     ((first,),) = (each["keys"] for each in _run(capsys, "issuer", "create", "--state", state, "--name", "c"))
     (rotated,) = _run(capsys, "issuer", "rotate", "--state", state, "--name", "c")
     assert rotated["keys"][0] == first
@@ -70,8 +70,7 @@ def test_rotation_shows_which_keys_are_published(state: Path, capsys: pytest.Cap
     assert _run(capsys, "issuer", "list", "--state", state) == [retired]
 
 
-def test_the_ca_and_a_resource(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The certificate is PEM; a resource of one's own is registered once."""
+def test_ca_is_printed_as_pem_and_a_resource_registered_once(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cloud", "ca", "--state", str(state)]) == 0
     with Store(state) as store:
         assert capsys.readouterr().out == store.authority.certificate_pem.decode()
@@ -92,16 +91,15 @@ WRONG = {
 
 
 @pytest.mark.parametrize("arguments, status, words", WRONG.values(), ids=WRONG)
-def test_a_mistake_is_one_line(
+def test_mistake_is_an_error_without_traceback(
     state: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, words: str
 ) -> None:
-    """No traceback, whatever is wrong."""
     assert main(["cloud", *arguments, "--state", str(state)]) == status
     assert words in capsys.readouterr().err
 
 
-def test_a_token_that_cannot_be_written_is_one_line(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The folder is missing: nothing is left behind."""
+def test_token_that_cannot_be_written_is_an_error(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder is missing, and nothing is left behind."""
     _run(capsys, "issuer", "create", "--state", state, "--name", "c")
     out = state.parent / "absent" / "token"
     named = ["token", "--state", str(state), "--issuer", "c", "--url", "https://c.test", "--out", str(out)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
-from tests.unit.wisp_local.cloud.test_codes import CASES
+from tests.unit.wisp_local.cloud.entra.test_exchange import CASES
 from tests.unit.wisp_local.cloud.world import claims_of
 
 TEXT = (ROOT / "docs/reference/cloud.md").read_text()
@@ -25,8 +25,8 @@ def _block(language: str) -> str:
 
 @pytest.mark.system
 @pytest.mark.needs("curl")
-def test_the_examples_end_with_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the port is changed, to a free one; the server is ended afterwards."""
+def test_documented_examples_end_with_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the port is changed, to a free one."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     script = "set -eu\n" + _block("bash").replace("8443", port) + '\nprintf "\\n%s %s" "$TENANT_ID" "$CLIENT_ID"\n'
@@ -53,7 +53,6 @@ def test_the_examples_end_with_a_token(tmp_path: Path, monkeypatch: pytest.Monke
     assert shell.returncode == 0
 
 
-def test_every_code_that_the_tests_know_is_documented() -> None:
-    """The table of codes is complete."""
+def test_documentation_lists_every_tested_code() -> None:
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", TEXT, re.MULTILINE)}
     assert documented == {case[2] for case in CASES} | {900561, 7000222, 70021}

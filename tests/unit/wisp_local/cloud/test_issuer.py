@@ -14,8 +14,8 @@ from wisp_local.cloud.errors import RequestError
 from wisp_local.cloud.issuer import Projection, service_account_token
 
 
-def test_a_service_account_token_has_kubernetes_shape(world: World) -> None:
-    """Claims and header are those of a projected token; it verifies with what the issuer publishes."""
+def test_service_account_token_has_the_claims_of_kubernetes(world: World) -> None:
+    """It verifies with the published keys."""
     token = service_account_token(world.issuer, world.issuer_url, PROJECTION, now=NOW).reveal()
     discovery = world.client.get(f"{world.issuer.path}.well-known/openid-configuration").json()
     published = world.client.get(discovery["jwks_uri"].removeprefix(BASE_URL)).json()
@@ -41,8 +41,8 @@ def test_a_service_account_token_has_kubernetes_shape(world: World) -> None:
     assert [bound[each]["name"] for each in ("node", "pod", "serviceaccount")] == ["wisp-node", "pod", "wi-demo-sa"]
 
 
-def test_the_discovery_document_is_the_api_servers(world: World) -> None:
-    """Field for field, and the key set is where AKS has it."""
+def test_discovery_document_equals_the_api_servers(world: World) -> None:
+    """The key set is where AKS has it."""
     answer = world.client.get(f"{world.issuer.path}.well-known/openid-configuration")
     assert answer.json() == {
         "issuer": world.issuer_url,
@@ -54,8 +54,8 @@ def test_the_discovery_document_is_the_api_servers(world: World) -> None:
     assert world.issuer_url.endswith("/")
 
 
-def test_the_key_set_is_the_api_servers(world: World) -> None:
-    """The kid is the SHA-256 of the public key, as the API server makes it; nothing private is published."""
+def test_key_set_equals_the_api_servers(world: World) -> None:
+    """The kid is derived as the API server does; nothing private is published."""
     (key,) = world.client.get(f"{world.issuer.path}openid/v1/jwks").json()["keys"]
     der = world.issuer.keys[0].private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert key["kid"] == base64.urlsafe_b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")
@@ -63,14 +63,13 @@ def test_the_key_set_is_the_api_servers(world: World) -> None:
 
 
 @pytest.mark.parametrize("path", [".well-known/openid-configuration", "openid/v1/jwks"])
-def test_an_unknown_issuer_publishes_nothing(world: World, path: str) -> None:
+def test_unknown_issuer_is_a_404(world: World, path: str) -> None:
     """A name does not find it either; only the id does."""
     for issuer in ("11111111-2222-4333-8444-555555555555", "wilab"):
         assert world.client.get(f"/oidc/{issuer}/{path}").status == 404
 
 
-def test_a_pod_gets_the_same_uid_every_time_and_never_the_same_token(world: World) -> None:
-    """Uids follow from names; jti makes each token its own."""
+def test_tokens_of_a_pod_have_equal_uids_and_different_jti(world: World) -> None:
     first, second = (
         json.loads(base64.urlsafe_b64decode(token.reveal().split(".")[1] + "=="))
         for token in (service_account_token(world.issuer, world.issuer_url, PROJECTION, now=NOW) for _ in range(2))
@@ -79,12 +78,10 @@ def test_a_pod_gets_the_same_uid_every_time_and_never_the_same_token(world: Worl
     assert first["jti"] != second["jti"]
 
 
-def test_the_api_server_mints_nothing_for_less_than_ten_minutes(world: World) -> None:
-    """The shortest lifetime is Kubernetes' own."""
+def test_token_of_less_than_ten_minutes_is_refused(world: World) -> None:
     with pytest.raises(RequestError, match="599"):
         service_account_token(world.issuer, world.issuer_url, Projection("a", "b", lifetime=599), now=NOW)
 
 
-def test_a_token_does_not_show_itself(world: World) -> None:
-    """Tokens travel masked until they are written where they belong."""
+def test_issued_token_is_masked(world: World) -> None:
     assert "***" in str(service_account_token(world.issuer, world.issuer_url, PROJECTION, now=NOW))

@@ -42,8 +42,8 @@ def _seed(text: str) -> SeedFile:
     return read_seed(text, "cloud.yaml")
 
 
-def test_all_that_a_file_can_say(store: Store) -> None:
-    """It is there with the ids of the file, the rest by default."""
+def test_seed_creates_everything_in_the_file(store: Store) -> None:
+    """With the ids of the file, and defaults for the rest."""
     assert apply_seed(_seed(SEED), store, BASE_URL)
     assert (store.tenant().id, store.tenant().display_name) == (TENANT, "contoso")
     assert store.subscription().display_name == "research"
@@ -59,15 +59,14 @@ def test_all_that_a_file_can_say(store: Store) -> None:
     assert store.resources() == ["api://my-api"]
 
 
-def test_json_says_the_same() -> None:
-    """A file that begins with a brace is JSON; only lines are lost, in messages."""
+def test_json_file_equals_the_yaml_file() -> None:
     in_json, in_yaml = _seed(json.dumps(yaml.safe_load(SEED))).seed, _seed(SEED).seed
     assert (in_json.tenant, in_json.resources) == (in_yaml.tenant, in_yaml.resources)
     assert [(each.name, each.client_id) for each in in_json.identities] == [("app", CLIENT), ("elsewhere", None)]
 
 
-def test_a_second_time_changes_nothing(store: Store) -> None:
-    """Whatever else was made meanwhile stays; nothing is written."""
+def test_applying_a_seed_again_writes_nothing(store: Store) -> None:
+    """Other objects stay."""
     apply_seed(_seed(SEED), store, BASE_URL)
     app = store.identity("demo", "app")
     store.put_federated_credential(app, "by-hand", issuer="https://h/", subject="s")
@@ -75,8 +74,8 @@ def test_a_second_time_changes_nothing(store: Store) -> None:
     assert {each.name for each in store.federated_credentials(app)} == {"pod", "actions", "other", "by-hand"}
 
 
-def test_changed_values_are_changed(store: Store) -> None:
-    """Display names, and all of a federated credential but its name; two may change places."""
+def test_changed_display_names_and_credentials_are_updated(store: Store) -> None:
+    """Two credentials may swap their names."""
     apply_seed(_seed(SEED), store, BASE_URL)
     changed = SEED.replace("contoso,", "x,").replace("name: contoso}", "name: fabrikam}")
     changed = changed.replace("name: pod", "name: swap").replace("name: actions", "name: pod")
@@ -99,8 +98,8 @@ CONFLICTS = [
 
 
 @pytest.mark.parametrize("changes, said", [case[1:] for case in CONFLICTS], ids=[case[0] for case in CONFLICTS])
-def test_what_azure_lets_nobody_change(store: Store, changes: dict[str, str], said: str) -> None:
-    """It is an error that says where, and nothing of the file is done."""
+def test_immutable_value_that_differs_is_a_conflict(store: Store, changes: dict[str, str], said: str) -> None:
+    """The error has its line, and nothing is changed."""
     apply_seed(_seed(SEED), store, BASE_URL)
     text = SEED.replace("research", "changed")
     for old, new in changes.items():
@@ -111,8 +110,7 @@ def test_what_azure_lets_nobody_change(store: Store, changes: dict[str, str], sa
     assert store.subscription().display_name == "research"
 
 
-def test_the_limit_counts_what_is_there_already(store: Store) -> None:
-    """Twenty an identity: those of the file and those that are not in it."""
+def test_credential_limit_counts_existing_credentials(store: Store) -> None:
     apply_seed(_seed(SEED), store, BASE_URL)
     app = store.identity("demo", "app")
     for number in range(17):
@@ -123,8 +121,7 @@ def test_the_limit_counts_what_is_there_already(store: Store) -> None:
         )
 
 
-def test_own_issuers_want_the_clouds_url(store: Store) -> None:
-    """Offline nobody knows where the cloud will be."""
+def test_own_issuer_requires_the_url_of_the_cloud(store: Store) -> None:
     with pytest.raises(RequestError, match="give --url"):
         apply_seed(_seed(SEED), store, None)
     apply_seed(_seed("identities: [{name: app, resourceGroup: demo}]"), store, None)
@@ -178,16 +175,14 @@ WRONG = [
 
 
 @pytest.mark.parametrize("text, said", [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
-def test_what_is_wrong_is_said_with_its_place(text: str, said: str) -> None:
-    """File, line and path, what is wrong, and what to do."""
+def test_error_has_file_line_and_path(text: str, said: str) -> None:
     with pytest.raises(SeedError) as caught:
         _seed(text)
     assert str(caught.value).startswith("cloud.yaml")
     assert said in str(caught.value)
 
 
-def test_a_tag_makes_nothing() -> None:
-    """YAML is composed, not constructed."""
+def test_yaml_tag_creates_no_object() -> None:
     assert _seed("tenant: !!python/object:os.system {}").seed == Seed()
 
 
@@ -198,32 +193,26 @@ KEYS = st.sampled_from(["identities", "issuers", "name", "tenant", "resources", 
     st.text()
     | st.recursive(st.none() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner)).map(json.dumps)
 )
-def test_no_text_is_anything_but_a_seed_or_an_error(text: str) -> None:
-    """Whatever it holds."""
+def test_arbitrary_text_is_a_seed_or_a_seed_error(text: str) -> None:
     with contextlib.suppress(SeedError):
         assert isinstance(_seed(text).seed, Seed)
 
 
 @pytest.mark.parametrize("content", [None, b"\xff"], ids=["absent", "not UTF-8"])
-def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
-    """It is named."""
+def test_unreadable_file_is_named(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "cloud.yaml").write_bytes(content)
     with pytest.raises(SeedError, match=r"cloud\.yaml (cannot be read|is not UTF-8)"):
         load_seed(tmp_path / "cloud.yaml")
 
 
-def test_a_state_that_was_seeded_can_be_seeded_by_a_later_process(
-    tmp_path: Path, clock: Clock, new_key: KeyPool
-) -> None:
-    """Idempotence holds over restarts."""
+def test_seed_is_idempotent_over_restarts(tmp_path: Path, clock: Clock, new_key: KeyPool) -> None:
     for changed in (True, False):
         with Store(tmp_path / "s", clock, new_key=new_key) as store:
             assert apply_seed(_seed(SEED), store, BASE_URL) is changed
 
 
-def test_the_schema_has_every_key_and_no_others() -> None:
-    """Editors complete what the parser accepts, and mark what it refuses."""
+def test_json_schema_has_exactly_the_keys_of_the_parser() -> None:
     schema = json_schema()
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     definitions = schema["$defs"]
@@ -244,13 +233,12 @@ def test_the_schema_has_every_key_and_no_others() -> None:
 
 
 @pytest.mark.parametrize("key", ["tenant", "identities", "resources"])
-def test_a_key_without_a_value_is_absent(key: str) -> None:
-    """As in a file whose entries are commented out."""
+def test_key_without_a_value_is_absent(key: str) -> None:
     assert _seed(f"{key}:").seed == _seed(json.dumps({key: None})).seed == Seed()
 
 
 @pytest.mark.parametrize("text", ['{"\\ud800": 1}', '{"tenant": {"name": 1' + "0" * 5000 + "}}"], ids=["key", "number"])
-def test_json_that_python_cannot_hold_is_an_error(text: str) -> None:
+def test_json_that_cannot_be_decoded_is_a_seed_error(text: str) -> None:
     """Half a surrogate pair, and a number of too many digits."""
     with pytest.raises(SeedError, match=r"cloud\.yaml"):
         _seed(text)

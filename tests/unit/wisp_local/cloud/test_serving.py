@@ -29,8 +29,8 @@ def _keys(cloud: Running, tenant: str) -> list[dict[str, str]]:
     return keys
 
 
-def test_a_token_over_tls_with_the_cas_certificate_and_after_a_restart(tmp_path: Path) -> None:
-    """The CA alone is enough to trust the server; a restart on the same state changes neither keys nor ids."""
+def test_keys_and_ids_survive_a_restart(tmp_path: Path) -> None:
+    """The CA alone is enough to trust the server."""
     state = tmp_path / "state.db"
     with running(state) as cloud:
         asks = workload(state, cloud.url)
@@ -47,8 +47,7 @@ def test_a_token_over_tls_with_the_cas_certificate_and_after_a_restart(tmp_path:
         assert cloud.end(signal.SIGINT) == 0
 
 
-def test_a_killed_server_has_lost_nothing_it_had_answered(tmp_path: Path) -> None:
-    """What was made beside a server that is killed, and the key of a token it gave, are there afterwards."""
+def test_killed_server_loses_nothing(tmp_path: Path) -> None:
     state = tmp_path / "state.db"
     with running(state) as cloud:
         asks = workload(state, cloud.url)
@@ -61,7 +60,7 @@ def test_a_killed_server_has_lost_nothing_it_had_answered(tmp_path: Path) -> Non
 
 
 def test_azure_identity_gets_a_token_unmodified(tmp_path: Path) -> None:
-    """Microsoft's own client of this flow: from a token file and from a function, instance discovery off."""
+    """Microsoft's own client: from a token file and from a function, without instance discovery."""
     state = tmp_path / "state.db"
     with running(state) as cloud:
         asks = workload(state, cloud.url)
@@ -75,8 +74,8 @@ def test_azure_identity_gets_a_token_unmodified(tmp_path: Path) -> None:
             assert claims_of(second.get_token(f"{ARM}/.default", enable_cae=True).token)["xms_cc"] == ["CP1"]
 
 
-def test_every_advertised_name_is_on_the_certificate(tmp_path: Path) -> None:
-    """The first one is in the URLs; loopback is always there; the CA does not change with the names."""
+def test_certificate_has_every_advertised_name(tmp_path: Path) -> None:
+    """The first one is in URLs; loopback is always included; the CA stays the same."""
     state = tmp_path / "state.db"
     with running(state) as cloud:
         before = Path(cloud.ca_file).read_bytes()
@@ -101,8 +100,7 @@ def test_every_advertised_name_is_on_the_certificate(tmp_path: Path) -> None:
                 assert pool.request("GET", "/healthz").status == 200
 
 
-def test_an_open_connection_does_not_hold_the_server_up(tmp_path: Path) -> None:
-    """An idle client, or one that never spoke TLS, is no reason to stay."""
+def test_idle_connection_does_not_delay_the_exit(tmp_path: Path) -> None:
     with running(tmp_path / "state.db") as cloud:
         host, _, port = cloud.url.removeprefix("https://").rpartition(":")
         with socket.create_connection((host, int(port))), urllib3.PoolManager(ca_certs=cloud.ca_file) as pool:
@@ -124,8 +122,7 @@ def test_a_port_in_use_is_reported_with_a_hint(tmp_path: Path) -> None:
     )
 
 
-def test_the_cloud_whose_services_it_knows_is_an_option(tmp_path: Path) -> None:
-    """Resource Manager of the public cloud is no resource of Azure Government."""
+def test_azure_cloud_is_an_option(tmp_path: Path) -> None:
     state = tmp_path / "state.db"
     with running(state, "--azure-cloud", "AzureUSGovernmentCloud") as cloud:
         asks = workload(state, cloud.url)
@@ -135,8 +132,8 @@ def test_the_cloud_whose_services_it_knows_is_an_option(tmp_path: Path) -> None:
         assert "https://management.usgovcloudapi.net/" in told["authentication"]["audiences"]
 
 
-def test_several_addresses_have_one_port(tmp_path: Path) -> None:
-    """All answer by the same certificate, with URLs that lead back the same way."""
+def test_several_addresses_share_one_port(tmp_path: Path) -> None:
+    """All answer with the same certificate, and with URLs of their own."""
     with running(tmp_path / "s", "--host", "127.0.0.1", "--host", "127.0.0.2") as cloud:
         port = cloud.url.rpartition(":")[2]
         with urllib3.PoolManager(ca_certs=cloud.ca_file) as pool:
@@ -147,8 +144,7 @@ def test_several_addresses_have_one_port(tmp_path: Path) -> None:
                 assert told["resourceManager"] == f"{url}/"
 
 
-def test_of_several_addresses_all_or_none(tmp_path: Path) -> None:
-    """One that is taken ends the start."""
+def test_one_unavailable_address_of_several_is_an_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.2", 0)) as taken:
         port = taken.getsockname()[1]
         settings = Settings(tmp_path / "s", ("127.0.0.1", "127.0.0.2"), port)
@@ -166,8 +162,11 @@ def test_of_several_addresses_all_or_none(tmp_path: Path) -> None:
         (("127.0.0.1",), False, ()),
     ],
 )
-def test_where_the_page_is(hosts: tuple[str, ...], page: bool | None, on: tuple[str, ...]) -> None:  # noqa: FBT001
-    """On loopback by default, elsewhere by request."""
+def test_page_is_on_loopback_by_default_and_elsewhere_on_request(
+    hosts: tuple[str, ...],
+    page: bool | None,  # noqa: FBT001 -- a parameter of the table
+    on: tuple[str, ...],
+) -> None:
     settings = Settings(Path("s"), hosts, page=page)
     assert settings.page_hosts == on
     assert settings.has_page is bool(on)
@@ -183,22 +182,19 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("changes, words", UNUSABLE.values(), ids=UNUSABLE)
-def test_settings_that_cannot_work_are_refused_at_once(tmp_path: Path, changes: dict[str, object], words: str) -> None:
-    """The server does not start on half of what it was told."""
+def test_unusable_settings_are_refused_at_once(tmp_path: Path, changes: dict[str, object], words: str) -> None:
     settings = Settings(tmp_path / "s", **{"port": 0, **changes})  # type: ignore[arg-type]  # the table's own business
     with pytest.raises(SettingError, match=words):
         serve(settings)
 
 
-def test_a_ca_file_that_is_none_is_refused(tmp_path: Path) -> None:
-    """A file without a certificate in it would silently trust nobody."""
+def test_ca_file_without_a_certificate_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
     with pytest.raises(SettingError, match="cannot be used"):
         serve(Settings(tmp_path / "s", port=0, issuer_ca=tmp_path / "ca.pem"))
 
 
-def test_a_ca_certificate_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    """Clients could not trust a server whose CA they cannot read."""
+def test_unwritable_ca_certificate_is_refused(tmp_path: Path) -> None:
     (tmp_path / "s.ca.pem").mkdir()
     with pytest.raises(SettingError, match=r"s\.ca\.pem"):
         serve(Settings(tmp_path / "s", port=0))
@@ -209,13 +205,13 @@ def test_a_ca_certificate_that_cannot_be_written_is_refused(tmp_path: Path) -> N
     "host, port, url",
     [("h.test", 8443, "https://h.test:8443"), ("::1", 1, "https://[::1]:1"), ("10.0.0.1", 443, "https://10.0.0.1")],
 )
-def test_a_base_url_is_written_as_clients_write_it(host: str, port: int, url: str) -> None:
-    """Issuers are compared as text, so there is one way to write them."""
+def test_base_url_is_written_as_clients_write_it(host: str, port: int, url: str) -> None:
+    """Issuers are compared as text."""
     assert base_url(host, port) == url
 
 
 def test_requests_are_logged_as_json_lines(tmp_path: Path) -> None:
-    """Without --quiet, one line a request on standard error and none on standard output."""
+    """On standard error, and nothing on standard output."""
     command = (*WISP, "serve", "--state", str(tmp_path / "s"), "--port", "0")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -18,8 +18,8 @@ OTHERS = [
 
 @pytest.mark.parametrize("credentials", [[CREDENTIAL], [*OTHERS, CREDENTIAL], [CREDENTIAL, *OTHERS]])
 @pytest.mark.parametrize("now", [10, 19.9])
-def test_the_exact_match_is_found(credentials: list[FederatedCredential], now: float) -> None:
-    """Issuer, subject and audience decide, not the order; valid from nbf on and before exp."""
+def test_exactly_matching_credential_is_found(credentials: list[FederatedCredential], now: float) -> None:
+    """In any order; valid from nbf on and before exp."""
     assert match_credential(GOOD, credentials, now) == CREDENTIAL
 
 
@@ -42,17 +42,15 @@ NO_MATCH = {
 
 
 @pytest.mark.parametrize("assertion, credentials, now, code", NO_MATCH.values(), ids=NO_MATCH)
-def test_what_differs_first_is_what_is_named(
+def test_refusal_names_issuer_before_subject_before_audience_before_time(
     assertion: Assertion, credentials: list[FederatedCredential], now: float, code: int
 ) -> None:
-    """Issuer before subject before audience before time."""
     outcome = match_credential(assertion, credentials, now)
     assert isinstance(outcome, Refused)
     assert outcome.code == code
 
 
-def test_every_signature_verdict_has_its_decision() -> None:
-    """Only a verified signature is not refused."""
+def test_only_a_verified_signature_is_not_refused() -> None:
     outcomes = {signature: refuse_signature(GOOD, signature) for signature in Signature}
     assert outcomes.pop(Signature.VERIFIED) is None
     assert {verdict.name: outcome.code for verdict, outcome in outcomes.items() if isinstance(outcome, Refused)} == {

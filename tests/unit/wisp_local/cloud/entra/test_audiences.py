@@ -27,15 +27,14 @@ GUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 LABEL = r"[a-z0-9-]+"
 
 
-def test_every_row_has_a_source() -> None:
-    """Which is a page of Microsoft's documentation."""
+def test_every_service_names_its_documentation() -> None:
     for service in SERVICES:
         assert re.fullmatch(r"https://learn\.microsoft\.com/[a-z0-9./-]+", service.source), service.name
 
 
 @pytest.mark.parametrize("cloud", AzureCloud)
-def test_no_two_services_have_a_name_in_common(cloud: AzureCloud) -> None:
-    """Neither as a URI, in any case, nor as an application id, nor as the host of an instance."""
+def test_services_share_no_name(cloud: AzureCloud) -> None:
+    """Neither a URI, in any case, nor an application id, nor the host of an instance."""
     names = [each for _, where, names in ROWS if where is cloud for each in names.uris]
     hosts = [each for _, where, names in ROWS if where is cloud for each in (*names.accounts, *names.endpoints)]
     ids = [service.application_id for service in SERVICES if service.application_id]
@@ -48,8 +47,8 @@ def test_no_two_services_have_a_name_in_common(cloud: AzureCloud) -> None:
         assert [name for name, count in Counter(each).items() if count > 1] == []
 
 
-def test_names_have_the_form_that_is_compared() -> None:
-    """URIs without a slash at their end, hosts in lower case; every row can be requested by some name."""
+def test_names_are_normalised() -> None:
+    """URIs without a trailing slash, hosts in lower case; every row can be requested by some name."""
     for service, _, names in ROWS:
         assert service.application_id is None or re.fullmatch(GUID, service.application_id)
         assert names.uris or names.accounts or service.application_id
@@ -64,8 +63,8 @@ def test_names_have_the_form_that_is_compared() -> None:
 @pytest.mark.parametrize(
     "service, cloud", [row[:2] for row in ROWS], ids=[f"{row[0].name}, {row[1].value}" for row in ROWS]
 )
-def test_every_name_of_a_service_can_be_requested(service: Service, cloud: AzureCloud) -> None:
-    """In another case, with a slash and without; an instance's URL is refused, and the right one is suggested."""
+def test_every_name_of_a_service_is_known(service: Service, cloud: AzureCloud) -> None:
+    """In another case, with a slash and without; an instance's URL is refused with a suggestion."""
     names = service.names[cloud]
     accounts = [f"https://{each.replace('*', 'a1-b')}" for each in names.accounts]
     for each in (*names.uris, *accounts, *filter(None, [service.application_id])):
@@ -130,20 +129,18 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize("audience", KNOWN)
-def test_what_azure_knows_is_granted(world: World, audience: str) -> None:
-    """And the token is for the resource as it was spelled."""
+def test_token_for_a_known_resource_has_it_as_requested(world: World, audience: str) -> None:
     token = world.ask(scope=f"{audience}/.default").json()["access_token"]
     assert claims_of(token)["aud"] == audience
 
 
 @pytest.mark.parametrize("audience", UNKNOWN)
-def test_what_azure_does_not_know_is_refused(world: World, audience: str) -> None:
-    """A single vault, say, or a host that is only below one of Azure's domains."""
+def test_unknown_resource_is_refused(world: World, audience: str) -> None:
+    """A single vault, for example, or a host below a domain of Azure."""
     assert world.ask(scope=f"{audience}/.default").code == 500011
 
 
-def test_a_refused_resource_is_granted_once_it_is_registered(world: World) -> None:
-    """As in a tenant with an application of that URI."""
+def test_registered_resource_is_granted(world: World) -> None:
     world.store.put_resource("https://anything.azure.com")
     assert world.ask(scope="https://anything.azure.com/.default").status == 200
 
@@ -160,7 +157,7 @@ OTHER_CLOUDS = {
 
 
 @pytest.mark.parametrize("cloud", OTHER_CLOUDS)
-def test_a_cloud_knows_its_own_resources_and_not_the_public_ones(world: World, cloud: AzureCloud) -> None:
+def test_national_cloud_has_its_own_resources(world: World, cloud: AzureCloud) -> None:
     """Resource Manager takes its tokens, and names its audiences."""
     public = ("https://vault.azure.net", "https://management.azure.com", "https://graph.microsoft.com")
     with Client(create_app(world.store, BASE_URL, Options(azure_cloud=cloud)), "cloud.test:8443") as world.client:
@@ -186,7 +183,7 @@ SUGGESTED = {
 
 
 @pytest.mark.parametrize("audience, expected", SUGGESTED.items(), ids=SUGGESTED)
-def test_what_to_request_instead_is_suggested(audience: str, expected: tuple[object, ...] | None) -> None:
-    """By the host, here first and then in the other clouds."""
+def test_resource_to_request_instead_is_suggested(audience: str, expected: tuple[object, ...] | None) -> None:
+    """By the host, in this cloud first and then in others."""
     found = suggest(audience)
     assert (found and (found.service, found.cloud, found.resource)) == expected

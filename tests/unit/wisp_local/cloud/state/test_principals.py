@@ -28,7 +28,7 @@ def _with_secret(application: Application, secret: str) -> dict[str, str | None]
     return {"client_id": application.client_id, **form}
 
 
-def test_a_secret_gives_the_token_of_a_service_principal(world: World, application: Application) -> None:
+def test_secret_gives_the_token_of_a_service_principal(world: World, application: Application) -> None:
     """It lives an hour, says `appidacr` 1, and has no managed identity's resource id."""
     secret = world.store.principals.add_secret(application)
     document = world.ask(**_with_secret(application, secret.reveal())).json()
@@ -44,8 +44,8 @@ def test_a_secret_gives_the_token_of_a_service_principal(world: World, applicati
     assert claims["exp"] - claims["iat"] == 3600
 
 
-def test_each_of_several_secrets_is_right_until_it_expires(world: World, application: Application) -> None:
-    """Entra tells an expired secret (7000222) from a wrong one (7000215)."""
+def test_each_of_several_secrets_is_valid_until_it_expires(world: World, application: Application) -> None:
+    """Entra distinguishes an expired secret (7000222) from a wrong one (7000215)."""
     old = world.store.principals.add_secret(application, lifetime=60)
     new = world.store.principals.add_secret(application)
     assert [world.ask(**_with_secret(application, each.reveal())).status for each in (old, new)] == [200, 200]
@@ -57,14 +57,13 @@ def test_each_of_several_secrets_is_right_until_it_expires(world: World, applica
     assert world.ask(**_with_secret(application, new.reveal())).code == 7000222
 
 
-def test_a_secret_is_kept_as_a_digest_alone(world: World, application: Application) -> None:
-    """Whoever reads the file finds no secret in it."""
+def test_only_the_digest_of_a_secret_is_stored(world: World, application: Application) -> None:
     secret = world.store.principals.add_secret(application, Secret("a-secret-that-was-brought-along"))
     world.store._database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
     assert secret.reveal().encode() not in world.store.path.read_bytes()
 
 
-def test_an_application_logs_in_with_an_assertion_too(world: World, application: Application) -> None:
+def test_application_logs_in_with_an_assertion(world: World, application: Application) -> None:
     """Its federated credentials follow the rules of an identity's."""
     world.store.put_federated_credential(application, "cluster", issuer=world.issuer_url, subject="s")
     claims = claims_of(
@@ -76,8 +75,8 @@ def test_an_application_logs_in_with_an_assertion_too(world: World, application:
         world.store.put_federated_credential(application, "other", issuer=world.issuer_url, subject="s")
 
 
-def test_a_name_is_one_application(store: Store) -> None:
-    """Putting it again gives the same; a client id that is taken, or another one, is refused."""
+def test_application_is_created_once_by_name(store: Store) -> None:
+    """A client id that is taken, or another one, is refused."""
     made = store.principals.put("ci", GUID.upper())
     assert made.client_id == GUID
     assert store.principals.put("ci") == made == store.principals.put("ci", GUID)
@@ -92,8 +91,8 @@ def test_a_name_is_one_application(store: Store) -> None:
         store.principals.add_secret(made, Secret("short"))
 
 
-def test_a_deleted_application_gets_no_more_tokens(world: World, application: Application) -> None:
-    """Its secrets go with it, and it can have no new ones."""
+def test_deleted_application_gets_no_tokens(world: World, application: Application) -> None:
+    """Its secrets are deleted with it, and it can have no new ones."""
     secret = world.store.principals.add_secret(application).reveal()
     world.store.principals.delete(application)
     assert world.ask(**_with_secret(application, secret)).code == 700016
@@ -103,14 +102,13 @@ def test_a_deleted_application_gets_no_more_tokens(world: World, application: Ap
         world.store.principals.named("ci")
 
 
-def test_a_token_for_the_cloud_itself_can_be_asked_for(world: World) -> None:
-    """Its own URL is a resource, as that of its Graph."""
+def test_cloud_itself_is_a_resource(world: World) -> None:
     assert world.ask(scope="https://cloud.test:8443//.default").status == 200
     assert world.ask(scope=f"{ARM}/.default").status == 200
 
 
-def test_the_command_shows_a_secret_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`add` shows it, `list` does not; one that was brought along is not shown at all."""
+def test_secret_is_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`add` prints a generated one, `list` none, and a given one is not printed at all."""
     state = tmp_path / "s"
     brought = tmp_path / "secret"
     brought.write_text("brought-along-by-its-owner\n")

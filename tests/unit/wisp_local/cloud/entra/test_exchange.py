@@ -246,10 +246,9 @@ CASES: list[tuple[str, Callable[[World], Answer], int, str, int]] = [
 @pytest.mark.parametrize(
     "send, code, error, status", [case[1:] for case in CASES], ids=[f"{case[2]} {case[0]}" for case in CASES]
 )
-def test_a_refusal_has_entras_code_error_status_and_shape(
+def test_refusal_has_the_code_error_status_and_fields_of_entra(
     world: World, send: Callable[[World], Answer], code: int, error: str, status: int
 ) -> None:
-    """Each way to be wrong is answered with the code, OAuth error and status that Entra gives it."""
     answer = send(world)
     document = answer.json()
     assert (answer.code, document["error"], answer.status) == (code, error, status)
@@ -264,8 +263,8 @@ def test_a_refusal_has_entras_code_error_status_and_shape(
     assert world.log[-1]["code"] == code
 
 
-def test_a_refusal_shows_neither_assertion_nor_secret(world: World) -> None:
-    """Nothing of the credential comes back in the answer or reaches the log."""
+def test_refusal_quotes_neither_assertion_nor_secret(world: World) -> None:
+    """Neither in the answer nor in the log."""
     for form in ({"client_assertion": _forged(world)}, {"client_assertion": None, "client_secret": "s3cret"}):
         answer = world.ask(**form)
         for part in re.split(r"\.", form["client_assertion"] or "s3cret"):
@@ -321,7 +320,7 @@ NO_KEY = (
 )
 
 
-def test_a_new_federated_credential_is_heard_of_after_a_while(world: World) -> None:
+def test_new_federated_credential_is_unknown_until_it_has_propagated(world: World) -> None:
     """With `propagation`, 70021 until then, for the one that is new alone; what does not match is refused as ever.
 
     Where all are new the identity has none as yet: 70025.
@@ -358,34 +357,33 @@ WORDS: dict[str, tuple[Callable[[World], Answer], str]] = {
 
 
 @pytest.mark.parametrize("send, words", WORDS.values(), ids=WORDS)
-def test_a_refusal_is_in_entras_words(world: World, send: Callable[[World], Answer], words: str) -> None:
-    """People search for these texts, so they are the ones that Entra is known to write."""
+def test_refusal_has_the_text_of_entra(world: World, send: Callable[[World], Answer], words: str) -> None:
+    """People search for these texts."""
     assert send(world).json()["error_description"].startswith(words)
 
 
-def test_a_client_without_credentials_is_named(world: World) -> None:
-    """By its client id and its name."""
+def test_client_without_federated_credentials_is_named(world: World) -> None:
     said = _without_credentials(world).ask().json()["error_description"]
     assert said.startswith(NO_CREDENTIAL.format(world.identity.client_id))
 
 
-def test_the_longest_lifetime_is_that_of_a_dotnet_time_span(world: World) -> None:
-    """A day and an hour is still accepted; without `iat` the lifetime is not known."""
+def test_assertion_of_a_day_and_an_hour_is_accepted(world: World) -> None:
+    """Without `iat` the lifetime is not known."""
     assert TOO_LONG in world.present(exp=int(NOW) + 25 * 3600 + 1).json()["error_description"]
     assert world.present(exp=int(NOW) + 25 * 3600).status == 200
     assert world.present(iat=None, nbf=None).status == 200
 
 
 @pytest.mark.parametrize("host", ["login.microsoftonline.com.evil.test", "notlogin.microsoftonline.community"])
-def test_an_issuer_that_only_resembles_entra_is_asked_for_its_keys(world: World, host: str) -> None:
-    """Which nobody answers here."""
+def test_issuer_with_a_host_like_entras_is_asked_for_its_keys(world: World, host: str) -> None:
+    """Nothing answers here."""
     issuer = f"https://{host}/{GUID}/v2.0"
     world.store.put_federated_credential(world.identity, "other", issuer=issuer, subject="me")
     assert world.present(iss=issuer, sub="me").code == 50166
 
 
-def test_metadata_of_what_is_no_tenant_is_refused(world: World) -> None:
-    """`invalid_tenant` is the error where there could be such a tenant."""
+def test_metadata_of_an_unknown_tenant_is_refused(world: World) -> None:
+    """With `invalid_tenant` if the name is possible."""
     wrong = {
         "contoso": (900023, "invalid_request"),
         "contoso.com": (90002, "invalid_tenant"),
@@ -397,8 +395,7 @@ def test_metadata_of_what_is_no_tenant_is_refused(world: World) -> None:
             assert (answer.code, answer.json()["error"]) == expected
 
 
-def test_other_credentials_do_not_hide_the_one_that_matches(world: World) -> None:
-    """Every federated credential of the identity is looked at, in whatever order."""
+def test_matching_credential_is_found_among_others(world: World) -> None:
     for name, subject in (
         ("aaa", "system:serviceaccount:a:a"),
         ("zzz", "system:serviceaccount:kube-system:WI-DEMO-SA"),
@@ -407,8 +404,7 @@ def test_other_credentials_do_not_hide_the_one_that_matches(world: World) -> Non
     assert world.ask().status == 200
 
 
-def test_a_rotated_key_is_accepted_while_it_is_published(world: World) -> None:
-    """After a rotation old and new tokens both work; once the old key is retired its tokens do not."""
+def test_rotated_key_is_accepted_until_it_is_retired(world: World) -> None:
     old = world.assertion()
     world.issuer = world.store.issuers.rotate("wilab")
     assert [world.ask(client_assertion=each).status for each in (old, world.assertion())] == [200, 200]

@@ -1,17 +1,24 @@
-"""Issuers elsewhere: what is fetched, when again, and what is believed."""
+"""The keys of issuers elsewhere: how they are fetched, cached and believed."""
 
 import json
+import ssl
 import threading
+import time
+from collections.abc import Generator
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from joserfc.jwk import RSAKey
 
-from tests.unit.wisp_local.cloud.world import BASE_URL, Clock, KeyPool, World
+from tests.unit.wisp_local.cloud.world import BASE_URL, NOW, Clock, KeyPool, World
 from wisp_local.cloud.app import Options, create_app
 from wisp_local.cloud.entra.directory import Signature
 from wisp_local.cloud.issuer import SigningKey, discovery
-from wisp_local.cloud.issuer_keys import CACHE_SECONDS, RETRY_SECONDS, FetchError, RemoteIssuers
+from wisp_local.cloud.issuer_keys import CACHE_SECONDS, RETRY_SECONDS, FetchError, HttpsFetch, RemoteIssuers
+from wisp_local.cloud.serving import tls_context
+from wisp_local.cloud.state.authority import new_authority, new_server_certificate
 
 URL = "https://issuer.test/c/"
 DISCOVERY = f"{URL}.well-known/openid-configuration"
@@ -45,8 +52,7 @@ def web(key: SigningKey) -> Web:
     return Web({DISCOVERY: discovery(URL), f"{URL}openid/v1/jwks": {"keys": [key.published()]}})
 
 
-def test_a_key_is_fetched_once_and_kept(web: Web, key: SigningKey) -> None:
-    """Discovery, then the key set; within five minutes neither again."""
+def test_key_is_cached_for_five_minutes(web: Web, key: SigningKey) -> None:
     clock = Clock(0)
     issuers = RemoteIssuers(web, clock)
     found = issuers.find(URL, "k1")
@@ -60,8 +66,8 @@ def test_a_key_is_fetched_once_and_kept(web: Web, key: SigningKey) -> None:
     assert len(web.asked) == 4
 
 
-def test_an_unknown_kid_is_worth_another_look_every_ten_seconds(web: Web, key: SigningKey) -> None:
-    """A rotation is seen soon, and made-up kids cannot make us hammer the issuer."""
+def test_unknown_kid_is_looked_up_again_after_ten_seconds(web: Web, key: SigningKey) -> None:
+    """A rotation is seen soon, and invented kids cannot flood the issuer."""
     clock = Clock(0)
     issuers = RemoteIssuers(web, clock)
     for _ in range(3):
@@ -73,8 +79,7 @@ def test_an_unknown_kid_is_worth_another_look_every_ten_seconds(web: Web, key: S
     assert issuers.find(URL, "k1") is Signature.KEY_NOT_PUBLISHED
 
 
-def test_an_issuer_that_was_down_is_asked_again_after_ten_seconds(web: Web) -> None:
-    """A failure is kept for a moment only."""
+def test_unreachable_issuer_is_asked_again_after_ten_seconds(web: Web) -> None:
     clock, documents = Clock(0), web.documents
     web.documents = {}
     issuers = RemoteIssuers(web, clock)
@@ -97,15 +102,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
-def test_documents_that_are_not_to_be_believed(web: Web, change: dict[str, object]) -> None:
-    """OpenID Connect Discovery §4.3 wants the issuer identical; the rest cannot be read."""
+def test_untrustworthy_document_makes_the_issuer_unreachable(web: Web, change: dict[str, object]) -> None:
+    """OpenID Connect Discovery §4.3 requires an identical issuer."""
     web.documents.update(change)
     assert RemoteIssuers(web, Clock(0)).find(URL, "k1") is Signature.ISSUER_UNREACHABLE
 
 
 @pytest.mark.parametrize("url", ["http://issuer.test/", "ftp://issuer.test/", "https:///x", "issuer"])
-def test_an_issuer_that_is_no_https_url_is_not_asked(web: Web, url: str) -> None:
-    """Keys over plain http would be anybody's."""
+def test_issuer_without_https_is_not_asked(web: Web, url: str) -> None:
     assert RemoteIssuers(web, Clock(0)).find(url, "k1") is Signature.ISSUER_UNREACHABLE
     assert web.asked == []
 
@@ -122,15 +126,16 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("change", UNUSABLE.values(), ids=UNUSABLE)
-def test_keys_that_cannot_verify_rs256(web: Web, key: SigningKey, change: dict[str, object]) -> None:
-    """Such a key is published and still no use."""
+def test_published_key_that_cannot_verify_rs256_is_unusable(
+    web: Web, key: SigningKey, change: dict[str, object]
+) -> None:
     keys = [None, {"kid": 5}, {**key.published(), **change}]
     web.documents[f"{URL}openid/v1/jwks"] = {"keys": keys}
     assert RemoteIssuers(web, Clock(0)).find(URL, "k1") is Signature.KEY_NOT_USABLE
 
 
-def test_many_issuers_do_not_pile_up(web: Web) -> None:
-    """The cache has a bound, and the issuers asked last are in it."""
+def test_cache_of_issuers_is_bounded(web: Web) -> None:
+    """The issuers asked last stay."""
     issuers = RemoteIssuers(web, Clock(0))
     for number in range(600):
         issuers.find(f"https://issuer.test/{number}/", "k1")
@@ -139,8 +144,7 @@ def test_many_issuers_do_not_pile_up(web: Web) -> None:
     assert "https://issuer.test/599/" in issuers._cache
 
 
-def test_all_who_wait_for_an_issuer_are_served_by_one_request(web: Web) -> None:
-    """Eight threads, one flight."""
+def test_concurrent_lookups_share_one_request(web: Web) -> None:
     issuers, found = RemoteIssuers(web, Clock(0)), []
     threads = [threading.Thread(target=lambda: found.append(issuers.find(URL, "k1"))) for _ in range(8)]
     for each in threads:
@@ -151,8 +155,8 @@ def test_all_who_wait_for_an_issuer_are_served_by_one_request(web: Web) -> None:
     assert len(web.asked) == 2
 
 
-def test_a_real_clusters_token_is_exchanged(world: World, web: Web, key: SigningKey) -> None:
-    """An assertion of an issuer elsewhere is granted; an issuer that nobody trusts is never called."""
+def test_assertion_of_an_issuer_elsewhere_is_exchanged(world: World, web: Web, key: SigningKey) -> None:
+    """An issuer that no credential trusts is never called."""
     options = Options(elsewhere=RemoteIssuers(web, Clock(0)))
     world.client._app = create_app(world.store, BASE_URL, options)
     claims = world.claims(iss=URL, sub="system:serviceaccount:a:b")
@@ -161,3 +165,66 @@ def test_a_real_clusters_token_is_exchanged(world: World, web: Web, key: Signing
     assert web.asked == []
     world.store.put_federated_credential(world.identity, "else", issuer=URL, subject="system:serviceaccount:a:b")
     assert world.ask(client_assertion=assertion).status == 200
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """Answer by path."""
+
+    def do_GET(self) -> None:
+        """Send what the path says."""
+        status = {"/moved": 302, "/absent": 404}.get(self.path, 200)
+        body = b"x" * 300_000 if self.path == "/large" else b"{}"
+        self.send_response(status)
+        self.send_header("Location", "/good")
+        self.send_header("Content-Length", str(len(body) + (9 if self.path == "/short" else 0)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the base class's signature
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[str, Path]]:
+    """Serve over TLS; give the base URL and the CA's file."""
+    authority = new_authority(time.time())
+    ca_file = tmp_path_factory.mktemp("ca") / "ca.pem"
+    ca_file.write_bytes(authority.certificate_pem)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
+        context = tls_context(new_server_certificate(authority, ["127.0.0.1"], time.time()))
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"https://127.0.0.1:{server.server_address[1]}", ca_file
+        server.shutdown()
+        thread.join()
+
+
+def test_document_of_a_trusted_server_is_read(server: tuple[str, Path]) -> None:
+    """The given CA is trusted in addition to the system's."""
+    url, ca_file = server
+    assert HttpsFetch(ca_file)(f"{url}/good") == b"{}"
+
+
+@pytest.mark.parametrize("path", ["/moved", "/absent", "/large", "/short"])
+def test_anything_but_a_complete_small_200_is_an_error(server: tuple[str, Path], path: str) -> None:
+    """Redirects are not followed, and a large answer is not read to its end."""
+    url, ca_file = server
+    with pytest.raises(FetchError):
+        HttpsFetch(ca_file)(url + path)
+
+
+def test_untrusted_server_is_an_error(server: tuple[str, Path]) -> None:
+    with pytest.raises(FetchError, match="SSLError"):
+        HttpsFetch()(f"{server[0]}/good")
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:1/", "https://absent.invalid/", "https://[::bad/"])
+def test_unreachable_server_is_an_error(url: str) -> None:
+    with pytest.raises(FetchError):
+        HttpsFetch()(url)
+
+
+def test_server_context_requires_tls_1_2() -> None:
+    certified = new_server_certificate(new_authority(NOW), ["localhost"], NOW)
+    assert tls_context(certified).minimum_version is ssl.TLSVersion.TLSv1_2

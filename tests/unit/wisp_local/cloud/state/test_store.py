@@ -20,8 +20,7 @@ def _identity(store: Store) -> ManagedIdentity:
     return store.put_identity("RG", "app", "eastus")
 
 
-def test_what_was_made_is_there_after_a_restart(tmp_path: Path, new_key: KeyPool) -> None:
-    """Ids, keys and certificates are the same, whatever the clock says by then."""
+def test_ids_keys_and_certificates_survive_a_restart(tmp_path: Path, new_key: KeyPool) -> None:
 
     def _seen(store: Store) -> list[object]:
         identity = _identity(store)
@@ -44,7 +43,7 @@ def test_what_was_made_is_there_after_a_restart(tmp_path: Path, new_key: KeyPool
         assert _seen(store) == before
 
 
-def test_everything_of_the_state_is_its_owners_alone(store: Store) -> None:
+def test_state_files_are_readable_by_their_owner_only(store: Store) -> None:
     """The file and SQLite's log hold private keys."""
     store.issuers.token_keys()
     files = list(store.path.parent.glob("state.db*"))
@@ -52,8 +51,7 @@ def test_everything_of_the_state_is_its_owners_alone(store: Store) -> None:
     assert {stat.S_IMODE(each.stat().st_mode) for each in files} == {0o600}
 
 
-def test_a_file_that_was_open_to_others_is_closed_to_them(tmp_path: Path) -> None:
-    """A state copied with a careless umask is put right when it is opened."""
+def test_mode_of_an_existing_file_is_corrected(tmp_path: Path) -> None:
     path = tmp_path / "s"
     Store(path).close()
     path.chmod(0o644)
@@ -95,8 +93,9 @@ def _others(path: Path) -> None:
         (Path.mkdir, "not a regular file"),
     ],
 )
-def test_a_file_that_is_no_state_of_ours_is_refused(tmp_path: Path, spoil: Callable[[Path], None], words: str) -> None:
-    """One line says which file and why, and the file is left as it was."""
+def test_unusable_state_file_is_refused_and_left_as_it_is(
+    tmp_path: Path, spoil: Callable[[Path], None], words: str
+) -> None:
     path = tmp_path / "s"
     spoil(path)
     before = path.read_bytes() if path.is_file() else b""
@@ -106,14 +105,12 @@ def test_a_file_that_is_no_state_of_ours_is_refused(tmp_path: Path, spoil: Calla
     assert (path.read_bytes() if path.is_file() else b"") == before
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """The state's folder is not made silently."""
+def test_missing_folder_is_not_created(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="No such file"):
         Store(tmp_path / "absent" / "s")
 
 
-def test_an_identity_is_found_in_any_case_and_keeps_its_ids(store: Store) -> None:
-    """Resource ids ignore case; client ids too, as GUIDs do."""
+def test_identity_is_found_in_any_case_and_keeps_its_ids(store: Store) -> None:
     made = _identity(store)
     assert store.put_identity("rg", "APP", "EastUS") == made
     assert store.identity("Rg", "aPP") == made
@@ -122,8 +119,7 @@ def test_an_identity_is_found_in_any_case_and_keeps_its_ids(store: Store) -> Non
     assert store.put_resource_group("rG", "eastus").resource_id.endswith("/resourceGroups/RG")
 
 
-def test_things_cannot_move_and_need_their_parents(store: Store) -> None:
-    """Azure answers 409 and 404; the errors say what is in the way."""
+def test_objects_cannot_move_and_need_their_parents(store: Store) -> None:
     _identity(store)
     with pytest.raises(ConflictError, match="resource group RG already exists in eastus"):
         store.put_resource_group("rg", "westus")
@@ -163,16 +159,16 @@ BAD: dict[str, Put] = {
 
 
 @pytest.mark.parametrize("put", BAD.values(), ids=BAD)
-def test_what_azure_would_not_take_is_refused(store: Store, put: Put) -> None:
-    """Nothing is written, and the text says what to give instead."""
+def test_invalid_name_or_credential_is_refused(store: Store, put: Put) -> None:
+    """Nothing is written."""
     identity = _identity(store)
     with pytest.raises(RequestError):
         put(store, identity)
     assert store.federated_credentials(identity) == []
 
 
-def test_twenty_federated_credentials_and_no_more(store: Store) -> None:
-    """Azure's limit; replacing one of them is still possible."""
+def test_twenty_first_federated_credential_is_refused(store: Store) -> None:
+    """Replacing one of the twenty is possible."""
     identity = _identity(store)
     for number in range(20):
         store.put_federated_credential(identity, f"fic{number}", issuer="https://i/", subject=str(number))
@@ -183,7 +179,6 @@ def test_twenty_federated_credentials_and_no_more(store: Store) -> None:
 
 
 def test_issuer_and_subject_are_unique_within_an_identity(store: Store) -> None:
-    """Another identity may have the same; a replacement is not its own rival."""
     identity = _identity(store)
     credential = store.put_federated_credential(identity, "one", issuer="https://i/", subject="s")
     with pytest.raises(ConflictError, match="one already has this issuer and subject"):
@@ -193,8 +188,8 @@ def test_issuer_and_subject_are_unique_within_an_identity(store: Store) -> None:
     assert store.federated_credentials(identity) == [credential]
 
 
-def test_deletion_takes_what_is_inside_along(store: Store) -> None:
-    """A deleted group's identities and their credentials are gone; deleting twice is nothing."""
+def test_deletion_includes_contents(store: Store) -> None:
+    """Deleting twice changes nothing."""
     identity = _identity(store)
     store.put_federated_credential(identity, "one", issuer="https://i/", subject="s")
     store.delete_federated_credential(identity, "ONE")
@@ -212,15 +207,13 @@ def test_deletion_takes_what_is_inside_along(store: Store) -> None:
         store.issuers.rotate("c")
 
 
-def test_a_deleted_identity_gets_no_more_tokens(world: World) -> None:
-    """The server reads the state at every request."""
+def test_deleted_identity_gets_no_tokens(world: World) -> None:
     assert world.ask().status == 200
     world.store.delete_identity(world.identity)
     assert world.ask().code == 700016
 
 
-def test_a_resource_of_ones_own_is_known_once_registered(world: World) -> None:
-    """With or without a slash at its end."""
+def test_own_resource_is_known_once_registered(world: World) -> None:
     world.store.put_resource("api://my-api")
     assert world.store.resources() == ["api://my-api"]
     assert world.ask(scope="api://my-api//.default").status == 200
@@ -242,8 +235,7 @@ def _fill(path: Path, worker: int, start: object) -> None:
         store.issuers.put("cluster")
 
 
-def test_processes_that_start_and_write_at_once_agree(tmp_path: Path) -> None:
-    """One tenant, one shared identity, one issuer, and nothing lost, though all found the file absent."""
+def test_processes_that_create_the_file_at_once_agree(tmp_path: Path) -> None:
     path, context = tmp_path / "s", multiprocessing.get_context("spawn")
     start = context.Barrier(3)
     workers = [context.Process(target=_fill, args=(path, number, start)) for number in range(3)]
@@ -258,8 +250,7 @@ def test_processes_that_start_and_write_at_once_agree(tmp_path: Path) -> None:
         assert len(store.issuers.all()) == 1
 
 
-def test_ten_thousand_identities_do_not_slow_an_exchange_down(world: World) -> None:
-    """Both lookups of an exchange use an index."""
+def test_lookups_of_an_exchange_use_an_index(world: World) -> None:
     for query in (
         "SELECT * FROM identity WHERE client_id = ?",
         "SELECT * FROM federated_credential WHERE client_id = ?",

@@ -74,8 +74,8 @@ def _at_once(state: Path, kinds: Sequence[str], count: int) -> list[Said]:
     return said
 
 
-def test_nothing_that_was_acknowledged_is_lost(state: Path) -> None:
-    """Four processes write as fast as they can; all of it is there, and no one gave up."""
+def test_concurrent_writers_lose_nothing(state: Path) -> None:
+    """Four processes write as fast as they can, and none gives up."""
     said = _at_once(state, ["identities"] * 4, 50)
     assert len(said) == 200
     assert {each.outcome for each in said} == {"made"}
@@ -83,8 +83,8 @@ def test_nothing_that_was_acknowledged_is_lost(state: Path) -> None:
         assert {each.name for each in store.identities()} == {each.name for each in said} | {"shared"}
 
 
-def test_the_limit_holds_in_a_race(state: Path) -> None:
-    """Four processes want ten federated credentials each of one identity: twenty are made, twenty refused."""
+def test_credential_limit_holds_between_concurrent_writers(state: Path) -> None:
+    """Four processes want ten federated credentials each of one identity: twenty are created."""
     said = _at_once(state, ["credentials"] * 4, 10)
     made = {each.name for each in said if each.outcome == "made"}
     assert len(made) == len([each for each in said if each.outcome == "refused"]) == MAXIMUM_FEDERATED_CREDENTIALS
@@ -92,15 +92,14 @@ def test_the_limit_holds_in_a_race(state: Path) -> None:
         assert {each.name for each in store.federated_credentials(store.identity("RG", "shared"))} == made
 
 
-def test_no_update_is_lost(state: Path) -> None:
-    """A key's rotation reads the keys and adds one: as many are added as were acknowledged."""
+def test_concurrent_rotations_all_add_a_key(state: Path) -> None:
     said = _at_once(state, ["rotations"] * 2, 3)
     with Store(state) as store:
         assert len(store.issuers.named("shared").keys) == 1 + len(said) == 7
 
 
-def test_commands_beside_a_server_that_answers(state: Path) -> None:
-    """Commands of two shells and a writer change the state while clients exchange; nobody hears of a lock."""
+def test_commands_change_the_state_of_a_running_server(state: Path) -> None:
+    """No client and no command gets an error about a lock."""
     loop = 'for n in 1 2 3; do "$@" -n "$0-$n" || exit 1; done'
     create = (*WISP, "identity", "create", "--state", str(state), "-g", "RG")
     with running(state) as cloud, ExitStack() as stack:
@@ -127,8 +126,8 @@ def test_commands_beside_a_server_that_answers(state: Path) -> None:
 
 
 @pytest.mark.parametrize("kinds", [["identities"], ["identities", "identities"]], ids=["alone", "beside another"])
-def test_a_killed_process_loses_nothing_it_acknowledged(state: Path, kinds: list[str]) -> None:
-    """SIGKILL at whatever moment: the file is whole, all that was said to be made is there, and others go on."""
+def test_killed_writer_leaves_a_complete_file(state: Path, kinds: list[str]) -> None:
+    """Everything it acknowledged is there, and others go on."""
     chance = random.Random(len(kinds))  # noqa: S311 -- moments, not secrets
     acknowledged: set[str] = set()
     for turn in range(5):
@@ -150,16 +149,16 @@ def test_a_killed_process_loses_nothing_it_acknowledged(state: Path, kinds: list
             store.put_identity("RG", f"after-{turn}", "eastus")
 
 
-def test_commits_are_on_disk(state: Path) -> None:
-    """A write-ahead log, synced with every commit, whatever this build of SQLite does by itself."""
+def test_every_commit_is_synced_to_disk(state: Path) -> None:
+    """Whatever the defaults of this build of SQLite."""
     with Store(state) as store:
         database = store._database
         assert database.row("PRAGMA journal_mode") == ("wal",)
         assert database.row("PRAGMA synchronous") == (2,)
 
 
-def test_writers_at_once_by_resource_manager(tmp_path: Path) -> None:
-    """Of two requests that write to one identity, on connections of their own, one hears Azure's 409."""
+def test_second_of_two_writes_to_an_identity_is_a_conflict(tmp_path: Path) -> None:
+    """By Resource Manager, on connections of their own."""
     state = tmp_path / "cloud.db"
     with running(state, "--write-seconds", "2") as cloud, Store(state) as store:
         application = store.principals.put("tests")

@@ -25,21 +25,20 @@ def _verify(name: x509.verification.Subject, moment: float) -> None:
 
 
 @pytest.mark.parametrize("moment", [NOW - 60, NOW, NOW + 396 * DAY])
-def test_a_verifier_by_the_book_accepts_the_chain(moment: float) -> None:
-    """The verifier of cryptography follows RFC 5280 and the web's profile; slow clocks are allowed for."""
+def test_strict_verifier_accepts_the_chain(moment: float) -> None:
+    """Cryptography's verifier follows RFC 5280 and the web's profile; a slow clock is tolerated."""
     _verify(x509.DNSName("cloud.test"), moment)
     _verify(x509.IPAddress(ipaddress.ip_address("127.0.0.1")), moment)
 
 
-def test_other_names_and_other_years_are_refused() -> None:
-    """A certificate is for its names and its time."""
+def test_verifier_refuses_other_names_and_times() -> None:
     with pytest.raises(VerificationError):
         _verify(x509.DNSName("other.test"), NOW)
     with pytest.raises(VerificationError):
         _verify(x509.DNSName("cloud.test"), NOW + 400 * DAY)
 
 
-def test_the_ca_signs_certificates_and_nothing_else() -> None:
+def test_ca_certificate_has_the_extensions_of_a_ca() -> None:
     """Critical basicConstraints and keyUsage, both key identifiers, ten years."""
     certificate = AUTHORITY.certificate
     constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
@@ -64,13 +63,12 @@ def test_the_ca_signs_certificates_and_nothing_else() -> None:
     ],
     ids=["same", "other order", "nearly expired", "clock set back", "a name less", "a name more"],
 )
-def test_when_a_kept_certificate_still_serves(names: list[str], now: float, fit: bool) -> None:  # noqa: FBT001 -- a table's column
-    """The same names in any order, and a month to go."""
+def test_stored_certificate_fits_the_same_names_and_a_month(names: list[str], now: float, fit: bool) -> None:  # noqa: FBT001 -- a table's column
+    """Names in any order."""
     assert is_fit(SERVER, names, now) is fit
 
 
-def test_the_ca_stays_and_the_server_certificate_follows_names_and_time(tmp_path: Path, new_key: KeyPool) -> None:
-    """Clients that trusted the CA once never have to again."""
+def test_ca_stays_while_the_server_certificate_is_renewed(tmp_path: Path, new_key: KeyPool) -> None:
     clock = Clock(time.time())
     with state.Store(tmp_path / "s", clock, new_key=new_key) as store:
         authority, first = store.authority.certificate_pem, store.authority.server_certificate(["a.test"])

@@ -20,8 +20,8 @@ def _verified(world: World, token: str, audience: str) -> tuple[dict[str, Any], 
     return jwt.get_unverified_header(token), claims
 
 
-def test_the_token_verifies_and_has_every_claim_of_a_managed_identity(world: World) -> None:
-    """Names, order and types are those that Entra writes."""
+def test_token_verifies_and_has_the_claims_of_a_managed_identity(world: World) -> None:
+    """Names, order and types are those of Entra."""
     header, claims = _verified(world, world.ask().json()["access_token"], ARM)
     tenant, identity = world.store.tenant(), world.identity
     opaque = {name: claims.pop(name) for name in ("aio", "rh", "uti")}
@@ -49,8 +49,8 @@ def test_the_token_verifies_and_has_every_claim_of_a_managed_identity(world: Wor
     assert header == {"typ": "JWT", "alg": "RS256", "x5t": header["kid"], "kid": header["kid"]}
 
 
-def test_the_answer_says_how_long_the_token_lives(world: World) -> None:
-    """expires_in agrees with exp, nothing may cache the answer, and two tokens are never the same."""
+def test_answer_has_the_lifetime_and_forbids_caching(world: World) -> None:
+    """Two tokens are never the same."""
     answer = world.ask()
     document = answer.json()
     claims = claims_of(document.pop("access_token"))
@@ -78,8 +78,8 @@ def test_the_answer_says_how_long_the_token_lives(world: World) -> None:
         ("api://my-api/.default", "api://my-api"),
     ],
 )
-def test_the_audience_is_all_before_the_last_default(world: World, scope: str, audience: str) -> None:
-    """Slashes are not tidied, as Entra does not tidy them."""
+def test_audience_is_the_scope_before_the_last_default(world: World, scope: str, audience: str) -> None:
+    """Slashes are not normalised, as in Entra."""
     world.store.put_resource("api://my-api")
     world.store.put_resource("https://my-api.test/.default")
     assert claims_of(world.ask(scope=scope).json()["access_token"])["aud"] == audience
@@ -94,14 +94,11 @@ def test_the_audience_is_all_before_the_last_default(world: World, scope: str, a
         ("[]", None),
     ],
 )
-def test_a_client_that_claims_a_capability_finds_it_in_its_token(
-    world: World, claims: str, capabilities: list[str] | None
-) -> None:
-    """xms_cc comes back as a list, and only for what a client of the field would send."""
+def test_claimed_capability_is_in_the_token(world: World, claims: str, capabilities: list[str] | None) -> None:
+    """xms_cc is a list, and has only well-formed values."""
     assert claims_of(world.ask(claims=claims).json()["access_token"]).get("xms_cc") == capabilities
 
 
 def test_claims_survive_json(world: World) -> None:
-    """They hold nothing that JSON changes."""
     claims = access_token_claims(world.store.tenant(), world.identity, Issue(ARM, 1, 2, b"x" * 16))
     assert json.loads(json.dumps(claims)) == claims

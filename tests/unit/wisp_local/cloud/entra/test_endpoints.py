@@ -22,14 +22,13 @@ def _path(world: World) -> str:
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=x", "text/plain", ""])
-def test_a_body_of_another_type_holds_no_parameters(world: World, content_type: str) -> None:
-    """Entra reads nothing from it, and so misses the first parameter."""
+def test_body_of_another_content_type_has_no_parameters(world: World, content_type: str) -> None:
+    """Entra's error is about the first missing one."""
     body = urlencode(world.form()).encode()
     assert world.client.send("POST", _path(world), body, {"content-type": content_type}).code == 900144
 
 
-def test_a_content_type_with_a_charset_is_a_form(world: World) -> None:
-    """Parameters of the media type do not matter, nor does its case."""
+def test_content_type_ignores_case_and_parameters(world: World) -> None:
     headers = {"content-type": "Application/X-WWW-Form-Urlencoded; charset=utf-8"}
     assert world.client.send("POST", _path(world), urlencode(world.form()).encode(), headers).status == 200
 
@@ -43,14 +42,13 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_a_form_that_is_no_form_is_malformed(world: World, body: bytes) -> None:
-    """RFC 6749 §3.2 forbids repeats; the rest cannot be read."""
+def test_malformed_form_is_refused(world: World, body: bytes) -> None:
+    """RFC 6749 §3.2 forbids repeated parameters."""
     answer = world.client.send("POST", _path(world), body, {"content-type": FORM})
     assert (answer.code, answer.status) == (9002313, 400)
 
 
-def test_a_body_is_read_up_to_its_limit(world: World) -> None:
-    """A request of 64 KiB is read, one byte more is refused."""
+def test_body_of_64_kib_is_read_and_a_longer_one_refused(world: World) -> None:
     start = urlencode(world.form()).encode() + b"&padding="
     for length, status in ((BODY_LIMIT, 200), (BODY_LIMIT + 1, 413)):
         body = start + b"x" * (length - len(start))
@@ -58,23 +56,21 @@ def test_a_body_is_read_up_to_its_limit(world: World) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
-def test_the_token_endpoint_takes_post_only(world: World, method: str) -> None:
-    """405 names the method that is allowed, in Entra's words."""
+def test_token_endpoint_accepts_only_post(world: World, method: str) -> None:
     answer = world.client.get(_path(world), method)
     assert (answer.status, answer.headers["allow"], answer.code) == (405, "POST", 900561)
 
 
 @pytest.mark.parametrize("path", ["/", "/favicon.ico", "/oidc/x/", "/%2e%2e/etc/passwd", f"/{GUID}/oauth2/token"])
-def test_an_unknown_path_is_a_404_in_json(world: World, path: str) -> None:
-    """Nothing is guessed from a path."""
+def test_unknown_path_is_a_404_in_json(world: World, path: str) -> None:
     answer = world.client.get(path)
     assert (answer.status, answer.json()["error"]) == (404, "Not Found")
     assert world.client.get("/healthz", "POST").status == 405
     assert world.client.get("/healthz", "HEAD").status == 200
 
 
-def test_the_clients_own_request_id_comes_back(world: World) -> None:
-    """Entra correlates by client-request-id; what is no GUID is replaced."""
+def test_client_request_id_is_the_correlation_id(world: World) -> None:
+    """If it is a GUID."""
     path = _path(world)
     assert world.client.post(path, {}, **{"client-request-id": GUID}).json()["correlation_id"] == GUID
     answer = world.client.post(path, {}, **{"client-request-id": "x" * 99})
@@ -84,8 +80,8 @@ def test_the_clients_own_request_id_comes_back(world: World) -> None:
 
 @pytest.mark.parametrize("version, issuer", [("", "https://sts.windows.net/{}/"), ("/v2.0", BASE_URL + "/{}/v2.0")])
 @pytest.mark.parametrize("tenant", ["own", "common"])
-def test_metadata_leads_to_endpoints_that_answer(world: World, version: str, issuer: str, tenant: str) -> None:
-    """Both versions name the token endpoint and the keys; `common` leaves the tenant open in the issuer."""
+def test_metadata_names_endpoints_that_answer(world: World, version: str, issuer: str, tenant: str) -> None:
+    """`common` leaves the tenant open in the issuer."""
     name = world.tenant if tenant == "own" else "common"
     metadata = world.client.get(f"/{name}{version}/.well-known/openid-configuration").json()
     assert metadata["issuer"] == issuer.format(world.tenant if tenant == "own" else "{tenantid}")
@@ -97,12 +93,12 @@ def test_metadata_leads_to_endpoints_that_answer(world: World, version: str, iss
 
 @pytest.mark.parametrize("path", ["v2.0/.well-known/openid-configuration", "discovery/keys"])
 def test_metadata_of_another_tenant_is_refused(world: World, path: str) -> None:
-    """MSAL shows this error to users, so it is Entra's."""
+    """MSAL shows Entra's error to users."""
     answer = world.client.get(f"/{GUID}/{path}")
     assert (answer.status, answer.code, answer.json()["error"]) == (400, 90002, "invalid_tenant")
 
 
-def test_instance_discovery_knows_this_host_alone(world: World) -> None:
+def test_instance_discovery_names_only_this_host(world: World) -> None:
     """SDKs ask it before they trust an authority that is not Microsoft's."""
     asked = f"{BASE_URL}/{world.tenant}/oauth2/v2.0/authorize"
     target = f"/common/discovery/instance?api-version=1.1&authorization_endpoint={asked}"
@@ -111,8 +107,8 @@ def test_instance_discovery_knows_this_host_alone(world: World) -> None:
     assert document["metadata"][0]["aliases"] == ["cloud.test:8443"]
 
 
-def test_an_alias_leads_back_to_itself(world: World) -> None:
-    """Who came by another of our names gets URLs with that name, and no others are believed."""
+def test_urls_have_the_alias_that_the_client_used(world: World) -> None:
+    """Unknown host names are not believed."""
     app = create_app(world.store, BASE_URL, Options(aliases=["https://10.0.0.1:8443"]))
     for host, base in (("10.0.0.1:8443", "https://10.0.0.1:8443"), ("evil.test", BASE_URL)):
         with Client(app, host) as client:
@@ -125,8 +121,7 @@ def test_an_alias_leads_back_to_itself(world: World) -> None:
         assert client.post(_path(world), form).status == 200
 
 
-def test_a_request_is_one_line_without_body_query_or_header(world: World) -> None:
-    """What is logged is enough to find the request again and holds no credential."""
+def test_request_is_logged_without_body_query_and_headers(world: World) -> None:
     world.ask()
     world.client.get("/healthz?secret=1", authorization="Bearer x")
     granted, health = world.log
@@ -134,8 +129,8 @@ def test_a_request_is_one_line_without_body_query_or_header(world: World) -> Non
     assert {**health, "ms": 0} == {"event": "request", "method": "GET", "path": "/healthz", "status": 200, "ms": 0}
 
 
-def test_a_state_file_that_fails_is_a_503(world: World) -> None:
-    """The client may try again; what went wrong is in the log."""
+def test_unusable_state_file_is_a_503(world: World) -> None:
+    """The reason is only in the log."""
     world.store.close()
     answer = world.client.post(f"/{GUID}/oauth2/v2.0/token", {})
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
@@ -144,8 +139,7 @@ def test_a_state_file_that_fails_is_a_503(world: World) -> None:
 
 @ANY
 @given(body=st.binary(max_size=200) | st.text(alphabet="grant_type=&client%id.é;", max_size=80).map(str.encode))
-def test_any_json_body_is_accepted_or_refused(world: World, body: bytes) -> None:
-    """Arbitrary bytes are refused in Entra's shape."""
+def test_arbitrary_body_is_refused_as_entra_does(world: World, body: bytes) -> None:
     answer = world.client.send("POST", _path(world), body, {"content-type": FORM})
     assert answer.status in (400, 401)
     assert answer.json()["error_codes"]
@@ -153,8 +147,7 @@ def test_any_json_body_is_accepted_or_refused(world: World, body: bytes) -> None
 
 @ANY
 @given(name=st.sampled_from(["client_id", "scope", "claims", "grant_type", "client_assertion"]), value=st.text())
-def test_no_parameter_is_an_error_of_ours(world: World, name: str, value: str) -> None:
-    """Arbitrary text in any parameter of an otherwise good request is granted or refused."""
+def test_arbitrary_parameter_is_granted_or_refused(world: World, name: str, value: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -164,6 +157,5 @@ def test_no_parameter_is_an_error_of_ours(world: World, name: str, value: str) -
 
 @ANY
 @given(st.dictionaries(st.sampled_from(["iss", "sub", "aud", "exp", "nbf"]), st.text() | st.integers() | st.floats()))
-def test_no_signed_claim_is_an_error_of_ours(world: World, changes: dict[str, object]) -> None:
-    """Whatever a trusted issuer signs, the answer is a token or a refusal."""
+def test_arbitrary_signed_claim_is_granted_or_refused(world: World, changes: dict[str, object]) -> None:
     assert world.present(**changes).status in (200, 400, 401)
