@@ -11,14 +11,16 @@ from wisp_local.sandbox.signals import run_program
 
 
 def main() -> int:
-    """Build it; return the exit status. Raise WispError."""
+    """Build the image; return the exit status. Raise WispError."""
     parser = argparse.ArgumentParser(prog="python -m image", description="Build wisp's image as an OCI archive.")
-    parser.add_argument("--name", default=f"wisp:{__version__}", help="the image's name and tag (%(default)s)")
-    parser.add_argument("--base", default=DEBIAN, help="what a FROM takes; %(default)s: made of Debian's packages")
-    parser.add_argument("--output", type=Path, default=SOURCE / "dist/wisp-image.tar", help="the OCI archive")
-    wanted = parser.parse_args()
-    built = build(wanted.name, wanted.output, wanted.base)
-    sys.stdout.write(f"{wanted.name}: {built} ({built.stat().st_size / 1e6:.0f} MB), {path_for(built)}\n")
+    parser.add_argument("--name", default=f"wisp:{__version__}", help="name and tag of the image (%(default)s)")
+    parser.add_argument(
+        "--base", default=DEBIAN, help="base image, as in FROM; %(default)s is built from Debian packages"
+    )
+    parser.add_argument("--output", type=Path, default=SOURCE / "dist/wisp-image.tar", help="path of the OCI archive")
+    arguments = parser.parse_args()
+    built = build(arguments.name, arguments.output, arguments.base)
+    sys.stdout.write(f"{arguments.name}: {built} ({built.stat().st_size / 1e6:.0f} MB), {path_for(built)}\n")
     return 0
 
 

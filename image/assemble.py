@@ -1,7 +1,7 @@
 """Lays out the image's root: `python3 -m image.assemble TARGET`, inside the build.
 
-What is there is what the three programs load: an interpreter, the parts of its library that a server can use, our
-packages, nft and conntrack with their libraries, the authorities that TLS trusts. No shell, no package manager.
+It contains only what the three programs load: an interpreter, the parts of its library that a server can use, our
+packages, nft and conntrack with their libraries, and the CAs that TLS trusts. No shell, no package manager.
 """
 
 import compileall
@@ -17,10 +17,10 @@ from image.debian import Packages
 from image.rootfs import RootFs
 
 UID = 1501
-"""The sidecar's user: the redirect lets it by."""
+"""The user of the sidecar, whose traffic is not redirected."""
 
 _PROGRAMS = ("nft", "conntrack")
-_OF_NO_USE = frozenset(
+_UNUSED = frozenset(
     {
         "__pycache__",
         "dist-packages",
@@ -39,10 +39,10 @@ _OF_NO_USE = frozenset(
         "venv",
     }
 )
-"""Parts of the standard library for those who develop, draw or install."""
-_NOT_FOR_PODS = frozenset({"bin", "__pycache__", "wisp_local"})
-_EXTENSIONS_OF_NO_USE = ("_tkinter", "readline", "_curses", "_sqlite3", "_dbm", "_gdbm", "_test", "_ctypes_test", "nis")
-"""Extension modules for a terminal or a database, with libraries of their own; `_curses_panel` goes with `_curses`."""
+"""Parts of the standard library for development, graphics and installation."""
+_EXCLUDED_PACKAGES = frozenset({"bin", "__pycache__", "wisp_local"})
+_UNUSED_EXTENSIONS = ("_tkinter", "readline", "_curses", "_sqlite3", "_dbm", "_gdbm", "_test", "_ctypes_test", "nis")
+"""Extension modules for terminals and databases, which load more libraries (`_curses` matches `_curses_panel`)."""
 _ACCOUNTS = ((0, "root"), (UID, "wisp"), (65534, "nobody"))
 _SCRIPT = """\
 #!{python} -IS
@@ -70,27 +70,25 @@ def assemble(target: Path) -> None:
 
 def _take_python(root: RootFs) -> None:
     root.take(_interpreter())
-    root.take_tree(Path(sysconfig.get_path("stdlib")), _is_of_use)
-    root.take_tree(
-        Path(sysconfig.get_path("purelib")), lambda path: path.name not in {"bin", "__pycache__", "wisp_local"}
-    )
+    root.take_tree(Path(sysconfig.get_path("stdlib")), _is_used)
+    root.take_tree(Path(sysconfig.get_path("purelib")), lambda path: path.name not in _EXCLUDED_PACKAGES)
 
 
 def _interpreter() -> Path:
     return Path(sys.executable).resolve()
 
 
-def _is_of_use(path: Path) -> bool:
-    if path.name in _OF_NO_USE or path.name.startswith("config-"):
+def _is_used(path: Path) -> bool:
+    if path.name in _UNUSED or path.name.startswith("config-"):
         return False
-    return not path.name.startswith(_EXTENSIONS_OF_NO_USE) or path.suffix == ".py"
+    return not path.name.startswith(_UNUSED_EXTENSIONS) or path.suffix == ".py"
 
 
 def _take_programs(root: RootFs) -> None:
     for name in _PROGRAMS:
         found = shutil.which(name)
         if found is None:
-            raise FileNotFoundError(f"the base has no {name}")
+            raise FileNotFoundError(f"the base image has no {name}")
         root.take(Path(found))
 
 
@@ -103,9 +101,9 @@ def _take_trust(root: RootFs) -> None:
 
 
 def _write_entry_points(root: RootFs) -> None:
-    """Write the programs, which the kernel starts by their first line.
+    """Write the programs as scripts.
 
-    -I: no variable and no working directory brings other code in. -S: where packages are is known; looking takes 2 ms.
+    -I: no variable and no working directory can add code. -S: the path of packages is known, and searching takes 2 ms.
     """
     known = {"python": _interpreter(), "packages": sysconfig.get_path("purelib")}
     proxy = _SCRIPT.format(**known, module="wisp.proxy.__main__", arguments="sys.argv[1:]")
@@ -118,14 +116,20 @@ def _write_accounts(root: RootFs) -> None:
     root.write(Path("/etc/passwd"), "".join(lines))
     root.write(Path("/etc/group"), "".join(f"{name}:x:{number}:\n" for number, name in _ACCOUNTS))
     root.write(Path("/etc/nsswitch.conf"), "hosts: files dns\n")
-    for folder in ("/proc", "/sys", "/dev", "/run", "/var"):  # where runtimes mount; a read-only root cannot grow them
+    for folder in (
+        "/proc",
+        "/sys",
+        "/dev",
+        "/run",
+        "/var",
+    ):  # mount points of runtimes, which a read-only root must contain
         root.make_folder(Path(folder))
     root.make_folder(Path("/tmp"), 0o1777)  # noqa: S108 -- the image's own
     root.link(Path("/var/run"), "/run")
 
 
 def _compile(root: RootFs) -> None:
-    """Compile all byte code, never to be checked against its source again: neither changes in an image."""
+    """Compile all byte code. It is not checked against its source: neither changes in an image."""
     for name in ("stdlib", "purelib"):
         folder = Path(sysconfig.get_path(name))
         done = compileall.compile_dir(
@@ -141,7 +145,7 @@ def _compile(root: RootFs) -> None:
 
 
 def _record_packages(root: RootFs) -> None:
-    """Say which Debian packages files are of, where scanners of images without a package manager look for it."""
+    """Record the Debian packages of the files where scanners expect it in images without a package manager."""
     packages = Packages()
     for name, stanza in packages.owning(root.taken).items():
         root.write(Path("/var/lib/dpkg/status.d", name), stanza + "\n")
@@ -151,7 +155,7 @@ def _record_packages(root: RootFs) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Lay out the root in the folder that the one argument names."""
+    """Lay out the root in the folder that is the only argument."""
     (target,) = arguments
     assemble(Path(target))
     return 0

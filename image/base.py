@@ -1,4 +1,4 @@
-"""A base image made of Debian's packages, for machines that reach no registry: Python, nft, conntrack and pip.
+"""Builds a base image from Debian packages, for machines without access to an image registry.
 
 It is cached in `~/.cache/wisp/image-base-SUITE-HASH/` and built again when it is a week old, for security updates.
 """
@@ -12,7 +12,7 @@ from wisp_local.sandbox.builds import Builder, Product
 from wisp_local.sandbox.folders import cache_folder
 
 SUITE = "bookworm"
-"""Debian 12: Python 3.11, as the default base of the Containerfile has."""
+"""Debian 12, which has Python 3.11 like the default base of the Containerfile."""
 PACKAGES = ("binutils", "ca-certificates", "conntrack", "nftables", "python3-venv")
 _NAME = "the base of the image"
 _MAX_AGE = 7 * 86400  # seconds
@@ -20,12 +20,12 @@ _CONTAINERFILE = "FROM scratch\nADD base.tar /\n"
 
 
 def debian_base(cache: Path | None = None, builder: Builder | None = None) -> str:
-    """Return the base as a Containerfile's FROM takes it, built now if it is not cached. Raise ToolError."""
+    """Return the base in the form that FROM accepts, built now if it is not cached. Raise ToolError."""
     key = hashlib.sha256(repr((SUITE, PACKAGES, _CONTAINERFILE)).encode()).hexdigest()[:12]
     builder = builder or Builder()
     product = Product(
         name=_NAME,
-        reason="the image is built on it, and takes Python, nft and conntrack from it",
+        reason="the image takes Python, nft and conntrack from it",
         usual_duration="about 1 minute",
         path=f"image-base-{SUITE}-{key}/base.oci.tar",
         tools={"mmdebstrap": "apt-get install mmdebstrap", "buildah": "apt-get install buildah"},

@@ -1,4 +1,4 @@
-"""Builds the image: base, wheels, Containerfile, name, and the list of what is in it."""
+"""Builds the image and its bill of materials."""
 
 import subprocess
 from pathlib import Path
@@ -13,18 +13,18 @@ from wisp_local.sandbox.folders import draft_folder, move_into_place
 
 SOURCE = Path(__file__).parent.parent
 DEBIAN = "debian"
-"""The base that is made here, of Debian's packages."""
+"""The base that is built here, from Debian packages."""
 _ANNOUNCEMENT = """\
 Building the image {name} ...
   needed for  pods: the sidecar, the redirect and the webhook run from it
   duration    about 1 minute on 2 cores, about 2 minutes if the base is not cached
-  output      {output}, and its bill of materials beside it"""
+  output      {output}, and its bill of materials next to it"""
 
 
 def build(name: str, output: Path, base: str = DEBIAN, source: Path = SOURCE, builder: Builder | None = None) -> Path:
-    """Build the OCI archive `output` and `<output>.cdx.json` beside it; return the archive. Raise ToolError.
+    """Build the OCI archive `output` and `<output>.cdx.json` next to it; return the archive. Raise ToolError.
 
-    `base` is whatever a FROM takes, or `debian`. Both files appear complete or not at all.
+    `base` is anything that FROM accepts, or `debian`. Both files appear complete or not at all.
     """
     builder = builder or Builder()
     progress = builder.progress

@@ -16,7 +16,7 @@ _MACHINE_READABLE = "Format: "
 
 
 class Package(NamedTuple):
-    """One thing that was installed; `kind` and `qualifiers` are those of its package URL."""
+    """An installed package; `kind` and `qualifiers` are those of its package URL."""
 
     kind: str
     name: str
@@ -27,7 +27,7 @@ class Package(NamedTuple):
 
 
 def packages(files: Mapping[str, str]) -> Iterator[Package]:
-    """Give the packages that the files, by their paths in the root, tell of."""
+    """Return the packages that the files describe; keys are paths in the root."""
     for path, text in sorted(files.items()):
         if path.startswith(DEBIAN_RECORDS):
             stanza = Parser().parsestr(text)
@@ -36,8 +36,8 @@ def packages(files: Mapping[str, str]) -> Iterator[Package]:
             yield _python(Parser().parsestr(text))
 
 
-def is_told_from(path: str) -> bool:
-    """Say whether `packages` reads the file."""
+def is_read(path: str) -> bool:
+    """Tell whether `packages` reads the file."""
     is_licence = path.startswith("usr/share/doc/") and path.endswith("/copyright")
     return path.startswith(DEBIAN_RECORDS) or is_licence or _METADATA.fullmatch(path) is not None
 
@@ -51,11 +51,11 @@ def _debian(stanza: Message, copyright_file: str) -> Package:
 
 
 def _debian_licences(text: str) -> tuple[str, ...]:
-    """Return the short names of all licences of a machine-readable copyright file, and nothing of any other."""
+    """Return the short names of all licences of a machine-readable copyright file; () for another file."""
     if not text.startswith(_MACHINE_READABLE):
         return ()
     paragraphs = (Parser().parsestr(paragraph.strip("\n")) for paragraph in text.split("\n\n"))
-    named = (_first_line(each["License"]) for each in paragraphs if each["Files"] and each["License"])
+    named = (_first_line(part["License"]) for part in paragraphs if part["Files"] and part["License"])
     return tuple(sorted({name for name in named if name}))
 
 
@@ -74,4 +74,4 @@ def _first_line(text: str) -> str:
 
 def decoded(files: Iterable[tuple[str, bytes]]) -> Mapping[str, str]:
     """Return the texts of the files that `packages` reads."""
-    return {path: content.decode(errors="replace") for path, content in files if is_told_from(path)}
+    return {path: content.decode(errors="replace") for path, content in files if is_read(path)}

@@ -1,4 +1,4 @@
-"""Debian's record of installed packages: who owns a file, and what is said of the owner."""
+"""Debian's database of installed packages: which package owns a file, and its description."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -15,18 +15,18 @@ class Packages:
         self._owners = self._read_owners()
 
     def owning(self, files: Iterable[Path]) -> Mapping[str, str]:
-        """Return the packages that any of the files came with: name and control stanza."""
+        """Return the packages that own any of the files: name and control stanza."""
         names = {self._owners[file] for file in files if file in self._owners}
         return {name: self._stanzas[name] for name in sorted(names)}
 
     def copyright_of(self, name: str) -> Path | None:
-        """Return the file that says under which licences the package is."""
+        """Return the copyright file of a package."""
         path = self._root / "usr/share/doc" / name / "copyright"
         return path if path.exists() else None
 
     def _read_owners(self) -> Mapping[Path, str]:
         owners: dict[Path, str] = {}
-        folders: dict[str, str] = {}  # /lib is a link to /usr/lib, and packages say either
+        folders: dict[str, str] = {}  # /lib is a link to /usr/lib, and packages use both
         for listing in (self._root / "var/lib/dpkg/info").glob("*.list"):
             name = listing.stem.partition(":")[0]
             for line in listing.read_text(encoding="utf-8").splitlines():

@@ -1,4 +1,4 @@
-"""A root file system made of chosen files of another, with the links that lead to them and the libraries they load."""
+"""A root file system with selected files of the running one, the links to them and the libraries that they load."""
 
 import os
 import shutil
@@ -11,19 +11,19 @@ _ELF = b"\x7fELF"
 
 
 class RootFs:
-    """The new root `target`; paths given to it are those of the running system, and are the same there."""
+    """The new root in `target`. All paths are those of the running system, and the same in the new root."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
         self.taken: set[Path] = set()
-        """The files taken, by their real paths."""
+        """Real paths of the copied files."""
 
     def inside(self, path: Path) -> Path:
-        """Return where `path` of the new root is now."""
+        """Return the current location of a path of the new root."""
         return self._target / path.relative_to("/")
 
     def take(self, path: Path) -> None:
-        """Take a file, and all that `path` needs to be opened and loaded there. Raise OSError."""
+        """Copy a file with its links and libraries. Raise OSError."""
         real = self._follow(path)
         if real in self.taken:
             return
@@ -31,12 +31,12 @@ class RootFs:
         self._folder(real.parent)
         shutil.copyfile(real, self.inside(real))
         runs = os.access(real, os.X_OK)
-        self.inside(real).chmod(0o755 if runs else 0o644)  # and so no set-user-id bit
+        self.inside(real).chmod(0o755 if runs else 0o644)  # no set-user-id bit
         for library in _libraries(real):
             self.take(library)
 
     def take_tree(self, folder: Path, keep: Keep = lambda _: True) -> None:
-        """Take what is in `folder`, but for what `keep` refuses, folder by folder and file by file. Raise OSError."""
+        """Copy the content of `folder`, except folders and files that `keep` rejects. Raise OSError."""
         for path in sorted(folder.iterdir()):
             if not keep(path):
                 continue
@@ -46,7 +46,7 @@ class RootFs:
                 self.take(path)
 
     def write(self, path: Path, text: str, mode: int = 0o644) -> None:
-        """Write a file that the running system has not, or has otherwise."""
+        """Write a file that the running system does not have, or has with other content."""
         self._folder(path.parent)
         self.inside(path).write_text(text)
         self.inside(path).chmod(mode)
@@ -63,7 +63,7 @@ class RootFs:
             self.inside(path).symlink_to(to)
 
     def _follow(self, path: Path) -> Path:
-        """Make the links that `path` goes through; return the path without them."""
+        """Copy the links in `path`; return the path without links."""
         here = Path("/")
         for part in path.parts[1:]:
             here /= part
@@ -78,7 +78,7 @@ class RootFs:
 
 
 def _libraries(path: Path) -> list[Path]:
-    """Return the shared libraries that the loader finds for a program or library; none for any other file."""
+    """Return the shared libraries that the loader finds for a program or library; [] for other files."""
     with path.open("rb") as file:
         if file.read(4) != _ELF:
             return []

@@ -22,7 +22,7 @@ OWN = "wisp-proxy"
 
 
 def path_for(archive: Path) -> Path:
-    """Return where the bill of materials of an archive is."""
+    """Return the path of an archive's bill of materials."""
     return archive.with_suffix(".cdx.json")
 
 
@@ -56,7 +56,7 @@ def _component(package: Package, hashes: Mapping[str, str]) -> Component:
 
 
 def _licences(names: tuple[str, ...]) -> list[License]:
-    """Turn names into SPDX's where they are SPDX's. CycloneDX takes one expression, or licences: never both."""
+    """Return licences with their SPDX ids if they have one. CycloneDX allows one expression or licences, not both."""
     factory = LicenseFactory()
     if len(names) == 1:
         return [factory.make_from_string(names[0])]

@@ -1,6 +1,6 @@
-"""Puts the wheels of the locked requirements, and our own, into a folder: the build itself then needs no network.
+"""Collects the wheels of the locked requirements and our own in a folder, so that the build needs no network.
 
-They are fetched by the pip of this machine, with its configuration, so that no index is named in the image or here.
+The pip of this machine fetches them, with its configuration: the image names no package index.
 """
 
 import platform
@@ -33,13 +33,13 @@ _GLIBC = (
     "_2_5",
     "1",
 )
-"""The manylinux platforms that Debian 12 serves; pip takes each by name."""
+"""The manylinux platforms that Debian 12 supports; pip needs all their names."""
 
 
 def fetch(source: Path, folder: Path, machine: str | None = None, builder: Builder | None = None) -> None:
-    """Replace the folder's content by what `requirements/image.txt` locks, by its hashes, and the wheel of `source`.
+    """Replace the folder's content by the packages of `requirements/image.txt`, with their hashes, and our own wheel.
 
-    `machine` is the architecture as the kernel names it, this machine's by default. Raise ToolError.
+    `machine` is the architecture as the kernel names it, by default this machine's. Raise ToolError.
     """
     builder = builder or Builder()
     with draft_folder(folder.parent, f".{folder.name}-") as draft:
@@ -53,7 +53,7 @@ def fetch(source: Path, folder: Path, machine: str | None = None, builder: Build
 
 
 def for_base(machine: str | None = None) -> list[str]:
-    """Return pip's options for what suits the base's Python, whichever is running now."""
+    """Return pip's options for the Python of the base, which may differ from the running one."""
     abis = (f"cp{PYTHON.replace('.', '')}", "abi3", "none")
     platforms = [f"--platform=manylinux{glibc}_{machine or platform.machine()}" for glibc in _GLIBC]
     version = ["--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp"]

@@ -63,5 +63,5 @@ def test_failing_step_leaves_no_image_and_no_wheels(tmp_path: Path) -> None:
     shown = stream.getvalue().splitlines()
     assert [line[:3] for line in shown if line[0].isdigit()] == ["1/4", "2/4"]
     assert "1/4 base: debian:12" in shown
-    assert f"  output      {tmp_path}/dist/wisp.tar, and its bill of materials beside it" in shown
+    assert f"  output      {tmp_path}/dist/wisp.tar, and its bill of materials next to it" in shown
     assert list((tmp_path / "dist").iterdir()) == list((tmp_path / "build").iterdir()) == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from image.contents import Package, is_told_from, packages
+from image.contents import Package, is_read, packages
 
 STANZA = "Package: libssl3\nSource: openssl (3.0.1-1)\nVersion: 3.0.1-1+b1\nArchitecture: amd64\nHomepage: https://x/\n"
 COPYRIGHT = """\
@@ -70,4 +70,4 @@ def test_python(said: str, licences: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("path", ["usr/lib/libc.so.6", "usr/share/doc/a/changelog", "etc/passwd"])
 def test_other_files(path: str) -> None:
     """Nothing else is read."""
-    assert not is_told_from(path)
+    assert not is_read(path)
