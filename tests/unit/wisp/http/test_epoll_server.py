@@ -307,14 +307,14 @@ class TestDrain:
 
     def test_with_nobody_there(self, world: World) -> None:
         """At once."""
-        world.server.drain()
+        world.epoll_server.drain()
         assert self.drained(world)
 
     def test_the_idle_are_closed(self, world: World) -> None:
         """At once, those who have asked and those who have not."""
         clients = [world.connect(NEXT), world.connect()]
         world.settle()
-        world.server.drain()
+        world.epoll_server.drain()
         world.settle()
         assert self.drained(world)
         assert [client.ended for client in clients] == ["closed", "closed"]
@@ -323,7 +323,7 @@ class TestDrain:
         """A client may try elsewhere rather than wait."""
         waiting = world.connect(LATER)
         world.settle()
-        world.server.drain()
+        world.epoll_server.drain()
         with pytest.raises(ConnectionRefusedError):
             world.connect()
         assert waiting.ended is None
@@ -332,7 +332,7 @@ class TestDrain:
         """An answer that was owed says Connection: close, and is the last; then the loop ends."""
         client = world.connect(LATER + NEXT)
         world.settle()
-        world.server.drain()
+        world.epoll_server.drain()
         world.settle()
         assert not self.drained(world)
         world.application.reply()
@@ -347,7 +347,7 @@ class TestDrain:
         """A request of which a part is here is served."""
         client = world.connect(NEXT[:20])
         world.settle()
-        world.server.drain()
+        world.epoll_server.drain()
         client.send(NEXT[20:])
         world.settle()
         assert [answer.headers[b"connection"] for answer in client.answers] == [b"close"]
@@ -358,7 +358,7 @@ class TestDrain:
         world.settle()
         accepted.send(NEXT)
         queued = world.connect(NEXT)
-        world.server.drain()
+        world.epoll_server.drain()
         world.settle()
         assert [answer.headers.get(b"connection") for answer in accepted.answers] == [None, b"close"]
         assert [answer.headers.get(b"connection") for answer in queued.answers] == [b"close"]
@@ -369,7 +369,7 @@ class TestDrain:
         client.reading = False
         client.send(BIG)
         world.settle()
-        world.server.drain()
+        world.epoll_server.drain()
         client.reading = True
         world.settle()
         assert [len(answer.body) for answer in client.answers] == [len(b"/big") + (1 << 22)]
@@ -383,12 +383,12 @@ class TestDrain:
         """Whoever has not finished by then is cut off."""
         client = world.connect(busy)
         world.settle()
-        world.server.drain()
+        world.epoll_server.drain()
         world.after(4.9)
         assert not self.drained(world)
         world.after(0.1)
         assert self.drained(world)
-        world.server.close()
+        world.epoll_server.close()
         world.settle()
         assert client.ended is not None
 
@@ -397,7 +397,7 @@ def test_closing_with_clients_there(world: World) -> None:
     """A server can be closed without having been drained."""
     client = world.connect(LATER)
     world.settle()
-    world.server.close()
+    world.epoll_server.close()
     world.settle()
     assert client.ended is not None
     world.application.reply()

@@ -57,11 +57,11 @@ def requests(draw: st.DrawFn) -> bytes:
 
 
 _damage = st.binary(max_size=2) | st.sampled_from([b"\r\n", b" ", b"\t", b"\n ", b":", b"0"])
-_pipelines = st.lists(requests(), min_size=1, max_size=4).map(b"".join)
+pipelines = st.lists(requests(), min_size=1, max_size=4).map(b"".join)
 
 
 @thorough
-@given(_pipelines, places)
+@given(pipelines, places)
 def test_well_formed_requests_are_read_as_h11_reads_them(stream: bytes, places: list[int]) -> None:
     """Methods, targets, headers, bodies, versions and whether the connection goes on, in order, however split."""
     requests, rejected = theirs(stream)
@@ -70,7 +70,7 @@ def test_well_formed_requests_are_read_as_h11_reads_them(stream: bytes, places: 
 
 
 @thorough
-@given(_pipelines, st.integers(0), st.sampled_from([0, 1]), _damage)
+@given(pipelines, st.integers(0), st.sampled_from([0, 1]), _damage)
 def test_damaged_requests_are_not_read_into_others(stream: bytes, at: int, removed: int, inserted: bytes) -> None:
     """One byte changed, dropped or added: what we still serve, h11 reads in the same place in the same way."""
     at %= len(stream) + 1

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from tests.unit.wisp.http.world import Client, World
+from tests.unit.wisp.http.world import AsyncioWorld, Client, World
 
 MOST = 5
 
@@ -24,12 +24,13 @@ class Asking:
 class Clients(RuleBasedStateMachine):
     """Clients of one server: they ask in pieces, wait, leave and vanish, while time passes and answers come late."""
 
+    driver: type[World] = World
     asking_clients = Bundle("asking_clients")
 
     def __init__(self) -> None:
         super().__init__()
         self.stack = ExitStack()
-        self.world = self.stack.enter_context(World.made(most=MOST))
+        self.world = self.stack.enter_context(self.driver.made(most=MOST))
         self.known: list[Asking] = []
         self.number = 0
 
@@ -105,19 +106,27 @@ class Clients(RuleBasedStateMachine):
     def no_more_than_allowed(self) -> None:
         """Check the limit, on connections and on what the loop watches: those and the listener."""
         assert len(self.world.server.peers) <= MOST + 1  # the one for newcomers while nobody can give way
-        assert len(self.world.loop._callbacks) <= MOST + 2
+        assert self.world.watched <= MOST + 2
 
     def teardown(self) -> None:
         """End the server: it has nothing left, within its time."""
         while self.world.application.owed:
             self.world.application.reply()
             self.world.settle()
-        self.world.server.drain()
+        self.world.stop()
         self.world.after(5)
-        assert not self.world.loop._running
+        assert self.world.stopped
         assert not [asking for asking in self.known if asking.client.ended is None and asking.client.move()]
         self.stack.close()
 
 
-Clients.TestCase.settings = settings(deadline=None, max_examples=settings().max_examples // 2, stateful_step_count=40)
+class AsyncioClients(Clients):
+    """Clients of the asyncio server."""
+
+    driver = AsyncioWorld
+
+
+half = settings(deadline=None, max_examples=settings().max_examples // 2, stateful_step_count=40)
+Clients.TestCase.settings = AsyncioClients.TestCase.settings = half
 TestClients = Clients.TestCase
+TestAsyncioClients = AsyncioClients.TestCase

@@ -1,17 +1,22 @@
 """A server on a real loop and real sockets, with a clock set by hand and an application that does as it is told."""
 
+import asyncio
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import uvloop
+
+from wisp.http.asyncio_server import AsyncioServer
 from wisp.http.connection import Application as Served
 from wisp.http.connection import Limits
 from wisp.http.epoll import READ, Loop
 from wisp.http.epoll_server import EpollServer
 from wisp.http.messages import Reject, Request, Response
-from wisp.http.sockets import listen
+from wisp.http.peer import Server
+from wisp.http.sockets import Socket, listen
 
 _TURNS = 5000
 
@@ -21,9 +26,11 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.calls = 0
 
     def __call__(self) -> float:
         """Return the present time."""
+        self.calls += 1
         return self.now
 
 
@@ -183,16 +190,24 @@ class Client(End):
 
 
 class World:
-    """Everything together. `most` is how many connections the server takes."""
+    """Everything together, with the epoll server. `most` is how many connections the server takes."""
+
+    resets = False
+    """Whether the server closes connections by a reset that their clients have not closed."""
+    server: Server
 
     def __init__(self, *, most: int = 1024) -> None:
         self.clock = Clock()
-        self.loop = BusyLoop(self.clock)
         self.application = Application()
         self.clients: list[Client] = []
         listener = listen("127.0.0.1", 0)
         self.port: int = listener.getsockname()[1]
-        self.server = EpollServer(listener, self._served(), self.loop, Limits(connections=most))
+        self._begin(listener, Limits(connections=most))
+
+    def _begin(self, listener: Socket, limits: Limits) -> None:
+        """Make the loop and the server."""
+        self.loop = BusyLoop(self.clock)
+        self.server = self.epoll_server = EpollServer(listener, self._served(), self.loop, limits)
 
     def _served(self) -> Served:
         """Return what answers."""
@@ -224,13 +239,18 @@ class World:
         """Turn until nobody has anything to do; a loop that turns for nothing never comes to that."""
         quiet = 0
         for _ in range(_TURNS):
-            before = self.loop.calls
-            self.loop.turn(0.01 if quiet and self._under_way() else 0)
+            worked = self.turn(0.01 if quiet and self._under_way() else 0)
             moved = self._move()
-            quiet = 0 if moved or self.loop.calls != before else quiet + 1
+            quiet = 0 if moved or worked else quiet + 1
             if quiet == 3:
                 return
         raise AssertionError("the world does not come to rest")
+
+    def turn(self, seconds: float) -> bool:
+        """Let the loop turn, or wait for so long; return whether it had something to do."""
+        before = self.loop.calls
+        self.loop.turn(seconds)
+        return self.loop.calls != before
 
     def _under_way(self) -> bool:
         """Say whether bytes are left to send: on a busy machine the kernel takes a moment to pass on what it has."""
@@ -248,6 +268,94 @@ class World:
         """Close every socket, and check that the server keeps nothing."""
         for client in self.clients:
             client.socket.close()
-        self.server.close()
+        self._end()
+
+    def stop(self) -> None:
+        """Let the server accept nothing more and finish what is in flight."""
+        self.epoll_server.drain()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether that is done, or its time is over."""
+        return not self.loop._running
+
+    @property
+    def watched(self) -> int:
+        """How many descriptors the loop watches."""
+        return len(self.loop._callbacks)
+
+    def _end(self) -> None:
+        self.epoll_server.close()
         self.loop.close()
         assert not self.loop._callbacks
+
+
+class Awaited:
+    """An application as the asyncio server has them: what the world's application answers later is a future."""
+
+    def __init__(self, application: Application, loop: asyncio.AbstractEventLoop) -> None:
+        self._application = application
+        self._loop = loop
+        self.rejected = application.rejected
+
+    def answer(self, request: Request) -> Response | Awaitable[Response]:
+        """Return the response, or a future."""
+        future: asyncio.Future[Response] = self._loop.create_future()
+        answer = self._application.answer(
+            request, lambda response: None if future.done() else future.set_result(response)
+        )
+        return future if answer is None else answer
+
+
+class AsyncioWorld(World):
+    """The same with the asyncio server, on uvloop."""
+
+    resets = True
+
+    def _begin(self, listener: Socket, limits: Limits) -> None:
+        self.turns = uvloop.new_event_loop()
+        application = Awaited(self.application, self.turns)
+        self.asyncio_server = AsyncioServer(listener, application, limits=limits, clock=self.clock)
+        self.server = self.asyncio_server
+        self._run(self._open())
+
+    async def _open(self) -> None:
+        self.asyncio_server.open()
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        self.turns.run_until_complete(work)
+
+    def turn(self, seconds: float) -> bool:
+        """End who is late, and let the loop turn, or wait for so long; return whether it had something to do."""
+        self.asyncio_server.end_late()
+        before = self.clock.calls  # nothing is done without a look at the clock
+        self._run(asyncio.sleep(seconds))
+        return self.clock.calls != before
+
+    def stop(self) -> None:
+        """Let the server accept nothing more and finish what is in flight."""
+
+        async def close() -> None:
+            self.asyncio_server.close()
+
+        self._run(close())
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is left, now that the time is over."""
+        self._run(self.asyncio_server.drain(0))
+        return not self.server.peers
+
+    @property
+    def watched(self) -> int:
+        """How many descriptors the loop watches."""
+        return len(self.server.peers) + 1
+
+    def _end(self) -> None:
+        if not self.server.host.closing:
+            self.stop()
+        assert self.stopped
+        self.turns.close()
+
+
+WORLDS: dict[str, type[World]] = {"epoll": World, "asyncio": AsyncioWorld}

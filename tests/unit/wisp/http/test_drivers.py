@@ -1,0 +1,90 @@
+"""Both servers over real sockets: the same bytes make the same requests, answers and ends as the parser says."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.wisp.http.hostile import ALL, Hostile
+from tests.unit.wisp.http.oracle import theirs
+from tests.unit.wisp.http.test_parser_oracle import pipelines
+from tests.unit.wisp.http.wire import NEXT, cut, outcome, places, streams
+from tests.unit.wisp.http.world import WORLDS, World
+from wisp.http.messages import Reject, Request
+
+thorough = settings(
+    deadline=None,
+    max_examples=settings().max_examples // 2,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.fixture(name="world", params=WORLDS, scope="module")
+def _world(request: pytest.FixtureRequest) -> Iterator[World]:
+    with WORLDS[request.param].made() as world:
+        yield world
+
+
+def served(world: World, pieces: list[bytes]) -> tuple[list[Request], list[int], bool]:
+    """Return the requests that the application got, the statuses of the answers, and whether the connection ended."""
+    application = world.application
+    application.asked, application.rejects = [], []
+    client = world.connect()
+    for piece in pieces:
+        client.send(piece)
+        world.settle()
+    result = application.asked, [answer.status for answer in client.answers], client.ended is not None
+    client.vanish()
+    world.clients.remove(client)
+    world.settle()
+    assert world.server.host.held == 0
+    return result
+
+
+def expected(stream: bytes) -> tuple[list[Request], list[int], bool]:
+    """Return the same as the parser reads the stream."""
+    requests: list[Request] = []
+    for event in outcome([stream]):
+        if isinstance(event, Reject):
+            return requests, [*[200] * len(requests), event.status], True
+        requests.append(event)
+        if not event.keep_alive:
+            return requests, [200] * len(requests), True
+    return requests, [200] * len(requests), False
+
+
+def without_head(stream: bytes) -> bool:
+    """Say whether no answer can be one to HEAD, which the test's client does not follow."""
+    return b"HEAD" not in stream and b"/later" not in stream
+
+
+@pytest.mark.parametrize("size", [1 << 20, 1], ids=["at once", "byte by byte"])
+@pytest.mark.parametrize("hostile", ALL.values(), ids=ALL)
+def test_hostile_bytes_end_the_connection(world: World, hostile: Hostile, size: int) -> None:
+    """With the status that they deserve, and nothing after them is served."""
+    stream = NEXT + hostile.data + NEXT
+    pieces = [stream[start : start + size] for start in range(0, len(stream), size)]
+    requests, statuses, ended = served(world, pieces)
+    assert ([request.target for request in requests], statuses, ended) == ([b"/next"], [200, hostile.status], True)
+
+
+@thorough
+@given(streams.filter(without_head), places)
+def test_any_bytes_are_served_as_the_parser_reads_them(world: World, stream: bytes, places: list[int]) -> None:
+    """However they are split."""
+    assert served(world, cut(stream, places[:4])) == expected(stream)
+
+
+@thorough
+@given(pipelines.filter(without_head), st.lists(st.integers(0, 10_000), max_size=4))
+def test_pipelined_requests_are_served_as_h11_reads_them(world: World, stream: bytes, places: list[int]) -> None:
+    """In their order, each answered once."""
+    requests, statuses, ended = served(world, cut(stream, places))
+    theirs_read, rejected = theirs(stream)
+    assert [(one.method, one.target, one.body) for one in requests] == [
+        (one.method, one.target, one.body) for one in theirs_read
+    ]
+    assert statuses == [200] * len(requests)
+    assert not rejected
+    assert ended == (not requests[-1].keep_alive)
