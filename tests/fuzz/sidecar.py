@@ -74,18 +74,26 @@ def _result(ask: TokenKey) -> Result:
 class Pod:
     """A sidecar's application; `wrap` may put another in front of it."""
 
-    def __init__(self, wrap: Callable[[Application], Application], *, at_once: bool, required: bool) -> None:
+    def __init__(
+        self,
+        wrap: Callable[[Application], Application],
+        *,
+        at_once: bool,
+        required: bool,
+        passed: tuple[str, ...] = SEGMENTS,
+    ) -> None:
         clock = Clock()
         self.entra = Entra(at_once=at_once)
         self._descriptor = os.memfd_create("log")
         self._required = required
+        self._passed = passed
         store = TokenStore(self.entra.begin, Clocks(clock, UnixClock(clock), lambda: 0.5))
         front = Front(lambda: self._service(store, front))
         self.application = wrap(front)
 
     def _service(self, store: TokenStore, front: Front) -> TokenService:
         identities = Identities(CLIENT_ID, header=Secret(HEADER.decode()), header_required=self._required)
-        beside = OtherEndpoints(front.health, SEGMENTS, self._pass_on)
+        beside = OtherEndpoints(front.health, self._passed, self._pass_on)
         return TokenService(store, identities, Metrics(), Log("debug", self._descriptor), beside)
 
     def _pass_on(self, judged: ForwardedRequest | AlreadyForwarded, _request: Request) -> Response:

@@ -334,7 +334,7 @@ class ServerConnection:
         self._closing = True
         if self.source is not None:
             self.source = self._answering = None
-        self.unsent.clear()
+        self.unsent = bytearray()  # the old one cannot be emptied while an error of sending it is being handled
         self._account()
 
     def release(self) -> None:

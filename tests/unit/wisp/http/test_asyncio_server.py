@@ -464,6 +464,22 @@ async def test_a_reset_behind_unread_data_is_noticed(*, secured: bool) -> None:
         await until(lambda: not line.server.peers)
 
 
+@pytest.mark.parametrize("secured", [False, True], ids=["clear", "tls"])
+async def test_a_reset_while_a_response_is_unsent_ends_the_connection(*, secured: bool) -> None:
+    """Nothing of it is kept, and its memory is not counted any more."""
+    server, tls = presented()
+    async with listening(held=2**24, tls=server if secured else None) as line:
+        client = await line.connect(tls=tls if secured else None)
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: line.server.host.held > LARGE // 2)
+        gone = client.writer.get_extra_info("socket")
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.writer.transport.abort()
+        await until(lambda: not line.server.peers)
+        assert line.server.host.held == 0
+
+
 async def test_running_out_of_descriptors_makes_room() -> None:
     """The listener goes on with fewer connections; it does not spin, and serves who comes."""
     async with listening(connections=1000) as line:

@@ -34,7 +34,8 @@ def served(world: World, pieces: list[bytes]) -> tuple[list[Request], list[int],
     for piece in pieces:
         client.send(piece)
         world.settle()
-    result = application.asked, [answer.status for answer in client.answers], client.ended is not None
+    statuses = [answer.status for answer in client.answers if answer.status != 100]
+    result = application.asked, statuses, client.ended is not None
     client.vanish()
     world.clients.remove(client)
     world.settle()

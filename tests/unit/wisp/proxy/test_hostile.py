@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.fuzz.sidecar import Pod
+from tests.fuzz.wires import DRIVERS, Conversation
 from tests.support.fakes import token_target
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE
@@ -96,6 +98,23 @@ def test_a_hostile_request(besieged: Besieged, case: Case) -> None:
         assert b"access_token" not in answers
         assert not answers or b"Content-Type: application/json" in answers
     assert besieged.node.requests == []
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_both_servers_answer_a_hostile_request_alike(case: Case, driver: str) -> None:
+    """The sidecar's application, in memory behind each server's connections: the same statuses, and the same end."""
+    for at_a_time in (1 << 20, 1):
+        pod = Pod(lambda application: application, at_once=True, required=False, passed=NAMES)
+        conversation = Conversation(pod.application, DRIVERS[driver], 1 << 20, pod.entra.answer)
+        for start in range(0, len(case.data), at_a_time):
+            conversation.say(case.data[start : start + at_a_time])
+        answered, hung_up = bytes(conversation.wire.answered), conversation.wire.hung_up
+        conversation.end()
+        pod.logged()
+        assert statuses(answered) == case.statuses
+        assert b"access_token" not in answered
+        assert hung_up == (b"Connection: close" in answered)
 
 
 def test_there_are_enough() -> None:

@@ -548,7 +548,7 @@ class TestStopping:
     def test_what_is_under_way_is_finished(self, world: RelayWorld) -> None:
         """The answer says that it is the last."""
         client, served = world.asked()
-        world.server.drain()
+        world.epoll_server.drain()
         world.settle()
         served.send(PLAIN)
         answer = world.said(client)
@@ -562,10 +562,10 @@ class TestStopping:
         client, served = world.asked(request_)
         served.send(CHUNKED + b"3\r\nabc\r\n")
         world.settle()
-        world.server.drain()
+        world.epoll_server.drain()
         world.after(5)
         assert not world.loop._running
-        world.server.close()
+        world.epoll_server.close()
         world.settle()
         assert client.ended == "reset"
 
