@@ -106,7 +106,7 @@ class _Call(NamedTuple):
 
 
 class ExchangeProcess:
-    """Exchanges in a process of their own. Registers itself with `loop`.
+    """Exchanges in a process of their own. Registers itself with `loop`, for its times only while calls are under way.
 
     `observe` is called for every exchange that ended, with the token's key, the result, and the seconds it took.
     """
@@ -125,7 +125,6 @@ class ExchangeProcess:
         self._calls: dict[int, _Call] = {}
         self._number = 0
         self._child: ExchangeChild | None = None
-        loop.add_timed(self)
 
     @property
     def pid(self) -> int:
@@ -161,6 +160,8 @@ class ExchangeProcess:
         self._end()
 
     def _finish(self, call: _Call, result: Result) -> None:
+        if not self._calls:
+            self._loop.remove_timed(self)
         self._observe(call.key, result, self._loop.clock() - call.begun)
         call.done(result)
 
@@ -171,6 +172,7 @@ class ExchangeProcess:
             failure = None
         except OSError as error:  # reported at the next turn: `done` may not be called before `begin` returns
             failure = _unusable((error.strerror or str(error)).lower())
+        self._loop.add_timed(self)
         self._calls[self._number] = call._replace(failure=failure)
 
     def _running(self) -> ExchangeChild:

@@ -53,7 +53,12 @@ class Loop:
 
     def add_timed(self, timed: Timed) -> None:
         """Ask `timed` for its due times from now on."""
-        self._timed.append(timed)
+        if timed not in self._timed:
+            self._timed = [*self._timed, timed]
+
+    def remove_timed(self, timed: Timed) -> None:
+        """Ask `timed` no more, if it was asked."""
+        self._timed = [other for other in self._timed if other is not timed]  # a new list: the old one may be in use
 
     def stop(self) -> None:
         """Return from `run` after this turn."""

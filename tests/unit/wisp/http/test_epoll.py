@@ -116,6 +116,23 @@ def test_the_next_due_time_bounds_the_wait(clock: Clock) -> None:
     loop.close()
 
 
+def test_a_timed_object_is_called_once_a_turn_until_it_is_removed(loop: Loop, clock: Clock) -> None:
+    """However often it was added; it may remove itself while it is called."""
+
+    class Once(Alarm):
+        def tick(self) -> None:
+            super().tick()
+            loop.remove_timed(self)
+            self.at = 1000.0
+
+    first, second = Once(clock, 1000.0), Alarm(clock, 1000.0)
+    for alarm in (first, first, second):
+        loop.add_timed(alarm)
+    loop.turn(0)
+    loop.turn(0)
+    assert [first.rung, second.rung] == [[1000.0], [1000.0]]
+
+
 def test_run_ends_when_stopped(loop: Loop, pair: tuple[Socket, Socket]) -> None:
     """A callback may stop the loop; the turn is finished first."""
     loop.watch(pair[0].fileno(), lambda _events: loop.stop())
