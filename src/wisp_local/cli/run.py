@@ -39,17 +39,22 @@ _ATTEMPTS = (Attempt(Mode.ROOT, several_users=False), Attempt(Mode.USERNS, sever
 
 @click.command(name="run", context_settings={"allow_interspersed_args": False})
 @click.option(
-    "--identity", metavar="NAME", help=f"Name of the local cloud's identity, created if new.  [{DEFAULT_IDENTITY}]"
+    "--identity",
+    metavar="NAME",
+    help=f"Name of the local cloud's identity, created if new (default: {DEFAULT_IDENTITY}).",
 )
 @click.option("--client-id", metavar="ID", help="Client id of an existing identity, instead of its name.")
 @click.option(
     "--intercept", is_flag=True, help="Run the command in a network of its own where 169.254.169.254 answers."
 )
 @click.option(
-    "--state", type=_FILE, metavar="FILE", help="State file of the local cloud.  [~/.local/state/wisp/run.db]"
+    "--state", type=_FILE, metavar="FILE", help="State file of the local cloud (default: ~/.local/state/wisp/run.db)."
 )
 @click.option(
-    "--token-lifetime", type=click.IntRange(1), metavar="S", help=f"Lifetime of the local cloud's tokens.  [{DAY}]"
+    "--token-lifetime",
+    type=click.IntRange(1),
+    metavar="S",
+    help=f"Lifetime of the local cloud's tokens in seconds (default: {DAY}).",
 )
 @click.option("--authority-host", metavar="URL", help="URL of the real Entra to use instead of a local cloud.")
 @click.option("--tenant", metavar="ID", help="Real Entra: tenant of the identity.")
