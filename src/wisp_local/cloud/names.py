@@ -15,46 +15,48 @@ from wisp_local.cloud.errors import ConflictError, RequestError
 
 MAXIMUM_FEDERATED_CREDENTIALS = 20  # of an identity or application
 
-_GROUP = re.compile(r"[-\w.()]{0,89}[-\w()]")
-_IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}")
-_CREDENTIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,119}")
-_CLUSTER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
-_LOCATION = re.compile(r"[A-Za-z0-9]{1,60}")
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NAME_LIMIT = 120  # characters of an application's display name
 _LIMIT = 600  # characters of an issuer, a subject or an audience
+_RULES = {
+    "resource group": (r"[-\w.()]{0,89}[-\w()]", "up to 90 letters, digits, - _ . ( ), no dot at the end"),
+    "location": (r"[A-Za-z0-9]{1,60}", "a region's short name, such as eastus"),
+    "identity": (r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}", "3 to 128 letters, digits, - or _, a letter or digit first"),
+    "federated credential": (
+        r"[A-Za-z0-9][A-Za-z0-9_-]{2,119}",
+        "3 to 120 letters, digits, - or _, a letter or digit first",
+    ),
+    "cluster": (
+        r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?",
+        "up to 63 letters, digits, - or _, a letter or digit first and last",
+    ),
+}
+"""By kind of object: the pattern of its names, and the rule in words."""
 
 
-def check_group(name: str, location: str) -> None:
-    """Check a resource group's name and location."""
-    _check(_GROUP, name, "resource group", "up to 90 letters, digits, - _ . ( ), no dot at the end")
-    _check_location(location)
+def is_name(kind: str, name: str) -> bool:
+    """Tell whether an object of that kind (a key of the table) can be called `name`; an issuer has its cluster's name."""
+    return re.fullmatch(_RULES[kind][0], name) is not None
 
 
-def check_identity(name: str, location: str) -> None:
-    """Check a managed identity's name and location."""
-    _check(_IDENTITY, name, "identity", "3 to 128 letters, digits, - or _, a letter or digit first")
-    _check_location(location)
-
-
-def check_cluster(name: str) -> None:
-    """Check a cluster's name, which is also its issuer's."""
-    _check(_CLUSTER, name, "cluster", "up to 63 letters, digits, - or _, a letter or digit first and last")
+def check_name(kind: str, name: str) -> None:
+    """Check the name of an object of that kind, as `is_name` does."""
+    if not is_name(kind, name):
+        raise RequestError(f"{name!a:.80} is not a valid {kind} name", hint=f"give {_RULES[kind][1]}")
 
 
 def check_principal(display_name: str, client_id: str | None) -> None:
     """Check an application's display name, and the client id that its owner chose."""
     if not 0 < len(display_name) <= _NAME_LIMIT or not display_name.isprintable():
         raise RequestError(f"{display_name!a:.80} is not a valid application name", hint="give 1 to 120 characters")
-    if client_id is not None:
-        _check(_GUID, client_id, "client id", "a GUID, or leave it out")
+    if client_id is not None and not is_guid(client_id):
+        raise RequestError(f"{client_id!a:.80} is not a valid client id", hint="give a GUID, or leave it out")
 
 
 def check_credential(credential: FederatedCredential) -> None:
     """Check a federated credential: its name, an https issuer, a subject and exactly one audience."""
-    rule = "3 to 120 letters, digits, - or _, a letter or digit first"
-    _check(_CREDENTIAL, credential.name, "federated credential", rule)
+    check_name("federated credential", credential.name)
     if len(credential.audiences) != 1:
         problem = f"a federated credential has {len(credential.audiences)} audiences"
         raise RequestError(problem, hint="give exactly one")
@@ -86,11 +88,6 @@ def check_credential_fits(credential: FederatedCredential, others: Collection[Fe
             f"the identity has {MAXIMUM_FEDERATED_CREDENTIALS} federated credentials, Azure's limit",
             hint="delete one, or use another identity",
         )
-
-
-def is_credential_name(name: str) -> bool:
-    """Tell whether a federated credential can be called `name`."""
-    return _CREDENTIAL.fullmatch(name) is not None
 
 
 def is_guid(text: str) -> bool:
@@ -126,12 +123,3 @@ def is_host(name: str) -> bool:
     except ValueError:
         return _HOST.fullmatch(name) is not None
     return "%" not in name  # a scope id means something on one machine only
-
-
-def _check_location(location: str) -> None:
-    _check(_LOCATION, location, "location", "a region's short name, such as eastus")
-
-
-def _check(pattern: re.Pattern[str], text: str, what: str, rule: str) -> None:
-    if pattern.fullmatch(text) is None:
-        raise RequestError(f"{text!a:.80} is not a valid {what} name", hint=f"give {rule}")

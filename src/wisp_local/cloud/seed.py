@@ -268,7 +268,8 @@ def _check(document: _Document, seed: Seed) -> None:
     _must_differ(document, "resourceGroups", seed.resource_groups, "name")
     for number, group in enumerate(seed.resource_groups):
         path = f"resourceGroups[{number}]"
-        document.check(path, names.check_group, group.name, group.location or DEFAULT_LOCATION)
+        document.check(path, names.check_name, "resource group", group.name)
+        document.check(path, names.check_name, "location", group.location or DEFAULT_LOCATION)
     _must_differ(document, "issuers", seed.issuers, "name")
     for number, issuer in enumerate(seed.issuers):
         _check_issuer(document, f"issuers[{number}]", issuer)
@@ -297,7 +298,7 @@ def _must_differ(document: _Document, path: str, items: Iterable[Struct], *keys:
 
 
 def _check_issuer(document: _Document, path: str, issuer: Issuer) -> None:
-    document.check(path, names.check_cluster, issuer.name)
+    document.check(path, names.check_name, "cluster", issuer.name)
     if issuer.url is not None and not names.is_issuer_url(issuer.url):
         problem = f"{issuer.url!r} is not an issuer's URL"
         raise document.error(f"{path}.url", problem, "give an https URL without query or user")
@@ -306,9 +307,12 @@ def _check_issuer(document: _Document, path: str, issuer: Issuer) -> None:
 
 
 def _check_identity(document: _Document, path: str, identity: Identity, issuers: dict[str, str]) -> None:
-    location = identity.location or DEFAULT_LOCATION
-    document.check(path, names.check_group, identity.resource_group, location)
-    document.check(path, names.check_identity, identity.name, location)
+    for kind, name in (
+        ("resource group", identity.resource_group),
+        ("identity", identity.name),
+        ("location", identity.location or DEFAULT_LOCATION),
+    ):
+        document.check(path, names.check_name, kind, name)
     credentials, path_of_list = identity.federated_credentials, f"{path}.federatedCredentials"
     _must_differ(document, path_of_list, credentials, "name")
     _must_differ(document, path_of_list, credentials, "issuer", "subject", exactly=True)

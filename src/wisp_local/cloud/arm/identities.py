@@ -16,7 +16,7 @@ from wisp_local.cloud.names import (
     MAXIMUM_FEDERATED_CREDENTIALS,
     check_credential,
     check_credential_fits,
-    is_credential_name,
+    is_name,
 )
 from wisp_local.cloud.roles import WRITE_FEDERATED_CREDENTIAL
 
@@ -123,7 +123,7 @@ def _show_credential(call: Call) -> Reply:
 
 def _put_credential(call: Call) -> Reply:
     owner, name = _find(call, parent=True), call.names["credential"]
-    if not is_credential_name(name):
+    if not is_name("federated credential", name):
         raise problem.bad_request(f"Federated Identity Credential name '{name:.130}' is invalid.")
     requested = _requested_credential(name, call.body)
     with call.locks.hold(owner.resource_id):

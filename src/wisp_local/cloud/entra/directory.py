@@ -80,13 +80,8 @@ class ManagedIdentity:
     @property
     def resource_id(self) -> str:
         """The id as tokens write it in xms_mirid, `resourcegroups` in lower case."""
-        return resource_id_of_identity(self.subscription_id, self.resource_group, self.name)
-
-
-def resource_id_of_identity(subscription_id: str, group: str, name: str) -> str:
-    """Return the resource id of a user-assigned identity, in the spelling of xms_mirid."""
-    group_id = f"/subscriptions/{subscription_id}/resourcegroups/{group}"
-    return f"{group_id}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
+        group = f"/subscriptions/{self.subscription_id}/resourcegroups/{self.resource_group}"
+        return f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{self.name}"
 
 
 @dataclass(frozen=True)

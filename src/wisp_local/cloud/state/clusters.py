@@ -6,6 +6,7 @@ A cluster whose deletion has ended is removed by the next query, and its issuer 
 import json
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import astuple
 from pathlib import Path
 
 from wisp.base.errors import SettingError
@@ -14,7 +15,7 @@ from wisp_local.cloud.cluster import ANY, Activity, Attachment, ManagedCluster
 from wisp_local.cloud.entra.directory import ResourceGroup
 from wisp_local.cloud.errors import NotFoundError, RequestError
 from wisp_local.cloud.issuer import check_key_set
-from wisp_local.cloud.names import check_cluster, is_issuer_url
+from wisp_local.cloud.names import check_name, is_issuer_url
 from wisp_local.cloud.state.database import Database, Row
 from wisp_local.cloud.state.issuers import Issuers
 
@@ -59,7 +60,7 @@ class Clusters:
         self, group: ResourceGroup, name: str, location: str, requested: Mapping[str, object], *, until: float
     ) -> ManagedCluster:
         """Create the cluster, a process that ends at `until`; an existing one of that name is returned as it is."""
-        check_cluster(name)
+        check_name("cluster", name)
         identifiers = [str(uuid.uuid4()) for _ in range(3)]
         row = (group.subscription_id, group.name, name, location, json.dumps(requested), "", *identifiers)
         with self._database.transaction():
@@ -119,7 +120,7 @@ class Clusters:
     def attach(self, attachment: Attachment) -> None:
         """Attach an API server to the cluster of that name, which may not exist yet, replacing an earlier one."""
         if attachment.cluster != ANY:
-            check_cluster(attachment.cluster)
+            check_name("cluster", attachment.cluster)
         elif attachment.key_set and not attachment.issuer_url:
             raise RequestError("keys for every cluster belong to one issuer", hint="give the issuer's URL, too")
         if attachment.issuer_url and not is_issuer_url(attachment.issuer_url):
@@ -127,9 +128,8 @@ class Clusters:
             raise RequestError(problem, hint="give an https URL without a query")
         if attachment.key_set:
             check_key_set(attachment.key_set)
-        row = (attachment.cluster, attachment.kubeconfig, attachment.issuer_url, attachment.key_set)
         with self._database.transaction():
-            self._database.rows("INSERT OR REPLACE INTO attachment VALUES (?, ?, ?, ?)", *row)
+            self._database.rows("INSERT OR REPLACE INTO attachment VALUES (?, ?, ?, ?)", *astuple(attachment))
 
     def detach(self, cluster: str) -> None:
         """Detach the API server from the clusters of that name; nothing happens when none is attached."""
@@ -146,20 +146,8 @@ class Clusters:
 
 
 def _cluster(row: Row) -> ManagedCluster:
-    subscription, group, name, location, requested, issuer, principal, client, kubelet, activity, until = row
-    return ManagedCluster(
-        subscription_id=subscription,
-        resource_group=group,
-        name=name,
-        location=location,
-        requested=json.loads(requested),
-        issuer=issuer,
-        principal_id=principal,
-        kubelet_client_id=client,
-        kubelet_object_id=kubelet,
-        activity=Activity(activity),
-        until=until,
-    )
+    fields: Row = (*row[:4], json.loads(row[4]), *row[5:9], Activity(row[9]), row[10])
+    return ManagedCluster(*fields)
 
 
 def read_kubeconfig(path: Path) -> str:

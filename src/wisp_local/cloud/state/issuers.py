@@ -13,7 +13,7 @@ from wisp.base.x509 import private_pem, self_signed
 from wisp_local.cloud.cluster import Attachment
 from wisp_local.cloud.errors import ConflictError, NotFoundError
 from wisp_local.cloud.issuer import Issuer, NewKey, SigningKey, kubernetes_key_id, read_pem
-from wisp_local.cloud.names import check_cluster
+from wisp_local.cloud.names import check_name
 from wisp_local.cloud.state.database import Database
 
 _ENTRA = "entra"  # the owner of the keys that sign access tokens
@@ -51,7 +51,7 @@ class Issuers:
         Raises `ConflictError` where `issuer_id` is given (a GUID in lower case) and the issuer has another id, or
         another issuer has that id.
         """
-        check_cluster(name)
+        check_name("cluster", name)
         issuer = self._find(_BY_NAME, name) or self._create(name, issuer_id or str(uuid.uuid4()))
         if issuer_id not in (None, issuer.id):
             problem = f"issuer {issuer.name} has the id {issuer.id}, not {issuer_id}"

@@ -10,6 +10,7 @@ import os
 import secrets
 import uuid
 from collections.abc import Callable
+from dataclasses import astuple, replace
 
 from wisp.base.secret import Secret
 from wisp_local.cloud import names
@@ -46,8 +47,7 @@ class Principals:
                 if self._database.row(query, new.client_id, new.client_id) is not None:
                     problem = f"client id {new.client_id} is another client's"
                     raise ConflictError(problem, hint="leave it out to have one generated")
-                row = (new.client_id, new.object_id, new.principal_id, display_name, tenant_id)
-                self._database.rows("INSERT INTO application VALUES (?, ?, ?, ?, ?)", *row)
+                self._database.rows("INSERT INTO application VALUES (?, ?, ?, ?, ?)", *astuple(new))
                 return new
         if client_id is not None and found.client_id != client_id.lower():
             problem = f"application {display_name} already exists as {found.client_id}"
@@ -114,16 +114,10 @@ class Assignments:
 
     def put(self, assignment: RoleAssignment) -> RoleAssignment | None:
         """Store the assignment, created now; None when another name has the same principal, role and scope already."""
-        row = (
-            assignment.name,
-            assignment.scope,
-            assignment.role_definition_id,
-            assignment.principal_id,
-            assignment.principal_type,
-        )
+        row = astuple(replace(assignment, created=self._clock()))
         with self._database.transaction():
             statement = "INSERT INTO role_assignment VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-            self._database.rows(statement, *row, self._clock())
+            self._database.rows(statement, *row)
             return self.get(assignment.name)
 
     def give(self, principal_id: str, role: Role, subscription_id: str) -> None:

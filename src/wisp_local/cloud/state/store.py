@@ -116,7 +116,8 @@ class Store:
 
         `tags` replace those it had; None leaves them.
         """
-        names.check_group(name, location)
+        names.check_name("resource group", name)
+        names.check_name("location", location)
         subscription = self.subscription()
         with self._database.transaction():
             statement = "INSERT INTO resource_group VALUES (?, ?, ?, '{}') ON CONFLICT DO NOTHING"
@@ -157,7 +158,8 @@ class Store:
         `ids` are those of a new one, random where None; raises `ConflictError` if one is another identity's.
         `tags` replace those it had; None leaves them.
         """
-        names.check_identity(name, location)
+        names.check_name("identity", name)
+        names.check_name("location", location)
         tenant = self.tenant()
         with self._database.transaction():
             group = self.resource_group(group_name)
