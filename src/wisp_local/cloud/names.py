@@ -36,7 +36,7 @@ _RULES = {
 
 
 def is_name(kind: str, name: str) -> bool:
-    """Tell whether an object of that kind (a key of the table) can be called `name`; an issuer has its cluster's name."""
+    """Tell whether an object of that kind (a key of the table) can have this name; an issuer has its cluster's."""
     return re.fullmatch(_RULES[kind][0], name) is not None
 
 
