@@ -165,7 +165,7 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
 
 def free_node_number() -> int:
     """Return a node number that no other test run on this machine uses."""
-    return next(each for each in range(100, 255) if not Path("/sys/class/net", Network(each).device).exists())
+    return next(number for number in range(100, 255) if not Path("/sys/class/net", Network(number).device).exists())
 
 
 def wisp_image(folder: Path) -> Path:

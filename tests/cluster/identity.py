@@ -18,28 +18,30 @@ def faults(pod: dict[str, Any], client_id: str, *, ours: bool = True) -> list[st
     spec = pod["spec"]
     containers = [*spec.get("initContainers", []), *spec["containers"]]
     found = [*_order(spec), *_repetitions(spec, containers)]
-    for each in containers:
-        if each["name"] == REDIRECT and ours:
-            found += [f"{REDIRECT} has {name}" for name in VARIABLES if name in _values(each)]
+    for container in containers:
+        if container["name"] == REDIRECT and ours:
+            found += [f"{REDIRECT} has {name}" for name in VARIABLES if name in _values(container)]
         else:
-            found += _missing(each, client_id)
+            found += _missing(container, client_id)
     return found
 
 
 def _order(spec: dict[str, Any]) -> Iterator[str]:
-    first = [each["name"] for each in spec.get("initContainers", [])][:2]
+    first = [container["name"] for container in spec.get("initContainers", [])][:2]
     if first != [REDIRECT, SIDECAR]:
         yield f"the first init containers are {first}"
 
 
 def _repetitions(spec: dict[str, Any], containers: list[dict[str, Any]]) -> Iterator[str]:
-    yield from _repeated("container", [each["name"] for each in containers])
-    volumes = [each["name"] for each in spec.get("volumes", []) if each["name"].startswith(VOLUME)]
+    yield from _repeated("container", [container["name"] for container in containers])
+    volumes = [volume["name"] for volume in spec.get("volumes", []) if volume["name"].startswith(VOLUME)]
     if len(volumes) != 1:
         yield f"there are {len(volumes)} token volumes"
-    for each in containers:
-        yield from _repeated(f"{each['name']}'s variable", [one["name"] for one in each.get("env", [])])
-        yield from _repeated(f"{each['name']}'s mount", [one["mountPath"] for one in each.get("volumeMounts", [])])
+    for container in containers:
+        yield from _repeated(f"{container['name']}'s variable", [one["name"] for one in container.get("env", [])])
+        yield from _repeated(
+            f"{container['name']}'s mount", [one["mountPath"] for one in container.get("volumeMounts", [])]
+        )
 
 
 def _repeated(what: str, names: list[str]) -> Iterator[str]:
@@ -51,9 +53,9 @@ def _missing(container: dict[str, Any], client_id: str) -> Iterator[str]:
     yield from (f"{container['name']} has no {name}" for name in VARIABLES if not values.get(name))
     if values.get("AZURE_CLIENT_ID") != client_id:
         yield f"{container['name']} has the client id {values.get('AZURE_CLIENT_ID')}"
-    if MOUNT not in [each["mountPath"] for each in container.get("volumeMounts", [])]:
+    if MOUNT not in [mount["mountPath"] for mount in container.get("volumeMounts", [])]:
         yield f"{container['name']} has no token"
 
 
 def _values(container: dict[str, Any]) -> dict[str, str]:
-    return {each["name"]: each.get("value", "") for each in container.get("env", [])}
+    return {variable["name"]: variable.get("value", "") for variable in container.get("env", [])}

@@ -22,7 +22,7 @@ class Process:
     @property
     def capabilities(self) -> set[int]:
         """The masks of effective, permitted, bounding, inheritable and ambient capabilities."""
-        return {int(self.status[f"Cap{each}"], 16) for each in ("Eff", "Prm", "Bnd", "Inh", "Amb")}
+        return {int(self.status[f"Cap{kind}"], 16) for kind in ("Eff", "Prm", "Bnd", "Inh", "Amb")}
 
     @property
     def command(self) -> list[str]:
@@ -73,7 +73,7 @@ def watch_processes(*words: str) -> Iterator[list[Process]]:
 
 def _processes(holds: Callable[[Path], bool]) -> Iterator[Process]:
     """Give the processes for whose folder `holds` returns true; those that end meanwhile are skipped."""
-    for pid in sorted(int(each.name) for each in _PROC.iterdir() if each.name.isdigit()):
+    for pid in sorted(int(folder.name) for folder in _PROC.iterdir() if folder.name.isdigit()):
         with suppress(OSError):
             if holds(_PROC / str(pid)):
                 yield Process(pid, _status(pid))
@@ -87,7 +87,7 @@ def _status(pid: int) -> Mapping[str, str]:
 def memory(container_id: str) -> tuple[int, int]:
     """Return the peak and the limit of a container's memory in bytes, from its control group (either version)."""
     name = container_id.rpartition("//")[2]
-    (group,) = {each.parent for each in _CGROUPS.glob(f"**/{name}/memory.*")}
+    (group,) = {file.parent for file in _CGROUPS.glob(f"**/{name}/memory.*")}
     for used, limit in (
         ("memory.max_usage_in_bytes", "memory.limit_in_bytes"),
         ("memory.peak", "memory.max"),

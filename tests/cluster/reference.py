@@ -31,7 +31,7 @@ from wisp_local.lab.node.images import Recipe
 
 REGISTRY = "mcr.microsoft.com/oss/v2/azure/workload-identity"
 PROXY_IMAGE, REDIRECT_IMAGE = f"{REGISTRY}/proxy:v1.6.0", f"{REGISTRY}/proxy-init:v1.6.0"
-_OBSERVED = next(each for each in CASES if each.name == "sidecar").answer["pod"]
+_OBSERVED = next(case for case in CASES if case.name == "sidecar").answer["pod"]
 _MATCH = "-p tcp -d 169.254.169.254 --dport 80 -m owner ! --uid-owner 1501"
 REDIRECT_RECIPE = Recipe(
     REDIRECT_IMAGE,
@@ -55,14 +55,14 @@ class Reference:
         spec, observed = made["spec"], self._observed(pod["metadata"])
         sidecar, redirect = observed["initContainers"]
         own = spec.setdefault("initContainers", [])
-        present = {each["name"] for each in own}
+        present = {container["name"] for container in own}
         own[:0] = [] if SIDECAR in present else [sidecar]
         own += [] if REDIRECT in present else [redirect]
         (given,) = observed["containers"]
-        for each in [*own, *spec["containers"]]:
-            known = {one["name"] for one in each.get("env", [])}
-            each["env"] = each.get("env", []) + [one for one in given["env"] if one["name"] not in known]
-            each["volumeMounts"] = _with(each.get("volumeMounts", []), given["volumeMounts"][0])
+        for container in [*own, *spec["containers"]]:
+            known = {one["name"] for one in container.get("env", [])}
+            container["env"] = container.get("env", []) + [one for one in given["env"] if one["name"] not in known]
+            container["volumeMounts"] = _with(container.get("volumeMounts", []), given["volumeMounts"][0])
         spec["volumes"] = _with(spec.get("volumes", []), observed["volumes"][0])
         return made
 
@@ -71,7 +71,7 @@ class Reference:
         name = metadata.get("name") or f"{metadata['generateName']} (prefix)"
         volume = (VOLUME + hashlib.sha256(name.encode()).hexdigest())[:63]
         (given,) = _OBSERVED["spec"]["containers"]
-        values = {each["name"]: each["value"] for each in given["env"]}
+        values = {variable["name"]: variable["value"] for variable in given["env"]}
         changes = {
             _OBSERVED["spec"]["volumes"][0]["name"]: volume,
             values["AZURE_CLIENT_ID"]: self.client_id,
@@ -87,12 +87,12 @@ def _changed(document: Any, changes: dict[str, str]) -> Any:
     if isinstance(document, dict):
         return {key: _changed(value, changes) for key, value in document.items()}
     if isinstance(document, list):
-        return [_changed(each, changes) for each in document]
+        return [_changed(item, changes) for item in document]
     return changes.get(document, document) if isinstance(document, str) else document
 
 
 def _with(present: list[dict[str, Any]], wanted: dict[str, Any]) -> list[dict[str, Any]]:
-    return [each for each in present if each["name"] != wanted["name"]] + [wanted]
+    return [item for item in present if item["name"] != wanted["name"]] + [wanted]
 
 
 class _Server(ThreadingHTTPServer):

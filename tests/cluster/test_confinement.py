@@ -23,14 +23,16 @@ class ConfinedPod(NamedTuple):
 
     def spec(self, name: str) -> Manifest:
         """Return the specification of an init container."""
-        found: Manifest = next(each for each in self.pod["spec"]["initContainers"] if each["name"] == name)
+        found: Manifest = next(
+            container for container in self.pod["spec"]["initContainers"] if container["name"] == name
+        )
         return found
 
     @property
     def sidecar_id(self) -> str:
         """The id of the sidecar's container."""
         statuses = self.pod["status"]["initContainerStatuses"]
-        found: str = next(each["containerID"] for each in statuses if each["name"] == "azwi-proxy")
+        found: str = next(status["containerID"] for status in statuses if status["name"] == "azwi-proxy")
         return found
 
 
@@ -63,13 +65,15 @@ def test_redirect_is_admitted_with_one_capability(confined: ConfinedPod) -> None
         "seccompProfile": {"type": "RuntimeDefault"},
     }
     assert "env" not in redirect
-    assert [each["mountPath"] for each in redirect["volumeMounts"]] == ["/var/run/secrets/kubernetes.io/serviceaccount"]
+    assert [mount["mountPath"] for mount in redirect["volumeMounts"]] == [
+        "/var/run/secrets/kubernetes.io/serviceaccount"
+    ]
 
 
 def test_redirect_runs_with_one_capability(confined: ConfinedPod) -> None:
     """It can get no other, not even NET_RAW. System calls are filtered, and the redirect works."""
     status = confined.redirect.status
-    assert {each: int(status[f"Cap{each}"], 16) for each in ("Eff", "Prm", "Bnd")} == dict.fromkeys(
+    assert {mask: int(status[f"Cap{mask}"], 16) for mask in ("Eff", "Prm", "Bnd")} == dict.fromkeys(
         ("Eff", "Prm", "Bnd"), NET_ADMIN
     )
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
@@ -80,11 +84,11 @@ def test_sidecar_runs_without_privileges(confined: ConfinedPod) -> None:
     """It has no capability, user and group 1501, a read-only root, and filtered system calls."""
     running = processes(confined.sidecar_id)
     assert "/proxy" in running[0].command
-    for each in running:
-        assert each.capabilities == {0}
-        assert (each.status["NoNewPrivs"], each.status["Seccomp"]) == ("1", "2")
-        assert {*each.status["Uid"].split(), *each.status["Gid"].split()} == {"1501"}
-        assert "ro" in each.mount_options("/")
+    for process in running:
+        assert process.capabilities == {0}
+        assert (process.status["NoNewPrivs"], process.status["Seccomp"]) == ("1", "2")
+        assert {*process.status["Uid"].split(), *process.status["Gid"].split()} == {"1501"}
+        assert "ro" in process.mount_options("/")
 
 
 def test_sidecar_stays_below_its_memory_limit(confined: ConfinedPod) -> None:
@@ -95,9 +99,9 @@ def test_sidecar_stays_below_its_memory_limit(confined: ConfinedPod) -> None:
     used, limit = memory(confined.sidecar_id)
     assert limit == LIMIT
     assert used < LIMIT
-    resident = {each.pid: int(each.status["VmRSS"].split()[0]) for each in processes(confined.sidecar_id)}
+    resident = {process.pid: int(process.status["VmRSS"].split()[0]) for process in processes(confined.sidecar_id)}
     assert min(resident.values()) < 16 * 1024  # KiB: the sidecar's own
     (sidecar,) = (
-        each for each in team.get("pod", "app")["status"]["initContainerStatuses"] if each["name"] == "azwi-proxy"
+        status for status in team.get("pod", "app")["status"]["initContainerStatuses"] if status["name"] == "azwi-proxy"
     )
     assert (sidecar["restartCount"], sidecar["ready"]) == (0, True)

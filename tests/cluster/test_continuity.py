@@ -43,19 +43,19 @@ GONE = ("EOF", "broken pipe", "connection re", "context deadline exceeded", "no 
 def _unexpected(made: Stream, *reasons: str) -> set[tuple[int, str]]:
     """Return the rejections that are not failed calls of the webhook with one of these reasons."""
     problem = f'failed calling webhook "{WEBHOOK}"'
-    usual = {each for each in made.rejections() if each[0] == 500 and problem in each[1]}
-    return made.rejections() - {each for each in usual if any(reason in each[1] for reason in reasons)}
+    usual = {rejection for rejection in made.rejections() if rejection[0] == 500 and problem in rejection[1]}
+    return made.rejections() - {rejection for rejection in usual if any(reason in rejection[1] for reason in reasons)}
 
 
 def test_rollout_rejects_no_pod(installed: Cluster) -> None:
     """A new ReplicaSet takes over."""
-    before = {each["metadata"]["uid"] for each in _pods(installed)}
+    before = {pod["metadata"]["uid"] for pod in _pods(installed)}
     with stream(installed) as made:
         installed.kubectl("rollout", "restart", "deployment/wisp", *HERE)
         _wait_for_replicas(installed, 2)
     assert made.faults() == []
     assert made.rejections() == set()
-    assert before.isdisjoint(each["metadata"]["uid"] for each in _pods(installed))
+    assert before.isdisjoint(pod["metadata"]["uid"] for pod in _pods(installed))
 
 
 def test_scaling_rejects_no_pod(installed: Cluster) -> None:
@@ -75,7 +75,7 @@ def test_other_replica_serves_after_one_was_killed(installed: Cluster) -> None:
         _wait_for_replicas(installed, 2)
     assert made.faults() == []
     assert _unexpected(made, *GONE) == set()
-    assert sum(each.answer.status != 201 for each in made.answers) <= 6
+    assert sum(timed.answer.status != 201 for timed in made.answers) <= 6
 
 
 def _name(cluster: Cluster) -> str:
@@ -98,9 +98,11 @@ def test_webhook_recovers_after_all_processes_were_killed(installed: Cluster) ->
     _wait_for_replicas(installed, 2)
     bundle, begun = _bundle(installed), _restarts(installed)
     with stream(installed) as made:
-        for each in processes.process_ids(installed.node, "webhook", "--health-port=9440"):
-            os.kill(each, signal.SIGKILL)
-        eventually(lambda: _restarts(installed) == [1 + each for each in begun], "both containers to be started again")
+        for pid in processes.process_ids(installed.node, "webhook", "--health-port=9440"):
+            os.kill(pid, signal.SIGKILL)
+        eventually(
+            lambda: _restarts(installed) == [1 + count for count in begun], "both containers to be started again"
+        )
         made.wait_until_admitted()
         _wait_for_replicas(installed, 2)
     assert made.faults() == []
@@ -109,7 +111,7 @@ def test_webhook_recovers_after_all_processes_were_killed(installed: Cluster) ->
 
 
 def _restarts(cluster: Cluster) -> list[int]:
-    return [each["status"]["containerStatuses"][0]["restartCount"] for each in _pods(cluster)]
+    return [pod["status"]["containerStatuses"][0]["restartCount"] for pod in _pods(cluster)]
 
 
 def _bundle(cluster: Cluster) -> str:
@@ -199,7 +201,7 @@ def test_webhook_survives_a_restart_of_the_api_server(installed: Cluster) -> Non
     assert made.faults() == []
     assert {status for status, _ in made.rejections()} <= {NO_ANSWER, 403, 500, 503}
     assert faults(late.document, LATE) == []
-    eventually(lambda: all(_is_ready(each) for each in _pods(installed)), "replicas to be ready")
+    eventually(lambda: all(_is_ready(pod) for pod in _pods(installed)), "replicas to be ready")
     assert _restarts(installed) == begun
 
 
@@ -208,7 +210,7 @@ def _is_ready(pod: dict[str, Any]) -> bool:
 
 
 def _condition(pod: dict[str, Any], kind: str) -> dict[str, Any]:
-    return next(dict(each) for each in pod["status"]["conditions"] if each["type"] == kind)
+    return next(dict(condition) for condition in pod["status"]["conditions"] if condition["type"] == kind)
 
 
 def test_only_labelled_pods_are_rejected_without_a_replica(installed: Cluster) -> None:

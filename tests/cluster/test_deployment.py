@@ -29,8 +29,8 @@ def test_fifty_pods_get_their_own_tokens(cluster: Cluster, capsys: pytest.Captur
     took = time.monotonic() - begun
     pods = team.get("pods")["items"]
     assert len(pods) == REPLICAS
-    assert sum(each["restartCount"] for pod in pods for each in pod["status"]["initContainerStatuses"]) == 0
-    asking = [each["metadata"]["name"] for each in pods[:: REPLICAS // 6]]
+    assert sum(status["restartCount"] for pod in pods for status in pod["status"]["initContainerStatuses"]) == 0
+    asking = [pod["metadata"]["name"] for pod in pods[:: REPLICAS // 6]]
     for response in in_parallel(team.ask, [name for name in asking for _ in range(2)]):
         team.claims(response)
     assert len(team.exchanges()) == len(asking)

@@ -35,8 +35,8 @@ def _named(cluster: Cluster) -> Cluster:
         _service("headless", {"selector": {"app": "default"}, "clusterIP": "None", "ports": ports}),
         *pods,
     )
-    for each in _POLICIES:
-        cluster.wait_until_ready(each, _NAMESPACE)
+    for name in _POLICIES:
+        cluster.wait_until_ready(name, _NAMESPACE)
     return cluster
 
 
@@ -121,7 +121,7 @@ def test_missing_image_is_reported_at_once(named: Cluster) -> None:
 
 def _lookup(cluster: Cluster, name: str, kind: str = "A", *, tcp: bool = False) -> tuple[int, bytes]:
     """Ask the cluster DNS; return the code and the whole message of its answer (RFC 1035, 4)."""
-    labels = b"".join(bytes([len(each)]) + each.encode() for each in name.split("."))
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
     number = secrets.randbelow(1 << 16)
     query = struct.pack("!6H", number, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", _TYPES[kind], 1)
     with socket.socket(type=socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as connection:

@@ -68,6 +68,9 @@ def test_dotnet_program_lists_the_subscription(name: str, team: Team) -> None:
     answer = json.loads(text[text.find("\n{") + 1 :])
     with Store(team.cluster.cloud.state) as store:
         there = store.subscription()
-    found = [(each["subscriptionId"], each["tenantId"]) for each in answer["results"]["subscriptions"]]
+    found = [
+        (subscription["subscriptionId"], subscription["tenantId"])
+        for subscription in answer["results"]["subscriptions"]
+    ]
     assert found == [(there.id, there.tenant_id)]
     assert len(team.exchanges()) > 0

@@ -26,7 +26,7 @@ def test_corrected_subject_needs_no_new_pod(cluster: Cluster) -> None:
     eventually(lambda: team.ask("app").status == 200, "the token")
     after = team.get("pod", "app")
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
-    assert {each["restartCount"] for each in _statuses(after)} == {0}
+    assert {container["restartCount"] for container in _statuses(after)} == {0}
 
 
 def _statuses(pod: dict[str, dict[str, list[dict[str, int]]]]) -> list[dict[str, int]]:

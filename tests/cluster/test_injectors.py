@@ -87,7 +87,7 @@ def _team(cluster: Cluster, server: HttpsServer) -> Team:
 
 
 def _names(containers: list[dict[str, Any]]) -> list[str]:
-    return [each["name"] for each in containers]
+    return [container["name"] for container in containers]
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -97,9 +97,9 @@ def test_containers_of_another_injector_get_the_identity(order: str, team: Team)
     spec = team.get("pod", order)["spec"]
     assert _names(spec["initContainers"]) == ["azwi-proxy-init", "azwi-proxy", "early"]
     assert _names(spec["containers"]) == ["mesh", "app"]
-    for each in (spec["initContainers"][2], *spec["containers"]):
-        assert "AZURE_FEDERATED_TOKEN_FILE" in [variable["name"] for variable in each["env"]]
-        assert "/var/run/secrets/azure/wi" in [mount["mountPath"] for mount in each["volumeMounts"]]
+    for injected in (spec["initContainers"][2], *spec["containers"]):
+        assert "AZURE_FEDERATED_TOKEN_FILE" in [variable["name"] for variable in injected["env"]]
+        assert "/var/run/secrets/azure/wi" in [mount["mountPath"] for mount in injected["volumeMounts"]]
     team.claims(parse_response(team.kubectl("logs", order, "-c", "early")))
     team.claims(team.ask(order, container="mesh"))
 

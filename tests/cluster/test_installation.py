@@ -22,7 +22,7 @@ LABELLED = {"azure.workload.identity/use": "true"}
 
 def _logged(cluster: Cluster) -> list[dict[str, Any]]:
     lines = cluster.kubectl("logs", *HERE, "-l", "app.kubernetes.io/name=wisp", "--tail=-1").splitlines()
-    return [json.loads(each) for each in lines]
+    return [json.loads(line) for line in lines]
 
 
 def _bundle(cluster: Cluster) -> str:
@@ -33,7 +33,7 @@ def _bundle(cluster: Cluster) -> str:
 def test_replicas_that_start_together_make_one_ca(uninstalled: Cluster) -> None:
     """API servers trust it."""
     uninstalled.install()
-    events = [each["event"] for each in _logged(uninstalled)]
+    events = [entry["event"] for entry in _logged(uninstalled)]
     assert events.count("certificates issued") == 1
     assert events.count("certificate in use") == 2
     assert events.count("certificates not updated") == 0
@@ -74,7 +74,7 @@ def test_helm_uninstall_leaves_nothing(uninstalled: Cluster) -> None:
     uninstalled.kubectl("delete", "namespace", STREAM)
     uninstalled.helm("uninstall", "wisp", "--namespace", NAMESPACE, "--wait")
     assert made.faults() == []
-    assert len({each for each in installed - before if "wisp" in each}) >= 12
+    assert len({name for name in installed - before if "wisp" in name}) >= 12
     _assert_unchanged(uninstalled, before)
 
 
@@ -88,7 +88,7 @@ def _assert_unchanged(cluster: Cluster, before: set[str]) -> None:
 def test_values_file_of_azure_workload_identity_installs_wisp(uninstalled: Cluster) -> None:
     """With a tenant added, and the authority of the local cloud."""
     settings = (f"azureTenantID={uninstalled.tenant_id}", f"authorityHost={uninstalled.cloud.url}/")
-    chosen = [word for each in settings for word in ("--set", each)]
+    chosen = [word for setting in settings for word in ("--set", setting)]
     place = ("--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout=300s")
     output = uninstalled.helm(
         *("install", "wisp", str(CHART), *place, "--values", str(reference.values_file()), *chosen),
@@ -101,7 +101,7 @@ def test_values_file_of_azure_workload_identity_installs_wisp(uninstalled: Clust
     with stream(uninstalled) as made:
         pass
     assert made.faults() == []
-    assert {each["restartCount"] for each in _statuses(uninstalled)} == {0}
+    assert {status["restartCount"] for status in _statuses(uninstalled)} == {0}
 
 
 def _statuses(cluster: Cluster) -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ def _statuses(cluster: Cluster) -> list[dict[str, Any]]:
 def _manifest_for(cluster: Cluster) -> list[dict[str, Any]]:
     """Return the plain manifest with the tenant and the authority of the local cloud."""
     documents = list(yaml.safe_load_all(MANIFEST.read_text().replace(TENANT, cluster.tenant_id)))
-    (deployment,) = (each for each in documents if each["kind"] == "Deployment")
+    (deployment,) = (document for document in documents if document["kind"] == "Deployment")
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     container["args"] += [f"--authority-host={cluster.cloud.url}/", "--authority-ca=/authority/ca.crt"]
@@ -134,7 +134,7 @@ def test_plain_manifest_installs_wisp_and_leaves_nothing(uninstalled: Cluster) -
     with stream(uninstalled) as made:
         pass
     assert made.faults() == []
-    text = "\n---\n".join(json.dumps(each) for each in reversed(documents))
+    text = "\n---\n".join(json.dumps(document) for document in reversed(documents))
     uninstalled.kubectl("delete", "-f", "-", given=text)
     uninstalled.kubectl("delete", "namespace", STREAM)
     _assert_unchanged(uninstalled, before)
@@ -142,10 +142,10 @@ def test_plain_manifest_installs_wisp_and_leaves_nothing(uninstalled: Cluster) -
 
 def test_exempt_namespaces_are_skipped(installed: Cluster) -> None:
     """kube-system is not skipped unless it is one of them."""
-    for each in ("apart", "kube-system"):
-        installed.install(f"exemptNamespaces={{{each}}}")
-        assert _is_mutated(installed, "apart") == (each != "apart")
-        assert _is_mutated(installed, "kube-system") == (each != "kube-system")
+    for namespace in ("apart", "kube-system"):
+        installed.install(f"exemptNamespaces={{{namespace}}}")
+        assert _is_mutated(installed, "apart") == (namespace != "apart")
+        assert _is_mutated(installed, "kube-system") == (namespace != "kube-system")
 
 
 def _is_mutated(cluster: Cluster, namespace: str) -> bool:

@@ -46,7 +46,11 @@ def test_init_container_gets_the_pods_token(team: Team, service: NodeService) ->
     """Redirect and sidecar run before the pod's own init containers, which never reach the node."""
     team.wait_until_ready("app")
     made = team.get("pod", "app")
-    assert [each["name"] for each in made["spec"]["initContainers"]] == ["azwi-proxy-init", "azwi-proxy", "early"]
+    assert [container["name"] for container in made["spec"]["initContainers"]] == [
+        "azwi-proxy-init",
+        "azwi-proxy",
+        "early",
+    ]
     team.claims(parse_response(team.kubectl("logs", "app", "-c", "early")))
     team.claims(team.ask("app"))
     assert service.requests_from(_address(team, "app")) == []
@@ -85,6 +89,6 @@ def test_only_requests_other_than_identity_are_passed_to_the_node(team: Team, se
 def test_pod_without_the_label_is_unchanged(team: Team) -> None:
     """It gets neither containers nor variables."""
     spec = team.get("pod", "without")["spec"]
-    assert [each["name"] for each in (*spec["initContainers"], *spec["containers"])] == ["early", "app"]
-    assert not any("env" in each for each in (*spec["initContainers"], *spec["containers"]))
-    assert [each["name"].rpartition("-")[0] for each in spec["volumes"]] == ["kube-api-access"]
+    assert [container["name"] for container in (*spec["initContainers"], *spec["containers"])] == ["early", "app"]
+    assert not any("env" in container for container in (*spec["initContainers"], *spec["containers"]))
+    assert [volume["name"].rpartition("-")[0] for volume in spec["volumes"]] == ["kube-api-access"]

@@ -26,5 +26,8 @@ def test_job_with_the_sidecar_completes(cluster: Cluster) -> None:
     team.kubectl("wait", "--for=condition=Complete", "job/report", "--timeout=300s")
     team.claims(parse_response(team.kubectl("logs", "job/report")))
     (made,) = team.get("pods", "-l", "job-name=report")["items"]
-    states = {each["name"]: each["state"]["terminated"]["exitCode"] for each in made["status"]["initContainerStatuses"]}
+    states = {
+        container["name"]: container["state"]["terminated"]["exitCode"]
+        for container in made["status"]["initContainerStatuses"]
+    }
     assert states == {"azwi-proxy-init": 0, "azwi-proxy": 0}

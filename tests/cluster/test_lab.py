@@ -98,7 +98,7 @@ def test_walkthrough_works_word_for_word(lab: LabCommand, capsys: pytest.Capture
     with capsys.disabled():
         sys.stdout.write(f"\nthe walk-through, word for word: {json.dumps(claims, indent=2)}\n")
     assert lab.status()["problems"] == []
-    assert [each.name for each in lab.home.iterdir()] == [".ssh"]  # az's own --generate-ssh-keys
+    assert [path.name for path in lab.home.iterdir()] == [".ssh"]  # az's own --generate-ssh-keys
     node = json.loads((lab.folder / "node" / "process.json").read_text())["pid"]
     lab.run("down")
     assert find_process(node) is None
@@ -151,7 +151,7 @@ def test_images_are_loaded_into_the_running_cluster(lab: LabCommand, tmp_path: P
     assert "has no name" in lab.run("load", str(unnamed)).stderr
     images = _typed(lab, 'ctr -a "$WISP_LAB/node/containerd.sock" -n k8s.io images list -q').split()
     assert {"docker.io/library/app:1", "docker.io/library/short:latest", "docker.io/team/again:2"} <= set(images)
-    assert not any("other" in each for each in images)
+    assert not any("other" in image for image in images)
     assert f"admin       {lab.folder / 'node/admin.conf'}" in lab.run("status").stdout
 
 

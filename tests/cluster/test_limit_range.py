@@ -7,7 +7,7 @@ from tests.cluster.manifests import PREFIX, SIDECAR, Manifest, container, pod
 from tests.cluster.team import Team, make_team
 
 pytestmark = pytest.mark.cluster
-MEASURED = {each: {"cpu": "100m", "memory": "64Mi"} for each in ("requests", "limits")}
+MEASURED = {kind: {"cpu": "100m", "memory": "64Mi"} for kind in ("requests", "limits")}
 BOUNDS: Manifest = {
     "type": "Container",
     "min": {"cpu": "50m", "memory": "48Mi"},

@@ -35,9 +35,9 @@ def test_pod_with_1000_containers_is_admitted(cluster: Cluster, init_containers:
     spec = made.document["spec"]
     containers = [*spec["containers"], *spec.get("initContainers", [])]
     assert len(containers) == 1000
-    for each in containers:
-        assert "AZURE_TENANT_ID" in {variable["name"] for variable in each["env"]}
-        assert "/var/run/secrets/azure/wi" in {mount["mountPath"] for mount in each["volumeMounts"]}
+    for container in containers:
+        assert "AZURE_TENANT_ID" in {variable["name"] for variable in container["env"]}
+        assert "/var/run/secrets/azure/wi" in {mount["mountPath"] for mount in container["volumeMounts"]}
 
 
 @pytest.mark.parametrize("init_containers", [0, 400])

@@ -115,9 +115,9 @@ def test_pod_mutated_by_the_reference_works(migration: Migration) -> None:
     migration.cluster.apply(mutated)
     pod = migration.pod("exported")
     assert faults(pod, migration.identity.client_id, ours=False) == []
-    volumes = [{each["name"] for each in one["spec"]["volumes"]} for one in (mutated, pod)]
-    assert volumes[0] == {each for each in volumes[1] if not each.startswith("kube-api-access-")}
-    assert PROXY_IMAGE in {each["image"] for each in pod["spec"]["initContainers"]}
+    volumes = [{volume["name"] for volume in one["spec"]["volumes"]} for one in (mutated, pod)]
+    assert volumes[0] == {volume for volume in volumes[1] if not volume.startswith("kube-api-access-")}
+    assert PROXY_IMAGE in {container["image"] for container in pod["spec"]["initContainers"]}
     migration.verify_token("exported")
     migration.delete("exported")
 
@@ -160,11 +160,11 @@ def test_proxy_only_pod_has_the_identity_only_in_the_sidecar(migration: Migratio
     with migration.with_reference(BEFORE):
         migration.cluster.apply(pod)
     spec = migration.pod("alone")["spec"]
-    for each in [*spec["initContainers"], *spec["containers"]]:
-        expected = set(VARIABLES) | {MOUNT} if each["name"] == SIDECAR else set()
-        variables = {one["name"] for one in each.get("env", [])}
-        mounts = {one["mountPath"] for one in each["volumeMounts"]}
-        assert (variables | mounts) & {*VARIABLES, MOUNT} == expected, each["name"]
+    for container in [*spec["initContainers"], *spec["containers"]]:
+        expected = set(VARIABLES) | {MOUNT} if container["name"] == SIDECAR else set()
+        variables = {one["name"] for one in container.get("env", [])}
+        mounts = {one["mountPath"] for one in container["volumeMounts"]}
+        assert (variables | mounts) & {*VARIABLES, MOUNT} == expected, container["name"]
     migration.verify_token("alone")
     migration.delete("alone")
 

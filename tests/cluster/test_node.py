@@ -24,10 +24,10 @@ def _node(tmp_path: Path) -> Node:
 
 def _traces(node: Node) -> list[str]:
     """Return what the node has on this machine: devices, processes, control groups, mounts."""
-    devices = [each.name for each in Path("/sys/class/net").glob(node.network.device)]
-    groups = [str(each) for each in Path("/sys/fs/cgroup").glob(f"*/wisp-node{node.number}")]
+    devices = [path.name for path in Path("/sys/class/net").glob(node.network.device)]
+    groups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/wisp-node{node.number}")]
     mounts = [line for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines() if _is_of(node, line)]
-    return [*devices, *groups, *mounts, *(str(each) for each in _processes(node))]
+    return [*devices, *groups, *mounts, *(str(process) for process in _processes(node))]
 
 
 def _is_of(node: Node, text: str) -> bool:
@@ -65,10 +65,11 @@ def test_program_that_ends_is_restarted(node: Node) -> None:
     """As by the init system of a machine."""
     node.start(node.prepare(), ISSUER)
     try:
-        (scheduler,) = (each for each in _processes(node) if b"kube-scheduler" in each[1])
+        (scheduler,) = (process for process in _processes(node) if b"kube-scheduler" in process[1])
         os.kill(scheduler[0], signal.SIGKILL)
         eventually(
-            lambda: any(b"kube-scheduler" in each[1] for each in _processes(node) if each != scheduler), "another"
+            lambda: any(b"kube-scheduler" in process[1] for process in _processes(node) if process != scheduler),
+            "another",
         )
     finally:
         node.stop()
@@ -81,11 +82,11 @@ def _schedulers(node: Node) -> list[int]:
 def _processes(node: Node) -> list[tuple[int, bytes]]:
     """Return the node's processes: ids and programs."""
     found = []
-    for each in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            command = each.read_bytes()
+            command = path.read_bytes()
         except OSError:
             continue
         if str(node.folder).encode() in command:
-            found.append((int(each.parent.name), command.partition(b"\0")[0]))
+            found.append((int(path.parent.name), command.partition(b"\0")[0]))
     return found

@@ -140,7 +140,7 @@ def test_reordered_webhooks_are_denied(webhook: Api, admin: Api) -> None:
 
 def _bundles(admin: Api) -> set[str | None]:
     webhooks = admin.ask("GET", CONFIGURATION).document["webhooks"]
-    return {each["clientConfig"].get("caBundle") for each in webhooks}
+    return {webhook["clientConfig"].get("caBundle") for webhook in webhooks}
 
 
 def test_ca_bundle_can_be_changed(webhook: Api, admin: Api) -> None:

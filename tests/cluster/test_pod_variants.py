@@ -48,7 +48,7 @@ def _copied(made: Manifest, name: str) -> Manifest:
 
 
 def _names(things: list[dict[str, Any]]) -> list[str]:
-    return [each["name"] for each in things]
+    return [thing["name"] for thing in things]
 
 
 def test_copy_of_a_running_pod_gets_nothing_twice(team: Team) -> None:

@@ -36,7 +36,7 @@ def test_sidecar_has_the_resources_that_a_quota_requires(team: Team) -> None:
 
 def test_annotated_resources_of_the_sidecar_count(team: Team) -> None:
     """They replace the chart's. A pod that exceeds the quota is rejected."""
-    resources = {f"{PREFIX}proxy-{each}": value for each, value in (("cpu-request", "50m"), ("memory-limit", "400Mi"))}
+    resources = {f"{PREFIX}proxy-{name}": value for name, value in (("cpu-request", "50m"), ("memory-limit", "400Mi"))}
     measured = container("app", resources=MEASURED)
     output = team.rejection(pod("large", measured, annotations={**SIDECAR, **resources}))
     assert "exceeded quota: all, requested: limits.memory=464Mi" in output
@@ -58,7 +58,7 @@ def test_sidecar_of_a_pod_with_pod_level_resources_requests_nothing(team: Team) 
     team.wait_until_ready("whole")
     team.claims(team.ask("whole"))
     made = team.get("pod", "whole")["spec"]
-    assert [each["resources"] for each in made["initContainers"]] == [{}, {}]
+    assert [container["resources"] for container in made["initContainers"]] == [{}, {}]
     assert _counted(team) - before == 32
 
 

@@ -27,7 +27,7 @@ def _team(cluster: Cluster) -> Team:
 def _status(team: Team, name: str, container: str) -> dict[str, Any]:
     status = team.get("pod", name)["status"]
     both = (*status["containerStatuses"], *status["initContainerStatuses"])
-    return next(each for each in both if each["name"] == container)
+    return next(status for status in both if status["name"] == container)
 
 
 def test_killed_sidecar_is_restarted(team: Team, tmp_path: Path) -> None:
@@ -54,16 +54,16 @@ def test_killed_sidecar_is_restarted(team: Team, tmp_path: Path) -> None:
 def test_new_network_of_a_pod_is_redirected(team: Team, tmp_path: Path) -> None:
     """As after a restart of the node: the pod has another address, and the redirect is set up before anything else."""
     made = team.get("pod", "third")
-    (pause,) = (each for each in processes(made["metadata"]["uid"]) if each.command == ["/pause"])
+    (pause,) = (process for process in processes(made["metadata"]["uid"]) if process.command == ["/pause"])
     with node_service(team.cluster.node, tmp_path) as service:
         os.kill(pause.pid, signal.SIGKILL)
         eventually(lambda: _status(team, "third", "azwi-proxy-init")["restartCount"] == 1, "the redirect's second run")
         eventually(lambda: _status(team, "third", "app")["restartCount"] == 1, "the application's second run")
         team.wait_until_ready("third")
         team.claims(team.ask("third"))
-        addresses = {each["status"]["podIP"] for each in (made, team.get("pod", "third"))}
+        addresses = {pod["status"]["podIP"] for pod in (made, team.get("pod", "third"))}
         assert len(addresses) == 2
-        assert [service.requests_from(each) for each in addresses] == [[], []]
+        assert [service.requests_from(address) for address in addresses] == [[], []]
 
 
 def _token_id(team: Team) -> str:

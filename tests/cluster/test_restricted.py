@@ -13,13 +13,13 @@ ASKS = '"$IDENTITY_ENDPOINT?api-version=2019-08-01&resource=https://management.a
 
 @pytest.fixture(name="team", scope="module")
 def _team(cluster: Cluster) -> Team:
-    enforced = {f"pod-security.kubernetes.io/{each}": "restricted" for each in ("enforce", "warn")}
+    enforced = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
     return make_team(cluster, "restricted", labels=enforced)
 
 
 def _ask(header: str) -> str:
     """Return a shell command that sends the request of an SDK in env mode."""
-    return " ".join(f"'{each}'" for each in curl("", "-H")[:-1]) + f" {header} {ASKS}"
+    return " ".join(f"'{word}'" for word in curl("", "-H")[:-1]) + f" {header} {ASKS}"
 
 
 def test_restricted_pod_gets_its_token_by_variables(team: Team) -> None:
@@ -27,7 +27,7 @@ def test_restricted_pod_gets_its_token_by_variables(team: Team) -> None:
     output = team.make(pod("app", OWN, annotations=ENV_MODE))
     assert "Warning" not in output
     team.wait_until_ready("app")
-    assert [each["name"] for each in team.get("pod", "app")["spec"]["initContainers"]] == ["azwi-proxy"]
+    assert [container["name"] for container in team.get("pod", "app")["spec"]["initContainers"]] == ["azwi-proxy"]
     right = parse_response(team.run("app", "sh", "-c", _ask('"X-IDENTITY-HEADER: $IDENTITY_HEADER"')))
     claims = team.claims(right)
     assert claims["aud"] == "https://management.azure.com/"

@@ -58,11 +58,11 @@ def test_sdk_gets_the_pods_token(name: str, program: str, team: Team) -> None:
     assert claims["aud"] in ("https://management.azure.com", "https://management.azure.com/")
 
 
-@pytest.mark.parametrize("name", [each for each in MODES if PROXY_ONLY.items() <= MODES[each].items()])
+@pytest.mark.parametrize("name", [name for name in MODES if PROXY_ONLY.items() <= MODES[name].items()])
 def test_application_never_has_the_assertion(name: str, team: Team) -> None:
     """Its container has neither the variables nor the file."""
     team.wait_until_ready(name)
     environment = team.run(name, "env")
-    assert [each for each in VARIABLES if f"{each}=" in environment] == []
+    assert [variable for variable in VARIABLES if f"{variable}=" in environment] == []
     assert team.run(name, "sh", "-c", f"test -e {MOUNT} && echo there || echo absent").strip() == "absent"
     assert MOUNT not in team.run(name, "cat", "/proc/self/mountinfo")

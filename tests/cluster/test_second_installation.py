@@ -17,7 +17,7 @@ OLD_TOKEN_FILE = "/var/run/secrets/azure/tokens/azure-identity-token"
 SNI_NAME = "endpoint.wisp.test"
 AUDIENCE = "api://wisp.test/binding"
 GRANTED = "what-the-endpoint-grants"
-ASKS = " ".join(f"'{each}'" for each in curl(TOKEN, "-H", "Metadata:true"))
+ASKS = " ".join(f"'{word}'" for word in curl(TOKEN, "-H", "Metadata:true"))
 BINDING = {f"{PREFIX}use-binding": "true"}
 BOUND = {**SIDECAR, **BINDING}
 CREDENTIAL = """\
@@ -80,7 +80,7 @@ def test_pod_without_native_sidecars_does_not_end(team: Team) -> None:
     assert "curl: (7) Failed to connect to 169.254.169.254" in team.kubectl("logs", "once", "-c", "early")
     status = team.get("pod", "once")["status"]
     assert status["phase"] == "Running"
-    assert {each["name"]: "running" in each["state"] for each in status["containerStatuses"]} == {
+    assert {container["name"]: "running" in container["state"] for container in status["containerStatuses"]} == {
         "azwi-proxy": True,
         "app": False,
     }
@@ -119,7 +119,7 @@ def test_sdk_gets_the_token_of_an_identity_binding(
     assert team.exchanges() == before
     environment = team.run(name, "env")
     own = {"AZURE_POD_IDENTITY_AUTHORITY_HOST"}
-    assert {each.split("=")[0] for each in environment.splitlines() if each.startswith("AZURE_")} <= own
+    assert {variable.split("=")[0] for variable in environment.splitlines() if variable.startswith("AZURE_")} <= own
     mounts = team.run(name, "cat", "/proc/self/mountinfo")
     assert "/secrets/azure" not in mounts
 

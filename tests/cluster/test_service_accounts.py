@@ -67,7 +67,7 @@ def test_pods_wait_for_their_service_account(installed: Cluster) -> None:
         return list(installed.get("pods", "-n", NAMESPACE, "-l", "app=tardy")["items"])
 
     eventually(lambda: len(pods()) == 3, "the Deployment's pods")
-    assert [fault for each in pods() for fault in faults(each, _client_id(99))] == []
+    assert [fault for pod in pods() for fault in faults(pod, _client_id(99))] == []
     installed.kubectl("delete", "deployment", "tardy", "-n", NAMESPACE)
 
 

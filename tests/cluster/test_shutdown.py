@@ -7,7 +7,7 @@ from tests.cluster.manifests import container, pod
 from tests.cluster.team import TOKEN, curl, make_team, parse_response
 
 pytestmark = pytest.mark.cluster
-ASKS = " ".join(f'"{each}"' for each in curl(f"{TOKEN}&bypass_cache=true", "-H", "Metadata:true"))
+ASKS = " ".join(f'"{word}"' for word in curl(f"{TOKEN}&bypass_cache=true", "-H", "Metadata:true"))
 ASKS_AT_THE_END = f"trap 'sleep 1; {ASKS}; exit' TERM; sleep infinity & wait"
 
 
@@ -20,4 +20,4 @@ def test_application_gets_tokens_until_it_ends(cluster: Cluster) -> None:
     team.wait_until_ended("app", "Failed")
     team.claims(parse_response(team.kubectl("logs", "app")))
     ends = team.get("pod", "app")["status"]["initContainerStatuses"]
-    assert [each["state"]["terminated"]["exitCode"] for each in ends] == [0, 0]
+    assert [status["state"]["terminated"]["exitCode"] for status in ends] == [0, 0]

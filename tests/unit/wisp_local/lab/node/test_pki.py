@@ -46,15 +46,15 @@ def test_every_certificate_is_the_authoritys(files: Mapping[str, bytes], name: s
 def test_users(files: Mapping[str, bytes], name: str, user: str, group: str) -> None:
     """The common name is the user, the organisation the group (Kubernetes: X509 client certificates)."""
     subject = _certificate(files, name).subject
-    groups = [each.value for each in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
-    assert [each.value for each in subject.get_attributes_for_oid(NameOID.COMMON_NAME)] == [user]
+    groups = [attribute.value for attribute in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
+    assert [attribute.value for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME)] == [user]
     assert groups == ([group] if group else [])
 
 
 def test_the_api_server_is_known_by_its_addresses(files: Mapping[str, bytes]) -> None:
     """From this machine, from pods, and by the names that clients in pods check."""
     names = _certificate(files, "apiserver").extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    addresses = {str(each) for each in names.get_values_for_type(x509.IPAddress)}
+    addresses = {str(address) for address in names.get_values_for_type(x509.IPAddress)}
     assert addresses == {"127.0.0.1", "10.201.3.2", "10.96.0.1"}
     assert "kubernetes.default.svc" in names.get_values_for_type(x509.DNSName)
 
