@@ -1,4 +1,4 @@
-"""What the sidecars exchange tokens with: a local cloud, filled, and stand-ins for what it does not do."""
+"""The authority of the sidecars: a local cloud with identities, and services that it does not have."""
 
 import contextlib
 import json
@@ -21,80 +21,75 @@ from wisp_local.sandbox.processes import Component, ProcessContext, running_comp
 
 ENTRA = "login.microsoftonline.com"
 RESOURCE_MANAGER = "management.azure.com"
-_STAND_IN, _SERVICES, _TUNNEL = (Path(__file__).with_name(f"{each}.py") for each in ("stand_in", "services", "tunnel"))
+_SERVICES, _TUNNEL = (Path(__file__).with_name(f"{name}.py") for name in ("services", "tunnel"))
 _START = 30  # seconds
 _POD = Projection("default", "app", lifetime=24 * 3600)
 
 
 @dataclass(frozen=True)
 class Authority:
-    """A running authority. The sidecars' service account can be `default` and `other`, and not `stranger`."""
+    """A running authority. The sidecars' service account may act as `default` and `other`, but not as `stranger`."""
 
     state: Path
     url: str
     ca_file: Path
-    stand_in: str
-    """The https URL of an Entra that only fails."""
     services: str
-    """The https URL of services that take its tokens: tests/interop/services.py."""
+    """The https URL of tests/interop/services.py: services that accept its tokens, and an Entra that always fails."""
     tunnel: str
     """The URL of an HTTP proxy; through it, the cloud is login.microsoftonline.com, `services` management.azure.com."""
     trust_store: Path
-    """What is in `ca_file`, for Java."""
+    """The CA of `ca_file`, for Java."""
     token_file: Path
     default: ManagedIdentity
     other: ManagedIdentity
     stranger: ManagedIdentity
 
     def environment(self, sidecar: Sidecar) -> Mapping[str, str]:
-        """Return what the webhook would tell the sidecar, and no more."""
+        """Return the variables that the webhook would set for the sidecar."""
         host = {
-            Sidecar.THROTTLED: f"{self.stand_in}/throttled/",
-            Sidecar.UNAVAILABLE: f"{self.stand_in}/unavailable/",
+            Sidecar.THROTTLED: f"{self.services}/throttled/",
+            Sidecar.UNAVAILABLE: f"{self.services}/unavailable/",
         }.get(sidecar, self.url)
-        told = {
+        variables = {
             "AZURE_AUTHORITY_HOST": host,
             "AZURE_TENANT_ID": self.default.tenant_id,
             "AZURE_FEDERATED_TOKEN_FILE": str(self.token_file),
         }
         if sidecar is Sidecar.NO_DEFAULT:
-            return told
+            return variables
         identity = self.stranger if sidecar is Sidecar.NOT_FEDERATED else self.default
-        return {**told, "AZURE_CLIENT_ID": identity.client_id}
+        return {**variables, "AZURE_CLIENT_ID": identity.client_id}
 
 
 @contextlib.contextmanager
-def running(place: ProcessContext, host: str, folder: Path) -> Iterator[Authority]:
-    """Run an authority at `place`, listening on `host`, with its files in `folder`."""
+def running_authority(place: ProcessContext, host: str, folder: Path) -> Iterator[Authority]:
+    """Run an authority in `place` that listens on `host`, with its files in `folder`."""
     state = folder / "cloud.db"
     wisp = (sys.executable, "-m", "wisp")
     arguments = ("--state", str(state), "--host", host, "--port", "0", "--quiet")
-    known_as = ("--advertise", host, "--advertise", ENTRA, "--advertise", RESOURCE_MANAGER)
-    issuing_as = ("--issuer-base", f"https://{ENTRA}")
+    names = ("--advertise", host, "--advertise", ENTRA, "--advertise", RESOURCE_MANAGER)
+    issuer = ("--issuer-base", f"https://{ENTRA}")
     with contextlib.ExitStack() as stack:
 
         def start(name: str, *command: str) -> Mapping[str, str]:
             log = folder / f"{name.replace(' ', '_')}.log"
             return _first_line(stack.enter_context(running_component(f"the {name}", place, log, *command)))
 
-        listening = start("cloud", *wisp, "cloud", "serve", *arguments, *known_as, *issuing_as)
+        listening = start("cloud", *wisp, "cloud", "serve", *arguments, *names, *issuer)
         certificate = _write_certificate(Settings(state, (host, RESOURCE_MANAGER)), folder)
-        stand_in, services = (
-            start(each.stem, sys.executable, str(each), host, *map(str, certificate))["url"]
-            for each in (_STAND_IN, _SERVICES)
-        )
+        services = start("services", sys.executable, str(_SERVICES), host, *map(str, certificate))["url"]
         targets = {ENTRA: listening["url"], RESOURCE_MANAGER: services}
-        tunnel = stack.enter_context(tunnelling(place, host, targets, folder))
+        tunnel = stack.enter_context(running_tunnel(place, host, targets, folder))
         # Java asks access(2) first, which counts no capability: the folder has to be open to the clients' user.
         public = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         public.chmod(0o755)
         trust_store = _write_trust_store(Path(listening["ca_file"]), public)
-        urls = {"stand_in": stand_in, "services": services, "tunnel": tunnel}
+        urls = {"services": services, "tunnel": tunnel}
         yield _fill(state, folder, listening, urls, trust_store)
 
 
 @contextlib.contextmanager
-def tunnelling(place: ProcessContext, host: str, targets: Mapping[str, str], folder: Path) -> Iterator[str]:
+def running_tunnel(place: ProcessContext, host: str, targets: Mapping[str, str], folder: Path) -> Iterator[str]:
     """Run an HTTP proxy on `host` through which the https URLs in `targets` have other names; give its URL."""
     given = (f"{name}={url.removeprefix('https://')}" for name, url in targets.items())
     log = folder / f"tunnel-{'-'.join(targets)}.log"
@@ -108,7 +103,7 @@ def _first_line(component: Component) -> Mapping[str, str]:
 
 
 def _write_certificate(settings: Settings, folder: Path) -> tuple[Path, Path]:
-    """Write a certificate and key of the cloud's CA for the stand-ins."""
+    """Write a certificate and key of the cloud's CA for the services."""
     with Store(settings.state) as store:
         certified = store.authority.server_certificate(settings.names)
     certificate, key = folder / "certificate.pem", folder / "key.pem"
@@ -120,7 +115,7 @@ def _write_certificate(settings: Settings, folder: Path) -> tuple[Path, Path]:
 def _fill(
     state: Path, folder: Path, listening: Mapping[str, str], urls: Mapping[str, str], trust_store: Path
 ) -> Authority:
-    """Make a cluster's issuer, three identities, and the token of a pod that two of them trust."""
+    """Create a cluster's issuer, three identities, and the token of a pod that two of them trust."""
     token_file = folder / "token"
     with Store(state) as store:
         store.put_resource_group("interop", "eastus")
@@ -148,7 +143,7 @@ def _fill(
 
 
 def _write_trust_store(ca_file: Path, folder: Path) -> Path:
-    """Write the certificate in the form that Java reads (PKCS #12)."""
+    """Write the certificate in Java's format (PKCS #12)."""
     certificate = pkcs12.PKCS12Certificate(load_pem_x509_certificate(ca_file.read_bytes()), b"cloud")
     path = folder / "trust.p12"
     path.write_bytes(pkcs12.serialize_java_truststore([certificate], NoEncryption()))

@@ -1,8 +1,7 @@
-"""Builds the client programs, each once: `python -m tests.interop.build [CLIENT...]`.
+"""Builds the client programs, once: `python -m tests.interop.build [CLIENT...]`.
 
-What was built lies in `~/.cache/wisp/interop/CLIENT-HASH`, HASH being that of its sources, its lock file and the way it
-is built. A folder appears there whole or not at all, so several runs may build at once; without the cache everything is
-built anew.
+They are cached in `~/.cache/wisp/interop/CLIENT-HASH`, where HASH is of the sources, the lock file and the commands. A
+folder appears there complete or not at all, so several runs may build at the same time.
 """
 
 import hashlib
@@ -26,24 +25,24 @@ _ONE_CORE = {"GOMAXPROCS": "1", "MAVEN_OPTS": "-XX:ActiveProcessorCount=1"}
 
 
 class MissingToolError(ToolError):
-    """A program that a client is built or started with is not installed."""
+    """A program that builds or starts a client is not installed."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """A client that can be started: `command` takes the mode and the resource."""
+    """A client that can be started: the arguments of `command` are the mode and the resource."""
 
     folder: Path
     command: tuple[str, ...]
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where built clients and the last results are kept."""
+    """Return the folder of built clients and of the last results."""
     return folders.cache_folder(environ) / "interop"
 
 
 def key(recipe: Recipe) -> str:
-    """Return what changes when the sources, the pinned dependencies, the interpreter or the recipe do."""
+    """Return a hash of the sources, the pinned dependencies, the interpreter and the recipe."""
     digest = hashlib.sha256(repr((recipe.commands, recipe.keep, sys.version, sys.base_prefix)).encode())
     for path in recipe.sources:
         content = path.read_bytes()
@@ -52,7 +51,7 @@ def key(recipe: Recipe) -> str:
 
 
 def build(recipe: Recipe, cache: Path, builder: Builder | None = None) -> Built:
-    """Return the client, built now if it is not in `cache`; raises ToolError with what is missing or what failed."""
+    """Return the client, built now if it is not in `cache`. Raise ToolError."""
     builder = builder or Builder()
     product = Product(
         name=_name(recipe),
@@ -96,20 +95,20 @@ def _check_tools(recipe: Recipe, needed: Iterable[str]) -> None:
 
 
 def _make(recipe: Recipe, draft: Path, builder: Builder) -> Path:
-    """Run the recipe in `draft` and return the folder of what is kept."""
-    work, kept = draft / "work", draft / "kept"
+    """Run the recipe in `draft` and return the folder with the result."""
+    work, result = draft / "work", draft / "kept"
     shutil.copytree(recipe.folder, work, ignore=shutil.ignore_patterns("__pycache__"))
     for number, command in enumerate(recipe.commands, 1):
-        filled = _filled(command, here=kept, folder=work)
+        filled = _filled(command, here=result, folder=work)
         if command[:2] == ("go", "build"):
             go_build(builder, _name(recipe), filled, folder=work, environment=_ONE_CORE)
         else:
             meter = LastLine(f"step {number} of {len(recipe.commands)} ({_program(command)})")
             builder.run(_name(recipe), filled, folder=work, environment=_ONE_CORE, meter=meter)
-    kept.mkdir()
+    result.mkdir()
     for path in recipe.keep:
-        (work / path).rename(kept / Path(path).name)
-    return kept
+        (work / path).rename(result / Path(path).name)
+    return result
 
 
 def _name(recipe: Recipe) -> str:
@@ -122,13 +121,13 @@ def _program(command: Sequence[str]) -> str:
 
 
 def _filled(command: Sequence[str], *, here: Path, folder: Path) -> tuple[str, ...]:
-    """Put interpreter and folders in their places; a bare tool is found now, not on a client's PATH."""
+    """Fill in interpreter and folders. A tool is searched on this PATH, not on a client's."""
     first, *rest = (part.format(python=sys.executable, here=here, folder=folder) for part in command)
     return (shutil.which(first) or first, *rest)
 
 
 def main(names: Sequence[str]) -> int:
-    """Build the clients named, or all; return the exit status. A client without its tools is left out, as by pytest."""
+    """Build the named clients, or all; return the exit status. Clients whose tools are missing are skipped."""
     unknown = set(names) - set(RECIPES)
     if unknown:
         sys.stderr.write(f"there is no client {', '.join(sorted(unknown))}; there are {', '.join(RECIPES)}\n")

@@ -1,4 +1,4 @@
-"""The matrix: which client asks for what, by which way, and what has to come of it; touches no machine."""
+"""The matrix: clients, routes and cases, with the expected results. Runs nothing."""
 
 import enum
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Route(enum.Enum):
 
 
 class Sidecar(enum.Enum):
-    """The sidecars there are, by what is particular about them."""
+    """The kinds of sidecars."""
 
     HEALTHY = "healthy"
     NO_DEFAULT = "no default identity"
@@ -24,7 +24,7 @@ class Sidecar(enum.Enum):
 
 
 class Case(enum.Enum):
-    """What is asked for; the value is the heading of its column."""
+    """What a client asks for; the value is the heading of the column."""
 
     DEFAULT = "default"
     CLIENT_ID = "client id"
@@ -38,12 +38,12 @@ class Case(enum.Enum):
 
     @property
     def sidecar(self) -> Sidecar:
-        """Which sidecar is asked."""
+        """The kind of sidecar that is asked."""
         return _SIDECARS.get(self, Sidecar.HEALTHY)
 
     @property
     def reason(self) -> str | None:
-        """What the client's error has to contain; None where a token is due."""
+        """The text that the client's error has to contain; None if it gets a token."""
         return _REASONS.get(self)
 
 
@@ -62,15 +62,15 @@ _REASONS = {
 }
 TOKENS = tuple(case for case in Case if case.reason is None)
 ERRORS = tuple(case for case in Case if case.reason is not None)
-PASSING = (Case.THROTTLED, Case.UNAVAILABLE)
-"""Faults that may pass: clients try again, so these take as long as their patience lasts."""
-OF_PROGRAMS = (Case.DEFAULT, Case.CLIENT_ID, Case.FEDERATION)
-"""What programs that use their token are run for."""
+TRANSIENT = (Case.THROTTLED, Case.UNAVAILABLE)
+"""Transient faults: clients try again, so these take as long as their retries."""
+PROGRAM_CASES = (Case.DEFAULT, Case.CLIENT_ID, Case.FEDERATION)
+"""The cases of programs that use their token."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A client asked in one of its modes, by one way."""
+    """A client in one of its modes, by one route."""
 
     client: str
     mode: str
@@ -78,18 +78,18 @@ class Row:
 
     @property
     def recipe(self) -> Recipe:
-        """How the client is made."""
+        """How the client is built."""
         return RECIPES[self.client]
 
     @property
     def sdk(self) -> Sdk:
-        """What is asked."""
+        """The SDK of the mode."""
         return self.recipe.sdks[self.mode]
 
     @property
     def cases(self) -> tuple[Case, ...]:
-        """What it is run for."""
-        return OF_PROGRAMS if self.recipe.uses_token else tuple(Case)
+        """Its cases."""
+        return PROGRAM_CASES if self.recipe.uses_token else tuple(Case)
 
     def __str__(self) -> str:
         """Return the test's id."""
@@ -114,7 +114,7 @@ def rows(route: Route) -> list[Row]:
 
 
 def sdks(route: Route) -> list[Row]:
-    """Return the rows of SDKs, whose client programs print what they are given."""
+    """Return the rows of SDKs, whose client programs print their token's claims."""
     names = ("python", "az", "go", "node", "java", "rust", "dotnet")
     return [Row(name, mode, route) for name in names for mode in RECIPES[name].sdks]
 
@@ -126,9 +126,9 @@ def programs(route: Route) -> list[Row]:
 
 
 def cells(*cases: Case) -> list[Cell]:
-    """Return every program run for those cases that means anything."""
+    """Return all possible program runs for the cases."""
     every = (Cell(row, case) for route in Route for row in rows(route) for case in cases if case in row.cases)
-    return [cell for cell in every if cannot(cell) is None]
+    return [cell for cell in every if impossible_reason(cell) is None]
 
 
 _NO_SUCH_OPTION = {
@@ -146,8 +146,8 @@ _NO_SUCH_OPTION = {
 }
 
 
-def cannot(cell: Cell) -> str | None:
-    """Say why there is nothing to run, or None."""
+def impossible_reason(cell: Cell) -> str | None:
+    """Return why the cell is impossible, or None."""
     row = cell.row
     if (row.client, row.route, cell.case) == ("rust", Route.ENVIRONMENT, Case.RESOURCE_ID):
         return "refuses a resource id as soon as `IDENTITY_ENDPOINT` is set, without asking"
@@ -155,7 +155,7 @@ def cannot(cell: Cell) -> str | None:
 
 
 _UNASSIGNED = (Case.UNKNOWN, Case.NO_DEFAULT)
-_KEPT_BACK = {
+_HIDDEN = {
     ("python", "msrestazure"): (set(Route), ERRORS, "raises an error without the answer's text"),
     ("java", "dac"): (
         {Route.INTERCEPTION},
@@ -173,7 +173,7 @@ _KEPT_BACK = {
 }
 
 
-def kept_back(cell: Cell) -> str | None:
-    """Say why the client's error does not hold the reason that the sidecar gave, or None where it has to."""
-    routes, cases, why = _KEPT_BACK.get((cell.row.client, cell.row.mode), (set(), (), ""))
-    return why if cell.row.route in routes and cell.case in cases else None
+def hidden_reason(cell: Cell) -> str | None:
+    """Return why the client's error does not contain the sidecar's reason, or None if it has to."""
+    routes, cases, reason = _HIDDEN.get((cell.row.client, cell.row.mode), (set(), (), ""))
+    return reason if cell.row.route in routes and cell.case in cases else None

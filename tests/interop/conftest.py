@@ -1,28 +1,30 @@
-"""Sets up what the matrix needs: the clients, and the ways to a sidecar that the selected tests go."""
+"""Fixtures of the matrix: the clients and the routes of the selected tests, and their results."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from typing import TypeVar
 
 import pytest
 
 from tests.interop import document, modes, results, routes, wire
-from tests.interop.asking import Answer, ask, selector
 from tests.interop.authority import Authority
 from tests.interop.build import Built, MissingToolError, build_all, cache_folder
-from tests.interop.cells import PASSING, Cell, Route, Row, Sidecar
-from tests.interop.routes import Site
+from tests.interop.cells import TRANSIENT, Cell, Route, Row, Sidecar
+from tests.interop.client_run import Answer, run_client, selector
+from tests.interop.routes import Setup
 from tests.interop.runs import Runs
-from tests.interop.wire import Sent
+from tests.interop.wire import SentRequests
 from tests.support.needs import NAMESPACES, Missing, MissingSkip, find_missing, need
 from wisp_local.sandbox.processes import ProcessContext
 
+Result = TypeVar("Result")
 _NEEDED: Mapping[Route, tuple[str, ...]] = {
     Route.INTERCEPTION: (NAMESPACES, "ip", "nft", "nsenter", "setpriv"),
     Route.ENVIRONMENT: (),
 }
-_BUSY = 2  # runs that use the processor
-_PATIENT = 32  # runs that mostly wait for the next try
+_BUSY = 2  # runs at the same time that use the processor
+_WAITING = 32  # runs at the same time that mostly wait for the next try
 
 
 @pytest.fixture(name="cells", scope="session")
@@ -33,7 +35,7 @@ def _cells(request: pytest.FixtureRequest) -> list[Cell]:
 
 @pytest.fixture(name="rows", scope="session")
 def _rows(request: pytest.FixtureRequest) -> list[Row]:
-    """Give the rows of the tests that were selected and look at what is sent."""
+    """Give the rows of the tests that were selected and look at requests or sources."""
     return [row for item in request.session.items if isinstance(row := _parameter(item, "row"), Row)]
 
 
@@ -47,105 +49,107 @@ def _clients(cells: list[Cell], rows: list[Row]) -> Mapping[str, Future[Built]]:
     return build_all({row.client for row in (*rows, *(cell.row for cell in cells))}, cache_folder())
 
 
-@pytest.fixture(name="sites", scope="session")
-def _sites(
+@pytest.fixture(name="setups", scope="session")
+def _setups(
     cells: list[Cell], rows: list[Row], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Mapping[Route, Site]]:
-    """Set up the ways that the selected tests go, as far as this machine lets us."""
-    ways: Mapping[Route, Callable[..., contextlib.AbstractContextManager[Site]]] = {
+) -> Iterator[Mapping[Route, Setup]]:
+    """Set up the routes of the selected tests, as far as this machine allows it."""
+    factories: Mapping[Route, Callable[..., contextlib.AbstractContextManager[Setup]]] = {
         Route.INTERCEPTION: routes.by_interception,
         Route.ENVIRONMENT: routes.by_environment,
     }
-    wanted = {row.route for row in (*rows, *(cell.row for cell in cells))}
+    needed = {row.route for row in (*rows, *(cell.row for cell in cells))}
     with contextlib.ExitStack() as stack:
         yield {
-            route: stack.enter_context(way(tmp_path_factory.mktemp(route.value)))
-            for route, way in ways.items()
-            if route in wanted and not find_missing(*_NEEDED[route])
+            route: stack.enter_context(factory(tmp_path_factory.mktemp(route.value)))
+            for route, factory in factories.items()
+            if route in needed and not find_missing(*_NEEDED[route])
         }
 
 
 @pytest.fixture(name="authorities", scope="session")
-def _authorities(sites: Mapping[Route, Site]) -> Mapping[Route, Authority]:
-    """Give the authority of each way."""
-    return {route: site.authority for route, site in sites.items()}
+def _authorities(setups: Mapping[Route, Setup]) -> Mapping[Route, Authority]:
+    """Give the authorities by route."""
+    return {route: setup.authority for route, setup in setups.items()}
 
 
 @pytest.fixture(name="matrix", scope="session")
 def _matrix(
-    cells: list[Cell], clients: Mapping[str, Future[Built]], sites: Mapping[Route, Site]
+    cells: list[Cell], clients: Mapping[str, Future[Built]], setups: Mapping[Route, Setup]
 ) -> Iterator[Callable[[Cell], Answer]]:
-    """Run the selected cells; what came of them is kept for the table."""
+    """Run the selected cells, and save their answers for the table."""
 
     def run(place: ProcessContext, cell: Cell) -> Answer:
-        site = sites[cell.row.route]
-        told = {**selector(cell.case, site.authority), **site.surroundings}
-        return ask(clients[cell.row.client].result(), cell.row, place, told)
+        setup = setups[cell.row.route]
+        variables = {**selector(cell.case, setup.authority), **setup.client_variables}
+        return run_client(clients[cell.row.client].result(), cell.row, place, variables)
 
     shared: dict[tuple[Route, Sidecar], ProcessContext] = {}
 
-    def run_beside(cell: Cell) -> Answer:
+    def run_shared(cell: Cell) -> Answer:
         return run(shared[cell.row.route, cell.case.sidecar], cell)
 
     def run_alone(cell: Cell) -> Answer:
-        with sites[cell.row.route].sidecar(cell.case.sidecar) as place:
+        with setups[cell.row.route].sidecar(cell.case.sidecar) as place:
             return run(place, cell)
 
-    possible = [cell for cell in cells if cell.row.route in sites]
+    possible = [cell for cell in cells if cell.row.route in setups]
     with contextlib.ExitStack() as stack:
-        for route, site in sites.items():
-            shared |= {(route, kind): stack.enter_context(site.sidecar(kind)) for kind in Sidecar}
-        busy = stack.enter_context(Runs(run_beside, _BUSY))
-        # What these hear depends on what was asked of the sidecar before: each has its own.
-        patient = stack.enter_context(Runs(run_alone, _PATIENT))
-        patient.begin(cell for cell in possible if cell.case in PASSING)
-        busy.begin(cell for cell in possible if cell.case not in PASSING)
-        yield lambda cell: (patient if cell.case in PASSING else busy).result(cell)
-        results.keep_answers({**busy.results(), **patient.results()})
+        for route, setup in setups.items():
+            shared |= {(route, kind): stack.enter_context(setup.sidecar(kind)) for kind in Sidecar}
+        busy = stack.enter_context(Runs(run_shared, _BUSY))
+        # Their answers depend on earlier requests to the sidecar, so every run has a sidecar of its own.
+        waiting = stack.enter_context(Runs(run_alone, _WAITING))
+        waiting.start(cell for cell in possible if cell.case in TRANSIENT)
+        busy.start(cell for cell in possible if cell.case not in TRANSIENT)
+        yield lambda cell: (waiting if cell.case in TRANSIENT else busy).result(cell)
+        results.save_answers({**busy.results(), **waiting.results()})
 
 
 @pytest.fixture(name="sent", scope="session")
 def _sent(
-    rows: list[Row], clients: Mapping[str, Future[Built]], sites: Mapping[Route, Site]
-) -> Iterator[Callable[[Row], Sent]]:
-    """Record what the selected clients send; it is kept for the document."""
+    rows: list[Row], clients: Mapping[str, Future[Built]], setups: Mapping[Route, Setup]
+) -> Iterator[Callable[[Row], SentRequests]]:
+    """Record the requests of the selected clients, and save them for the document."""
 
-    def record(row: Row) -> Sent:
-        return wire.record(row, clients[row.client].result(), sites[row.route])
+    def record(row: Row) -> SentRequests:
+        return wire.record(row, clients[row.client].result(), setups[row.route])
 
-    with Runs(record, _BUSY) as runs:
-        runs.begin(row for row in rows if row.route in sites)
-        yield runs.result
-        results.keep_sent(runs.results())
+    yield from _row_results("sent", record, [row for row in rows if row.route in setups])
 
 
 @pytest.fixture(name="sources", scope="session")
 def _sources(
-    rows: list[Row], clients: Mapping[str, Future[Built]], sites: Mapping[Route, Site]
+    rows: list[Row], clients: Mapping[str, Future[Built]], setups: Mapping[Route, Setup]
 ) -> Iterator[Callable[[Row], str]]:
-    """Find who gives the selected clients their token; it is kept for the document."""
+    """Find the sources of the selected clients' tokens, and save them for the document."""
 
     def find(row: Row) -> str:
-        return modes.find_source(row, clients[row.client].result(), sites[row.route])
+        return modes.find_source(row, clients[row.client].result(), setups[row.route])
 
-    with Runs(find, _BUSY) as runs:
-        runs.begin(row for row in rows if row.route in sites)
+    yield from _row_results("sources", find, [row for row in rows if row.route in setups])
+
+
+def _row_results(name: str, do: Callable[[Row], Result], rows: list[Row]) -> Iterator[Callable[[Row], Result]]:
+    """Call `do` for all rows; give the function that waits for a result, and save all results in the end."""
+    with Runs(do, _BUSY) as runs:
+        runs.start(rows)
         yield runs.result
-        results.keep_sources(runs.results())
+        results.save_rows(name, runs.results())
 
 
 @pytest.fixture(name="possible")
 def _possible(request: pytest.FixtureRequest, clients: Mapping[str, Future[Built]]) -> None:
-    """Skip what this machine cannot run, saying why."""
+    """Skip a test that this machine cannot run, with the reason."""
     parameters = request.node.callspec.params
     row: Row = parameters["row"] if "row" in parameters else parameters["cell"].row
     need(*_NEEDED[row.route])
     error = clients[row.client].exception()
     if isinstance(error, MissingToolError):
-        raise MissingSkip(Missing(f"what the {row.client} client is built or started with", str(error)))
+        raise MissingSkip(Missing(f"the tools of the {row.client} client", str(error)))
 
 
 @pytest.fixture(name="compatibility", scope="session")
 def _compatibility() -> str:
-    """Give the document."""
+    """Give the text of the document."""
     return document.PATH.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The generated parts of docs/reference/compatibility.md: their names, places and tables."""
+"""The generated parts of docs/reference/compatibility.md: names, positions and tables."""
 
 import re
 import sys
@@ -14,36 +14,36 @@ _SECONDS = re.compile(r", \d+ s$")
 
 
 def label(row: Row) -> str:
-    """Name a row: language, package with its version, and what is asked of it."""
+    """Return the label of a row: language, package with its version, and entry point."""
     sdk = row.sdk
     return f"{sdk.language or row.recipe.language}, {sdk.package} {row.recipe.version(row.mode)}, `{sdk.entry}`"
 
 
 def title(row: Row) -> str:
-    """Name the table that a row stands in."""
-    way = TITLES[row.route]
-    return f"Programs, {way[0].lower()}{way[1:]}" if row.recipe.uses_token else way
+    """Return the title of a row's table."""
+    route = TITLES[row.route]
+    return f"Programs, {route[0].lower()}{route[1:]}" if row.recipe.uses_token else route
 
 
 def line(*texts: str) -> str:
-    """Write a line of a table."""
+    """Return a line of a table."""
     return f"| {' | '.join(texts)} |"
 
 
 def read(text: str) -> Mapping[tuple[str, str, str], str]:
-    """Return what tables say, by title, row and column, without the seconds that a run took."""
-    said: dict[tuple[str, str, str], str] = {}
+    """Return the cells of tables by title, row and column, without the seconds that a run took."""
+    found: dict[tuple[str, str, str], str] = {}
     title, columns = "", [""]
-    for each in text.splitlines():
-        parts = [part.strip() for part in each.strip("| ").split(" | ")]
-        if each.startswith("###"):
-            title = each.strip("# ")
+    for row in text.splitlines():
+        parts = [part.strip() for part in row.strip("| ").split(" | ")]
+        if row.startswith("###"):
+            title = row.strip("# ")
         elif parts[0] == "client":
             columns = parts
-        elif each.startswith("| ") and not each.startswith("| ---"):
+        elif row.startswith("| ") and not row.startswith("| ---"):
             texts = zip(columns[1:], parts[1:], strict=True)
-            said |= {(title, parts[0], column): without_seconds(text) for column, text in texts}
-    return said
+            found |= {(title, parts[0], column): without_seconds(text) for column, text in texts}
+    return found
 
 
 def without_seconds(text: str) -> str:
@@ -62,7 +62,7 @@ def end(name: str) -> str:
 
 
 def part(text: str, name: str) -> str:
-    """Return what stands in a generated part."""
+    """Return the content of a generated part."""
     return text.split(begin(name), 1)[1].split(end(name), 1)[0].strip()
 
 

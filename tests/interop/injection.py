@@ -1,4 +1,4 @@
-"""The variables that the webhook gives an application and its sidecar, by wisp's own admission; touches no machine."""
+"""The variables that the webhook sets for an application and its sidecar, from wisp's own admission code."""
 
 import secrets
 from collections.abc import Mapping
@@ -30,8 +30,8 @@ class Injected(NamedTuple):
     sidecar: Mapping[str, str]
 
 
-def injected(route: Route, sharing: Sharing, port: int, identity: tuple[str, str]) -> Injected:
-    """Have a pod admitted whose sidecar listens on `port`; `identity` is a client id and a tenant id."""
+def inject(route: Route, sharing: Sharing, port: int, identity: tuple[str, str]) -> Injected:
+    """Return the variables of a pod whose sidecar listens on `port`; `identity` is a client id and a tenant id."""
     client_id, tenant_id = identity
     annotations = {
         names.INJECT_SIDECAR: "true",
@@ -49,5 +49,5 @@ def injected(route: Route, sharing: Sharing, port: int, identity: tuple[str, str
 
 
 def _variables(pod: Mapping[str, Any], name: str) -> Mapping[str, str]:
-    container = next(each for each in pod["spec"]["containers"] if each["name"] == name)
-    return {each["name"]: each["value"] for each in container.get("env", ())}
+    container = next(item for item in pod["spec"]["containers"] if item["name"] == name)
+    return {variable["name"]: variable["value"] for variable in container.get("env", ())}

@@ -1,4 +1,4 @@
-"""Which client programs there are, how each is built and started, and which SDKs it shows; touches no machine."""
+"""The client programs: how they are built and started, and the SDKs that they use. Runs nothing."""
 
 import re
 from collections.abc import Mapping
@@ -12,31 +12,31 @@ STORAGE = "https://storage.azure.com"
 CONFIGURATION = "https://appconfig.azure.com"
 LOGS = "https://api.loganalytics.io"
 INGESTION = "https://monitor.azure.com"
-"""Resources that clients ask tokens for; some put a slash at the end."""
+"""Resources of the clients' tokens; some add a slash."""
 
 
 @dataclass(frozen=True)
 class Sdk:
-    """A library as users know it: `package` in the manifest, and the `entry` point that a mode of the client asks.
+    """A library with its `package` in the manifest, and the `entry` point that a mode of the client uses.
 
-    `resource` is what it asks a token for, which most programs that use their token know by themselves.
+    `resource` is the resource of the token, which most programs that use their token know themselves.
     """
 
     package: str
     entry: str
     resource: str = VAULT
     language: str = ""
-    """Where it is not the recipe's: the language of what asks for the token."""
+    """The language of the code that asks for the token, if it is not the recipe's."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the client `name` is made of the sources in `folder`, and started; `manifest` pins its SDKs.
+    """How the client `name` is built from the sources in `folder`, and started; `manifest` pins its SDKs.
 
-    `tools` are the programs that have to be on PATH, each with what provides it. `commands` run in a copy of the
-    folder; of what they made, `keep` remains, side by side. In `commands` and `start`, `{python}` is this interpreter,
-    `{here}` the folder of what was kept, and `{folder}` that of the sources; what is started from there is `script`,
-    and need not be built.
+    `tools` are programs that have to be on PATH, with the names of their packages. `commands` run in a copy of the
+    folder, and `keep` lists the files of the result. In `commands` and `start`, `{python}` is this interpreter,
+    `{here}` the folder of the result and `{folder}` that of the sources. `script` is started from the sources and
+    does not need to be built.
     """
 
     name: str
@@ -50,11 +50,11 @@ class Recipe:
     script: str = ""
     language: str = ""
     uses_token: bool = False
-    """Whether it is a program that uses its token, at tests/interop/services.py, and no bare SDK."""
+    """Whether it is a program that uses its token, at tests/interop/services.py, instead of an SDK alone."""
 
     @property
     def sources(self) -> list[Path]:
-        """All that it is built of, in order."""
+        """The files from which it is built, sorted."""
         files = (p for p in self.folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
         return sorted(p for p in files if p.name != self.script)
 
@@ -149,7 +149,7 @@ JAVA = Recipe(
         ("javac", "--release", "17", "-cp", "lib/*", "-d", "classes", "src/Client.java"),
     ),
     keep=("lib", "classes"),
-    # Quick to start, which is all that a program of one second needs.
+    # Optimised for a short start: the program runs for a second.
     start=("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", "{here}/classes:{here}/lib/*", "Client"),
 )
 RUST = Recipe(
@@ -173,7 +173,7 @@ DOTNET = Recipe(
         "mi": Sdk("@azure/mcp", "ManagedIdentityCredential", f"{MANAGEMENT}/"),
         "prod": Sdk("@azure/mcp", "AZURE_TOKEN_CREDENTIALS=prod", f"{MANAGEMENT}/"),
     },
-    tools={"node": "Node.js 20 or later", "npm": "npm"},
+    tools=NODE.tools,
     commands=NODE.commands,
     keep=("node_modules",),
     start=("{python}", "{folder}/client.py", "{here}"),
@@ -231,5 +231,5 @@ JAVA_PROGRAMS = Recipe(
 )
 
 _SLOWEST_FIRST = (GO_PROGRAMS, RUST, AZ, GO, JAVA, PROGRAMS, NODE, JAVA_PROGRAMS, PYTHON, DOTNET)
-RECIPES: Mapping[str, Recipe] = {each.name: each for each in _SLOWEST_FIRST}
-"""By name, those that take longest to build first."""
+RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _SLOWEST_FIRST}
+"""By name; the slowest builds come first."""

@@ -1,7 +1,7 @@
-"""`recorder.py PORT`: answers every token request on 127.0.0.1:PORT with a token that is signed by nobody.
+"""`recorder.py PORT`: answers every token request on 127.0.0.1:PORT with an unsigned token.
 
-Each request goes to standard error as a line of JSON: method, target, headers, body. What lacks the header that a token
-request has in every dialect is a probe and is answered as the metadata service does.
+It writes every request to standard error as a line of JSON: method, target, headers, body. A request without the header
+of token requests in any dialect is a probe, and is answered as by the metadata service.
 """
 
 import base64
@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 _MARKS = ("Metadata", "X-IDENTITY-HEADER", "secret")
 _LIFETIME = 24 * 3600
 CLIENT_ID = "00000000-0000-4000-8000-00000000beef"
-"""The client id of its tokens, which no identity has."""
+"""The client id of its tokens, without an identity."""
 _TENANT_ID = "00000000-0000-4000-8000-00000000cafe"
 
 
@@ -36,8 +36,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         line = {"method": self.command, "target": self.path, "headers": dict(self.headers), "body": body}
         sys.stderr.write(json.dumps(line) + "\n")
         if any(self.headers.get(name) for name in _MARKS):
-            asked = parse_qs(urlsplit(self.path).query) | parse_qs(body)
-            self._answer(200, granted(asked["resource"][0], int(time.time())))
+            parameters = parse_qs(urlsplit(self.path).query) | parse_qs(body)
+            self._answer(200, token_response(parameters["resource"][0], int(time.time())))
         else:
             self._answer(400, {"error": "bad_request_102", "error_description": "Required metadata header"})
 
@@ -60,15 +60,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- http.server's name
-        """Say nothing."""
+        """Log nothing."""
 
 
-def granted(resource: str, now: int) -> dict[str, str]:
-    """Return what the metadata service answers."""
+def token_response(resource: str, now: int) -> dict[str, str]:
+    """Return the answer of the metadata service."""
     expires = now + _LIFETIME
     claims = {"aud": resource, "appid": CLIENT_ID, "oid": "o", "tid": _TENANT_ID, "exp": expires, "xms_mirid": "m"}
     return {
-        "access_token": ".".join(_encoded(each) for each in ({"alg": "none"}, claims, {})),
+        "access_token": ".".join(_encoded(part) for part in ({"alg": "none"}, claims, {})),
         "client_id": CLIENT_ID,
         "expires_in": str(_LIFETIME),
         "expires_on": str(expires),
@@ -84,7 +84,7 @@ def _encoded(part: Mapping[str, object]) -> str:
 
 
 def main(port: str) -> None:
-    """Serve until killed; says when it listens."""
+    """Serve until killed; print a line when it listens."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), Handler)
     print("ready", flush=True)  # noqa: T201 -- it is a program
     server.serve_forever()

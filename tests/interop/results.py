@@ -1,52 +1,41 @@
-"""What came of the runs, kept in files between the tests and the writing of the document."""
+"""The results of runs, stored in files between the tests and the writing of the document."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.interop.asking import Answer
 from tests.interop.build import cache_folder
 from tests.interop.cells import Case, Cell, Route, Row, cells, rows
+from tests.interop.client_run import Answer
+from wisp.base.files import write_atomically
 
 
-def keep_answers(answers: Mapping[Cell, Answer]) -> None:
-    """Add to the answers that are kept."""
-    _keep("answers", {str(cell): asdict(answer) for cell, answer in answers.items()})
+def save_answers(answers: Mapping[Cell, Answer]) -> None:
+    """Add answers to the stored ones."""
+    _save("answers", {str(cell): asdict(answer) for cell, answer in answers.items()})
 
 
 def answers() -> Mapping[Cell, Answer]:
-    """Return the answers that are kept, of the cells that there are."""
-    kept = _load("answers")
-    return {cell: _answer(kept[str(cell)]) for cell in cells(*Case) if str(cell) in kept}
+    """Return the stored answers of the existing cells."""
+    stored = _load("answers")
+    return {cell: _answer(stored[str(cell)]) for cell in cells(*Case) if str(cell) in stored}
 
 
-def keep_sent(sent: Mapping[Row, Mapping[str, str]]) -> None:
-    """Add to what is kept of what clients sent."""
-    _keep("sent", {str(row): dict(texts) for row, texts in sent.items()})
+def _answer(fields: Mapping[str, Any]) -> Answer:
+    return Answer(**{**fields, "seconds": tuple(fields["seconds"])})
 
 
-def sent() -> Mapping[Row, Mapping[str, str]]:
-    """Return what is kept of what clients sent, of the rows that there are."""
-    kept = _load("sent")
-    return {row: kept[str(row)] for route in Route for row in rows(route) if str(row) in kept}
+def save_rows(name: str, texts: Mapping[Row, object]) -> None:
+    """Add texts about rows to the stored ones: `sent` for the requests, `sources` for the sources of tokens."""
+    _save(name, {str(row): text for row, text in texts.items()})
 
 
-def keep_sources(sources: Mapping[Row, str]) -> None:
-    """Add to what is kept of who gives clients their token."""
-    _keep("sources", {str(row): text for row, text in sources.items()})
-
-
-def sources() -> Mapping[Row, str]:
-    """Return what is kept of who gives clients their token, of the rows that there are."""
-    kept = _load("sources")
-    return {row: kept[str(row)] for route in Route for row in rows(route) if str(row) in kept}
-
-
-def _answer(kept: Mapping[str, Any]) -> Answer:
-    return Answer(**{**kept, "seconds": tuple(kept["seconds"])})
+def row_texts(name: str) -> Mapping[Row, Any]:
+    """Return the stored texts about the existing rows."""
+    stored = _load(name)
+    return {row: stored[str(row)] for route in Route for row in rows(route) if str(row) in stored}
 
 
 def _path(name: str) -> Path:
@@ -58,10 +47,7 @@ def _load(name: str) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
-def _keep(name: str, new: Mapping[str, object]) -> None:
-    """Write what is new and what is known, at once for whoever reads it meanwhile."""
+def _save(name: str, new: Mapping[str, object]) -> None:
     path = _path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps({**_load(name), **new}, indent=1), encoding="utf-8")
-    draft.replace(path)
+    write_atomically(path, json.dumps({**_load(name), **new}, indent=1))

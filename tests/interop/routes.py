@@ -1,4 +1,4 @@
-"""The two ways in which a client's request reaches a sidecar, or the recorder in its place."""
+"""The two routes on which a client's request reaches a sidecar, or a recorder in its place."""
 
 import itertools
 import os
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tests.interop import authority
 from tests.interop.authority import Authority
 from tests.interop.cells import Route, Sidecar
-from tests.interop.injection import IDENTITY, Injected, Sharing, injected
+from tests.interop.injection import IDENTITY, Injected, Sharing, inject
 from tests.support.waiting import PATIENCE
 from tests.unit.wisp.redirect.pod import confine
 from wisp import SIDECAR_UID
@@ -28,15 +28,15 @@ _LOOPBACK = "127.0.0.1"
 _NODE = "10.77.255.1"
 _PORT = 8000
 _BARE = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
-# There is nothing beyond the node: it says so at once, where silence would cost whoever resolves a name ten seconds.
+# There is nothing beyond the node. It reports that at once: without an answer, resolving a name would take ten seconds.
 _SAY_UNREACHABLE = "cd /proc/sys/net/ipv4 && echo 1 > ip_forward && echo 0 > icmp_ratelimit"
-# The checkout, the cache of clients and pytest's folders may be closed to other users; they may read, and no more.
+# The checkout, the cache of clients and pytest's folders may be closed to other users: these may only read.
 _READER = ("dac_read_search",)
 
 
 @dataclass(frozen=True)
-class Spot:
-    """Where a server can listen, on which port, and where its clients run."""
+class Endpoint:
+    """Where a server listens, its port, and where its clients run."""
 
     server: ProcessContext
     port: int
@@ -44,10 +44,10 @@ class Spot:
 
 
 @dataclass(frozen=True)
-class Site:
-    """An authority at `host` of `place`, and a way to make spots from which it is reached by the `route`.
+class Setup:
+    """An authority at `host` in `place`, and a function that makes endpoints which clients reach by the `route`.
 
-    Logs go to `folder`.
+    Logs are written to `folder`.
     """
 
     route: Route
@@ -55,110 +55,110 @@ class Site:
     host: str
     authority: Authority
     folder: Path
-    spot: Callable[[], AbstractContextManager[Spot]]
+    endpoint: Callable[[], AbstractContextManager[Endpoint]]
 
     @property
-    def surroundings(self) -> Mapping[str, str]:
-        """The variables that name the services for clients, and the CA that they trust."""
-        trusted = str(self.authority.ca_file)
+    def client_variables(self) -> Mapping[str, str]:
+        """The variables of clients with the URLs of services and the CA to trust."""
+        ca_file = str(self.authority.ca_file)
         return {
             "WISP_RESOURCE_MANAGER": self.authority.services,
             "WISP_SERVICES": self.authority.services,
             "WISP_TUNNEL": self.authority.tunnel,
-            "REQUESTS_CA_BUNDLE": trusted,
-            "SSL_CERT_FILE": trusted,
-            "NODE_EXTRA_CA_CERTS": trusted,
+            "REQUESTS_CA_BUNDLE": ca_file,
+            "SSL_CERT_FILE": ca_file,
+            "NODE_EXTRA_CA_CERTS": ca_file,
             "JDK_JAVA_OPTIONS": f"-Djavax.net.ssl.trustStore={self.authority.trust_store}",
         }
 
     @contextmanager
     def sidecar(self, kind: Sidecar) -> Iterator[ProcessContext]:
-        """Run a sidecar until the block is left, ready when it begins; give the place where its clients run.
+        """Run a sidecar until the block is left, which begins when it is ready; give the context of its clients.
 
-        The webhook's variables, but those that tell where to ask, are the sidecar's alone.
+        Only the sidecar has the webhook's variables, except those with its address.
         """
-        with self.spot() as spot:
-            told = self._injected(spot, Sharing.SIDECAR_ONLY)
-            usual = {name: value for name, value in told.sidecar.items() if name not in IDENTITY}
-            place = spot.server.with_variables({**usual, **self.authority.environment(kind)})
-            command = (sys.executable, "-m", "wisp.proxy", "--proxy-port", str(spot.port))
-            trusting = (*command, "--authority-ca", str(self.authority.ca_file))
-            with running_component("the sidecar", place, self._log(), *trusting) as component:
+        with self.endpoint() as endpoint:
+            variables = self._injected(endpoint, Sharing.SIDECAR_ONLY)
+            shared = {name: value for name, value in variables.sidecar.items() if name not in IDENTITY}
+            place = endpoint.server.with_variables({**shared, **self.authority.environment(kind)})
+            command = (sys.executable, "-m", "wisp.proxy", "--proxy-port", str(endpoint.port))
+            server = (*command, "--authority-ca", str(self.authority.ca_file))
+            with running_component("the sidecar", place, self._log(), *server) as component:
                 probe = run(place, *command, "--probe")
                 if probe.status != 0:
                     raise component.failure("did not become ready", probe.errors)
-                yield spot.client.with_variables(told.application)
+                yield endpoint.client.with_variables(variables.application)
 
     @contextmanager
     def recorder(self, sharing: Sharing = Sharing.SIDECAR_ONLY) -> Iterator[tuple[ProcessContext, Path]]:
-        """Run a recorder in the sidecar's place; give the place where its clients run, and the file of its records.
+        """Run a recorder instead of the sidecar; give the context of its clients, and the file of its records.
 
         With `Sharing.ALL`, clients reach the authority as Entra.
         """
         log = self._log()
-        with self.spot() as spot:
-            command = (sys.executable, str(_RECORDER), str(spot.port))
-            with running_component("the recorder", spot.server, log, *command) as component:
+        with self.endpoint() as endpoint:
+            command = (sys.executable, str(_RECORDER), str(endpoint.port))
+            with running_component("the recorder", endpoint.server, log, *command) as component:
                 component.first_line(30)
-                yield spot.client.with_variables(self._injected(spot, sharing).application), log
+                yield endpoint.client.with_variables(self._injected(endpoint, sharing).application), log
 
     def tunnel(self, targets: Mapping[str, str]) -> AbstractContextManager[str]:
-        """Run a proxy beside the authority through which the https URLs in `targets` have other names; give its URL."""
-        return authority.tunnelling(self.place, self.host, targets, self.folder)
+        """Run a proxy next to the authority by which the https URLs in `targets` have other names; give its URL."""
+        return authority.running_tunnel(self.place, self.host, targets, self.folder)
 
-    def _injected(self, spot: Spot, sharing: Sharing) -> Injected:
-        """Return what the webhook gives both; the projected token is where the authority has it."""
+    def _injected(self, endpoint: Endpoint, sharing: Sharing) -> Injected:
+        """Return the webhook's variables for both containers, with the path of the authority's token file."""
         identity = self.authority.default
-        told = injected(self.route, sharing, spot.port, (identity.client_id, identity.tenant_id))
-        if "AZURE_FEDERATED_TOKEN_FILE" not in told.application:
-            return told
-        reached = {
+        variables = inject(self.route, sharing, endpoint.port, (identity.client_id, identity.tenant_id))
+        if "AZURE_FEDERATED_TOKEN_FILE" not in variables.application:
+            return variables
+        tunnel = {
             "HTTPS_PROXY": self.authority.tunnel,
             "NO_PROXY": f"127.0.0.1,169.254.169.254,{_NODE}",
-            "JDK_JAVA_OPTIONS": f"{self.surroundings['JDK_JAVA_OPTIONS']} {_java_proxy(self.authority.tunnel)}",
+            "JDK_JAVA_OPTIONS": f"{self.client_variables['JDK_JAVA_OPTIONS']} {_java_proxy(self.authority.tunnel)}",
         }
         file = {"AZURE_FEDERATED_TOKEN_FILE": str(self.authority.token_file)}
-        return Injected({**told.application, **file, **reached}, told.sidecar)
+        return Injected({**variables.application, **file, **tunnel}, variables.sidecar)
 
     def _log(self) -> Path:
         return self.folder / f"{uuid.uuid4()}.log"
 
 
 @contextmanager
-def by_environment(folder: Path) -> Iterator[Site]:
-    """Reach a server on loopback, by variables that tell the clients of it; needs no privilege."""
+def by_environment(folder: Path) -> Iterator[Setup]:
+    """Reach a server on loopback by environment variables; needs no privilege."""
     here = ProcessContext((), _BARE)
 
     @contextmanager
-    def spot() -> Iterator[Spot]:
-        yield Spot(here, _free_port(), here)
+    def endpoint() -> Iterator[Endpoint]:
+        yield Endpoint(here, _free_port(), here)
 
-    with authority.running(here, _LOOPBACK, folder) as asked:
-        yield Site(Route.ENVIRONMENT, here, _LOOPBACK, asked, folder, spot)
+    with authority.running_authority(here, _LOOPBACK, folder) as local:
+        yield Setup(Route.ENVIRONMENT, here, _LOOPBACK, local, folder, endpoint)
 
 
 @contextmanager
-def by_interception(folder: Path) -> Iterator[Site]:
-    """Reach a server in a pod, whose redirect takes the clients to it; needs root."""
+def by_interception(folder: Path) -> Iterator[Setup]:
+    """Reach a server in a pod by its redirect; needs root."""
     numbers = itertools.count()
     with _node() as node:
 
         @contextmanager
-        def spot() -> Iterator[Spot]:
+        def endpoint() -> Iterator[Endpoint]:
             with _pod(node, next(numbers)) as pod:
-                yield Spot(_as_user(pod, SIDECAR_UID), _PORT, _as_user(pod, APPLICATION_UID))
+                yield Endpoint(_as_user(pod, SIDECAR_UID), _PORT, _as_user(pod, APPLICATION_UID))
 
-        with authority.running(node, _NODE, folder) as asked:
-            yield Site(Route.INTERCEPTION, node, _NODE, asked, folder, spot)
+        with authority.running_authority(node, _NODE, folder) as local:
+            yield Setup(Route.INTERCEPTION, node, _NODE, local, folder, endpoint)
 
 
 @contextmanager
 def _node() -> Iterator[ProcessContext]:
-    """Make the namespace of a node, which has an address that every pod finds; needs root."""
+    """Make the namespace of a node, with an address that all pods reach; needs root."""
     with _namespace() as made:
         place = ProcessContext(made.prefix, _BARE, (made.descriptor,))
         _ip(place, f"link set lo up\naddress add {_NODE}/32 dev lo\n")
-        _must(place, "sh", "-c", _SAY_UNREACHABLE)
+        _run_checked(place, "sh", "-c", _SAY_UNREACHABLE)
         yield place
 
 
@@ -174,7 +174,7 @@ def _pod(node: ProcessContext, number: int) -> Iterator[ProcessContext]:
         _ip(both, f"address add {gateway}/24 dev veth{number}\nlink set veth{number} up\n")
         _ip(inside, f"link set lo up\naddress add {there}/24 dev eth0\nlink set eth0 up\n")
         _ip(inside, f"route add default via {gateway}\n")
-        _must(inside, sys.executable, "-m", "wisp", "redirect", "up", "--proxy-port", str(_PORT))
+        _run_checked(inside, sys.executable, "-m", "wisp", "redirect", "up", "--proxy-port", str(_PORT))
         yield inside
 
 
@@ -188,16 +188,16 @@ def _namespace() -> Iterator[NetworkNamespace]:
 
 
 def _as_user(place: ProcessContext, uid: int) -> ProcessContext:
-    """Return the same place for a program of that user."""
+    """Return the context for a program of that user."""
     return ProcessContext((*place.prefix, *confine(_READER, uid)), place.environment, place.descriptors)
 
 
 def _ip(place: ProcessContext, batch: str) -> None:
-    _must(place, "ip", "-batch", "-", text=batch)
+    _run_checked(place, "ip", "-batch", "-", text=batch)
 
 
-def _must(place: ProcessContext, *command: str, text: str = "") -> None:
-    """Run a command that has to succeed."""
+def _run_checked(place: ProcessContext, *command: str, text: str = "") -> None:
+    """Run a command, and check that it succeeds."""
     done = subprocess.run(
         [*place.prefix, *command],
         env=dict(place.environment),
@@ -213,7 +213,7 @@ def _must(place: ProcessContext, *command: str, text: str = "") -> None:
 
 
 def _java_proxy(url: str) -> str:
-    """Return the options that have Java use a proxy for https only."""
+    """Return the options by which Java uses a proxy only for https."""
     parts = urlsplit(url)
     direct = f"-Dhttp.nonProxyHosts=127.0.0.1|169.254.169.254|{_NODE}"
     return (
@@ -222,8 +222,8 @@ def _java_proxy(url: str) -> str:
 
 
 def _free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody has, and that no client is given to ask from meanwhile."""
+    """Return a free port of 127.0.0.1 that the kernel does not give to clients."""
     while True:
-        port = 10000 + secrets.randbelow(20000)  # Linux gives them ports from 32768
+        port = 10000 + secrets.randbelow(20000)  # Linux gives clients ports from 32768
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port

@@ -1,6 +1,6 @@
-"""Runs the clients, many at once, and remembers what came of them.
+"""Runs many clients at the same time, and collects the results.
 
-All runs are begun before the first result is wanted: what waits for its own retries waits beside all others.
+All runs are started before the first result is needed, so that clients that wait for their retries wait together.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -13,7 +13,7 @@ _Result = TypeVar("_Result")
 
 
 class Runs(Generic[_Run, _Result]):
-    """Do runs by `do`, `at_once` of them; used as a context manager, which leaves nothing running."""
+    """Calls `do` for every run, `at_once` of them at the same time. A context manager that leaves nothing running."""
 
     def __init__(self, do: Callable[[_Run], _Result], at_once: int) -> None:
         self._do = do
@@ -28,15 +28,15 @@ class Runs(Generic[_Run, _Result]):
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def begin(self, runs: Iterable[_Run]) -> None:
-        """Begin with the runs, in their order."""
-        self._results |= {each: self._pool.submit(self._do, each) for each in runs}
+    def start(self, runs: Iterable[_Run]) -> None:
+        """Start the runs, in their order."""
+        self._results |= {run: self._pool.submit(self._do, run) for run in runs}
 
     def result(self, run: _Run) -> _Result:
-        """Wait for what came of the run; raises what went wrong with it."""
+        """Wait for the result of the run, or raise its error."""
         return self._results[run].result()
 
     def results(self) -> Mapping[_Run, _Result]:
-        """Return what came of the runs that are done; those that failed are left out."""
-        done = {run: each for run, each in self._results.items() if each.done() and not each.cancelled()}
-        return {run: each.result() for run, each in done.items() if each.exception() is None}
+        """Return the results of the runs that have ended without an error."""
+        done = {run: future for run, future in self._results.items() if future.done() and not future.cancelled()}
+        return {run: future.result() for run, future in done.items() if future.exception() is None}

@@ -1,8 +1,10 @@
-"""`services.py HOST CERTIFICATE KEY`: Azure's services as far as the client programs use them, at an https URL.
+"""`services.py HOST CERTIFICATE KEY`: the parts of Azure's services that client programs use, at an https URL.
 
-Each service takes only a bearer token for its own audience, and what is read from it are the token's claims. A program
-that prints what it read therefore shows that it used its token, and whose it was. Signatures are not checked here: the
-tests compare the claims with the identity that the local cloud knows.
+Each service accepts only bearer tokens for its own audience, and its content is the token's claims. A program that
+prints the content therefore shows that it used its token, and whose it was. Signatures are not checked here: the tests
+compare the claims with the identity that the local cloud knows.
+
+Two paths are an Entra that always fails: `/throttled/` and `/unavailable/`.
 """
 
 import base64
@@ -23,12 +25,12 @@ CONFIGURATION = "https://appconfig.azure.com"
 LOGS = "https://api.loganalytics.io"
 INGESTION = "https://monitor.azure.com"
 _CLASSIC_MANAGEMENT = "https://management.core.windows.net"
-_SHOWN = ("appid", "oid", "aud")
+_CLAIMS = ("appid", "oid", "aud")
 _JSON = "application/json"
 
 
 class Request(NamedTuple):
-    """A request for `path` that shows `token`; `span` is its Range header, or empty."""
+    """A request for `path` with `token`; `span` is its Range header, or empty."""
 
     path: str
     token: str
@@ -43,13 +45,13 @@ class Request(NamedTuple):
 
     @property
     def description(self) -> str:
-        """Return what may be shown of the token, as JSON."""
-        shown = {name: self.claims[name] for name in _SHOWN}
-        return json.dumps({**shown, "token_sha256": hashlib.sha256(self.token.encode()).hexdigest()})
+        """Return claims and hash of the token, as JSON."""
+        claims = {name: self.claims[name] for name in _CLAIMS}
+        return json.dumps({**claims, "token_sha256": hashlib.sha256(self.token.encode()).hexdigest()})
 
 
 class Response(NamedTuple):
-    """A response; `headers` besides those that every response has."""
+    """A response; `headers` are in addition to those of all responses."""
 
     status: int
     body: str
@@ -71,7 +73,7 @@ def _subscriptions(request: Request) -> Response:
 
 
 def _blob(request: Request) -> Response:
-    """Give the blob that is asked for, whichever it is: the description of the token (Azure Blob Storage)."""
+    """Return any blob: its content is the description of the token (Azure Blob Storage)."""
     headers = {
         "Last-Modified": formatdate(usegmt=True),
         "ETag": '"0x1"',
@@ -94,18 +96,18 @@ def _blob(request: Request) -> Response:
 
 
 def _setting(request: Request) -> Response:
-    """Give the setting that is asked for, whichever it is: the description of the token (Azure App Configuration)."""
+    """Return any setting: its value is the description of the token (Azure App Configuration)."""
     return _json({"key": request.path.rpartition("/")[2], "value": request.description, "content_type": ""})
 
 
 def _query(request: Request) -> Response:
-    """Give the answer to a query: a cell with the description of the token (Azure Monitor Logs)."""
+    """Return the result of any query: a cell with the description of the token (Azure Monitor Logs)."""
     columns = [{"name": "token", "type": "string"}]
     return _json({"tables": [{"name": "PrimaryResult", "columns": columns, "rows": [[request.description]]}]})
 
 
 def _described(request: Request) -> Response:
-    """Give the description of the token to a program that only adds it to requests of others."""
+    """Return the description of the token, for programs that only add it to requests of others."""
     return Response(200, request.description)
 
 
@@ -114,6 +116,17 @@ def _subjects(request: Request) -> Response:
     return _json([request.description])
 
 
+def _entra_error(description: str) -> str:
+    return json.dumps({"error": "temporarily_unavailable", "error_description": description})
+
+
+_THROTTLED = _entra_error("AADSTS90055: There are too many incoming requests.")
+_UNAVAILABLE = _entra_error("AADSTS90033: A transient error has occurred. Please try again.")
+_FAILURES = {
+    "throttled": Response(429, _THROTTLED, headers={"Retry-After": "1"}),
+    "unavailable": Response(503, _UNAVAILABLE),
+}
+"""The answers of an Entra that always fails, by the first segment of the path."""
 SERVICES = {
     "subscriptions": ((MANAGEMENT, _CLASSIC_MANAGEMENT), _subscriptions),
     "account": ((STORAGE,), _blob),
@@ -124,11 +137,11 @@ SERVICES = {
     "federated": ((MANAGEMENT,), _described),
     "subjects": ((MANAGEMENT,), _subjects),
 }
-"""By the first step of the path: which audiences are taken, and what is answered."""
+"""By the first segment of the path: the accepted audiences, and the function that answers."""
 
 
-def exchanged(form: str) -> Response:
-    """Give a token for a token (RFC 8693, as Google's Security Token Service does): here the same one."""
+def exchange(form: str) -> Response:
+    """Exchange a token (RFC 8693, as Google's Security Token Service does): here for itself."""
     token = parse_qs(form)["subject_token"][0]
     kind = "urn:ietf:params:oauth:token-type:access_token"
     return _json({"access_token": token, "issued_token_type": kind, "token_type": "Bearer", "expires_in": 3600})
@@ -138,8 +151,11 @@ def respond(target: str, body: str, authorization: str, span: str = "") -> Respo
     """Answer a request by its path, if the bearer token in `authorization` is for the service."""
     path = urlsplit(target).path
     if path == "/sts/token":
-        return exchanged(body)
-    service = SERVICES.get(path.split("/")[1])
+        return exchange(body)
+    name = path.split("/")[1]
+    if name in _FAILURES:
+        return _FAILURES[name]
+    service = SERVICES.get(name)
     if service is None:
         return _refusal(404, "ResourceNotFound", f"there is no {path}")
     audiences, answer = service
@@ -184,11 +200,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_POST(self) -> None:
-        """Answer as to GET: what is sent changes nothing here."""
+        """Answer as GET: the body only matters to the token exchange."""
         self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- http.server's name
-        """Say nothing."""
+        """Log nothing."""
 
 
 def main(host: str, certificate: str, key: str) -> None:

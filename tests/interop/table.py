@@ -8,41 +8,41 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from tests.interop import document, results
-from tests.interop.asking import Answer
 from tests.interop.cells import (
     ERRORS,
-    OF_PROGRAMS,
-    PASSING,
+    PROGRAM_CASES,
     TOKENS,
+    TRANSIENT,
     Case,
     Cell,
     Route,
     Row,
-    cannot,
-    kept_back,
+    hidden_reason,
+    impossible_reason,
     programs,
     rows,
     sdks,
 )
+from tests.interop.client_run import Answer
 from tests.interop.document import TITLES, label, line, title
 
 
 def mark(cell: Cell, answer: Answer) -> str:
-    """Say in a few words what came of the cell."""
+    """Return the text of the cell."""
     if answer.ok:
         return "token"
-    kept = cell.case.reason if cell.case.reason and cell.case.reason in answer.error else "no reason"
-    took = f", {answer.took:.0f} s" if cell.case in PASSING else ""
-    return f"`{error_type(answer.error)}`: {kept}{took}"
+    reason = cell.case.reason if cell.case.reason and cell.case.reason in answer.error else "no reason"
+    duration = f", {answer.duration:.0f} s" if cell.case in TRANSIENT else ""
+    return f"`{error_type(answer.error)}`: {reason}{duration}"
 
 
 def error_type(text: str) -> str:
-    """Return the name of the error that a client's text begins with, without its module."""
+    """Return the name of the error at the beginning of a client's text, without its module."""
     return re.split(r"[./*]|::", text.split(": ", 1)[0])[-1]
 
 
 def tables(answers: Mapping[Cell, Answer]) -> str:
-    """Write the tables of tokens and of errors, for each route."""
+    """Return the tables of tokens and of errors, for all routes."""
     return "\n".join(_lines(answers))
 
 
@@ -53,12 +53,12 @@ def _lines(answers: Mapping[Cell, Answer]) -> Iterator[str]:
         yield from _table(answers, sdks(route), ERRORS)
     for route in Route:
         yield f"### {title(programs(route)[0])}\n"
-        yield from _table(answers, programs(route), OF_PROGRAMS)
+        yield from _table(answers, programs(route), PROGRAM_CASES)
     yield "### What cannot be had\n"
     yield "`—`: there is nothing to ask.\n"
-    yield from _reasons(cannot, TOKENS)
+    yield from _reasons(impossible_reason, TOKENS)
     yield "\n`no reason`: the application hears of the error, not of its cause; the sidecar's log has it.\n"
-    yield from _reasons(kept_back, ERRORS)
+    yield from _reasons(hidden_reason, ERRORS)
 
 
 def _table(answers: Mapping[Cell, Answer], rows: Iterable[Row], cases: tuple[Case, ...]) -> Iterator[str]:
@@ -70,24 +70,24 @@ def _table(answers: Mapping[Cell, Answer], rows: Iterable[Row], cases: tuple[Cas
 
 
 def _text(cell: Cell, answers: Mapping[Cell, Answer]) -> str:
-    if cannot(cell) is not None:
+    if impossible_reason(cell) is not None:
         return "—"
     return mark(cell, answers[cell]) if cell in answers else "not run"
 
 
-def _reasons(why: Callable[[Cell], str | None], cases: Iterable[Case]) -> Iterator[str]:
-    """List each reason once, with whom it concerns."""
+def _reasons(reason_for: Callable[[Cell], str | None], cases: Iterable[Case]) -> Iterator[str]:
+    """List every reason once, with its clients."""
     found: dict[tuple[str, str], dict[str, None]] = {}
     for cell in (Cell(row, case) for route in Route for row in rows(route) for case in cases if case in row.cases):
-        if (reason := why(cell)) is not None:
+        if (reason := reason_for(cell)) is not None:
             found.setdefault((label(cell.row), reason), {})[TITLES[cell.row.route].lower()] = None
-    for (who, reason), ways in found.items():
-        way = f" ({', '.join(ways)})" if len(ways) < len(Route) else ""
-        yield f"- {who}{way}: {reason}."
+    for (client, reason), routes in found.items():
+        route = f" ({', '.join(routes)})" if len(routes) < len(Route) else ""
+        yield f"- {client}{route}: {reason}."
 
 
-def said(cell: Cell, text: str) -> str:
-    """Return what the document says of the cell, without the seconds."""
+def documented(cell: Cell, text: str) -> str:
+    """Return the text of the cell in the document, without the seconds."""
     return document.read(text)[title(cell.row), label(cell.row), cell.case.value]
 
 

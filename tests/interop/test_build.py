@@ -1,4 +1,4 @@
-"""Clients are built once, whole or not at all, and whoever lacks something is told what."""
+"""Clients are built once, completely or not at all, and missing tools are reported."""
 
 import os
 import signal
@@ -61,8 +61,8 @@ def _builds(tmp_path: Path) -> int:
     return len(list(tmp_path.glob("build-*")))
 
 
-def test_a_client_is_built_once(recipe: Recipe, tmp_path: Path) -> None:
-    """The second time it is there; only what is kept is, and it is started from there."""
+def test_client_is_built_once(recipe: Recipe, tmp_path: Path) -> None:
+    """The second time it is cached. Only the result is, and the client is started from it."""
     built = [build(recipe, tmp_path / "cache") for _ in range(2)]
     assert built[0] == built[1]
     assert _builds(tmp_path) == 1
@@ -72,8 +72,8 @@ def test_a_client_is_built_once(recipe: Recipe, tmp_path: Path) -> None:
     assert built[0].command[1:] == (f"{built[0].folder}/made", f"{recipe.folder}/source")
 
 
-def test_another_source_is_another_build(recipe: Recipe, tmp_path: Path) -> None:
-    """So is another recipe; what is not built is no part of it."""
+def test_changed_source_is_built_again(recipe: Recipe, tmp_path: Path) -> None:
+    """So is a changed recipe, but not a changed script that needs no build."""
     before = build(recipe, tmp_path / "cache")
     (recipe.folder / "script.py").touch()
     assert key(recipe) != before.folder.name.removeprefix("fake-")
@@ -85,8 +85,8 @@ def test_another_source_is_another_build(recipe: Recipe, tmp_path: Path) -> None
     assert key(replace(recipe, commands=())) != key(recipe)
 
 
-def test_builds_at_the_same_time_agree(recipe: Recipe, tmp_path: Path) -> None:
-    """Whoever comes second takes what the first one made, and nothing else is left behind."""
+def test_builds_at_the_same_time_have_one_result(recipe: Recipe, tmp_path: Path) -> None:
+    """The later ones use the first one's, and leave nothing else behind."""
 
     def make(_number: int) -> Built:
         return build(recipe, tmp_path / "cache")
@@ -96,24 +96,24 @@ def test_builds_at_the_same_time_agree(recipe: Recipe, tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-def test_a_build_that_fails_leaves_nothing(recipe: Recipe, tmp_path: Path) -> None:
-    """The error has the command and its last words."""
+def test_failed_build_leaves_nothing(recipe: Recipe, tmp_path: Path) -> None:
+    """The error has the command and the end of its output."""
     failing = replace(recipe, commands=(("{python}", "-c", "import sys; sys.exit('no such package')"),))
     with pytest.raises(ToolError, match=r"building the fake client failed \(.*-c.*no such package"):
         build(failing, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_missing_tool_is_named(recipe: Recipe, tmp_path: Path) -> None:
-    """Before anything is built, and with what provides it."""
-    lacking = replace(recipe, tools={"no-such-compiler": "the compiler collection"})
+def test_missing_tool_is_reported(recipe: Recipe, tmp_path: Path) -> None:
+    """Before anything is built, with its package."""
+    unavailable = replace(recipe, tools={"no-such-compiler": "the compiler collection"})
     with pytest.raises(MissingToolError, match="no no-such-compiler on PATH: install the compiler collection"):
-        build(lacking, tmp_path / "cache")
+        build(unavailable, tmp_path / "cache")
     assert _builds(tmp_path) == 0
 
 
-def test_what_is_built_needs_no_compiler(recipe: Recipe, tmp_path: Path) -> None:
-    """Only what it is started with has to be there still."""
+def test_built_client_needs_no_compiler(recipe: Recipe, tmp_path: Path) -> None:
+    """Only the program that starts it has to be installed."""
     cache = tmp_path / "cache"
     built = build(recipe, cache)
     assert build(replace(recipe, tools={"no-such-compiler": "the compiler collection"}), cache) == built
@@ -121,22 +121,22 @@ def test_what_is_built_needs_no_compiler(recipe: Recipe, tmp_path: Path) -> None
         build(replace(recipe, tools={"no-such-runtime": "it"}, start=("no-such-runtime",)), cache)
 
 
-def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """XDG's folder, else ~/.cache."""
+def test_cache_folder_follows_the_xdg_specification(monkeypatch: pytest.MonkeyPatch) -> None:
+    """XDG_CACHE_HOME, or else ~/.cache."""
     assert cache_folder({"XDG_CACHE_HOME": "/there"}) == Path("/there/wisp/interop")
     monkeypatch.setenv("HOME", "/home/me")
     assert cache_folder({}) == Path("/home/me/.cache/wisp/interop")
 
 
-def test_an_unknown_client(capsys: pytest.CaptureFixture[str]) -> None:
-    """The command names those that there are."""
+def test_unknown_client_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the known ones."""
     assert main(["cobol"]) == 2
     assert "there is no client cobol; there are go-programs, rust" in capsys.readouterr().err
 
 
 @pytest.mark.system
 def test_interrupted_builds_leave_nothing(recipe: Recipe, tmp_path: Path) -> None:
-    """The tools of both threads are stopped, and the client that waits for its turn is not built."""
+    """The tools of both threads are stopped, and a waiting client is not built."""
     (tmp_path / "tmp").mkdir()
     command = (sys.executable, "-c", _INTERRUPTED, str(tmp_path))
     environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}

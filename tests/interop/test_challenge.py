@@ -1,7 +1,7 @@
-"""What MSAL does when a resource rejects its token before it expires (continuous access evaluation), and what it gets.
+"""Requests of MSAL after a resource rejects its token before it expires (continuous access evaluation).
 
-It asks again and says which token was rejected only in Service Fabric's dialect, which IDENTITY_SERVER_THUMBPRINT makes
-it speak; elsewhere it repeats its request, which nobody can tell from that of another process.
+It asks again, and names the rejected token only in Service Fabric's dialect, which IDENTITY_SERVER_THUMBPRINT selects.
+In other dialects it repeats its request, which looks like that of another process.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,10 +11,10 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from tests.interop.asking import Answer, ask
 from tests.interop.build import Built
 from tests.interop.cells import Route, Row, Sidecar
-from tests.interop.routes import Site
+from tests.interop.client_run import Answer, run_client
+from tests.interop.routes import Setup
 from tests.interop.wire import parse_records
 from wisp_local.sandbox.processes import ProcessContext
 
@@ -27,12 +27,12 @@ Challenge = Callable[[Row, ProcessContext, Mapping[str, str]], Answer]
 
 
 @pytest.fixture(name="challenge")
-def _challenge(clients: Mapping[str, Future[Built]], sites: Mapping[Route, Site]) -> Challenge:
-    """Have a client get a token and ask again with a challenge."""
+def _challenge(clients: Mapping[str, Future[Built]], setups: Mapping[Route, Setup]) -> Challenge:
+    """Let a client get a token, and ask again with a challenge."""
 
-    def challenge(row: Row, place: ProcessContext, told: Mapping[str, str]) -> Answer:
-        surroundings = sites[row.route].surroundings
-        answer = ask(clients[row.client].result(), row, place, {**surroundings, **told}, "--challenged")
+    def challenge(row: Row, place: ProcessContext, variables: Mapping[str, str]) -> Answer:
+        client_variables = setups[row.route].client_variables
+        answer = run_client(clients[row.client].result(), row, place, {**client_variables, **variables}, "--challenged")
         assert answer.ok, answer.error
         return answer
 
@@ -40,24 +40,24 @@ def _challenge(clients: Mapping[str, Future[Built]], sites: Mapping[Route, Site]
 
 
 @pytest.fixture(name="sidecar")
-def _sidecar(sites: Mapping[Route, Site]) -> Callable[[Row], AbstractContextManager[ProcessContext]]:
+def _sidecar(setups: Mapping[Route, Setup]) -> Callable[[Row], AbstractContextManager[ProcessContext]]:
     """Give a sidecar of the test's own."""
-    return lambda row: sites[row.route].sidecar(Sidecar.HEALTHY)
+    return lambda row: setups[row.route].sidecar(Sidecar.HEALTHY)
 
 
 @pytest.mark.parametrize("row", [_NODE], ids=str)
-def test_msal_says_which_token_was_rejected(row: Row, challenge: Challenge, sites: Mapping[Route, Site]) -> None:
+def test_msal_names_the_rejected_token(row: Row, challenge: Challenge, setups: Mapping[Route, Setup]) -> None:
     """By its hash, and with the capability that makes resources reject tokens early."""
-    with sites[row.route].recorder() as (place, log):
+    with setups[row.route].recorder() as (place, log):
         answer = challenge(row, place, _FABRIC)
-        first, second = (parse_qs(each.form) for each in parse_records(log.read_text(encoding="utf-8")))
+        first, second = (parse_qs(request.form) for request in parse_records(log.read_text(encoding="utf-8")))
     assert "token_sha256_to_refresh" not in first
     assert second["token_sha256_to_refresh"] == [answer.rejected_sha256]
     assert second["xms_cc"] == ["cp1"]
 
 
 @pytest.mark.parametrize("row", [_NODE], ids=str)
-def test_msal_gets_another_token_than_the_rejected_one(
+def test_msal_gets_a_new_token_after_a_rejection(
     row: Row, challenge: Challenge, sidecar: Callable[[Row], AbstractContextManager[ProcessContext]]
 ) -> None:
     """The sidecar asks Entra again, although its token is valid for a day."""
@@ -67,16 +67,16 @@ def test_msal_gets_another_token_than_the_rejected_one(
 
 
 @pytest.mark.parametrize("row", _REPEATING, ids=str)
-def test_elsewhere_msal_repeats_its_request(
+def test_msal_repeats_its_request_in_other_dialects(
     row: Row,
     challenge: Challenge,
-    sites: Mapping[Route, Site],
+    setups: Mapping[Route, Setup],
     sidecar: Callable[[Row], AbstractContextManager[ProcessContext]],
 ) -> None:
-    """It does not say that a token was rejected, so it gets the one that the sidecar has."""
-    with sites[row.route].recorder() as (place, log):
+    """Without the rejected token in the request, it gets the cached token of the sidecar."""
+    with setups[row.route].recorder() as (place, log):
         challenge(row, place, {})
-        first, second = (parse_qs(each.form) for each in parse_records(log.read_text(encoding="utf-8")))
+        first, second = (parse_qs(request.form) for request in parse_records(log.read_text(encoding="utf-8")))
     assert first == second
     with sidecar(row) as place:
         answer = challenge(row, place, {})

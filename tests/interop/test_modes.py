@@ -1,4 +1,4 @@
-"""Who gives clients their token in a pod whose application has the webhook's variables, and the mount, too."""
+"""The sources of tokens in a pod whose application has the webhook's variables, and the mount, too."""
 
 from collections.abc import Callable
 
@@ -11,6 +11,6 @@ pytestmark = [pytest.mark.system, pytest.mark.interop, pytest.mark.usefixtures("
 
 
 @pytest.mark.parametrize("row", [row for route in Route for row in rows(route)], ids=str)
-def test_the_document_says_who_gives_the_token(row: Row, sources: Callable[[Row], str], compatibility: str) -> None:
+def test_document_has_the_source_of_the_token(row: Row, sources: Callable[[Row], str], compatibility: str) -> None:
     """If not: python -m tests.interop.modes --write."""
-    assert sources(row) == modes.said(row, document.part(compatibility, "modes"))
+    assert sources(row) == modes.documented(row, document.part(compatibility, "modes"))

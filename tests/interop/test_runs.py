@@ -1,4 +1,4 @@
-"""Runs go on beside each other, and one that fails fails alone."""
+"""Runs take place at the same time, and fail separately."""
 
 import threading
 
@@ -8,8 +8,8 @@ from tests.interop.runs import Runs
 from tests.support.waiting import PATIENCE
 
 
-def test_runs_wait_beside_each_other() -> None:
-    """Each waits for the other, which only two at once can."""
+def test_runs_take_place_at_the_same_time() -> None:
+    """They wait for each other."""
     barrier = threading.Barrier(2, timeout=PATIENCE)
 
     def do(run: str) -> str:
@@ -17,23 +17,23 @@ def test_runs_wait_beside_each_other() -> None:
         return run.upper()
 
     with Runs[str, str](do, 2) as runs:
-        runs.begin(["a", "b"])
+        runs.start(["a", "b"])
         assert [runs.result("a"), runs.result("b")] == ["A", "B"]
         assert runs.results() == {"a": "A", "b": "B"}
 
 
-def test_a_run_that_fails() -> None:
-    """Whoever wants its result has the error; the others are as they were."""
+def test_failed_run_does_not_affect_others() -> None:
+    """Its result is the error."""
     with Runs[int, int](lambda run: 6 // run, 1) as runs:
-        runs.begin([0, 2])
+        runs.start([0, 2])
         assert runs.result(2) == 3
         with pytest.raises(ZeroDivisionError):
             runs.result(0)
         assert runs.results() == {2: 3}
 
 
-def test_what_has_not_begun_is_given_up() -> None:
-    """At the end nothing is started any more."""
+def test_runs_that_have_not_started_are_cancelled() -> None:
+    """At the end no run is started any more."""
     begun, go = threading.Event(), threading.Event()
     done: list[int] = []
 
@@ -43,7 +43,7 @@ def test_what_has_not_begun_is_given_up() -> None:
         done.append(run)
 
     with Runs[int, None](do, 1) as runs:
-        runs.begin([1, 2])
+        runs.start([1, 2])
         begun.wait(PATIENCE)
         runs._pool.shutdown(wait=False, cancel_futures=True)
         go.set()

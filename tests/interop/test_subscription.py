@@ -1,15 +1,15 @@
-"""A .NET program lists the local cloud's subscription, which it takes for Azure's."""
+"""A .NET program lists the local cloud's subscription as if it were Azure's."""
 
 from collections.abc import Mapping
 from concurrent.futures import Future
 
 import pytest
 
-from tests.interop.asking import ask
 from tests.interop.authority import RESOURCE_MANAGER
 from tests.interop.build import Built
 from tests.interop.cells import Route, Row, Sidecar
-from tests.interop.routes import Site
+from tests.interop.client_run import run_client
+from tests.interop.routes import Setup
 from wisp_local.cloud.state.store import Store
 
 pytestmark = [pytest.mark.system, pytest.mark.interop, pytest.mark.usefixtures("possible")]
@@ -17,16 +17,16 @@ pytestmark = [pytest.mark.system, pytest.mark.interop, pytest.mark.usefixtures("
 
 @pytest.mark.parametrize("row", [Row("dotnet", "mi", route) for route in Route], ids=str)
 def test_dotnet_lists_the_subscription(
-    row: Row, clients: Mapping[str, Future[Built]], sites: Mapping[Route, Site]
+    row: Row, clients: Mapping[str, Future[Built]], setups: Mapping[Route, Setup]
 ) -> None:
     """It asks management.azure.com, which is the local cloud, and trusts the local CA."""
-    site = sites[row.route]
-    with site.tunnel({RESOURCE_MANAGER: site.authority.url}) as tunnel, site.sidecar(Sidecar.HEALTHY) as place:
-        told = {**site.surroundings, "WISP_TUNNEL": tunnel}
-        answer = ask(clients[row.client].result(), row, place, told, "--subscriptions")
+    setup = setups[row.route]
+    with setup.tunnel({RESOURCE_MANAGER: setup.authority.url}) as tunnel, setup.sidecar(Sidecar.HEALTHY) as place:
+        variables = {**setup.client_variables, "WISP_TUNNEL": tunnel}
+        answer = run_client(clients[row.client].result(), row, place, variables, "--subscriptions")
     assert answer.ok, answer.error
-    with Store(site.authority.state) as store:
-        there = store.subscription()
-    assert [(each["subscriptionId"], each["tenantId"]) for each in answer.subscriptions] == [
-        (there.id, there.tenant_id)
+    with Store(setup.authority.state) as store:
+        subscription = store.subscription()
+    assert [(item["subscriptionId"], item["tenantId"]) for item in answer.subscriptions] == [
+        (subscription.id, subscription.tenant_id)
     ]

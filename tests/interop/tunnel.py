@@ -1,4 +1,4 @@
-"""`tunnel.py HOST NAME=HOST:PORT ...`: an HTTP proxy that only makes tunnels (CONNECT), at an address that it prints.
+"""`tunnel.py HOST NAME=HOST:PORT ...`: an HTTP proxy for tunnels (CONNECT) only, at an address that it prints.
 
 Clients that know only Azure's host names reach the local services through it (HTTPS_PROXY): no name server is asked,
 and the certificates are checked for these names. Other names are refused.
@@ -16,7 +16,7 @@ _IDLE = 300  # seconds without a byte, after which a tunnel ends
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Connects the client to the target that its name stands for."""
+    """Connects the client to the target of the requested name."""
 
     targets: Mapping[str, tuple[str, int]]
 
@@ -33,24 +33,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- http.server's name
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _relay(here: socket.socket, there: socket.socket) -> None:
     """Carry bytes both ways until one side closes."""
     other = {here: there, there: here}
     while ready := select.select([here, there], [], [], _IDLE)[0]:
-        for each in ready:
-            content = each.recv(_CHUNK)
+        for connection in ready:
+            content = connection.recv(_CHUNK)
             if not content:
                 return
-            other[each].sendall(content)
+            other[connection].sendall(content)
 
 
-def main(host: str, *given: str) -> None:
+def main(host: str, *mappings: str) -> None:
     """Serve until killed."""
-    for each in given:
-        name, _, target = each.partition("=")
+    for mapping in mappings:
+        name, _, target = mapping.partition("=")
         address, _, port = target.rpartition(":")
         Handler.targets = {**getattr(Handler, "targets", {}), name: (address, int(port))}
     server = http.server.ThreadingHTTPServer((host, 0), Handler)
