@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from wisp.base.log import Log
+from wisp.base.metrics import CONTENT_TYPE
 from wisp.entra.freshness import Token
 from wisp.entra.messages import Refused, TokenKey
 from wisp.entra.tokens import TokenStore
@@ -12,7 +13,7 @@ from wisp.http.messages import Reject, Request, Response
 from wisp.imds.answer import Refusal, error_body
 from wisp.imds.identities import Identities, Resolution
 from wisp.imds.request import HEALTH_PATHS
-from wisp.proxy.metrics import CONTENT_TYPE, Metrics
+from wisp.proxy.metrics import Metrics
 from wisp.proxy.renderer import Renderer, essentials, with_request_id
 from wisp.proxy.router import CheckedToken, Router
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from wisp.base.metrics import CONTENT_TYPE
 from wisp.http.messages import TEXT, Reject, Request, Response
-from wisp.webhook.metrics import CONTENT_TYPE
 
 
 class Health:

@@ -42,7 +42,8 @@ def test_the_options() -> None:
 def test_the_metrics() -> None:
     """Each is there, and no other; the page is as Prometheus wants it."""
     metrics = WebhookMetrics()
-    metrics.count_review("changed", 0.002)
+    metrics.reviews["changed"] += 1
+    metrics.durations.observe(0.002)
     gauges = Gauges(
         accounts=1,
         account_reads=4,
