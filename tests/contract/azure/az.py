@@ -1,4 +1,4 @@
-"""PyPI's azure-cli, driven as a person drives it: commands in a shell, in a home of its own."""
+"""PyPI's azure-cli, used as a person uses it: commands in a shell, with a home directory of its own."""
 
 import json
 import os
@@ -14,12 +14,12 @@ from tests.interop.build import build, cache_folder
 from tests.interop.recipes import AZ
 
 _TIMEOUT = 300  # seconds for a whole script; a command takes about one
-_KEPT = ("PATH", "LANG", "XDG_CACHE_HOME", "SSL_CERT_FILE")
+_PASSED = ("PATH", "LANG", "XDG_CACHE_HOME", "SSL_CERT_FILE")
 
 
 @dataclass(frozen=True)
-class Failed:
-    """What `az` said when it failed."""
+class Failure:
+    """Exit status and error text of `az`."""
 
     status: int
     text: str
@@ -27,7 +27,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Az:
-    """`az` with the environment `variables`; `home` holds all that it writes."""
+    """`az` with the environment `variables`; it writes only to `home`."""
 
     home: Path
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -38,11 +38,11 @@ class Az:
         assert done.returncode == 0, f"az {command}: {done.stderr}"
         return json.loads(done.stdout) if done.stdout.strip().startswith(("{", "[")) else done.stdout.strip()
 
-    def fails(self, command: str) -> Failed:
+    def fails(self, command: str) -> Failure:
         """Run `az COMMAND`, which fails, and return how."""
         done = self._run(command)
         assert done.returncode != 0, f"az {command}: {done.stdout}"
-        return Failed(done.returncode, " ".join(done.stderr.split()))
+        return Failure(done.returncode, " ".join(done.stderr.split()))
 
     def script(self, text: str) -> str:
         """Run a shell script in which `az` and `wisp` are commands; return what it printed."""
@@ -50,7 +50,7 @@ class Az:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def having(self, **variables: str) -> "Az":
+    def with_variables(self, **variables: str) -> "Az":
         """Return the same with more environment variables."""
         return Az(self.home, {**self.variables, **variables})
 
@@ -59,9 +59,9 @@ class Az:
         return self._shell(f"az {arguments}")
 
     def _shell(self, text: str) -> subprocess.CompletedProcess[str]:
-        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
         path = f"{self.home / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-        environment = {**kept, "HOME": str(self.home), **self.variables, "PATH": path}
+        environment = {**passed, "HOME": str(self.home), **self.variables, "PATH": path}
         return subprocess.run(
             ["bash", "-c", text],
             cwd=self.home,

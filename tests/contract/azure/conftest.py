@@ -24,7 +24,7 @@ class LocalAzure:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What `az` has to be told (docs/reference/resource-manager.md)."""
+        """The environment variables that `az` needs (docs/reference/resource-manager.md)."""
         return {
             "REQUESTS_CA_BUNDLE": self.cloud.ca_file,
             "AZURE_CORE_INSTANCE_DISCOVERY": "false",
@@ -52,8 +52,8 @@ def _az(local: LocalAzure, tmp_path_factory: pytest.TempPathFactory) -> Az:
 
 
 def registered(local: LocalAzure, home: Path) -> Az:
-    """Return an `az` in `home` that knows the cloud and nobody in it."""
-    az = new_home(home).having(**local.variables, AZURE_CONFIG_DIR=str(home / "azure"))
+    """Return an `az` in `home` with the cloud registered and nobody logged in."""
+    az = new_home(home).with_variables(**local.variables, AZURE_CONFIG_DIR=str(home / "azure"))
     az(f"cloud register --name Local --endpoint-resource-manager {local.cloud.url}")
     az("cloud set --name Local")
     return az

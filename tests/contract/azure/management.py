@@ -24,14 +24,14 @@ MANAGEMENT = Recipe(
 )
 
 
-def tell(told: Mapping[str, str], folder: Path) -> dict[str, Any]:
-    """Run the program with what it is `told` (secrets included, on standard input); return what it saw."""
+def run_sdks(options: Mapping[str, str], folder: Path) -> dict[str, Any]:
+    """Run the program with `options` on standard input, because they hold a secret; return its results."""
     built = build(MANAGEMENT, cache_folder())
     done = subprocess.run(
         built.command,
         cwd=folder,
         env={"PATH": "/usr/bin:/bin", "HOME": str(folder)},
-        input=json.dumps(dict(told)),
+        input=json.dumps(dict(options)),
         capture_output=True,
         text=True,
         check=False,

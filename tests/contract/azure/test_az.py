@@ -36,10 +36,10 @@ def _claims(token: str) -> dict[str, Any]:
     return found
 
 
-def test_resource_groups(az: Az) -> None:
+def test_resource_groups_are_created_updated_and_deleted(az: Az) -> None:
     """Create, tag, list, ask whether there is one, delete with all that is in it, and wait for that."""
-    made = az("group create -g groups-RG -l 'East US' --tags a=b")
-    assert (made["location"], made["tags"]) == ("eastus", {"a": "b"})
+    created = az("group create -g groups-RG -l 'East US' --tags a=b")
+    assert (created["location"], created["tags"]) == ("eastus", {"a": "b"})
     assert az("group update -g groups-rg --set tags.c=d")["tags"] == {"a": "b", "c": "d"}
     assert az("group exists -g GROUPS-RG") == "true"
     assert "groups-RG" in [each["name"] for each in az("group list")]
@@ -50,26 +50,26 @@ def test_resource_groups(az: Az) -> None:
     assert "ResourceGroupNotFound" in az.fails("identity show -g groups-RG -n app").text
 
 
-def test_identities(az: Az) -> None:
+def test_identities_keep_their_ids_and_are_listed(az: Az) -> None:
     """They keep their ids when they are created again; they are found by group and by subscription."""
     az("group create -g identities -l eastus")
-    made = az("identity create -g identities -n app --tags team=a")
-    assert az("identity create -g identities -n app")["clientId"] == made["clientId"]
-    assert az("identity show -g IDENTITIES -n APP")["principalId"] == made["principalId"]
+    created = az("identity create -g identities -n app --tags team=a")
+    assert az("identity create -g identities -n app")["clientId"] == created["clientId"]
+    assert az("identity show -g IDENTITIES -n APP")["principalId"] == created["principalId"]
     assert [each["name"] for each in az("identity list -g identities")] == ["app"]
-    assert made["id"] in [each["id"] for each in az("identity list")]
+    assert created["id"] in [each["id"] for each in az("identity list")]
     az("identity delete -g identities -n app")
     az("identity delete -g identities -n app")
     assert "ResourceNotFound" in az.fails("identity show -g identities -n app").text
 
 
-def test_federated_credentials(az: Az) -> None:
+def test_federated_credentials_are_created_updated_and_deleted(az: Az) -> None:
     """Create, list, show, update, delete."""
     az("group create -g federated -l eastus")
     az("identity create -g federated -n app")
     where = "-g federated --identity-name app"
-    made = az(f"identity federated-credential create {where} -n fic --issuer https://i.test/ --subject a:b")
-    assert made["audiences"] == ["api://AzureADTokenExchange"]
+    created = az(f"identity federated-credential create {where} -n fic --issuer https://i.test/ --subject a:b")
+    assert created["audiences"] == ["api://AzureADTokenExchange"]
     changed = az(f"identity federated-credential update {where} -n fic --issuer https://i.test/ --subject c:d")
     assert changed["subject"] == "c:d"
     assert az(f"identity federated-credential show {where} -n FIC")["subject"] == "c:d"
@@ -78,7 +78,7 @@ def test_federated_credentials(az: Az) -> None:
     assert az(f"identity federated-credential list {where}") == []
 
 
-def test_what_azure_refuses_is_refused_in_its_words(az: Az, local: LocalAzure) -> None:
+def test_az_shows_azures_errors(az: Az, local: LocalAzure) -> None:
     """The duplicate, the twenty-first, the http issuer and the name that is too short, as az shows them."""
     az("group create -g refused -l eastus")
     az("identity create -g refused -n app")
@@ -102,19 +102,19 @@ def test_what_azure_refuses_is_refused_in_its_words(az: Az, local: LocalAzure) -
     assert "ParentResourceNotFound" in az.fails(f"{create.replace('app', 'none')} -n x20 --issuer https://i/").text
 
 
-def test_a_cluster_from_creation_to_deletion(az: Az, local: LocalAzure) -> None:
+def test_cluster_is_created_updated_and_deleted(az: Az, local: LocalAzure) -> None:
     """Create, show, list, credentials, update, delete: each as az expects it, long-running operations included."""
     az("group create -g clusters -l eastus")
     named = "-g clusters -n aks1"
-    made = az(f"aks create {named} --node-count 1 --no-ssh-key")
-    assert (made["provisioningState"], made["oidcIssuerProfile"]["enabled"]) == ("Succeeded", False)
+    created = az(f"aks create {named} --node-count 1 --no-ssh-key")
+    assert (created["provisioningState"], created["oidcIssuerProfile"]["enabled"]) == ("Succeeded", False)
     changed = az(f"aks update {named} --enable-oidc-issuer --enable-workload-identity")
     assert changed["oidcIssuerProfile"]["issuerUrl"].startswith(f"{local.cloud.url}/oidc/")
     assert changed["securityProfile"]["workloadIdentity"]["enabled"] is True
     assert changed["agentPoolProfiles"][0]["count"] == 1
     assert [each["name"] for each in az("aks list -g clusters")] == ["aks1"]
-    unbacked = az.fails(f"aks get-credentials {named} -f kubeconfig")
-    assert "wisp cloud cluster attach aks1" in unbacked.text
+    failure = az.fails(f"aks get-credentials {named} -f kubeconfig")
+    assert "wisp cloud cluster attach aks1" in failure.text
     assert az(f"aks update {named} --disable-workload-identity")["securityProfile"]["workloadIdentity"] == {
         "enabled": False
     }
@@ -122,7 +122,7 @@ def test_a_cluster_from_creation_to_deletion(az: Az, local: LocalAzure) -> None:
     assert "ResourceNotFound" in az.fails(f"aks show {named}").text
 
 
-def test_a_cluster_is_made_while_nobody_asks(az: Az) -> None:
+def test_cluster_is_created_by_the_clock_with_no_wait(az: Az) -> None:
     """The clock moves it: `--no-wait`, then `az aks wait`."""
     az("group create -g waiting -l eastus")
     az("aks create -g waiting -n aks1 --no-ssh-key --no-wait")
@@ -132,7 +132,7 @@ def test_a_cluster_is_made_while_nobody_asks(az: Az) -> None:
     az("aks wait -g waiting -n aks1 --deleted --interval 1 --timeout 300")
 
 
-def test_a_cluster_backed_by_an_api_server(az: Az, local: LocalAzure) -> None:
+def test_cluster_with_an_attached_api_server_gives_its_credentials(az: Az, local: LocalAzure) -> None:
     """Its credentials are what kubectl needs, and its issuer publishes the API server's keys."""
     private = new_rsa_key()
     key = SigningKey(kubernetes_key_id(private.public_key()), private, {})
@@ -168,7 +168,7 @@ def test_a_cluster_backed_by_an_api_server(az: Az, local: LocalAzure) -> None:
     )
 
 
-def test_who_is_logged_in_and_with_what(az: Az, local: LocalAzure) -> None:
+def test_account_and_token_are_those_of_the_service_principal(az: Az, local: LocalAzure) -> None:
     """The account, its subscription and tenant, and the token: a service principal's."""
     account = az("account show")
     assert account["tenantId"] == local.application.tenant_id
@@ -180,7 +180,7 @@ def test_who_is_logged_in_and_with_what(az: Az, local: LocalAzure) -> None:
     az("provider register -n Microsoft.ContainerService")
 
 
-def test_a_wrong_secret_is_refused_as_by_entra(az: Az, local: LocalAzure) -> None:
+def test_wrong_secret_is_refused_with_entras_code(az: Az, local: LocalAzure) -> None:
     """The code is what people search for."""
     user, tenant = local.application.client_id, local.application.tenant_id
     refused = registered(local, az.home / "wrong").fails(
@@ -189,14 +189,14 @@ def test_a_wrong_secret_is_refused_as_by_entra(az: Az, local: LocalAzure) -> Non
     assert "AADSTS7000215" in refused.text
 
 
-def test_roles(az: Az, local: LocalAzure) -> None:
+def test_roles_are_assigned_listed_and_deleted(az: Az, local: LocalAzure) -> None:
     """Assign by object id and by client id, which takes Graph; list, and delete."""
     az("group create -g roles -l eastus")
     identity = az("identity create -g roles -n app")
     scope = az("group show -g roles --query id -o tsv")
     by_id = f"--assignee-object-id {identity['principalId']} --assignee-principal-type ServicePrincipal"
-    made = az(f"role assignment create --role Reader {by_id} --scope {scope}")
-    assert made["principalId"] == identity["principalId"]
+    created = az(f"role assignment create --role Reader {by_id} --scope {scope}")
+    assert created["principalId"] == identity["principalId"]
     az(f"role assignment create --role Contributor --assignee {identity['clientId']} --scope {scope}")
     found = az(f"role assignment list --scope {scope}")
     assert sorted(each["roleDefinitionName"] for each in found) == ["Contributor", "Reader"]
@@ -210,19 +210,19 @@ def test_roles(az: Az, local: LocalAzure) -> None:
 def _sidecar(local: LocalAzure, folder: Path, client_id: str, token_file: Path) -> Iterator[int]:
     """Run a sidecar of the identity; give its port."""
     port = _free_port()
-    told = {
+    options = {
         "PATH": "/usr/bin:/bin",
         "AZURE_AUTHORITY_HOST": f"{local.cloud.url}/",
         "AZURE_TENANT_ID": local.application.tenant_id,
         "AZURE_CLIENT_ID": client_id,
         "AZURE_FEDERATED_TOKEN_FILE": str(token_file),
     }
-    place = ProcessContext((), told)
+    context = ProcessContext((), options)
     command = (sys.executable, "-m", "wisp.proxy", "--proxy-port", str(port))
     with running_component(
-        "the sidecar", place, folder / "log", *command, "--authority-ca", local.cloud.ca_file
+        "the sidecar", context, folder / "log", *command, "--authority-ca", local.cloud.ca_file
     ) as component:
-        probe = run(place, *command, "--probe")
+        probe = run(context, *command, "--probe")
         if probe.status != 0:
             raise component.failure("did not become ready", probe.errors)
         yield port
@@ -235,7 +235,7 @@ def _free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def test_a_managed_identity_through_the_sidecar(az: Az, local: LocalAzure, tmp_path: Path) -> None:
+def test_login_with_a_managed_identity_through_the_sidecar(az: Az, local: LocalAzure, tmp_path: Path) -> None:
     """`az login --identity` with and without --client-id; the token is the walk-through's; then az works with it."""
     az("group create -g WorkloadIdentityRG -l eastus")
     az("aks create -g WorkloadIdentityRG -n wilab --no-ssh-key --enable-oidc-issuer --enable-workload-identity")
@@ -252,20 +252,20 @@ def test_a_managed_identity_through_the_sidecar(az: Az, local: LocalAzure, tmp_p
     token_file.touch(0o600)
     token_file.write_text(token.reveal(), encoding="utf-8")
     with _sidecar(local, tmp_path, identity["clientId"], token_file) as port:
-        pod = registered(local, az.home / "identity").having(
+        pod = registered(local, az.home / "identity").with_variables(
             AZURE_POD_IDENTITY_AUTHORITY_HOST=f"http://127.0.0.1:{port}"
         )
         for selector in ("", f" --client-id {identity['clientId']}"):
             pod(f"login --identity{selector}")
-            got = pod("account get-access-token --resource https://management.azure.com/")
-            claims = _claims(got["accessToken"])
+            token_answer = pod("account get-access-token --resource https://management.azure.com/")
+            claims = _claims(token_answer["accessToken"])
             assert (claims["aud"], claims["xms_cae"]) == ("https://management.azure.com/", "1")
             assert claims["xms_mirid"] == identity["id"]
             assert isinstance(claims["xms_tcdt"], int)
             assert pod("group show -g WorkloadIdentityRG")["name"] == "WorkloadIdentityRG"
 
 
-def test_a_restarted_cloud_takes_the_tokens_that_az_has_cached(tmp_path: Path, local: LocalAzure) -> None:
+def test_restarted_cloud_accepts_cached_tokens(tmp_path: Path, local: LocalAzure) -> None:
     """The keys are in the state, so nobody has to log in again."""
     from tests.unit.wisp_local.cloud.process import running  # noqa: PLC0415 -- beside its only use
 
@@ -285,7 +285,7 @@ def test_a_restarted_cloud_takes_the_tokens_that_az_has_cached(tmp_path: Path, l
     assert local.cloud.url != first.cloud.url
 
 
-def test_nothing_of_ours_is_in_the_users_own_home(az: Az) -> None:
+def test_users_own_az_folder_is_not_touched(az: Az) -> None:
     """All that az writes is in its configuration folder."""
     assert not (az.home / ".azure").exists()
     assert subprocess.run(["test", "-d", str(az.home / "azure")], check=False).returncode == 0

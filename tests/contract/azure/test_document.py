@@ -13,7 +13,7 @@ pytestmark = pytest.mark.interop
 _TEXT = (ROOT / "docs/reference/resource-manager.md").read_text(encoding="utf-8")
 
 
-def test_the_session_ends_with_a_token(tmp_path: Path) -> None:
+def test_documented_session_ends_with_a_token(tmp_path: Path) -> None:
     """All of its blocks make one script; only the port is changed, to a free one, and the server ended afterwards."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
@@ -21,5 +21,5 @@ def test_the_session_ends_with_a_token(tmp_path: Path) -> None:
     blocks = re.findall(r"```bash\n(.*?)```", session, re.DOTALL)
     script = "trap 'kill $(jobs -p)' EXIT\n" + "\n".join(blocks).replace("8443", port)
     assert len(blocks) == 3
-    said = new_home(tmp_path).script(script)
-    assert said.splitlines()[-1] == "Bearer"
+    output = new_home(tmp_path).script(script)
+    assert output.splitlines()[-1] == "Bearer"

@@ -28,7 +28,7 @@ ISSUER_URL = "https://issuer.test/cluster/"
 
 
 @dataclass(frozen=True)
-class Desk:
+class User:
     """A user with az, kubectl and wisp on PATH, an empty home, and a lab."""
 
     folder: Path
@@ -41,13 +41,13 @@ class Desk:
         return self.lab.home
 
     def shell(self, script: str, program: str = "sh") -> str:
-        """Let a shell run the script, in which `$LAB` is the lab's folder; return what it printed."""
-        done = self.tried(script, program)
+        """Run the script, in which `$LAB` is the lab's folder, in a shell; return its output."""
+        done = self.attempt(script, program)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def tried(self, script: str, program: str = "sh") -> subprocess.CompletedProcess[str]:
-        """Let a shell run the script, and return how it ended."""
+    def attempt(self, script: str, program: str = "sh") -> subprocess.CompletedProcess[str]:
+        """Run the script in a shell, and return how it ended."""
         return subprocess.run(
             [program, "-c", f"set -eu\n{script}"],
             env={**self.lab.variables, "HOME": str(self.home), "LAB": str(self.lab.folder)},
@@ -60,16 +60,16 @@ class Desk:
         )
 
 
-@pytest.fixture(name="desk")
-def _desk(tmp_path: Path) -> Iterator[Desk]:
-    """Make one; its lab's folder has a name that shells and URLs would trip over."""
+@pytest.fixture(name="user")
+def _user(tmp_path: Path) -> Iterator[User]:
+    """Set up a user whose lab folder has a name that needs quoting in shells and URLs."""
     new_home(tmp_path / "az")
     make_kubectl(tmp_path / "kubectl")
     path = f"{tmp_path / 'az/bin'}:{tmp_path / 'kubectl'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     home = tmp_path / "home"
     home.mkdir()
     lab = LabCommand(tmp_path / "a lab's=@folder é", home, {"PATH": path})
-    yield Desk(tmp_path, lab, FakeKubernetes(tmp_path / "kubernetes", ISSUER_URL))
+    yield User(tmp_path, lab, FakeKubernetes(tmp_path / "kubernetes", ISSUER_URL))
     lab.run("down")
 
 
@@ -85,14 +85,14 @@ def walkthrough() -> str:
 
 
 @pytest.mark.parametrize("shell", ["bash", "dash", "zsh"])
-def test_the_walk_through(desk: Desk, shell: str) -> None:
+def test_walk_through_works_in_every_shell(user: User, shell: str) -> None:
     """As it is written; the cluster is the one behind the lab, and nothing of the user's own is touched."""
-    desk.lab.up("--kubeconfig", str(desk.kubernetes.kubeconfig))
+    user.lab.up("--kubeconfig", str(user.kubernetes.kubeconfig))
     report = 'echo "$AKS_OIDC_ISSUER $USER_ASSIGNED_CLIENT_ID"; az identity federated-credential list -g $RG'
     options = "setopt shwordsplit\n" if shell == "zsh" else ""
-    said = desk.shell(f"{options}{ENTER}{walkthrough()}{report} --identity-name wi-demo-identity -o json", shell)
-    listed = said[said.rindex("\n[") :]
-    issuer_url, client_id = said.removesuffix(listed).splitlines()[-1].split()
+    output = user.shell(f"{options}{ENTER}{walkthrough()}{report} --identity-name wi-demo-identity -o json", shell)
+    listed = output[output.rindex("\n[") :]
+    issuer_url, client_id = output.removesuffix(listed).splitlines()[-1].split()
     (credential,) = json.loads(listed)
     assert issuer_url == ISSUER_URL
     assert re.fullmatch(r"[0-9a-f-]{36}", client_id)
@@ -101,68 +101,68 @@ def test_the_walk_through(desk: Desk, shell: str) -> None:
         "system:serviceaccount:kube-system:wi-demo-sa",
         ["api://AzureADTokenExchange"],
     )
-    given = yaml.safe_load((desk.lab.folder / "kubeconfig").read_text())
-    assert given["current-context"] == "wilab"
-    assert sorted(each.name for each in desk.home.iterdir()) == [".ssh"]  # az's own --generate-ssh-keys
-    assert desk.lab.status()["identities"] == desk.lab.status()["clusters"] == 1
+    kubeconfig = yaml.safe_load((user.lab.folder / "kubeconfig").read_text())
+    assert kubeconfig["current-context"] == "wilab"
+    assert sorted(each.name for each in user.home.iterdir()) == [".ssh"]  # az's own --generate-ssh-keys
+    assert user.lab.status()["identities"] == user.lab.status()["clusters"] == 1
 
 
-def test_a_killed_cloud_takes_the_tokens_that_az_has(desk: Desk) -> None:
+def test_restarted_lab_accepts_cached_tokens(user: User) -> None:
     """After up nobody logs in again: the login's secret is not even there."""
-    desk.lab.up()
-    desk.shell(f"{ENTER}az group create -g g -l eastus -o none")
-    os.kill(desk.lab.pid, signal.SIGKILL)
-    desk.lab.up()
-    desk.shell(f"{ENTER}az group show -g g -o none")
-    log = (desk.lab.folder / "logs" / "cloud.log").read_text()
+    user.lab.up()
+    user.shell(f"{ENTER}az group create -g g -l eastus -o none")
+    os.kill(user.lab.pid, signal.SIGKILL)
+    user.lab.up()
+    user.shell(f"{ENTER}az group show -g g -o none")
+    log = (user.lab.folder / "logs" / "cloud.log").read_text()
     assert log.count("/oauth2/v2.0/token") == 1
 
 
-def test_two_labs_in_one_shell(desk: Desk) -> None:
+def test_last_entered_lab_is_the_current_one(user: User) -> None:
     """The one that was entered last is meant, and after leaving none."""
-    other = LabCommand(desk.folder / "other", desk.home, desk.lab.variables)
-    desk.lab.up()
+    other = LabCommand(user.folder / "other", user.home, user.lab.variables)
+    user.lab.up()
     other.up()
     try:
         enter_other = ENTER.replace("$LAB", str(other.folder))
-        said = desk.shell(f"{ENTER}az account show --query id -o tsv\n{enter_other}az account show --query id -o tsv")
-        first, second = said.splitlines()
+        output = user.shell(f"{ENTER}az account show --query id -o tsv\n{enter_other}az account show --query id -o tsv")
+        first, second = output.splitlines()
         assert first != second
-        left = desk.shell(f'{ENTER}{enter_other}eval "$(wisp lab env --unset)"\necho "$PATH"; command -v az')
-        assert left.splitlines() == [desk.lab.variables["PATH"], str(desk.folder / "az/bin/az")]
+        after = user.shell(f'{ENTER}{enter_other}eval "$(wisp lab env --unset)"\necho "$PATH"; command -v az')
+        assert after.splitlines() == [user.lab.variables["PATH"], str(user.folder / "az/bin/az")]
     finally:
         other.run("down")
 
 
-def test_an_sdk_that_asks_az_gets_the_labs_token(desk: Desk) -> None:
+def test_azure_cli_credential_gets_the_labs_token(user: User) -> None:
     """azure-identity finds the lab's az on PATH."""
-    desk.lab.up()
+    user.lab.up()
     program = (
         "from azure.identity import AzureCliCredential; "
         "print(AzureCliCredential(process_timeout=60).get_token('https://management.azure.com/.default').token)"
     )
-    token = desk.shell(f"{ENTER}{shlex.quote(sys.executable)} -c {shlex.quote(program)}")
+    token = user.shell(f"{ENTER}{shlex.quote(sys.executable)} -c {shlex.quote(program)}")
     payload = token.split(".")[1]
     claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    with Store(desk.lab.folder / "cloud.db") as store:
+    with Store(user.lab.folder / "cloud.db") as store:
         application = store.principals.named("wisp-lab")
     assert (claims["tid"], claims["appid"]) == (application.tenant_id, application.client_id)
 
 
-def test_a_user_who_logs_out_stays_so(desk: Desk) -> None:
+def test_logged_out_user_stays_logged_out(user: User) -> None:
     """The lab logs in once, and again only when it is asked to."""
-    desk.lab.up()
-    desk.shell(f"{ENTER}az account show -o none\naz account clear")
-    assert "az login" in desk.tried(f"{ENTER}az account show -o none").stderr
-    desk.shell(f'{ENTER}rm "$AZURE_CONFIG_DIR/wisp.login"\naz account show -o none')
+    user.lab.up()
+    user.shell(f"{ENTER}az account show -o none\naz account clear")
+    assert "az login" in user.attempt(f"{ENTER}az account show -o none").stderr
+    user.shell(f'{ENTER}rm "$AZURE_CONFIG_DIR/wisp.login"\naz account show -o none')
 
 
-def test_at_another_address_az_finds_it_again(desk: Desk) -> None:
+def test_az_follows_the_lab_to_another_address(user: User) -> None:
     """Whatever az has kept of the old one."""
-    desk.lab.up()
-    desk.shell(f"{ENTER}az group create -g g -l eastus -o none")
-    before = desk.lab.url
-    desk.lab.run("down")
-    desk.lab.up("--port=0")
-    assert desk.lab.url != before
-    desk.shell(f"{ENTER}az group show -g g -o none")
+    user.lab.up()
+    user.shell(f"{ENTER}az group create -g g -l eastus -o none")
+    before = user.lab.url
+    user.lab.run("down")
+    user.lab.up("--port=0")
+    assert user.lab.url != before
+    user.shell(f"{ENTER}az group show -g g -o none")

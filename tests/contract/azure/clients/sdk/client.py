@@ -1,6 +1,6 @@
-"""Do with the management SDKs what the walk-through does with az; told what it needs on standard input, as JSON.
+"""Do with the management SDKs what the walk-through does with az; with options from standard input, as JSON.
 
-Prints one line of JSON: what the SDKs made of the answers.
+Prints one line of JSON: the results of the SDKs.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from typing import Any
 from azure.core.exceptions import HttpResponseError
 from azure.identity import ClientSecretCredential
 
-# They have no types: what they give is looked at as it is.
+# They have no types.
 aks: Any = importlib.import_module("azure.mgmt.containerservice.models")
 msi: Any = importlib.import_module("azure.mgmt.msi.models")
 _CLIENTS = (
@@ -22,27 +22,27 @@ _CLIENTS = (
 GROUP, CLUSTER, IDENTITY = "sdk-RG", "sdk-cluster", "sdk-identity"
 
 
-def clients(told: dict[str, str]) -> tuple[Any, Any, Any]:
+def clients(options: dict[str, str]) -> tuple[Any, Any, Any]:
     """Return the three clients, which trust the cloud's CA alone."""
     credential = ClientSecretCredential(
-        told["tenant"],
-        told["client_id"],
-        told["secret"],
-        authority=told["url"],
+        options["tenant"],
+        options["client_id"],
+        options["secret"],
+        authority=options["url"],
         disable_instance_discovery=True,
-        connection_verify=told["ca_file"],
+        connection_verify=options["ca_file"],
     )
     common = {
-        "base_url": told["url"],
+        "base_url": options["url"],
         "credential_scopes": ["https://management.azure.com/.default"],
-        "connection_verify": told["ca_file"],
+        "connection_verify": options["ca_file"],
     }
     kinds = [getattr(importlib.import_module(module), name) for module, name in _CLIENTS]
-    made = [kind(credential, told["subscription"], **common) for kind in kinds]
-    return made[0], made[1], made[2]
+    created = [kind(credential, options["subscription"], **common) for kind in kinds]
+    return created[0], created[1], created[2]
 
 
-def cluster_wanted() -> Any:
+def cluster_request() -> Any:
     """Return a cluster with an issuer and workload identity."""
     return aks.ManagedCluster(
         location="eastus",
@@ -65,26 +65,26 @@ def refusal(call: Any, *arguments: Any) -> list[Any]:
     return []
 
 
-def run(told: dict[str, str]) -> dict[str, Any]:
-    """Make everything, look at it, change it, and delete it."""
-    resources, identities, containers = clients(told)
+def run(options: dict[str, str]) -> dict[str, Any]:
+    """Create, read, change and delete every kind of resource."""
+    resources, identities, containers = clients(options)
     group = resources.resource_groups.create_or_update(GROUP, {"location": "eastus", "tags": {"a": "b"}})
-    cluster = containers.managed_clusters.begin_create_or_update(GROUP, CLUSTER, cluster_wanted()).result()
+    cluster = containers.managed_clusters.begin_create_or_update(GROUP, CLUSTER, cluster_request()).result()
     issuer = cluster.oidc_issuer_profile.issuer_url
     identity = identities.user_assigned_identities.create_or_update(GROUP, IDENTITY, msi.Identity(location="eastus"))
     tagged = identities.user_assigned_identities.update(GROUP, IDENTITY, msi.IdentityUpdate(tags={"c": "d"}))
     federated = identities.federated_identity_credentials
 
     def federate(name: str, subject: str) -> Any:
-        wanted = msi.FederatedIdentityCredential(
+        credential = msi.FederatedIdentityCredential(
             issuer=issuer, subject=subject, audiences=["api://AzureADTokenExchange"]
         )
-        return federated.create_or_update(GROUP, IDENTITY, name, wanted)
+        return federated.create_or_update(GROUP, IDENTITY, name, credential)
 
     for number in range(20):
         federate(f"fic-{number}", f"system:serviceaccount:default:app-{number}")
     pages = list(federated.list(GROUP, IDENTITY, top=7).by_page())
-    seen = {
+    results = {
         "group": [group.name, group.location, group.tags],
         "exists": resources.resource_groups.check_existence(GROUP),
         "state": cluster.provisioning_state,
@@ -97,15 +97,15 @@ def run(told: dict[str, str]) -> dict[str, Any]:
         "credentials": refusal(containers.managed_clusters.list_cluster_user_credentials, GROUP, CLUSTER),
     }
     federated.delete(GROUP, IDENTITY, "fic-0")
-    seen["by subscription"] = [each.name for each in identities.user_assigned_identities.list_by_subscription()]
-    seen["clusters"] = [each.name for each in containers.managed_clusters.list_by_resource_group(GROUP)]
+    results["by subscription"] = [each.name for each in identities.user_assigned_identities.list_by_subscription()]
+    results["clusters"] = [each.name for each in containers.managed_clusters.list_by_resource_group(GROUP)]
     containers.managed_clusters.begin_update_tags(GROUP, CLUSTER, {"tags": {"e": "f"}}).result()
-    seen["tags"] = containers.managed_clusters.get(GROUP, CLUSTER).tags
+    results["tags"] = containers.managed_clusters.get(GROUP, CLUSTER).tags
     containers.managed_clusters.begin_delete(GROUP, CLUSTER).result()
-    seen["deleted"] = refusal(containers.managed_clusters.get, GROUP, CLUSTER)
+    results["deleted"] = refusal(containers.managed_clusters.get, GROUP, CLUSTER)
     resources.resource_groups.begin_delete(GROUP).result()
-    seen["gone"] = resources.resource_groups.check_existence(GROUP)
-    return seen
+    results["gone"] = resources.resource_groups.check_existence(GROUP)
+    return results
 
 
 if __name__ == "__main__":
