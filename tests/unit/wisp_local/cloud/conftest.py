@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.wisp_local.cloud.arm.client import ArmClient
 from tests.unit.wisp_local.cloud.asgi import Client
-from tests.unit.wisp_local.cloud.world import BASE_URL, SUBJECT, Clock, KeyPool, World
+from tests.unit.wisp_local.cloud.small_azure import BASE_URL, SUBJECT, Clock, KeyPool, SmallAzure
 from wisp_local.cloud.app import Options, create_app
 from wisp_local.cloud.issuer import new_rsa_key
 from wisp_local.cloud.roles import OWNER
@@ -34,7 +34,7 @@ def store(tmp_path: Path, clock: Clock, new_key: KeyPool) -> Generator[Store]:
 
 
 @pytest.fixture
-def world(store: Store, clock: Clock) -> Generator[World]:
+def azure(store: Store, clock: Clock) -> Generator[SmallAzure]:
     """Give the walk-through's identity, which trusts the walk-through's service account."""
     store.put_resource_group("WorkloadIdentityRG", "eastus")
     identity = store.put_identity("WorkloadIdentityRG", "wi-demo-identity", "eastus")
@@ -44,12 +44,12 @@ def world(store: Store, clock: Clock) -> Generator[World]:
     log: list[dict[str, object]] = []
     app = create_app(store, BASE_URL, Options(log=lambda record: log.append(dict(record))))
     with Client(app, BASE_URL.removeprefix("https://")) as client:
-        yield World(store, clock, client, identity, issuer, log)
+        yield SmallAzure(store, clock, client, identity, issuer, log)
 
 
 @pytest.fixture
-def arm(world: World) -> ArmClient:
+def arm(azure: SmallAzure) -> ArmClient:
     """Return a client of Resource Manager whose principal owns the subscription."""
-    caller = world.store.principals.put("caller")
-    world.store.assignments.give(caller.principal_id, OWNER, world.store.subscription().id)
-    return ArmClient(world, caller)
+    caller = azure.store.principals.put("caller")
+    azure.store.assignments.give(caller.principal_id, OWNER, azure.store.subscription().id)
+    return ArmClient(azure, caller)

@@ -14,7 +14,7 @@ import urllib3
 
 from tests.support.waiting import PATIENCE
 from tests.unit.wisp_local.cloud.asgi import FORM
-from tests.unit.wisp_local.cloud.world import ARM, PROJECTION, SUBJECT
+from tests.unit.wisp_local.cloud.small_azure import ARM, PROJECTION, SUBJECT
 from wisp.base.secret import Secret
 from wisp_local.cloud.entra.directory import Application
 from wisp_local.cloud.entra.request import ASSERTION_TYPE

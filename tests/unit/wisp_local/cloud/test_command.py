@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.wisp_local.cloud.world import claims_of
+from tests.unit.wisp_local.cloud.small_azure import claims_of
 from wisp.cli import main
 from wisp_local.cloud.state.store import Store
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.paths import ROOT
 from tests.unit.wisp_local.cloud.entra.test_exchange import CASES
-from tests.unit.wisp_local.cloud.world import claims_of
+from tests.unit.wisp_local.cloud.small_azure import claims_of
 
 TEXT = (ROOT / "docs/reference/cloud.md").read_text()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from joserfc.jwk import RSAKey
 
-from tests.unit.wisp_local.cloud.world import BASE_URL, NOW, Clock, KeyPool, World
+from tests.unit.wisp_local.cloud.small_azure import BASE_URL, NOW, Clock, KeyPool, SmallAzure
 from wisp_local.cloud.app import Options, create_app
 from wisp_local.cloud.entra.directory import Signature
 from wisp_local.cloud.issuer import SigningKey, discovery
@@ -155,16 +155,16 @@ def test_concurrent_lookups_share_one_request(web: Web) -> None:
     assert len(web.asked) == 2
 
 
-def test_assertion_of_an_issuer_elsewhere_is_exchanged(world: World, web: Web, key: SigningKey) -> None:
+def test_assertion_of_an_issuer_elsewhere_is_exchanged(azure: SmallAzure, web: Web, key: SigningKey) -> None:
     """An issuer that no credential trusts is never called."""
     options = Options(elsewhere=RemoteIssuers(web, Clock(0)))
-    world.client._app = create_app(world.store, BASE_URL, options)
-    claims = world.claims(iss=URL, sub="system:serviceaccount:a:b")
+    azure.client._app = create_app(azure.store, BASE_URL, options)
+    claims = azure.claims(iss=URL, sub="system:serviceaccount:a:b")
     assertion = key.sign({}, claims).reveal()
-    assert world.ask(client_assertion=assertion).code == 700211
+    assert azure.ask(client_assertion=assertion).code == 700211
     assert web.asked == []
-    world.store.put_federated_credential(world.identity, "else", issuer=URL, subject="system:serviceaccount:a:b")
-    assert world.ask(client_assertion=assertion).status == 200
+    azure.store.put_federated_credential(azure.identity, "else", issuer=URL, subject="system:serviceaccount:a:b")
+    assert azure.ask(client_assertion=assertion).status == 200
 
 
 class _Answers(BaseHTTPRequestHandler):

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.wisp_local.cloud.world import BASE_URL, Clock, KeyPool
+from tests.unit.wisp_local.cloud.small_azure import BASE_URL, Clock, KeyPool
 from wisp_local.cloud.errors import ConflictError, RequestError, SeedError
 from wisp_local.cloud.seed import Seed, SeedFile, json_schema, read_seed
 from wisp_local.cloud.seeding import apply_seed, load_seed

@@ -14,7 +14,7 @@ from azure.identity import ClientAssertionCredential, WorkloadIdentityCredential
 
 from tests.support.waiting import PATIENCE
 from tests.unit.wisp_local.cloud.process import WISP, Running, exchange, running, workload
-from tests.unit.wisp_local.cloud.world import ARM, claims_of
+from tests.unit.wisp_local.cloud.small_azure import ARM, claims_of
 from wisp.base.errors import SettingError
 from wisp_local.cloud.serving import Settings, base_url, serve
 from wisp_local.cloud.state.store import Store

@@ -13,7 +13,7 @@ import yaml
 
 from tests.unit.wisp_local.cloud.asgi import FORM
 from tests.unit.wisp_local.cloud.process import workload
-from tests.unit.wisp_local.cloud.world import ARM
+from tests.unit.wisp_local.cloud.small_azure import ARM
 from tests.unit.wisp_local.lab.conftest import NewLab
 from tests.unit.wisp_local.lab.fake_kubernetes import FakeCluster, FakeKubernetes, make_kubectl
 from tests.unit.wisp_local.lab.lab_command import LabCommand

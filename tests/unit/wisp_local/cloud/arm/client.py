@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.unit.wisp_local.cloud.asgi import Answer
-from tests.unit.wisp_local.cloud.world import BASE_URL, World
+from tests.unit.wisp_local.cloud.small_azure import BASE_URL, SmallAzure
 from wisp_local.cloud.entra.claims import Issue, access_token_claims
 from wisp_local.cloud.entra.directory import Application
 
@@ -27,14 +27,14 @@ CLUSTER: Mapping[str, Any] = {
 class ArmClient:
     """A client that sends `fixed_token`, or a new token for every request."""
 
-    world: World
+    azure: SmallAzure
     principal: Application
     fixed_token: str = field(default="", repr=False)
 
     @property
     def subscription(self) -> str:
         """The path of the subscription."""
-        return f"/subscriptions/{self.world.store.subscription().id}"
+        return f"/subscriptions/{self.azure.store.subscription().id}"
 
     @property
     def group(self) -> str:
@@ -48,7 +48,7 @@ class ArmClient:
 
     def token(self, **changes: object) -> str:
         """Return an access token with some claims changed."""
-        store = self.world.store
+        store = self.azure.store
         issue = Issue("https://management.core.windows.net/", int(store.clock()), 3600, bytes(32))
         claims = {**access_token_claims(store.tenant(), self.principal, issue), **changes}
         return store.issuers.token_keys()[-1].sign({}, claims).reveal()
@@ -62,7 +62,7 @@ class ArmClient:
             target += f"{'&' if '?' in target else '?'}api-version={version}"
         content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         authorization = headers.pop("authorization", f"Bearer {self.fixed_token or self.token()}")
-        return self.world.client.send(method, target, content, {"authorization": authorization, **headers})
+        return self.azure.client.send(method, target, content, {"authorization": authorization, **headers})
 
     def get(self, path: str, **options: Any) -> Any:
         """Return the document of a GET that succeeds."""

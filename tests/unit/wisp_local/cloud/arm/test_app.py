@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.wisp_local.cloud.arm.client import CLUSTERS, IDENTITIES, VERSION, ArmClient, error_of
-from tests.unit.wisp_local.cloud.world import BASE_URL, NOW
+from tests.unit.wisp_local.cloud.small_azure import BASE_URL, NOW
 from wisp_local.cloud.arm.app import _find, _routes
 from wisp_local.cloud.arm.handler import Reply
 from wisp_local.cloud.arm.problem import ResourceError
@@ -25,7 +25,7 @@ ANY = settings(
 
 
 def _forged(arm: ArmClient) -> str:
-    key = arm.world.store.issuers.token_keys()[-1]
+    key = arm.azure.store.issuers.token_keys()[-1]
     _, payload, _ = arm.token().split(".")
     head, _, signature = SigningKey(key.key_id, new_rsa_key(), {}).sign({}, {}).reveal().split(".")
     return f"{head}.{payload}.{signature}"
@@ -50,9 +50,9 @@ def test_unsuitable_token_is_refused_with_401_and_a_challenge(
     answer = arm.ask("GET", arm.group, authorization=f"Bearer {token}")
     assert error_of(answer) == (401, code)
     challenge = answer.headers["www-authenticate"]
-    assert challenge.startswith(f'Bearer authorization_uri="{BASE_URL}/{arm.world.tenant}", error="invalid_token"')
-    assert token not in str(answer) + str(arm.world.log)
-    assert arm.world.log[-1]["code"] == code
+    assert challenge.startswith(f'Bearer authorization_uri="{BASE_URL}/{arm.azure.tenant}", error="invalid_token"')
+    assert token not in str(answer) + str(arm.azure.log)
+    assert arm.azure.log[-1]["code"] == code
 
 
 def test_expired_token_is_refused_with_its_expiry(arm: ArmClient) -> None:
@@ -83,15 +83,15 @@ def test_forged_token_is_refused(arm: ArmClient) -> None:
 def test_token_from_the_token_endpoint_is_accepted(arm: ArmClient) -> None:
     """Resource Manager accepts tokens for either of its names, with any number of slashes."""
     for scope in ("https://management.azure.com/", "https://management.core.windows.net//"):
-        token = arm.world.ask(scope=f"{scope}.default").json()["access_token"]
+        token = arm.azure.ask(scope=f"{scope}.default").json()["access_token"]
         assert arm.ask("GET", arm.group, authorization=f"bearer {token}").status == 200
 
 
 def test_token_is_accepted_after_the_keys_are_read_again(arm: ArmClient) -> None:
     """The keys are part of the state, so cached tokens survive a restart."""
     token = arm.token()
-    (key,) = arm.world.store.issuers.token_keys()
-    assert arm.world.store.issuers.token_keys() == (key,)
+    (key,) = arm.azure.store.issuers.token_keys()
+    assert arm.azure.store.issuers.token_keys() == (key,)
     assert arm.ask("GET", arm.group, authorization=f"Bearer {token}").status == 200
 
 
@@ -159,7 +159,7 @@ def test_head_answers_204_or_404(arm: ArmClient) -> None:
 
 def test_double_slash_and_other_case_of_query_parameters_are_accepted(arm: ArmClient) -> None:
     """Some clients append paths to a base URL that ends in a slash."""
-    two_slashes = arm.world.client.send(
+    two_slashes = arm.azure.client.send(
         "GET", f"https://host/{arm.group}?API-Version={VERSION}", b"", {"authorization": f"Bearer {arm.token()}"}
     )
     assert (two_slashes.status, two_slashes.json()["name"]) == (200, "WorkloadIdentityRG")

@@ -43,11 +43,11 @@ KUBECONFIG = json.dumps(
 @pytest.fixture(name="pod")
 def _pod(arm: ArmClient) -> ArmClient:
     """Return a client with the token of a managed identity without a role, next to a cluster with an API server."""
-    arm.world.store.clusters.attach(Attachment(ANY, KUBECONFIG))
+    arm.azure.store.clusters.attach(Attachment(ANY, KUBECONFIG))
     arm.create_cluster()
-    arm.world.clock.now += 1
-    token = arm.world.ask(scope="https://management.azure.com//.default").json()["access_token"]
-    return ArmClient(arm.world, arm.principal, token)
+    arm.azure.clock.now += 1
+    token = arm.azure.ask(scope="https://management.azure.com//.default").json()["access_token"]
+    return ArmClient(arm.azure, arm.principal, token)
 
 
 def _cluster(arm: ArmClient) -> str:
@@ -55,7 +55,7 @@ def _cluster(arm: ArmClient) -> str:
 
 
 def _assignment(arm: ArmClient, role: str) -> dict[str, object]:
-    return {"properties": {"roleDefinitionId": GUIDS[role], "principalId": arm.world.identity.principal_id}}
+    return {"properties": {"roleDefinitionId": GUIDS[role], "principalId": arm.azure.identity.principal_id}}
 
 
 def _give(arm: ArmClient, role: str, scope: str, name: str = NAME) -> None:
@@ -76,13 +76,13 @@ def _attempts(pod: ArmClient) -> dict[str, Answer]:
 
 def test_identity_without_a_role_gets_no_kubeconfig_and_no_role(pod: ArmClient) -> None:
     """Every attempt is Azure's 403, and nothing has changed."""
-    before = pod.world.store.assignments.all()
+    before = pod.azure.store.assignments.all()
     for action, answer in _attempts(pod).items():
         assert error_of(answer) == (403, "AuthorizationFailed"), action
         assert f"to perform action '{action}'" in answer.json()["error"]["message"]
         assert b"kubeconfig" not in answer.body
-    assert pod.world.store.assignments.all() == before
-    assert len(pod.world.store.federated_credentials(pod.world.identity)) == 1
+    assert pod.azure.store.assignments.all() == before
+    assert len(pod.azure.store.federated_credentials(pod.azure.identity)) == 1
 
 
 @pytest.mark.parametrize("spelling", [str.upper, str.lower, lambda path: path.replace("wilab", "w%69lab")])
@@ -92,7 +92,7 @@ def test_refusal_names_client_action_and_scope_for_any_spelling_of_the_path(pod:
     path = spelling(f"{_cluster(pod)}/listClusterAdminCredential")
     answer = pod.ask("POST", path)
     assert error_of(answer) == (403, "AuthorizationFailed")
-    identity = pod.world.identity
+    identity = pod.azure.identity
     expected = (
         f"The client '{identity.client_id}' with object id '{identity.principal_id}' does not have authorization to "
         f"perform action '{LIST_CLUSTER_ADMIN_CREDENTIAL}' over scope '{_cluster(pod)}' or the scope is invalid. If "
@@ -103,7 +103,7 @@ def test_refusal_names_client_action_and_scope_for_any_spelling_of_the_path(pod:
 
 def test_subscription_owner_gets_the_kubeconfigs(arm: ArmClient, pod: ArmClient) -> None:
     """`wisp lab up` makes its own login the owner."""
-    assert pod.world is arm.world
+    assert pod.azure is arm.azure
     for kind in ("User", "Admin"):
         assert arm.ask("POST", f"{_cluster(arm)}/listCluster{kind}Credential").status == 200
 
@@ -142,7 +142,7 @@ def test_deleted_role_assignment_allows_nothing(arm: ArmClient, pod: ArmClient) 
 
 def test_assigning_a_role_twice_changes_nothing(arm: ArmClient) -> None:
     """`wisp lab up` assigns its role every time."""
-    store = arm.world.store
+    store = arm.azure.store
     before = store.assignments.all()
     store.assignments.give(arm.principal.principal_id, BUILT_IN[0], store.subscription().id)
     assert store.assignments.all() == before

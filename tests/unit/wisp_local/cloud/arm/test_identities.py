@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.wisp_local.cloud.arm.client import IDENTITIES, ArmClient, error_of
 from tests.unit.wisp_local.cloud.asgi import Answer, Client
-from tests.unit.wisp_local.cloud.world import BASE_URL, SUBJECT
+from tests.unit.wisp_local.cloud.small_azure import BASE_URL, SUBJECT
 
 
 def test_identity_keeps_its_ids_when_put_again(arm: ArmClient) -> None:
@@ -64,7 +64,7 @@ def test_invalid_federated_credential_is_refused(arm: ArmClient, changes: dict[s
     answer = arm.federate("new", **changes)
     assert error_of(answer) == (400, "BadRequest")
     assert words in answer.json()["error"]["message"]
-    assert len(arm.world.store.federated_credentials(arm.world.identity)) == 1
+    assert len(arm.azure.store.federated_credentials(arm.azure.identity)) == 1
 
 
 @pytest.mark.parametrize("name", ["ab", "-abc", "a b c", "x" * 121, "a.bc"])
@@ -83,7 +83,7 @@ def test_values_at_the_length_limits_are_accepted(arm: ArmClient) -> None:
 
 def test_issuer_and_subject_are_unique_within_an_identity(arm: ArmClient) -> None:
     """The same pair under another name is a conflict; under its own name it is an update."""
-    mine = {"issuer": arm.world.issuer_url, "subject": SUBJECT}
+    mine = {"issuer": arm.azure.issuer_url, "subject": SUBJECT}
     answer = arm.federate("two", **mine)
     assert error_of(answer) == (409, "Conflict")
     message = "Issuer and subject combination already exists for this Managed Identity."
@@ -104,7 +104,7 @@ def test_twenty_first_credential_is_refused(arm: ArmClient) -> None:
 def test_concurrent_writes_are_stored_or_refused_with_409(arm: ArmClient) -> None:
     """Every write gets 201 or 409, at least one 201, and what got 201 is stored."""
     answers: list[Answer] = []
-    clients = [Client(arm.world.client._app, BASE_URL.removeprefix("https://")) for _ in range(8)]
+    clients = [Client(arm.azure.client._app, BASE_URL.removeprefix("https://")) for _ in range(8)]
     start = threading.Barrier(len(clients))
     token = arm.token()
 
@@ -123,5 +123,5 @@ def test_concurrent_writes_are_stored_or_refused_with_409(arm: ArmClient) -> Non
     made = {each.json()["name"] for each in answers if each.status == 201}
     assert {each.status for each in answers} <= {201, 409}
     assert made
-    names = {each.name for each in arm.world.store.federated_credentials(arm.world.identity)}
+    names = {each.name for each in arm.azure.store.federated_credentials(arm.azure.identity)}
     assert names == made | {"wi-demo-federated-id"}

@@ -29,17 +29,17 @@ def test_group_is_created_once_and_keeps_its_location(arm: ArmClient) -> None:
 def test_deleting_a_group_deletes_everything_in_it(arm: ArmClient) -> None:
     """The status URL answers 202 and, a second later, 204; cluster and issuer are deleted at once."""
     arm.create_cluster()
-    issuer = arm.world.client.get(f"{arm.world.issuer.path}openid/v1/jwks")
+    issuer = arm.azure.client.get(f"{arm.azure.issuer.path}openid/v1/jwks")
     answer = arm.ask("DELETE", arm.group)
     assert (issuer.status, answer.status, answer.headers["retry-after"]) == (200, 202, "1")
     assert arm.ask("GET", answer.headers["location"]).status == 202
     assert arm.get(answer.headers["azure-asyncoperation"])["status"] == "InProgress"
-    arm.world.clock.now += 1
+    arm.azure.clock.now += 1
     assert arm.ask("GET", answer.headers["location"]).status == 204
     assert arm.get(answer.headers["azure-asyncoperation"])["status"] == "Succeeded"
     assert error_of(arm.ask("GET", arm.identity)) == (404, "ResourceGroupNotFound")
     assert arm.get(f"{arm.subscription}/{IDENTITIES}") == {"value": []}
-    assert arm.world.store.clusters.all() == []
+    assert arm.azure.store.clusters.all() == []
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.wisp_local.cloud.arm.client import ArmClient, error_of
-from tests.unit.wisp_local.cloud.world import BASE_URL
+from tests.unit.wisp_local.cloud.small_azure import BASE_URL
 
 READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 
@@ -16,7 +16,7 @@ ROLES = "providers/Microsoft.Authorization/roleAssignments"
 
 def test_role_is_assigned_listed_by_scope_and_deleted(arm: ArmClient) -> None:
     """Assigning again is a conflict; it is listed at the scope, above and below; DELETE answers 200, then 204."""
-    body = {"properties": {"roleDefinitionId": f"/x/{READER}", "principalId": arm.world.identity.principal_id}}
+    body = {"properties": {"roleDefinitionId": f"/x/{READER}", "principalId": arm.azure.identity.principal_id}}
     path = f"{arm.group}/{ROLES}/{NAME}"
     assert arm.ask("PUT", path, body).status == 201
     assert error_of(arm.ask("PUT", path, body)) == (409, "RoleAssignmentExists")
@@ -26,7 +26,7 @@ def test_role_is_assigned_listed_by_scope_and_deleted(arm: ArmClient) -> None:
         assert NAME in [each["name"] for each in arm.get(f"{scope}/{ROLES}")["value"]]
     elsewhere = f"{arm.subscription}/resourceGroups/WorkloadIdentityRG2"
     assert NAME not in [each["name"] for each in arm.get(f"{elsewhere}/{ROLES}")["value"]]
-    for principal, count in ((arm.world.identity.principal_id, 1), (NAME, 0)):
+    for principal, count in ((arm.azure.identity.principal_id, 1), (NAME, 0)):
         filtered = f"{arm.group}/{ROLES}?$filter=principalId%20eq%20'{principal}'"
         assert len(arm.get(filtered)["value"]) == count
     assert arm.get(path)["properties"]["scope"] == arm.group
@@ -61,7 +61,7 @@ def test_role_definitions_are_found_by_name_and_id(arm: ArmClient) -> None:
 
 def test_graph_finds_principals_and_applications(arm: ArmClient) -> None:
     """By client id, as `az` filters, by object id, and several at once."""
-    identity, caller = arm.world.identity, arm.principal
+    identity, caller = arm.azure.identity, arm.principal
     arm.fixed_token = arm.token(aud=f"{BASE_URL}/")
     for asked in (f"appId eq '{identity.client_id}'", f"servicePrincipalNames/any(c:c eq '{identity.client_id}')"):
         (found,) = arm.get(f"/v1.0/servicePrincipals?$filter={asked.replace(' ', '%20')}")["value"]

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from tests.unit.wisp_local.cloud.asgi import Client
-from tests.unit.wisp_local.cloud.world import BASE_URL, World, claims_of
+from tests.unit.wisp_local.cloud.small_azure import BASE_URL, SmallAzure, claims_of
 from wisp_local.cloud.app import Options, create_app
 from wisp_local.cloud.entra.audiences import (
     CHINA,
@@ -129,20 +129,20 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize("audience", KNOWN)
-def test_token_for_a_known_resource_has_it_as_requested(world: World, audience: str) -> None:
-    token = world.ask(scope=f"{audience}/.default").json()["access_token"]
+def test_token_for_a_known_resource_has_it_as_requested(azure: SmallAzure, audience: str) -> None:
+    token = azure.ask(scope=f"{audience}/.default").json()["access_token"]
     assert claims_of(token)["aud"] == audience
 
 
 @pytest.mark.parametrize("audience", UNKNOWN)
-def test_unknown_resource_is_refused(world: World, audience: str) -> None:
+def test_unknown_resource_is_refused(azure: SmallAzure, audience: str) -> None:
     """A single vault, for example, or a host below a domain of Azure."""
-    assert world.ask(scope=f"{audience}/.default").code == 500011
+    assert azure.ask(scope=f"{audience}/.default").code == 500011
 
 
-def test_registered_resource_is_granted(world: World) -> None:
-    world.store.put_resource("https://anything.azure.com")
-    assert world.ask(scope="https://anything.azure.com/.default").status == 200
+def test_registered_resource_is_granted(azure: SmallAzure) -> None:
+    azure.store.put_resource("https://anything.azure.com")
+    assert azure.ask(scope="https://anything.azure.com/.default").status == 200
 
 
 OTHER_CLOUDS = {
@@ -157,16 +157,16 @@ OTHER_CLOUDS = {
 
 
 @pytest.mark.parametrize("cloud", OTHER_CLOUDS)
-def test_national_cloud_has_its_own_resources(world: World, cloud: AzureCloud) -> None:
+def test_national_cloud_has_its_own_resources(azure: SmallAzure, cloud: AzureCloud) -> None:
     """Resource Manager takes its tokens, and names its audiences."""
     public = ("https://vault.azure.net", "https://management.azure.com", "https://graph.microsoft.com")
-    with Client(create_app(world.store, BASE_URL, Options(azure_cloud=cloud)), "cloud.test:8443") as world.client:
-        assert {world.ask(scope=f"{each}/.default").code for each in public} == {500011}
-        answers = [world.ask(scope=f"{each}/.default") for each in OTHER_CLOUDS[cloud]]
+    with Client(create_app(azure.store, BASE_URL, Options(azure_cloud=cloud)), "cloud.test:8443") as azure.client:
+        assert {azure.ask(scope=f"{each}/.default").code for each in public} == {500011}
+        answers = [azure.ask(scope=f"{each}/.default") for each in OTHER_CLOUDS[cloud]]
         assert [each.status for each in answers] == [200] * 3
         bearer = f"Bearer {answers[1].json()['access_token']}"
-        assert world.client.get("/subscriptions?api-version=2022-12-01", authorization=bearer).status == 200
-        audiences = world.client.get("/metadata/endpoints").json()["authentication"]["audiences"]
+        assert azure.client.get("/subscriptions?api-version=2022-12-01", authorization=bearer).status == 200
+        audiences = azure.client.get("/metadata/endpoints").json()["authentication"]["audiences"]
         assert f"{OTHER_CLOUDS[cloud][1]}/" in audiences
 
 

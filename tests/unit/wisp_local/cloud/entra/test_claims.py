@@ -6,24 +6,24 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.unit.wisp_local.cloud.world import ARM, NOW, World, claims_of
+from tests.unit.wisp_local.cloud.small_azure import ARM, NOW, SmallAzure, claims_of
 from wisp_local.cloud.entra.claims import Issue, access_token_claims
 
 
-def _verified(world: World, token: str, audience: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _verified(azure: SmallAzure, token: str, audience: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Verify as a resource would: metadata, its key set, the key that the header names."""
-    metadata = world.client.get(f"/{world.tenant}/.well-known/openid-configuration").json()
-    published = world.client.get(metadata["jwks_uri"].removeprefix("https://cloud.test:8443")).json()
+    metadata = azure.client.get(f"/{azure.tenant}/.well-known/openid-configuration").json()
+    published = azure.client.get(metadata["jwks_uri"].removeprefix("https://cloud.test:8443")).json()
     key = jwt.PyJWKSet.from_dict(published)[jwt.get_unverified_header(token)["kid"]]
     options: Any = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
     claims = jwt.decode(token, key, ["RS256"], audience=audience, issuer=metadata["issuer"], options=options)
     return jwt.get_unverified_header(token), claims
 
 
-def test_token_verifies_and_has_the_claims_of_a_managed_identity(world: World) -> None:
+def test_token_verifies_and_has_the_claims_of_a_managed_identity(azure: SmallAzure) -> None:
     """Names, order and types are those of Entra."""
-    header, claims = _verified(world, world.ask().json()["access_token"], ARM)
-    tenant, identity = world.store.tenant(), world.identity
+    header, claims = _verified(azure, azure.ask().json()["access_token"], ARM)
+    tenant, identity = azure.store.tenant(), azure.identity
     opaque = {name: claims.pop(name) for name in ("aio", "rh", "uti")}
     assert all(isinstance(each, str) and len(each) > 15 for each in opaque.values())
     assert claims == {
@@ -41,7 +41,7 @@ def test_token_verifies_and_has_the_claims_of_a_managed_identity(world: World) -
         "tid": tenant.id,
         "ver": "1.0",
         "xms_cae": "1",
-        "xms_mirid": f"/subscriptions/{world.store.subscription().id}/resourcegroups/WorkloadIdentityRG"
+        "xms_mirid": f"/subscriptions/{azure.store.subscription().id}/resourcegroups/WorkloadIdentityRG"
         "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/wi-demo-identity",
         "xms_tcdt": NOW,
     }
@@ -49,9 +49,9 @@ def test_token_verifies_and_has_the_claims_of_a_managed_identity(world: World) -
     assert header == {"typ": "JWT", "alg": "RS256", "x5t": header["kid"], "kid": header["kid"]}
 
 
-def test_answer_has_the_lifetime_and_forbids_caching(world: World) -> None:
+def test_answer_has_the_lifetime_and_forbids_caching(azure: SmallAzure) -> None:
     """Two tokens are never the same."""
-    answer = world.ask()
+    answer = azure.ask()
     document = answer.json()
     claims = claims_of(document.pop("access_token"))
     assert document == {
@@ -61,7 +61,7 @@ def test_answer_has_the_lifetime_and_forbids_caching(world: World) -> None:
         "refresh_in": 43200,
     }
     assert (answer.headers["cache-control"], answer.headers["pragma"]) == ("no-store, no-cache", "no-cache")
-    assert claims_of(world.ask().json()["access_token"])["uti"] != claims["uti"]
+    assert claims_of(azure.ask().json()["access_token"])["uti"] != claims["uti"]
 
 
 @pytest.mark.parametrize(
@@ -78,11 +78,11 @@ def test_answer_has_the_lifetime_and_forbids_caching(world: World) -> None:
         ("api://my-api/.default", "api://my-api"),
     ],
 )
-def test_audience_is_the_scope_before_the_last_default(world: World, scope: str, audience: str) -> None:
+def test_audience_is_the_scope_before_the_last_default(azure: SmallAzure, scope: str, audience: str) -> None:
     """Slashes are not normalised, as in Entra."""
-    world.store.put_resource("api://my-api")
-    world.store.put_resource("https://my-api.test/.default")
-    assert claims_of(world.ask(scope=scope).json()["access_token"])["aud"] == audience
+    azure.store.put_resource("api://my-api")
+    azure.store.put_resource("https://my-api.test/.default")
+    assert claims_of(azure.ask(scope=scope).json()["access_token"])["aud"] == audience
 
 
 @pytest.mark.parametrize(
@@ -94,11 +94,11 @@ def test_audience_is_the_scope_before_the_last_default(world: World, scope: str,
         ("[]", None),
     ],
 )
-def test_claimed_capability_is_in_the_token(world: World, claims: str, capabilities: list[str] | None) -> None:
+def test_claimed_capability_is_in_the_token(azure: SmallAzure, claims: str, capabilities: list[str] | None) -> None:
     """xms_cc is a list, and has only well-formed values."""
-    assert claims_of(world.ask(claims=claims).json()["access_token"]).get("xms_cc") == capabilities
+    assert claims_of(azure.ask(claims=claims).json()["access_token"]).get("xms_cc") == capabilities
 
 
-def test_claims_survive_json(world: World) -> None:
-    claims = access_token_claims(world.store.tenant(), world.identity, Issue(ARM, 1, 2, b"x" * 16))
+def test_claims_survive_json(azure: SmallAzure) -> None:
+    claims = access_token_claims(azure.store.tenant(), azure.identity, Issue(ARM, 1, 2, b"x" * 16))
     assert json.loads(json.dumps(claims)) == claims

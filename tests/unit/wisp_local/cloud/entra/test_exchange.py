@@ -13,23 +13,23 @@ from joserfc import jws
 from joserfc.jwk import ECKey
 
 from tests.unit.wisp_local.cloud.asgi import Answer, Client
-from tests.unit.wisp_local.cloud.world import ARM, BASE_URL, NOW, World
+from tests.unit.wisp_local.cloud.small_azure import ARM, BASE_URL, NOW, SmallAzure
 from wisp_local.cloud.app import Options, create_app
 from wisp_local.cloud.issuer import SigningKey, new_rsa_key
 
 GUID = "11111111-2222-4333-8444-555555555555"
 
 
-def _elsewhere(world: World, claims: dict[str, object]) -> Answer:
+def _elsewhere(azure: SmallAzure, claims: dict[str, object]) -> Answer:
     """Present a credential of an issuer that cannot be reached."""
     url = "https://elsewhere.test/"
-    world.store.put_federated_credential(world.identity, "elsewhere", issuer=url, subject="me")
-    return world.present(iss=url, sub="me", **claims)
+    azure.store.put_federated_credential(azure.identity, "elsewhere", issuer=url, subject="me")
+    return azure.present(iss=url, sub="me", **claims)
 
 
-def _signed(world: World, algorithm: str, key: ECKey) -> str:
-    header = {"alg": algorithm, "kid": world.issuer.keys[-1].key_id}
-    payload = world.assertion().split(".")[1]
+def _signed(azure: SmallAzure, algorithm: str, key: ECKey) -> str:
+    header = {"alg": algorithm, "kid": azure.issuer.keys[-1].key_id}
+    payload = azure.assertion().split(".")[1]
     return jws.serialize_compact(header, _decoded(payload), key, algorithms=[algorithm])
 
 
@@ -37,11 +37,11 @@ def _decoded(segment: str) -> bytes:
     return base64.urlsafe_b64decode(segment + "==")
 
 
-def _with_public_key_as_secret(world: World) -> str:
+def _with_public_key_as_secret(azure: SmallAzure) -> str:
     """Sign with HS256 and the public key's PEM, the classic confusion; by hand, as joserfc refuses to."""
-    key = world.issuer.keys[-1]
+    key = azure.issuer.keys[-1]
     header = _encoded(json.dumps({"alg": "HS256", "kid": key.key_id}).encode())
-    signed = f"{header}.{world.assertion().split('.')[1]}"
+    signed = f"{header}.{azure.assertion().split('.')[1]}"
     return f"{signed}.{_encoded(hmac.digest(key.public.as_pem(private=False), signed.encode(), 'sha256'))}"
 
 
@@ -49,73 +49,73 @@ def _encoded(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _unsigned(world: World) -> str:
-    _, payload, _ = world.assertion().split(".")
+def _unsigned(azure: SmallAzure) -> str:
+    _, payload, _ = azure.assertion().split(".")
     return f"eyJhbGciOiJub25lIn0.{payload}."
 
 
-def _forged(world: World) -> str:
+def _forged(azure: SmallAzure) -> str:
     """Sign the right claims with somebody else's key under the right kid."""
-    return SigningKey(world.issuer.keys[-1].key_id, new_rsa_key(), {}).sign({}, world.claims()).reveal()
+    return SigningKey(azure.issuer.keys[-1].key_id, new_rsa_key(), {}).sign({}, azure.claims()).reveal()
 
 
-def _tampered(world: World) -> str:
-    head, _, signature = world.assertion(sub="system:serviceaccount:kube-system:other").split(".")
-    return f"{head}.{world.assertion().split('.')[1]}.{signature}"
+def _tampered(azure: SmallAzure) -> str:
+    head, _, signature = azure.assertion(sub="system:serviceaccount:kube-system:other").split(".")
+    return f"{head}.{azure.assertion().split('.')[1]}.{signature}"
 
 
-def _of_unknown_key(world: World) -> str:
-    return SigningKey("nobody-knows", world.issuer.keys[-1].private, {}).sign({}, world.claims()).reveal()
+def _of_unknown_key(azure: SmallAzure) -> str:
+    return SigningKey("nobody-knows", azure.issuer.keys[-1].private, {}).sign({}, azure.claims()).reveal()
 
 
-def _without_kid(world: World) -> str:
-    key = world.issuer.keys[-1]
+def _without_kid(azure: SmallAzure) -> str:
+    key = azure.issuer.keys[-1]
     return jws.serialize_compact({"alg": "RS256"}, b"{}", key.public.import_key(key.private), algorithms=["RS256"])
 
 
-def _of_type(world: World) -> str:
-    return world.issuer.keys[-1].sign({"typ": "at+jwt"}, world.claims()).reveal()
+def _of_type(azure: SmallAzure) -> str:
+    return azure.issuer.keys[-1].sign({"typ": "at+jwt"}, azure.claims()).reveal()
 
 
-def _with_header(world: World, **header: object) -> str:
+def _with_header(azure: SmallAzure, **header: object) -> str:
     """Sign the walk-through's claims under a header that our own signing would not write."""
-    key = world.issuer.keys[-1]
+    key = azure.issuer.keys[-1]
     full = {"alg": "RS256", "kid": key.key_id, **header}
-    parts = (json.dumps(each).encode() for each in (full, world.claims()))
+    parts = (json.dumps(each).encode() for each in (full, azure.claims()))
     signed = ".".join(base64.urlsafe_b64encode(each).rstrip(b"=").decode() for each in parts)
     signature = key.private.sign(signed.encode(), PKCS1v15(), SHA256())
     return f"{signed}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
 
 
-def _without_credentials(world: World) -> World:
-    for each in world.store.federated_credentials(world.identity):
-        world.store.delete_federated_credential(world.identity, each.name)
-    return world
+def _without_credentials(azure: SmallAzure) -> SmallAzure:
+    for each in azure.store.federated_credentials(azure.identity):
+        azure.store.delete_federated_credential(azure.identity, each.name)
+    return azure
 
 
-def _by_entra(world: World, tenant: str, url: str = "https://login.microsoftonline.com/{}/v2.0") -> Answer:
+def _by_entra(azure: SmallAzure, tenant: str, url: str = "https://login.microsoftonline.com/{}/v2.0") -> Answer:
     """Present a credential of Entra's that the identity trusts, for which nobody is asked."""
     issuer = url.format(tenant)
-    world.store.put_federated_credential(world.identity, "entra", issuer=issuer, subject="me")
-    return world.present(iss=issuer, sub="me")
+    azure.store.put_federated_credential(azure.identity, "entra", issuer=issuer, subject="me")
+    return azure.present(iss=issuer, sub="me")
 
 
-def _by_certificate(world: World) -> Answer:
+def _by_certificate(azure: SmallAzure) -> Answer:
     """Present what an SDK's certificate credential makes: issued by the client, with a thumbprint and no kid."""
-    client_id = world.identity.client_id
+    client_id = azure.identity.client_id
     header = {"alg": "PS256", "x5t": "gx8tGysyjcRqKjFPnd7RFwvwZI0"}
     claims = {
-        **world.claims(iss=client_id, sub=client_id),
+        **azure.claims(iss=client_id, sub=client_id),
         "aud": "https://login.microsoftonline.com/t/oauth2/v2.0/token",
     }
-    key = world.issuer.keys[-1].private
+    key = azure.issuer.keys[-1].private
     token = jws.serialize_compact(
-        header, json.dumps(claims), world.issuer.keys[-1].public.import_key(key), algorithms=["PS256"]
+        header, json.dumps(claims), azure.issuer.keys[-1].public.import_key(key), algorithms=["PS256"]
     )
-    return world.ask(client_assertion=token)
+    return azure.ask(client_assertion=token)
 
 
-CASES: list[tuple[str, Callable[[World], Answer], int, str, int]] = [
+CASES: list[tuple[str, Callable[[SmallAzure], Answer], int, str, int]] = [
     ("tenant unknown", lambda w: w.ask(tenant=GUID), 90002, "invalid_request", 400),
     ("tenant a domain", lambda w: w.ask(tenant="contoso.onmicrosoft.com"), 90002, "invalid_request", 400),
     ("tenant common", lambda w: w.ask(tenant="common"), 90002, "invalid_request", 400),
@@ -247,9 +247,9 @@ CASES: list[tuple[str, Callable[[World], Answer], int, str, int]] = [
     "send, code, error, status", [case[1:] for case in CASES], ids=[f"{case[2]} {case[0]}" for case in CASES]
 )
 def test_refusal_has_the_code_error_status_and_fields_of_entra(
-    world: World, send: Callable[[World], Answer], code: int, error: str, status: int
+    azure: SmallAzure, send: Callable[[SmallAzure], Answer], code: int, error: str, status: int
 ) -> None:
-    answer = send(world)
+    answer = send(azure)
     document = answer.json()
     assert (answer.code, document["error"], answer.status) == (code, error, status)
     ending = (
@@ -260,16 +260,16 @@ def test_refusal_has_the_code_error_status_and_fields_of_entra(
     assert document["error_description"].endswith(ending)
     assert document["error_uri"].endswith(f"/error?code={code}")
     assert document["timestamp"] == "2025-10-09 08:53:20Z"
-    assert world.log[-1]["code"] == code
+    assert azure.log[-1]["code"] == code
 
 
-def test_refusal_quotes_neither_assertion_nor_secret(world: World) -> None:
+def test_refusal_quotes_neither_assertion_nor_secret(azure: SmallAzure) -> None:
     """Neither in the answer nor in the log."""
-    for form in ({"client_assertion": _forged(world)}, {"client_assertion": None, "client_secret": "s3cret"}):
-        answer = world.ask(**form)
+    for form in ({"client_assertion": _forged(azure)}, {"client_assertion": None, "client_secret": "s3cret"}):
+        answer = azure.ask(**form)
         for part in re.split(r"\.", form["client_assertion"] or "s3cret"):
             assert part not in answer.body.decode()
-            assert part not in str(world.log)
+            assert part not in str(azure.log)
 
 
 NO_SUBJECT = (
@@ -320,26 +320,26 @@ NO_KEY = (
 )
 
 
-def test_new_federated_credential_is_unknown_until_it_has_propagated(world: World) -> None:
+def test_new_federated_credential_is_unknown_until_it_has_propagated(azure: SmallAzure) -> None:
     """With `propagation`, 70021 until then, for the one that is new alone; what does not match is refused as ever.
 
     Where all are new the identity has none as yet: 70025.
     """
-    app = create_app(world.store, BASE_URL, Options(propagation=30))
-    with Client(app, BASE_URL.removeprefix("https://")) as world.client:
-        assert [world.ask().code, world.present(sub="other").code] == [70025, 70025]
-        world.clock.now += 30
-        assert world.ask().status == 200
-        world.store.put_federated_credential(world.identity, "new", issuer=world.issuer_url, subject="new")
-        new = {"client_assertion": world.assertion(sub="new")}
-        answer = world.ask(**new)
+    app = create_app(azure.store, BASE_URL, Options(propagation=30))
+    with Client(app, BASE_URL.removeprefix("https://")) as azure.client:
+        assert [azure.ask().code, azure.present(sub="other").code] == [70025, 70025]
+        azure.clock.now += 30
+        assert azure.ask().status == 200
+        azure.store.put_federated_credential(azure.identity, "new", issuer=azure.issuer_url, subject="new")
+        new = {"client_assertion": azure.assertion(sub="new")}
+        answer = azure.ask(**new)
         assert (answer.code, answer.status, answer.json()["error"]) == (70021, 400, "invalid_request")
-        assert world.present(sub="other").code == 700213
-        world.clock.now += 30
-        assert world.ask(**new).status == 200
+        assert azure.present(sub="other").code == 700213
+        azure.clock.now += 30
+        assert azure.ask(**new).status == 200
 
 
-WORDS: dict[str, tuple[Callable[[World], Answer], str]] = {
+WORDS: dict[str, tuple[Callable[[SmallAzure], Answer], str]] = {
     "subject": (lambda w: w.present(sub="system:serviceaccount:a:b"), NO_SUBJECT),
     "time": (lambda w: w.present(exp=int(NOW) - 1800, nbf=None), NO_TIME),
     "key": (lambda w: w.ask(client_assertion=_of_unknown_key(w)), NO_KEY),
@@ -357,32 +357,32 @@ WORDS: dict[str, tuple[Callable[[World], Answer], str]] = {
 
 
 @pytest.mark.parametrize("send, words", WORDS.values(), ids=WORDS)
-def test_refusal_has_the_text_of_entra(world: World, send: Callable[[World], Answer], words: str) -> None:
+def test_refusal_has_the_text_of_entra(azure: SmallAzure, send: Callable[[SmallAzure], Answer], words: str) -> None:
     """People search for these texts."""
-    assert send(world).json()["error_description"].startswith(words)
+    assert send(azure).json()["error_description"].startswith(words)
 
 
-def test_client_without_federated_credentials_is_named(world: World) -> None:
-    said = _without_credentials(world).ask().json()["error_description"]
-    assert said.startswith(NO_CREDENTIAL.format(world.identity.client_id))
+def test_client_without_federated_credentials_is_named(azure: SmallAzure) -> None:
+    said = _without_credentials(azure).ask().json()["error_description"]
+    assert said.startswith(NO_CREDENTIAL.format(azure.identity.client_id))
 
 
-def test_assertion_of_a_day_and_an_hour_is_accepted(world: World) -> None:
+def test_assertion_of_a_day_and_an_hour_is_accepted(azure: SmallAzure) -> None:
     """Without `iat` the lifetime is not known."""
-    assert TOO_LONG in world.present(exp=int(NOW) + 25 * 3600 + 1).json()["error_description"]
-    assert world.present(exp=int(NOW) + 25 * 3600).status == 200
-    assert world.present(iat=None, nbf=None).status == 200
+    assert TOO_LONG in azure.present(exp=int(NOW) + 25 * 3600 + 1).json()["error_description"]
+    assert azure.present(exp=int(NOW) + 25 * 3600).status == 200
+    assert azure.present(iat=None, nbf=None).status == 200
 
 
 @pytest.mark.parametrize("host", ["login.microsoftonline.com.evil.test", "notlogin.microsoftonline.community"])
-def test_issuer_with_a_host_like_entras_is_asked_for_its_keys(world: World, host: str) -> None:
+def test_issuer_with_a_host_like_entras_is_asked_for_its_keys(azure: SmallAzure, host: str) -> None:
     """Nothing answers here."""
     issuer = f"https://{host}/{GUID}/v2.0"
-    world.store.put_federated_credential(world.identity, "other", issuer=issuer, subject="me")
-    assert world.present(iss=issuer, sub="me").code == 50166
+    azure.store.put_federated_credential(azure.identity, "other", issuer=issuer, subject="me")
+    assert azure.present(iss=issuer, sub="me").code == 50166
 
 
-def test_metadata_of_an_unknown_tenant_is_refused(world: World) -> None:
+def test_metadata_of_an_unknown_tenant_is_refused(azure: SmallAzure) -> None:
     """With `invalid_tenant` if the name is possible."""
     wrong = {
         "contoso": (900023, "invalid_request"),
@@ -391,23 +391,23 @@ def test_metadata_of_an_unknown_tenant_is_refused(world: World) -> None:
     }
     for tenant, expected in wrong.items():
         for path in ("v2.0/.well-known/openid-configuration", "discovery/v2.0/keys"):
-            answer = world.client.get(f"/{tenant}/{path}")
+            answer = azure.client.get(f"/{tenant}/{path}")
             assert (answer.code, answer.json()["error"]) == expected
 
 
-def test_matching_credential_is_found_among_others(world: World) -> None:
+def test_matching_credential_is_found_among_others(azure: SmallAzure) -> None:
     for name, subject in (
         ("aaa", "system:serviceaccount:a:a"),
         ("zzz", "system:serviceaccount:kube-system:WI-DEMO-SA"),
     ):
-        world.store.put_federated_credential(world.identity, name, issuer=world.issuer_url, subject=subject)
-    assert world.ask().status == 200
+        azure.store.put_federated_credential(azure.identity, name, issuer=azure.issuer_url, subject=subject)
+    assert azure.ask().status == 200
 
 
-def test_rotated_key_is_accepted_until_it_is_retired(world: World) -> None:
-    old = world.assertion()
-    world.issuer = world.store.issuers.rotate("wilab")
-    assert [world.ask(client_assertion=each).status for each in (old, world.assertion())] == [200, 200]
-    world.store.issuers.retire_keys("wilab")
-    assert world.ask(client_assertion=old).code == 7000272
-    assert world.ask().status == 200
+def test_rotated_key_is_accepted_until_it_is_retired(azure: SmallAzure) -> None:
+    old = azure.assertion()
+    azure.issuer = azure.store.issuers.rotate("wilab")
+    assert [azure.ask(client_assertion=each).status for each in (old, azure.assertion())] == [200, 200]
+    azure.store.issuers.retire_keys("wilab")
+    assert azure.ask(client_assertion=old).code == 7000272
+    assert azure.ask().status == 200

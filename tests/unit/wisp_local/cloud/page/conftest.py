@@ -6,7 +6,7 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.unit.wisp_local.cloud.asgi import Client
-from tests.unit.wisp_local.cloud.world import BASE_URL, World
+from tests.unit.wisp_local.cloud.small_azure import BASE_URL, SmallAzure
 from wisp_local.cloud.app import Options, create_app
 
 HOST = BASE_URL.removeprefix("https://")
@@ -25,19 +25,19 @@ class ComingFrom:
 
 
 @pytest.fixture
-def app(world: World) -> ASGIApp:
-    """Give the world's application with its page."""
+def app(azure: SmallAzure) -> ASGIApp:
+    """Return the application with its page."""
     options = Options(
         aliases=["https://127.0.0.1:8443", "https://[::1]:8443"],
-        log=lambda record: world.log.append(dict(record)),
+        log=lambda record: azure.log.append(dict(record)),
         page=True,
     )
-    return create_app(world.store, BASE_URL, options)
+    return create_app(azure.store, BASE_URL, options)
 
 
 @pytest.fixture
-def page_world(world: World, app: ASGIApp) -> Generator[World]:
-    """Give the world, asked from this machine."""
+def page_azure(azure: SmallAzure, app: ASGIApp) -> Generator[SmallAzure]:
+    """Return the small Azure with its page, requested from this machine."""
     with Client(ComingFrom(app, "127.0.0.1"), HOST) as client:
-        world.client = client
-        yield world
+        azure.client = client
+        yield azure

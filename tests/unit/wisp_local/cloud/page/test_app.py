@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.unit.wisp_local.cloud.asgi import Answer, Client
 from tests.unit.wisp_local.cloud.page.conftest import HOST, ComingFrom
-from tests.unit.wisp_local.cloud.world import ARM, BASE_URL, SUBJECT, World
+from tests.unit.wisp_local.cloud.small_azure import ARM, BASE_URL, SUBJECT, SmallAzure
 from wisp_local.cloud.app import Options, create_app
 from wisp_local.cloud.issuer import new_rsa_key
 from wisp_local.cloud.page import guard
@@ -29,72 +29,72 @@ def _text(answer: Answer) -> str:
     return " ".join(unescape(without_tags).split())
 
 
-def _newest(world: World) -> str:
+def _newest(azure: SmallAzure) -> str:
     """Return the path of the newest exchange."""
-    found = re.search(r'href="(/exchanges/[^"]+)"', world.client.get("/").body.decode())
+    found = re.search(r'href="(/exchanges/[^"]+)"', azure.client.get("/").body.decode())
     assert found is not None
     return found[1]
 
 
-def _newest_text(world: World) -> str:
-    answer = world.client.get(_newest(world))
+def _newest_text(azure: SmallAzure) -> str:
+    answer = azure.client.get(_newest(azure))
     assert answer.status == 200
     return _text(answer)
 
 
-def _mark(world: World) -> str:
-    found = re.search(r'name="mark" value="([0-9a-f]{64})"', world.client.get(_newest(world)).body.decode())
+def _mark(azure: SmallAzure) -> str:
+    found = re.search(r'name="mark" value="([0-9a-f]{64})"', azure.client.get(_newest(azure)).body.decode())
     assert found is not None
     return found[1]
 
 
-def test_cloud_without_a_page_has_no_such_routes(world: World) -> None:
+def test_cloud_without_a_page_has_no_such_routes(azure: SmallAzure) -> None:
     """Without the option there is neither a record nor a page."""
-    assert [world.client.get(path).status for path in ("/", "/exchanges", "/page/style.css")] == [404] * 3
+    assert [azure.client.get(path).status for path in ("/", "/exchanges", "/page/style.css")] == [404] * 3
 
 
-def test_front_page_lists_identities_credentials_and_issuers(page_world: World) -> None:
+def test_front_page_lists_identities_credentials_and_issuers(page_azure: SmallAzure) -> None:
     """Issuers have links to the documents that they publish."""
-    page_world.store.put_identity("WorkloadIdentityRG", "nobody-trusts", "eastus")
-    text, html = _text(page_world.client.get("/")), page_world.client.get("/").body.decode()
+    page_azure.store.put_identity("WorkloadIdentityRG", "nobody-trusts", "eastus")
+    text, html = _text(page_azure.client.get("/")), page_azure.client.get("/").body.decode()
     for value in (
-        page_world.identity.client_id,
-        page_world.identity.principal_id,
+        page_azure.identity.client_id,
+        page_azure.identity.principal_id,
         SUBJECT,
-        page_world.issuer_url,
-        page_world.tenant,
+        page_azure.issuer_url,
+        page_azure.tenant,
     ):
         assert value in text
     assert "Trusts nobody yet" in text
     for path in re.findall(r'href="(/oidc/[^"]+)"', html):
-        assert page_world.client.get(path).status == 200
+        assert page_azure.client.get(path).status == 200
     assert html.count('href="/oidc/') == 2
 
 
-def test_granted_exchange_is_decoded_without_its_token(page_world: World) -> None:
+def test_granted_exchange_is_decoded_without_its_token(page_azure: SmallAzure) -> None:
     """What jwt.io shows: header, payload, readable times, and the signature verified; but not the token."""
-    token = page_world.ask().json()["access_token"]
-    answer = page_world.client.get(_newest(page_world))
+    token = page_azure.ask().json()["access_token"]
+    answer = page_azure.client.get(_newest(page_azure))
     text = _text(answer)
-    for part in (f'"{ARM}"', "xms_cae", page_world.identity.resource_id, "expires 2025-10-10 08:53:20 UTC, in 1 d"):
+    for part in (f'"{ARM}"', "xms_cae", page_azure.identity.resource_id, "expires 2025-10-10 08:53:20 UTC, in 1 d"):
         assert part in text
     assert "Signature: verified with this cloud" in text
     assert "wi-demo-federated-id trusts exactly what was presented" in text
     for page in (
         answer,
-        page_world.client.get("/"),
-        page_world.client.get("/exchanges"),
-        page_world.client.get("/exchanges/news"),
+        page_azure.client.get("/"),
+        page_azure.client.get("/exchanges"),
+        page_azure.client.get("/exchanges/news"),
     ):
         assert token.encode() not in page.body
         assert token.rpartition(".")[2].encode() not in page.body
 
 
-def test_token_whose_key_is_gone_does_not_verify(page_world: World) -> None:
+def test_token_whose_key_is_gone_does_not_verify(page_azure: SmallAzure) -> None:
     """The signature is checked when the page is shown."""
-    page_world.ask()
-    page_world.store._database.rows("DELETE FROM signing_key WHERE owner = 'entra'")
-    assert "its key is not among those that the issuer publishes" in _newest_text(page_world)
+    page_azure.ask()
+    page_azure.store._database.rows("DELETE FROM signing_key WHERE owner = 'entra'")
+    assert "its key is not among those that the issuer publishes" in _newest_text(page_azure)
 
 
 REFUSALS = {
@@ -112,46 +112,46 @@ REFUSALS = {
 
 @pytest.mark.parametrize("claim, change, code, words", REFUSALS.values(), ids=REFUSALS)
 def test_refused_exchange_shows_difference_and_command(
-    page_world: World, claim: str, change: object, code: int, words: str
+    page_azure: SmallAzure, claim: str, change: object, code: int, words: str
 ) -> None:
     """The list says what differs; the exchange shows the nearest credential and the command that corrects it."""
     assert callable(change)
-    assert page_world.present(**{claim: change(page_world.claims()[claim])}).code == code
-    assert f"{words}" in _text(page_world.client.get("/"))
-    text = _newest_text(page_world)
+    assert page_azure.present(**{claim: change(page_azure.claims()[claim])}).code == code
+    assert f"{words}" in _text(page_azure.client.get("/"))
+    text = _newest_text(page_azure)
     assert words in text
     assert "Nearest is wi-demo-federated-id of 1 that wi-demo-identity had" in text
     assert "az identity federated-credential update --name=wi-demo-federated-id" in text
     assert f"AADSTS{code}: No matching" in text
-    html = page_world.client.get(_newest(page_world)).body.decode()
+    html = page_azure.client.get(_newest(page_azure)).body.decode()
     assert '<mark class="presented">' in html or '<mark class="expected">' in html
 
 
-def test_identity_without_credentials_gets_a_create_command(page_world: World) -> None:
+def test_identity_without_credentials_gets_a_create_command(page_azure: SmallAzure) -> None:
     """The command holds the issuer and the subject that were presented."""
-    page_world.store.delete_federated_credential(page_world.identity, "wi-demo-federated-id")
-    assert page_world.ask().code == 70025
-    assert "The identity has no federated credential" in _text(page_world.client.get("/"))
-    text = _newest_text(page_world)
+    page_azure.store.delete_federated_credential(page_azure.identity, "wi-demo-federated-id")
+    assert page_azure.ask().code == 70025
+    assert "The identity has no federated credential" in _text(page_azure.client.get("/"))
+    text = _newest_text(page_azure)
     assert "az identity federated-credential create --name=" in text
-    assert f"--identity-name={page_world.identity.name} --resource-group={page_world.identity.resource_group}" in text
-    assert f"--issuer={page_world.issuer_url}" in text
+    assert f"--identity-name={page_azure.identity.name} --resource-group={page_azure.identity.resource_group}" in text
+    assert f"--issuer={page_azure.issuer_url}" in text
     assert f"--subject={SUBJECT}" in text
     assert "had no federated credential at all" in text
 
 
-def test_credential_that_has_not_propagated_needs_no_correction(page_world: World) -> None:
+def test_credential_that_has_not_propagated_needs_no_correction(page_azure: SmallAzure) -> None:
     """This holds for the first credential and for later ones."""
-    app = create_app(page_world.store, BASE_URL, Options(propagation=30, page=True))
-    with Client(app, HOST) as page_world.client:
-        assert page_world.ask().code == 70025
-        first = _newest_text(page_world)
-        page_world.clock.now += 30
-        page_world.store.put_federated_credential(
-            page_world.identity, "new", issuer=page_world.issuer_url, subject="new"
+    app = create_app(page_azure.store, BASE_URL, Options(propagation=30, page=True))
+    with Client(app, HOST) as page_azure.client:
+        assert page_azure.ask().code == 70025
+        first = _newest_text(page_azure)
+        page_azure.clock.now += 30
+        page_azure.store.put_federated_credential(
+            page_azure.identity, "new", issuer=page_azure.issuer_url, subject="new"
         )
-        assert page_world.present(sub="new").code == 70021
-        second = _newest_text(page_world)
+        assert page_azure.present(sub="new").code == 70021
+        second = _newest_text(page_azure)
     for text in (first, second):
         assert "Wait and try again" in text
         assert "az identity" not in text
@@ -178,57 +178,57 @@ FIXES = {
 
 @pytest.mark.parametrize("form, code, words", FIXES.values(), ids=FIXES)
 def test_wrong_resource_is_answered_with_the_right_one(
-    page_world: World, form: dict[str, str], code: int, words: str
+    page_azure: SmallAzure, form: dict[str, str], code: int, words: str
 ) -> None:
     """The table of services knows it; no federated credential is to blame."""
-    assert page_world.ask(**form).code == code
-    text = _newest_text(page_world)
+    assert page_azure.ask(**form).code == code
+    text = _newest_text(page_azure)
     assert words in text
     assert "az identity" not in text
 
 
-def test_too_long_lived_assertion_names_the_limit(page_world: World) -> None:
+def test_too_long_lived_assertion_names_the_limit(page_azure: SmallAzure) -> None:
     """The advice says what to project instead."""
-    assert page_world.present(exp=int(page_world.clock()) + 10**6).code == 70023
-    assert "valid for more than 25 hours" in _text(page_world.client.get("/"))
-    assert "expirationSeconds of 86400" in _newest_text(page_world)
+    assert page_azure.present(exp=int(page_azure.clock()) + 10**6).code == 70023
+    assert "valid for more than 25 hours" in _text(page_azure.client.get("/"))
+    assert "expirationSeconds of 86400" in _newest_text(page_azure)
 
 
-def test_self_signed_assertion_is_compared_with_no_credential(page_world: World) -> None:
+def test_self_signed_assertion_is_compared_with_no_credential(page_azure: SmallAzure) -> None:
     """No federated credential can accept it."""
-    client_id = page_world.identity.client_id
-    assert page_world.present(iss=client_id, sub=client_id).code == 700027
-    text = _newest_text(page_world)
+    client_id = page_azure.identity.client_id
+    assert page_azure.present(iss=client_id, sub=client_id).code == 700027
+    text = _newest_text(page_azure)
     assert "This cloud registers no certificates" in text
     assert "Nearest is" not in text
     assert "had no federated credential" not in text
 
 
-def test_trace_id_in_the_answer_is_the_address_of_the_exchange(page_world: World) -> None:
+def test_trace_id_in_the_answer_is_the_address_of_the_exchange(page_azure: SmallAzure) -> None:
     """An error in a pod's log is found on the page."""
-    trace_id = page_world.present(sub="x").json()["trace_id"]
-    assert _newest(page_world) == f"/exchanges/{trace_id}"
+    trace_id = page_azure.present(sub="x").json()["trace_id"]
+    assert _newest(page_azure) == f"/exchanges/{trace_id}"
 
 
-def test_refusal_keeps_the_credentials_of_its_time(page_world: World) -> None:
+def test_refusal_keeps_the_credentials_of_its_time(page_azure: SmallAzure) -> None:
     """After a correction the difference is still shown, and that the assertion would be trusted now."""
     subject = SUBJECT.replace("kube-system", "default")
-    page_world.present(sub=subject)
-    assert "would be trusted now" not in _newest_text(page_world)
-    page_world.store.put_federated_credential(
-        page_world.identity, "wi-demo-federated-id", issuer=page_world.issuer_url, subject=subject
+    page_azure.present(sub=subject)
+    assert "would be trusted now" not in _newest_text(page_azure)
+    page_azure.store.put_federated_credential(
+        page_azure.identity, "wi-demo-federated-id", issuer=page_azure.issuer_url, subject=subject
     )
-    text = _newest_text(page_world)
+    text = _newest_text(page_azure)
     assert "Since then wi-demo-federated-id has come to match: this assertion would be trusted now" in text
     assert "namespace is default, not kube-system" in text
 
 
-def test_expired_assertion_shows_how_late_it_was(page_world: World) -> None:
+def test_expired_assertion_shows_how_late_it_was(page_azure: SmallAzure) -> None:
     """Everything matches but the time; no federated credential is to blame."""
-    assertion = page_world.assertion()
-    page_world.clock.now += 3700
-    assert page_world.ask(client_assertion=assertion).code == 700024
-    text = _newest_text(page_world)
+    assertion = page_azure.assertion()
+    page_azure.clock.now += 3700
+    assert page_azure.ask(client_assertion=assertion).code == 700024
+    text = _newest_text(page_azure)
     assert "expired 1 min 40 s before it was presented" in text
     assert "Read the token file again" in text
     assert "az identity" not in text
@@ -242,35 +242,35 @@ def test_expired_assertion_shows_how_late_it_was(page_world: World) -> None:
     ],
 )
 def test_wrong_signature_and_unpublished_key_are_distinguished(
-    page_world: World, key_id: str | None, code: int, words: str
+    page_azure: SmallAzure, key_id: str | None, code: int, words: str
 ) -> None:
     """Both are looked up among the issuer's own keys, offline."""
     forged = replace(
-        page_world.issuer.keys[-1], private=new_rsa_key(), key_id=key_id or page_world.issuer.keys[-1].key_id
+        page_azure.issuer.keys[-1], private=new_rsa_key(), key_id=key_id or page_azure.issuer.keys[-1].key_id
     )
-    assert page_world.ask(client_assertion=forged.sign({}, page_world.claims()).reveal()).code == code
-    assert words in _newest_text(page_world)
+    assert page_azure.ask(client_assertion=forged.sign({}, page_azure.claims()).reveal()).code == code
+    assert words in _newest_text(page_azure)
 
 
-def test_keys_of_other_issuers_are_not_fetched(page_world: World) -> None:
+def test_keys_of_other_issuers_are_not_fetched(page_azure: SmallAzure) -> None:
     """Looking at the page makes no request."""
-    page_world.present(iss="https://elsewhere.test/")
-    assert "not checked here: the issuer is not one of this cloud's" in _newest_text(page_world)
+    page_azure.present(iss="https://elsewhere.test/")
+    assert "not checked here: the issuer is not one of this cloud's" in _newest_text(page_azure)
 
 
-def test_principal_id_used_as_client_id_is_recognised(page_world: World) -> None:
+def test_principal_id_used_as_client_id_is_recognised(page_azure: SmallAzure) -> None:
     """The commonest wrong client id is recognised."""
-    page_world.ask(client_id=page_world.identity.principal_id)
-    text = _newest_text(page_world)
+    page_azure.ask(client_id=page_azure.identity.principal_id)
+    text = _newest_text(page_azure)
     assert "principal (object) id of wi-demo-identity" in text
-    assert page_world.identity.client_id in text
+    assert page_azure.identity.client_id in text
 
 
-def test_mismatch_without_credentials_has_one_remedy(page_world: World) -> None:
+def test_mismatch_without_credentials_has_one_remedy(page_azure: SmallAzure) -> None:
     """There is nothing to compare with; the remedy is to create a credential."""
-    page_world.store.delete_federated_credential(page_world.identity, "wi-demo-federated-id")
-    page_world.present()
-    text = _newest_text(page_world)
+    page_azure.store.delete_federated_credential(page_azure.identity, "wi-demo-federated-id")
+    page_azure.present()
+    text = _newest_text(page_azure)
     assert "had no federated credential at all" in text
     assert "az identity federated-credential create --name=wi-demo-sa-federated-id" in text
 
@@ -287,47 +287,47 @@ def test_mismatch_without_credentials_has_one_remedy(page_world: World) -> None:
     ],
 )
 def test_other_refusals_are_explained_without_a_comparison(
-    page_world: World, changes: dict[str, str | None], words: str
+    page_azure: SmallAzure, changes: dict[str, str | None], words: str
 ) -> None:
     """A client secret is never shown."""
-    page_world.ask(**changes)
-    text = _newest_text(page_world)
+    page_azure.ask(**changes)
+    text = _newest_text(page_azure)
     assert words in text
     assert "hunter2" not in text
 
 
-def test_application_is_compared_like_an_identity(page_world: World) -> None:
+def test_application_is_compared_like_an_identity(page_azure: SmallAzure) -> None:
     """The command is that of Microsoft Entra for applications."""
-    application = page_world.store.principals.put("deployer")
+    application = page_azure.store.principals.put("deployer")
     subject = "system:serviceaccount:ci:ci"
-    page_world.store.put_federated_credential(application, "ci-job", issuer=page_world.issuer_url, subject=subject)
-    assert page_world.ask(client_id=application.client_id).code == 700213
-    text = _newest_text(page_world)
+    page_azure.store.put_federated_credential(application, "ci-job", issuer=page_azure.issuer_url, subject=subject)
+    assert page_azure.ask(client_id=application.client_id).code == 700213
+    text = _newest_text(page_azure)
     assert "Nearest is ci-job of 1 that deployer had" in text
     assert (
         f"az ad app federated-credential update --id={application.client_id} --federated-credential-id=ci-job" in text
     )
 
 
-def test_managed_clusters_are_listed_with_their_issuers(page_world: World) -> None:
+def test_managed_clusters_are_listed_with_their_issuers(page_azure: SmallAzure) -> None:
     """A cluster without an issuer says so."""
-    group = page_world.store.resource_group("WorkloadIdentityRG")
-    with_issuer = page_world.store.clusters.create(group, "wilab", "eastus", {}, until=page_world.clock.now + 9)
-    issuer = page_world.store.clusters.ensure_issuer(with_issuer).issuer
-    page_world.store.clusters.create(group, "plain", "eastus", {}, until=0)
-    text = _text(page_world.client.get("/"))
+    group = page_azure.store.resource_group("WorkloadIdentityRG")
+    with_issuer = page_azure.store.clusters.create(group, "wilab", "eastus", {}, until=page_azure.clock.now + 9)
+    issuer = page_azure.store.clusters.ensure_issuer(with_issuer).issuer
+    page_azure.store.clusters.create(group, "plain", "eastus", {}, until=0)
+    text = _text(page_azure.client.get("/"))
     assert "plain WorkloadIdentityRG, eastus Succeeded not enabled" in text
-    url = page_world.store.issuers.named(issuer).path
+    url = page_azure.store.issuers.named(issuer).path
     assert f"wilab WorkloadIdentityRG, eastus Creating {BASE_URL}{url}" in text
 
 
-def test_token_is_shown_only_on_demand(page_world: World) -> None:
+def test_token_is_shown_only_on_demand(page_azure: SmallAzure) -> None:
     """The page's own form shows it once; opening the exchange again hides it."""
-    token = page_world.ask().json()["access_token"]
-    path, mark = _newest(page_world), _mark(page_world)
-    answer = page_world.client.post(path, {"mark": mark}, **{"sec-fetch-site": "same-origin", "origin": "null"})
+    token = page_azure.ask().json()["access_token"]
+    path, mark = _newest(page_azure), _mark(page_azure)
+    answer = page_azure.client.post(path, {"mark": mark}, **{"sec-fetch-site": "same-origin", "origin": "null"})
     assert token in _text(answer)
-    assert token.encode() not in page_world.client.get(path).body
+    assert token.encode() not in page_azure.client.get(path).body
 
 
 OTHER_SITES: dict[str, dict[str, str]] = {
@@ -339,29 +339,29 @@ OTHER_SITES: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("headers", OTHER_SITES.values(), ids=OTHER_SITES)
-def test_other_sites_cannot_request_a_token(page_world: World, headers: dict[str, str]) -> None:
+def test_other_sites_cannot_request_a_token(page_azure: SmallAzure, headers: dict[str, str]) -> None:
     """This holds even for a site that knows the form's mark."""
-    token = page_world.ask().json()["access_token"]
-    answer = page_world.client.post(_newest(page_world), {"mark": _mark(page_world)}, **headers)
+    token = page_azure.ask().json()["access_token"]
+    answer = page_azure.client.post(_newest(page_azure), {"mark": _mark(page_azure)}, **headers)
     assert answer.status == 403
     assert token.encode() not in answer.body
 
 
 @pytest.mark.parametrize("mark", ["", "0" * 64, "é", "x" * 2000])
-def test_token_request_needs_the_mark_of_this_exchange(page_world: World, mark: str) -> None:
+def test_token_request_needs_the_mark_of_this_exchange(page_azure: SmallAzure, mark: str) -> None:
     """The mark of another exchange is refused."""
-    page_world.ask()
-    older = _mark(page_world)
-    page_world.ask()
+    page_azure.ask()
+    older = _mark(page_azure)
+    page_azure.ask()
     for each in (mark, older):
-        assert page_world.client.post(_newest(page_world), {"mark": each}).status == 403
+        assert page_azure.client.post(_newest(page_azure), {"mark": each}).status == 403
 
 
 @pytest.mark.parametrize("address", ["10.0.0.7", "::ffff:10.0.0.7", "fe80::1%eth0", "testclient"])
-def test_token_is_shown_only_on_this_machine(page_world: World, app: ASGIApp, address: str) -> None:
+def test_token_is_shown_only_on_this_machine(page_azure: SmallAzure, app: ASGIApp, address: str) -> None:
     """With --page other machines see the page, but no tokens."""
-    page_world.ask()
-    path, mark = _newest(page_world), _mark(page_world)
+    page_azure.ask()
+    path, mark = _newest(page_azure), _mark(page_azure)
     with Client(ComingFrom(app, address), HOST) as client:
         assert client.get(path).status == 200
         assert client.post(path, {"mark": mark}).status == 403
@@ -371,24 +371,24 @@ def test_token_is_shown_only_on_this_machine(page_world: World, app: ASGIApp, ad
         assert here.post(path, {"mark": mark}).status == 200
 
 
-def test_token_of_a_principal_with_a_role_is_not_shown(page_world: World) -> None:
+def test_token_of_a_principal_with_a_role_is_not_shown(page_azure: SmallAzure) -> None:
     """A principal with a role may get a real cluster's kubeconfig, and anybody on this machine can ask the page."""
-    token = page_world.ask().json()["access_token"]
-    path, mark = _newest(page_world), _mark(page_world)
-    page_world.store.assignments.give(page_world.identity.principal_id, OWNER, page_world.store.subscription().id)
-    answer = page_world.client.post(path, {"mark": mark})
+    token = page_azure.ask().json()["access_token"]
+    path, mark = _newest(page_azure), _mark(page_azure)
+    page_azure.store.assignments.give(page_azure.identity.principal_id, OWNER, page_azure.store.subscription().id)
+    answer = page_azure.client.post(path, {"mark": mark})
     assert answer.status == 403
     assert token.encode() not in answer.body
-    assert "Show the token" not in _text(page_world.client.get(path))
-    (given,) = page_world.store.assignments.all()
-    page_world.store.assignments.delete(given.name)
-    assert token in _text(page_world.client.post(path, {"mark": mark}))
+    assert "Show the token" not in _text(page_azure.client.get(path))
+    (given,) = page_azure.store.assignments.all()
+    page_azure.store.assignments.delete(given.name)
+    assert token in _text(page_azure.client.post(path, {"mark": mark}))
 
 
-def test_refused_exchange_has_no_token(page_world: World) -> None:
+def test_refused_exchange_has_no_token(page_azure: SmallAzure) -> None:
     """A request for it is a 404."""
-    page_world.present(sub="x")
-    assert page_world.client.post(_newest(page_world), {"mark": "0" * 64}).status == 404
+    page_azure.present(sub="x")
+    assert page_azure.client.post(_newest(page_azure), {"mark": "0" * 64}).status == 404
 
 
 class ArrivingAt:
@@ -404,9 +404,9 @@ class ArrivingAt:
 
 
 @pytest.mark.parametrize("path", ["/", "/exchanges", "/exchanges/news", "/exchanges/x", "/page/style.css"])
-def test_page_on_loopback_is_not_on_other_addresses(world: World, path: str) -> None:
+def test_page_on_loopback_is_not_on_other_addresses(azure: SmallAzure, path: str) -> None:
     """Pods that reach the cloud at its other address find no page, whatever Host they send."""
-    app = create_app(world.store, BASE_URL, Options(page=True, page_on_loopback_only=True))
+    app = create_app(azure.store, BASE_URL, Options(page=True, page_on_loopback_only=True))
     with Client(ArrivingAt(app, "127.0.0.1"), HOST) as here:
         assert "content-security-policy" in here.get(path).headers
     for each in (ArrivingAt(app, "10.201.0.1"), ArrivingAt(app, "fd00::1"), app):
@@ -448,28 +448,28 @@ def test_page_does_not_answer_to_other_names(app: ASGIApp, host: str) -> None:
         assert client.post(f"/exchanges/{GUID}", {}).status == 421
 
 
-def test_token_endpoint_and_discovery_answer_to_any_name(page_world: World, app: ASGIApp) -> None:
+def test_token_endpoint_and_discovery_answer_to_any_name(page_azure: SmallAzure, app: ASGIApp) -> None:
     """Pods use names that the cloud need not know."""
     with Client(app, "evil.test") as client:
-        assert client.post(f"/{page_world.tenant}/oauth2/v2.0/token", page_world.form()).status == 200
-        assert client.get(f"{page_world.issuer.path}.well-known/openid-configuration").status == 200
+        assert client.post(f"/{page_azure.tenant}/oauth2/v2.0/token", page_azure.form()).status == 200
+        assert client.get(f"{page_azure.issuer.path}.well-known/openid-configuration").status == 200
         assert client.get("/healthz").status == 200
 
 
-def test_every_answer_has_the_protecting_headers(page_world: World) -> None:
+def test_every_answer_has_the_protecting_headers(page_azure: SmallAzure) -> None:
     """This includes pages, files, refusals and 404s: nothing is framed, sniffed, stored or shared."""
-    page_world.ask()
+    page_azure.ask()
     paths = (
         "/",
         "/exchanges",
         "/exchanges/news",
         f"/exchanges/{GUID}",
-        _newest(page_world),
+        _newest(page_azure),
         "/page/live.js",
         "/page/x",
     )
-    answers = [page_world.client.get(path) for path in paths]
-    answers.append(page_world.client.post(_newest(page_world), {}))
+    answers = [page_azure.client.get(path) for path in paths]
+    answers.append(page_azure.client.post(_newest(page_azure), {}))
     for answer in answers:
         assert {name: answer.headers.get(name.lower()) for name in PROTECTION} == PROTECTION
         assert "access-control-allow-origin" not in answer.headers
@@ -477,12 +477,12 @@ def test_every_answer_has_the_protecting_headers(page_world: World) -> None:
     assert [each.status for each in answers] == [200, 200, 200, 404, 200, 200, 404, 403]
 
 
-def test_pages_have_no_inline_script_or_style(page_world: World) -> None:
+def test_pages_have_no_inline_script_or_style(page_azure: SmallAzure) -> None:
     """The content security policy allows only the one script file and the one style sheet."""
-    page_world.ask()
-    page_world.present(sub="x")
-    for path in ("/", "/exchanges", _newest(page_world)):
-        html = page_world.client.get(path).body.decode()
+    page_azure.ask()
+    page_azure.present(sub="x")
+    for path in ("/", "/exchanges", _newest(page_azure)):
+        html = page_azure.client.get(path).body.decode()
         assert re.findall(r"<script[^>]*>", html) == ['<script src="/page/live.js" defer>']
         assert "style=" not in html
         assert not re.search(r"\son\w+=", html)
@@ -493,91 +493,91 @@ FIELDS = ["iss", "sub", "aud", "jti", "nbf", "exp", SCRIPT]
 
 
 @pytest.mark.parametrize("claim", FIELDS)
-def test_claims_are_escaped(page_world: World, claim: str) -> None:
+def test_claims_are_escaped(page_azure: SmallAzure, claim: str) -> None:
     """The content of an assertion is shown as text."""
-    page_world.present(**{claim: SCRIPT})
-    _is_harmless(page_world)
+    page_azure.present(**{claim: SCRIPT})
+    _is_harmless(page_azure)
 
 
 @pytest.mark.parametrize("field", ["client_id", "scope", "tenant", "client_assertion", "grant_type"])
-def test_request_parameters_are_escaped(page_world: World, field: str) -> None:
+def test_request_parameters_are_escaped(page_azure: SmallAzure, field: str) -> None:
     """The content of a request is shown as text."""
-    page_world.client.post(
-        f"/{SCRIPT.replace('/', '') if field == 'tenant' else page_world.tenant}/oauth2/v2.0/token",
-        {**page_world.form(), **({field: SCRIPT} if field != "tenant" else {})},
+    page_azure.client.post(
+        f"/{SCRIPT.replace('/', '') if field == 'tenant' else page_azure.tenant}/oauth2/v2.0/token",
+        {**page_azure.form(), **({field: SCRIPT} if field != "tenant" else {})},
     )
-    _is_harmless(page_world)
+    _is_harmless(page_azure)
 
 
-def test_assertion_headers_names_and_searches_are_escaped(page_world: World) -> None:
+def test_assertion_headers_names_and_searches_are_escaped(page_azure: SmallAzure) -> None:
     """The same is true of federated credentials and of the search."""
-    key = page_world.issuer.keys[-1]
-    page_world.ask(client_assertion=key.sign({"x5t": SCRIPT}, page_world.claims(sub="x")).reveal())
-    _is_harmless(page_world)
-    page_world.store.put_federated_credential(page_world.identity, "x-x", issuer="https://x.test", subject=SCRIPT)
-    page_world.present(iss="https://x.test", sub="y")
-    _is_harmless(page_world)
-    answer = page_world.client.get("/?identity=%22%3E%3Cscript%3Ealert(1)%3C/script%3E")
+    key = page_azure.issuer.keys[-1]
+    page_azure.ask(client_assertion=key.sign({"x5t": SCRIPT}, page_azure.claims(sub="x")).reveal())
+    _is_harmless(page_azure)
+    page_azure.store.put_federated_credential(page_azure.identity, "x-x", issuer="https://x.test", subject=SCRIPT)
+    page_azure.present(iss="https://x.test", sub="y")
+    _is_harmless(page_azure)
+    answer = page_azure.client.get("/?identity=%22%3E%3Cscript%3Ealert(1)%3C/script%3E")
     assert b"<script>" not in answer.body
 
 
-def _is_harmless(world: World) -> None:
-    for path in ("/", "/exchanges", "/exchanges/news", _newest(world)):
-        answer = world.client.get(path)
+def _is_harmless(azure: SmallAzure) -> None:
+    for path in ("/", "/exchanges", "/exchanges/news", _newest(azure)):
+        answer = azure.client.get(path)
         assert answer.status == 200
         assert b"<script>" not in answer.body
         assert b"<img src=x" not in answer.body
 
 
-def test_surrogates_and_direction_marks_are_spelled_out(page_world: World) -> None:
+def test_surrogates_and_direction_marks_are_spelled_out(page_azure: SmallAzure) -> None:
     """JSON can hold what UTF-8 cannot, and characters that reverse the text."""
-    page_world.present(jti="\ud800", sub="\u202egnp.exe")
-    text = _newest_text(page_world)
+    page_azure.present(jti="\ud800", sub="\u202egnp.exe")
+    text = _newest_text(page_azure)
     assert "[U+D800]" in text
     assert "[U+202E]gnp.exe" in text
 
 
-def test_news_are_the_new_rows_of_the_list(page_world: World) -> None:
+def test_news_are_the_new_rows_of_the_list(page_azure: SmallAzure) -> None:
     """204 without new rows; 205 when the browser's list is another server's."""
-    assert page_world.client.get("/exchanges/news?after=").status == 204
-    page_world.ask()
-    seen = _newest(page_world).rpartition("/")[2]
-    assert page_world.client.get(f"/exchanges/news?after={seen}").status == 204
-    page_world.present(sub="x")
-    answer = page_world.client.get(f"/exchanges/news?after={seen}")
+    assert page_azure.client.get("/exchanges/news?after=").status == 204
+    page_azure.ask()
+    seen = _newest(page_azure).rpartition("/")[2]
+    assert page_azure.client.get(f"/exchanges/news?after={seen}").status == 204
+    page_azure.present(sub="x")
+    answer = page_azure.client.get(f"/exchanges/news?after={seen}")
     assert answer.body.count(b"<tr") == 1
     assert b"<html" not in answer.body
-    assert page_world.client.get("/exchanges/news?after=").body.count(b"<tr") == 2
-    assert page_world.client.get(f"/exchanges/news?after={GUID}").status == 205
+    assert page_azure.client.get("/exchanges/news?after=").body.count(b"<tr") == 2
+    assert page_azure.client.get(f"/exchanges/news?after={GUID}").status == 205
 
 
-def test_requests_for_news_are_not_logged(page_world: World) -> None:
+def test_requests_for_news_are_not_logged(page_azure: SmallAzure) -> None:
     """A page that is left open must not fill the log."""
-    page_world.client.get("/exchanges/news?after=")
-    page_world.client.get("/")
-    assert [each["path"] for each in page_world.log] == ["/"]
+    page_azure.client.get("/exchanges/news?after=")
+    page_azure.client.get("/")
+    assert [each["path"] for each in page_azure.log] == ["/"]
 
 
-def test_record_keeps_the_newest_exchanges(page_world: World) -> None:
+def test_record_keeps_the_newest_exchanges(page_azure: SmallAzure) -> None:
     """The page of an older exchange says that it is gone."""
-    page_world.ask(client_id=GUID)
-    first = _newest(page_world)
+    page_azure.ask(client_id=GUID)
+    first = _newest(page_azure)
     for _ in range(RECORDED):
-        page_world.ask(client_id=GUID)
-    text = _text(page_world.client.get("/exchanges"))
+        page_azure.ask(client_id=GUID)
+    text = _text(page_azure.client.get("/exchanges"))
     assert text.count("refused: details") == RECORDED
-    assert f"All {RECORDED} exchanges" in _text(page_world.client.get("/"))
-    answer = page_world.client.get(first)
+    assert f"All {RECORDED} exchanges" in _text(page_azure.client.get("/"))
+    answer = page_azure.client.get(first)
     assert answer.status == 404
     assert "No such exchange" in _text(answer)
 
 
-def test_tokens_and_assertions_are_not_written_to_files(page_world: World) -> None:
+def test_tokens_and_assertions_are_not_written_to_files(page_azure: SmallAzure) -> None:
     """What the page knows is in memory: the state file and its log hold neither token nor assertion."""
-    form = page_world.form()
-    token = page_world.client.post(f"/{page_world.tenant}/oauth2/v2.0/token", form).json()["access_token"]
-    page_world.client.get("/")
-    files = list(page_world.store.path.parent.iterdir())
+    form = page_azure.form()
+    token = page_azure.client.post(f"/{page_azure.tenant}/oauth2/v2.0/token", form).json()["access_token"]
+    page_azure.client.get("/")
+    files = list(page_azure.store.path.parent.iterdir())
     assert files
     for file in files:
         content = file.read_bytes()
@@ -585,32 +585,32 @@ def test_tokens_and_assertions_are_not_written_to_files(page_world: World) -> No
         assert form["client_assertion"].rpartition(".")[2].encode() not in content
 
 
-def test_identities_are_paged_and_searched(page_world: World) -> None:
+def test_identities_are_paged_and_searched(page_azure: SmallAzure) -> None:
     """Fifty are on a page, and a part of the name finds them."""
     rows = ",".join(
-        f"('s', 'WorkloadIdentityRG', 'many-{n:05}', 'eastus', 'c{n}', 'p{n}', '{page_world.tenant}')"
+        f"('s', 'WorkloadIdentityRG', 'many-{n:05}', 'eastus', 'c{n}', 'p{n}', '{page_azure.tenant}')"
         for n in range(120)
     )
     columns = "subscription_id, resource_group, name, location, client_id, principal_id, tenant_id"
-    rows = rows.replace("'s'", f"'{page_world.identity.subscription_id}'")
-    page_world.store._database.rows(f"INSERT INTO identity ({columns}) VALUES {rows}")  # noqa: S608 -- the test's own
-    text = _text(page_world.client.get("/"))
+    rows = rows.replace("'s'", f"'{page_azure.identity.subscription_id}'")
+    page_azure.store._database.rows(f"INSERT INTO identity ({columns}) VALUES {rows}")  # noqa: S608 -- the test's own
+    text = _text(page_azure.client.get("/"))
     assert "Page 1 of 3, 121 identities" in text
     assert text.count("many-000") == 50
-    assert "many-00119" in _text(page_world.client.get("/?page=3"))
-    assert "Page 3 of 3" in _text(page_world.client.get("/?page=99999999"))
+    assert "many-00119" in _text(page_azure.client.get("/?page=3"))
+    assert "Page 3 of 3" in _text(page_azure.client.get("/?page=99999999"))
     for page in ("-1", "x", "0", "9" * 99, "²"):
-        assert "Page 1 of 3" in _text(page_world.client.get(f"/?page={page}"))
-    assert "many-00077" in _text(page_world.client.get("/?identity=0007"))
-    assert "No identity has “nobody” in its name" in _text(page_world.client.get("/?identity=nobody"))
+        assert "Page 1 of 3" in _text(page_azure.client.get(f"/?page={page}"))
+    assert "many-00077" in _text(page_azure.client.get("/?identity=0007"))
+    assert "No identity has “nobody” in its name" in _text(page_azure.client.get("/?identity=nobody"))
 
 
-def test_only_three_static_files_are_served(page_world: World) -> None:
+def test_only_three_static_files_are_served(page_azure: SmallAzure) -> None:
     """No other file can be read."""
     for name, kind in (("style.css", "text/css"), ("live.js", "text/javascript"), ("icon.svg", "image/svg+xml")):
-        assert page_world.client.get(f"/page/{name}").headers["content-type"].startswith(kind)
+        assert page_azure.client.get(f"/page/{name}").headers["content-type"].startswith(kind)
     for name in ("..%2f__init__.py", "app.py", "../static/live.js", ""):
-        assert page_world.client.get(f"/page/{name}").status == 404
+        assert page_azure.client.get(f"/page/{name}").status == 404
 
 
 def test_page_refers_to_no_other_server() -> None:

@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from tests.unit.wisp_local.cloud.world import NOW, Clock, KeyPool
+from tests.unit.wisp_local.cloud.small_azure import NOW, Clock, KeyPool
 from wisp_local.cloud.state import store as state
 from wisp_local.cloud.state.authority import is_fit, new_authority, new_server_certificate
 

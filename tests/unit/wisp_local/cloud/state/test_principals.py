@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.wisp_local.cloud.world import ARM, NOW, World, claims_of
+from tests.unit.wisp_local.cloud.small_azure import ARM, NOW, SmallAzure, claims_of
 from wisp.base.secret import Secret
 from wisp.cli import main
 from wisp_local.cloud.entra.directory import Application
@@ -18,9 +18,9 @@ GUID = "11111111-2222-4333-8444-555555555555"
 
 
 @pytest.fixture(name="application")
-def _application(world: World) -> Application:
+def _application(azure: SmallAzure) -> Application:
     """Give a registered application."""
-    return world.store.principals.put("ci")
+    return azure.store.principals.put("ci")
 
 
 def _with_secret(application: Application, secret: str) -> dict[str, str | None]:
@@ -28,10 +28,10 @@ def _with_secret(application: Application, secret: str) -> dict[str, str | None]
     return {"client_id": application.client_id, **form}
 
 
-def test_secret_gives_the_token_of_a_service_principal(world: World, application: Application) -> None:
+def test_secret_gives_the_token_of_a_service_principal(azure: SmallAzure, application: Application) -> None:
     """It lives an hour, says `appidacr` 1, and has no managed identity's resource id."""
-    secret = world.store.principals.add_secret(application)
-    document = world.ask(**_with_secret(application, secret.reveal())).json()
+    secret = azure.store.principals.add_secret(application)
+    document = azure.ask(**_with_secret(application, secret.reveal())).json()
     claims = claims_of(document["access_token"])
     assert document["expires_in"] == 3600
     assert (claims["appid"], claims["oid"], claims["appidacr"]) == (
@@ -44,35 +44,35 @@ def test_secret_gives_the_token_of_a_service_principal(world: World, application
     assert claims["exp"] - claims["iat"] == 3600
 
 
-def test_each_of_several_secrets_is_valid_until_it_expires(world: World, application: Application) -> None:
+def test_each_of_several_secrets_is_valid_until_it_expires(azure: SmallAzure, application: Application) -> None:
     """Entra distinguishes an expired secret (7000222) from a wrong one (7000215)."""
-    old = world.store.principals.add_secret(application, lifetime=60)
-    new = world.store.principals.add_secret(application)
-    assert [world.ask(**_with_secret(application, each.reveal())).status for each in (old, new)] == [200, 200]
-    world.clock.now += 60
-    assert world.ask(**_with_secret(application, old.reveal())).code == 7000222
-    assert world.ask(**_with_secret(application, new.reveal())).status == 200
-    assert world.ask(**_with_secret(application, "wrong")).code == 7000215
-    world.clock.now = NOW + SECRET_LIFETIME
-    assert world.ask(**_with_secret(application, new.reveal())).code == 7000222
+    old = azure.store.principals.add_secret(application, lifetime=60)
+    new = azure.store.principals.add_secret(application)
+    assert [azure.ask(**_with_secret(application, each.reveal())).status for each in (old, new)] == [200, 200]
+    azure.clock.now += 60
+    assert azure.ask(**_with_secret(application, old.reveal())).code == 7000222
+    assert azure.ask(**_with_secret(application, new.reveal())).status == 200
+    assert azure.ask(**_with_secret(application, "wrong")).code == 7000215
+    azure.clock.now = NOW + SECRET_LIFETIME
+    assert azure.ask(**_with_secret(application, new.reveal())).code == 7000222
 
 
-def test_only_the_digest_of_a_secret_is_stored(world: World, application: Application) -> None:
-    secret = world.store.principals.add_secret(application, Secret("a-secret-that-was-brought-along"))
-    world.store._database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
-    assert secret.reveal().encode() not in world.store.path.read_bytes()
+def test_only_the_digest_of_a_secret_is_stored(azure: SmallAzure, application: Application) -> None:
+    secret = azure.store.principals.add_secret(application, Secret("a-secret-that-was-brought-along"))
+    azure.store._database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert secret.reveal().encode() not in azure.store.path.read_bytes()
 
 
-def test_application_logs_in_with_an_assertion(world: World, application: Application) -> None:
+def test_application_logs_in_with_an_assertion(azure: SmallAzure, application: Application) -> None:
     """Its federated credentials follow the rules of an identity's."""
-    world.store.put_federated_credential(application, "cluster", issuer=world.issuer_url, subject="s")
+    azure.store.put_federated_credential(application, "cluster", issuer=azure.issuer_url, subject="s")
     claims = claims_of(
-        world.ask(client_id=application.client_id, client_assertion=world.assertion(sub="s")).json()["access_token"]
+        azure.ask(client_id=application.client_id, client_assertion=azure.assertion(sub="s")).json()["access_token"]
     )
     assert (claims["appid"], claims["appidacr"]) == (application.client_id, "2")
-    assert world.ask(client_id=application.client_id).code == 700213
+    assert azure.ask(client_id=application.client_id).code == 700213
     with pytest.raises(ConflictError):
-        world.store.put_federated_credential(application, "other", issuer=world.issuer_url, subject="s")
+        azure.store.put_federated_credential(application, "other", issuer=azure.issuer_url, subject="s")
 
 
 def test_application_is_created_once_by_name(store: Store) -> None:
@@ -91,20 +91,20 @@ def test_application_is_created_once_by_name(store: Store) -> None:
         store.principals.add_secret(made, Secret("short"))
 
 
-def test_deleted_application_gets_no_tokens(world: World, application: Application) -> None:
+def test_deleted_application_gets_no_tokens(azure: SmallAzure, application: Application) -> None:
     """Its secrets are deleted with it, and it can have no new ones."""
-    secret = world.store.principals.add_secret(application).reveal()
-    world.store.principals.delete(application)
-    assert world.ask(**_with_secret(application, secret)).code == 700016
+    secret = azure.store.principals.add_secret(application).reveal()
+    azure.store.principals.delete(application)
+    assert azure.ask(**_with_secret(application, secret)).code == 700016
     with pytest.raises(NotFoundError):
-        world.store.principals.add_secret(application)
+        azure.store.principals.add_secret(application)
     with pytest.raises(NotFoundError):
-        world.store.principals.named("ci")
+        azure.store.principals.named("ci")
 
 
-def test_cloud_itself_is_a_resource(world: World) -> None:
-    assert world.ask(scope="https://cloud.test:8443//.default").status == 200
-    assert world.ask(scope=f"{ARM}/.default").status == 200
+def test_cloud_itself_is_a_resource(azure: SmallAzure) -> None:
+    assert azure.ask(scope="https://cloud.test:8443//.default").status == 200
+    assert azure.ask(scope=f"{ARM}/.default").status == 200
 
 
 def test_secret_is_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.wisp_local.cloud.world import ARM, NOW, SUBJECT, Clock, KeyPool, World
+from tests.unit.wisp_local.cloud.small_azure import ARM, NOW, SUBJECT, Clock, KeyPool, SmallAzure
 from wisp_local.cloud.entra.directory import ManagedIdentity
 from wisp_local.cloud.errors import ConflictError, NotFoundError, RequestError, StateError
 from wisp_local.cloud.state.database import SCHEMA_VERSION
@@ -207,18 +207,18 @@ def test_deletion_includes_contents(store: Store) -> None:
         store.issuers.rotate("c")
 
 
-def test_deleted_identity_gets_no_tokens(world: World) -> None:
-    assert world.ask().status == 200
-    world.store.delete_identity(world.identity)
-    assert world.ask().code == 700016
+def test_deleted_identity_gets_no_tokens(azure: SmallAzure) -> None:
+    assert azure.ask().status == 200
+    azure.store.delete_identity(azure.identity)
+    assert azure.ask().code == 700016
 
 
-def test_own_resource_is_known_once_registered(world: World) -> None:
-    world.store.put_resource("api://my-api")
-    assert world.store.resources() == ["api://my-api"]
-    assert world.ask(scope="api://my-api//.default").status == 200
-    assert world.ask(scope="https://management.azure.com.evil.test/.default").code == 500011
-    assert world.ask(scope=f"{ARM}/.default").status == 200
+def test_own_resource_is_known_once_registered(azure: SmallAzure) -> None:
+    azure.store.put_resource("api://my-api")
+    assert azure.store.resources() == ["api://my-api"]
+    assert azure.ask(scope="api://my-api//.default").status == 200
+    assert azure.ask(scope="https://management.azure.com.evil.test/.default").code == 500011
+    assert azure.ask(scope=f"{ARM}/.default").status == 200
 
 
 def _fill(path: Path, worker: int, start: object) -> None:
@@ -250,12 +250,12 @@ def test_processes_that_create_the_file_at_once_agree(tmp_path: Path) -> None:
         assert len(store.issuers.all()) == 1
 
 
-def test_lookups_of_an_exchange_use_an_index(world: World) -> None:
+def test_lookups_of_an_exchange_use_an_index(azure: SmallAzure) -> None:
     for query in (
         "SELECT * FROM identity WHERE client_id = ?",
         "SELECT * FROM federated_credential WHERE client_id = ?",
     ):
-        ((*_, plan),) = world.store._database.rows(f"EXPLAIN QUERY PLAN {query}", "x")
+        ((*_, plan),) = azure.store._database.rows(f"EXPLAIN QUERY PLAN {query}", "x")
         assert "SEARCH" in plan
         assert "INDEX" in plan
-    assert world.store.federated_credentials(world.identity)[0].subject == SUBJECT
+    assert azure.store.federated_credentials(azure.identity)[0].subject == SUBJECT

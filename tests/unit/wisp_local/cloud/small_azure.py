@@ -20,7 +20,7 @@ ARM = "https://management.azure.com/"
 
 @dataclass
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that a test sets."""
 
     now: float = NOW
 
@@ -43,8 +43,8 @@ class KeyPool:
 
 
 @dataclass
-class World:
-    """Everything a token request needs, each part replaceable."""
+class SmallAzure:
+    """Everything that a token request needs; tests replace what they want."""
 
     store: Store
     clock: Clock
