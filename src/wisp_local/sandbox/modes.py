@@ -3,7 +3,6 @@
 import enum
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import assert_never
 
 from wisp.base.errors import PrivilegeError, WispError
 
@@ -33,11 +32,19 @@ class FailedAttempt:
     hint: str
 
 
-_ROOT = Attempt(Mode.ROOT, several_users=True)
-_SUBORDINATE = Attempt(Mode.USERNS, several_users=True)
-_SINGLE = Attempt(Mode.USERNS, several_users=False)
-_LOOPBACK = Attempt(Mode.LOOPBACK, several_users=False)
-
+_DESCRIPTIONS = {
+    Attempt(Mode.ROOT, several_users=True): (
+        "namespaces of its own, made by root: the sidecar is uid 1501, the application another user"
+    ),
+    Attempt(Mode.USERNS, several_users=True): (
+        "a user namespace: the sidecar is uid 1501 in it, the application another user"
+    ),
+    Attempt(Mode.USERNS, several_users=False): (
+        "a user namespace with one user: sidecar and application are not told apart"
+    ),
+    Attempt(Mode.LOOPBACK, several_users=False): "processes on plain loopback",
+}
+"""Every way to make a pod, best first."""
 _PACKAGES = {
     "unshare": "util-linux",
     "nsenter": "util-linux",
@@ -66,19 +73,10 @@ _LOOPBACK_LACKS = (
 
 def attempts(mode: Mode | None, *, root: bool) -> tuple[Attempt, ...]:
     """Return what to try, best first; without a `mode`, every way. Raise PrivilegeError if root mode lacks root."""
-    match mode:
-        case None:
-            return (*((_ROOT,) if root else ()), _SUBORDINATE, _SINGLE, _LOOPBACK)
-        case Mode.ROOT if not root:
-            raise PrivilegeError("--mode root needs root", hint="run it with sudo, or with --mode userns")
-        case Mode.ROOT:
-            return (_ROOT,)
-        case Mode.USERNS:
-            return (_SUBORDINATE, _SINGLE)
-        case Mode.LOOPBACK:
-            return (_LOOPBACK,)
-        case _:
-            assert_never(mode)
+    if mode is Mode.ROOT and not root:
+        raise PrivilegeError("--mode root needs root", hint="run it with sudo, or with --mode userns")
+    modes = [known for known in Mode if root or known is not Mode.ROOT] if mode is None else [mode]
+    return tuple(attempt for attempt in _DESCRIPTIONS if attempt.mode in modes)
 
 
 def missing_tools(attempt: Attempt, present: Collection[str]) -> FailedAttempt | None:
@@ -99,7 +97,7 @@ def failed_attempt(attempt: Attempt, reason: str) -> FailedAttempt:
 
 def describe(attempt: Attempt, failed: tuple[FailedAttempt, ...]) -> list[str]:
     """Describe the mode in a few lines and, if better ones failed, what this one lacks, the reason and the remedy."""
-    lines = [f"Mode {attempt.mode.value}: {_made_of(attempt)}."]
+    lines = [f"Mode {attempt.mode.value}: {_DESCRIPTIONS[attempt]}."]
     if attempt.mode is Mode.LOOPBACK:
         lines.append(f"  lost:    {_LOOPBACK_LACKS}")
     if failed:
@@ -108,20 +106,6 @@ def describe(attempt: Attempt, failed: tuple[FailedAttempt, ...]) -> list[str]:
         lines.append(f"  because: {last.reason}")
         lines.append(f"  to get mode {better.attempt.mode.value}: {better.hint}")
     return lines
-
-
-def _made_of(attempt: Attempt) -> str:
-    match attempt.mode:
-        case Mode.ROOT:
-            return "namespaces of its own, made by root: the sidecar is uid 1501, the application another user"
-        case Mode.USERNS if attempt.several_users:
-            return "a user namespace: the sidecar is uid 1501 in it, the application another user"
-        case Mode.USERNS:
-            return "a user namespace with one user: sidecar and application are not told apart"
-        case Mode.LOOPBACK:
-            return "processes on plain loopback"
-        case _:
-            assert_never(attempt.mode)
 
 
 def impossible_error(failed: tuple[FailedAttempt, ...]) -> WispError:

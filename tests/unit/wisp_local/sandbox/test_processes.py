@@ -203,3 +203,31 @@ def test_ps_recognizes_a_process_and_its_end_like_proc(other: subprocess.Popen[b
 def test_invalid_process_file_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / "process").write_text(text, encoding="utf-8", errors="surrogateescape")
     assert ProcessIdentity.read(tmp_path / "process") is None
+
+
+def test_report_of_a_component_error_starts_with_its_log() -> None:
+    error = ComponentError("the clock did not start", hint="wind it up", log=("the clock: no spring",))
+    assert error.report() == "  the clock: no spring\nerror: the clock did not start\nhint: wind it up\n"
+
+
+def test_log_is_appended_to_and_private(tmp_path: Path) -> None:
+    for text in ("one", "two"):
+        with running_component("the clock", HERE, tmp_path / "log", "sh", "-c", f"echo {text} >&2; echo") as clock:
+            clock.first_line(PATIENCE)
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "one\ntwo\n"
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+
+
+def test_tied_program_ends_with_its_parent(tmp_path: Path) -> None:
+    """It runs as a module, with its arguments."""
+    (tmp_path / "clock.py").write_text("import sys, time; print(*sys.argv[1:], flush=True); time.sleep(60)")
+    starting = "import subprocess, sys; from wisp_local.sandbox.processes import tied\n"
+    starting += "print(subprocess.Popen(tied('clock', 'a', 'b')).pid, flush=True); sys.stdin.read()"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", starting]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert parent.stdout.readline() == b"a b\n"
+        parent.kill()
+    wait_until(lambda: not _runs(child), "the end of its child")
