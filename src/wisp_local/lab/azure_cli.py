@@ -28,25 +28,19 @@ _SAVED_PREFIX = "WISP_LAB_WAS_"
 
 
 @dataclass(frozen=True)
-class Login:
-    """The service principal with which az logs in; its secret is in `secret_file`."""
-
-    client_id: str
-    tenant_id: str
-    secret_file: str
-
-
-@dataclass(frozen=True)
 class CliConfig:
-    """The configuration of az: its folder, a file of trusted CAs, and the file of the cloud's endpoints.
+    """The settings of az: its folder, a file of trusted CAs, the file of the cloud's endpoints, and its login.
 
-    `host` is reached without a forward proxy.
+    `host` is reached without a forward proxy. The login is a service principal with its secret in `secret_file`.
     """
 
     folder: str
     trusted: str
     metadata: str
     host: str
+    client_id: str
+    tenant_id: str
+    secret_file: str
 
     def variables(self) -> dict[str, str]:
         """Return the environment variables of az."""
@@ -65,15 +59,15 @@ def cloud_metadata(endpoints: Mapping[str, object]) -> str:
     return json.dumps([{**endpoints, "name": CLOUD_NAME}], indent=2) + "\n"
 
 
-def wrapper_script(config: CliConfig, login: Login) -> str:
+def wrapper_script(config: CliConfig) -> str:
     """Return a script that finds the real az further on PATH, logs in once, and executes it.
 
     az reads the secret from its file, so that no list of processes shows it.
     """
     return _WRAPPER.format(
         exports="\n".join(f"export {name}={shlex.quote(value)}" for name, value in config.variables().items()),
-        user=f"-u {shlex.quote(login.client_id)} --tenant {shlex.quote(login.tenant_id)}",
-        secret=shlex.quote(f"@{login.secret_file}"),
+        user=f"-u {shlex.quote(config.client_id)} --tenant {shlex.quote(config.tenant_id)}",
+        secret=shlex.quote(f"@{config.secret_file}"),
         logged_in=shlex.quote(f"{config.folder}/{LOGGED_IN}"),
         host=config.host,
         mark=MARK,

@@ -20,7 +20,6 @@ from wisp_local.lab.azure_cli import (
     LOGGED_IN,
     MARK,
     CliConfig,
-    Login,
     Shell,
     cloud_metadata,
     enter_lab,
@@ -28,7 +27,6 @@ from wisp_local.lab.azure_cli import (
     wrapper_script,
 )
 
-LOGIN = Login("client", "tenant", "/lab/login.secret")
 _AZ = """\
 #!{python}
 import json, os, sys
@@ -54,13 +52,21 @@ class Desk:
         """The lab's az configuration."""
         return self.folder / "l'a b" / "azure"
 
-    def make_lab(self, programs: Path, login: Login = LOGIN) -> None:
+    def make_lab(self, programs: Path, client_id: str = "client") -> None:
         """Put the wrapper script there."""
         programs.mkdir(parents=True)
         self.config.mkdir(exist_ok=True, parents=True)
         (programs / MARK).touch()
-        config = CliConfig(str(self.config), "/lab/trusted.pem", "/l a/clouds.json", "127.0.0.1")
-        _write_program(programs / "az", wrapper_script(config, login))
+        config = CliConfig(
+            folder=str(self.config),
+            trusted="/lab/trusted.pem",
+            metadata="/l a/clouds.json",
+            host="127.0.0.1",
+            client_id=client_id,
+            tenant_id="tenant",
+            secret_file="/lab/login.secret",
+        )
+        _write_program(programs / "az", wrapper_script(config))
 
     def make_az(self) -> Path:
         """Put an az into a folder of its own, and return the folder."""
@@ -132,7 +138,7 @@ def test_wrapper_gives_az_its_configuration_and_a_path_without_labs(desk: Desk) 
 def test_first_of_two_labs_on_path_is_used(desk: Desk) -> None:
     """The other lab's script is not taken for the real az."""
     other = desk.folder / "other"
-    desk.make_lab(other, Login("other", "tenant", "/other"))
+    desk.make_lab(other, "other")
     desk.az("version", path=f"{desk.programs}:{other}:{desk.make_az()}")
     assert [arguments[0] for arguments, _ in desk.calls()] == ["login", "version"]
     assert "client" in desk.calls()[0][0]
