@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from wisp.admission.contract import Policy
-from wisp.admission.review import account_wanted, answer, decide, read
+from wisp.admission.policy import Policy
+from wisp.admission.review import answer, decide, read_review, required_account
 
 _ROUNDS, _TIMES = 25, 1000
 _TOKEN = {"name": "kube-api-access", "readOnly": True, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
@@ -61,8 +61,8 @@ def _review(*, sidecar: bool) -> bytes:
 
 
 def _answer(body: bytes) -> bytes:
-    asked = read(body)
-    assert account_wanted(asked) is not None  # noqa: S101 -- else nothing is measured
+    asked = read_review(body)
+    assert required_account(asked) is not None  # noqa: S101 -- else nothing is measured
     return msgspec.json.encode(answer(asked, decide(asked, _ACCOUNT, _POLICY)))
 
 

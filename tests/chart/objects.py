@@ -7,7 +7,7 @@ import click
 import yaml
 
 from tests.unit.wisp.admission.command import run
-from wisp.admission.contract import Policy
+from wisp.admission.policy import Policy
 from wisp.cli.policy import policy_options
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"

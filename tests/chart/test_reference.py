@@ -13,7 +13,7 @@ from tests.chart.cases import CHART, TENANT, template
 from tests.chart.objects import PEM, container, one, pod_spec, policy
 from tests.support.paths import ROOT
 from wisp import __version__
-from wisp.admission.contract import ConfigMapCA, InlineCA, Policy, Requirement, TokenEndpoint, TrustBundleCA
+from wisp.admission.policy import ConfigMapCA, CustomTokenEndpoint, InlineCA, Policy, Requirement, TrustBundleCA
 
 pytestmark = [pytest.mark.chart, pytest.mark.needs("go")]
 
@@ -306,7 +306,7 @@ def test_an_empty_variable_is_none(tmp_path: Path) -> None:
 def test_expressions_reach_the_policy(endpoint: Values, tmp_path: Path) -> None:
     """By either chart's names."""
     made = policy(rendered(tmp_path, {"customTokenEndpoint": endpoint}), tmp_path).token_endpoint
-    assert made == TokenEndpoint(suffix="binding", audience="api://binding", url=URL, ca=BUNDLE)
+    assert made == CustomTokenEndpoint(suffix="binding", audience="api://binding", url=URL, ca=BUNDLE)
 
 
 SPELLINGS = {

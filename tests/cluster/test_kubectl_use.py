@@ -7,7 +7,7 @@ import pytest
 from tests.cluster.cluster import Cluster
 from tests.cluster.manifests import PREFIX, SIDECAR, account, container, pod
 from tests.cluster.team import Team, make_team
-from wisp.admission.advice import BYPASS
+from wisp.admission.warnings import BYPASS
 
 pytestmark = pytest.mark.cluster
 SAYS = ("sh", "-c", "echo the application; exec sleep infinity")
@@ -76,10 +76,13 @@ def test_kubectl_prints_every_warning(team: Team) -> None:
     wrong = {f"{PREFIX}inject-proxy-sidecar": "false", f"{PREFIX}skip-containers": "absent", f"{PREFIX}client-id": "x"}
     output = team.make(pod("warned", annotations=wrong, serviceAccountName="unsure")).splitlines()
     assert [line.removeprefix("Warning: ") for line in output if line.startswith("Warning: ")] == [
-        'client-id "wi-demo-identity" of the service account is no GUID: give the identity\'s clientId, not its name',
-        "skip-containers names absent, which the pod has not",
-        'inject-proxy-sidecar is "false": no sidecar (azure-workload-identity takes any value for yes)',
-        "the annotation client-id belongs on the service account: on a pod it means nothing",
+        (
+            'client-id "wi-demo-identity" of the service account is not a GUID: '
+            "give the identity's clientId, not its name"
+        ),
+        "skip-containers names absent, which is not a container of the pod",
+        'inject-proxy-sidecar is "false": no sidecar (azure-workload-identity reads any value as yes)',
+        "the annotation client-id belongs on the service account: it has no effect on the pod",
     ]
     assert "pod/warned created" in output
 

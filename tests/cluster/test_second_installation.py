@@ -10,7 +10,7 @@ from tests.cluster.cluster import EXEMPT, Cluster, eventually
 from tests.cluster.https_server import HttpsServer, Request, https_server
 from tests.cluster.manifests import ENV_MODE, PREFIX, PROXY_ONLY, SIDECAR, Manifest, container, pod
 from tests.cluster.team import TOKEN, TOKEN_FILE, Team, curl, make_team, parse_response, payload
-from wisp.admission.advice import BYPASS
+from wisp.admission.warnings import BYPASS
 
 pytestmark = pytest.mark.cluster
 OLD_TOKEN_FILE = "/var/run/secrets/azure/tokens/azure-identity-token"

@@ -9,7 +9,7 @@ import msgspec
 from tests.fuzz.assertion import CREDENTIAL
 from tests.fuzz.growth import Parser
 from tests.unit.wisp.admission.pods import POLICY, account
-from wisp.admission import advice, keys, quantity, wanted
+from wisp.admission import annotations, policy, warnings
 from wisp.admission import review as reviews
 from wisp.base.errors import WispError
 from wisp.base.masking import masked
@@ -162,7 +162,7 @@ _ISSUED: list[CertificateSet] = []
 
 
 def _review(data: bytes) -> None:
-    review = reviews.read(data)
+    review = reviews.read_review(data)
     reviews.answer(review, reviews.decide(review, account(), POLICY))
 
 
@@ -198,24 +198,24 @@ _PODS = (
 
 def _annotations(data: bytes) -> None:
     """Look for misspelled keys among as many annotations as there are lines in `data`, no two of them alike."""
-    keys.intended.cache_clear()
-    keys.concerns.cache_clear()
+    annotations.correct_spelling.cache_clear()
+    annotations.is_related.cache_clear()
     found = {f"{key}{number}": "x" for number, key in enumerate(data.decode("latin-1").split("\n"))}
     pod = {"metadata": {"labels": found, "annotations": found}}
-    advice.advice_unlabelled(pod["metadata"], {"metadata": {"annotations": found}})
-    keys.check_types(pod["metadata"], "/metadata")
+    warnings.warnings_about_unlabelled(pod["metadata"], {"metadata": {"annotations": found}})
+    annotations.check_types(pod["metadata"], "/metadata")
 
 
 def _values(data: bytes) -> None:
     text = data.decode("latin-1")
-    quantity.quantity(text)
-    wanted.integer(text)
-    keys.intended(text)
-    wanted.skipped_by({"azure.workload.identity/skip-containers": text})
+    policy.parse_quantity(text)
+    annotations.parse_integer(text)
+    annotations.correct_spelling(text)
+    annotations.read_skipped({"azure.workload.identity/skip-containers": text})
 
 
 def _manifest(data: bytes) -> None:
-    for document in manifests.documents(data.decode(), "f"):
+    for document in manifests.read_documents(data.decode(), "f"):
         manifests.as_yaml(document.content)
 
 

@@ -6,9 +6,10 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from tests.interop.cells import Route
-from wisp.admission import names
-from wisp.admission.contract import Policy
+from wisp.admission import annotations as names
 from wisp.admission.mutate import mutate
+from wisp.admission.pod import SIDECAR
+from wisp.admission.policy import Policy
 
 APPLICATION = "app"
 IDENTITY = ("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST")
@@ -45,7 +46,7 @@ def inject(route: Route, sharing: Sharing, port: int, identity: tuple[str, str])
     }
     account = {"metadata": {"annotations": {names.CLIENT_ID: client_id}}}
     admitted = mutate(pod, account, Policy(tenant_id=tenant_id))
-    return Injected(_variables(admitted, APPLICATION), _variables(admitted, names.SIDECAR))
+    return Injected(_variables(admitted, APPLICATION), _variables(admitted, SIDECAR))
 
 
 def _variables(pod: Mapping[str, Any], name: str) -> Mapping[str, str]:

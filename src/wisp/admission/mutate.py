@@ -1,102 +1,172 @@
-"""Decides what is done to a pod so that it gets its identity: operations that touch only what they add. Pure.
+"""Decides how a pod gets its identity: operations that touch only what they add.
 
-What is there already stays, wherever it came from, so that a second time changes nothing. One thing is taken away:
-where the sidecar alone is to have the identity, what an earlier mutation gave the other containers of it.
+What is already there stays, whoever added it, so mutating a second time changes nothing. One thing is removed: if the
+sidecar alone is to have the identity, what an earlier mutation gave to the other containers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from wisp.admission import names
-from wisp.admission.advice import advice
-from wisp.admission.contract import Policy
-from wisp.admission.identity import Share, is_token_mount, share_of
-from wisp.admission.patch import Operation, add, applied, escaped, remove
-from wisp.admission.pod import Pod, pod_in
-from wisp.admission.put import put_all, put_first, put_variables
-from wisp.admission.shape import ABSENT, Mount, Object, Variable, object_in, texts_in
-from wisp.admission.sidecar import ours
-from wisp.admission.wanted import Wanted, wanted_by
+import msgspec
 
-_ACCOUNT = "ServiceAccount"
-_T = TypeVar("_T", Mount, Variable)
+from wisp.admission.annotations import DEFAULT_CONTAINER, IdentityRequest, object_in, read_request, strings_in
+from wisp.admission.injection import Builders, Injection, is_token_mount, plan_containers, plan_injection
+from wisp.admission.patch import Operation, apply, escape, move
+from wisp.admission.pod import REDIRECT, SIDECAR, Pod, is_windows, read_decoded
+from wisp.admission.policy import Policy
+from wisp.admission.types import ABSENT, Container, Mount, Object, PodError, Variable, Volume
+from wisp.admission.warnings import warnings_about
+
+_DEFAULT_CONTAINER_PATH = f"/metadata/annotations/{escape(DEFAULT_CONTAINER)}"
+_Named = TypeVar("_Named", Mount, Volume)
+_Item = TypeVar("_Item", Mount, Variable)
 
 
 class Mutation(NamedTuple):
-    """What is done to a pod, in order, and what its maker should hear."""
+    """Operations on a pod, in order, and warnings for its author."""
 
     operations: tuple[Operation, ...]
     warnings: tuple[str, ...]
 
 
 def mutate(pod: Object, account: Object, policy: Policy) -> Object:
-    """Return the pod with its identity. `pod` itself is not altered. Raise PodError."""
-    return applied(pod, mutation(pod_in(pod), account, policy).operations)
+    """Return the pod with its identity. `pod` itself is not modified. Raise PodError."""
+    return apply(pod, plan_mutation(read_decoded(pod), account, policy).operations)
 
 
-def mutation(pod: Pod, account: Object, policy: Policy) -> Mutation:
-    """Decide what is done to a pod that runs as `account`, a ServiceAccount. Raise PodError where it cannot be done.
+def plan_mutation(pod: Pod, account: Object, policy: Policy) -> Mutation:
+    """Decide how a pod that runs as `account`, a ServiceAccount, gets its identity. Raise PodError if it cannot.
 
-    The label is not looked at: whoever asks has decided that this pod is to have its identity.
+    The label is not checked: the caller has decided that this pod gets its identity.
     """
-    metadata = object_in(account, "metadata", _ACCOUNT)
-    wanted = wanted_by(pod, texts_in(metadata, "annotations", f"{_ACCOUNT}/metadata"), policy)
-    share = share_of(pod, wanted, policy)
+    metadata = object_in(account, "metadata", "ServiceAccount")
+    annotations = strings_in(metadata, "annotations", "ServiceAccount/metadata")
+    request = read_request(pod.annotations, annotations, policy=policy, pod_level=pod.pod_level)
+    _check_sidecar(pod, request)
+    injection = plan_injection(pod, request, policy)
     operations: list[Operation] = []
-    put_all(operations, pod.volumes, "/spec/volumes", share.volumes)
-    _give(operations, pod, wanted, share)
-    if wanted.sidecar is not None:
-        _name_default_container(operations, pod)
-        # Last, for what is there moves back by it.
-        for key, present, builders in ours(pod, wanted, policy, share):
-            put_first(operations, f"/spec/{key}", present, builders)
-    return Mutation(tuple(operations), advice(pod, metadata, wanted, policy))
+    _put(operations, pod.volumes, "/spec/volumes", injection.volumes)
+    _inject(operations, pod, request, injection)
+    if request.sidecar is not None:
+        # `kubectl exec` and `kubectl logs` go on using the pod's own first container.
+        own = next((container.name for container in pod.own), None)
+        if own and DEFAULT_CONTAINER not in pod.annotations:  # there are annotations: one asked for the sidecar
+            operations.append({"op": "add", "path": _DEFAULT_CONTAINER_PATH, "value": own})
+        # Last, because it shifts the indexes of the present containers.
+        for key, present, builders in plan_containers(pod, request, policy, injection):
+            _put_first(operations, f"/spec/{key}", present, builders)
+    return Mutation(tuple(operations), warnings_about(pod, metadata, request, policy))
 
 
-def _give(operations: list[Operation], pod: Pod, wanted: Wanted, share: Share) -> None:
-    """Give the containers that are there what is theirs of the share; the redirect's gets nothing."""
-    withheld = frozenset((each["name"], each["value"]) for each in share.withheld)
+def _check_sidecar(pod: Pod, request: IdentityRequest) -> None:
+    if request.sidecar is None:
+        return
+    if pod.spec.hostNetwork is True:
+        raise PodError(
+            "the pod uses the node's network (hostNetwork), where the sidecar would serve the whole node",
+            hint=f"leave out hostNetwork or the annotation {request.sidecar.requested_by}",
+        )
+    if is_windows(pod.spec):
+        raise PodError(
+            "the pod runs on Windows, where there is no sidecar",
+            hint=f"leave out the annotation {request.sidecar.requested_by}: Azure SDKs with workload identity work "
+            "without the sidecar",
+        )
+
+
+def _inject(operations: list[Operation], pod: Pod, request: IdentityRequest, injection: Injection) -> None:
+    """Give the present containers their variables and mounts; the redirect gets none."""
+    withheld = frozenset((variable["name"], variable["value"]) for variable in injection.withheld)
+
+    def is_withheld(variable: Variable) -> bool:
+        return variable.valueFrom is ABSENT and (variable.name, variable.value) in withheld
+
     for key, present in (("containers", pod.containers), ("initContainers", pod.init_containers)):
         for index, container in enumerate(present):
             name, path = container.name, f"/spec/{key}/{index}"
-            variables, mounts = share.sidecar, share.sidecar_mounts
+            variables, mounts = injection.sidecar, injection.sidecar_mounts
             env, volume_mounts = container.env or [], container.volumeMounts or []
-            if name != names.SIDECAR:
-                variables, mounts = share.application, share.application_mounts
+            if name != SIDECAR:
+                variables, mounts = injection.application, injection.application_mounts
+                # The mount shows that there was an earlier mutation, since its volume has a reserved name. Without
+                # the mount, the variables are the user's own and stay.
                 if withheld and any(map(is_token_mount, volume_mounts)):
-                    volume_mounts = _without(operations, volume_mounts, f"{path}/volumeMounts", is_token_mount)
-                    env = _without(operations, env, f"{path}/env", lambda each: _is_withheld(each, withheld))
-            if name != names.REDIRECT and name not in wanted.skipped:
+                    volume_mounts = _remove(operations, volume_mounts, f"{path}/volumeMounts", is_token_mount)
+                    env = _remove(operations, env, f"{path}/env", is_withheld)
+            if name != REDIRECT and name not in request.skipped:
                 if variables:
-                    put_variables(operations, env, f"{path}/env", variables)
+                    _put_variables(operations, env, f"{path}/env", variables)
                 if mounts:
-                    put_all(operations, volume_mounts, f"{path}/volumeMounts", mounts)
+                    _put(operations, volume_mounts, f"{path}/volumeMounts", mounts)
 
 
-def _is_withheld(variable: Variable, withheld: frozenset[tuple[str, str]]) -> bool:
-    """Say whether a variable is one that an earlier mutation gave a container, and the sidecar alone is to have.
-
-    The token's mount tells that there was one, for its volume has a reserved name. Without it, variables are the
-    user's own, and stay.
-    """
-    return variable.valueFrom is ABSENT and (variable.name, variable.value) in withheld
-
-
-def _without(operations: list[Operation], present: list[_T], path: str, is_unwanted: Callable[[_T], bool]) -> list[_T]:
-    """Remove what is unwanted from the list at `path`, and the list if nothing is left in it; return what is left."""
-    places = [index for index, each in enumerate(present) if is_unwanted(each)]
-    if not places:
+def _remove(
+    operations: list[Operation], present: list[_Item], path: str, is_unwanted: Callable[[_Item], bool]
+) -> list[_Item]:
+    """Remove unwanted items from the list at `path`, and the list if it becomes empty; return the remaining items."""
+    indexes = [index for index, item in enumerate(present) if is_unwanted(item)]
+    if not indexes:
         return present
-    if len(places) == len(present):
-        operations.append(remove(path))
+    if len(indexes) == len(present):
+        operations.append({"op": "remove", "path": path})
         return []
-    operations += [remove(f"{path}/{index}") for index in reversed(places)]
-    return [each for each in present if not is_unwanted(each)]
+    operations += [{"op": "remove", "path": f"{path}/{index}"} for index in reversed(indexes)]
+    return [item for item in present if not is_unwanted(item)]
 
 
-def _name_default_container(operations: list[Operation], pod: Pod) -> None:
-    """Have `kubectl exec` and `kubectl logs` mean the pod's own first container, as they do without the sidecar."""
-    own = next((each.name for each in pod.own), None)
-    if own and names.DEFAULT_CONTAINER not in pod.annotations:
-        # There are annotations: one of them asked for the sidecar.
-        operations.append(add(f"/metadata/annotations/{escaped(names.DEFAULT_CONTAINER)}", own))
+def _put_variables(
+    operations: list[Operation], present: Sequence[Variable], path: str, variables: list[Object]
+) -> None:
+    """Append the variables whose names are absent to the list `env` at `path`."""
+    if not present:
+        operations.append({"op": "add", "path": path, "value": variables})
+        return
+    names = {variable.name for variable in present}
+    end = f"{path}/-"
+    operations += [
+        {"op": "add", "path": end, "value": variable} for variable in variables if variable["name"] not in names
+    ]
+
+
+def _put(operations: list[Operation], present: Sequence[_Named], path: str, items: list[Object]) -> None:
+    """Make the list at `path` contain each of `items` once, by name.
+
+    A mount of another name at the same `mountPath` stays, because there cannot be two.
+    """
+    if not present:
+        operations.append({"op": "add", "path": path, "value": items})
+        return
+    surplus: list[int] = []
+    names = {item["name"] for item in items}
+    for item in items:
+        indexes = [index for index, other in enumerate(present) if other.name == item["name"]]
+        if indexes:
+            other = present[indexes[0]]
+            if msgspec.convert(item, type(other)) != other:  # fields that an API server fills in are in no type
+                operations.append({"op": "replace", "path": f"{path}/{indexes[0]}", "value": item})
+            surplus += indexes[1:]
+        elif not _is_taken(item.get("mountPath"), present, names):
+            operations.append({"op": "add", "path": f"{path}/-", "value": item})
+    operations += [{"op": "remove", "path": f"{path}/{index}"} for index in sorted(surplus, reverse=True)]
+
+
+def _is_taken(mount_path: str | None, present: Sequence[Mount] | Sequence[Volume], ours: set[str]) -> bool:
+    """Check whether a mount that is not ours is at this path."""
+    return mount_path is not None and any(
+        isinstance(other, Mount) and other.mountPath == mount_path and other.name not in ours for other in present
+    )
+
+
+def _put_first(operations: list[Operation], path: str, present: list[Container], builders: Builders) -> None:
+    """Make the containers in `builders` the first of a list, in order, and build those that are absent."""
+    if not present:
+        operations.append({"op": "add", "path": path, "value": [build() for build in builders.values()]})
+        return
+    order = [container.name for container in present]
+    for place, (name, build) in enumerate(builders.items()):
+        if name not in order:
+            order.insert(place, name)
+            operations.append({"op": "add", "path": f"{path}/{place}", "value": build()})
+        elif order.index(name) != place:
+            operations.append(move(f"{path}/{order.index(name)}", f"{path}/{place}"))
+            order.insert(place, order.pop(order.index(name)))

@@ -1,8 +1,4 @@
-"""What is done to a document, as RFC 6902 operations, and what comes of it. Knows nothing of pods.
-
-`applied` copies what lies on the way to a change and shares everything else: neither the document nor the operations'
-values are ever altered.
-"""
+"""RFC 6902 operations on a document, and their result. Knows nothing of pods."""
 
 from collections.abc import Iterable
 from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
@@ -12,90 +8,70 @@ Path: TypeAlias = str
 
 
 class Operation(TypedDict):
-    """One operation of a JSON Patch; `from` is of `move` only, `value` of `add` and `replace`."""
+    """One operation of a JSON Patch. `move` also has `from`, which cannot be a field's name in a class.
+
+    `add` puts `value` under a key, or before an element of a list; `-` is the end of a list.
+    """
 
     op: Literal["add", "remove", "replace", "move"]
     path: Path
     value: NotRequired[Any]
 
 
-def add(path: Path, value: object) -> Operation:
-    """Return the operation that puts `value` at `path`: a member, or before the element there; `-` is the end."""
-    return {"op": "add", "path": path, "value": value}
-
-
-def replace(path: Path, value: object) -> Operation:
-    """Return the operation that puts `value` in place of what is at `path`."""
-    return {"op": "replace", "path": path, "value": value}
-
-
-def remove(path: Path) -> Operation:
-    """Return the operation that takes away what is at `path`."""
-    return {"op": "remove", "path": path}
-
-
-def move(source: Path, path: Path) -> Operation:
-    """Return the operation that takes what is at `source` to `path`."""
-    operation: Any = {"op": "move", "from": source, "path": path}
-    return operation  # type: ignore[no-any-return]  # "from" cannot be a field's name in a class
-
-
-def escaped(key: str) -> str:
-    """Return a member's name as a pointer spells it (RFC 6901 §3)."""
+def escape(key: str) -> str:
+    """Return a member's name as it is written in a pointer (RFC 6901 §3)."""
     return key.replace("~", "~0").replace("/", "~1")
 
 
-def applied(document: dict[str, Any], operations: Iterable[Operation]) -> dict[str, Any]:
-    """Return `document` with the operations done, in their order."""
-    copies = _Copies()
-    document = copies.own(document)
+def move(source: Path, path: Path) -> Operation:
+    """Return the operation that moves the value at `source` to `path`."""
+    operation: Any = {"op": "move", "from": source, "path": path}
+    return operation  # type: ignore[no-any-return]  # see Operation
+
+
+def apply(document: dict[str, Any], operations: Iterable[Operation]) -> dict[str, Any]:
+    """Return `document` with the operations done in order.
+
+    Containers on the way to a change are copied once, all others are shared: neither the document nor the operations'
+    values are modified.
+    """
+    copies: dict[int, Any] = {}
+
+    def copied(container: Any) -> Any:
+        if id(container) in copies:
+            return container
+        copy = container.copy()
+        copies[id(copy)] = copy  # held, so that no other object gets its id
+        return copy
+
+    def parent_of(path: Path) -> tuple[Any, Any]:
+        """Return the copied container that `path` ends in, and the key in it."""
+        *steps, last = path.split("/")[1:]
+        container: Any = document
+        for step in steps:
+            key = key_in(container, step)
+            container[key] = copied(container[key])
+            container = container[key]
+        return container, key_in(container, last)
+
+    document = copied(document)
     for operation in operations:
-        source: str | None = operation.get("from")  # type: ignore[assignment]  # as above
-        value = operation.get("value") if source is None else _taken(document, source, copies)
-        parent, key = _parent(document, operation["path"], copies)
-        match operation["op"]:
-            case "remove":
-                del parent[key]
-            case "replace":
-                parent[key] = value
-            case _ if type(parent) is list:
-                parent.insert(len(parent) if key == "-" else key, value)
-            case _:
-                parent[key] = value
+        value = operation.get("value")
+        if operation["op"] == "move":
+            parent, key = parent_of(operation["from"])  # type: ignore[typeddict-item]  # see Operation
+            value = parent.pop(key)
+        parent, key = parent_of(operation["path"])
+        if operation["op"] == "remove":
+            del parent[key]
+        elif operation["op"] == "replace" or type(parent) is dict:
+            parent[key] = value
+        else:
+            parent.insert(len(parent) if key == "-" else key, value)
     return document
 
 
-def _taken(document: dict[str, Any], path: Path, copies: "_Copies") -> object:
-    parent, key = _parent(document, path, copies)
-    return parent.pop(key)
-
-
-def _parent(document: dict[str, Any], path: Path, copies: "_Copies") -> tuple[Any, Any]:
-    """Return the container that `path` ends in, this document's own by now, and the key in it."""
-    *way, last = path.split("/")[1:]
-    at: Any = document
-    for step in way:
-        key = _key(at, step)
-        at[key] = copies.own(at[key])
-        at = at[key]
-    return at, _key(at, last)
-
-
-def _key(container: object, step: str) -> str | int:
-    if type(container) is list:
+def key_in(container: object, step: str) -> str | int:
+    """Return the key or index in a container that a step of a pointer means; `-` is the end of a list."""
+    if isinstance(container, list):
         return step if step == "-" else int(step)
     return step.replace("~1", "/").replace("~0", "~")
-
-
-class _Copies:
-    """The containers that have been copied, so that each is once."""
-
-    def __init__(self) -> None:
-        self._own: dict[int, Any] = {}
-
-    def own(self, container: Any) -> Any:
-        if id(container) in self._own:
-            return container
-        copy = container.copy()
-        self._own[id(copy)] = copy  # kept, so that the number is nobody else's
-        return copy

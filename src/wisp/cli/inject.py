@@ -1,33 +1,100 @@
-"""`wisp inject`: what the webhook would do, to manifests and without a cluster."""
+"""`wisp inject`: makes the webhook's changes to manifests, without a cluster."""
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
-from wisp.admission.advice import advice_unlabelled, advice_unused
-from wisp.admission.contract import Policy, parse_version
-from wisp.admission.keys import check_types
-from wisp.admission.misplaced import findings
+from wisp.admission.annotations import check_types
 from wisp.admission.mutate import Mutation
-from wisp.admission.patch import applied
+from wisp.admission.patch import Operation, apply
+from wisp.admission.policy import Policy, parse_version
 from wisp.admission.review import AccountRef
-from wisp.admission.shape import Object, PodError
-from wisp.admission.workloads import Carrier, Owner, accounts, carriers, injected
-from wisp.cli.accounts import Accounts, accounts_in, accounts_of
-from wisp.cli.manifests import Document, ManifestError, as_json, as_yaml, documents, read_text
+from wisp.admission.types import Object, PodError
+from wisp.admission.warnings import warnings_about_unlabelled, warnings_about_unused
+from wisp.admission.workloads import Owner, Template, find_accounts, find_misplaced, find_templates, plan_template
+from wisp.cli.manifests import (
+    Accounts,
+    Document,
+    ManifestError,
+    accounts_in,
+    as_json,
+    changed_yaml,
+    read_accounts,
+    read_documents,
+    read_text,
+)
 from wisp.cli.policy import policy_options
 
 
-class _Given(NamedTuple):
-    """What injection depends on besides a document."""
+class _Injector(NamedTuple):
+    """Everything that injection depends on besides a document."""
 
     accounts: Accounts
     namespace: str
     policy: Policy
-    every: bool
+    inject_all: bool
     used: set[AccountRef]
-    """The service accounts that pods run as which have been injected."""
+    """The service accounts of the injected pods."""
+
+    def plan(self, document: Document) -> list[Operation]:
+        """Return the operations that inject the document's pods, and print warnings. Raise ManifestError."""
+        for finding in find_misplaced(document.content, inject_all=self.inject_all):
+            title = _title(finding.owner, finding.path, document)
+            if finding.is_error:
+                raise ManifestError(f"{title}: {finding.problem}", hint=finding.hint)
+            _warn(title, (f"{finding.problem}: {finding.hint}",))
+        operations: list[Operation] = []
+        for template in find_templates(document.content):
+            title = _title(template.owner, template.path, document)
+            try:
+                mutation = self._plan_template(template, title)
+            except PodError as error:
+                raise ManifestError(f"{title}: {error.problem}", hint=error.hint) from None
+            _warn(title, mutation.warnings)
+            operations += mutation.operations
+        return operations
+
+    def _plan_template(self, template: Template, title: str) -> Mutation:
+        metadata = template.pod.get("metadata")
+        check_types(metadata, f"{template.path}/metadata")
+        ref = AccountRef(template.owner.namespace or self.namespace, template.account)
+        account = self.accounts.get(ref)
+        if not self.inject_all and not template.is_labelled:
+            return Mutation((), warnings_about_unlabelled(metadata, account or {}))
+        if account is None and ref.name != "default":
+            raise ManifestError(
+                f'{title}: its service account "{ref.name}" in the namespace "{ref.namespace}" is unknown',
+                hint="add it to the manifests, or name a file that contains it with --service-account",
+            )
+        self.used.add(ref)
+        # Every namespace has an account called default, usually without annotations.
+        return plan_template(template, account or {}, self.policy)
+
+    def warn_of_unused(self, documents: list[Document]) -> None:
+        """Warn of mistakes in service accounts of no injected pod; those of the others are reported with the pods."""
+        for document in documents:
+            for owner, account in find_accounts(document.content):
+                if AccountRef(owner.namespace or self.namespace, owner.name) not in self.used:
+                    _warn(_title(owner, owner.path, document), warnings_about_unused(account))
+
+
+def _title(owner: Owner, path: str, document: Document) -> str:
+    """Return the subject of a message: an object, its document, and the path in the document, if any."""
+    title = f"{owner.title} (document {document.number}{path and f', {path}'})"
+    return title if title.isprintable() else ascii(title)
+
+
+def _warn(title: str, warnings: tuple[str, ...]) -> None:
+    for warning in warnings:
+        click.echo(f"warning: {title}: {warning}", err=True)
+
+
+def _changed(document: Document, operations: list[Operation], output: str) -> str:
+    content: Object = apply(document.content, operations) if operations else document.content
+    if output == "json":
+        return as_json(content)
+    return changed_yaml(document, content, operations) if operations else document.text
 
 
 @click.command(name="inject")
@@ -37,107 +104,41 @@ class _Given(NamedTuple):
     "account_paths",
     multiple=True,
     metavar="FILE",
-    help="Manifests with service accounts, besides those among the manifests; may be given several times.",
+    help="Manifests with service accounts that are not among the manifests; may be given several times.",
 )
 @click.option("-n", "--namespace", default="default", show_default=True, help="Namespace of objects that name none.")
-@click.option("--all", "every", is_flag=True, help="Inject into pods without the label, too.")
-@click.option("-o", "--output", "form", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
+@click.option("--all", "inject_all", is_flag=True, help="Inject into pods without the label as well.")
+@click.option(
+    "-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True, help="Output format."
+)
 @click.option(
     "--server-version",
     metavar="VERSION",
-    help="Version of the API server, such as 1.34: from 1.32 on, sidecars are native.",
+    help="Version of the API server, such as 1.34. From 1.32 on, sidecars are native.",
 )
 @policy_options
 def command(
     path: str,
     account_paths: tuple[str, ...],
     namespace: str,
-    form: str,
+    output: str,
     server_version: str | None,
     *,
-    every: bool,
+    inject_all: bool,
     policy: Policy,
 ) -> None:
-    """Put identities into manifests, as the webhook would into their pods.
+    """Inject identities into manifests, as the webhook injects them into pods.
 
-    Pods and templates of pods are found in objects of every kind, custom resources included. Those without the
-    label azure.workload.identity/use are printed as they are, and so is everything else. Nothing is printed if a pod
-    or template that has the label cannot be injected.
+    Pods and templates of pods are found in objects of every kind, including custom resources. Documents without the
+    label azure.workload.identity/use are printed unchanged. The others keep their comments and layout. Nothing is
+    printed if a pod or template that has the label cannot be injected.
     """
     if server_version is not None:
         policy = replace(policy, server_version=parse_version(server_version))
-    found = list(documents(read_text(path), "standard input" if path == "-" else path))
-    known = {**accounts_in(found, namespace), **accounts_of(account_paths, namespace)}
-    given = _Given(known, namespace, policy, every, set())
-    done = [(each, _injected(each, given)) for each in found]
-    _warn_of_unused(found, given)
-    if form == "json":
-        click.echo("".join(as_json(content) for _, content in done), nl=False)
-    else:
-        texts = (each.text if content is each.content else as_yaml(content) for each, content in done)
-        click.echo("---\n".join(texts), nl=False)
-
-
-def _injected(document: Document, given: _Given) -> Any:
-    """Return the document's content with its pods injected: the same object where there is nothing to do."""
-    content = document.content
-    for each in findings(content, every=given.every):
-        title = _title(each.owner, each.path, document)
-        if each.is_error:
-            raise ManifestError(f"{title}: {each.problem}", hint=each.hint)
-        _warn(title, (f"{each.problem}: {each.hint}",))
-    for carrier in carriers(document.content):
-        title = _title(carrier.owner, carrier.path, document)
-        try:
-            done = _done(carrier, title, given)
-        except PodError as error:
-            raise ManifestError(f"{title}: {error.problem}", hint=error.hint) from None
-        _warn(title, done.warnings)
-        if done.operations:
-            content = applied(content, done.operations)
-    return content
-
-
-def _done(carrier: Carrier, title: str, given: _Given) -> Mutation:
-    """Decide what is done to a pod or template. Raise PodError, or ManifestError if its account is not known."""
-    check_types(carrier.pod.get("metadata"), f"{carrier.path}/metadata")
-    if given.every or carrier.is_labelled:
-        return injected(carrier, _account(carrier, title, given), given.policy)
-    return Mutation(
-        (), advice_unlabelled(carrier.pod.get("metadata"), given.accounts.get(_runs_as(carrier, given)) or {})
-    )
-
-
-def _title(owner: Owner, path: str, document: Document) -> str:
-    """Return what a message is about: an object, its document and the path in the document, if it is not all of it."""
-    title = f"{owner.title} (document {document.place}{path and f', {path}'})"
-    return title if title.isprintable() else ascii(title)  # names and keys are their author's
-
-
-def _runs_as(carrier: Carrier, given: _Given) -> AccountRef:
-    return AccountRef(carrier.owner.namespace or given.namespace, carrier.account)
-
-
-def _account(carrier: Carrier, title: str, given: _Given) -> Object:
-    ref = _runs_as(carrier, given)
-    found = given.accounts.get(ref)
-    if found is None and ref.name != "default":
-        raise ManifestError(
-            f'{title}: its service account "{ref.name}" of the namespace "{ref.namespace}" is not known',
-            hint="have it among the manifests, or name a file that it is in by --service-account",
-        )
-    given.used.add(ref)
-    return found or {}  # every namespace has a default, as a rule with nothing to say
-
-
-def _warn_of_unused(found: list[Document], given: _Given) -> None:
-    """Warn of service accounts that no injected pod runs as; those of the others are warned of with their pods."""
-    for document in found:
-        for owner, account in accounts(document.content):
-            if AccountRef(owner.namespace or given.namespace, owner.name) not in given.used:
-                _warn(_title(owner, owner.path, document), advice_unused(account))
-
-
-def _warn(title: str, warnings: tuple[str, ...]) -> None:
-    for warning in warnings:
-        click.echo(f"warning: {title}: {warning}", err=True)
+    documents = list(read_documents(read_text(path), "standard input" if path == "-" else path))
+    accounts = {**accounts_in(documents, namespace), **read_accounts(account_paths, namespace)}
+    injector = _Injector(accounts, namespace, policy, inject_all, set())
+    planned = [(document, injector.plan(document)) for document in documents]
+    injector.warn_of_unused(documents)
+    texts = [_changed(document, operations, output) for document, operations in planned]
+    click.echo(("" if output == "json" else "---\n").join(texts), nl=False)

@@ -1,53 +1,54 @@
-"""Manifests: YAML or JSON, taken apart into documents as kubectl does, and put together again.
+"""Manifests in YAML or JSON: reads their documents as kubectl does, and the service accounts in them.
 
-PyYAML reads YAML 1.1 in its own way: dates become objects, `12:30` the number 750, `1e3` text. kubectl's reader knows
-no dates and no sexagesimals, and has Go's numbers. What is written is quoted wherever a reader might take it for
-anything but text.
+PyYAML reads YAML 1.1 in its own way: dates become objects, `12:30` the number 750, `1e3` text. kubectl's reader has
+Go's numbers, and neither dates nor sexagesimal numbers.
 """
 
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from math import isinf
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 
+from wisp.admission.patch import Operation
+from wisp.admission.review import AccountRef
+from wisp.admission.types import Object
+from wisp.admission.workloads import find_accounts
 from wisp.base.errors import SettingError, WispError
+from wisp.cli.layout import format_yaml, patch_text
 
 _YES = ("y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "true", "True", "TRUE")
 _NO = ("n", "N", "no", "No", "NO", "off", "Off", "OFF", "false", "False", "FALSE")
 _TAG = "tag:yaml.org,2002:"
-_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./:@-]*(?<!:)")
-_WORDS = frozenset(each.lower() for each in (*_YES, *_NO, "null"))
-_WIDEST = 1 << 30
-_DEEPEST = 200
-"""Levels of nesting. The deepest objects that Kubernetes knows, CustomResourceDefinitions, have fewer than 100."""
-_MOST = 1_000_000
-"""Values that a document may have by YAML's references, which write a value once and repeat it."""
-_WHOLE = 1e21
+_MAX_DEPTH = 200
+"""Levels of nesting. The deepest objects in Kubernetes, CustomResourceDefinitions, have fewer than 100."""
+_MAX_VALUES = 1_000_000
+"""Values that a document may have through YAML's aliases, which write a value once and repeat it."""
+_EXPONENT_FROM = 1e21
 """From here on Go's JSON writes whole numbers with an exponent."""
 _RENDER = "correct it; if it is a chart's template, render it first: helm template CHART | wisp inject -f -"
 _SPACE = re.compile(r"[ \t\r\n]*")
 _MARKS = re.compile(r"^\ufeff", re.MULTILINE)
-"""Byte order marks: one may begin each document (YAML 1.2.2 §5.2), as where files are put together."""
+"""Byte order marks: each document may begin with one (YAML 1.2.2 §5.2), as in concatenated files."""
 _HEAD = re.compile(r"\A((?:[ \t]*(?:\r?\n|#.*\n))*)(?:%.*\n)*---(?:[ \t]*\r?\n|[ \t]+|\Z)")
-"""Comments, directives and the mark that a document begins with."""
+"""Comments, directives and the marker at the beginning of a document."""
 
 
-def _as_go_writes_it(number: str) -> float | int:
-    """Return a number, an integer where it is whole."""
+def _number(number: str) -> float | int:
+    """Return a number as Go writes it: as an integer if it is whole."""
     value = float(number)
-    return int(value) if value.is_integer() and abs(value) < _WHOLE else value
+    return int(value) if value.is_integer() and abs(value) < _EXPONENT_FROM else value
 
 
-_JSON = json.JSONDecoder(parse_float=_as_go_writes_it)
+_JSON = json.JSONDecoder(parse_float=_number)
 
 
 class ManifestError(WispError):
-    """A manifest cannot be read, or something in it cannot be given its identity."""
+    """A manifest cannot be read, or a pod in it cannot get its identity."""
 
 
 class Document(NamedTuple):
@@ -55,123 +56,144 @@ class Document(NamedTuple):
 
     content: Any
     text: str
-    """As it was read, comments and all, without the lines that part documents."""
-    place: int
-    """Which of the documents it is, from 1 on."""
+    """Its text, with comments, but without the lines that separate documents."""
+    number: int
+    """Its position among the documents, from 1 on."""
+    is_json: bool = False
 
 
 def read_text(path: str) -> str:
-    """Return what a file, or standard input for `-`, holds. Raise SettingError."""
+    """Return the text of a file, or of standard input for `-`. Raise SettingError."""
     try:
         return (sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()).decode()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise SettingError(f"cannot read {path!r}: {reason}", hint="name a readable file, or - for input") from None
+        raise SettingError(
+            f"cannot read {path!r}: {reason}", hint="name a readable file, or - for standard input"
+        ) from None
     except UnicodeDecodeError:
-        raise SettingError(f"cannot read {path!r}: it is not UTF-8", hint="name a file of YAML or JSON") from None
+        raise SettingError(f"cannot read {path!r}: it is not UTF-8", hint="name a YAML or JSON file") from None
 
 
-def documents(text: str, source: str) -> Iterator[Document]:
-    """Yield the documents in `text` that hold something: YAML, or JSON one after the other as `as_json` prints it.
+def read_documents(text: str, source: str) -> Iterator[Document]:
+    """Yield the documents in `text` that are not empty: YAML, or JSON values one after the other.
 
-    None of them holds itself or is too large when references are written out. Raise ManifestError naming `source`,
-    line and column.
+    None contains itself or is too large with its aliases written out. Raise ManifestError naming `source`, line and
+    column.
     """
     text = _MARKS.sub("", text)
-    found = _stream_of_json(text)
-    for each in _documents(text, source) if found is None else found:
-        _check_size(each, source)
-        yield each
+    found = _json_documents(text)
+    for document in _yaml_documents(text, source) if found is None else found:
+        _check_size(document, source)
+        yield document
 
 
 class _Measure(NamedTuple):
-    """How large a list or map is, if all references in it are written out."""
+    """How large a list or map is if all aliases in it are written out."""
 
     size: int
     """Values in it."""
     height: int
     """Levels of nesting."""
     members: int
-    """Its own, which are written once."""
+    """Its direct members."""
 
 
 def _check_size(document: Document, source: str) -> None:
-    """Raise ManifestError if a document is too deep, or too large or endless because of references in it."""
+    """Raise ManifestError if a document is too deep, or its aliases make it too large or endless."""
     known: dict[int, _Measure] = {}
     try:
         size = _measure(document.content, known, 1).size
     except RecursionError:
         raise ManifestError(
-            f"{source} is nested too deeply, in document {document.place}",
-            hint=f"give one of at most {_DEEPEST} levels, without references to itself",
+            f"{source} is nested too deeply, in document {document.number}",
+            hint=f"give one of at most {_MAX_DEPTH} levels that does not contain itself",
         ) from None
-    if size > _MOST and size > 10 * sum(each.members for each in known.values()):
+    if size > _MAX_VALUES and size > 10 * sum(measure.members for measure in known.values()):
         raise ManifestError(
-            f"{source} has {size} values in document {document.place}, most of them by references",
-            hint="write it with fewer references (&name and *name)",
+            f"{source} has {size} values in document {document.number}, most of them through aliases",
+            hint="write it with fewer aliases (&name and *name)",
         )
 
 
 def _measure(value: Any, known: dict[int, _Measure], depth: int) -> _Measure:
-    """Measure a value, each list and map in it once. Raise RecursionError where it is too deep."""
+    """Measure a value, each list and map in it once. Raise RecursionError if it is too deep."""
     if type(value) is not dict and type(value) is not list:
         return _Measure(1, 0, 0)
     found = known.get(id(value))
-    if depth + (found.height if found else 0) > _DEEPEST:
+    if depth + (found.height if found else 0) > _MAX_DEPTH:
         raise RecursionError
     if found is None:
-        parts = [_measure(each, known, depth + 1) for each in (value.values() if type(value) is dict else value)]
-        size, height = 1 + sum(each.size for each in parts), 1 + max((each.height for each in parts), default=0)
-        found = known[id(value)] = _Measure(size, height, len(parts))
+        members = [_measure(member, known, depth + 1) for member in (value.values() if type(value) is dict else value)]
+        size = 1 + sum(member.size for member in members)
+        height = 1 + max((member.height for member in members), default=0)
+        found = known[id(value)] = _Measure(size, height, len(members))
     return found
 
 
-def _stream_of_json(text: str) -> list[Document] | None:
-    """Return what `text` is as JSON; None where it is anything else."""
+def _json_documents(text: str) -> list[Document] | None:
+    """Return the JSON values in `text`, or None if it is not JSON."""
     found: list[Document] = []
-    start = _SPACE.match(text).end()  # type: ignore[union-attr]  # it matches nothing, too
+    start = _SPACE.match(text).end()  # type: ignore[union-attr]  # it always matches
     try:
         while start < len(text):
             content, end = _JSON.raw_decode(text, start)
-            found.append(Document(content, f"{text[start:end]}\n", len(found) + 1))
+            found.append(Document(content, f"{text[start:end]}\n", len(found) + 1, is_json=True))
             start = _SPACE.match(text, end).end()  # type: ignore[union-attr]
     except (ValueError, RecursionError):
-        return None  # YAML's flow style looks the same at first, and its reader says better what is wrong
-    return [each for each in found if each.content is not None]
+        return None  # YAML's flow style looks similar, and its reader has better error messages
+    return [document for document in found if document.content is not None]
 
 
-def _documents(text: str, source: str) -> Iterator[Document]:
+def _yaml_documents(text: str, source: str) -> Iterator[Document]:
     try:
         loader = _Loader(text)
-    except yaml.YAMLError as error:  # of a character that YAML has not
-        raise _no_yaml(error, text, source) from None
+    except yaml.YAMLError as error:  # about a character that YAML does not allow
+        raise _invalid_yaml(error, text, source) from None
     try:
         starts, contents = [], []
         while loader.check_node():
             starts.append(loader.peek_event().start_mark.index)  # type: ignore[no-untyped-call]  # PyYAML's
             contents.append(loader.construct_document(loader.get_node()))
     except yaml.YAMLError as error:
-        raise _no_yaml(error, text, source) from None
+        raise _invalid_yaml(error, text, source) from None
     except RecursionError:
-        raise ManifestError(f"{source} is nested too deeply", hint="give one without references to itself") from None
+        raise ManifestError(f"{source} is nested too deeply", hint="give one that does not contain itself") from None
     finally:
         loader.dispose()
-    bounds = [0, *starts[1:], len(text)]  # what is said before the first is of the first
-    for place, (start, end, content) in enumerate(zip(bounds, bounds[1:], contents, strict=False), start=1):
+    bounds = [0, *starts[1:], len(text)]  # comments before the first belong to it
+    for number, (start, end, content) in enumerate(zip(bounds, bounds[1:], contents, strict=False), start=1):
         if content is not None:
-            yield Document(content, _between(text[start:end]), place)
+            yield Document(content, _without_markers(text[start:end]), number)
+
+
+def changed_yaml(document: Document, content: object, operations: Iterable[Operation]) -> str:
+    """Return a document as YAML after `operations`, which make it `content`, with its comments and layout.
+
+    They are lost in JSON, and if `wisp.cli.layout` does not arrive at the same content. Raise ManifestError.
+    """
+    if not document.is_json:
+        expected = json.dumps(content, sort_keys=True)
+        for text in patch_text(document.text, operations):
+            try:
+                found = [json.dumps(read.content, sort_keys=True) for read in read_documents(text, "")]
+            except ManifestError:
+                continue
+            if found == [expected]:
+                return text
+    return as_yaml(content)
 
 
 def as_yaml(content: object) -> str:
-    """Return `content` as a YAML document, in its own order. Raise ManifestError where it holds itself."""
+    """Return `content` as a YAML document, in its own order. Raise ManifestError if it contains itself."""
     try:
-        return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDEST)
+        return format_yaml(content)
     except RecursionError:
         raise _endless() from None
 
 
 def as_json(content: object) -> str:
-    """Return `content` as indented JSON. Raise ManifestError where it holds itself, or a number that JSON has not."""
+    """Return `content` as indented JSON. Raise ManifestError if it contains itself, or a number that JSON lacks."""
     try:
         return json.dumps(content, indent=4, ensure_ascii=False, allow_nan=False) + "\n"
     except (RecursionError, ValueError):
@@ -179,15 +201,17 @@ def as_json(content: object) -> str:
 
 
 def _endless() -> ManifestError:
-    return ManifestError("a document has no end", hint="give one without references to itself, .inf and .nan")
+    return ManifestError(
+        "a document cannot be written", hint="give one without .inf, .nan and aliases of what contains them"
+    )
 
 
-def _no_yaml(error: yaml.YAMLError, text: str, source: str) -> ManifestError:
+def _invalid_yaml(error: yaml.YAMLError, text: str, source: str) -> ManifestError:
     hint = _RENDER if "{{" in text else "correct it"
-    return ManifestError(f"{source} is no YAML: {_told(error)}", hint=hint)
+    return ManifestError(f"{source} is not YAML: {_problem(error)}", hint=hint)
 
 
-def _told(error: yaml.YAMLError) -> str:
+def _problem(error: yaml.YAMLError) -> str:
     if isinstance(error, yaml.reader.ReaderError):
         return f"character {error.position + 1} is U+{error.character:04X}, which YAML does not allow"
     mark = getattr(error, "problem_mark", None)
@@ -195,37 +219,39 @@ def _told(error: yaml.YAMLError) -> str:
     return f"{problem}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(problem)
 
 
-def _between(text: str) -> str:
-    """Return a document's text without the marks around it; comments before the first of them stay."""
+def _without_markers(text: str) -> str:
+    """Return a document's text without the markers around it; comments before the first marker stay."""
     text = _HEAD.sub(r"\1", text, count=1)
     text = re.sub(r"\n\.\.\.\s*\Z", "\n", text)
     return text if text.endswith("\n") else f"{text}\n"
 
 
 class _Loader(yaml.SafeLoader):
-    """Takes plain scalars for what kubectl does; knows no tags but those of JSON's types."""
+    """Reads plain scalars as kubectl does, and only the tags of JSON's types."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 -- as in PyYAML
-    yaml_constructors = {  # noqa: RUF012 -- likewise
+    yaml_constructors = {  # noqa: RUF012 -- as in PyYAML
         tag: construct
         for tag, construct in yaml.SafeLoader.yaml_constructors.items()
         if tag is None or tag.removeprefix(_TAG) in ("null", "str", "seq", "map")
     }
 
     def fetch_flow_collection_start(self, TokenClass: type) -> None:  # noqa: N803 -- PyYAML's signature
-        """Begin a list or map in brackets: PyYAML's work grows with the square of how deep they are nested."""
-        if self.flow_level >= _DEEPEST:
+        """Begin a list or map in brackets. PyYAML's work grows with the square of their depth."""
+        if self.flow_level >= _MAX_DEPTH:
             raise RecursionError
         super().fetch_flow_collection_start(TokenClass)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 -- PyYAML's signature
-        """Return a mapping whose keys are text, as JSON has them: `8080: x` and `on: x` are `"8080"` and `"true"`."""
+        """Return a mapping whose keys are text, as in JSON: `8080: x` and `on: x` are `"8080"` and `"true"`."""
         return {_key(key): value for key, value in super().construct_mapping(node, deep).items()}
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Take in what `<<` names; each key once, or a few merges of merges have millions of them."""
+        """Merge what `<<` names, each key once: otherwise a few merges of merges have millions of keys."""
         super().flatten_mapping(node)
-        members = {key.value if isinstance(key, yaml.ScalarNode) else id(key): (key, of) for key, of in node.value}
+        members = {
+            key.value if isinstance(key, yaml.ScalarNode) else id(key): (key, value) for key, value in node.value
+        }
         node.value = list(members.values())
 
 
@@ -238,7 +264,7 @@ def _boolean(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> bool:
 
 
 def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
-    """Return an integer as Go reads it: a leading 0 means base 8. What is too large for one is text."""
+    """Return an integer as Go reads it: a leading 0 means base 8. If it is too large, it is text."""
     text = str(loader.construct_scalar(node)).replace("_", "")
     try:
         return int(re.sub(r"\A([-+]?)0(?=[0-9])", r"\g<1>0o", text), 0)
@@ -247,9 +273,9 @@ def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
 
 
 def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float | int | str:
-    """Return a number; what is too large for one is text."""
+    """Return a number; if it is too large, it is text."""
     text = str(loader.construct_scalar(node))
-    value = _as_go_writes_it(re.sub(r"\.(?=[a-z])", "", text.lower()))
+    value = _number(re.sub(r"\.(?=[a-z])", "", text.lower()))
     return text if isinf(value) and "i" not in text.lower() else value
 
 
@@ -270,19 +296,15 @@ for _name, _pattern, _first, _construct in (
         _Loader.add_constructor(_TAG + _name, _construct)
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes what is shared as often as it is there, and indents lists as manifests do."""
-
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 -- PyYAML's signature
-        """Leave references out: few readers of manifests expect them."""
-        return True
+Accounts: TypeAlias = Mapping[AccountRef, Object]
 
 
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style: str | None = "|"  # where it can be: PyYAML quotes what cannot
-    if "\n" not in text.strip("\n"):
-        style = None if _PLAIN.fullmatch(text) and text.lower() not in _WORDS else '"'
-    return dumper.represent_scalar(f"{_TAG}str", text, style=style)
+def accounts_in(found: Iterable[Document], namespace: str) -> Accounts:
+    """Return the service accounts of these documents; one that names no namespace is in `namespace`."""
+    owned = (account for document in found for account in find_accounts(document.content))
+    return {AccountRef(owner.namespace or namespace, owner.name): account for owner, account in owned}
 
 
-_Dumper.add_representer(str, _text)
+def read_accounts(paths: Iterable[str], namespace: str) -> Accounts:
+    """Return the service accounts in these files. Raise SettingError or ManifestError naming the file."""
+    return accounts_in((document for path in paths for document in read_documents(read_text(path), path)), namespace)

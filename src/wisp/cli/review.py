@@ -1,15 +1,14 @@
-"""`wisp webhook review`: what the webhook would answer, without a server or a cluster."""
+"""`wisp webhook review`: answers admission reviews as the webhook does, without a server or a cluster."""
 
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
 
 import click
 import msgspec
 
-from wisp.admission.contract import Policy, parse_version
-from wisp.admission.review import ReviewError, account_of, answer, decide, read
-from wisp.cli.accounts import Accounts, accounts_of
+from wisp.admission.policy import Policy, parse_version
+from wisp.admission.review import ReviewError, account_ref, answer, decide, read_review
+from wisp.cli.manifests import read_accounts
 from wisp.cli.policy import policy_options
 
 
@@ -19,29 +18,28 @@ from wisp.cli.policy import policy_options
     "paths",
     multiple=True,
     metavar="FILE",
-    help="YAML or JSON with the cluster's service accounts; may be given several times.",
+    help="YAML or JSON file with the cluster's service accounts; may be given several times.",
 )
 @click.option(
-    "--server-version", metavar="VERSION", help="The API server's, as 1.34: from 1.32 on sidecars are native."
+    "--server-version",
+    metavar="VERSION",
+    help="Version of the API server, such as 1.34. From 1.32 on, sidecars are native.",
 )
 @policy_options
 def review(paths: tuple[str, ...], server_version: str | None, policy: Policy) -> None:
-    """Answer admission reviews: JSON, one a line, from standard input to standard output.
+    """Answer admission reviews from standard input: JSON, one on each line.
 
-    A service account that is in no file is one that does not exist.
+    A service account that is in none of the files does not exist.
     """
     if server_version is not None:
         policy = replace(policy, server_version=parse_version(server_version))
+    accounts = read_accounts(paths, "default")
     lines = (line for line in sys.stdin.buffer if not line.isspace())
-    _answer_all(lines, accounts_of(paths, "default"), policy)
-
-
-def _answer_all(lines: Iterable[bytes], accounts: Accounts, policy: Policy) -> None:
     for number, line in enumerate(lines, start=1):
         try:
-            asked = read(line)
+            asked = read_review(line)
         except ReviewError as error:
             raise ReviewError(f"review {number}: {error.problem}", hint=error.hint) from None
-        account = account_of(asked)
+        account = account_ref(asked)
         decision = decide(asked, None if account is None else accounts.get(account), policy)
         click.echo(msgspec.json.encode(answer(asked, decision)))

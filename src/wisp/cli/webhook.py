@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from wisp.admission.contract import Policy
+from wisp.admission.policy import Policy
 from wisp.base.constants import LOG_LEVELS
 from wisp.base.errors import SettingError
 from wisp.base.isolation import forbid_core_dumps

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from wisp import __version__
-from wisp.admission import limits
-from wisp.admission.contract import NativeSidecar, Policy, parse_version
+from wisp.admission.policy import NativeSidecar, Policy, parse_version
+from wisp.admission.types import MAX_REVIEW
 from wisp.base.errors import SettingError
 from wisp.base.log import Log
 from wisp.http.asyncio_server import AsyncioServer, bind, keep_deadlines
@@ -192,7 +192,7 @@ class Webhook:
         reviews = AsyncioServer(
             bind(options.address, options.port),
             self._reviews,
-            limits=Limits(REVIEW_CONNECTIONS, options.connections_per_source, REVIEW_BYTES, limits.BODY, TIMES),
+            limits=Limits(REVIEW_CONNECTIONS, options.connections_per_source, REVIEW_BYTES, MAX_REVIEW, TIMES),
             tls=self._presented.context,
         )
         health = AsyncioServer(

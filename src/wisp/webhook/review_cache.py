@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from wisp.admission.pod import Outline
-from wisp.admission.review import AccountRef, Review, uid_of
+from wisp.admission.review import AccountRef, Review, read_uid
 
 REVIEW_LIMIT = 32 * 1024
 """Bytes of the largest review that is cached."""
@@ -82,7 +82,7 @@ class ReviewCache:
         """Remember a review by its text, if another uid in the same place would be read as the uid of the review."""
         start = body.find(_encode(uid)) + 1
         before, after = body[:start], body[start + _UID_LENGTH :]
-        if start == 0 or not _is_plain(uid.encode()) or uid_of(before + _OTHER_UID.encode() + after) != _OTHER_UID:
+        if start == 0 or not _is_plain(uid.encode()) or read_uid(before + _OTHER_UID.encode() + after) != _OTHER_UID:
             return
         if before != self._before_uid or len(self._texts) >= _TEXT_LIMIT:
             self._before_uid, self._texts = before, {}

@@ -6,18 +6,18 @@ from typing import Any
 
 import msgspec
 
-from wisp.admission.contract import Policy
+from wisp.admission.policy import Policy
 from wisp.admission.review import (
     AccountRef,
     Decision,
     Refuse,
     Review,
     ReviewError,
-    account_of,
-    account_wanted,
+    account_ref,
     answer,
     decide,
-    read,
+    read_review,
+    required_account,
 )
 from wisp.base.log import Log
 from wisp.http.messages import JSON, TEXT, Reject, Request, Response
@@ -80,16 +80,16 @@ class Reviews:
         known = self._cache.find_text(body)
         if known is not None and (response := self._from_cache(*known, started)) is not None:
             return response
-        review = read(body)
+        review = read_review(body)
         key = key_of(review) if len(body) <= REVIEW_LIMIT else None
         if key is not None:
             cached = self._cache.find(key)
             if cached is not None and (response := self._from_cache(review.uid, cached, started)) is not None:
                 self._cache.add_text(body, review.uid, key)
                 return response
-        required = account_wanted(review)
+        required = required_account(review)
         if required is None:
-            return self._decide(review, self._cached_account(account_of(review)), started, key)
+            return self._decide(review, self._cached_account(account_ref(review)), started, key)
         account = self._accounts.get(required.namespace, required.name)
         if account is None:
             return self._look_up_and_decide(review, required, started)
@@ -131,7 +131,7 @@ class Reviews:
             return self._response(body, "refused", started)
         result = "changed" if decision.patch else "unchanged"
         if key is not None and (halves := split(body, review.uid)) is not None:
-            self._cache.add(key, CachedAnswer(account_of(review), account, result, *halves))
+            self._cache.add(key, CachedAnswer(account_ref(review), account, result, *halves))
         return self._response(body, result, started)
 
     def _response(self, body: bytes, result: str, started: float) -> Response:

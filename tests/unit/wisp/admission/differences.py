@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from tests.support.paths import ROOT
 from tests.unit.wisp.admission.observed import CASES, Case
-from wisp.admission.contract import REDIRECT_RESOURCES, SIDECAR_RESOURCES, Resources
+from wisp.admission.policy import REDIRECT_RESOURCES, SIDECAR_RESOURCES, Resources
 
 PATH = ROOT / "docs/reference/webhook-differences.md"
 BEGIN, END = "<!-- differences: begin -->\n", "<!-- differences: end -->\n"

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wisp.admission.contract import ConfigMapCA, Policy, TokenEndpoint, parse_version
+from wisp.admission.policy import ConfigMapCA, CustomTokenEndpoint, Policy, parse_version
 
 _FOLDER = Path(__file__).with_name("reference")
 
@@ -39,10 +39,10 @@ def _account(pod: dict[str, Any]) -> str:
     return str(pod["spec"].get("serviceAccountName") or "default")
 
 
-def _endpoint(settings: dict[str, str] | None) -> TokenEndpoint | None:
+def _endpoint(settings: dict[str, str] | None) -> CustomTokenEndpoint | None:
     if settings is None:
         return None
-    return TokenEndpoint(
+    return CustomTokenEndpoint(
         suffix=settings["customTokenEndpointAnnotationSuffix"],
         audience=settings["customTokenEndpointAudience"],
         url=settings["AZURE_KUBERNETES_TOKEN_PROXY"],

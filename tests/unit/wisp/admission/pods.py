@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from wisp.admission import mutate
 from wisp.admission import review as reviews
-from wisp.admission.contract import NativeSidecar, Policy
 from wisp.admission.mutate import Mutation
-from wisp.admission.pod import pod_in
+from wisp.admission.pod import read_decoded
+from wisp.admission.policy import NativeSidecar, Policy
 from wisp.admission.review import Review
 
 CLIENT_ID = "6a1d0c9e-0b0f-4c39-8a31-0c34b0a0f5e1"
@@ -61,12 +61,12 @@ def review(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 def read(document: Any) -> Review:
     """Return what is read in a review that is decoded already."""
-    return reviews.read(json.dumps(document).encode())
+    return reviews.read_review(json.dumps(document).encode())
 
 
 def mutation(document: dict[str, Any], who: dict[str, Any], policy: Policy) -> Mutation:
     """Decide what is done to a pod that is decoded already."""
-    return mutate.mutation(pod_in(document), who, policy)
+    return mutate.plan_mutation(read_decoded(document), who, policy)
 
 
 def named(document: dict[str, Any], name: str) -> dict[str, Any]:

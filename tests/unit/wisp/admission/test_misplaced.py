@@ -164,7 +164,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown on the Deployment": (
         with_metadata(workload(), annotations={f"{PREFIX}enabled": "true"}),
-        f"the annotation {PREFIX}enabled has no effect here: remove it, because no such key is known",
+        f"the annotation {PREFIX}enabled has no effect here: remove it: the key is unknown",
     ),
     "on claims": (
         workload("StatefulSet", volumeClaimTemplates=[{"metadata": {"name": "data", "labels": USED}}]),

@@ -19,26 +19,26 @@ from tests.unit.wisp.admission.pods import (
     with_sidecar,
 )
 from tests.unit.wisp.admission.pointer import patched
-from wisp.admission.contract import (
+from wisp.admission.mutate import mutate
+from wisp.admission.policy import (
     ConfigMapCA,
+    CustomTokenEndpoint,
     EndpointCA,
     InlineCA,
     NativeSidecar,
     Policy,
     Requirement,
     Resources,
-    TokenEndpoint,
     TrustBundleCA,
 )
-from wisp.admission.mutate import mutate
-from wisp.admission.shape import PodError
+from wisp.admission.types import PodError
 from wisp.imds.passthrough import NAMES, SEGMENTS, read_names
 from wisp.proxy.flags import parse_flags
 
 GOLDEN = ROOT / "tests" / "golden" / "admission"
 PEM = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
 MOUNT = "/var/run/secrets/azure/wi"
-ENDPOINT = TokenEndpoint(suffix="identity-binding", audience="api://binding", url="https://proxy.test/x")
+ENDPOINT = CustomTokenEndpoint(suffix="identity-binding", audience="api://binding", url="https://proxy.test/x")
 BINDING = {"use-identity-binding": "true"}
 
 GOLDENS = {
@@ -170,7 +170,7 @@ def test_the_pods_own_mount_in_the_way() -> None:
     document = pod(own, volumes=[{"name": "own", "emptyDir": {}}])
     assert named(mutate(document, account(), POLICY), "app")["volumeMounts"] == own["volumeMounts"]
     assert mutation(document, account(), POLICY).warnings == (
-        f"the container app mounts something of its own at {MOUNT}: the token is not there",
+        f"the container app has its own mount at {MOUNT}: the token is not there",
     )
 
 

@@ -13,21 +13,21 @@ import pytest
 from tests.support.paths import ROOT
 from tests.unit.wisp.admission.command import Ran, run
 from tests.unit.wisp.admission.pods import POLICY, TENANT
-from wisp.admission.contract import (
+from wisp.admission.policy import (
     REDIRECT_RESOURCES,
     SIDECAR_RESOURCES,
     ConfigMapCA,
+    CustomTokenEndpoint,
     EndpointCA,
     InlineCA,
     NativeSidecar,
     Policy,
     Requirement,
     Resources,
-    TokenEndpoint,
     TrustBundleCA,
+    parse_quantity,
     parse_version,
 )
-from wisp.admission.quantity import quantity
 from wisp.base.errors import SettingError
 from wisp.cli.policy import policy_options
 
@@ -142,7 +142,7 @@ def test_a_token_endpoint(tmp_path: Path) -> None:
     ]
     for arguments, ca in given:
         assert made(*BINDING, "--custom-token-endpoint-sni-name=sni.test", *arguments.split()).token_endpoint == (
-            TokenEndpoint(
+            CustomTokenEndpoint(
                 suffix="binding", audience="api://binding", url="https://10.0.0.1/x", sni_name="sni.test", ca=ca
             )
         )
@@ -174,20 +174,36 @@ def test_a_token_endpoint_from_the_environment() -> None:
 @pytest.mark.parametrize(
     "selector, said",
     [
-        pytest.param("a=b", "not a JSON object: 'a=b'", id="kubectl's syntax"),
-        pytest.param("[" * 100_000, "not a JSON object", id="nested too deeply"),
-        pytest.param("[]", "not a JSON object", id="list"),
-        pytest.param('{"matchLabel": {"a": "b"}}', "unknown field: 'matchLabel'", id="misspelt field"),
-        pytest.param('{"matchLabels": {"a": 1}}', "not an object of strings", id="label that is a number"),
-        pytest.param('{"matchLabels": ["a"]}', "not an object of strings", id="labels in a list"),
-        pytest.param('{"matchLabels": {"a b": "c"}}', "a key that is not a label's: 'a b'", id="label key"),
-        pytest.param('{"matchLabels": {"a": "b c"}}', "a value that is not a label's: 'b c'", id="label value"),
-        pytest.param('{"matchExpressions": {}, "matchLabels": null}', None, id="nothing"),
-        pytest.param('{"matchExpressions": {"key": "a"}}', "matchExpressions is not a list", id="one expression"),
-        pytest.param('{"matchExpressions": ["a"]}', "key, operator and values: 'a'", id="text for an expression"),
-        pytest.param('{"matchExpressions": [{"key": "a", "op": "In"}]}', "key, operator and values", id="other field"),
-        pytest.param('{"matchExpressions": [{"key": "a"}]}', "are strings", id="no operator"),
-        pytest.param('{"matchExpressions": [{"key": "a", "operator": "In", "values": "b"}]}', "are strings", id="text"),
+        pytest.param("a=b", "is not a label selector: ", id="kubectl's syntax"),
+        pytest.param("[" * 100_000, "is not a label selector: ", id="nested too deeply"),
+        pytest.param("[]", "Expected `object`, got `array`", id="list"),
+        pytest.param('{"matchLabel": {"a": "b"}}', "unknown field `matchLabel`", id="misspelt field"),
+        pytest.param(
+            '{"matchLabels": {"a": 1}}',
+            "Expected `str`, got `int` - at `$.matchLabels[...]`",
+            id="label that is a number",
+        ),
+        pytest.param('{"matchLabels": ["a"]}', "got `array` - at `$.matchLabels`", id="labels in a list"),
+        pytest.param('{"matchLabels": {"a b": "c"}}', "an invalid label key: 'a b'", id="label key"),
+        pytest.param('{"matchLabels": {"a": "b c"}}', "an invalid label value: 'b c'", id="label value"),
+        pytest.param('{"matchExpressions": [], "matchLabels": null}', None, id="nothing"),
+        pytest.param(
+            '{"matchExpressions": {"key": "a"}}', "got `object` - at `$.matchExpressions`", id="one expression"
+        ),
+        pytest.param(
+            '{"matchExpressions": ["a"]}', "got `str` - at `$.matchExpressions[0]`", id="text for an expression"
+        ),
+        pytest.param(
+            '{"matchExpressions": [{"key": "a", "op": "In"}]}',
+            "unknown field `op` - at `$.matchExpressions[0]`",
+            id="other field",
+        ),
+        pytest.param('{"matchExpressions": [{"key": "a"}]}', "missing required field `operator`", id="no operator"),
+        pytest.param(
+            '{"matchExpressions": [{"key": "a", "operator": "In", "values": "b"}]}',
+            "got `str` - at `$.matchExpressions[0].values`",
+            id="text",
+        ),
         pytest.param('{"matchExpressions": [{"key": "a", "operator": "Is", "values": ["b"]}]}', "'Is'", id="operator"),
         pytest.param('{"matchExpressions": [{"key": "a", "operator": "In"}]}', "no values for the operator", id="In"),
         pytest.param(
@@ -221,7 +237,7 @@ def test_a_token_endpoint_that_is_not_on() -> None:
         (["--tenant-id", "no tenant"], "--tenant-id is not a tenant: 'no tenant'"),
         (
             ["--environment", "AzureMoonCloud"],
-            "--environment is no Azure cloud: 'AzureMoonCloud': use AzurePublicCloud",
+            "--environment is not an Azure cloud: 'AzureMoonCloud': use AzurePublicCloud",
         ),
         (["--authority-host", "http://x"], "--authority-host is not an https URL: 'http://x'"),
         (["--audience", " "], "--audience is empty"),
@@ -230,12 +246,12 @@ def test_a_token_endpoint_that_is_not_on() -> None:
         (["--proxy-cpu-limit", "much"], "cpu limit is not a quantity: 'much'"),
         (["--authority-ca", "/no/where"], "--authority-ca '/no/where': no such file"),
         (["--authority-ca", str(ROOT / "LICENSE")], "holds no certificate"),
-        ([*BINDING[:4]], "an annotation suffix and an audience, or neither"),
+        ([*BINDING[:4]], "needs both an annotation suffix and an audience"),
         ([*BINDING[2:]], "--custom-token-endpoint is not an https URL: ''"),
         ([*BINDING, "--custom-token-endpoint", "http://x"], "--custom-token-endpoint is not an https URL: 'http://x'"),
         ([*BINDING, BINDING[4], "api://AzureADTokenExchange"], "is the default audience"),
-        ([*BINDING, BINDING[2], "a/b"], "-annotation-suffix is none: 'a/b'"),
-        ([*BINDING, "--custom-token-endpoint-sni-name", "a b"], "-sni-name is not a name: 'a b'"),
+        ([*BINDING, BINDING[2], "a/b"], "-annotation-suffix is invalid: 'a/b'"),
+        ([*BINDING, "--custom-token-endpoint-sni-name", "a b"], "-sni-name is not a DNS name: 'a b'"),
         (
             [*BINDING, "--custom-token-endpoint-ca-bundle-signer=a", "--custom-token-endpoint-ca-bundle-labels=b"],
             "as key",
@@ -273,7 +289,7 @@ def test_a_wrong_option(arguments: list[str], said: str) -> None:
 @pytest.mark.parametrize(
     "changes, said",
     [
-        ({"authority_host": "https://login.test"}, "a final slash"),
+        ({"authority_host": "https://login.test"}, "an https URL ending in /"),
         ({"image_pull_policy": "Sometimes"}, "--image-pull-policy is unknown"),
         ({"proxy_log_level": "loud"}, "--proxy-log-level is unknown"),
         ({"authority_ca": "none"}, "--authority-ca holds no certificate"),
@@ -328,7 +344,7 @@ def test_a_version_that_is_none(text: str) -> None:
 )
 def test_a_quantity(text: str, amount: Fraction | None) -> None:
     """As Kubernetes has them."""
-    assert quantity(text) == amount
+    assert parse_quantity(text) == amount
 
 
 @pytest.mark.parametrize("usual", [SIDECAR_RESOURCES, REDIRECT_RESOURCES], ids=["sidecar", "redirect"])
@@ -337,7 +353,7 @@ def test_the_usual_resources(usual: Resources) -> None:
     for request, limit in ((usual.cpu_request, usual.cpu_limit), (usual.memory_request, usual.memory_limit)):
         assert request is not None
         assert limit is not None
-        assert (quantity(request) or 0) <= (quantity(limit) or 0)
+        assert (parse_quantity(request) or 0) <= (parse_quantity(limit) or 0)
 
 
 def test_every_option_is_documented() -> None:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.unit.wisp.admission.pods import ACCOUNTS, JSON, PODS, POLICIES, POLICY, account, mutation, read, review
 from tests.unit.wisp.admission.pointer import patched
 from wisp.admission import review as reviews
-from wisp.admission.advice import LONGEST, MOST
-from wisp.admission.contract import Policy
 from wisp.admission.mutate import mutate
-from wisp.admission.review import Admit, Refuse, ReviewError, account_wanted, answer, decide
+from wisp.admission.policy import Policy
+from wisp.admission.review import Admit, Refuse, ReviewError, answer, decide, required_account
+from wisp.admission.warnings import MAX_LENGTH, MAX_WARNINGS
 
 LABELS = {"azure.workload.identity/use": "true"}
 anyhow = settings(suppress_health_check=[HealthCheck.too_slow])  # pods take a while to think up on a busy machine
@@ -93,8 +93,8 @@ def test_ours_are_first_and_once(pod: dict[str, Any], who: dict[str, Any], polic
 def test_warnings_are_short_and_few(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
     """Kubernetes asks for 120 characters each."""
     warnings = mutation(pod, who, policy).warnings
-    assert len(warnings) <= MOST
-    assert all(len(each) <= LONGEST and each.isprintable() for each in warnings)
+    assert len(warnings) <= MAX_WARNINGS
+    assert all(len(each) <= MAX_LENGTH and each.isprintable() for each in warnings)
 
 
 @anyhow
@@ -120,7 +120,7 @@ def test_any_bytes_in_a_review(first: bytes, second: bytes) -> None:
     for before, after in ((b'"FIRST"', b'"SECOND"'), (b"FIRST", b"SECOND"), (b'"uid"', b'"object"')):
         body = whole.replace(before, first).replace(after, second)
         try:
-            decision = decide(reviews.read(body), account(), POLICY)
+            decision = decide(reviews.read_review(body), account(), POLICY)
         except ReviewError:
             continue
         assert isinstance(decision, Admit | Refuse)
@@ -136,7 +136,7 @@ def test_any_json_for_a_pod(document: Any, spec: Any) -> None:
                 read(review(pod))
             continue
         asked = read(review(pod))
-        account_wanted(asked)
+        required_account(asked)
         for who in (account(), None, {"metadata": document}):
             assert isinstance(decide(asked, who, POLICY), Admit | Refuse)
 

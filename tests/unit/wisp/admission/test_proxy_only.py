@@ -27,9 +27,9 @@ from tests.unit.wisp.admission.pods import (
 )
 from tests.unit.wisp.admission.test_mutate import BINDING, ENDPOINT, MOUNT, PEM
 from tests.unit.wisp.admission.test_properties import anyhow
-from wisp.admission.contract import ConfigMapCA, InlineCA, Policy
 from wisp.admission.mutate import mutate
-from wisp.admission.shape import PodError
+from wisp.admission.policy import ConfigMapCA, InlineCA, Policy
+from wisp.admission.types import PodError
 
 ONLY = {"inject-proxy-only": "true"}
 ENV = {"inject-proxy-mode": "env"}
@@ -197,7 +197,7 @@ def test_the_users_own_variables_stay() -> None:
         document = pod({**APP, "env": [client, file]}, annotations=ONLY)
         assert named(mutate(document, account(), POLICY), "app")["env"] == [client, file]
         assert mutation(document, account(), POLICY).warnings == (
-            "the container app sets AZURE_FEDERATED_TOKEN_FILE itself: Azure SDKs go past the sidecar",
+            "the container app sets AZURE_FEDERATED_TOKEN_FILE itself: Azure SDKs bypass the sidecar",
         )
 
 

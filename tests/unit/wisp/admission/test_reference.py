@@ -11,7 +11,7 @@ from tests.unit.wisp.admission.observed import CASES, Case
 from tests.unit.wisp.admission.pods import read
 from tests.unit.wisp.admission.pointer import patched
 from wisp.admission.mutate import mutate
-from wisp.admission.review import account_wanted, answer, decide
+from wisp.admission.review import answer, decide, required_account
 
 
 def answered(case: Case) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def answered(case: Case) -> dict[str, Any]:
             },
         }
     )
-    wanted = account_wanted(asked)
+    wanted = required_account(asked)
     assert wanted == ("parity", case.pod["spec"].get("serviceAccountName") or "default")
     response = answer(asked, decide(asked, case.account, case.policy))["response"]
     assert response.pop("uid") == case.name

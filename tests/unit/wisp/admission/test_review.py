@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.unit.wisp.admission.pods import POLICY, account, mutation, pod, read, review, with_sidecar
-from wisp.admission.review import AccountRef, Admit, Refuse, ReviewError, account_wanted, answer, decide
+from wisp.admission.review import AccountRef, Admit, Refuse, ReviewError, answer, decide, required_account
 
 UID = "705ab4f5-6393-11e8-b7cc-42010a800002"
 
@@ -16,16 +16,16 @@ def test_the_account_that_a_pod_runs_as() -> None:
     """In the review's namespace; a pod has none of its own when it is made."""
     document = pod(serviceAccountName="app")
     document["metadata"]["namespace"] = "elsewhere"
-    assert account_wanted(read(review(document))) == AccountRef("apps", "app")
-    assert account_wanted(read(review(pod()))) == AccountRef("apps", "default")
-    assert account_wanted(read(review(pod(serviceAccount="old")))) == AccountRef("apps", "old")
+    assert required_account(read(review(document))) == AccountRef("apps", "app")
+    assert required_account(read(review(pod()))) == AccountRef("apps", "default")
+    assert required_account(read(review(pod(serviceAccount="old")))) == AccountRef("apps", "old")
 
 
 @pytest.mark.parametrize("spec", [{}, {"spec": None}], ids=["absent", "null"])
 def test_a_pod_without_a_spec(spec: dict[str, Any]) -> None:
     """It is refused: there is nothing that a patch could be applied to."""
     decision = decide(read(review({"metadata": pod()["metadata"], **spec})), account(), POLICY)
-    assert decision == Refuse(400, "the pod has no spec: give it one, with its containers")
+    assert decision == Refuse(400, "the pod has no spec: add a spec with the pod's containers")
 
 
 def test_a_review_without_an_operation() -> None:
@@ -63,7 +63,7 @@ def mirror() -> dict[str, Any]:
 def test_what_is_let_by(document: dict[str, Any]) -> None:
     """Without a patch, and without an account being looked for."""
     asked = read(document)
-    assert account_wanted(asked) is None
+    assert required_account(asked) is None
     decision = decide(asked, None, POLICY)
     assert answer(asked, decision)["response"] == {"uid": UID, "allowed": True}
 
@@ -98,7 +98,7 @@ def test_an_account_that_is_not_there() -> None:
     decision = decide(read(review(pod(serviceAccountName="nobody"))), None, POLICY)
     assert isinstance(decision, Refuse)
     assert decision.code == 400
-    assert decision.message.startswith('serviceaccounts "nobody" not found in namespace "apps": make it')
+    assert decision.message.startswith('serviceaccounts "nobody" not found in namespace "apps": create it')
 
 
 def test_an_answer_with_everything() -> None:
@@ -117,7 +117,7 @@ def test_an_answer_with_everything() -> None:
             "uid": UID,
             "allowed": True,
             "patchType": "JSONPatch",
-            "warnings": ["skip-containers names ghost, which the pod has not"],
+            "warnings": ["skip-containers names ghost, which is not a container of the pod"],
         },
     }
 
@@ -145,8 +145,8 @@ def test_an_account_that_is_none(who: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "document, said",
     [
-        pytest.param([], "no AdmissionReview", id="a list"),
-        pytest.param({"kind": "Pod"}, "no AdmissionReview", id="a pod"),
+        pytest.param([], "not an AdmissionReview", id="a list"),
+        pytest.param({"kind": "Pod"}, "not an AdmissionReview", id="a pod"),
         pytest.param({**review({}), "apiVersion": "admission.k8s.io/v1beta1"}, "v1beta1", id="an old version"),
         pytest.param({**review({}), "request": None}, "no request", id="no request"),
         pytest.param(review({}, uid=""), "no request with a uid", id="no uid"),
@@ -165,4 +165,4 @@ def test_what_is_no_review(document: object, said: str) -> None:
 def test_a_review_of_the_core_group() -> None:
     """Which is the empty one, or none."""
     asked = read(review(pod(serviceAccountName="app"), kind={"version": "v1", "kind": "Pod"}))
-    assert account_wanted(asked) == AccountRef("apps", "app")
+    assert required_account(asked) == AccountRef("apps", "app")

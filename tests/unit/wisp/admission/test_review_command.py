@@ -48,7 +48,7 @@ def test_a_label_on_the_account_only(file: Path) -> None:
     document["metadata"]["labels"] = {}
     answer = json.loads(reviewed(json.dumps(review(document)), file).printed)["response"]
     assert (answer["allowed"], "patch" in answer) == (True, False)
-    assert [each.partition(",")[0] for each in answer["warnings"]] == ["the service account app wants identities"]
+    assert [each.partition(",")[0] for each in answer["warnings"]] == ["service account app asks for an identity"]
 
 
 @pytest.mark.parametrize("version, told", [((), True), (("--server-version", "1.34"), False)])
@@ -63,7 +63,7 @@ def test_the_servers_version(file: Path, version: tuple[str, ...], *, told: bool
     "text, said",
     [
         ("{", "review 2: the body is not JSON: "),
-        ("[]", "review 2: the body is no Admission"),
+        ("[]", "review 2: the body is not an Admission"),
         ('{"a":' + "[" * 100_000, "review 2: the body is nested too deeply"),
     ],
     ids=["no JSON", "no review", "too deep"],

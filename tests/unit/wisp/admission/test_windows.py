@@ -21,10 +21,9 @@ from tests.unit.wisp.admission.pods import (
     with_sidecar,
 )
 from wisp.admission.mutate import mutate
-from wisp.admission.pod import pod_in
+from wisp.admission.pod import is_windows, may_be_windows, read_decoded
 from wisp.admission.review import Refuse, decide
-from wisp.admission.shape import PodError
-from wisp.admission.windows import is_windows, may_be_windows
+from wisp.admission.types import PodError
 
 OS, OLD_OS, BUILD = "kubernetes.io/os", "beta.kubernetes.io/os", "node.kubernetes.io/windows-build"
 SKU = "kubernetes.azure.com/os-sku"
@@ -163,7 +162,7 @@ def test_any_spec(first: Any, second: Any) -> None:
         {**terms, "containers": [{"securityContext": first}], "nodeSelector": {OS: second, SKU: first}},
     ):
         try:
-            read_spec = pod_in({"spec": spec}).spec
+            read_spec = read_decoded({"spec": spec}).spec
         except PodError:
             continue
         assert not (is_windows(read_spec) and may_be_windows(read_spec))

@@ -18,7 +18,7 @@ from tests.support.waiting import PATIENCE
 from tests.unit.wisp.webhook.certificates.replicas import NoLog
 from tests.unit.wisp.webhook.line import GET, LARGE, Client, Line, listening, presented, until
 from tests.unit.wisp.webhook.process import CLIENT_ID, SERVICE, TENANT, review
-from wisp.admission.contract import Policy
+from wisp.admission.policy import Policy
 from wisp.http.connection import ACCEPTED, HANDSHAKE, IDLE, RECEIVING, ServerConnection
 from wisp.http.messages import TEXT, Request, Response
 from wisp.http.peer import Peer
@@ -544,9 +544,9 @@ def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
         pytest.param(b"\xff\xfe", "not JSON", id="not UTF-8"),
         pytest.param(b'{"kind": "\xff"}', "not JSON", id="a string that is not UTF-8"),
         pytest.param(b"[" * 100_000, "", id="nested without end"),
-        pytest.param(b"[]", "no AdmissionReview", id="a list"),
-        pytest.param(b"null", "no AdmissionReview", id="null"),
-        pytest.param(changed(lambda d: d.update(kind="Pod")), "no AdmissionReview", id="another kind"),
+        pytest.param(b"[]", "not an AdmissionReview", id="a list"),
+        pytest.param(b"null", "not an AdmissionReview", id="null"),
+        pytest.param(changed(lambda d: d.update(kind="Pod")), "not an AdmissionReview", id="another kind"),
         pytest.param(changed(lambda d: d.update(apiVersion="admission.k8s.io/v1beta1")), "version", id="v1beta1"),
         pytest.param(changed(lambda d: d.pop("request")), "no request", id="an answer"),
         pytest.param(changed(lambda d: d["request"].pop("uid")), "uid", id="no uid"),

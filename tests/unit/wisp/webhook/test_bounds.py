@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from tests.support.paths import ROOT
-from wisp.admission import limits
-from wisp.admission.contract import Policy
+from wisp.admission import types as limits
 from wisp.admission.mutate import mutate
+from wisp.admission.policy import Policy
 from wisp.http.messages import Request, Response
 from wisp.webhook.metrics import WebhookMetrics
 from wisp.webhook.reviews import PATH, Reviews
 
 POLICY = Policy(tenant_id="0f1e2d3c-0000-4000-8000-000000000001", server_version=(1, 34))
 USE = b'"labels":{"azure.workload.identity/use":"true"}'
-ROOM = limits.BODY - 2000
+ROOM = limits.MAX_REVIEW - 2000
 MOST = 25_000_000
 """Bytes that may be allocated for one review, besides its body."""
 WIDE = "\U0001f600"
@@ -65,7 +65,7 @@ def webhook() -> Reviews:
 
 def ask(application: Reviews, body: bytes) -> Response:
     """Send a review."""
-    assert len(body) <= limits.BODY
+    assert len(body) <= limits.MAX_REVIEW
     answer: Response | Awaitable[Response] = application.answer(
         Request(b"POST", PATH, (), body, http_1_0=False, keep_alive=True)
     )
@@ -102,7 +102,7 @@ def many(item: str, values: int = 0, room: int = ROOM) -> bytes:
     one = item.replace("%d", "000000").encode()
     count = room // (len(one) + 1)
     if values:
-        count = min(count, (limits.VALUES - 50) // values)
+        count = min(count, (limits.MAX_VALUES - 50) // values)
     if "%d" not in item:
         return b",".join([one] * count)
     return b",".join(item.replace("%d", f"{number:06}").encode() for number in range(count))
@@ -270,7 +270,7 @@ def test_a_thousand_and_one_containers_without_the_label() -> None:
     [
         pytest.param(labelled(b'"novel":[%b]' % many("{}")), "the pod's spec has about ", id="values"),
         pytest.param(
-            review(b'{"metadata":{%b,"annotations":{"a":"%b"}},"spec":{}}' % (USE, b"x" * limits.METADATA)),
+            review(b'{"metadata":{%b,"annotations":{"a":"%b"}},"spec":{}}' % (USE, b"x" * limits.MAX_METADATA)),
             "the pod's labels and annotations are 524,3",
             id="annotations",
         ),
@@ -300,12 +300,12 @@ def test_what_exceeds_a_limit(body: bytes, said: str) -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        f"| a review | {limits.BODY / (1 << 20):g} MiB |",
-        f"| containers and init containers of a labelled pod together | {limits.CONTAINERS:,} |",
-        f"| members and list elements in the spec of a labelled pod | {limits.VALUES:,} |",
-        f"| labels and annotations of a labelled pod, as JSON | {limits.METADATA >> 10} KiB |",
-        f"| names in `skip-containers` | {limits.SKIPPED:,} |",
-        f"| the patch, as JSON | {limits.PATCH >> 20} MiB |",
+        f"| a review | {limits.MAX_REVIEW / (1 << 20):g} MiB |",
+        f"| containers and init containers of a labelled pod together | {limits.MAX_CONTAINERS:,} |",
+        f"| members and list elements in the spec of a labelled pod | {limits.MAX_VALUES:,} |",
+        f"| labels and annotations of a labelled pod, as JSON | {limits.MAX_METADATA >> 10} KiB |",
+        f"| names in `skip-containers` | {limits.MAX_SKIPPED:,} |",
+        f"| the patch, as JSON | {limits.MAX_PATCH >> 20} MiB |",
     ],
 )
 def test_the_limits_in_the_documentation(row: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.paths import ROOT
 from tests.unit.wisp.proxy.exposition import parse
-from wisp.admission import limits
+from wisp.admission import types as limits
 from wisp.base.constants import CLOCK_TOLERANCE
 from wisp.cli.policy import policy_options
 from wisp.cli.webhook import command
@@ -80,7 +80,7 @@ def test_the_log() -> None:
         f"Up to {accounts.MISSING_LIMIT:,} missing accounts",
         f"reviews of up to\n{review_cache.REVIEW_LIMIT >> 10} KiB",
         f"{review_cache.CACHE_LIMIT >> 20} MiB of them at most",
-        f"over {limits.BODY / (1 << 20):g} MiB",
+        f"over {limits.MAX_REVIEW / (1 << 20):g} MiB",
         f"A request has {app.TIMES.message:g} seconds to arrive, a TLS handshake {app.TIMES.handshake:g}",
         f"kept for {app.TIMES.idle:g} seconds",
         f"{app.REVIEW_CONNECTIONS} connections for reviews and {app.HEALTH_CONNECTIONS} for health",

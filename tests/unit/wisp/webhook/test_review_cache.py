@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wisp.admission.review import read
+from wisp.admission.review import read_review
 from wisp.webhook.review_cache import CACHE_LIMIT, REVIEW_LIMIT, CachedAnswer, Key, ReviewCache, key_of, split
 
 POD = {
@@ -34,7 +34,7 @@ def review(pod: object, uid: str = "1", **request: object) -> bytes:
 
 def key(body: bytes) -> Key | None:
     """Return what the review is remembered by."""
-    return key_of(read(body))
+    return key_of(read_review(body))
 
 
 def written(pod: dict[str, Any], managed: object) -> dict[str, Any]:
@@ -137,7 +137,7 @@ ONE, TWO = "6a9d0fb8-1f0a-4f2a-9c53-2b7c0e6b1a55", "0b1c4f0e-58b4-4bd6-9b3c-1b9a
 
 def _knowing(body: bytes) -> ReviewCache:
     """Return a memory that has seen the review twice: it knows it by its text."""
-    cache, asked = ReviewCache(), read(body)
+    cache, asked = ReviewCache(), read_review(body)
     cache.add(_key(body), ANSWER)
     cache.add_text(body, asked.uid, _key(body))
     return cache
@@ -176,7 +176,7 @@ def test_review_found_by_its_text_is_the_one_read(uid: str, more: dict[str, Any]
     for body in (review(POD, uid, **more), json.dumps({**first, **json.loads(review(POD, uid, **more))}).encode()):
         found = cache.find_text(body)
         if found is not None:
-            assert (found[0], _key(known)) == (read(body).uid, _key(body))
+            assert (found[0], _key(known)) == (read_review(body).uid, _key(body))
 
 
 def test_duplicate_uid_is_read_where_it_counts() -> None:
@@ -185,7 +185,7 @@ def test_duplicate_uid_is_read_where_it_counts() -> None:
     cache = _knowing(doubled)
     other = doubled.replace(ONE.encode(), TWO.encode(), 1)
     found = cache.find_text(other)
-    assert found is None or found[0] == read(other).uid
+    assert found is None or found[0] == read_review(other).uid
 
 
 def test_number_of_texts_is_bounded() -> None:

@@ -1,19 +1,36 @@
 """Every warning: what it is about, and what it is not."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
 
 from tests.support.paths import ROOT
-from tests.unit.wisp.admission.pods import OLD_POLICY, POLICY, account, mutation, pod, with_sidecar
-from wisp.admission import advice
-from wisp.admission.contract import Policy, TokenEndpoint
+from tests.unit.wisp.admission.pods import (
+    JSON,
+    OLD_POLICY,
+    POLICY,
+    PREFIX,
+    account,
+    mutation,
+    pod,
+    read,
+    review,
+    with_sidecar,
+)
+from wisp.admission import warnings
+from wisp.admission.annotations import USE
 from wisp.admission.mutate import mutate
+from wisp.admission.policy import CustomTokenEndpoint, Policy
+from wisp.admission.review import Admit, decide
+from wisp.admission.warnings import MAX_LENGTH, warnings_about_unlabelled, warnings_about_unused
 
 DOCUMENT = ROOT / "docs/reference/admission.md"
 SETUP = {"name": "setup", "image": "setup:1"}
-ENDPOINT = TokenEndpoint(suffix="binding", audience="api://binding", url="https://proxy.test/")
+ENDPOINT = CustomTokenEndpoint(suffix="binding", audience="api://binding", url="https://proxy.test/")
 ENV = {"inject-proxy-mode": "env"}
 ONLY = {"inject-proxy-only": "true"}
 APP = {"name": "app", "image": "app:1"}
@@ -24,13 +41,26 @@ def warned(document: dict[str, Any], who: dict[str, Any] | None = None, policy: 
     return mutation(document, account() if who is None else who, policy).warnings
 
 
+def with_metadata(document: dict[str, Any], kind: str, values: dict[str, str]) -> dict[str, Any]:
+    """Return an object with more labels or annotations."""
+    metadata = document["metadata"]
+    return {**document, "metadata": {**metadata, kind: {**metadata.get(kind, {}), **values}}}
+
+
+def unlabelled(kind: str, values: dict[str, str]) -> dict[str, Any]:
+    """Return a pod without the label."""
+    document = pod()
+    document["metadata"]["labels"] = {}
+    return with_metadata(document, kind, values)
+
+
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], Policy]] = {
-    "SAYS_NO": ('is "F": no sidecar', pod(annotations={"inject-proxy-sidecar": "F"}), account(), POLICY),
+    "SIDECAR_DECLINED": ('is "F": no sidecar', pod(annotations={"inject-proxy-sidecar": "F"}), account(), POLICY),
     "NO_CLIENT_ID": ("the service account app has no", pod(), account(client_id=""), POLICY),
-    "NO_GUID": ('client-id "my-app" of', pod(), account(client_id="my-app"), POLICY),
-    "NO_TENANT": ('tenant-id "my tenant" of', pod(), account(tenant_id="my tenant"), POLICY),
-    "BOTH": (
-        "the pod's counts",
+    "INVALID_CLIENT_ID": ('client-id "my-app" of', pod(), account(client_id="my-app"), POLICY),
+    "INVALID_TENANT": ('tenant-id "my tenant" of', pod(), account(tenant_id="my tenant"), POLICY),
+    "TWO_EXPIRATIONS": (
+        "the pod's applies",
         pod(annotations={"service-account-token-expiration": "7200"}),
         account(service_account_token_expiration="7201"),
         POLICY,
@@ -50,12 +80,12 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], Policy]] = {
     "NEVER_ENDS": ("will not end", with_sidecar(restartPolicy="Never"), account(), OLD_POLICY),
     "NO_INIT": ("init containers get no token", with_sidecar(initContainers=[SETUP]), account(), OLD_POLICY),
     "PORT_TAKEN": (
-        "container app declares the sidecar's port 8000",
+        "container app also declares the sidecar's port 8000",
         with_sidecar({**APP, "ports": [{"containerPort": 8000}]}),
         account(),
         POLICY,
     ),
-    "NOT_PASSED_ON": (
+    "NOT_FORWARDED": (
         "names attested, which the cluster does not allow",
         with_sidecar(annotations={"proxy-passthrough": "instance,attested"}),
         account(),
@@ -69,31 +99,31 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], Policy]] = {
         POLICY,
     ),
     "OTHER_SIDECAR": (
-        "of its own",
+        "its own container azwi-proxy",
         with_sidecar(APP, initContainers=[{"name": "azwi-proxy", "image": "other:1"}]),
         account(),
         POLICY,
     ),
     "MOUNTED": (
-        "container app mounts",
+        "container app has its own mount at /var/run/secrets/azure/wi",
         pod({**APP, "volumeMounts": [{"name": "own", "mountPath": "/var/run/secrets/azure/wi"}]}),
         account(),
         POLICY,
     ),
     "NO_BOOLEAN": ('inject-proxy-only is "no"', pod(annotations={"inject-proxy-only": "no"}), account(), POLICY),
-    "GOES_PAST": (
+    "OWN_TOKEN_FILE": (
         "container app sets AZURE_FEDERATED_TOKEN_FILE",
         pod({**APP, "env": [{"name": "AZURE_FEDERATED_TOKEN_FILE", "value": "/own"}]}, annotations=ONLY),
         account(),
         POLICY,
     ),
-    "NOT_ONLY": (
+    "SHARED_ENDPOINT": (
         "use inject-proxy-only",
         with_sidecar(annotations={"use-binding": "true"}),
         account(),
         replace(POLICY, token_endpoint=ENDPOINT),
     ),
-    "TOLD_OTHERWISE": (
+    "OWN_ENDPOINT": (
         "container app sets IDENTITY_ENDPOINT",
         with_sidecar({**APP, "env": [{"name": "IDENTITY_ENDPOINT", "value": "http://x"}]}, annotations=ENV),
         account(),
@@ -134,21 +164,70 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], Policy]] = {
 }
 
 
+KEY_CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "LABEL_VALUE": (unlabelled("labels", {USE: "True"}), account(), 'is "True": only "true" counts'),
+    "NO_LABEL": (
+        unlabelled("annotations", {f"{PREFIX}skip-containers": "a", f"{PREFIX}inject-proxy-sidecar": "true"}),
+        account(),
+        "the annotation skip-containers has no effect: the pod has no label",
+    ),
+    "LABEL_AS_ANNOTATION": (with_metadata(pod(), "annotations", {USE: "true"}), account(), "the annotation use has"),
+    "ANNOTATION_AS_LABEL": (
+        with_metadata(pod(), "labels", {f"{PREFIX}tenant-id": "x"}),
+        account(),
+        "tenant-id has no effect: it is an annotation of the service account",
+    ),
+    "MISSPELLED_LABEL": (
+        with_metadata(pod(), "labels", {"azure.workload.identity.use": "true"}),
+        account(),
+        f"write {USE}",
+    ),
+    "MISSPELLED_ANNOTATION": (
+        with_metadata(pod(), "annotations", {"azure.workload.identity/skip-container": "a"}),
+        account(),
+        "write azure.workload.identity/skip-containers",
+    ),
+    "UNKNOWN_LABEL": (
+        with_metadata(pod(), "labels", {f"{PREFIX}enabled": "true"}),
+        account(),
+        "the label enabled is unknown",
+    ),
+    "ON_POD": (pod(), account(inject_proxy_sidecar="true"), "the annotation inject-proxy-sidecar belongs on the pod"),
+    "UNKNOWN_ON_ACCOUNT": (
+        pod(),
+        account(subscription_id="x"),
+        "the annotation subscription-id of the service account",
+    ),
+}
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_warning(name: str) -> None:
     """It is the only one, and says what it is about."""
     said, document, who, policy = CASES[name]
     (warning,) = warned(document, who, policy)
     assert said in warning
-    assert all(part in warning for part in getattr(advice, name).split("{}"))
+    assert all(part in warning for part in getattr(warnings, name).split("{}"))
+
+
+@pytest.mark.parametrize("name", KEY_CASES)
+def test_mistaken_key_causes_one_warning(name: str) -> None:
+    """It is the only one about labels and annotations, and the pod is admitted."""
+    document, who, said = KEY_CASES[name]
+    decision = decide(read(review(document)), who, POLICY)
+    assert isinstance(decision, Admit)
+    found = [each for each in decision.warnings if "asks for an identity" not in each]
+    assert [said in each for each in found] == [True]
+    assert all(part in found[0] for part in getattr(warnings, name).split("{}"))
 
 
 def test_every_warning_is_tested_and_documented() -> None:
-    """But one, which is about pods without the label, and tested with reviews."""
-    texts = {name for name, value in vars(advice).items() if name.isupper() and isinstance(value, str)}
-    assert texts == {*CASES, "NOT_LABELLED"}
+    """Except the one about pods without the label, which is tested with reviews."""
+    source = Path(warnings.__file__).read_text(encoding="utf-8")
+    texts = set(re.findall(r"^([A-Z_]+) = (?:\(\n|[\"'])", source, re.MULTILINE))
+    assert texts == {*CASES, *KEY_CASES, "NOT_LABELLED"}
     documented = DOCUMENT.read_text(encoding="utf-8")
-    assert [name for name in texts if getattr(advice, name).replace("{}", "…") not in documented] == []
+    assert [name for name in texts if getattr(warnings, name).replace("{}", "…") not in documented] == []
 
 
 @pytest.mark.parametrize(
@@ -226,7 +305,7 @@ def test_who_can_bypass_the_redirect(
 ) -> None:
     """Root with SETUID can become the sidecar's user, and the redirect does not see raw packets."""
     document = with_sidecar({**APP, "securityContext": container}, securityContext=pods)
-    expected = (advice.BYPASS.format("app"),) if is_warned else ()
+    expected = (warnings.BYPASS.format("app"),) if is_warned else ()
     assert warned(document) == expected
     assert warned(mutate(document, account(), POLICY)) == expected
     assert warned(with_sidecar(document["spec"]["containers"][0], annotations=ENV, securityContext=pods)) == ()
@@ -236,18 +315,43 @@ def test_who_can_bypass_the_redirect(
 def test_long_names_are_cut() -> None:
     """So that all of a warning fits."""
     (warning,) = warned(pod(annotations={"skip-containers": "x" * 300}))
-    assert len(warning) == advice.LONGEST
-    assert warning.endswith("…, which the pod has not")
+    assert len(warning) == warnings.MAX_LENGTH
+    assert warning.endswith("…, which is not a container of the pod")
 
 
 def test_many_warnings_are_counted() -> None:
     """After a dozen."""
-    warnings = warned(pod(annotations={"skip-containers": ";".join(map(str, range(100)))}))
-    assert len(warnings) == advice.MOST
-    assert warnings[-1] == "and 89 more"
+    found = warned(pod(annotations={"skip-containers": ";".join(map(str, range(100)))}))
+    assert len(found) == warnings.MAX_WARNINGS
+    assert found[-1] == "and 89 more"
 
 
 def test_line_ends_do_not_get_through() -> None:
     """A name is whatever its maker wrote."""
     (warning,) = warned(pod(annotations={"skip-containers": "a\nb"}))
-    assert warning == r"skip-containers names 'a\nb', which the pod has not"
+    assert warning == r"skip-containers names 'a\nb', which is not a container of the pod"
+
+
+@given(JSON, JSON)
+def test_any_metadata(pods: Any, accounts: Any) -> None:
+    """Whatever an unlabelled pod and its account say, warnings are short."""
+    for metadata in (pods, {"labels": pods, "annotations": accounts}):
+        for found in (
+            warnings_about_unlabelled(metadata, {"metadata": accounts}),
+            warnings_about_unused({"metadata": metadata}),
+        ):
+            assert all(len(each) <= MAX_LENGTH and each.isprintable() for each in found)
+
+
+@pytest.mark.parametrize("key", [f"{PREFIX}{'x' * 60}", f"{PREFIX}service-account-token-expiratio"])
+def test_warnings_are_short(key: str) -> None:
+    """However long a key is."""
+    for kind in ("labels", "annotations"):
+        found = mutation(with_metadata(pod(), kind, {key: "1"}), with_metadata(account(), kind, {key: "1"}), POLICY)
+        assert len(found.warnings) == 2
+        assert all(len(each) <= MAX_LENGTH for each in found.warnings)
+
+
+def test_an_account_of_a_pod_that_is_labelled() -> None:
+    """The label on a service account has no effect, but older guides put it there: nothing is said."""
+    assert mutation(pod(), with_metadata(account(), "labels", {USE: "true"}), POLICY).warnings == ()

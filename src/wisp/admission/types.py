@@ -1,17 +1,34 @@
-"""The parts of a pod that admission reads, as types that msgspec decodes. Decides nothing.
+"""The parts of a pod that admission reads, as types that msgspec decodes, and the limits of what it accepts.
 
 Fields that are not here are skipped, so a pod costs only the memory of what is read. Names are those of the Kubernetes
-API (core/v1, PodSpec). A value that is only compared may have any scalar type: templates, such as OpenShift's, have
-text such as `${{PORT}}` in place of a number.
+API (core/v1, PodSpec). A field that is only compared accepts any scalar: templates, such as OpenShift's, have text such
+as `${{PORT}}` in place of a number.
 """
 
-# ruff: noqa: N815 -- the API's names
+# ruff: noqa: N815 -- names of the Kubernetes API
 
 from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta, Raw, Struct
 
 from wisp.base.errors import WispError
+
+MAX_REVIEW = 3 * 1024 * 1024 + 512 * 1024
+"""Bytes of a review.
+
+API servers accept requests of 3 MiB (k8s.io/apiserver, pkg/server/config.go, MaxRequestBodyBytes); the rest is for the
+review around the pod and the defaults that the API server has filled in.
+"""
+MAX_PATCH = 1024 * 1024
+"""Bytes of a JSON patch."""
+MAX_CONTAINERS = 1000
+"""Containers and init containers, except ours, of a labelled pod. A pod being created has no ephemeral containers."""
+MAX_VALUES = 75_000
+"""Members and list elements in the spec of a labelled pod."""
+MAX_METADATA = 512 * 1024
+"""Bytes of labels and annotations, as JSON. Kubernetes allows 256 KiB of annotations, and JSON's escapes are longer."""
+MAX_SKIPPED = MAX_CONTAINERS
+"""Names in the annotation skip-containers."""
 
 Object: TypeAlias = dict[str, Any]
 Scalar: TypeAlias = str | int | float | bool | None
@@ -22,7 +39,7 @@ ABSENT = Raw()
 
 
 class PodError(WispError):
-    """A pod cannot be admitted as it is; the text is for the pod's author."""
+    """A pod cannot be admitted as it is. The text is for the pod's author."""
 
 
 class Variable(Struct, frozen=True, gc=False):
@@ -50,21 +67,21 @@ class Port(Struct, frozen=True, gc=False):
 
 
 class Amounts(Struct, frozen=True, gc=False):
-    """Amounts of the resources that decide a pod's quality of service class."""
+    """Amounts of the resources that decide a pod's quality-of-service class."""
 
     cpu: Scalar = None
     memory: Scalar = None
 
 
 class Requirements(Struct, frozen=True, gc=False):
-    """What a container, or the whole pod, requests and may use."""
+    """Resource requests and limits of a container or of the whole pod."""
 
     requests: Amounts | None = None
     limits: Amounts | None = None
 
 
 class Capabilities(Struct, frozen=True, gc=False):
-    """Capabilities added to, and removed from, those that the container runtime gives by default."""
+    """Capabilities added to and dropped from the container runtime's default set."""
 
     add: list[str] | None = None
     drop: list[str] | None = None
@@ -125,7 +142,7 @@ class TokenSource(Struct, frozen=True, gc=False):
 
 
 class LabelExpression(Struct, frozen=True, gc=False):
-    """A requirement on labels: of a label selector, or of a node affinity."""
+    """A requirement on labels, in a label selector or a node affinity."""
 
     key: str | None = None
     operator: str | None = None
@@ -148,7 +165,7 @@ class TrustBundleSource(Struct, frozen=True, gc=False):
     optional: Scalar = None
 
 
-class Source(Struct, frozen=True, gc=False):
+class ProjectedSource(Struct, frozen=True, gc=False):
     """One source of a projected volume."""
 
     serviceAccountToken: TokenSource | None = None
@@ -159,7 +176,7 @@ class Source(Struct, frozen=True, gc=False):
 class Projected(Struct, frozen=True, gc=False):
     """A projected volume."""
 
-    sources: list[Source] | None = None
+    sources: list[ProjectedSource] | None = None
 
 
 class Volume(Struct, frozen=True, gc=False):
@@ -170,7 +187,7 @@ class Volume(Struct, frozen=True, gc=False):
 
 
 class NodeField(Struct, frozen=True, gc=False):
-    """A requirement on a field of a node, none of which says anything about the operating system."""
+    """A requirement on a field of a node. No such field depends on the operating system."""
 
 
 class NodeTerm(Struct, frozen=True, gc=False):
@@ -224,31 +241,3 @@ class PodSpec(Struct, frozen=True, gc=False):
     os: OperatingSystem | None = None
     nodeSelector: dict[str, Scalar] | None = None
     affinity: Affinity | None = None
-
-
-def object_in(parent: Object, key: str, path: str = "") -> Object:
-    """Return the object under `key` of `parent`, which is at `path`; an empty one for none. Raise PodError."""
-    value = parent.get(key)
-    if value is None:
-        return {}
-    if type(value) is not dict:
-        raise PodError(f"{path}/{key} is not an object", hint="correct the manifest")
-    return value
-
-
-def object_or_empty(parent: object, key: str) -> Object:
-    """Return the object under `key` of `parent`; an empty one if there is none, whatever both are."""
-    value = parent.get(key) if type(parent) is dict else None
-    return value if type(value) is dict else {}
-
-
-def texts_in(parent: Object, key: str, path: str) -> dict[str, str]:
-    """Return the map of text to text under `key` of `parent`, which is at `path`. Raise PodError."""
-    value = object_in(parent, key, path)
-    for name, each in value.items():
-        if type(name) is not str or type(each) is not str:
-            raise PodError(
-                f"{path}/{key} has a value that is not a string, under {str(name)[:64]!r}",
-                hint="correct the manifest; YAML may want quotes there",
-            )
-    return value
