@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
+from wisp.admission.annotations import CLIENT_ID, PREFIX
 from wisp.kubernetes.types import (
     METADATA,
     ApiRequest,
@@ -26,8 +27,6 @@ from wisp.kubernetes.types import (
     parse_status,
 )
 
-PREFIX = "azure.workload.identity/"
-CLIENT_ID = PREFIX + "client-id"
 SERVICE_ACCOUNTS = Resource("serviceaccounts", "/api/v1/serviceaccounts")
 
 READ_TIMEOUT = 3.0

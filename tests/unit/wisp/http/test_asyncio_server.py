@@ -18,12 +18,13 @@ from tests.support.waiting import PATIENCE
 from tests.unit.wisp.webhook.certificates.replicas import NoLog
 from tests.unit.wisp.webhook.line import GET, LARGE, Client, Line, listening, presented, until
 from tests.unit.wisp.webhook.process import CLIENT_ID, SERVICE, TENANT, review
+from wisp.admission.annotations import PREFIX
 from wisp.admission.policy import Policy
 from wisp.http.connection import ACCEPTED, HANDSHAKE, IDLE, RECEIVING, ServerConnection
 from wisp.http.messages import TEXT, Request, Response
 from wisp.http.peer import Peer
 from wisp.kubernetes.types import ApiRequest, ApiResponse, ApiUnavailableError, Metadata
-from wisp.webhook.accounts import PREFIX, ServiceAccounts
+from wisp.webhook.accounts import ServiceAccounts
 from wisp.webhook.metrics import WebhookMetrics
 from wisp.webhook.reviews import Reviews
 

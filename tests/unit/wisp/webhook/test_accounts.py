@@ -7,12 +7,12 @@ import pytest
 
 from tests.support.fakes import Clock
 from tests.unit.wisp.kubernetes.apiserver import service_account
+from wisp.admission.annotations import PREFIX
 from wisp.kubernetes.types import ApiRequest, ApiResponse, ApiUnavailableError, Metadata
 from wisp.webhook.accounts import (
     CONCURRENT_READS,
     MISSING_LIMIT,
     MISSING_SECONDS,
-    PREFIX,
     QUEUE_LIMIT,
     READ_TIMEOUT,
     AccountMissing,
