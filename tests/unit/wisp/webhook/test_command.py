@@ -1,5 +1,7 @@
 """`wisp webhook` on the command line: serving is what it does unless told otherwise."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,11 @@ def test_an_address_that_cannot_be_had(address: str, port: int) -> None:
     """Is a setting that says so."""
     with pytest.raises(SettingError, match="cannot listen"):
         bind(address, port)
+
+
+def test_server_loads_no_module_that_it_does_not_need() -> None:
+    """Each would cost it between 1 and 10 MB: YAML is for kubeconfigs, cryptography for the issuing process."""
+    script = "import sys, wisp.cli, wisp.cli.webhook; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    unneeded = {"cryptography", "email", "importlib.metadata", "wisp.base.x509", "wisp.cli.review", "yaml", "zipfile"}
+    assert unneeded & set(done.stdout.split()) == set()
