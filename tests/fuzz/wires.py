@@ -108,6 +108,7 @@ class OneServer(Server):
     """A server of one connection, which counts how often it is told that the connection is over."""
 
     ends = 0
+    now = 1000.0
 
     def remove(self, connection: ServerConnection) -> None:
         """Count."""
@@ -135,7 +136,7 @@ class Conversation:
     def __init__(self, application: Application, driver: Driver, takes: int, waiting: Callable[[], bool]) -> None:
         self._loop = StillLoop()
         self.wire = Wire(takes)
-        self.server = OneServer(application, self._loop, DEFAULT_LIMITS)
+        self.server = OneServer(application, DEFAULT_LIMITS)
         self._waiting = waiting
         self.peer = driver(self.server, cast("Socket", self.wire), self._loop)
         self.server.peers[self.peer.connection] = self.peer

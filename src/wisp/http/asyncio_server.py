@@ -86,17 +86,6 @@ class _Adapter:
         return answer if isinstance(answer, Response) else _Pending(answer, len(request.body))
 
 
-class _Clock:
-    """`now` of a clock that is called."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-
-    @property
-    def now(self) -> float:
-        return self._clock()
-
-
 class _TlsSocket(ssl.SSLSocket):
     """A socket with TLS that reports as any other that there is nothing to read, or no room to write."""
 
@@ -143,7 +132,7 @@ class AsyncioPeer(Peer):
 
     def _shake_hands(self) -> None:
         assert isinstance(self._socket, ssl.SSLSocket)  # noqa: S101 -- others begin in another state
-        now = self._server.clock.now
+        now = self._server.now
         try:
             self._socket.do_handshake()
             self.connection.shake_hands(now, done=True)
@@ -197,13 +186,19 @@ class AsyncioServer(Server):
         clock: Callable[[], float] = time.monotonic,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        super().__init__(_Adapter(application), _Clock(clock), limits)
+        super().__init__(_Adapter(application), limits)
         self._listener = listener
+        self._clock = clock
         self._tls = tls
         if tls is not None:
             tls.sslsocket_class = _TlsSocket
         self._sources: dict[str, int] = {}
         self._resume: asyncio.TimerHandle | None = None
+
+    @property
+    def now(self) -> float:
+        """Seconds of the clock."""
+        return self._clock()
 
     @property
     def port(self) -> int:
@@ -232,8 +227,8 @@ class AsyncioServer(Server):
 
     async def drain(self, seconds: float) -> None:
         """Wait until no connection is left, `seconds` at most; then close the rest."""
-        until = self.clock.now + seconds
-        while self.peers and self.clock.now < until:
+        until = self.now + seconds
+        while self.peers and self.now < until:
             await asyncio.sleep(0.02)
             self.end_idle()
             self.end_late()

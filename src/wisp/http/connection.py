@@ -30,27 +30,36 @@ _NEVER = float("inf")
 
 
 class State(NamedTuple):
-    """What a connection waits for, for how long (a field of `Times`), and what happens then."""
+    """What a connection waits for, for how long (a field of `Times`), and what happens then.
+
+    `makes_room`: whether it is closed for a newcomer: "first" of all, "no", or when its state has the most connections.
+    """
 
     name: str
     waits_for: int
     limit: str
     late: str
+    makes_room: str
 
 
 # fmt: off
-#                  name         waits for  limit        when the time is up
-ACCEPTED =  State("accepted",   READ,      "handshake", "close")    # the client's first message of the TLS handshake
-HANDSHAKE = State("handshake",  READ,      "handshake", "close")    # the client's second message of the TLS handshake
-RECEIVING = State("receiving",  READ,      "message",   "408")      # the first request, or the rest of one
-IDLE =      State("idle",       READ,      "idle",      "finish")   # the client's next request
-ANSWERING = State("answering",  NOTHING,   "answer",    "close")    # the application's response
-SENDING =   State("sending",    WRITE,     "write",     "close")    # the client has not taken all responses yet
-FINISHING = State("finishing",  READ,      "linger",    "close if taken")  # the client to close: nothing follows
-FLUSHING =  State("flushing",   NOTHING,   "linger",    "close if taken")  # the same, but the client has closed already
-CLOSED =    State("closed",     NOTHING,   "",          "")
+#                  name         waits for  limit        when the time is up     makes room
+ACCEPTED =  State("accepted",   READ,      "handshake", "close",                "as one of many")
+HANDSHAKE = State("handshake",  READ,      "handshake", "close",                "as one of many")
+IDLE =      State("idle",       READ,      "idle",      "finish",               "as one of many")
+RECEIVING = State("receiving",  READ,      "message",   "408 or close",         "as one of many")
+ANSWERING = State("answering",  NOTHING,   "answer",    "close",                "no")
+SENDING =   State("sending",    WRITE,     "write",     "close",                "as one of many")
+FINISHING = State("finishing",  READ,      "linger",    "close unless taking",  "first")
+FLUSHING =  State("flushing",   NOTHING,   "linger",    "close unless taking",  "first")
+CLOSED =    State("closed",     NOTHING,   "",          "",                     "no")
 # fmt: on
-STATES = (ACCEPTED, HANDSHAKE, RECEIVING, IDLE, ANSWERING, SENDING, FINISHING, FLUSHING)
+STATES = (ACCEPTED, HANDSHAKE, IDLE, RECEIVING, ANSWERING, SENDING, FINISHING, FLUSHING)
+"""ACCEPTED: nothing of a TLS handshake has arrived; HANDSHAKE: the client's first message has. IDLE: the next request is
+awaited; RECEIVING: the first one, or the rest of one. ANSWERING: the application owes a response. SENDING: the client
+has not taken all responses, or its further requests wait for their turn. FINISHING: nothing follows, and the client is
+to close; FLUSHING: it has, but the kernel still has bytes for it. `ServerConnection._settle` says which state follows.
+"""
 
 
 class Times(NamedTuple):
@@ -310,14 +319,14 @@ class ServerConnection:
     def expire(self, now: float, *, still_taken: bool = False) -> bytes | None:
         """Return what to send now that the time is up; None: close. `still_taken`: the kernel has unsent bytes."""
         late = self.state.late
-        if late == "408" and not self._reader.between_messages:
+        if late == "408 or close" and not self._reader.between_messages:
             reject = Reject(408, f"The request did not arrive within {self._host.times.message:g} s")
             return self._serve(reject, b"", now)
         if late == "finish":
             self.finish(now)
             self._taken_by = now
             return b""
-        if late == "close if taken" and still_taken and now < self._taken_by:
+        if late == "close unless taking" and still_taken and now < self._taken_by:
             self._enter(self.state, now)
             return b""
         return None

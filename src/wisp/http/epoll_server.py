@@ -40,7 +40,7 @@ class EpollServer(Server):
         loop: Loop,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        super().__init__(application, loop, limits)
+        super().__init__(application, limits)
         self._listener = listener
         self._loop = loop
         self._accepting = False
@@ -48,6 +48,11 @@ class EpollServer(Server):
         self._drained_by = _NEVER
         self._accept_more()
         loop.add_timed(self)
+
+    @property
+    def now(self) -> float:
+        """Seconds of the loop's clock, as of its present turn."""
+        return self._loop.now
 
     def due(self) -> float | None:
         """Return when the next deadline may pass."""

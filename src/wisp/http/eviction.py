@@ -1,52 +1,14 @@
 """Decides which connections are closed when a server has no place, no file descriptor or no memory left."""
 
-from collections.abc import Iterable
-from typing import Literal, Protocol, TypeAlias, TypeVar
+from collections.abc import Collection
+from typing import Literal, TypeAlias
 
-from wisp.http.connection import (
-    ACCEPTED,
-    ANSWERING,
-    FINISHING,
-    FLUSHING,
-    HANDSHAKE,
-    IDLE,
-    RECEIVING,
-    SENDING,
-    Limits,
-    State,
-)
+from wisp.http.connection import IDLE, STATES, Limits, ServerConnection, State
 
 Reason: TypeAlias = Literal["source", "connections", "memory", "descriptors"]
 
-_DONE = (FINISHING, FLUSHING)
-_DISPLACEABLE = (ACCEPTED, HANDSHAKE, IDLE, RECEIVING, SENDING)
-_HOLDING = (RECEIVING, SENDING, ANSWERING)
 
-
-class Candidate(Protocol):
-    """A connection that may be closed (see `ServerConnection`)."""
-
-    @property
-    def state(self) -> State:
-        """What it waits for."""
-
-    @property
-    def since(self) -> float:
-        """When that wait began, in seconds of a steady clock."""
-
-    @property
-    def held(self) -> int:
-        """Bytes received and not yet answered, and bytes of responses not yet sent."""
-
-    @property
-    def source_address(self) -> str:
-        """Where it comes from."""
-
-
-C = TypeVar("C", bound=Candidate)
-
-
-def longest_waiting(candidates: Iterable[C], count: int) -> list[C]:
+def longest_waiting(connections: Collection[ServerConnection], count: int) -> list[ServerConnection]:
     """Return at most `count` connections to close for want of places, in that order.
 
     Those that only wait for the client to close go first. Then the longest waiting of the state with the most
@@ -55,47 +17,49 @@ def longest_waiting(candidates: Iterable[C], count: int) -> list[C]:
     milliseconds, so it is not the one that has waited longest. Of idle connections, those of the source address with
     the most go first: clients have one or a few. A request that is being answered is never given up.
     """
-    groups: dict[State, list[C]] = {}
     sources: dict[str, int] = {}
-    for candidate in candidates:
-        groups.setdefault(candidate.state, []).append(candidate)
-        sources[candidate.source_address] = sources.get(candidate.source_address, 0) + 1
-    chosen = sorted((candidate for state in _DONE for candidate in groups.get(state, ())), key=_since)[:count]
-    queues = []
-    for state in _DISPLACEABLE:
-        queue = sorted(groups.get(state, ()), key=_since)
-        if state is IDLE and len(sources) > 1:
-            queue.sort(key=lambda candidate: -sources[candidate.source_address])
-        queue.reverse()
-        queues.append(queue)
-    while len(chosen) < count and (longest := max(queues, key=len)):
+    groups: dict[State, list[ServerConnection]] = {state: [] for state in STATES}
+    chosen = []
+    for connection in sorted(connections, key=_since):
+        sources[connection.source_address] = sources.get(connection.source_address, 0) + 1
+        if connection.state.makes_room == "first":
+            chosen.append(connection)
+        elif connection.state.makes_room != "no":
+            groups[connection.state].append(connection)
+    if len(sources) > 1:
+        groups[IDLE].sort(key=lambda connection: -sources[connection.source_address])
+    for group in groups.values():
+        group.reverse()
+    while len(chosen) < count and (longest := max(groups.values(), key=len)):
         chosen.append(longest.pop())
-    return chosen
+    return chosen[:count]
 
 
-def holding_most(candidates: Iterable[C], limits: Limits) -> list[C]:
+def holding_most(connections: Collection[ServerConnection], limits: Limits) -> list[ServerConnection]:
     """Return the connections to close if all of them together hold too many bytes; an eighth of the limit gets free.
 
     They are the longest waiting of the state that holds the most bytes. Connections that hold no more than an equal
     share are left alone: all of those together cannot exceed the limit.
     """
-    everything = list(candidates)
-    held, share = sum(candidate.held for candidate in everything), limits.held // limits.connections
+    held, share = _bytes_of(connections), limits.held // limits.connections
     if held <= limits.held:
         return []
-    everything.sort(key=_since)
-    everything.reverse()
-    queues = [[one for one in everything if one.state is state and one.held > share] for state in _HOLDING]
+    groups: dict[State, list[ServerConnection]] = {state: [] for state in STATES}
+    for connection in sorted(connections, key=_since):
+        if connection.held > share:
+            groups[connection.state].append(connection)
+    for group in groups.values():
+        group.reverse()
     chosen = []
-    while held > limits.held * 7 // 8 and (largest := max(queues, key=_bytes_of)):
+    while held > limits.held * 7 // 8 and (largest := max(groups.values(), key=_bytes_of)):
         chosen.append(largest.pop())
         held -= chosen[-1].held
     return chosen
 
 
-def _since(candidate: Candidate) -> float:
-    return candidate.since
+def _since(connection: ServerConnection) -> float:
+    return connection.since
 
 
-def _bytes_of(queue: Iterable[Candidate]) -> int:
-    return sum(candidate.held for candidate in queue)
+def _bytes_of(group: Collection[ServerConnection]) -> int:
+    return sum(connection.held for connection in group)

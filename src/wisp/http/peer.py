@@ -6,7 +6,6 @@ What depends on the event loop is in `wisp.http.epoll_server` and `wisp.http.asy
 import select
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from wisp.http.connection import (
     CLOSED,
@@ -26,14 +25,6 @@ from wisp.http.sockets import Address, Socket, hang_up, is_stuck, reset
 
 _GONE = select.EPOLLHUP | select.EPOLLERR
 _NEVER = float("inf")
-
-
-class Clock(Protocol):
-    """Where the time comes from."""
-
-    @property
-    def now(self) -> float:
-        """Seconds of a steady clock, as of the present turn of the loop."""
 
 
 class HttpDate:
@@ -56,17 +47,21 @@ class HttpDate:
 class Server:
     """The connections of one listener."""
 
-    def __init__(self, application: Application, clock: Clock, limits: Limits) -> None:
-        self.clock = clock
+    def __init__(self, application: Application, limits: Limits) -> None:
         self.host = Host(application, limits, HttpDate().at)
         self.peers: dict[ServerConnection, Peer] = {}
         """In the order in which they came."""
         self.closed: dict[Reason, int] = {"source": 0, "connections": 0, "memory": 0, "descriptors": 0}
         """Connections that were closed, or not accepted, because of a limit."""
 
+    @property
+    def now(self) -> float:
+        """Seconds of a steady clock, as of the present turn of the loop."""
+        raise NotImplementedError
+
     def end_late(self) -> None:
         """End the connections whose deadline has passed."""
-        now, host = self.clock.now, self.host
+        now, host = self.now, self.host
         if now >= host.next_deadline:
             host.next_deadline = _NEVER
             for peer in list(self.peers.values()):
@@ -100,9 +95,7 @@ class Peer:
         self._socket = accepted
         self._state = state
         self._watched = READ
-        self.connection = ServerConnection(
-            server.host, self, server.clock.now, state=state, source_address=source_address
-        )
+        self.connection = ServerConnection(server.host, self, server.now, state=state, source_address=source_address)
 
     def on_ready(self, events: int = READ) -> None:
         """Serve the socket (called by the loop)."""
@@ -114,7 +107,7 @@ class Peer:
             except OSError:
                 data = b""
             if data:
-                self._send(self.connection.receive(data, self._server.clock.now))
+                self._send(self.connection.receive(data, self._server.now))
             else:
                 self._end_of_input()
         elif events & _GONE:
@@ -125,7 +118,7 @@ class Peer:
     def on_deadline(self) -> None:
         """Act on the end of the time that the present state may take."""
         still_taken = self._state.limit == "linger" and is_stuck(self._socket)
-        output = self.connection.expire(self._server.clock.now, still_taken=still_taken)
+        output = self.connection.expire(self._server.now, still_taken=still_taken)
         if output is None:
             self.close()
         else:
@@ -139,14 +132,14 @@ class Peer:
         """Send the response that the application owes, if it still owes one."""
         connection = self.connection
         if connection.state is not CLOSED:
-            self._send(connection.answer(response, self._server.clock.now))
+            self._send(connection.answer(response, self._server.now))
         elif connection.owes:  # the client did not wait
             connection.release()
             self._server.remove(connection)
 
     def begin(self, streamed: StreamedResponse) -> None:
         """Send the head of a response that comes in pieces."""
-        self._send(self.connection.begin(streamed, self._server.clock.now))
+        self._send(self.connection.begin(streamed, self._server.now))
 
     def write(self, data: bytes) -> bool:
         """Send a piece of the body; return whether more may follow before `Source.resume` is called."""
@@ -155,7 +148,7 @@ class Peer:
 
     def end(self) -> None:
         """Complete the response that came in pieces, and continue with what was requested meanwhile."""
-        self._send(self.connection.end(self._server.clock.now))
+        self._send(self.connection.end(self._server.now))
 
     def abort(self) -> None:
         """Close the connection so that the client cannot take what it has for the whole response."""
@@ -175,7 +168,7 @@ class Peer:
         Closing it at once would make the kernel reset it if the client has sent more than was read, and the client
         could lose the response (RFC 9112 §9.6).
         """
-        self.connection.finish(self._server.clock.now)
+        self.connection.finish(self._server.now)
         self._send(b"")
 
     def close(self, *, client_closed: bool = False) -> None:
@@ -199,7 +192,7 @@ class Peer:
 
     def _end_of_input(self) -> None:
         """Close, but not before the client has taken what the kernel has for it, or its time is over."""
-        now = self._server.clock.now
+        now = self._server.now
         if self.connection.may_still_take(now) and is_stuck(self._socket):
             self.connection.finish(now, client_closed=True)
             self._send(b"")
@@ -220,7 +213,7 @@ class Peer:
                     self.close()
                     return
             if sent < len(output):
-                connection.keep_unsent(memoryview(output)[sent:], self._server.clock.now)
+                connection.keep_unsent(memoryview(output)[sent:], self._server.now)
                 self._server.relieve()
         if connection.state is not self._state:
             self._enter(connection.state)
@@ -238,7 +231,7 @@ class Peer:
                 self.close()
                 return
         if not connection.unsent:
-            self._send(connection.proceed(self._server.clock.now))
+            self._send(connection.proceed(self._server.now))
             if connection.source is not None and not connection.unsent:
                 connection.source.resume()
 

@@ -1,11 +1,13 @@
 """Which connections make room, and in which order."""
 
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import NamedTuple, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wisp.http import eviction
 from wisp.http.connection import (
     ACCEPTED,
     ANSWERING,
@@ -17,9 +19,9 @@ from wisp.http.connection import (
     SENDING,
     STATES,
     Limits,
+    ServerConnection,
     State,
 )
-from wisp.http.eviction import holding_most, longest_waiting
 
 DISPLACEABLE = (ACCEPTED, HANDSHAKE, RECEIVING, IDLE, SENDING)
 LIMITS = Limits(connections=4, held=1000)
@@ -37,6 +39,16 @@ class Waiting(NamedTuple):
     since: float = 0.0
     held: int = 0
     source_address: str = ""
+
+
+def longest_waiting(waiting: Collection[object], count: int) -> list[object]:
+    """Decide about what has the attributes of connections that matter."""
+    return list(eviction.longest_waiting(cast("Collection[ServerConnection]", waiting), count))
+
+
+def holding_most(waiting: Collection[object], limits: Limits) -> list[object]:
+    """Decide likewise."""
+    return list(eviction.holding_most(cast("Collection[ServerConnection]", waiting), limits))
 
 
 class Unordered:
@@ -132,5 +144,5 @@ class TestHoldingMost:
         waiting = [one if one.state in (RECEIVING, SENDING, ANSWERING) else one._replace(held=0) for one in waiting]
         remaining = list(waiting)
         for one in holding_most(waiting, LIMITS):
-            remaining.remove(one)
+            remaining.remove(cast("Waiting", one))
         assert sum(one.held for one in remaining) <= LIMITS.held
