@@ -55,7 +55,7 @@ FLUSHING =  State("flushing",   NOTHING,   "linger",    "close unless taking",  
 CLOSED =    State("closed",     NOTHING,   "",          "",                     "no")
 # fmt: on
 STATES = (ACCEPTED, HANDSHAKE, IDLE, RECEIVING, ANSWERING, SENDING, FINISHING, FLUSHING)
-"""ACCEPTED: nothing of a TLS handshake has arrived; HANDSHAKE: the client's first message has. IDLE: the next request is
+"""ACCEPTED: nothing of a TLS handshake has arrived; HANDSHAKE: the first message has. IDLE: the next request is
 awaited; RECEIVING: the first one, or the rest of one. ANSWERING: the application owes a response. SENDING: the client
 has not taken all responses, or its further requests wait for their turn. FINISHING: nothing follows, and the client is
 to close; FLUSHING: it has, but the kernel still has bytes for it. `ServerConnection._settle` says which state follows.

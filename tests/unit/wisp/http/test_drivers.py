@@ -83,9 +83,11 @@ def test_pipelined_requests_are_served_as_h11_reads_them(world: World, stream: b
     """In their order, each answered once."""
     requests, statuses, ended = served(world, cut(stream, places))
     theirs_read, rejected = theirs(stream)
-    assert [(one.method, one.target, one.body) for one in requests] == [
+    comparable = requests[: len(theirs_read)]  # h11 ends a connection of HTTP/1.0, though it be kept alive
+    assert [(one.method, one.target, one.body) for one in comparable] == [
         (one.method, one.target, one.body) for one in theirs_read
     ]
+    assert len(requests) == len(theirs_read) or theirs_read[-1].http_1_0
     assert statuses == [200] * len(requests)
     assert not rejected
     assert ended == (not requests[-1].keep_alive)
