@@ -257,7 +257,7 @@ def test_failed_start_shows_the_end_of_the_log(lab: LabCommand) -> None:
     done = lab.run("up")
     assert done.returncode == 1
     assert "the CA's certificate cannot be written to" in done.stderr
-    assert "error: the local cloud did not start\nhint: its last words are above" in done.stderr
+    assert "error: the local cloud did not start\nhint: fix what its log reports (the lines above)" in done.stderr
     assert lab.status()["running"] is None
 
 
