@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-from tests.siege.besieging import Front
+from tests.siege.attacker import AttackRun
 
 ANYONE = "anyone"
-"""Whoever reaches the port."""
+"""Any client that reaches the port."""
 POD_AUTHOR = "a pod's author"
 """Someone who may create pods: an API server sends what they wrote."""
 WORKLOAD = "a workload"
@@ -23,10 +23,10 @@ class Case(NamedTuple):
     sender: str
     sentence: str
     defence: str
-    attack: Callable[[Front], Awaitable[None]]
+    attack: Callable[[AttackRun], Awaitable[None]]
     answers: frozenset[str] = frozenset()
-    """Outcomes (`besieging.outcome_of`) of which at least one has to be seen: the answers that attackers wait for."""
+    """Outcomes (`attacker.outcome_of`) of which at least one has to be seen: the answers that attackers wait for."""
     tolerated: frozenset[str] = CUT
     """Outcomes that may be seen besides."""
     around: Callable[[Any], AbstractContextManager[None]] = contextlib.nullcontext
-    """What else is wrong meanwhile, and what must be true of the target afterwards."""
+    """Faults during the attack, and what must be true of the target afterwards."""

@@ -57,7 +57,7 @@ class Usage(Protocol):
 
 
 def memory_hierarchy(root: Path = ROOT) -> Path | None:
-    """Return the hierarchy in which memory is controlled; None where there is none that may be written."""
+    """Return the hierarchy in which memory is controlled; None if none can be written."""
     if not root.is_dir():
         return None
     for each in cgroup_hierarchies(root):

@@ -1,4 +1,4 @@
-"""The processes under siege: each stays for all cases that leave it healthy. At the end, a table of all cases."""
+"""The attacked processes: each serves all cases that leave it healthy. At the end, a table of all cases."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -7,15 +7,15 @@ from typing import Generic, TypeVar
 
 import pytest
 
-from tests.siege.siege import Outcome
-from tests.siege.targets import BesiegedSidecar, BesiegedWebhook, Target, besieged_sidecar, besieged_webhook
+from tests.siege.runner import Outcome
+from tests.siege.targets import SidecarTarget, Target, WebhookTarget, sidecar_target, webhook_target
 
 _PROPERTY = "siege"
 T = TypeVar("T", bound=Target)
 
 
-class Standing(Generic[T]):
-    """The process that the next case attacks: the one before, or a new one where that one was discarded."""
+class SharedTarget(Generic[T]):
+    """The process that the next case attacks: the previous one, or a new one if that was discarded."""
 
     def __init__(self, start: Callable[[Path], AbstractContextManager[T]], folders: pytest.TempPathFactory) -> None:
         self._start = start
@@ -24,7 +24,7 @@ class Standing(Generic[T]):
         self._target: T | None = None
 
     def target(self) -> T:
-        """Return the process, started if there is none."""
+        """Return the process, started if necessary."""
         if self._target is None:
             self._target = self._stack.enter_context(self._start(self._folders.mktemp("siege")))
         return self._target
@@ -36,19 +36,19 @@ class Standing(Generic[T]):
 
 
 @pytest.fixture(scope="session")
-def webhook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing[BesiegedWebhook]]:
+def webhook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedTarget[WebhookTarget]]:
     """Give the webhook under siege."""
-    standing = Standing(besieged_webhook, tmp_path_factory)
-    yield standing
-    standing.discard()
+    shared = SharedTarget(webhook_target, tmp_path_factory)
+    yield shared
+    shared.discard()
 
 
 @pytest.fixture(scope="session")
-def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing[BesiegedSidecar]]:
+def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedTarget[SidecarTarget]]:
     """Give the sidecar under siege."""
-    standing = Standing(besieged_sidecar, tmp_path_factory)
-    yield standing
-    standing.discard()
+    shared = SharedTarget(sidecar_target, tmp_path_factory)
+    yield shared
+    shared.discard()
 
 
 def note(record: Callable[[str, object], None], name: str, outcome: Outcome) -> None:

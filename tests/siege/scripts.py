@@ -3,16 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from tests.siege.besieging import Client, Front, Script
+from tests.siege.attacker import AttackRun, Client, Script
 
-Attack = Callable[[Front], Awaitable[None]]
+Attack = Callable[[AttackRun], Awaitable[None]]
 MANY = 2000
 """Sources of an attack that no limit per source stops."""
 
 
 def crowd(clients: int, script: Script, *, sources: int = 1) -> Attack:
     """Return the attack of `clients` that all follow one script."""
-    return lambda front: front.crowd(clients, script, sources=sources)
+    return lambda run: run.crowd(clients, script, sources=sources)
 
 
 def sending(data: bytes, *, tls: bool = False, health: bool = False) -> Script:

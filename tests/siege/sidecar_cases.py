@@ -1,4 +1,4 @@
-"""The attacks on the sidecar, all from loopback: whoever shares the pod's network."""
+"""The attacks on the sidecar, all from loopback: by any process that shares the pod's network."""
 
 import itertools
 import threading
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.siege.besieging import LONGEST, Client, Front
+from tests.siege.attacker import LONGEST, AttackRun, Client
 from tests.siege.case import CUT, WORKLOAD, Case
 from tests.siege.scripts import (
     asking,
@@ -22,7 +22,7 @@ from tests.siege.scripts import (
 from tests.support.fakes import token_target
 
 if TYPE_CHECKING:
-    from tests.siege.targets import BesiegedSidecar
+    from tests.siege.targets import SidecarTarget
     from tests.unit.wisp.proxy.authority import Post
 
 _HEADERS = b" HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n"
@@ -43,7 +43,7 @@ def _ask(resource: str) -> bytes:
     return b"GET " + token_target(resource).encode() + _HEADERS + b"\r\n"
 
 
-async def _distinct_resources(front: Front) -> None:
+async def _distinct_resources(run: AttackRun) -> None:
     """Ask for tokens of ever new resources."""
     numbers = itertools.count()
 
@@ -53,16 +53,16 @@ async def _distinct_resources(front: Front) -> None:
             await client.send(_ask(f"https://resource-{next(numbers)}.example/"))
             await client.answer()
 
-    await front.crowd(64, script)
+    await run.crowd(64, script)
 
 
-async def _distinct_resources_held(front: Front) -> None:
+async def _distinct_resources_held(run: AttackRun) -> None:
     """Ask for a new resource on each of 1,024 connections, and wait."""
 
     async def script(client: Client) -> None:
         await sending(_ask(f"https://hanging-{client.number}.example/"))(client)
 
-    await front.crowd(1024, script)
+    await run.crowd(1024, script)
 
 
 async def _waiting_to_go_on(client: Client) -> None:
@@ -73,7 +73,7 @@ async def _waiting_to_go_on(client: Client) -> None:
 
 
 @contextmanager
-def _silent_authority(target: "BesiegedSidecar") -> Iterator[None]:
+def _silent_authority(target: "SidecarTarget") -> Iterator[None]:
     """Let the authority accept requests and answer none until the attack is over."""
     authority, over = target.authority, threading.Event()
     grants = authority.behaviour
@@ -91,7 +91,7 @@ def _silent_authority(target: "BesiegedSidecar") -> Iterator[None]:
 
 
 @contextmanager
-def _large_answers(target: "BesiegedSidecar") -> Iterator[None]:
+def _large_answers(target: "SidecarTarget") -> Iterator[None]:
     """Let the node's metadata service answer with megabytes."""
     node = target.node
     before = node.answer
@@ -104,7 +104,7 @@ def _large_answers(target: "BesiegedSidecar") -> Iterator[None]:
 
 
 _AUTHORITY_SILENT = CUT | {"200", "502", "504"}
-"""What a client may be told that asks for a token which the authority does not give."""
+"""What a client may be answered that asks for a token which the authority does not give."""
 
 _EVICTED = "The incomplete request that has waited longest makes room when all 1,024 places are taken."
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.siege.besieging import Ports
+from tests.siege.attacker import Ports
 from tests.siege.cgroup import MemoryGroup, memory_hierarchy
 from tests.siege.witness import Act
 from tests.support.fakes import ARM, token_target
@@ -63,7 +63,7 @@ def descriptors(target: Target) -> int:
     return sum(1 for _ in Path(f"/proc/{target.process.pid}/fd").iterdir())
 
 
-class BesiegedWebhook:
+class WebhookTarget:
     """The webhook, its API server, and that server as a client."""
 
     def __init__(self, hook: Webhook, api: ApiServer, group: MemoryGroup) -> None:
@@ -71,7 +71,7 @@ class BesiegedWebhook:
         self.api = api
         self.group = group
         self._context = trusted(api)
-        self._kept: Connection | None = None
+        self._kept_connection: Connection | None = None
         self._numbers = itertools.count()
 
     @property
@@ -88,7 +88,7 @@ class BesiegedWebhook:
         """Return what API servers, the kubelet and Prometheus do."""
         paths = itertools.cycle(("/healthz", "/readyz", "/metrics"))
         return [
-            Act("review, new connection", self._review_anew),
+            Act("review, new connection", self._review_on_new),
             Act("review, kept connection", self._review_on_kept),
             Act("probe", lambda: _probe(self.hook.health_port, next(paths))),
         ]
@@ -97,28 +97,28 @@ class BesiegedWebhook:
         """Return the end of its log."""
         return "\n".join(map(str, self.hook.log[-_LAST_LINES:]))
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         """Close the kept connection."""
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
+        if self._kept_connection is not None:
+            self._kept_connection.close()
+            self._kept_connection = None
 
     def _connect(self) -> Connection:
         return Connection(self.hook.port, self._context, REVIEW_PATIENCE)
 
-    def _review_anew(self) -> None:
+    def _review_on_new(self) -> None:
         with self._connect() as connection:
             self._review(connection)
 
     def _review_on_kept(self) -> None:
         """Review on a connection that stays."""
-        if self._kept is not None and is_closed(self._kept.socket):
-            self.hang_up()
-        self._kept = self._kept or self._connect()
+        if self._kept_connection is not None and is_closed(self._kept_connection.socket):
+            self.close()
+        self._kept_connection = self._kept_connection or self._connect()
         try:
-            self._review(self._kept)
+            self._review(self._kept_connection)
         except BaseException:
-            self.hang_up()
+            self.close()
             raise
 
     def _review(self, connection: Connection) -> None:
@@ -159,7 +159,7 @@ def _probe(port: int, path: str) -> None:
         assert answer.status == 200, (path, answer.status, body[:200])
 
 
-class BesiegedSidecar:
+class SidecarTarget:
     """The sidecar, the authority behind it, the node's metadata service, and the pod's own clients."""
 
     def __init__(self, sidecar: Sidecar, authority: Authority, node: Node, group: MemoryGroup) -> None:
@@ -167,7 +167,7 @@ class BesiegedSidecar:
         self.authority = authority
         self.node = node
         self.group = group
-        self._kept: http.client.HTTPConnection | None = None
+        self._kept_connection: http.client.HTTPConnection | None = None
 
     @property
     def process(self) -> "subprocess.Popen[bytes]":
@@ -183,7 +183,7 @@ class BesiegedSidecar:
         """Return what the pod's workload and the kubelet do."""
         paths = itertools.cycle(("/readyz", "/metrics"))
         return [
-            Act("token, new connection", self._token_anew),
+            Act("token, new connection", self._token_on_new),
             Act("token, kept connection", self._token_on_kept),
             Act("probe", lambda: _probe(self.sidecar.port, next(paths))),
         ]
@@ -192,31 +192,31 @@ class BesiegedSidecar:
         """Return the end of its log."""
         return "\n".join(map(str, self.sidecar.events()[-_LAST_LINES:]))
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         """Close the kept connection."""
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
+        if self._kept_connection is not None:
+            self._kept_connection.close()
+            self._kept_connection = None
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.sidecar.port, timeout=REVIEW_PATIENCE)
 
-    def _token_anew(self) -> None:
+    def _token_on_new(self) -> None:
         with contextlib.closing(self._connect()) as connection:
             self._token(connection)
 
     def _token_on_kept(self) -> None:
         """Ask on a connection that stays."""
-        if self._kept is not None and is_closed(self._kept.sock):
-            self.hang_up()
-        if self._kept is None:
-            self._kept = self._connect()
-            self._kept.connect()
-            self._kept.auto_open = 0
+        if self._kept_connection is not None and is_closed(self._kept_connection.sock):
+            self.close()
+        if self._kept_connection is None:
+            self._kept_connection = self._connect()
+            self._kept_connection.connect()
+            self._kept_connection.auto_open = 0
         try:
-            self._token(self._kept)
+            self._token(self._kept_connection)
         except BaseException:
-            self.hang_up()
+            self.close()
             raise
 
     def _token(self, connection: http.client.HTTPConnection) -> None:
@@ -232,7 +232,7 @@ class BesiegedSidecar:
 @contextmanager
 def _memory_group(kind: str) -> Iterator[MemoryGroup]:
     hierarchy = memory_hierarchy()
-    assert hierarchy is not None, "tests/support/needs.py lets nobody come here"
+    assert hierarchy is not None, "tests/support/needs.py skips these tests without one"
     group = MemoryGroup(f"wisp-siege-{kind}-{os.getpid()}", LIMIT, hierarchy)
     try:
         yield group
@@ -241,28 +241,28 @@ def _memory_group(kind: str) -> Iterator[MemoryGroup]:
 
 
 @contextmanager
-def besieged_webhook(folder: Path) -> Iterator[BesiegedWebhook]:
+def webhook_target(folder: Path) -> Iterator[WebhookTarget]:
     """Run a webhook that is ready, in a group of its own."""
     with _memory_group("webhook") as group, running_api_server() as api:
         api.world.put("serviceaccounts", service_account("web", client_id=CLIENT_ID))
         api.world.put("serviceaccounts", service_account("wide", client_id=WIDE_CLIENT_ID))
         with running_webhook(api, folder, wrapper=group.wrapper) as hook:
             hook.await_ready()
-            target = BesiegedWebhook(hook, api, group)
+            target = WebhookTarget(hook, api, group)
             try:
                 yield target
             finally:
-                target.hang_up()
+                target.close()
 
 
 @contextmanager
-def besieged_sidecar(folder: Path) -> Iterator[BesiegedSidecar]:
+def sidecar_target(folder: Path) -> Iterator[SidecarTarget]:
     """Run a sidecar that is ready and has a token, in a group of its own."""
     with _memory_group("sidecar") as group, Authority(folder) as authority, Node() as node:
         flags = ("--authority-ca", str(authority.ca_file), "--metadata-endpoint", node.address)
         with running_sidecar(pod(folder, authority.url), *flags, wrapper=group.wrapper) as sidecar:
-            target = BesiegedSidecar(sidecar, authority, node, group)
+            target = SidecarTarget(sidecar, authority, node, group)
             try:
                 yield target
             finally:
-                target.hang_up()
+                target.close()

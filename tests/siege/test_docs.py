@@ -3,7 +3,7 @@
 import pytest
 
 from tests.siege.cases import GROUPS, table
-from tests.siege.siege import MOST_MEMORY, ROUNDS
+from tests.siege.runner import MOST_MEMORY, ROUNDS
 from tests.siege.targets import LIMIT, PROBE_PATIENCE, REVIEW_PATIENCE
 from tests.support.paths import ROOT
 

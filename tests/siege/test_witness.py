@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from tests.siege.besieging import Answer, outcome_of
+from tests.siege.attacker import Answer, outcome_of
 from tests.siege.witness import Act, witnessing
 from tests.support.waiting import wait_until
 
@@ -48,5 +48,5 @@ def _review(*, allowed: bool) -> bytes:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_outcomes(answer: Answer, outcome: str) -> None:
-    """A review's answer is told apart from its status."""
+    """The answer to a review is distinguished from its status."""
     assert outcome_of(answer) == outcome

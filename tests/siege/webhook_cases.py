@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tests.siege.besieging import LONGEST, Client, Front, Script
+from tests.siege.attacker import LONGEST, AttackRun, Client, Script
 from tests.siege.bodies import LARGEST, containers, filled, head, pod, post, review
 from tests.siege.case import ANYONE, CUT, POD_AUTHOR, Case
 from tests.siege.scripts import (
@@ -26,7 +26,7 @@ from tests.siege.scripts import (
 )
 
 if TYPE_CHECKING:
-    from tests.siege.targets import BesiegedWebhook
+    from tests.siege.targets import WebhookTarget
 
 _JUDGED = frozenset({"admitted", "refused", "400", "413"})
 _THOUSAND_CONTAINERS = review(pod(containers=containers(1000)))
@@ -98,7 +98,7 @@ def _in_fragments(hello: bytes) -> bytes:
     return b"".join(hello[:3] + b"\x00\x01" + bytes((byte,)) for byte in hello[5:])
 
 
-async def _evil_names(front: Front) -> None:
+async def _evil_names(run: AttackRun) -> None:
     good = b"n" * 60
     names = (bytes(60), b"\xff" * 60, b"../../../etc/passwd".ljust(60, b"/"), b"%n%s" * 15, b"." * 60)
     hellos = [client_hello(good.decode()).replace(good, name) for name in names]
@@ -106,7 +106,7 @@ async def _evil_names(front: Front) -> None:
     async def script(client: Client) -> None:
         await sending(hellos[client.number % len(hellos)])(client)
 
-    await front.crowd(400, script, sources=MANY)
+    await run.crowd(400, script, sources=MANY)
 
 
 def _asking_for(account: Callable[[], str], *, times: int = 10) -> Script:
@@ -127,14 +127,14 @@ def _random_account() -> str:
 
 
 @contextmanager
-def _few_reads(target: "BesiegedWebhook") -> Iterator[None]:
+def _few_reads(target: "WebhookTarget") -> Iterator[None]:
     """Fail if three missing accounts cost more than one read each per second: so long an answer is remembered."""
     with _reads_bounded(target, at_a_time=3, seconds=1.0):
         yield
 
 
 @contextmanager
-def _silent_api(target: "BesiegedWebhook") -> Iterator[None]:
+def _silent_api(target: "WebhookTarget") -> Iterator[None]:
     """Let the API server answer no read of a service account; fail if it is sent more than READS of them at a time."""
     world, over = target.api.world, threading.Event()
 
@@ -152,7 +152,7 @@ def _silent_api(target: "BesiegedWebhook") -> Iterator[None]:
 
 
 @contextmanager
-def _reads_bounded(target: "BesiegedWebhook", *, at_a_time: int, seconds: float) -> Iterator[None]:
+def _reads_bounded(target: "WebhookTarget", *, at_a_time: int, seconds: float) -> Iterator[None]:
     """Fail if there are more reads of service accounts than `at_a_time` make that take so many seconds each."""
     asked, begun = target.api.world.asked, time.monotonic()
     reads = -asked("/serviceaccounts/")
@@ -165,8 +165,8 @@ def _reads_bounded(target: "BesiegedWebhook", *, at_a_time: int, seconds: float)
 def _of_reviews(body: Callable[[], bytes]) -> Attack:
     """Return the attack of eight clients that send one review each and wait for the answer, again and again."""
 
-    async def attack(front: Front) -> None:
-        await front.crowd(8, asking(post(body()), tls=True))
+    async def attack(run: AttackRun) -> None:
+        await run.crowd(8, asking(post(body()), tls=True))
 
     return attack
 

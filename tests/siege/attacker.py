@@ -1,6 +1,6 @@
 """The vocabulary of attacks: clients that misbehave, many at a time, as scripts for asyncio.
 
-An attack runs in a process of its own (`python -m tests.siege.besieging`), outside the control group, and is bounded in
+An attack runs in a separate process (`python -m tests.siege.attacker`), outside the control group, and is bounded in
 connections and seconds. It says when it is at full strength, goes on until it is told to stop, and reports what became
 of its connections.
 """
@@ -54,7 +54,7 @@ Script: TypeAlias = "Callable[[Client], Awaitable[None]]"
 """What one client does on one connection."""
 
 
-class Front:
+class AttackRun:
     """The attack: how many clients there are, and what became of what they did."""
 
     def __init__(self, ports: Ports) -> None:
@@ -123,8 +123,8 @@ class Client:
     TLS is driven by hand, so that nothing is read before the script wants it, and bytes can be sent beneath it.
     """
 
-    def __init__(self, front: Front, number: int, address: str) -> None:
-        self.front = front
+    def __init__(self, run: AttackRun, number: int, address: str) -> None:
+        self.run = run
         self.number = number
         self.awaits_answer = False
         """Whether everything was sent, and the answer must arrive."""
@@ -137,7 +137,7 @@ class Client:
 
     async def open(self, *, tls: bool = False, health: bool = False, receive_buffer: int = 0) -> None:
         """Connect to the main port, or to the health port; a small `receive_buffer` makes a slow reader."""
-        own, ports = self._socket, self.front.ports
+        own, ports = self._socket, self.run.ports
         own.settimeout(0)
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive_buffer:
@@ -167,13 +167,13 @@ class Client:
         """Send `data` byte by byte, `pause` seconds apart, until the attack stops."""
         for byte in data:
             await self.send(bytes((byte,)))
-            self.front.arrived(self.number)
+            self.run.arrived(self.number)
             await asyncio.sleep(pause)  # to be slow is what it is for
 
     async def answer(self, *, pause: float = 0.0, piece: int = _PIECE) -> Answer:
         """Read an answer whole, `piece` bytes at a time and `pause` seconds apart, and note its outcome."""
         self.awaits_answer = True
-        self.front.arrived(self.number)
+        self.run.arrived(self.number)
         while b"\r\n\r\n" not in self._received:
             self._received += await self._read_more(piece)
         head, _, rest = self._received.partition(b"\r\n\r\n")
@@ -186,19 +186,19 @@ class Client:
         self._received = bytes(body[length:])
         answer = Answer(int(head.split(b" ", 2)[1]), bytes(body[:length]))
         self.awaits_answer = False
-        self.front.outcomes[outcome_of(answer)] += 1
+        self.run.outcomes[outcome_of(answer)] += 1
         return answer
 
     async def hold(self) -> None:
         """Do nothing more until the other side closes the connection or answers; note which."""
-        self.front.arrived(self.number)
+        self.run.arrived(self.number)
         data = await self._read_more(_PIECE)
-        self.front.outcomes[data.split(b" ", 2)[1].decode() if data.startswith(b"HTTP/") else "closed"] += 1
+        self.run.outcomes[data.split(b" ", 2)[1].decode() if data.startswith(b"HTTP/") else "closed"] += 1
 
     async def hold_unread(self) -> None:
         """Keep the connection, without reading, until the attack stops."""
-        self.front.arrived(self.number)
-        await self.front.stopping.wait()
+        self.run.arrived(self.number)
+        await self.run.stopping.wait()
 
     def half_close(self) -> None:
         """Say that nothing more will be sent, and go on reading (not with TLS)."""
@@ -274,28 +274,28 @@ def outcome_of(answer: Answer) -> str:
     return str(answer.status)
 
 
-async def besiege(ports: Ports, attack: Callable[[Front], Awaitable[None]]) -> Front:
+async def run_attack(ports: Ports, attack: Callable[[AttackRun], Awaitable[None]]) -> AttackRun:
     """Run the attack until standard input ends, LONGEST at most; print when it is at full strength."""
-    front = Front(ports)
+    run = AttackRun(ports)
     loop = asyncio.get_running_loop()
-    told = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin)
+    commands = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
 
     async def announce() -> None:
-        await front.full_strength.wait()
+        await run.full_strength.wait()
         _say(AT_FULL_STRENGTH)
 
     async def stop() -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(told.read(), LONGEST)
-        front.stopping.set()
+            await asyncio.wait_for(commands.read(), LONGEST)
+        run.stopping.set()
 
     async with asyncio.TaskGroup() as group:
         helpers = [group.create_task(announce()), group.create_task(stop())]
-        await attack(front)
+        await attack(run)
         for each in helpers:
             each.cancel()
-    return front
+    return run
 
 
 def _say(line: str) -> None:
@@ -310,12 +310,12 @@ def main(group: str, name: str, port: str, health_port: str) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))
     attack = GROUPS[group][name].attack
-    front = uvloop.run(besiege(Ports(int(port), int(health_port)), attack))
-    _say(json.dumps(front.outcomes))
+    run = uvloop.run(run_attack(Ports(int(port), int(health_port)), attack))
+    _say(json.dumps(run.outcomes))
 
 
 if __name__ == "__main__":
     # Under its own name, so that the cases' module finds the same classes.
-    from tests.siege import besieging
+    from tests.siege import attacker
 
-    besieging.main(*sys.argv[1:])
+    attacker.main(*sys.argv[1:])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from tests.siege.besieging import AT_FULL_STRENGTH
+from tests.siege.attacker import AT_FULL_STRENGTH
 from tests.siege.case import Case
 from tests.siege.cgroup import watched
 from tests.siege.targets import Target, descriptors
@@ -53,7 +53,7 @@ class Attack:
 
 @contextmanager
 def _attacking(group: str, name: str, target: Target) -> Iterator[Attack]:
-    command = [sys.executable, "-m", "tests.siege.besieging", group, name, *map(str, target.ports)]
+    command = [sys.executable, "-m", "tests.siege.attacker", group, name, *map(str, target.ports)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Attack(process)
@@ -76,7 +76,7 @@ def withstand(target: Target, group: str, name: str, case: Case) -> Outcome:
         _await_rounds(witness, target)
         attackers = attack.stop()
     _check_alive(target, kills_before)
-    assert not witness.failures, _told(witness, attackers)
+    assert not witness.failures, _failure_report(witness, attackers)
     peak = memory.value / 1e6
     assert peak < MOST_MEMORY, f"{peak:.0f} MB at the peak, {attackers}"
     _check_answers(case, attackers)
@@ -84,7 +84,7 @@ def withstand(target: Target, group: str, name: str, case: Case) -> Outcome:
     with witnessing(target.acts()) as witness_of_recovery:
         _await_rounds(witness_of_recovery, target)
     _check_alive(target, kills_before)
-    assert not witness_of_recovery.failures, _told(witness_of_recovery, attackers)
+    assert not witness_of_recovery.failures, _failure_report(witness_of_recovery, attackers)
     probes = witness.succeeded["probe"]
     return Outcome(witness.succeeded.total() - probes, probes, peak, attackers)
 
@@ -112,6 +112,6 @@ def _check_answers(case: Case, attackers: dict[str, int]) -> None:
     assert seen or not case.answers, f"attackers were answered {attackers}, and not once {sorted(case.answers)}"
 
 
-def _told(witness: Witness, attackers: dict[str, int]) -> str:
+def _failure_report(witness: Witness, attackers: dict[str, int]) -> str:
     served = ", ".join(f"{count} {kind}" for kind, count in witness.succeeded.items())
     return "\n".join(["genuine clients were not served:", *witness.failures, f"served: {served}", str(attackers)])
