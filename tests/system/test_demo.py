@@ -18,11 +18,11 @@ import pytest
 import wisp
 import wisp_local
 from tests.support.apart import apart
+from tests.support.machine import Process, descendants, machine_state, members, own_namespaces, ticks_since_boot
 from tests.support.needs import Missing, MissingSkip, need
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE, wait_until
 from tests.unit.wisp.redirect.pod import NEEDED
-from tests.unit.wisp_local.demo.traces import Process, descendants, look, members, now, own_namespaces
 from wisp_local.demo.steps import STEPS
 
 pytestmark = pytest.mark.system
@@ -98,9 +98,9 @@ def _demos() -> Iterator[DemoRunner]:
         Path(folder).chmod(0o755)
         folders = {"HOME": str(Path(folder, "home")), "TMPDIR": str(Path(folder, "tmp"))}
         demos = DemoRunner(Path(folder), {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **folders})
-        before = look()
+        before = machine_state()
         yield demos
-        assert look() == before
+        assert machine_state() == before
         assert demos.left_over() == []
 
 
@@ -270,7 +270,7 @@ def _inside(processes: list[Process]) -> Process:
 
 
 def _assert_gone(processes: list[Process]) -> None:
-    moment, namespaces = now(), own_namespaces(processes)
+    moment, namespaces = ticks_since_boot(), own_namespaces(processes)
     wait_until(
         lambda: not any(process.is_there for process in processes),
         lambda: f"gone: {[e for e in processes if e.is_there]}",

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.apart import apart
+from tests.support.machine import machine_state
 from tests.support.needs import Missing, MissingSkip, need
+from tests.support.runs import DIALECTS, SDK, Runner
 from tests.support.waiting import PATIENCE, wait_until
 from tests.unit.wisp.redirect.pod import NEEDED
-from tests.unit.wisp_local.demo.traces import look
-from tests.unit.wisp_local.run.runner import DIALECTS, SDK, Runner
 from wisp_local.cloud.issuer import service_account_token
 from wisp_local.cloud.state.store import Store
 from wisp_local.run.identity import PROJECTION
@@ -74,9 +74,9 @@ def _machine() -> Iterator[None]:
     """Require root and the tools; afterwards nothing on the machine may have changed."""
     need(*NEEDED, "curl")
     with apart():
-        before = look()
+        before = machine_state()
         yield
-        wait_until(lambda: look() == before, lambda: f"before: {before}; after: {look()}")
+        wait_until(lambda: machine_state() == before, lambda: f"before: {before}; after: {machine_state()}")
 
 
 @pytest.mark.usefixtures("machine")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.machine import descendants
 from tests.support.waiting import PATIENCE, wait_until
-from tests.unit.wisp_local.demo.traces import descendants
 from tests.unit.wisp_local.lab.conftest import NewLab
 from tests.unit.wisp_local.lab.lab_command import LabCommand
 from wisp.base.secret import Secret

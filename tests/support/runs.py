@@ -4,9 +4,11 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -91,3 +93,11 @@ def runner(folder: Path) -> Runner:
     """Return a runner in `folder` whose environment has only what finds programs."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")}
     return Runner(folder, {**environment, "PYTHONDONTWRITEBYTECODE": "1"})
+
+
+@pytest.fixture(name="runner")
+def runner_fixture(tmp_path: Path) -> Iterator[Runner]:
+    """Return a runner; afterwards none of its processes may be running."""
+    created = runner(tmp_path)
+    yield created
+    wait_until(lambda: created.serving() == [])

@@ -19,7 +19,7 @@ class Machine:
     made: tuple[bool, ...]
 
 
-def look() -> Machine:
+def machine_state() -> Machine:
     """Return the state of the machine."""
     links = subprocess.run(["ip", "-brief", "link"], capture_output=True, check=True, text=True).stdout.splitlines()
     rules = subprocess.run(["nft", "--stateless", "list", "ruleset"], capture_output=True, check=True, text=True).stdout
@@ -86,7 +86,7 @@ def descendants(ancestor: int) -> list[Process]:
     return found
 
 
-def now() -> int:
+def ticks_since_boot() -> int:
     """Return clock ticks since boot, the unit of the start time of processes."""
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
 
