@@ -154,7 +154,7 @@ class Webhook:
 
 
 def bundle(api: ApiServer) -> bytes:
-    """Return what API servers are told to trust."""
+    """Return the CA bundle of the configuration."""
     (webhook,) = api.world.get("mutatingwebhookconfigurations", "wisp-webhook")["webhooks"]
     return base64.b64decode(webhook["clientConfig"].get("caBundle", ""))
 

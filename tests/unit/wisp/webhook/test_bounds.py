@@ -33,7 +33,7 @@ class Log:
         """Drop it."""
 
     def warning(self, event: str, **fields: object) -> None:
-        """Fail: a fault of the webhook's own is none of a client's making."""
+        """Fail: no client may cause a bug to show."""
         raise AssertionError((event, fields))
 
 
@@ -130,7 +130,7 @@ SHAPES: dict[str, Callable[[], bytes]] = {
     "annotations": lambda: review(
         b'{"metadata":{%b,"annotations":{%b}},"spec":{}}' % (USE, many('"%d":""', room=500_000))
     ),
-    "annotations that are none": lambda: review(
+    "annotations of another type": lambda: review(
         b'{"metadata":{%b,"annotations":{%b}},"spec":{}}' % (USE, many('"%d":1', room=500_000))
     ),
     "unlabelled, with containers": lambda: review(b'{"spec":{"containers":[%b]}}' % many("{}")),
@@ -187,7 +187,7 @@ SHAPES: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.system
 @pytest.mark.parametrize("shape", SHAPES)
-def test_memory_for_one_review(shape: str) -> None:
+def test_memory_for_one_review_is_bounded(shape: str) -> None:
     """At most 25 MB besides the body, and next to nothing afterwards, whatever the answer is."""
     application, body = webhook(), SHAPES[shape]()
     ask(application, labelled(container(b'"a":1'), "redirect"))
@@ -203,8 +203,8 @@ def test_memory_for_one_review(shape: str) -> None:
     assert kept < 200_000
 
 
-def test_no_long_text_is_remembered() -> None:
-    """Neither a key nor an answer that is as long as somebody likes."""
+def test_long_texts_are_not_kept_after_a_review() -> None:
+    """Neither a key nor an answer, however long it is."""
     application = webhook()
     tracemalloc.start()
     try:
@@ -226,12 +226,12 @@ def pod_of(count: int) -> bytes:
 
 
 @pytest.mark.parametrize("only", [None, "redirect", "env"])
-def test_a_thousand_containers(only: str | None) -> None:
-    """They are admitted, in each mode."""
+def test_pod_with_a_thousand_containers_is_admitted(only: str | None) -> None:
+    """In each mode."""
     assert response(webhook(), labelled(pod_of(1000), only))["patch"]
 
 
-def test_a_thousand_containers_a_second_time() -> None:
+def test_pod_with_a_thousand_containers_is_not_injected_twice() -> None:
     """The API server calls again when another injector changed the pod, which has two containers of ours by then."""
     pod: dict[str, Any] = {"metadata": {"annotations": {"azure.workload.identity/inject-proxy-sidecar": "true"}}}
     pod["spec"] = json.loads(b"{%b}" % pod_of(1000))
@@ -250,8 +250,8 @@ def test_a_thousand_containers_a_second_time() -> None:
         pytest.param(pod_of(1000) + b',"initContainers":[{"name":"setup"}]', id="an init container more"),
     ],
 )
-def test_a_thousand_and_one_containers(spec: bytes) -> None:
-    """They are refused with a sentence for the author."""
+def test_pod_with_a_thousand_and_one_containers_is_refused(spec: bytes) -> None:
+    """With a sentence for the author."""
     refused = response(webhook(), labelled(spec))
     assert refused["status"] == {
         "code": 400,
@@ -260,8 +260,8 @@ def test_a_thousand_and_one_containers(spec: bytes) -> None:
     }
 
 
-def test_a_thousand_and_one_containers_without_the_label() -> None:
-    """They are no concern of the webhook's."""
+def test_unlabelled_pod_with_a_thousand_and_one_containers_is_admitted() -> None:
+    """The limit does not apply to it."""
     assert response(webhook(), review(b'{"spec":{%b}}' % pod_of(1001)))["allowed"] is True
 
 
@@ -289,7 +289,7 @@ def test_a_thousand_and_one_containers_without_the_label() -> None:
         ),
     ],
 )
-def test_what_exceeds_a_limit(body: bytes, said: str) -> None:
+def test_review_beyond_a_limit_is_refused_with_the_reason(body: bytes, said: str) -> None:
     """It is refused with the limit, and with what to do."""
     refused = response(webhook(), body)
     assert (refused["allowed"], refused["status"]["code"]) == (False, 400)
@@ -308,13 +308,13 @@ def test_what_exceeds_a_limit(body: bytes, said: str) -> None:
         f"| the patch, as JSON | {limits.MAX_PATCH >> 20} MiB |",
     ],
 )
-def test_the_limits_in_the_documentation(row: str) -> None:
+def test_documented_limits_are_the_programs(row: str) -> None:
     """They are the program's."""
     assert row in (ROOT / "docs/reference/admission.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("pod", [b'"invalid"', b"null", b"[]", b"5", b"true", b"[{}]"], ids=bytes.decode)
-def test_an_object_that_is_no_pod(pod: bytes) -> None:
+def test_object_that_is_not_a_pod_is_rejected(pod: bytes) -> None:
     """A pod is not created from it: HTTP 400."""
     answer = ask(webhook(), review(pod))
     assert (answer.status, answer.body) == (
@@ -323,7 +323,7 @@ def test_an_object_that_is_no_pod(pod: bytes) -> None:
     )
 
 
-def test_a_review_without_an_object() -> None:
+def test_review_without_an_object_is_rejected() -> None:
     """The same for a CREATE; a DELETE has none."""
     body = review(b"1").replace(b', "object": 1', b"")
     assert b"object" not in body

@@ -118,7 +118,7 @@ async def test_only_clients_of_the_ca_are_served(
 
 
 @pytest.mark.anyio
-async def test_a_bundle_of_several_cas(tmp_path: Path) -> None:
+async def test_clients_of_each_ca_in_the_file_are_served(tmp_path: Path) -> None:
     """All of them count, and text around them, in any language, does not matter."""
     other = issue("another")
     server, context = presented(f"# für API-Server\n{other.pem}\n# und\n{CA.pem}".encode().decode("ascii", "ignore"))
@@ -128,7 +128,7 @@ async def test_a_bundle_of_several_cas(tmp_path: Path) -> None:
 
 
 @pytest.mark.system
-def test_the_process_asks_for_certificates_for_reviews_only(tmp_path: Path) -> None:
+def test_client_certificates_are_required_for_reviews_only(tmp_path: Path) -> None:
     """Probes need none."""
     (tmp_path / "ca.pem").write_text(f"# für API-Server\n{CA.pem}", encoding="utf-8")
     with running() as api:
@@ -154,7 +154,7 @@ def test_the_process_asks_for_certificates_for_reviews_only(tmp_path: Path) -> N
         pytest.param("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----", "does not hold", id="broken"),
     ],
 )
-def test_an_unusable_file_is_an_error_at_the_start(
+def test_unusable_client_ca_file_is_an_error_at_start(
     content: str | None, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It says which file, what is wrong with it, and what to do."""

@@ -13,7 +13,7 @@ from wisp.http.asyncio_server import bind
 TENANT = "22222222-2222-4222-8222-222222222222"
 
 
-def test_help_names_both(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_subcommands_and_the_options_of_serve(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a further word the help is the server's, and mentions the review command."""
     assert main(["webhook", "--help"]) == 0
     said = capsys.readouterr().out
@@ -36,7 +36,7 @@ def test_help_names_both(capsys: pytest.CaptureFixture[str]) -> None:
         ),
     ],
 )
-def test_what_cannot_be_served(
+def test_unusable_options_end_with_status_2_and_a_hint(
     flags: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ends with status 2 and says what to do."""
@@ -46,7 +46,7 @@ def test_what_cannot_be_served(
     assert words in capsys.readouterr().err
 
 
-def test_settings_come_from_variables_too(
+def test_options_are_read_from_variables(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a Service called wisp-webhook a pod is given WISP_WEBHOOK_PORT, which must not be taken for ours."""
@@ -58,7 +58,7 @@ def test_settings_come_from_variables_too(
 
 
 @pytest.mark.parametrize("address, port", [("nowhere.example", 0), ("192.0.2.1", 0)], ids=["a name", "another's"])
-def test_an_address_that_cannot_be_had(address: str, port: int) -> None:
+def test_unavailable_address_is_a_setting_error(address: str, port: int) -> None:
     """Is a setting that says so."""
     with pytest.raises(SettingError, match="cannot listen"):
         bind(address, port)

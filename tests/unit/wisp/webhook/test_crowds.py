@@ -76,7 +76,7 @@ def test_probes_are_answered_in_a_crowd(hook: Webhook, kind: str) -> None:
     assert sum(map(int, closed)) > 800
 
 
-def test_the_limit_of_a_source_address_is_an_option(tmp_path: Path) -> None:
+def test_limit_per_source_address_counts_for_both_ports(tmp_path: Path) -> None:
     """It counts for both ports."""
     with running() as api, webhook(api, tmp_path, "--connections-per-source", "2") as hook:
         hook.await_ready()

@@ -30,7 +30,7 @@ def _names(options: list[click.Parameter]) -> set[str]:
     return {option.opts[0] for option in options}
 
 
-def test_the_options() -> None:
+def test_documented_options_are_the_programs() -> None:
     """Those of the process, and no other; each is a variable too, but for none."""
     serve = command.commands["serve"]
     policy = click.command()(policy_options(lambda policy: policy))
@@ -39,7 +39,7 @@ def test_the_options() -> None:
     assert serve.context_settings["auto_envvar_prefix"] == "WISP_ADMISSION"
 
 
-def test_the_metrics() -> None:
+def test_documented_metrics_are_the_programs() -> None:
     """Each is there, and no other; the page is as Prometheus wants it."""
     metrics = WebhookMetrics()
     metrics.reviews["changed"] += 1
@@ -61,7 +61,7 @@ def test_the_metrics() -> None:
     assert histogram["_bucket", "le=0.0025"] == 1
 
 
-def test_the_log() -> None:
+def test_documented_log_events_are_the_programs() -> None:
     """Each event is there with its level, and no other."""
     sources = "".join(path.read_text() for path in (ROOT / "src/wisp/webhook").rglob("*.py"))
     found = re.findall(r'log\.(info|warning|debug)\(\s*"([^"]+)"(?: if \w+ else "([^"]+)")?', sources)
@@ -91,7 +91,7 @@ def test_the_log() -> None:
         "ten minutes later" if Lifetimes().settling == 600 else "",
     ],
 )
-def test_the_numbers(sentence: str) -> None:
+def test_documented_numbers_are_the_programs(sentence: str) -> None:
     """They are the program's."""
     assert sentence
     assert sentence in DOCUMENT

@@ -47,7 +47,7 @@ def client_id(response: dict[str, object]) -> str | None:
     return found[0] if found else None
 
 
-def test_a_pod_gets_its_identity(hook: Webhook) -> None:
+def test_labelled_pod_gets_its_identity(hook: Webhook) -> None:
     """A labelled pod of an annotated account: a patch with client id, tenant and token volume."""
     response = hook.review(review(uid="the-uid"))
     assert response["uid"] == "the-uid"
@@ -56,8 +56,8 @@ def test_a_pod_gets_its_identity(hook: Webhook) -> None:
     assert all(each in patch for each in (CLIENT_ID, TENANT, "azure-identity-token"))
 
 
-def test_the_same_pod_again(hook: Webhook) -> None:
-    """Answered from memory, under its own uid; a change of the account is seen."""
+def test_cached_answer_follows_changes_of_the_account(hook: Webhook) -> None:
+    """Answered from the cache, with its own uid; a change of the account takes effect."""
     with hook.connect() as connection:
         answers = [connection.review(review(uid=f"u{number}")) for number in range(3)]
         assert [each["uid"] for each in answers] == ["u0", "u1", "u2"]
@@ -66,8 +66,8 @@ def test_the_same_pod_again(hook: Webhook) -> None:
         wait_until(lambda: client_id(connection.review(review())) == OTHER_ID, "the new client id is given")
 
 
-def test_a_pod_without_the_label(hook: Webhook) -> None:
-    """Let by; its maker hears of the label when its account was meant for one, also when it comes only then."""
+def test_pod_without_the_label_is_admitted_unchanged(hook: Webhook) -> None:
+    """Its author is warned about the missing label if the account has a client id, also if that is added later."""
     body = review("soon", metadata={"name": "p"})
     with hook.connect() as connection:
         answers = [connection.review(body) for _ in range(2)]
@@ -78,8 +78,8 @@ def test_a_pod_without_the_label(hook: Webhook) -> None:
     assert hook.metric("wisp_webhook_account_lookups_total") == 0
 
 
-def test_an_account_that_comes_after_its_pod(hook: Webhook) -> None:
-    """Refused with what is missing; admitted as soon as the watch has brought it."""
+def test_account_created_after_a_refusal_is_found(hook: Webhook) -> None:
+    """The refusal says what is missing; the pod is admitted as soon as the watch has reported the account."""
     refused = hook.review(review("late"))
     assert refused["allowed"] is False
     assert refused["status"]["code"] == 400
@@ -101,8 +101,8 @@ def test_missing_accounts_cause_few_reads(hook: Webhook) -> None:
     assert hook.metric("wisp_webhook_account_reads_total") == hook.api.world.asked("serviceaccounts/missing")
 
 
-def test_an_account_annotated_a_moment_ago(hook: Webhook) -> None:
-    """Even where the watch has not told of it yet: no pod starts without the identity that it was to have."""
+def test_account_annotated_a_moment_ago_is_used(hook: Webhook) -> None:
+    """Even if the watch has not reported it yet: no pod starts without its identity."""
     hook.api.world.put("serviceaccounts", service_account("bare"))
     wait_until(lambda: hook.metric("wisp_webhook_accounts") == 2, "the account is in the cache")
     hook.api.world.fault = lambda _, path: 503 if "watch=1" in path else None
@@ -111,7 +111,7 @@ def test_an_account_annotated_a_moment_ago(hook: Webhook) -> None:
     assert client_id(hook.review(review("bare"))) == CLIENT_ID
 
 
-def test_the_api_server_down(hook: Webhook) -> None:
+def test_known_accounts_are_served_while_the_api_server_is_down(hook: Webhook) -> None:
     """Known accounts are served; unknown ones are refused for now, whatever the failurePolicy; then it recovers."""
     hook.api.stop()
     assert client_id(hook.review(review())) == CLIENT_ID
@@ -126,26 +126,26 @@ def test_the_api_server_down(hook: Webhook) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 0], ids=["500", "hangs up"])
-def test_a_lookup_that_fails(hook: Webhook, status: int) -> None:
-    """Is a refusal for now, never an admission."""
+def test_failed_lookup_refuses_the_pod_for_now(hook: Webhook, status: int) -> None:
+    """Never an admission."""
     hook.api.world.fault = lambda _, path: status if path.endswith("serviceaccounts/unknown") else None
     refused = hook.review(review("unknown"))
     assert (refused["allowed"], refused["status"]["code"]) == (False, 503)
 
 
-def test_a_watch_that_expires(hook: Webhook) -> None:
-    """410: listed anew; what changed meanwhile is known."""
+def test_expired_watch_lists_again(hook: Webhook) -> None:
+    """410: what has changed in between is known."""
     hook.api.world.put("serviceaccounts", service_account("more", client_id=CLIENT_ID))
     hook.api.world.expire()
     hook.api.world.delete("serviceaccounts", "web", "default")
     wait_until(
-        lambda: hook.metric('wisp_webhook_watch_restarts_total{resource="serviceaccounts"}') >= 1, "it lists anew"
+        lambda: hook.metric('wisp_webhook_watch_restarts_total{resource="serviceaccounts"}') >= 1, "it lists again"
     )
     wait_until(lambda: hook.metric("wisp_webhook_accounts") == 1, "both changes are known")
     assert hook.review(review("web"))["allowed"] is False
 
 
-def test_many_accounts_come_in_pages(api: ApiServer, tmp_path: Path) -> None:
+def test_accounts_are_listed_in_pages(api: ApiServer, tmp_path: Path) -> None:
     """All of them are there before it is ready."""
     for number in range(1100):
         api.world.put("serviceaccounts", service_account(f"a{number}"))
@@ -155,7 +155,7 @@ def test_many_accounts_come_in_pages(api: ApiServer, tmp_path: Path) -> None:
         assert api.world.asked("continue=") >= 2
 
 
-def test_not_ready_before_all_is_there(api: ApiServer, tmp_path: Path) -> None:
+def test_webhook_is_not_ready_before_certificates_and_accounts_are_there(api: ApiServer, tmp_path: Path) -> None:
     """/readyz names what is missing; /healthz is content; without a configuration there is no readiness."""
     api.world.delete("mutatingwebhookconfigurations", "wisp-webhook")
     with webhook(api, tmp_path) as hook:
@@ -167,7 +167,7 @@ def test_not_ready_before_all_is_there(api: ApiServer, tmp_path: Path) -> None:
         assert client_id(hook.review(review())) == CLIENT_ID
 
 
-def test_what_is_kept(hook: Webhook) -> None:
+def test_secret_and_configuration_hold_the_certificates(hook: Webhook) -> None:
     """A Secret with four keys, and a log and metrics without any of them."""
     secret = hook.api.world.get("secrets", "wisp-webhook-certificate", "wisp")
     assert sorted(secret["data"]) == KEYS
@@ -179,14 +179,14 @@ def test_what_is_kept(hook: Webhook) -> None:
     assert hook.metric("wisp_webhook_certificate_expiry_timestamp_seconds") - time.time() > 89 * 86400
 
 
-def test_a_reset_bundle_is_put_back(hook: Webhook) -> None:
+def test_reset_bundle_is_restored(hook: Webhook) -> None:
     """By a `helm upgrade`, say: the watch tells, and it is patched again."""
     held = bundle(hook.api)
     hook.api.world.put("mutatingwebhookconfigurations", webhook_configuration())
     wait_until(lambda: bundle(hook.api) == held, "the bundle is back")
 
 
-def test_a_foreign_authority_is_removed(hook: Webhook) -> None:
+def test_foreign_authority_is_removed(hook: Webhook) -> None:
     """From configuration and Secret, with a line in the log, although its name is that of the webhook's own."""
     foreign, own = _made().bundle, bundle(hook.api)
     (fingerprint,) = fingerprints(foreign)
@@ -208,7 +208,7 @@ def test_a_foreign_authority_is_removed(hook: Webhook) -> None:
 
 
 @pytest.mark.parametrize("keys", [["tls.key"], ["ca.crt", "tls.crt"], KEYS], ids=" ".join)
-def test_a_half_written_secret_is_repaired(hook: Webhook, keys: list[str]) -> None:
+def test_half_written_secret_is_repaired(hook: Webhook, keys: list[str]) -> None:
     """Reviews go on meanwhile; what else is in the Secret stays."""
     before = hook.api.world.get("secrets", "wisp-webhook-certificate", "wisp")
     data = {name: value for name, value in before["data"].items() if name not in keys}
@@ -222,7 +222,7 @@ def test_a_half_written_secret_is_repaired(hook: Webhook, keys: list[str]) -> No
     assert sorted(after["data"]) == sorted([*KEYS, "notes"])
 
 
-def test_two_replicas(api: ApiServer, tmp_path: Path) -> None:
+def test_two_replicas_share_the_certificates(api: ApiServer, tmp_path: Path) -> None:
     """Started at once they agree on one certificate; one is killed, the Secret deleted: the other makes another."""
     with webhook(api, tmp_path) as first, webhook(api, tmp_path) as second:
         for each in (first, second):
@@ -237,8 +237,8 @@ def test_two_replicas(api: ApiServer, tmp_path: Path) -> None:
         assert client_id(second.review(review())) == CLIENT_ID
 
 
-def test_certificates_of_somebody_else(api: ApiServer, tmp_path: Path) -> None:
-    """Files as cert-manager's: shown, shown anew when they change, the last whole ones where they do not fit."""
+def test_certificate_files_are_used_and_read_again(api: ApiServer, tmp_path: Path) -> None:
+    """Files as cert-manager writes them: used, read again when they change, and the last usable pair stays in use."""
     folder = tmp_path / "certificate"
     folder.mkdir()
     with webhook(api, tmp_path, "--certificate-dir", str(folder)) as hook:
@@ -269,7 +269,7 @@ def _write(folder: Path) -> bytes:
     return made.bundle
 
 
-def test_it_ends_in_good_order(hook: Webhook) -> None:
+def test_sigterm_finishes_requests_in_flight(hook: Webhook) -> None:
     """SIGTERM: what is under way is answered, then it ends with status 0."""
     with hook.connect() as connection:
         connection.review(review())
@@ -279,7 +279,7 @@ def test_it_ends_in_good_order(hook: Webhook) -> None:
         socket.create_connection(("127.0.0.1", hook.port), PATIENCE)
 
 
-def test_it_goes_on_while_endpoints_forget_it(api: ApiServer, tmp_path: Path) -> None:
+def test_reviews_are_answered_during_the_shutdown_delay(api: ApiServer, tmp_path: Path) -> None:
     """After SIGTERM it is not ready, yet answers for the time it was given."""
     with webhook(api, tmp_path, "--shutdown-delay", "60") as hook:
         hook.await_ready()
@@ -288,7 +288,7 @@ def test_it_goes_on_while_endpoints_forget_it(api: ApiServer, tmp_path: Path) ->
         assert hook.review(review())["allowed"] is True
 
 
-def test_only_tls_1_3_unless_told(hook: Webhook, api: ApiServer, tmp_path: Path) -> None:
+def test_tls_1_3_is_required_by_default(hook: Webhook, api: ApiServer, tmp_path: Path) -> None:
     """TLS 1.2 is refused by default and served on request; HTTP/2 is not offered."""
     old = trusted(api)
     old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -304,7 +304,7 @@ def test_only_tls_1_3_unless_told(hook: Webhook, api: ApiServer, tmp_path: Path)
 
 
 @pytest.mark.long
-def test_no_review_fails_through_rotations(api: ApiServer, tmp_path: Path) -> None:
+def test_no_review_fails_while_certificates_are_rotated(api: ApiServer, tmp_path: Path) -> None:
     """Certificates of one minute, authorities of two: every connection verifies, every review is answered.
 
     A third of a certificate's life is left when it is renewed: time enough for a busy machine.
