@@ -7,7 +7,7 @@ import click
 
 from wisp_local.cli.options import FILE, read_text, show, state_option
 from wisp_local.cloud.cluster import ANY, Attachment
-from wisp_local.cloud.state.clusters import read_kubeconfig
+from wisp_local.cloud.kubeconfig import read_kubeconfig
 from wisp_local.cloud.state.store import Store
 
 

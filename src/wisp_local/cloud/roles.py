@@ -1,10 +1,15 @@
-"""Azure's built-in roles (`roles.toml`), and whether a principal's role assignments allow an action."""
+"""Azure's built-in roles, and whether a principal's role assignments allow an action.
 
-import tomllib
+The table `roles.json` has the actions on resources that a local cloud has, from
+https://learn.microsoft.com/azure/role-based-access-control/built-in-roles. Data actions decide nothing here, so a role
+that has only those allows nothing.
+"""
+
+import json
+import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from importlib.resources import files
 
 _CLUSTER = "Microsoft.ContainerService/managedClusters"
 LIST_CLUSTER_ADMIN_CREDENTIAL = f"{_CLUSTER}/listClusterAdminCredential/action"
@@ -40,15 +45,10 @@ class Role:
         return _matches(action, self.actions) and not _matches(action, self.not_actions)
 
 
-def _built_in() -> tuple[Role, ...]:
-    table = tomllib.loads(files(__package__).joinpath("roles.toml").read_text(encoding="utf-8"))
-    return tuple(
-        Role(name, row["guid"], tuple(row.get("actions", ())), tuple(row.get("not_actions", ())))
-        for name, row in table.items()
-    )
-
-
-BUILT_IN = _built_in()
+_ROWS = json.loads(pkgutil.get_data(__package__, "roles.json") or b"")
+BUILT_IN = tuple(
+    Role(row["name"], row["guid"], tuple(row.get("actions", ())), tuple(row.get("not_actions", ()))) for row in _ROWS
+)
 _BY_GUID = {role.guid: role for role in BUILT_IN}
 OWNER = next(role for role in BUILT_IN if role.name == "Owner")
 

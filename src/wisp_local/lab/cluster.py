@@ -14,7 +14,7 @@ from pathlib import Path
 import wisp
 from wisp.base.errors import ToolError, WispError
 from wisp_local.cloud.cluster import ANY, Attachment
-from wisp_local.cloud.state.clusters import read_kubeconfig
+from wisp_local.cloud.kubeconfig import read_kubeconfig
 from wisp_local.cloud.state.store import Store
 from wisp_local.lab.manifest import ManifestValues, fill_manifest
 from wisp_local.lab.own_cluster import OwnCluster

@@ -10,8 +10,8 @@ from wisp_local.cloud.arm.operations import begin
 from wisp_local.cloud.arm.problem import ResourceError
 from wisp_local.cloud.arm.resources import find_group, in_scope
 from wisp_local.cloud.cluster import Activity, ManagedCluster
+from wisp_local.cloud.kubeconfig import check_kubeconfig
 from wisp_local.cloud.roles import LIST_CLUSTER_ADMIN_CREDENTIAL, LIST_CLUSTER_USER_CREDENTIAL
-from wisp_local.cloud.state.clusters import check_kubeconfig
 
 
 def _find(call: Call) -> ManagedCluster:

@@ -4,13 +4,12 @@ A tenant has a service principal for every resource that it issues tokens for. T
 table `services.toml`, which explains its fields; the user's own (`api://...`) are registered in the state.
 """
 
+import pkgutil
 import re
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
-from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -71,7 +70,9 @@ class _Index:
 @cache
 def services() -> Mapping[str, Service]:
     """Return every service that can be requested without being registered, by name."""
-    table = tomllib.loads(files(__package__).joinpath("services.toml").read_text(encoding="utf-8"))
+    import tomllib  # noqa: PLC0415 -- most commands need no table, and so no parser
+
+    table = tomllib.loads((pkgutil.get_data(__package__, "services.toml") or b"").decode())
     return {row["name"]: _service(row) for row in table["service"]}
 
 

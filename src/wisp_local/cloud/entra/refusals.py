@@ -1,11 +1,10 @@
 """The refusals of the token endpoint, in Entra's words: the table `refusals.toml`, with values filled in."""
 
-import tomllib
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from importlib.resources import files
 
 LONGEST_ASSERTION = 25 * 60 * 60  # seconds that an assertion may be valid: a day, and an hour for clocks that differ
 CERTIFICATE_NOT_REGISTERED = 700027
@@ -24,7 +23,9 @@ class Refused:
 
 @cache
 def _table() -> Mapping[str, Refused]:
-    rows = tomllib.loads(files(__package__).joinpath("refusals.toml").read_text(encoding="utf-8"))
+    import tomllib  # noqa: PLC0415 -- most commands need no table, and so no parser
+
+    rows = tomllib.loads((pkgutil.get_data(__package__, "refusals.toml") or b"").decode())
     return {
         name: Refused(
             row["code"], row["error"], row.get("status", 401 if row["error"] == "invalid_client" else 400), row["text"]

@@ -6,12 +6,12 @@ survives a killed process and a power cut. Token exchanges write nothing, so it 
 
 import contextlib
 import os
+import pkgutil
 import sqlite3
 import stat
 import threading
 import time
 from collections.abc import Generator
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,7 @@ class Database:
         return True
 
     def _create_schema(self) -> None:
-        for statement in files(__package__).joinpath("schema.sql").read_text(encoding="utf-8").split(";\n"):
+        for statement in (pkgutil.get_data(__package__, "schema.sql") or b"").decode().split(";\n"):
             self.rows(statement)
         self.rows(f"PRAGMA application_id = {_APPLICATION_ID}")
         self.rows(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -19,7 +19,7 @@ from tests.unit.wisp_local.lab.fake_kubernetes import FakeCluster, FakeKubernete
 from tests.unit.wisp_local.lab.lab_command import LabCommand
 from wisp.base.errors import ToolError, WispError
 from wisp_local.cloud.cluster import ANY
-from wisp_local.cloud.state.clusters import read_kubeconfig
+from wisp_local.cloud.kubeconfig import read_kubeconfig
 from wisp_local.cloud.state.store import Store
 from wisp_local.lab.cloud_process import local_url
 from wisp_local.lab.cluster import ISSUER, ApiServer, Lab

@@ -23,7 +23,7 @@ from wisp_local.cloud.issuer import (
     kubernetes_key_id,
     service_account_token,
 )
-from wisp_local.cloud.state.clusters import check_kubeconfig
+from wisp_local.cloud.kubeconfig import check_kubeconfig
 from wisp_local.cloud.state.store import Store
 
 KUBECONFIG = """
