@@ -11,7 +11,7 @@ ANY = "*"  # in an attachment: every cluster that has none of its own
 
 
 class Activity(Enum):
-    """What a cluster was last told to do; the words are those of provisioningState."""
+    """What a cluster is doing, as provisioningState names it."""
 
     CREATING = "Creating"
     UPDATING = "Updating"

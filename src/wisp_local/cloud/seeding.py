@@ -66,21 +66,21 @@ def _group_location(store: Store, name: str) -> str | None:
     return None
 
 
-def _location(store: Store, wanted: Identity) -> str:
+def _location(store: Store, entry: Identity) -> str:
     """Return the identity's location: the current one if the file does not say; its group is created when new."""
-    group = _group_location(store, wanted.resource_group)
+    group = _group_location(store, entry.resource_group)
     if group is None:
-        group = store.put_resource_group(wanted.resource_group, wanted.location or DEFAULT_LOCATION).location
-    elif wanted.location is None:
+        group = store.put_resource_group(entry.resource_group, entry.location or DEFAULT_LOCATION).location
+    elif entry.location is None:
         with contextlib.suppress(NotFoundError):
-            return store.identity(wanted.resource_group, wanted.name).location
-    return wanted.location or group
+            return store.identity(entry.resource_group, entry.name).location
+    return entry.location or group
 
 
-def _put_identity(store: Store, wanted: Identity, urls: Mapping[str, str | None]) -> None:
-    client_id, principal_id = _lower(wanted.client_id), _lower(wanted.principal_id)
-    location = _location(store, wanted)
-    identity = store.put_identity(wanted.resource_group, wanted.name, location, ids=(client_id, principal_id))
+def _put_identity(store: Store, entry: Identity, urls: Mapping[str, str | None]) -> None:
+    client_id, principal_id = _lower(entry.client_id), _lower(entry.principal_id)
+    location = _location(store, entry)
+    identity = store.put_identity(entry.resource_group, entry.name, location, ids=(client_id, principal_id))
     for kind, requested, current in (
         ("client", client_id, identity.client_id),
         ("principal", principal_id, identity.principal_id),
@@ -89,13 +89,13 @@ def _put_identity(store: Store, wanted: Identity, urls: Mapping[str, str | None]
             problem = f"identity {identity.name} has the {kind} id {current}, not {requested}"
             raise ConflictError(problem, hint="ids never change: delete the identity, or name another state")
     store.put_federated_credentials(
-        identity, [_credential(credential, urls) for credential in wanted.federated_credentials]
+        identity, [_credential(credential, urls) for credential in entry.federated_credentials]
     )
 
 
-def _credential(wanted: Credential, urls: Mapping[str, str | None]) -> FederatedCredential:
-    url = urls.get(wanted.issuer, wanted.issuer)
+def _credential(entry: Credential, urls: Mapping[str, str | None]) -> FederatedCredential:
+    url = urls.get(entry.issuer, entry.issuer)
     if url is None:
-        problem = f"federated credential {wanted.name} trusts an issuer of the cloud's own, whose URL is not known"
+        problem = f"federated credential {entry.name} trusts an issuer of the cloud's own, whose URL is not known"
         raise RequestError(problem, hint="give --url, the cloud's base URL")
-    return FederatedCredential(wanted.name, url, wanted.subject, (wanted.audience,))
+    return FederatedCredential(entry.name, url, entry.subject, (entry.audience,))

@@ -50,7 +50,7 @@ class Token:
 class ObservedExchange:
     """A token request and its answer, for an observer; `trace_id` is the one in the answer if that is a refusal.
 
-    The form holds credentials: what is kept of it travels in `Secret`.
+    The form holds credentials, so an observer stores them in `Secret`.
     """
 
     trace_id: str
