@@ -1,4 +1,4 @@
-"""Builds Helm from its Go module, once: `python -m tests.helm.build`.
+"""Builds Helm from its Go module: `python -m tests.helm.build`.
 
 It is cached in `~/.cache/wisp/helm-VERSION-HASH/`. `go.mod` and `go.sum` here pin Helm and its dependencies.
 """
@@ -13,7 +13,7 @@ from wisp_local.sandbox.folders import cache_folder
 from wisp_local.sandbox.signals import run_program
 
 KUBERNETES = (1, 34)
-"""What Helm takes the cluster to be when it has none to ask."""
+"""The Kubernetes version that Helm assumes without a cluster."""
 _MODULE = Path(__file__).parent
 _FILES = ("go.mod", "go.sum")
 _SET = "helm.sh/helm/v3"
@@ -45,11 +45,11 @@ def helm(cache: Path | None = None, builder: Builder | None = None) -> Path:
 
 
 def _command(version: str) -> list[str]:
-    said = {f"{_SET}/internal/version.version": version}
+    variables = {f"{_SET}/internal/version.version": version}
     for package in ("pkg/chartutil", "pkg/lint/rules"):
         for name, number in zip(("Major", "Minor"), KUBERNETES, strict=True):
-            said[f"{_SET}/{package}.k8sVersion{name}"] = str(number)
-    flags = " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in said.items())])
+            variables[f"{_SET}/{package}.k8sVersion{name}"] = str(number)
+    flags = " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in variables.items())])
     return ["go", "build", "-mod=readonly", "-trimpath", "-ldflags", flags]
 
 

@@ -1,4 +1,4 @@
-"""Helm is built once; its path is on standard output, and progress is not."""
+"""Helm is built once. Its path is printed on standard output, and progress on standard error."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ GO = '#!/bin/sh\n[ $1 = list ] && exit\nwhile [ "$1" != -o ]; do shift; done\nec
 
 @pytest.fixture(name="go", autouse=True)
 def _go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a `go` on PATH that builds nothing much."""
+    """Put a `go` on PATH that writes a file instead of a program."""
     program = tmp_path / "bin" / "go"
     program.parent.mkdir()
     program.write_text(GO, encoding="utf-8")
@@ -23,7 +23,7 @@ def _go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_only_the_path_is_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    """Scripts can use it."""
+    """So scripts can use it."""
     assert main() == 0
     printed = capsys.readouterr()
     assert Path(printed.out.strip()).read_text(encoding="utf-8") == "built\n"
@@ -39,7 +39,7 @@ def test_second_build_prints_the_path_only(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_failure_is_an_error_message(go: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The exit status says that it failed, and nothing is cached."""
+    """The exit status is 1, and nothing is cached."""
     go.write_text("#!/bin/sh\necho no space left\nexit 1\n", encoding="utf-8")
     assert run_program(main) == 1
     assert "no space left" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The keys and certificates of a cluster: the subject says who the holder is (Kubernetes, "PKI certificates").
+"""The keys and certificates of a cluster: the subject is the user or component (Kubernetes, "PKI certificates").
 
 Nothing is written here. All keys are P-256 except the one that signs service account tokens: Entra accepts only RS256.
 """
@@ -33,7 +33,7 @@ def _leaf(user: str, *, group: str = "", hosts: tuple[str, ...] = ()) -> Certifi
 
 
 def new_files(network: Network, now: float) -> dict[str, bytes]:
-    """Make all of it, valid for a year from `now` (Unix seconds): file names and contents."""
+    """Return new keys and certificates by file name, valid for a year from `now` (Unix seconds)."""
     authority = new_authority("wisp lab cluster CA", now=now, seconds=_SECONDS)
     files = {"ca.crt": authority.certificate_pem}
     for file, leaf in subjects(network).items():

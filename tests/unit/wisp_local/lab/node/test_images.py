@@ -58,7 +58,7 @@ def test_every_blob_is_called_by_its_digest(tmp_path: Path) -> None:
 
 
 def test_index_leads_to_the_program(tmp_path: Path) -> None:
-    """Index, manifest, configuration and layer find each other; the name is what a runtime is asked for."""
+    """Index, manifest, configuration and layer refer to each other. The index has the image's name."""
     with _image(tmp_path) as image:
         (named,) = _document(image, "index.json")["manifests"]
         assert named["annotations"] == {"io.containerd.image.name": "wisp.test/pause:1"}

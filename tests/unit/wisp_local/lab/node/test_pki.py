@@ -25,8 +25,8 @@ def _certificate(files: Mapping[str, bytes], name: str) -> x509.Certificate:
 
 
 @pytest.mark.parametrize("name", subjects(NETWORK))
-def test_every_certificate_is_the_authoritys(files: Mapping[str, bytes], name: str) -> None:
-    """It is signed by it, for both ends of a connection, and its key is beside it."""
+def test_every_certificate_is_signed_by_the_ca_and_has_its_key(files: Mapping[str, bytes], name: str) -> None:
+    """It is for both ends of a connection."""
     found = _certificate(files, name)
     found.verify_directly_issued_by(_certificate(files, "ca"))
     key = serialization.load_pem_private_key(files[f"{name}.key"], password=None)
@@ -43,7 +43,7 @@ def test_every_certificate_is_the_authoritys(files: Mapping[str, bytes], name: s
         ("kube-proxy", "system:kube-proxy", ""),
     ],
 )
-def test_users(files: Mapping[str, bytes], name: str, user: str, group: str) -> None:
+def test_subject_names_user_and_group(files: Mapping[str, bytes], name: str, user: str, group: str) -> None:
     """The common name is the user, the organisation the group (Kubernetes: X509 client certificates)."""
     subject = _certificate(files, name).subject
     groups = [attribute.value for attribute in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
@@ -51,23 +51,23 @@ def test_users(files: Mapping[str, bytes], name: str, user: str, group: str) -> 
     assert groups == ([group] if group else [])
 
 
-def test_the_api_server_is_known_by_its_addresses(files: Mapping[str, bytes]) -> None:
-    """From this machine, from pods, and by the names that clients in pods check."""
+def test_certificate_of_the_api_server_has_all_its_addresses(files: Mapping[str, bytes]) -> None:
+    """For this machine and for pods, and the names that clients in pods check."""
     names = _certificate(files, "apiserver").extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     addresses = {str(address) for address in names.get_values_for_type(x509.IPAddress)}
     assert addresses == {"127.0.0.1", "10.201.3.2", "10.96.0.1"}
     assert "kubernetes.default.svc" in names.get_values_for_type(x509.DNSName)
 
 
-def test_service_account_tokens_are_rs256(files: Mapping[str, bytes]) -> None:
-    """Entra takes nothing else."""
+def test_key_of_service_account_tokens_is_rsa(files: Mapping[str, bytes]) -> None:
+    """Entra accepts only RS256."""
     key = serialization.load_pem_private_key(files["service-accounts.key"], password=None)
     assert isinstance(key, rsa.RSAPrivateKey)
     assert key.public_key() == serialization.load_pem_public_key(files["service-accounts.pub"])
 
 
-def test_valid_now_and_for_a_year(files: Mapping[str, bytes]) -> None:
-    """A clock that is a little slow does not matter."""
+def test_certificates_are_valid_for_a_year(files: Mapping[str, bytes]) -> None:
+    """And five minutes before, for clocks that are slow."""
     found = _certificate(files, "apiserver")
     assert found.not_valid_before_utc.timestamp() == NOW - 300
     assert found.not_valid_after_utc.timestamp() == NOW + 365 * 86400
