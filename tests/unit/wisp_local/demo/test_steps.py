@@ -113,3 +113,7 @@ def test_claims_of_a_managed_identity_are_explained() -> None:
 
 def test_abbreviated_token_shows_only_its_header() -> None:
     assert abbreviate("eyJ0eXAiOiJKV1QiLCJ4" + "s" * 1500) == "eyJ0eXAiOiJKV1QiLCJ4... (1,520 characters)"
+
+
+def test_sdk_runs_here_with_the_program_shown_for_aks() -> None:
+    assert f"'\n{steps.SDK_PROGRAM}'" in steps.step_named("sdk").on_aks
