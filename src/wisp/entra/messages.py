@@ -102,27 +102,6 @@ def _refused(kind: object, status: object, error: object, description: object, *
     return Refused(status, error, description, *others)
 
 
-class TokenProxy(NamedTuple):
-    """A custom token endpoint, used instead of the authority."""
-
-    url: str
-    sni_name: str | None = None
-    """Its name in TLS, if that is not the URL's host; its certificate must be for this name."""
-    ca_file: str | None = None
-    """A PEM file of the only authorities trusted for it."""
-    ca_data: str | None = None
-    """The same as PEM text; with neither, the authorities trusted for Entra are trusted for it."""
-
-
-class ForwardProxy(NamedTuple):
-    """A forward proxy: its URL without credentials, the variable that names it, and its credentials."""
-
-    url: str
-    variable: str
-    credentials: Secret | None = None
-    """`user:password`, percent-encoded as they were in the URL."""
-
-
 def pack_settings(settings: tuple[Any, ...]) -> bytes:
     """Return the first packet, which holds the exchange process' settings, secrets included."""
     return to_json(_revealed(settings))

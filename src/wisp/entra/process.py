@@ -38,13 +38,21 @@ class ExchangeChild:
         """Start a process and send it its settings. Raise OSError if that fails."""
         ours, theirs = packet_pair()
         try:
-            child = cls(ours, _spawn(command, theirs))
+            pid = os.posix_spawn(
+                command[0],
+                command,
+                child_environment(),
+                file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)],
+                # A signal to the whole process group is for the sidecar, which decides when this process ends.
+                setsigmask=[_signal.SIGINT, _signal.SIGTERM],
+            )
         except OSError:
             ours.close()
             raise
         finally:
             theirs.close()
         ours.settimeout(0)
+        child = cls(ours, pid)
         try:
             child.send(pack_settings(settings))
         except OSError:
@@ -75,17 +83,6 @@ class ExchangeChild:
         self._channel.close()
         os.kill(self.pid, _signal.SIGKILL)  # no error if it has ended: it has not been waited for
         os.waitpid(self.pid, 0)
-
-
-def _spawn(command: tuple[str, ...], channel: Socket) -> int:
-    return os.posix_spawn(
-        command[0],
-        command,
-        child_environment(),
-        file_actions=[(os.POSIX_SPAWN_DUP2, channel.fileno(), 0)],
-        # A signal to the whole process group is for the sidecar, which decides when this process ends.
-        setsigmask=[_signal.SIGINT, _signal.SIGTERM],
-    )
 
 
 Start: TypeAlias = Callable[[ExchangeSettings], ExchangeChild]
@@ -147,12 +144,13 @@ class ExchangeProcess:
     def tick(self) -> None:
         """Fail the calls that ran out of time. A process that hangs is replaced."""
         now = self._loop.clock()
-        late = [number for number, call in self._calls.items() if call.deadline <= now]
-        expired = [self._calls.pop(number) for number in late]
+        numbers = [number for number, call in self._calls.items() if call.deadline <= now]
+        expired = [self._calls.pop(number) for number in numbers]
         if any(call.failure is None for call in expired):
             self._restart(blame=0)
         for call in expired:
-            self._finish(call, call.failure or _overdue(self._settings.endpoint_name))
+            late = f"{self._settings.endpoint_name} did not answer in {DEADLINE:g} s"
+            self._finish(call, call.failure or unavailable(f"{late}; check network policies and egress"))
 
     def close(self) -> None:
         """End the process; calls under way get no result."""
@@ -219,7 +217,3 @@ def _unusable(why: str) -> Result:
         cause="exchange_process",
         retry_after=2.0,
     )
-
-
-def _overdue(place: str) -> Result:
-    return unavailable(f"{place} did not answer in {DEADLINE:g} s; check network policies and egress")

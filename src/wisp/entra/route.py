@@ -4,14 +4,26 @@ Most sidecars have neither, and do not load this.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from wisp.azure.clouds import is_host, is_host_and_port, token_proxy_url, without_credentials
 from wisp.base.constants import PEM_BEGIN
 from wisp.base.errors import SettingError
 from wisp.base.secret import Secret
-from wisp.entra.messages import ForwardProxy, TokenProxy
 
 _PREFIX = "AZURE_KUBERNETES_"
+
+
+class TokenProxy(NamedTuple):
+    """A custom token endpoint, used instead of the authority."""
+
+    url: str
+    sni_name: str | None = None
+    """Its name in TLS, if that is not the URL's host; its certificate must be for this name."""
+    ca_file: str | None = None
+    """A PEM file of the only authorities trusted for it."""
+    ca_data: str | None = None
+    """The same as PEM text; with neither, the authorities trusted for Entra are trusted for it."""
 
 
 def token_proxy_of(environ: Mapping[str, str]) -> TokenProxy | None:
@@ -54,6 +66,15 @@ def _read(environ: Mapping[str, str], name: str) -> str | None:
 
 
 _VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+
+
+class ForwardProxy(NamedTuple):
+    """A forward proxy: its URL without credentials, the variable that names it, and its credentials."""
+
+    url: str
+    variable: str
+    credentials: Secret | None = None
+    """`user:password`, percent-encoded as they were in the URL."""
 
 
 def forward_proxy_for(url: str, environ: Mapping[str, str]) -> ForwardProxy | None:

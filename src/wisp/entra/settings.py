@@ -2,13 +2,17 @@
 
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wisp.azure.clouds import DEFAULT_AUTHORITY, authority_url, cloud_named, is_guid, is_tenant, without_credentials
 from wisp.base.constants import PEM_BEGIN
 from wisp.base.errors import SettingError
 from wisp.base.secret import Secret
-from wisp.entra.messages import ForwardProxy, TokenProxy
+
+if TYPE_CHECKING:
+    from wisp.entra.route import ForwardProxy, TokenProxy
+else:  # most sidecars have neither, and do not load the classes; a string would be compiled, which takes 0.2 MB
+    ForwardProxy = TokenProxy = tuple
 
 _INJECTED = "the webhook sets it in pods labelled azure.workload.identity/use=true; elsewhere set it to"
 
@@ -69,15 +73,11 @@ def exchange_settings(authority_ca: str | None = None, environ: Mapping[str, str
         _check_ca("--authority-ca", authority_ca)
     token_proxy = _token_proxy(environ)
     forward = _forward_for(authority if token_proxy is None else token_proxy.url, environ)
-    plain = (client_id and client_id.lower(), tenant, token_file, authority, authority_ca)
-    return ExchangeSettings(*plain, token_proxy, forward, _authority_ca_data(environ))
-
-
-def _authority_ca_data(environ: Mapping[str, str]) -> str | None:
-    text = environ.get("WISP_AUTHORITY_CA_DATA", "").strip() or None
-    if text is not None and PEM_BEGIN not in text:
+    ca_data = environ.get("WISP_AUTHORITY_CA_DATA", "").strip() or None
+    if ca_data is not None and PEM_BEGIN not in ca_data:
         raise SettingError("WISP_AUTHORITY_CA_DATA holds no certificate", hint="give PEM text, line ends and all")
-    return text
+    plain = (client_id and client_id.lower(), tenant, token_file, authority, authority_ca)
+    return ExchangeSettings(*plain, token_proxy, forward, ca_data)
 
 
 def _authority(environ: Mapping[str, str]) -> str:

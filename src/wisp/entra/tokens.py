@@ -218,35 +218,26 @@ class TokenStore:
         self._exchange(key, lambda result: self._on_result(entry, result))
 
     def _on_result(self, entry: _Entry, result: Result) -> None:
-        now = self._clocks.steady()
+        now, spread = self._clocks.steady(), self._clocks.spread()
         if isinstance(result, Granted):
-            self._store_token(entry, result, now)
-        elif (delay := self._retry_delay(entry, result, now)) is not None:
-            entry.retry_at = now + delay
+            entry.token = token_of(result, now=now, unix=self._clocks.unix(), spread=spread)
+            entry.failures, entry.refusal = 0, None
+            entry.held_until = now + _SECOND  # whatever an odd lifetime says, never more than one exchange a second
+            entry.patient_until = 0.0
         else:
-            self._store_refusal(entry, result, now)
-        if entry.retry_at == _NEVER:
-            self._settle(entry, now)
+            since = now - entry.started_at
+            delay = retry_delay(result, known=entry.refusal, tries=entry.tries, since_first=since)
+            if delay is not None:
+                entry.retry_at = now + delay
+                self._schedule()
+                return
+            entry.failures += 1
+            entry.refusal = result
+            hold = hold_off(result, failures=entry.failures, spread=spread, refusal=self._refusal_hold)
+            entry.held_until = now + hold
+            entry.patient_until = now + patience(failures=entry.failures, spread=spread)
+        self._settle(entry, now)
         self._schedule()
-
-    def _store_token(self, entry: _Entry, granted: Granted, now: float) -> None:
-        entry.token = token_of(granted, now=now, unix=self._clocks.unix(), spread=self._clocks.spread())
-        entry.failures = 0
-        entry.refusal = None
-        entry.held_until = now + _SECOND  # whatever an odd lifetime says, never more than one exchange a second
-        entry.patient_until = 0.0
-
-    def _retry_delay(self, entry: _Entry, refused: Refused, now: float) -> float | None:
-        since = now - entry.started_at
-        return retry_delay(refused, known=entry.refusal, tries=entry.tries, since_first=since)
-
-    def _store_refusal(self, entry: _Entry, refused: Refused, now: float) -> None:
-        spread = self._clocks.spread()
-        entry.failures += 1
-        entry.refusal = refused
-        hold = hold_off(refused, failures=entry.failures, spread=spread, refusal=self._refusal_hold)
-        entry.held_until = now + hold
-        entry.patient_until = now + patience(failures=entry.failures, spread=spread)
 
     def _settle(self, entry: _Entry, now: float) -> None:
         """End the exchange and call everybody who waits for it."""

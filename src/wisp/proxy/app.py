@@ -86,7 +86,6 @@ class Front:
 
 
 def _passes_checks(request: Request) -> bool:
-    """Return whether `request`, which is for a health page, passes the checks."""
     if _PROBE_FIELDS.issuperset(request.headers):
         return True
     from wisp.imds.request import check

@@ -16,7 +16,8 @@ from wisp.azure.clouds import scope_of, token_url, token_url_behind
 from wisp.entra.exchange.assertion import read_assertion
 from wisp.entra.exchange.interpret import claims_of_capabilities, interpret
 from wisp.entra.exchange.trust import Trust, TrustError, anchors_of, authority_anchors
-from wisp.entra.messages import ForwardProxy, Refused, Result, TokenKey, unavailable
+from wisp.entra.messages import Refused, Result, TokenKey, unavailable
+from wisp.entra.route import ForwardProxy
 from wisp.entra.settings import ExchangeSettings
 
 MOST_AT_ONCE = 8

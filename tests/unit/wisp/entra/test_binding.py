@@ -12,7 +12,8 @@ from tests.support.fakes import ASK
 from tests.unit.wisp.proxy.authority import Authority, Last, answer
 from wisp.base.x509 import CertifiedKey
 from wisp.entra.exchange.endpoint import TokenEndpoint
-from wisp.entra.messages import Granted, Refused, TokenProxy
+from wisp.entra.messages import Granted, Refused
+from wisp.entra.route import TokenProxy
 from wisp.entra.settings import ExchangeSettings
 from wisp_local.cloud.state.authority import new_authority, new_server_certificate
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from wisp.base.errors import SettingError
 from wisp.base.secret import Secret
-from wisp.entra.messages import ForwardProxy
-from wisp.entra.route import forward_proxy_for
+from wisp.entra.route import ForwardProxy, forward_proxy_for
 
 ENTRA = "https://login.microsoftonline.com/"
 PROXY = "http://proxy.test:3128"

@@ -13,7 +13,8 @@ from tests.support.fakes import ASK
 from tests.unit.wisp.proxy.authority import Authority, refuses
 from wisp.base.secret import Secret
 from wisp.entra.exchange.endpoint import TokenEndpoint
-from wisp.entra.messages import ForwardProxy, Granted, Refused, TokenProxy
+from wisp.entra.messages import Granted, Refused
+from wisp.entra.route import ForwardProxy, TokenProxy
 from wisp.entra.settings import ExchangeSettings
 from wisp_local.cloud.serving import tls_context
 from wisp_local.cloud.state.authority import new_authority, new_server_certificate

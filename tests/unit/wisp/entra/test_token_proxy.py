@@ -4,8 +4,7 @@ import pytest
 
 from wisp.base.constants import PEM_BEGIN
 from wisp.base.errors import SettingError
-from wisp.entra.messages import TokenProxy
-from wisp.entra.route import token_proxy_of
+from wisp.entra.route import TokenProxy, token_proxy_of
 
 URL = "https://proxy.test:8443/x"
 
