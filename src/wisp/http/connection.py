@@ -5,7 +5,7 @@ The driver (`wisp.http.peer`) hands in what arrives, sends what is returned, wai
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wisp.http.messages import (
     CONTINUE,
@@ -14,11 +14,13 @@ from wisp.http.messages import (
     Reject,
     Request,
     Response,
-    StreamedResponse,
     connection_header,
     encode,
 )
 from wisp.http.parser import BODY_LIMIT, Continue, Event, HeadCache, RequestReader
+
+if TYPE_CHECKING:  # most sidecars relay no responses, and do not load this
+    from wisp.http.response_parser import StreamedResponse
 
 NOTHING, READ, WRITE = 0, 1, 4
 """What a driver waits for: bits of epoll (EPOLLIN, EPOLLOUT)."""
@@ -100,7 +102,7 @@ DEFAULT_LIMITS = Limits()
 class Outlet(Protocol):
     """Where a response is written to in pieces. Each call may close the connection, and then cancels the source."""
 
-    def begin(self, streamed: StreamedResponse) -> None:
+    def begin(self, streamed: "StreamedResponse") -> None:
         """Send the head."""
 
     def write(self, data: bytes) -> bool:
@@ -274,7 +276,7 @@ class ServerConnection:
         request = self._answering
         return b"" if request is None else self._complete(request, self._host.encode(response, request, now), now)
 
-    def begin(self, streamed: StreamedResponse, now: float) -> bytes:
+    def begin(self, streamed: "StreamedResponse", now: float) -> bytes:
         """Begin the response that the application owed; `piece` and `end` follow."""
         request = self._answering
         if request is None:

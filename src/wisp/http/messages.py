@@ -69,14 +69,6 @@ class Response(NamedTuple):
     headers: bytes = b""
 
 
-class StreamedResponse(NamedTuple):
-    """A response whose body follows in pieces: `length` bytes in all; None if only its end tells."""
-
-    status: int
-    headers: bytes
-    length: int | None
-
-
 def encode(
     response: Response, date: bytes, *, keep_alive: bool = True, http_1_0: bool = False, head: bool = False
 ) -> bytes:

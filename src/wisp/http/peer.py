@@ -6,6 +6,7 @@ What depends on the event loop is in `wisp.http.epoll_server` and `wisp.http.asy
 import select
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from wisp.http.connection import (
     CLOSED,
@@ -20,8 +21,11 @@ from wisp.http.connection import (
     State,
 )
 from wisp.http.eviction import Reason, holding_most
-from wisp.http.messages import Response, StreamedResponse
+from wisp.http.messages import Response
 from wisp.http.sockets import Address, Socket, hang_up, is_stuck, reset
+
+if TYPE_CHECKING:  # most sidecars relay no responses, and do not load this
+    from wisp.http.response_parser import StreamedResponse
 
 _GONE = select.EPOLLHUP | select.EPOLLERR
 _NEVER = float("inf")
@@ -137,7 +141,7 @@ class Peer:
             connection.release()
             self._server.remove(connection)
 
-    def begin(self, streamed: StreamedResponse) -> None:
+    def begin(self, streamed: "StreamedResponse") -> None:
         """Send the head of a response that comes in pieces."""
         self._send(self.connection.begin(streamed, self._server.now))
 

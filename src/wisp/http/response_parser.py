@@ -14,6 +14,14 @@ OVERHEAD_LIMIT = 16 * 1024
 """Bytes of heads (interim ones count), and of chunk extensions and trailers, that may come without any of the body."""
 
 
+class StreamedResponse(NamedTuple):
+    """A response whose body follows in pieces: `length` bytes in all; None if only its end tells."""
+
+    status: int
+    headers: bytes
+    length: int | None
+
+
 class ResponseHead(NamedTuple):
     """The head: header names in lower case; `length` of the body in bytes, None if only its end tells."""
 

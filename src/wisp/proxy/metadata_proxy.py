@@ -11,8 +11,8 @@ from typing import NamedTuple
 from wisp.base.log import Log
 from wisp.http.connection import Responder, Source
 from wisp.http.epoll import READ, WRITE, Loop
-from wisp.http.messages import Request, Response, StreamedResponse
-from wisp.http.response_parser import Malformed, ResponseHead, ResponseReader
+from wisp.http.messages import Request, Response
+from wisp.http.response_parser import Malformed, ResponseHead, ResponseReader, StreamedResponse
 from wisp.http.sockets import EXHAUSTED, Address, Socket, connect, connect_error
 from wisp.imds.answer import error_body
 from wisp.imds.passthrough import AlreadyForwarded, ForwardedRequest, response_headers
