@@ -28,7 +28,8 @@ from wisp.http.connection import (
     State,
     Times,
 )
-from wisp.http.messages import Response, StreamedResponse
+from wisp.http.messages import Response
+from wisp.http.response_parser import StreamedResponse
 
 LATER = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
