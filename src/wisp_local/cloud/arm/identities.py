@@ -12,12 +12,7 @@ from wisp_local.cloud.arm.problem import ResourceError
 from wisp_local.cloud.arm.resources import IDENTITY, find_group, in_scope
 from wisp_local.cloud.entra.directory import FederatedCredential, ManagedIdentity
 from wisp_local.cloud.errors import ConflictError, NotFoundError, RequestError
-from wisp_local.cloud.names import (
-    MAXIMUM_FEDERATED_CREDENTIALS,
-    check_credential,
-    check_credential_fits,
-    is_name,
-)
+from wisp_local.cloud.names import MAXIMUM_FEDERATED_CREDENTIALS, check_credential, check_credential_fits, is_name
 from wisp_local.cloud.roles import WRITE_FEDERATED_CREDENTIAL
 
 _CREDENTIAL = f"{IDENTITY}/federatedIdentityCredentials"

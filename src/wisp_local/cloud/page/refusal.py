@@ -12,13 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wisp_local.cloud.entra.audiences import AzureCloud, suggest
-from wisp_local.cloud.entra.directory import (
-    DEFAULT_AUDIENCE,
-    Application,
-    Client,
-    FederatedCredential,
-    ManagedIdentity,
-)
+from wisp_local.cloud.entra.directory import DEFAULT_AUDIENCE, Application, Client, FederatedCredential, ManagedIdentity
 from wisp_local.cloud.entra.refusals import LONGEST_ASSERTION, Refused
 from wisp_local.cloud.errors import RequestError
 from wisp_local.cloud.names import MAXIMUM_FEDERATED_CREDENTIALS, check_credential
