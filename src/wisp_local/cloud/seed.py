@@ -232,7 +232,8 @@ def _explained(document: _Document, message: str) -> SeedError:
         struct, name = _TYPES[re.findall(r"[A-Za-z]+|$", path.rpartition(".")[2])[0]], about_field[2]
         known = struct.__struct_encode_fields__
         if about_field[1] == "missing required":
-            return document.error(path, f"{name} is missing", f"add {name}")
+            fields = msgspec.json.schema(struct)["$defs"][struct.__name__]["properties"]
+            return document.error(path, f"{name} is missing", f"add {name}: {fields[name]['description']}")
         line = document.lines.get(f"{path}.{name}" if path else name)
         hint = nearest(name, known) or f"there is {', '.join(known)}"
         return SeedError(f"{document.where(path, line)}: unknown key {name!r}", hint=hint)

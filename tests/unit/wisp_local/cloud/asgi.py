@@ -85,4 +85,4 @@ class Client:
         await self._app(scope, receive, send)
         start, *rest = sent
         names = {name.decode(): value.decode() for name, value in start["headers"]}
-        return Answer(start["status"], names, b"".join(each.get("body", b"") for each in rest))
+        return Answer(start["status"], names, b"".join(message.get("body", b"") for message in rest))

@@ -48,7 +48,7 @@ def test_commands_create_everything_a_token_needs(state: Path, capsys: pytest.Ca
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     claims = claims_of(out.read_text())
     assert (claims["iss"], claims["sub"], claims["exp"] - claims["iat"]) == (issuer["issuerUrl"], subject, 3600)
-    assert sorted(each.name for each in state.parent.iterdir() if "state" not in each.name) == ["token"]
+    assert sorted(file.name for file in state.parent.iterdir() if "state" not in file.name) == ["token"]
 
 
 def test_token_is_printed_with_out_dash_only(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,7 +62,7 @@ def test_token_is_printed_with_out_dash_only(state: Path, capsys: pytest.Capture
 
 def test_rotate_prints_the_published_keys(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The newest signs; --retire leaves only that one."""
-    ((first,),) = (each["keys"] for each in _run(capsys, "issuer", "create", "--state", state, "--name", "c"))
+    ((first,),) = (printed["keys"] for printed in _run(capsys, "issuer", "create", "--state", state, "--name", "c"))
     (rotated,) = _run(capsys, "issuer", "rotate", "--state", state, "--name", "c")
     assert rotated["keys"][0] == first
     (retired,) = _run(capsys, "issuer", "rotate", "--state", state, "--name", "c", "--retire")

@@ -38,7 +38,7 @@ def test_service_account_token_has_the_claims_of_kubernetes(azure: SmallAzure) -
         "namespace": "kube-system",
         "warnafter": NOW + 3600,
     }
-    assert [bound[each]["name"] for each in ("node", "pod", "serviceaccount")] == ["wisp-node", "pod", "wi-demo-sa"]
+    assert [bound[kind]["name"] for kind in ("node", "pod", "serviceaccount")] == ["wisp-node", "pod", "wi-demo-sa"]
 
 
 def test_discovery_document_equals_the_api_servers(azure: SmallAzure) -> None:

@@ -147,10 +147,10 @@ def test_cache_of_issuers_is_bounded(web: Web) -> None:
 def test_concurrent_lookups_share_one_request(web: Web) -> None:
     issuers, found = RemoteIssuers(web, Clock(0)), []
     threads = [threading.Thread(target=lambda: found.append(issuers.find(URL, "k1"))) for _ in range(8)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert len(found) == 8
     assert len(web.asked) == 2
 

@@ -19,7 +19,7 @@ NAME = "11111111-2222-4333-8444-555555555555"
 CLUSTER_ADMIN, CLUSTER_USER = (f"Azure Kubernetes Service Cluster {kind} Role" for kind in ("Admin", "User"))
 
 
-GUIDS = {each.name: each.guid for each in BUILT_IN}
+GUIDS = {role.name: role.guid for role in BUILT_IN}
 
 
 ALLOWED = {
@@ -43,6 +43,10 @@ ALLOWED = {
 def test_built_in_roles_allow_the_actions_that_azures_do(role: str) -> None:
     """Of the actions that are checked here; the roles that are not in the table allow none of them."""
     assignment = RoleAssignment(NAME, "/subscriptions/s", f"/x/{GUIDS[role].upper()}", NAME, "ServicePrincipal", 0)
-    allowed = {each for each in ALLOWED["Owner"] if is_allowed([assignment], NAME.upper(), each, "/SUBSCRIPTIONS/s/x")}
+    allowed = {
+        action for action in ALLOWED["Owner"] if is_allowed([assignment], NAME.upper(), action, "/SUBSCRIPTIONS/s/x")
+    }
     assert allowed == ALLOWED.get(role, set())
-    assert not any(is_allowed([assignment], GUIDS["Reader"], each, "/subscriptions/s/x") for each in ALLOWED["Owner"])
+    assert not any(
+        is_allowed([assignment], GUIDS["Reader"], action, "/subscriptions/s/x") for action in ALLOWED["Owner"]
+    )

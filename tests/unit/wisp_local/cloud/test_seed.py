@@ -50,7 +50,9 @@ def test_seed_creates_everything_in_the_file(store: Store) -> None:
     assert store.issuers.get(ISSUER) == store.issuers.named("ci")
     app, elsewhere = store.identity("demo", "app"), store.identity("far", "elsewhere")
     assert (app.client_id, app.tenant_id, app.location, elsewhere.location) == (CLIENT, TENANT, "eastus", "westus")
-    there = {(each.name, each.issuer, *each.audiences) for each in store.federated_credentials(app)}
+    there = {
+        (credential.name, credential.issuer, *credential.audiences) for credential in store.federated_credentials(app)
+    }
     assert there == {
         ("pod", OWN_URL, "api://AzureADTokenExchange"),
         ("actions", "https://token.actions.githubusercontent.com", "api://x"),
@@ -62,7 +64,10 @@ def test_seed_creates_everything_in_the_file(store: Store) -> None:
 def test_json_file_equals_the_yaml_file() -> None:
     in_json, in_yaml = _seed(json.dumps(yaml.safe_load(SEED))).seed, _seed(SEED).seed
     assert (in_json.tenant, in_json.resources) == (in_yaml.tenant, in_yaml.resources)
-    assert [(each.name, each.client_id) for each in in_json.identities] == [("app", CLIENT), ("elsewhere", None)]
+    assert [(identity.name, identity.client_id) for identity in in_json.identities] == [
+        ("app", CLIENT),
+        ("elsewhere", None),
+    ]
 
 
 def test_applying_a_seed_again_writes_nothing(store: Store) -> None:
@@ -71,7 +76,12 @@ def test_applying_a_seed_again_writes_nothing(store: Store) -> None:
     app = store.identity("demo", "app")
     store.put_federated_credential(app, "by-hand", issuer="https://h/", subject="s")
     assert not apply_seed(_seed(SEED), store, BASE_URL)
-    assert {each.name for each in store.federated_credentials(app)} == {"pod", "actions", "other", "by-hand"}
+    assert {credential.name for credential in store.federated_credentials(app)} == {
+        "pod",
+        "actions",
+        "other",
+        "by-hand",
+    }
 
 
 def test_changed_display_names_and_credentials_are_updated(store: Store) -> None:
@@ -82,7 +92,9 @@ def test_changed_display_names_and_credentials_are_updated(store: Store) -> None
     changed = changed.replace("name: swap", "name: actions")
     assert apply_seed(_seed(changed), store, BASE_URL)
     assert store.tenant().display_name == "fabrikam"
-    there = {each.name: each.issuer for each in store.federated_credentials(store.identity("demo", "app"))}
+    there = {
+        credential.name: credential.issuer for credential in store.federated_credentials(store.identity("demo", "app"))
+    }
     assert there["actions"] == OWN_URL
     assert there["pod"] == "https://token.actions.githubusercontent.com"
 
@@ -142,7 +154,11 @@ WRONG = [
     ),
     ("far key", "zzz: 1", "line 1: unknown key 'zzz': there is tenant, subscription"),
     ("twice", "tenant: {}\ntenant: {}", "line 2: 'tenant' is there twice: keep one"),
-    ("missing", "identities:\n  - name: app", "line 2: identities[0]: resourceGroup is missing: add resourceGroup"),
+    (
+        "missing",
+        "identities:\n  - name: app",
+        "line 2: identities[0]: resourceGroup is missing: add resourceGroup: made when new",
+    ),
     ("no list", "identities: {}", "line 1: identities: this has to be a list"),
     ("no mapping", "tenant: x", "line 1: tenant: this has to be a mapping"),
     ("list", "- x", "line 1: this has to be a mapping"),

@@ -56,7 +56,7 @@ def test_killed_server_loses_nothing(tmp_path: Path) -> None:
     with Store(state) as store:
         assert store.tenant().id == asks.tenant
         assert store.identity("WorkloadIdentityRG", "wi-demo-identity").client_id == asks.client_id
-        assert [each.key_id for each in store.issuers.token_keys()] == [jwt.get_unverified_header(token)["kid"]]
+        assert [key.key_id for key in store.issuers.token_keys()] == [jwt.get_unverified_header(token)["kid"]]
 
 
 def test_azure_identity_gets_a_token_unmodified(tmp_path: Path) -> None:

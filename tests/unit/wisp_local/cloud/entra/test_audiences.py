@@ -35,16 +35,16 @@ def test_every_service_names_its_documentation() -> None:
 @pytest.mark.parametrize("cloud", AzureCloud)
 def test_services_share_no_name(cloud: AzureCloud) -> None:
     """Neither a URI, in any case, nor an application id, nor the host of an instance."""
-    names = [each for _, where, names in ROWS if where is cloud for each in names.uris]
-    hosts = [each for _, where, names in ROWS if where is cloud for each in (*names.accounts, *names.endpoints)]
+    names = [name for _, where, names in ROWS if where is cloud for name in names.uris]
+    hosts = [name for _, where, names in ROWS if where is cloud for name in (*names.accounts, *names.endpoints)]
     ids = [service.application_id for service in SERVICES if service.application_id]
-    for each in (
+    for names_of_a_kind in (
         [name.rstrip("/").lower() for name in names],
         hosts,
         ids,
         [service.name for service in SERVICES],
     ):
-        assert [name for name, count in Counter(each).items() if count > 1] == []
+        assert [name for name, count in Counter(names_of_a_kind).items() if count > 1] == []
 
 
 def test_names_are_normalised() -> None:
@@ -66,13 +66,13 @@ def test_names_are_normalised() -> None:
 def test_every_name_of_a_service_is_known(service: Service, cloud: AzureCloud) -> None:
     """In another case, with a slash and without; an instance's URL is refused with a suggestion."""
     names = service.names[cloud]
-    accounts = [f"https://{each.replace('*', 'a1-b')}" for each in names.accounts]
-    for each in (*names.uris, *accounts, *filter(None, [service.application_id])):
-        for spelled in (each, each.upper(), f"{each}/"):
+    accounts = [f"https://{name.replace('*', 'a1-b')}" for name in names.accounts]
+    for name in (*names.uris, *accounts, *filter(None, [service.application_id])):
+        for spelled in (name, name.upper(), f"{name}/"):
             assert is_known(spelled, (), cloud), spelled
-        assert not is_known(f"{each}//", (), cloud)
-        assert not is_known(f"{each}.evil.test", (), cloud)
-        assert not is_known(f"https://evil.test/{each}", (), cloud)
+        assert not is_known(f"{name}//", (), cloud)
+        assert not is_known(f"{name}.evil.test", (), cloud)
+        assert not is_known(f"https://evil.test/{name}", (), cloud)
     for host in names.endpoints:
         found = suggest(f"https://my-own.{host}/", cloud)
         assert not is_known(f"https://my-own.{host}", (), cloud)
@@ -161,9 +161,9 @@ def test_national_cloud_has_its_own_resources(azure: SmallAzure, cloud: AzureClo
     """Resource Manager takes its tokens, and names its audiences."""
     public = ("https://vault.azure.net", "https://management.azure.com", "https://graph.microsoft.com")
     with Client(create_app(azure.store, BASE_URL, Options(azure_cloud=cloud)), "cloud.test:8443") as azure.client:
-        assert {azure.ask(scope=f"{each}/.default").code for each in public} == {500011}
-        answers = [azure.ask(scope=f"{each}/.default") for each in OTHER_CLOUDS[cloud]]
-        assert [each.status for each in answers] == [200] * 3
+        assert {azure.ask(scope=f"{name}/.default").code for name in public} == {500011}
+        answers = [azure.ask(scope=f"{name}/.default") for name in OTHER_CLOUDS[cloud]]
+        assert [answer.status for answer in answers] == [200] * 3
         bearer = f"Bearer {answers[1].json()['access_token']}"
         assert azure.client.get("/subscriptions?api-version=2022-12-01", authorization=bearer).status == 200
         audiences = azure.client.get("/metadata/endpoints").json()["authentication"]["audiences"]

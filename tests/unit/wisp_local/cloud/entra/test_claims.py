@@ -25,7 +25,7 @@ def test_token_verifies_and_has_the_claims_of_a_managed_identity(azure: SmallAzu
     header, claims = _verified(azure, azure.ask().json()["access_token"], ARM)
     tenant, identity = azure.store.tenant(), azure.identity
     opaque = {name: claims.pop(name) for name in ("aio", "rh", "uti")}
-    assert all(isinstance(each, str) and len(each) > 15 for each in opaque.values())
+    assert all(isinstance(value, str) and len(value) > 15 for value in opaque.values())
     assert claims == {
         "aud": ARM,
         "iss": f"https://sts.windows.net/{tenant.id}/",

@@ -81,15 +81,15 @@ def _with_header(azure: SmallAzure, **header: object) -> str:
     """Sign the walk-through's claims under a header that our own signing would not write."""
     key = azure.issuer.keys[-1]
     full = {"alg": "RS256", "kid": key.key_id, **header}
-    parts = (json.dumps(each).encode() for each in (full, azure.claims()))
-    signed = ".".join(base64.urlsafe_b64encode(each).rstrip(b"=").decode() for each in parts)
+    parts = (json.dumps(part).encode() for part in (full, azure.claims()))
+    signed = ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
     signature = key.private.sign(signed.encode(), PKCS1v15(), SHA256())
     return f"{signed}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
 
 
 def _without_credentials(azure: SmallAzure) -> SmallAzure:
-    for each in azure.store.federated_credentials(azure.identity):
-        azure.store.delete_federated_credential(azure.identity, each.name)
+    for credential in azure.store.federated_credentials(azure.identity):
+        azure.store.delete_federated_credential(azure.identity, credential.name)
     return azure
 
 
@@ -407,7 +407,7 @@ def test_matching_credential_is_found_among_others(azure: SmallAzure) -> None:
 def test_rotated_key_is_accepted_until_it_is_retired(azure: SmallAzure) -> None:
     old = azure.assertion()
     azure.issuer = azure.store.issuers.rotate("wilab")
-    assert [azure.ask(client_assertion=each).status for each in (old, azure.assertion())] == [200, 200]
+    assert [azure.ask(client_assertion=token).status for token in (old, azure.assertion())] == [200, 200]
     azure.store.issuers.retire_keys("wilab")
     assert azure.ask(client_assertion=old).code == 7000272
     assert azure.ask().status == 200

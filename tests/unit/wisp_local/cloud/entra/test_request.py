@@ -15,8 +15,8 @@ CLAIMS = {"iss": "https://i/", "sub": "s", "aud": ["a"], "exp": 2, "nbf": 1}
 
 
 def _jwt(header: object, claims: object) -> str:
-    parts = (json.dumps(each).encode() for each in (header, claims))
-    return ".".join([*(base64.urlsafe_b64encode(each).rstrip(b"=").decode() for each in parts), "c2ln"])
+    parts = (json.dumps(part).encode() for part in (header, claims))
+    return ".".join([*(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts), "c2ln"])
 
 
 def test_service_account_token_without_type_and_with_one_audience_is_read() -> None:

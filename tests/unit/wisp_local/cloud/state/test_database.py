@@ -67,10 +67,10 @@ def _at_once(state: Path, kinds: Sequence[str], count: int) -> list[Said]:
     """Let one writer of each kind write `count` times, all at once; return what all of them said."""
     with ExitStack() as stack:
         writers = [stack.enter_context(_writer(state, f"w{n}", kind, count)) for n, kind in enumerate(kinds)]
-        for each in writers:
-            _begin(each)
-        said = [line for each in writers for line in _heard(each)]
-        assert [each.wait(PATIENCE) for each in writers] == [0] * len(writers)
+        for writer in writers:
+            _begin(writer)
+        said = [line for writer in writers for line in _heard(writer)]
+        assert [writer.wait(PATIENCE) for writer in writers] == [0] * len(writers)
     return said
 
 
@@ -78,18 +78,18 @@ def test_concurrent_writers_lose_nothing(state: Path) -> None:
     """Four processes write as fast as they can, and none gives up."""
     said = _at_once(state, ["identities"] * 4, 50)
     assert len(said) == 200
-    assert {each.outcome for each in said} == {"made"}
+    assert {change.outcome for change in said} == {"made"}
     with Store(state) as store:
-        assert {each.name for each in store.identities()} == {each.name for each in said} | {"shared"}
+        assert {identity.name for identity in store.identities()} == {change.name for change in said} | {"shared"}
 
 
 def test_credential_limit_holds_between_concurrent_writers(state: Path) -> None:
     """Four processes want ten federated credentials each of one identity: twenty are created."""
     said = _at_once(state, ["credentials"] * 4, 10)
-    made = {each.name for each in said if each.outcome == "made"}
-    assert len(made) == len([each for each in said if each.outcome == "refused"]) == MAXIMUM_FEDERATED_CREDENTIALS
+    made = {change.name for change in said if change.outcome == "made"}
+    assert len(made) == len([change for change in said if change.outcome == "refused"]) == MAXIMUM_FEDERATED_CREDENTIALS
     with Store(state) as store:
-        assert {each.name for each in store.federated_credentials(store.identity("RG", "shared"))} == made
+        assert {credential.name for credential in store.federated_credentials(store.identity("RG", "shared"))} == made
 
 
 def test_concurrent_rotations_all_add_a_key(state: Path) -> None:
@@ -115,13 +115,13 @@ def test_commands_change_the_state_of_a_running_server(state: Path) -> None:
         writer = stack.enter_context(_writer(state, "w", "identities", 100))
         _begin(writer)
         statuses = {exchange(cloud, asks).status for _ in range(30)}
-        assert [each.communicate(timeout=PATIENCE)[1] for each in shells] == ["", ""]
-        assert [each.returncode for each in shells] == [0, 0]
+        assert [shell.communicate(timeout=PATIENCE)[1] for shell in shells] == ["", ""]
+        assert [shell.returncode for shell in shells] == [0, 0]
         assert len(_heard(writer)) == 100
         assert statuses == {200}
     with Store(state) as store:
         assert {f"{name}-{n}" for name in ("one", "two") for n in (1, 2, 3)} < {
-            each.name for each in store.identities()
+            identity.name for identity in store.identities()
         }
 
 
@@ -133,19 +133,19 @@ def test_killed_writer_leaves_a_complete_file(state: Path, kinds: list[str]) -> 
     for turn in range(5):
         with ExitStack() as stack:
             writers = [stack.enter_context(_writer(state, f"t{turn}{n}", k, 9999)) for n, k in enumerate(kinds)]
-            for each in writers:
-                _begin(each)
+            for writer in writers:
+                _begin(writer)
             said = _heard(writers[0], chance.randrange(1, 40))
             time.sleep(chance.random() / 100)
-            for each in writers:
-                each.kill()
+            for writer in writers:
+                writer.kill()
             acknowledged |= {line.name for line in said}.union(*({line.name for line in _heard(w)} for w in writers))
         connection = sqlite3.connect(state)
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
         connection.close()
         with Store(state) as store:
-            assert acknowledged <= {each.name for each in store.identities()}
+            assert acknowledged <= {identity.name for identity in store.identities()}
             store.put_identity("RG", f"after-{turn}", "eastus")
 
 

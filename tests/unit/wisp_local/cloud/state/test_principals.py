@@ -48,7 +48,7 @@ def test_each_of_several_secrets_is_valid_until_it_expires(azure: SmallAzure, ap
     """Entra distinguishes an expired secret (7000222) from a wrong one (7000215)."""
     old = azure.store.principals.add_secret(application, lifetime=60)
     new = azure.store.principals.add_secret(application)
-    assert [azure.ask(**_with_secret(application, each.reveal())).status for each in (old, new)] == [200, 200]
+    assert [azure.ask(**_with_secret(application, secret.reveal())).status for secret in (old, new)] == [200, 200]
     azure.clock.now += 60
     assert azure.ask(**_with_secret(application, old.reveal())).code == 7000222
     assert azure.ask(**_with_secret(application, new.reveal())).status == 200
@@ -133,8 +133,8 @@ def test_secret_is_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (credential,) = run("federate", "-n", "ci", "--issuer", "https://i/", "--subject", "s")
     assert run("list") == [{**shown, "federatedCredentials": [credential]}]
     with Store(state) as store:
-        for each in (password, "brought-along-by-its-owner"):
-            assert store.principals.check_secret(str(shown["appId"]), Secret(each)).value == "right"
+        for value in (password, "brought-along-by-its-owner"):
+            assert store.principals.check_secret(str(shown["appId"]), Secret(value)).value == "right"
     run("delete", "-n", "ci")
     assert run("list") == []
     assert main(["cloud", "principal", "add", "--state", str(state), "-n", "x", "--secret-file", "absent"]) == 2

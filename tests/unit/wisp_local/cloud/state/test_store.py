@@ -32,7 +32,7 @@ def test_ids_keys_and_certificates_survive_a_restart(tmp_path: Path, new_key: Ke
             identity,
             store.federated_credentials(identity),
             [key.published() for key in store.issuers.token_keys()],
-            [(each.id, [key.published() for key in each.keys]) for each in [store.issuers.put("c")]],
+            [(issuer.id, [key.published() for key in issuer.keys]) for issuer in [store.issuers.put("c")]],
             store.authority.certificate_pem,
             store.authority.server_certificate(["localhost"]),
         ]
@@ -47,8 +47,8 @@ def test_state_files_are_readable_by_their_owner_only(store: Store) -> None:
     """The file and SQLite's log hold private keys."""
     store.issuers.token_keys()
     files = list(store.path.parent.glob("state.db*"))
-    assert {each.name for each in files} >= {"state.db", "state.db-wal"}
-    assert {stat.S_IMODE(each.stat().st_mode) for each in files} == {0o600}
+    assert {file.name for file in files} >= {"state.db", "state.db-wal"}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
 def test_mode_of_an_existing_file_is_corrected(tmp_path: Path) -> None:
@@ -239,11 +239,11 @@ def test_processes_that_create_the_file_at_once_agree(tmp_path: Path) -> None:
     path, context = tmp_path / "s", multiprocessing.get_context("spawn")
     start = context.Barrier(3)
     workers = [context.Process(target=_fill, args=(path, number, start)) for number in range(3)]
-    for each in workers:
-        each.start()
-    for each in workers:
-        each.join()
-    assert [each.exitcode for each in workers] == [0, 0, 0]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
     with Store(path) as store:
         assert len(store.identities()) == 1 + 3 * 5
         assert len(store.federated_credentials(store.identity("RG", "shared"))) == 15

@@ -43,5 +43,5 @@ def main(state: Path, prefix: str, write: Callable[[Store, str], None], count: i
 
 
 if __name__ == "__main__":
-    KINDS = {each.__name__: each for each in (identities, credentials, rotations)}
+    KINDS = {kind.__name__: kind for kind in (identities, credentials, rotations)}
     main(Path(sys.argv[1]), sys.argv[2], KINDS[sys.argv[3]], int(sys.argv[4]))
