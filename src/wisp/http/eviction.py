@@ -48,12 +48,15 @@ def holding_most(connections: Collection[ServerConnection], limits: Limits) -> l
     for connection in sorted(connections, key=_since):
         if connection.held > share:
             groups[connection.state].append(connection)
+    sums = {state: _bytes_of(group) for state, group in groups.items()}
     for group in groups.values():
         group.reverse()
     chosen = []
-    while held > limits.held * 7 // 8 and (largest := max(groups.values(), key=_bytes_of)):
-        chosen.append(largest.pop())
-        held -= chosen[-1].held
+    while held > limits.held * 7 // 8 and (group := groups[max(sums, key=sums.__getitem__)]):
+        connection = group.pop()
+        chosen.append(connection)
+        held -= connection.held
+        sums[connection.state] -= connection.held
     return chosen
 
 
