@@ -84,7 +84,7 @@ class _Open:
         return self._application.answer(_with_metadata(request), reply)
 
     def rejected(self, reject: Reject) -> Response:
-        """Refuse what is no request."""
+        """Refuse what is not a request."""
         return self._application.rejected(reject)
 
 
@@ -100,7 +100,7 @@ class _Confused(_Open):
     """An application that answers what it refuses with a token."""
 
     def answer(self, request: Request, reply: Callable[[Response], None]) -> Response | Source | None:
-        """Give a token to whoever asks for one by POST."""
+        """Give a token to every client that asks by POST."""
         if request.method == b"POST" and request.body:
             return super().answer(request._replace(method=b"GET", target=token_target().encode()), reply)
         return self._application.answer(request, reply)

@@ -144,7 +144,7 @@ def _seconds(run: Parse, data: bytes) -> float:
             begun = time.process_time()
             run(data)
             best = min(best, time.process_time() - begun)
-            if best > 10 * _MEASURABLE:  # noise is small beside it
+            if best > 10 * _MEASURABLE:  # noise is small in comparison
                 break
         return best
     finally:

@@ -1,7 +1,7 @@
 """Bytes into the whole request path, with a client, an Entra and a node in memory: every answer is one deserved.
 
-Whoever gets a token has asked for one by the rules; every request is answered, in order, once; how the bytes were split
-and when Entra answered makes no difference; and no token is in the log.
+Every client that gets a token has asked for one by the rules; every request is answered, in order, once; how the bytes
+were split, when Entra answered and which server it is makes no difference; and no token is in the log.
 """
 
 import os
@@ -137,7 +137,7 @@ def _conversation(pieces: list[bytes], pod: Pod, takes: int, driver: str) -> lis
 
 
 def _asked(stream: bytes) -> tuple[list[Request], bool]:
-    """Return what is asked until the connection ends, and whether that is because the rest is no request."""
+    """Return what is asked until the connection ends, and whether that is because the rest is not a request."""
     requests: list[Request] = []
     for event in outcome([stream]):
         if isinstance(event, Reject):
@@ -168,7 +168,7 @@ def _heard(answered: bytes, requests: list[Request]) -> list[Heard]:
 
 def _answer(client: h11.Connection) -> Heard:
     head = client.next_event()
-    assert isinstance(head, h11.Response), "what was sent is no answer"
+    assert isinstance(head, h11.Response), "what was sent is not a response"
     body = b""
     while isinstance(event := client.next_event(), h11.Data):
         body += bytes(event.data)

@@ -50,7 +50,7 @@ def test_a_rule_taken_out_is_found(tmp_path: Path, name: str, honest: bytes) -> 
 
 @pytest.mark.fuzz
 def test_the_same_seed_does_the_same(tmp_path: Path) -> None:
-    """A target that holds: executions, coverage and growth are told, and are the same again."""
+    """A target that holds: executions, coverage and growth are reported, and are the same again."""
     first, second = (_fuzz(tmp_path, "run", "--seconds", "240", "--seed", "3", "assertion") for _ in range(2))
     assert first.returncode == 0, first.stdout
     assert re.search(r"^fuzz: seed 3, 240 s", first.stdout)

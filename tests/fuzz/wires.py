@@ -105,7 +105,7 @@ class StillLoop:
 
 
 class OneServer(Server):
-    """A server of one connection, which counts how often it is told that the connection is over."""
+    """A server of one connection, which counts how often it hears that the connection is over."""
 
     ends = 0
     now = 1000.0

@@ -229,7 +229,7 @@ class ServerConnection:
 
     @property
     def answering(self) -> bool:
-        """Whether the application works on a response, and the client has taken what there is of it."""
+        """Whether the application works on a response, and the client has taken all of it so far."""
         return self._answering is not None and not self.unsent
 
     @property
@@ -391,7 +391,7 @@ class ServerConnection:
         return output
 
     def _settle(self, now: float) -> None:
-        """Enter the state that follows from what there is to do: the first that applies."""
+        """Enter the state that follows from what is left to do: the first that applies."""
         host, reader = self._host, self._reader
         if self.unsent or self._more:
             state = SENDING

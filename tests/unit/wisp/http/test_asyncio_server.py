@@ -1,32 +1,23 @@
-"""The listener's connections: limits, order, slowness and rubbish; and reviews that are none."""
+"""The asyncio server: limits of connections and memory, TLS handshakes, slow clients, and the end."""
 
 import asyncio
 import contextlib
 import gc
-import json
 import resource
 import socket
 import ssl
 import struct
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from tests.support.waiting import PATIENCE
-from tests.unit.wisp.webhook.certificates.replicas import NoLog
 from tests.unit.wisp.webhook.line import GET, LARGE, Client, Line, listening, presented, until
-from tests.unit.wisp.webhook.process import CLIENT_ID, SERVICE, TENANT, review
-from wisp.admission.annotations import PREFIX
-from wisp.admission.policy import Policy
+from tests.unit.wisp.webhook.process import SERVICE
 from wisp.http.connection import ACCEPTED, HANDSHAKE, IDLE, RECEIVING, ServerConnection
-from wisp.http.messages import TEXT, Request, Response
+from wisp.http.messages import TEXT, Response
 from wisp.http.peer import Peer
-from wisp.kubernetes.types import ApiRequest, ApiResponse, ApiUnavailableError, Metadata
-from wisp.webhook.accounts import ServiceAccounts
-from wisp.webhook.metrics import WebhookMetrics
-from wisp.webhook.reviews import Reviews
 
 pytestmark = pytest.mark.anyio
 
@@ -110,7 +101,7 @@ async def test_a_client_that_has_gone_when_its_time_is_up_harms_nobody() -> None
 
 
 async def test_a_request_that_follows_another_has_no_more_time() -> None:
-    """The beginning of a request that came with the one before it is no idle connection."""
+    """The beginning of a request that came with the one before it is not an idle connection."""
     async with listening() as line:
         client = await line.connect()
         client.send(GET % 1 + b"GET")
@@ -234,7 +225,7 @@ async def test_idle_connections_do_not_displace_a_request_on_its_way() -> None:
 
 
 async def test_a_source_address_that_has_its_share_displaces_its_own() -> None:
-    """Others are left alone; without the limit it takes what there is."""
+    """Others are left alone; without the limit it takes all places."""
     async with listening(connections=100, per_source=2) as line:
         other = await line.begin(b"GET /", "127.0.0.2")
         mine = [await line.begin(b"GET /") for _ in range(5)]
@@ -260,7 +251,7 @@ async def test_a_source_address_whose_connections_all_work_is_refused_another() 
 
 
 async def test_bodies_in_flight_are_bounded() -> None:
-    """Those that wait longest go, and small requests are none of them."""
+    """Those that wait longest go, and no small request is among them."""
     async with listening(connections=10, held=500_000) as line:
         small = await line.begin(POST % 10_000 + bytes(9_000))
         large = [await incomplete(line) for _ in range(12)]
@@ -399,7 +390,7 @@ async def test_a_client_that_has_closed_its_half_gets_its_answer() -> None:
 
 
 async def test_a_client_that_waits_for_100_continue() -> None:
-    """Is told to go on once, and has no more time for it."""
+    """It is invited once, and then has as long as any other for the rest."""
     async with listening() as line:
         client = await line.connect()
         client.send(b"POST /9 HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
@@ -506,96 +497,3 @@ def few_descriptors(spare: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-class NoApi:
-    """An API server that is never there."""
-
-    async def request(self, request: ApiRequest, time_limit: float | None = None) -> ApiResponse:
-        """Fail."""
-        raise ApiUnavailableError(f"{request.path} {time_limit}")
-
-
-@pytest.fixture(name="reviews")
-def _reviews() -> Reviews:
-    accounts = ServiceAccounts(NoApi())
-    accounts.replace([Metadata("web", "default", annotations={PREFIX + "client-id": CLIENT_ID})])
-    return Reviews(accounts, Policy(tenant_id=TENANT), WebhookMetrics(), NoLog())  # type: ignore[arg-type]  # a fake
-
-
-def ask(reviews: Reviews, body: bytes, *, method: bytes = b"POST", target: bytes = b"/mutate-v1-pod") -> Response:
-    """Put a request to it; the answer must come at once."""
-    answer = reviews.answer(Request(method, target, (), body, http_1_0=False, keep_alive=True))
-    assert isinstance(answer, Response)
-    return answer
-
-
-def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
-    """Return a review with something wrong in it."""
-    document = json.loads(review())
-    change(document)
-    return json.dumps(document).encode()
-
-
-@pytest.mark.parametrize(
-    "body, words",
-    [
-        pytest.param(b"", "not JSON", id="nothing"),
-        pytest.param(b"{", "not JSON", id="half an object"),
-        pytest.param(b"\xff\xfe", "not JSON", id="not UTF-8"),
-        pytest.param(b'{"kind": "\xff"}', "not JSON", id="a string that is not UTF-8"),
-        pytest.param(b"[" * 100_000, "", id="nested without end"),
-        pytest.param(b"[]", "not an AdmissionReview", id="a list"),
-        pytest.param(b"null", "not an AdmissionReview", id="null"),
-        pytest.param(changed(lambda d: d.update(kind="Pod")), "not an AdmissionReview", id="another kind"),
-        pytest.param(changed(lambda d: d.update(apiVersion="admission.k8s.io/v1beta1")), "version", id="v1beta1"),
-        pytest.param(changed(lambda d: d.pop("request")), "no request", id="an answer"),
-        pytest.param(changed(lambda d: d["request"].pop("uid")), "uid", id="no uid"),
-        pytest.param(changed(lambda d: d["request"]["kind"].update(kind="Node")), "not about a v1 Pod", id="a node"),
-    ],
-)
-def test_what_is_no_review(reviews: Reviews, body: bytes, words: str) -> None:
-    """Is a 400 that says why."""
-    response = ask(reviews, body)
-    assert response.status == 400
-    assert words in response.body.decode()
-
-
-def test_other_paths_and_methods(reviews: Reviews) -> None:
-    """Only POST, only the one path."""
-    assert ask(reviews, review(), target=b"/").status == 404
-    assert ask(reviews, review(), method=b"GET").status == 405
-
-
-def test_answers_are_remembered_truly(reviews: Reviews) -> None:
-    """The second answer is the first but for its uid, whatever that is; a change of the policy is a new answer."""
-    first, second, odd = (json.loads(ask(reviews, review(uid=uid)).body)["response"] for uid in ("a", "b", '"\\ü'))
-    assert first.pop("uid") == "a"
-    assert second.pop("uid") == "b"
-    assert odd.pop("uid") == '"\\ü'
-    assert first == second == odd
-    reviews.policy = Policy(tenant_id=CLIENT_ID)
-    assert json.loads(ask(reviews, review()).body)["response"]["patch"] != first["patch"]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param(lambda d: d["request"].update(namespace="other"), id="namespace"),
-        pytest.param(lambda d: d["request"].update(operation="UPDATE"), id="operation"),
-        pytest.param(lambda d: d["request"].update(subResource="ephemeralcontainers"), id="subresource"),
-        pytest.param(lambda d: d["request"]["object"]["metadata"].update(labels={}), id="label"),
-    ],
-)
-def test_what_makes_another_review(reviews: Reviews, change: Callable[[dict[str, Any]], object]) -> None:
-    """What is remembered of one pod is not said of another case."""
-    assert b"patch" in ask(reviews, review()).body
-    other = reviews.answer(Request(b"POST", b"/mutate-v1-pod", (), changed(change), http_1_0=False, keep_alive=True))
-    if isinstance(other, Response):
-        assert b"patch" not in other.body
-    else:
-        assert b'"code":503' in asyncio.run(_awaited(other)).body
-
-
-async def _awaited(answer: Awaitable[Response]) -> Response:
-    return await answer

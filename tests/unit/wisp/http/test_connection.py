@@ -110,7 +110,7 @@ def test_the_bits_are_those_of_epoll() -> None:
 
 
 def test_every_state_has_a_limit_and_an_end() -> None:
-    """None lasts for ever, unless the limit says so."""
+    """None lasts indefinitely, unless the limit says so."""
     assert all(hasattr(TIMES, state.limit) and state.late for state in STATES)
 
 
@@ -131,7 +131,7 @@ def test_every_state_has_a_limit_and_an_end() -> None:
     ],
 )
 def test_state_after_what_arrived(driver: Driver, data: bytes, state: State, seconds: float) -> None:
-    """It follows from what there is to do, and its time begins then."""
+    """It follows from what is left to do, and its time begins then."""
     driver.say(data, 4.0)
     begun = 0.0 if state is RECEIVING and not data.startswith((b"GET /next", b"POST")) else 4.0
     assert (driver.connection.state, driver.connection.deadline) == (state, begun + seconds)

@@ -62,7 +62,7 @@ def test_who_is_ready_is_called(loop: Loop, pair: tuple[Socket, Socket]) -> None
 
 
 def test_one_may_wait_for_something_else(loop: Loop, pair: tuple[Socket, Socket]) -> None:
-    """Events are changed in place; a hang-up is told to whoever waits for nothing, too."""
+    """Events are changed in place; a hang-up is reported to a callback that waits for nothing, too."""
     heard: list[int] = []
     loop.watch(pair[0].fileno(), heard.append)
     loop.change(pair[0].fileno(), WRITE)
@@ -76,7 +76,7 @@ def test_one_may_wait_for_something_else(loop: Loop, pair: tuple[Socket, Socket]
 
 
 def test_the_forgotten_are_not_called(loop: Loop) -> None:
-    """Not even in the turn in which a neighbour's callback made them forgotten; to forget twice is no error."""
+    """Not even in the turn in which a neighbour's callback made them forgotten; forgetting twice does no harm."""
     ends = [os.eventfd(1), os.eventfd(1)]
     heard: list[int] = []
 

@@ -119,7 +119,7 @@ class TestMost:
         assert [client.ended for client in clients].count("closed") == 1
 
     def test_a_newcomer_does_not_wait_for_all_the_others(self, world: World) -> None:
-        """It is answered in the turn of the loop in which it is seen, whoever else has sent something before."""
+        """It is answered in the turn of the loop in which it is seen, no matter who else has sent something before."""
         others = [world.connect(NEXT) for _ in range(400)]
         world.settle()
         for client in others:
@@ -380,7 +380,7 @@ class TestDrain:
 
     @pytest.mark.parametrize("busy", [LATER, NEXT[:20]], ids=["waiting", "asking"])
     def test_five_seconds_are_all(self, world: World, busy: bytes) -> None:
-        """Whoever has not finished by then is cut off."""
+        """Clients that have not finished by then are cut off."""
         client = world.connect(busy)
         world.settle()
         world.epoll_server.drain()

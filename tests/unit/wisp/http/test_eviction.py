@@ -47,7 +47,7 @@ def longest_waiting(waiting: Collection[object], count: int) -> list[object]:
 
 
 def holding_most(waiting: Collection[object], limits: Limits) -> list[object]:
-    """Decide likewise."""
+    """Decide in the same way."""
     return list(eviction.holding_most(cast("Collection[ServerConnection]", waiting), limits))
 
 

@@ -170,7 +170,7 @@ class TestExpect:
         assert [type(event) for event in events([self.head + b"a", b"bc"])] == [Request]
 
     def test_each_request_is_told_for_itself(self) -> None:
-        """The second request on a connection is told as the first was."""
+        """The second request on a connection is invited as the first was."""
         seen = events([self.head, b"abc", self.head, b"abc"])
         assert [type(event) for event in seen] == [Continue, Request, Continue, Request]
 
@@ -210,7 +210,7 @@ class TestMemo:
 
     @pytest.mark.parametrize("data", [padded(1025), b"GET /\r\n\r\n"], ids=["long", "malformed"])
     def test_what_is_not_remembered(self, data: bytes) -> None:
-        """Long heads, and what is no request."""
+        """Long heads, and bytes that are not a request."""
         memo = HeadCache()
         events([data], memo)
         assert not memo

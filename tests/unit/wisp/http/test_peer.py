@@ -393,7 +393,7 @@ class TestShape:
         assert client.received.endswith(b"\r\n\r\n")
 
     def test_continue(self, world: World) -> None:
-        """Who waits for 100 Continue gets it before the answer, and has five seconds anew."""
+        """A client that waits for 100 Continue gets it before the answer, and then has five seconds again."""
         client = world.connect(POST + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n")
         world.settle()
         assert client.received == b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -76,7 +76,7 @@ def test_a_head() -> None:
 
 
 def test_one_response() -> None:
-    """A second one is none of the first's body, even where it comes in the same packet."""
+    """A second one is not part of the first's body, even in the same packet."""
     answer = OK + b"Content-Length: 3\r\n\r\nabc"
     _, body, whole, _ = read([answer * 2])
     assert (body, whole) == (b"abc", True)

@@ -1,4 +1,4 @@
-"""A server on a real loop and real sockets, with a clock set by hand and an application that does as it is told."""
+"""A server on a real loop and real sockets, with a clock set by hand and an application that tests control."""
 
 import asyncio
 import socket
