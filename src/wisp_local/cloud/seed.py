@@ -6,6 +6,7 @@ without looking at any state. Every error names the file, the line (of YAML) and
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -145,9 +146,9 @@ class _Document:
         place = self.source if line is None else f"{self.source}, line {line}"
         return f"{place}: {path}" if path else place
 
-    def error(self, path: str, problem: str, hint: str) -> SeedError:
-        """Return the error about the value at `path`."""
-        return SeedError(f"{self.where(path)}: {problem}", hint=hint)
+    def error(self, path: str, problem: str, hint: str, line: int | None = None) -> SeedError:
+        """Return the error about the value at `path`; `line` as in `where`."""
+        return SeedError(f"{self.where(path, line)}: {problem}", hint=hint)
 
     def check(self, path: str, rule: Callable[..., None], *values: object) -> None:
         """Apply a rule of Azure's; its error then says where."""
@@ -163,37 +164,40 @@ def _read(text: str, source: str) -> _Document:
     YAML is composed, not constructed, so that no tag creates an object.
     """
     document = _Document(source)
+    line, reason = None, "it holds a control character, or is nested without end"
     try:
         if text.lstrip().startswith("{"):
-            document.content = json.loads(text, object_pairs_hook=lambda pairs: _mapping(pairs, source))
+            document.content = json.loads(text, object_pairs_hook=lambda pairs: _json_object(document, pairs))
         else:
             root = yaml.compose(text, Loader=_YAML_LOADER)
-            content = {} if root is None else _plain(document, root, "", root.start_mark.line + 1)
+            content = None if root is None else _plain(document, root, "", root.start_mark.line + 1)
             document.content = {} if content is None else content
+        return document  # noqa: TRY300 -- the errors of both parsers are handled below
     except json.JSONDecodeError as error:
-        raise _unreadable(source, error.lineno, error.msg) from None
+        line, reason = error.lineno, error.msg
     except yaml.MarkedYAMLError as error:
         line = None if error.problem_mark is None else error.problem_mark.line + 1
-        raise _unreadable(source, line, error.problem or "it is malformed") from None
+        reason = error.problem or "it is malformed"
     except (yaml.YAMLError, RecursionError):
-        raise _unreadable(source, None, "it holds a control character, or is nested without end") from None
-    except ValueError as error:
-        raise _unreadable(source, None, str(error)) from None
-    return document
+        pass
+    except ValueError as error:  # such as a number of too many digits
+        reason = str(error)
+    raise document.error("", f"it is not YAML or JSON ({reason})", "correct the file", line)
 
 
-def _unreadable(source: str, line: int | None, reason: str) -> SeedError:
-    return SeedError(f"{_Document(source).where('', line)}: it is not YAML or JSON ({reason})", hint="correct the file")
+def _json_object(document: _Document, pairs: list[tuple[str, object]]) -> dict[str, object]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        raise _twice(document, Counter(name for name, _ in pairs).most_common(1)[0][0])
+    return _present(mapping)
 
 
-def _mapping(pairs: Iterable[tuple[str, object]], source: str, line: int | None = None) -> dict[str, object]:
-    """Return a mapping without keys that have no value; raise `SeedError` for a key that is there twice."""
-    mapping: dict[str, object] = {}
-    for name, value in pairs:
-        if name in mapping:
-            place = _Document(source).where("", line)
-            raise SeedError(f"{place}: {name!r} is there twice", hint="keep one of them")
-        mapping[name] = value
+def _twice(document: _Document, name: str, line: int | None = None) -> SeedError:
+    return document.error("", f"{name!r} is there twice", "keep one of them", line)
+
+
+def _present(mapping: dict[str, object]) -> dict[str, object]:
+    """Leave out the known keys that have no value: they are as good as absent."""
     return {name: value for name, value in mapping.items() if value is not None or name not in _KEYS}
 
 
@@ -202,22 +206,22 @@ def _plain(document: _Document, node: yaml.Node, path: str, line: int) -> object
     document.lines[path] = line
     match node:
         case yaml.MappingNode():
-            pairs: dict[str, object] = {}
+            mapping: dict[str, object] = {}
             for key, value in node.value:
                 name = key.value if isinstance(key, yaml.ScalarNode) else "?"
-                key_line = key.start_mark.line + 1
-                if name in pairs:
-                    _mapping([(name, None)] * 2, document.source, key_line)
-                pairs[name] = _plain(document, value, f"{path}.{name}" if path else name, key_line)
-            return _mapping(pairs.items(), document.source)
+                line = key.start_mark.line + 1
+                if name in mapping:
+                    raise _twice(document, name, line)
+                mapping[name] = _plain(document, value, f"{path}.{name}" if path else name, line)
+            return _present(mapping)
         case yaml.SequenceNode():
             return [
                 _plain(document, item, f"{path}[{number}]", item.start_mark.line + 1)
                 for number, item in enumerate(node.value)
             ]
-        case _ if node.tag == "tag:yaml.org,2002:str":
+        case yaml.Node(tag="tag:yaml.org,2002:str"):
             return node.value
-        case _ if node.tag == "tag:yaml.org,2002:null":
+        case yaml.Node(tag="tag:yaml.org,2002:null"):
             return None
     document.scalars[path] = node.value
     return 0
@@ -229,14 +233,14 @@ def _explained(document: _Document, message: str) -> SeedError:
     problem, path = (found["problem"], found["path"] or "") if found else (message, "")
     value = _value(document.content, path)
     if about_field := _FIELD.fullmatch(problem):
-        struct, name = _TYPES[re.findall(r"[A-Za-z]+|$", path.rpartition(".")[2])[0]], about_field[2]
+        struct, name = _TYPES[path.rpartition(".")[2].partition("[")[0]], about_field[2]
         known = struct.__struct_encode_fields__
         if about_field[1] == "missing required":
             fields = msgspec.json.schema(struct)["$defs"][struct.__name__]["properties"]
             return document.error(path, f"{name} is missing", f"add {name}: {fields[name]['description']}")
         line = document.lines.get(f"{path}.{name}" if path else name)
         hint = nearest(name, known) or f"there is {', '.join(known)}"
-        return SeedError(f"{document.where(path, line)}: unknown key {name!r}", hint=hint)
+        return document.error(path, f"unknown key {name!r}", hint, line)
     if "matching regex" in problem:
         hint = "give 8-4-4-4-12 hexadecimal digits, or leave it out"
         return document.error(path, f"{value!r} is not a GUID", hint)
