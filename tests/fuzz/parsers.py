@@ -9,7 +9,7 @@ import msgspec
 from tests.fuzz.assertion import CREDENTIAL
 from tests.fuzz.growth import Parser
 from tests.unit.wisp.admission.pods import POLICY, account
-from wisp.admission import annotations, policy, warnings
+from wisp.admission import annotations, patch, policy, warnings
 from wisp.admission import review as reviews
 from wisp.base.errors import WispError
 from wisp.base.masking import masked
@@ -219,6 +219,14 @@ def _manifest(data: bytes) -> None:
         manifests.as_yaml(document.content)
 
 
+def _layout(data: bytes) -> None:
+    """Change every document that is a map, and keep its layout."""
+    operations: list[patch.Operation] = [{"op": "add", "path": "/novel", "value": [{"name": "a", "value": "1"}]}]
+    for document in manifests.read_documents(data.decode(), "f"):
+        if type(document.content) is dict:
+            manifests.changed_yaml(document, patch.apply(document.content, operations), operations)
+
+
 _GET = b"GET /metadata/identity/oauth2/token?<<*%b>> HTTP/1.1\r\nHost: x\r\n\r\n"
 _HEADERS = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: <<*%b>>\r\nMetadata: true\r\n\r\n"
 _JSON = (b"<<*%b>>", b'{"error":"invalid_client","error_description":"<<*%b>>"}', b'{"error":<<*%b>>}')
@@ -328,6 +336,23 @@ PARSERS: dict[str, Parser] = {
         (b"<<*%b>>", b"a: b\n...<<*%b>>x", b"<<*%b>>a: b\n"),
         (b"#\r\n", b"# a\r\n\r\n", b"---\n", b"%YAML 1.1\n", b"- a\n", b"a: &a\n", b"--- a\n...\n"),
         refusals=(WispError, UnicodeDecodeError),
+    ),
+    "layout of a manifest": Parser(
+        _layout,
+        (b"a: b\n<<*%b>>\n", b"<<*%b>>a: b\n", b"a: [<<*%b>>]\n", b"<<*- %b\n>>", b"a: |\n<<*  %b\n>>\nc: d\n"),
+        (
+            b"# a\n",
+            b"#\r\n",
+            b"\n",
+            b"k: v # c\n",
+            b"- a\n",
+            b"a: {b: c}\n",
+            b"a: &a [b]\n",
+            b"b: *a\n",
+            b"---\na: b\n",
+        ),
+        refusals=(WispError, UnicodeDecodeError),
+        longest=1 << 15,
     ),
     "a program's last words": Parser(lambda data: tail(data.decode("latin-1"))),
 }

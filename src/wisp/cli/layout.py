@@ -110,13 +110,11 @@ def _indentation(root: Any) -> dict[str, int]:
     lists: Counter[tuple[int, int]] = Counter()
     for parent, child in _block_children(root):
         if isinstance(parent, CommentedMap):
-            indent = child.lc.col - parent.lc.col
+            indent = _column(child) - _column(parent)
             if isinstance(child, CommentedMap):
                 maps[indent] += 1
             else:
-                first = child[0]
-                width = first.lc.col - child.lc.col if isinstance(first, _Container) and not _is_flow(first) else 2
-                lists[indent + width, indent] += 1
+                lists[indent + child.lc.data[0][1] - _column(child), indent] += 1
     sequence, offset = lists.most_common(1)[0][0] if lists else (2, 0)
     return {"mapping": maps.most_common(1)[0][0] if maps else 2, "sequence": sequence, "offset": offset}
 
@@ -135,6 +133,13 @@ def _block_children(root: Any) -> Iterator[tuple[_Container, _Container]]:
         yield from (
             (parent, child) for child in children if isinstance(child, _Container) and child and not _is_flow(child)
         )
+
+
+def _column(container: _Container) -> int:
+    """Return the column of a block style map's first key or of a list's dashes."""
+    if isinstance(container, CommentedMap):
+        return int(next(iter(container.lc.data.values()))[1])
+    return int(container.lc.data[0][1] - 2 if container.anchor.value else container.lc.col)
 
 
 def _is_flow(container: _Container) -> bool:
@@ -233,18 +238,17 @@ def _last_leaf(container: _Container, key: Any) -> tuple[_Container, Any, Any]:
 def _cut_comments(container: _Container, key: Any) -> str:
     """Take away and return the blank lines and comments after the last line of the value under `key`."""
     container, key, value = _last_leaf(container, key)
-    tokens = container.ca.items.get(key)
+    tokens = container.ca.items.get(key) or [None, None, None, None]
     place = 2 if isinstance(container, CommentedMap) else 0
-    token = tokens[place] if tokens else None
+    own = value.ca.comment if isinstance(value, _Container) and value.ca.comment else [None]
+    token = tokens[place] or own[0]
     if token is None:
         return ""
     line, comments = "", str(token.value)
     if not isinstance(value, LiteralScalarString | FoldedScalarString):
         line, _, comments = comments.partition("\n")
     if not line:
-        tokens[place] = None
-        if isinstance(value, _Container) and value.ca.comment:
-            value.ca.comment[0] = None
+        tokens[place] = own[0] = None
     token.value = f"{line}\n"
     return comments
 
