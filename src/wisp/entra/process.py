@@ -70,7 +70,7 @@ class ExchangeChild:
             self._channel.send(packet)
 
     def receive(self) -> bytes | None:
-        """Return the next packet, None if there is none yet, empty bytes once the process has ended."""
+        """Return the next packet, None if nothing has arrived, empty bytes once the process has ended."""
         try:
             return self._channel.recv(_PACKET_LIMIT)
         except BlockingIOError:

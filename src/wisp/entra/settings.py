@@ -120,7 +120,7 @@ class WorkloadSettings(NamedTuple):
     object_id: str | None = None
     """The identity's principal id, for clients that select it by that."""
     resource_id: str | None = None
-    """The identity's Azure resource id, likewise."""
+    """The identity's Azure resource id, for clients that select it by that."""
     identity_header: Secret | None = None
     """What clients that use App Service's dialect must send as X-IDENTITY-HEADER; None: any value is accepted."""
     header_required: bool = False
