@@ -69,7 +69,7 @@ class FaultyAuthority(Authority):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.released.set()
-        self.mend()
+        self.fix()
         super().__exit__(kind, error, trace)
 
     def _certified(self) -> CertifiedKey:
@@ -90,7 +90,7 @@ class FaultyAuthority(Authority):
         self.posts.clear()
         self.arrivals = 0
 
-    def mend(self) -> None:
+    def fix(self) -> None:
         """Be as it should be again."""
         self.behaviour = grants
         self.greet = welcome

@@ -43,11 +43,11 @@ class Fault:
     kept: bool = False
     """Whether there is a kept connection that it strikes."""
 
-    def mend(self, site: Site) -> None:
+    def fix(self, site: Site) -> None:
         """Let it be over: everything is as it should be."""
         site.proxy.treatment = tunnels
         site.proxy.released.set()
-        site.authority.mend()
+        site.authority.fix()
         write(site, jwt(sub="system:serviceaccount:default:default", jti="rotated"))
 
 
@@ -113,7 +113,7 @@ def _link(file: Path) -> None:
 
 
 def in_order(name: str, behaviours: Callable[[FaultyAuthority], Sequence[Behaviour]], *, kept: bool = False) -> Fault:
-    """Return the fault of an authority that behaves in each of these ways once, and in the last for ever."""
+    """Return the fault of an authority that behaves in each of these ways once, and in the last indefinitely."""
 
     def strike(site: Site) -> None:
         site.authority.behaviour = in_turn(*behaviours(site.authority))

@@ -44,10 +44,10 @@ def experience_of_one(fault: Fault, folder: Path) -> Experience:
         begun = time.monotonic()
         heard = sidecar.tokens_at_once(1, times=2)
         waited, calls = time.monotonic() - begun, site.authority.calls
-        fault.mend(site)
-        mended = time.monotonic()
+        fault.fix(site)
+        fixed = time.monotonic()
         wait_until(lambda: sidecar.token().status == 200, f"a token after {fault.name!r}", pause=0.05)
-        return Experience(heard, waited, calls, time.monotonic() - mended)
+        return Experience(heard, waited, calls, time.monotonic() - fixed)
 
 
 def experience_of_many(fault: Fault, folder: Path) -> Experience:

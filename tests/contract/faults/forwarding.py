@@ -16,7 +16,7 @@ Treatment: TypeAlias = Callable[[socket.socket, str], None]
 
 
 def tunnels(connection: socket.socket, head: str) -> None:
-    """Connect to whoever is asked for, and pass on what either says; it knows where the names under .test are."""
+    """Connect to the host that is asked for, and pass on what either says; it knows where the names under .test are."""
     host, _, port = head.split(" ", 2)[1].rpartition(":")
     with socket.create_connection(("127.0.0.1" if host.endswith(".test") else host, int(port))) as other:
         connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")

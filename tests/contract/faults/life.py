@@ -113,7 +113,7 @@ class Life:
             self.report.least_left = min(self.report.least_left, float(json.loads(heard.body)["expires_in"]))
 
     def _trouble(self) -> None:
-        """Be one that asks for something else, or is no client at all."""
+        """Be one that asks for something else, or one that is not a client at all."""
         self.report.other += 1
         number = self.report.other
         unknown = token_target(f"{UNKNOWN}{number // 60}")

@@ -16,7 +16,7 @@ ROTATION = 48 * 60.0
 """Seconds from one assertion to the next: kubelet renews those of an hour at four fifths of their life."""
 
 _AWAY = 0.3
-"""Seconds for which, at worst, there is none."""
+"""Seconds for which, at worst, there is no token."""
 
 
 class Spell(NamedTuple):
@@ -37,7 +37,7 @@ HOUR = (
     Spell("up", 170.0),
     Spell("failing", 600.0),
 )
-"""An hour's script, begun anew every hour; the worst of it is ten minutes without a token."""
+"""An hour's script, repeated every hour; the worst of it is ten minutes without a token."""
 
 assert sum(spell.seconds for spell in HOUR) == 3600.0
 

@@ -41,7 +41,7 @@ def lines(tmp_path: Path) -> Generator[Lines]:
         ("error", []),
     ],
 )
-def test_levels(lines: Lines, level: str, events: list[str]) -> None:
+def test_events_of_the_level_and_above_are_written(lines: Lines, level: str, events: list[str]) -> None:
     """Those of the level and above are written."""
     log = Log(level, lines.descriptor)
     log.debug("d")
@@ -50,7 +50,7 @@ def test_levels(lines: Lines, level: str, events: list[str]) -> None:
     assert [line["event"] for line in lines.read()] == events
 
 
-def test_a_line(lines: Lines) -> None:
+def test_a_line_has_time_level_event_and_fields(lines: Lines) -> None:
     """It says when, how grave, what, and about what, whatever is in it."""
     Log("info", lines.descriptor).info("heard", reason='a\n"b" é \udcff', seconds=0.5, nothing=None)
     (line,) = lines.read()
@@ -64,7 +64,7 @@ def test_a_long_text_is_cut(lines: Lines) -> None:
     assert len(lines.read()[0]["reason"]) == 2048
 
 
-def test_a_flood_is_dammed(lines: Lines) -> None:
+def test_an_event_is_written_so_many_times_a_minute(lines: Lines) -> None:
     """An event is written so many times a minute; the next line says how many were left out."""
     clock = Clock()
     log = Log("info", lines.descriptor, clock)
@@ -82,7 +82,7 @@ def test_a_flood_is_dammed(lines: Lines) -> None:
     ]
 
 
-def test_debug_is_not_dammed(lines: Lines) -> None:
+def test_debug_events_are_not_limited(lines: Lines) -> None:
     """Who asks for every line gets it."""
     log = Log("debug", lines.descriptor)
     for _ in range(2 * MOST):
@@ -90,7 +90,7 @@ def test_debug_is_not_dammed(lines: Lines) -> None:
     assert len(lines.read()) == 2 * MOST
 
 
-def test_a_full_pipe_stops_nothing() -> None:
+def test_a_full_pipe_drops_lines_and_counts_them() -> None:
     """Lines that nobody has room for are left out, and counted once there is room again."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

@@ -96,6 +96,6 @@ def test_garbage_is_a_value_error(packet: bytes) -> None:
     ],
 )
 def test_what_is_no_answer(packet: bytes) -> None:
-    """A packet that is almost an answer is none."""
+    """A packet that is almost a result is refused."""
     with pytest.raises(ValueError, match="in the packet"):
         unpack_result(packet)

@@ -201,7 +201,7 @@ def test_killed_unnoticed(sidecars: Make, settings: ExchangeSettings) -> None:
 
 
 def test_killed_during_an_exchange(sidecars: Make, settings: ExchangeSettings, authority: Authority) -> None:
-    """The exchange is made again, once: whoever waits gets the token."""
+    """The exchange is made again, once: the client that waits gets the token."""
     sidecar = sidecars(settings)
     killed = threading.Event()
     authority.behaviour = lambda post: grants(post) if killed.wait(PATIENCE) else None
@@ -230,7 +230,7 @@ def test_a_signal_to_the_group_leaves_it_alone(
     assert isinstance(sidecar.result(), Granted)
 
 
-def test_idle_it_ends_by_itself(sidecars: Make, settings: ExchangeSettings) -> None:
+def test_an_idle_process_exits_and_is_started_again(sidecars: Make, settings: ExchangeSettings) -> None:
     """And is started again by the next question."""
     idle = "from wisp.entra.exchange.__main__ import main; main(idle=0.05)"
     sidecar = sidecars(settings, sys.executable, "-c", idle)
@@ -249,8 +249,10 @@ def test_it_ends_when_the_sidecar_is_gone(settings: ExchangeSettings) -> None:
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_it_cannot_be_started(sidecars: Make, settings: ExchangeSettings) -> None:
-    """Whoever asks hears so, at the next turn, not before."""
+def test_a_process_that_cannot_be_started_is_reported_at_the_next_turn(
+    sidecars: Make, settings: ExchangeSettings
+) -> None:
+    """The client gets the error at the next turn, not before."""
     sidecar = sidecars(settings, "/nonexistent/python")
     sidecar.process.start()
     assert sidecar.process.pid == 0
@@ -272,7 +274,7 @@ def test_it_cannot_be_started(sidecars: Make, settings: ExchangeSettings) -> Non
     ],
 )
 def test_a_process_that_is_of_no_use(sidecars: Make, settings: ExchangeSettings, script: str) -> None:
-    """After the second try whoever asked hears so; the sidecar goes on."""
+    """After the second try the client gets the error; the sidecar goes on."""
     sidecar = sidecars(settings, sys.executable, "-c", script)
     sidecar.begin()
     refused = sidecar.refusal()

@@ -121,7 +121,7 @@ def test_a_bad_setting(changes: dict[str, str | None], problem: str, hint: str) 
 
 
 def test_a_password_in_an_authority_is_not_shown() -> None:
-    """Whoever reads the pod's log need not know it."""
+    """Readers of the pod's log need not know it."""
     with pytest.raises(SettingError) as error:
         exchange_settings(environ=changed(AZURE_AUTHORITY_HOST="https://user:hunter2@host/"))
     assert "'https://***@host/'" in error.value.problem

@@ -229,7 +229,7 @@ def test_retry_after_is_kept_and_counts_down(bench: Bench) -> None:
 
 def test_faults_back_off(bench: Bench) -> None:
     """Down for long, Entra is asked every quarter of a minute to every half; once it is up that is forgotten."""
-    for _ in range(2000):  # 2.0 ** 1024 is no number any more
+    for _ in range(2000):  # 2.0 ** 1024 is not a number any more
         bench.hold(DOWN)
         bench.clock.now += 30
     assert bench.ask() is None
@@ -245,7 +245,7 @@ def test_faults_back_off(bench: Bench) -> None:
 
 
 def test_a_refusal_need_not_be_remembered() -> None:
-    """With no hold, whoever mends the federation gets a token with the next request. Faults still make it back off."""
+    """With no hold, the request after the federation is fixed gets a token. Faults still make it back off."""
     bench = Bench(refusal_hold=0.0)
     bench.hold(REFUSED)
     assert bench.ask() is None
@@ -349,7 +349,7 @@ def test_nonsense_drops_no_token() -> None:
 
 
 def test_keys_that_wait_for_entra_drop_half_of_the_tokens_at_most() -> None:
-    """While Entra does not answer, whoever asks for more and more resources does not displace the token in use."""
+    """While Entra does not answer, requests for more and more resources do not displace the token in use."""
     bench = Bench(most=4)
     for name in "abcd":
         bench.hold(ask=TokenKey("good", name))
@@ -362,7 +362,7 @@ def test_keys_that_wait_for_entra_drop_half_of_the_tokens_at_most() -> None:
 
 
 def test_a_key_in_flight_is_not_dropped() -> None:
-    """Whoever waits is answered; where all are in flight a new key is told to come again."""
+    """Clients that wait get an answer; if all keys are being exchanged, a new one gets a refusal."""
     bench = Bench(most=3)
     for name in "abc":
         assert bench.ask(TokenKey(name, "r")) is None
@@ -394,7 +394,7 @@ def test_a_waiter_may_ask_again(bench: Bench) -> None:
 
 
 def test_the_earliest_expiry(bench: Bench) -> None:
-    """It is the token's that ends first; nothing where there is none."""
+    """It is the token's that ends first; None without a token."""
     assert bench.store.earliest_expiry() is None
     bench.hold(granted(expires_in=100))
     bench.hold(granted(expires_in=50), TokenKey("b", "r"))
@@ -524,7 +524,7 @@ class TestWaiting:
     """How many requests may wait."""
 
     def test_no_more_than_512_wait(self, bench: Bench) -> None:
-        """The next is told when to ask again, and is answered then; those who waited are answered by the exchange."""
+        """The next gets the time to ask again, and is answered then; those who waited are answered by the exchange."""
         other = TokenKey("client", "https://other.example")
         assert [bench.ask(ask) for ask in (ASK, other) * (MOST_WAITING // 2)] == [None] * MOST_WAITING
         refused = bench.ask()

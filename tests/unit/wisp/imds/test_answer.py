@@ -17,7 +17,7 @@ def body(access_token: str, grant: TokenDetails, lifetime: int = 86399) -> bytes
     return token_body(access_token, grant, lifetime)
 
 
-def test_the_shape() -> None:
+def test_a_token_document_has_strings_for_numbers_in_the_documented_order() -> None:
     """Numbers are strings, expires_in comes before expires_on, and nothing is missing."""
     document = json.loads(body("token", TokenDetails(CLIENT_ID, ARM, 1_790_000_000, 1_789_900_000)))
     assert list(document.items()) == [

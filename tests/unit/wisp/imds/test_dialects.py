@@ -66,7 +66,7 @@ def cloud_shell(body: bytes, **headers: str) -> Request:
     ],
 )
 def test_app_service(request_: Request, wanted: TokenRequest) -> None:
-    """Whoever shows the header is served in App Service's dialects, of both years."""
+    """A client that sends the header is served in App Service's dialects, of both years."""
     assert decide(request_, HEADER) == wanted
 
 

@@ -103,7 +103,7 @@ def test_names_in_another_case(query: str, expected: TokenRequest | None) -> Non
 
 
 def test_names_in_another_case_in_a_form() -> None:
-    """Likewise."""
+    """Names of parameters in a form have no case either."""
     posted = token_request(TOKEN_PATH, method=b"POST")._replace(body=b"Resource=a&CLIENT_ID=b")
     assert decide(posted) == TokenRequest("a", Selector("client_id", "b"))
 
@@ -192,7 +192,7 @@ def test_the_resource_is_exactly_as_asked(resource: str) -> None:
         pytest.param(token_request(f"{TOKEN_PATH}?a=%ff"), 400, "invalid_request", "UTF-8", id="not UTF-8"),
     ],
 )
-def test_a_refusal(request_: Request, status: int, error: str, said: str) -> None:
+def test_a_bad_request_is_refused_with_its_reason(request_: Request, status: int, error: str, said: str) -> None:
     """Each fault of a request has its error: a 400, which clients do not repeat."""
     refuse = decide(request_)
     assert isinstance(refuse, Refusal)
@@ -228,7 +228,7 @@ def test_capabilities() -> None:
 
 @pytest.mark.parametrize("value", ['CP1"}', "x" * 65, "a b"], ids=["a quote", "too long", "a blank"])
 def test_capabilities_that_are_none(value: str) -> None:
-    """What is no list of names does not get into a claims request."""
+    """Text that is not a list of names does not get into a claims request."""
     refuse = decide(token_request(token_target(xms_cc=value)))
     assert isinstance(refuse, Refusal)
     assert "xms_cc" in refuse.description

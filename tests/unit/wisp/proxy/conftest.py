@@ -11,7 +11,7 @@ from tests.unit.wisp.proxy.sidecar import Pod, Sidecar, pod, running
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Generator[Authority]:
-    """Give an Entra that grants whatever is asked for, until it is told otherwise."""
+    """Give an Entra that grants whatever is asked for, until the test changes that."""
     with Authority(tmp_path) as authority:
         yield authority
 

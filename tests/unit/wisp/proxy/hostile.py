@@ -241,7 +241,7 @@ CASES = {**SPELLINGS, **REQUESTS, **_CHECKED, **FRAMING}
 _PAGE = """\
 # Hostile requests
 
-Each of these is sent to a real sidecar, at once and again byte by byte, with a token to be had and a recording metadata
+Each of these is sent to a real sidecar, at once and again byte by byte, with a token available and a recording metadata
 service behind it: none reaches that service, and none is answered with a token
 (`tests/unit/wisp/proxy/test_hostile.py`).
 What the sidecar passes on, and why only plain paths, is in [passthrough.md](passthrough.md). This page is written

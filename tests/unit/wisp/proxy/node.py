@@ -54,7 +54,7 @@ class Node:
 
 
 def _read(connection: socket.socket) -> bytes:
-    """Read one request, or what there is of it."""
+    """Read one request, or as much of it as arrives."""
     data = b""
     while (end := data.find(b"\r\n\r\n") + 4) < 4 or len(data) < end + _length(data[:end]):
         received = connection.recv(65536)

@@ -26,7 +26,7 @@ PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
 
 
 class Node(End):
-    """The metadata service's listener: it accepts whoever comes, into `served`."""
+    """The metadata service's listener: it accepts every connection, into `served`."""
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(socket.create_server(("127.0.0.1", port)))

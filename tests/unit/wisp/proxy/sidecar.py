@@ -118,7 +118,7 @@ class Sidecar:
         return [json.loads(line) for line in self._log.read_text().splitlines()]
 
     def child(self) -> int:
-        """Return the exchange process' id, 0 when there is none."""
+        """Return the exchange process' id, 0 if it does not run."""
         tasks = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         children = tasks.read_text().split() if tasks.exists() else []
         return int(children[0]) if children else 0

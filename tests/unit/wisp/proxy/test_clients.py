@@ -1,4 +1,4 @@
-"""Azure's own Python clients, unmodified, against the sidecar: all they are told is where the metadata service is."""
+"""Azure's own Python clients, unmodified, against the sidecar. They know only where the metadata service is."""
 
 import json
 import os
@@ -80,7 +80,7 @@ def test_a_pod_that_was_migrated_by_hand(sidecar: Sidecar, script: str, endpoint
 
 @BOTH_CLIENTS
 def test_a_refusal(sidecar: Sidecar, authority: Authority, script: str) -> None:
-    """Each shows Entra's own code to whoever has to mend the federation, and does not repeat the request."""
+    """Each shows Entra's own code to the person who has to fix the federation, and does not repeat the request."""
     authority.behaviour = refuses(401, 700212)
     assert "AADSTS700212" in json.dumps(ask(script, sidecar))
     assert len(authority.posts) == 1

@@ -30,12 +30,12 @@ def rows(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split(" | ")] for line in lines[1:]]
 
 
-def test_the_usage() -> None:
+def test_the_documented_usage_is_the_programs() -> None:
     """It is the program's own."""
     assert f"```\n{USAGE}```\n" in DOCUMENT
 
 
-def test_the_clouds() -> None:
+def test_the_documented_clouds_are_the_programs() -> None:
     """Those that the program knows, as it knows them."""
     known = [
         [each.name, *(", ".join(f"`{url}`" for url in urls) for urls in (each.authorities, (each.resource_manager,)))]
@@ -44,7 +44,7 @@ def test_the_clouds() -> None:
     assert rows("Clouds") == known
 
 
-def test_the_limits() -> None:
+def test_the_documented_limits_are_the_programs() -> None:
     """Each is the program's own."""
     limits = dict(rows("Limits"))
     assert limits["head of a request, its headers, its target"] == (
@@ -61,13 +61,13 @@ def test_the_limits() -> None:
     assert limits["requests on their way to the node's metadata service"] == str(MOST)
 
 
-def test_the_metrics() -> None:
+def test_every_metric_is_documented() -> None:
     """Each is there, and no other."""
     page = Metrics().render(tokens=1, earliest_expiry=1).decode()
     assert {re.findall(r"wisp_\w+", row[0])[0] for row in rows("Metrics")} == set(re.findall(r"TYPE (\w+)", page))
 
 
-def test_the_log() -> None:
+def test_every_log_event_is_documented_with_its_level() -> None:
     """Each event is there with its level, and no other."""
     sources = "".join(path.read_text() for path in (ROOT / "src/wisp/proxy").glob("*.py"))
     written = {(event, level) for level, event in re.findall(r'log\.(debug|info|warning)\("([^"]+)"', sources)}
@@ -86,7 +86,7 @@ def test_the_log() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_the_errors(condition: str, request_: Request) -> None:
+def test_the_documented_errors_are_the_programs(condition: str, request_: Request) -> None:
     """The table's status and error are what the request hears."""
     (row,) = (row for row in rows("What a client hears") if row[0].startswith(condition))
     refuse = decide(request_)
@@ -110,6 +110,6 @@ def test_the_errors(condition: str, request_: Request) -> None:
         ),
     ],
 )
-def test_the_numbers(sentence: str) -> None:
+def test_the_documented_numbers_are_the_programs(sentence: str) -> None:
     """They are the program's."""
     assert sentence in DOCUMENT

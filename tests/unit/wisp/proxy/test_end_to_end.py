@@ -154,7 +154,7 @@ def test_an_unknown_resource_and_an_unknown_identity(federated: Federated) -> No
 
 
 def test_one_round_trip(sidecar: Sidecar, authority: Authority) -> None:
-    """A cold token is one POST to Entra: no discovery, no second one for whoever asks meanwhile or later."""
+    """A cold token is one POST to Entra: no discovery, no second one for clients that ask meanwhile or later."""
     with ThreadPoolExecutor(32) as clients:
         answers = list(clients.map(lambda _: sidecar.token(), range(100)))
     assert {each.status for each in answers} == {200}
@@ -453,7 +453,7 @@ def test_what_needs_no_settings(arguments: list[str], stdout: str) -> None:
 
 
 def test_a_reader_that_has_gone() -> None:
-    """Is no fault of ours."""
+    """Output that nobody reads is not an error."""
     reader, writer = os.pipe()
     os.close(reader)
     ended = subprocess.run([*COMMAND, "--help"], stdout=writer, stderr=subprocess.PIPE, check=False)
@@ -462,7 +462,7 @@ def test_a_reader_that_has_gone() -> None:
 
 
 def test_the_probe(own_pod: Pod, authority: Authority) -> None:
-    """It waits for a sidecar that starts, and says so where there is none."""
+    """It waits for a sidecar that starts, and reports a missing one."""
     port = free_port()
     with subprocess.Popen([*COMMAND, "--probe", "--proxy-port", str(port)]) as early:
         command = [*COMMAND, "--proxy-port", str(port), "--authority-ca", str(authority.ca_file)]

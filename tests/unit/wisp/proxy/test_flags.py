@@ -33,7 +33,7 @@ from wisp.proxy.flags import USAGE, Flags, parse_flags
     ],
     ids=lambda value: " ".join(value) if type(value) is list else "",
 )
-def test_flags(arguments: list[str], flags: Flags) -> None:
+def test_flags_are_parsed_and_the_last_of_several_counts(arguments: list[str], flags: Flags) -> None:
     """Values come after a blank or an equals sign; the last of several counts."""
     assert parse_flags(arguments) == flags
 
@@ -80,7 +80,7 @@ def test_flags(arguments: list[str], flags: Flags) -> None:
     ],
     ids=lambda value: " ".join(value) if type(value) is list else "",
 )
-def test_a_bad_flag(arguments: list[str], said: str) -> None:
+def test_a_bad_flag_is_named(arguments: list[str], said: str) -> None:
     """It is named."""
     with pytest.raises(SettingError, match="--") as error:
         parse_flags(arguments)
@@ -89,7 +89,7 @@ def test_a_bad_flag(arguments: list[str], said: str) -> None:
 
 
 @given(st.lists(st.text(max_size=12) | st.sampled_from(["--proxy-port", "--probe", "8000", "--log-level", "info"])))
-def test_nothing_else_is_raised(arguments: list[str]) -> None:
+def test_arguments_raise_nothing_but_setting_errors(arguments: list[str]) -> None:
     """Whatever the words are."""
     try:
         flags = parse_flags(arguments)
@@ -98,7 +98,7 @@ def test_nothing_else_is_raised(arguments: list[str]) -> None:
     assert 1 <= flags.port <= 65535
 
 
-def test_every_flag_is_explained() -> None:
+def test_the_usage_explains_every_flag_and_its_default() -> None:
     """The usage names each, and its default."""
     for name in ("--proxy-port", "--log-level", "--authority-ca", "--passthrough", "--probe", "--version", "--help"):
         assert f"\n  {name}" in USAGE

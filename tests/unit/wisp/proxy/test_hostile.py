@@ -57,7 +57,7 @@ def statuses(answers: bytes) -> tuple[int, ...]:
 
 
 def test_those_that_are_not_hostile(besieged: Besieged) -> None:
-    """There is a token to be had, and a node that answers: else what follows would show nothing."""
+    """A token is available, and a node that answers: else what follows would show nothing."""
     assert b'"access_token":"' in besieged.ask(TOKEN_REQUEST, 1 << 20)
     besieged.node.requests.clear()
     good = b"GET /metadata/instance HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\n\r\n"
@@ -90,7 +90,7 @@ def test_a_host_that_is_served(besieged: Besieged, target: str, version: str, ho
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_a_hostile_request(besieged: Besieged, case: Case) -> None:
+def test_a_hostile_request_gets_its_documented_answer(besieged: Besieged, case: Case) -> None:
     """It hears an error, in JSON, at once or byte by byte; the node hears nothing, and no token comes of it."""
     for at_a_time in (1 << 20, 1):
         answers = besieged.ask(case.data, at_a_time)

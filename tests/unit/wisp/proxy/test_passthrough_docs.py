@@ -15,7 +15,7 @@ from wisp.proxy import metadata_proxy
 DOCUMENT = (ROOT / "docs/reference/passthrough.md").read_text(encoding="utf-8")
 
 
-def test_the_names() -> None:
+def test_every_name_is_documented_with_its_method_and_path() -> None:
     """Each is there, in the sidecar's order, with the method and the path that it passes on."""
     rows = re.findall(r"^\| `([\w-]+)` \| `([A-Z]+) (/metadata/\w+)`", DOCUMENT, re.MULTILINE)
     assert tuple(name for name, _, _ in rows) == NAMES
@@ -39,12 +39,12 @@ def _passes(target: str, method: str, name: str) -> bool:
         f"carries `{MARK.decode()}`",
     ],
 )
-def test_the_numbers(sentence: str) -> None:
+def test_the_documented_numbers_are_the_programs(sentence: str) -> None:
     """They are the program's."""
     assert sentence in DOCUMENT
 
 
-def test_the_causes() -> None:
+def test_every_cause_is_documented() -> None:
     """Those that the log may name, and no other."""
     sources = Path(metadata_proxy.__file__).read_text()
     written = set(re.findall(r'Failure\("(\w+)"', sources)) | set(re.findall(r'cause="(\w+)"', sources))
@@ -52,7 +52,7 @@ def test_the_causes() -> None:
     assert set(re.findall(r"`(\w+)`", documented)) == written
 
 
-def test_the_headers() -> None:
+def test_the_documented_headers_are_the_forwarded_ones() -> None:
     """Those that come back, and those that go."""
     sent = token_request("/metadata/instance", accept="a", content_type="b", user_agent="c", x_ms_client_request_id="d")
     forward = judge(sent, SEGMENTS)

@@ -93,7 +93,7 @@ def test_a_request_that_another_process_sends_back(world: RelayWorld) -> None:
     assert not client.received
 
 
-def test_a_request_of_another_sidecar(world: RelayWorld) -> None:
+def test_a_request_of_another_sidecar_is_refused(world: RelayWorld) -> None:
     """Its mark is another; it is refused, however it came."""
     forged = _sent_back(world, b"GET /metadata/instance HTTP/1.1\r\nHost: x\r\nx-wisp-passed: 1\r\n\r\n")
     answer = world.said(forged)
@@ -124,7 +124,7 @@ def test_requests_behind_one_that_came_back(world: RelayWorld) -> None:
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "mapped into IPv6"])
-def test_the_user_of_a_connection(family: socket.AddressFamily) -> None:
+def test_the_user_of_a_connection_comes_from_the_kernels_tables(family: socket.AddressFamily) -> None:
     """The kernel's tables of this network namespace tell it."""
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(family) as client:
         address = listener.getsockname()

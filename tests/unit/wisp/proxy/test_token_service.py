@@ -128,7 +128,7 @@ def header(response: Response, name: str) -> str | None:
     return next((value for key, value in pairs if key == name), None)
 
 
-def test_the_first_token(bench: Bench) -> None:
+def test_the_first_token_is_awaited_and_may_not_be_stored(bench: Bench) -> None:
     """The client waits for it; nobody may store it."""
     assert bench.ask(token_request()) is None
     bench.entra.land(granted("one"))
@@ -140,7 +140,7 @@ def test_the_first_token(bench: Bench) -> None:
     assert bench.metrics.cache_hits == 0
 
 
-def test_a_token_that_is_there(bench: Bench) -> None:
+def test_a_cached_token_counts_its_lifetime_down(bench: Bench) -> None:
     """Its remaining life counts down, its end does not move."""
     bench.hold()
     first = document(bench.answer(token_request()))
@@ -175,7 +175,7 @@ def test_a_renewed_token_is_answered_at_once(bench: Bench) -> None:
 def test_a_remembered_route_is_not_that_of_a_request_with_other_deciding_headers(
     bench: Bench, headers: tuple[tuple[str, str], ...], status: int, identifier: tuple[tuple[str, str], ...]
 ) -> None:
-    """A request that every route rejects is told from one that has its target and is answered with a token."""
+    """A request that every route rejects is distinguished from one that has its target and is answered with a token."""
     bench.hold()
     good = _with_headers(token_request(), ("host", "localhost"), *identifier)
     bad = _with_headers(token_request(), *headers, *identifier)
@@ -199,7 +199,7 @@ def test_health_is_checked_and_needs_no_identity_header(bench: Bench, target: st
 
 
 @pytest.mark.parametrize("size", [10, 20_000], ids=["small", "large"])
-def test_many_tokens(bench: Bench, size: int) -> None:
+def test_each_of_many_tokens_is_answered_as_its_own(bench: Bench, size: int) -> None:
     """Each is answered as its own, whether it is remembered rendered or not."""
     for number in range(100):
         ask = ASK._replace(resource=f"https://{number}/")
@@ -220,7 +220,9 @@ def test_many_tokens(bench: Bench, size: int) -> None:
     ],
     ids=["default", "empty", "another", "in capitals"],
 )
-def test_the_identity(bench: Bench, parameters: dict[str, str], client_id: str) -> None:
+def test_the_client_id_defaults_to_the_pods_and_has_one_spelling(
+    bench: Bench, parameters: dict[str, str], client_id: str
+) -> None:
     """The pod's own, or the client id that is asked for, in one spelling."""
     bench.ask(token_request(token_target(**parameters)))
     assert bench.entra.asked == [TokenKey(client_id, ARM)]
@@ -250,7 +252,7 @@ def test_the_first_request_names_the_pods_identity(bench: Bench, selector: dict[
 
 
 @pytest.mark.parametrize("parameter", ["object_id", "msi_res_id", "mi_res_id"])
-def test_an_identity_that_is_not_known(bench: Bench, parameter: str) -> None:
+def test_an_unknown_identity_gets_no_token(bench: Bench, parameter: str) -> None:
     """It gets no token; once the pod's own names are known, Entra is not asked."""
     request = token_request(token_target(**{parameter: OTHER}))
     assert bench.ask(request) is None
@@ -273,20 +275,20 @@ def test_tokens_that_say_nothing_of_themselves(bench: Bench) -> None:
 
 
 def test_whether_it_is_the_pods_identity_cannot_be_told_now(bench: Bench) -> None:
-    """A fault that passes is no reason to say that there is no such identity."""
+    """A temporary fault does not mean that there is no such identity."""
     assert bench.ask(token_request(token_target(object_id=NAMED))) is None
     bench.entra.land(unavailable("down"))
     assert (bench.replies[0].status, header(bench.replies[0], "Retry-After")) == (503, "1")
 
 
-def test_a_name_for_a_client_id(bench: Bench) -> None:
-    """It is no client id."""
+def test_a_name_is_not_a_client_id(bench: Bench) -> None:
+    """A client id is a GUID."""
     assert document(bench.answer(token_request(token_target(client_id="app"))))["error_description"] == (
         "Identity not found"
     )
 
 
-def test_no_default_identity(tmp_path: Path) -> None:
+def test_without_a_default_identity_the_client_must_name_one(tmp_path: Path) -> None:
     """Where the service account names none, the client has to."""
     sink = Sink(tmp_path / "log")
     bench = Bench(sink, client_id=None)
@@ -318,7 +320,9 @@ ENTRA = "AADSTS700016: Application with identifier 'x' was not found. Trace ID: 
         ),
     ],
 )
-def test_what_entra_refuses(bench: Bench, refused: Refused, status: int, retry_after: str | None, outcome: str) -> None:
+def test_the_client_gets_entras_own_words(
+    bench: Bench, refused: Refused, status: int, retry_after: str | None, outcome: str
+) -> None:
     """The client hears Entra's own words; a time to wait is rounded up, or it would come too soon."""
     bench.ask(token_request())
     bench.entra.land(refused)
@@ -334,13 +338,13 @@ PATHS = ["/metadata/versions", "/metadata/identity/getplatformmetadata", "/metad
 
 @pytest.mark.parametrize("target", PATHS)
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST", b"OPTIONS"])
-def test_other_paths(bench: Bench, target: str, method: bytes) -> None:
+def test_other_paths_are_not_found_whatever_the_method(bench: Bench, target: str, method: bytes) -> None:
     """They are not there, whatever the method."""
     response = bench.get(target, method)
     assert (response.status, document(response)["error"]) == (404, "not_found")
 
 
-def test_what_is_passed_on(bench: Bench) -> None:
+def test_allowed_paths_are_forwarded_with_each_clients_own_headers(bench: Bench) -> None:
     """Each time with that client's own headers, and only what the sidecar was told to pass on."""
     for agent in ("one", "two"):
         request = token_request("/metadata/instance?a=b", user_agent=agent, x_ms_client_request_id=f"id-{agent}")
@@ -609,7 +613,7 @@ DIALECTS = pytest.mark.parametrize("dialect", ["IMDS", "2019", "2017", "POST"])
 
 
 @DIALECTS
-def test_a_rejected_token(bench: Bench, dialect: str) -> None:
+def test_a_rejected_token_is_exchanged_again_once(bench: Bench, dialect: str) -> None:
     """Many clients name it: one exchange, and all get the new token, also those who still name the old one then."""
     bench.hold("old", CAPABLE)
     request = rejecting(dialect, "old")
@@ -622,7 +626,7 @@ def test_a_rejected_token(bench: Bench, dialect: str) -> None:
 
 
 @DIALECTS
-def test_a_rejected_token_and_a_fault(bench: Bench, dialect: str) -> None:
+def test_a_rejected_token_is_not_served_while_entra_fails(bench: Bench, dialect: str) -> None:
     """The old token is not served to anybody; the client hears the fault."""
     bench.hold("old", CAPABLE)
     assert bench.ask(rejecting(dialect, "old")) is None
@@ -633,7 +637,7 @@ def test_a_rejected_token_and_a_fault(bench: Bench, dialect: str) -> None:
 
 @DIALECTS
 @pytest.mark.parametrize("digest", ["", "x", digest_of("another"), "old"])
-def test_a_hash_of_nothing(bench: Bench, dialect: str, digest: str) -> None:
+def test_an_unknown_hash_gets_the_cached_token(bench: Bench, dialect: str, digest: str) -> None:
     """The client gets the token that there is."""
     bench.hold("old", CAPABLE)
     request = rejecting(dialect, "", token_sha256_to_refresh=digest)
@@ -641,7 +645,7 @@ def test_a_hash_of_nothing(bench: Bench, dialect: str, digest: str) -> None:
     assert bench.entra.asked == [CAPABLE]
 
 
-def test_a_hash_beside_bypass_cache(bench: Bench) -> None:
+def test_bypass_cache_keeps_its_meaning_next_to_a_hash(bench: Bench) -> None:
     """bypass_cache keeps its meaning: a newer token, or the old one if Entra gives none; a rejected one never."""
     bench.hold("old", CAPABLE)
     bench.clock.now += 2
@@ -680,7 +684,7 @@ def test_a_rejection_is_logged_without_the_token(bench: Bench) -> None:
 BOTH = {"client_id": CLIENT_ID, "msi_res_id": "/SUBSCRIPTIONS/s/x/"}
 
 
-def test_two_selectors_of_the_pods_identity(bench: Bench) -> None:
+def test_two_selectors_of_the_pods_identity_are_confirmed_by_its_token(bench: Bench) -> None:
     """Its token tells whether both are its own; then it is known."""
     request = token_request(token_target(**BOTH))
     assert bench.ask(request) is None
@@ -699,7 +703,7 @@ def test_two_selectors_of_the_pods_identity(bench: Bench) -> None:
     ],
     ids=["one is another's", "both are"],
 )
-def test_two_selectors_of_other_identities(bench: Bench, parameters: dict[str, str]) -> None:
+def test_two_selectors_of_other_identities_are_refused_by_name(bench: Bench, parameters: dict[str, str]) -> None:
     """The refusal names both, first and every further time."""
     request = token_request(token_target(**parameters))
     assert bench.ask(request) is None
@@ -711,7 +715,7 @@ def test_two_selectors_of_other_identities(bench: Bench, parameters: dict[str, s
     assert bench.entra.asked == [ASK]
 
 
-def test_two_selectors_of_another_identity(bench: Bench) -> None:
+def test_two_selectors_of_another_identity_are_confirmed_by_its_token(bench: Bench) -> None:
     """Its own token tells, as the pod's identity's does."""
     request = token_request(token_target(client_id=OTHER, object_id=NAMED))
     assert bench.ask(request) is None
@@ -721,7 +725,7 @@ def test_two_selectors_of_another_identity(bench: Bench) -> None:
     assert bench.answer(token_request(token_target(client_id=CLIENT_ID, object_id=NAMED))).status == 400
 
 
-def test_two_client_ids(bench: Bench) -> None:
+def test_two_client_ids_are_refused_without_asking_entra(bench: Bench) -> None:
     """Entra is not asked for either."""
     answer = bench.answer(token_request(token_target(client_id=CLIENT_ID) + f"&client_id={OTHER}"))
     assert answer.status == 400
@@ -729,7 +733,7 @@ def test_two_client_ids(bench: Bench) -> None:
     assert bench.entra.asked == []
 
 
-def test_two_selectors_while_entra_fails(bench: Bench) -> None:
+def test_two_selectors_while_entra_fails_get_the_fault(bench: Bench) -> None:
     """Whether they are the same identity's cannot be told: the client hears the fault."""
     assert bench.ask(token_request(token_target(**BOTH))) is None
     bench.entra.land(unavailable("down"))

@@ -1,4 +1,4 @@
-"""The assertion's file: what can be wrong with it is told apart, and named."""
+"""The assertion's file: each fault has a message of its own."""
 
 import os
 import socket
@@ -57,7 +57,7 @@ def _socket(path: Path) -> None:
         pytest.param(lambda file: file.write_text(f"{ASSERTION}.x"), "no JWT", id="four parts"),
     ],
 )
-def test_what_is_no_token(tmp_path: Path, make: Callable[[Path], None], said: str) -> None:
+def test_a_file_without_a_usable_token_is_reported(tmp_path: Path, make: Callable[[Path], None], said: str) -> None:
     """The refusal names the file, the variable and the fault; it may pass, so it is a 503."""
     file = tmp_path / "token"
     make(file)

@@ -141,7 +141,7 @@ def test_a_person_at_a_browser() -> None:
 @pytest.mark.parametrize(
     "values", [(b"true", b"true"), (b"false", b"true"), (b"", b"")], ids=["same", "other", "empty"]
 )
-def test_a_header_given_twice(target: str | None, name: bytes, values: tuple[bytes, bytes]) -> None:
+def test_a_deciding_header_given_twice_is_refused(target: str | None, name: bytes, values: tuple[bytes, bytes]) -> None:
     """Every header that decides may be given once: which of two counts is a matter on which programs differ."""
     headers = tuple((name, value) for value in values)
     refuse = decide(token_request(target)._replace(headers=(*headers, (b"x", b"y"))))

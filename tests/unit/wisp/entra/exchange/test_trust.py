@@ -69,13 +69,13 @@ def test_ca_data(custom: FaultyAuthority, endpoints: Make, settings: ExchangeSet
 
 
 def test_ca_data_that_is_none(endpoints: Make, settings: ExchangeSettings) -> None:
-    """What looks like PEM and is not is said to whoever asks."""
+    """What looks like PEM and is not is reported to the client."""
     text = "-----BEGIN CERTIFICATE-----\nzzz\n-----END CERTIFICATE-----\n"
     endpoint = endpoints(bound(settings, ca_file=None, ca_data=text))
     assert refusal(endpoint).startswith("AZURE_KUBERNETES_CA_DATA cannot be used: it holds no certificate")
 
 
-def test_nobody_else_is_trusted(
+def test_only_the_bindings_own_authorities_are_trusted(
     custom: FaultyAuthority,
     endpoints: Make,
     settings: ExchangeSettings,
@@ -108,12 +108,16 @@ def test_without_a_ca_of_its_own(
 
 
 @pytest.mark.parametrize("sni_name", [None, "other.sni.test"], ids=["none", "another"])
-def test_the_name_counts(endpoints: Make, settings: ExchangeSettings, sni_name: str | None) -> None:
-    """The certificate must be for the SNI name, and for the URL's host where there is none."""
+def test_the_certificate_must_be_for_the_sni_name(
+    endpoints: Make, settings: ExchangeSettings, sni_name: str | None
+) -> None:
+    """The certificate must be for the SNI name, and for the URL's host if it is not set."""
     assert "its certificate is not trusted" in refusal(endpoints(bound(settings, sni_name=sni_name)))
 
 
-def test_redirects(custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings, tmp_path: Path) -> None:
+def test_redirects_are_not_followed(
+    custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings, tmp_path: Path
+) -> None:
     """They are not followed: the assertion goes where the settings say and nowhere else."""
     (tmp_path / "other").mkdir()
     with Authority(tmp_path / "other") as other:
@@ -161,7 +165,7 @@ def test_in_the_middle_of_a_rotation(
 
 
 def test_a_ca_that_is_spoiled(custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings) -> None:
-    """What is there and is no certificate is not passed over."""
+    """A file without a certificate is not ignored."""
     good = custom.ca_file.read_bytes()
     endpoint = endpoints(settings)
     assert isinstance(endpoint.exchange(ASK), Granted)

@@ -28,7 +28,7 @@ def test_every_date_of_the_calendar_is_one(day: date) -> None:
 
 
 @given(st.integers(0, 9999), st.integers(0, 99), st.integers(0, 99))
-def test_nothing_else_is(year: int, month: int, day: int) -> None:
+def test_other_days_are_not_dates(year: int, month: int, day: int) -> None:
     """The calendar decides."""
     text = f"{year:04}-{month:02}-{day:02}"
     try:
@@ -61,12 +61,12 @@ def test_nothing_else_is(year: int, month: int, day: int) -> None:
         "-026-01-01",
     ],
 )
-def test_other_forms(text: str) -> None:
+def test_other_forms_of_a_date_are_not_served(text: str) -> None:
     """No other form of a date is served, and no digits but ASCII's."""
     assert not is_date(text)
     assert not METADATA_SERVICE.serves(text)
 
 
-def test_none_is_not_served() -> None:
+def test_a_missing_version_is_not_served() -> None:
     """A dialect that has versions wants one."""
     assert not METADATA_SERVICE.serves(None)

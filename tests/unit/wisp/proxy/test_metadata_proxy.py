@@ -127,7 +127,7 @@ class TestWhole:
     def test_clients_of_1_0(
         self, world: RelayWorld, request_: bytes, answer: bytes, connection: bytes, ended: str | None
     ) -> None:
-        """They know no chunks: where the length is not known they are told by the end of the connection."""
+        """They know no chunks: if the length is not known, the connection ends after the body."""
         client, served = world.asked(request_)
         served.send(answer)
         world.settle()
@@ -213,7 +213,7 @@ class TestFaults:
             pytest.param(b"\0" * 20_000, id="zeros"),
             pytest.param(b"HTTP/1.1 200 OK\n\n" + b"a" * 20_000, id="bare line feeds"),
             pytest.param(b"HTTP/1.1 20 OK\r\n\r\n", id="a status of two digits"),
-            pytest.param(b"HTTP/1.1 999 OK\r\n\r\n", id="a status that is none"),
+            pytest.param(b"HTTP/1.1 999 OK\r\n\r\n", id="an invalid status"),
             pytest.param(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", id="another protocol"),
             pytest.param(OK + b"A: b\r\n c\r\n\r\n", id="a folded header"),
             pytest.param(OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", id="two framings"),
@@ -225,7 +225,7 @@ class TestFaults:
             pytest.param(OK + b"A: " + b"b" * 17_000, id="a head without end"),
             pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" * 700, id="interim answers without end"),
             pytest.param(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\n\r\n", id="a redirect"),
-            pytest.param(CHUNKED + b"zz\r\n", id="a chunk that is none"),
+            pytest.param(CHUNKED + b"zz\r\n", id="an invalid chunk"),
         ],
     )
     def test_garbage(self, world: RelayWorld, answer: bytes) -> None:
@@ -369,7 +369,7 @@ class TestAbsence:
         assert world.said(client).body == b"abc"
 
     def test_no_route(self, tmp_path: Path) -> None:
-        """What the kernel refuses at once is no different."""
+        """What the kernel refuses at once is reported in the same way."""
         with RelayWorld.between(tmp_path, MetadataEndpoint("255.255.255.255", 80)) as world:
             assert world.said(world.connect(GET)).status == 503
             assert world.causes() == ["unreachable"]

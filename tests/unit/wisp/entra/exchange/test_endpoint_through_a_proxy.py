@@ -54,7 +54,9 @@ def refusal(endpoint: TokenEndpoint) -> str:
     return result.description
 
 
-def test_a_tunnel(endpoints: Make, settings: ExchangeSettings, authority: Authority, proxy: FakeForwardProxy) -> None:
+def test_the_assertion_goes_through_a_tunnel_of_the_proxy(
+    endpoints: Make, settings: ExchangeSettings, authority: Authority, proxy: FakeForwardProxy
+) -> None:
     """The proxy sees whom we speak to and its own credentials, decoded; TLS is with Entra; the tunnel is kept."""
     endpoint = endpoints(settings)
     assert isinstance(endpoint.exchange(ASK), Granted)
@@ -66,7 +68,7 @@ def test_a_tunnel(endpoints: Make, settings: ExchangeSettings, authority: Author
     assert authority.connections == 1
 
 
-def test_a_tunnel_that_is_gone(endpoints: Make, settings: ExchangeSettings, authority: Authority) -> None:
+def test_a_closed_tunnel_is_replaced(endpoints: Make, settings: ExchangeSettings, authority: Authority) -> None:
     """A new one is dug."""
     endpoint = endpoints(settings)
     assert isinstance(endpoint.exchange(ASK), Granted)
@@ -95,7 +97,7 @@ def test_a_proxy_that_hangs_up_at_once_is_not_asked_again(
     assert len(proxy.heads) == 1
 
 
-def test_a_proxy_over_tls(
+def test_a_proxy_over_tls_must_be_trusted(
     endpoints: Make, settings: ExchangeSettings, authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """It is trusted as Entra is: by the system's authorities and --authority-ca."""
@@ -114,7 +116,9 @@ def test_a_proxy_over_tls(
     assert len(authority.posts) == 1
 
 
-def test_credentials(endpoints: Make, settings: ExchangeSettings, proxy: FakeForwardProxy) -> None:
+def test_the_proxy_gets_its_credentials_and_errors_do_not(
+    endpoints: Make, settings: ExchangeSettings, proxy: FakeForwardProxy
+) -> None:
     """What it wants and does not get is said without what it got."""
     proxy.treatment = wants(f"Basic {b64encode(f'us:er:{PASSWORD}@'.encode()).decode()}")
     assert isinstance(endpoints(settings).exchange(ASK), Granted)
@@ -138,10 +142,10 @@ def hangs_up(connection: object, head: str) -> None:
         pytest.param(hangs_up, ": it closed the connection without an answer", id="hangs up"),
     ],
 )
-def test_a_broken_proxy(
+def test_a_broken_proxy_is_reported_by_name(
     endpoints: Make, settings: ExchangeSettings, proxy: FakeForwardProxy, treatment: Treatment, why: str
 ) -> None:
-    """It is told apart from Entra, by name; it works again once it is mended."""
+    """The message names it, not Entra; it works again once it is fixed."""
     proxy.treatment = treatment
     endpoint = endpoints(settings)
     heard = refusal(endpoint)
@@ -157,7 +161,9 @@ def test_a_broken_proxy(
         ("http://proxy.invalid:3128", "its name cannot be resolved"),
     ],
 )
-def test_no_proxy_there(endpoints: Make, settings: ExchangeSettings, url: str, why: str) -> None:
+def test_an_unreachable_proxy_is_reported_with_its_variable(
+    endpoints: Make, settings: ExchangeSettings, url: str, why: str
+) -> None:
     """The variable to check is its own."""
     settings = settings._replace(forward=ForwardProxy(url, "HTTPS_PROXY", Secret(f"u:{PASSWORD}")))
     heard = refusal(endpoints(settings))

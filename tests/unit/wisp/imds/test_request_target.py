@@ -77,11 +77,11 @@ def test_a_value_is_decoded_as_urllib_decodes_it(value: bytes) -> None:
     ],
 )
 def test_the_path_of_a_target(target: bytes, path: str | None) -> None:
-    """Scheme and authority go, everything else stays as sent; what has no path is none."""
+    """Scheme and authority go, everything else stays as sent; a target without a path is refused."""
     parsed = parse_target(target)
     assert (parsed and parsed[0]) == path
 
 
 def test_a_query_of_an_absolute_form_is_kept() -> None:
-    """A query that holds slashes is no path."""
+    """A query that holds slashes is not a path."""
     assert parse_target(b"http://host?resource=https://x/") == ("/", (("resource", "https://x/"),))

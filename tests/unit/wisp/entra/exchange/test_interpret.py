@@ -120,7 +120,7 @@ def test_throttling(document: object, retry_after: str | None, wait: float | Non
         pytest.param(204, b"", "AZURE_AUTHORITY_HOST", id="no content"),
         pytest.param(404, b"<html>", "AZURE_AUTHORITY_HOST", id="a page that is not Entra's"),
         pytest.param(407, b"", "proxy", id="a proxy that wants credentials"),
-        pytest.param(400, b'{"error": 7}', "HTTP 400", id="an error that is no text"),
+        pytest.param(400, b'{"error": 7}', "HTTP 400", id="an error that is not text"),
         pytest.param(400, b'{"error": ""}', "HTTP 400", id="an empty error"),
         pytest.param(
             400,
@@ -177,7 +177,7 @@ def test_no_json(body: bytes) -> None:
 
 
 def test_a_token() -> None:
-    """What its claims say of the identity is kept beside it."""
+    """What its claims say of the identity is kept with it."""
     token = jwt(nbf=1, oid="o", xms_mirid="/m")
     assert answer(200, success(access_token=token, refresh_in="3600")) == Granted(
         Secret(token), 86399, 3600, 1, "o", "/m"
@@ -199,7 +199,7 @@ def test_odd_claims_are_left_out(claims: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("token", ["", "a", "a.b", "a.b.c", "..", "a.é.c", "a.W10.c", "a.e30.c", "a.b.c.d.e"])
 def test_claims_of_what_is_no_token(token: str) -> None:
-    """There are none."""
+    """The result has no claims."""
     assert claims_of(token) == {}
 
 
@@ -235,7 +235,7 @@ fields = st.fixed_dictionaries({}, optional=dict.fromkeys(names, json_values))
 
 
 @given(st.integers(100, 999), headers, st.binary(max_size=200) | fields.map(json.dumps).map(str.encode))
-def test_nothing_raises(status: int, retry_after: str | None, body: bytes) -> None:
+def test_any_response_becomes_a_result(status: int, retry_after: str | None, body: bytes) -> None:
     """Whatever comes back is a token with a lifetime or a refusal that HTTP has a status for."""
     result = interpret(status, retry_after, body, UNIX)
     if isinstance(result, Granted):

@@ -49,7 +49,9 @@ def outcome(sidecar: Sidecar, name: str) -> int:
     return int(page.split(f'wisp_requests_total{{outcome="{name}"}} ')[1].split("\n")[0])
 
 
-def test_an_answer_of_the_node(own_pod: Pod, authority: Authority, node: Node) -> None:
+def test_a_request_is_forwarded_to_the_node_and_its_answer_returned(
+    own_pod: Pod, authority: Authority, node: Node
+) -> None:
     """It comes back, the node sees who asked, and tokens are answered meanwhile."""
     with passing(own_pod, authority, endpoint=node.address) as sidecar:
         answer = sidecar.get(INSTANCE, Metadata="true", User_Agent="a client", x_ms_client_request_id="1-2")
@@ -80,7 +82,9 @@ def test_an_event_of_the_node_is_acknowledged_only_where_that_is_enabled(
     assert (read[:4], acknowledged[:5]) == (b"GET ", b"POST ")
 
 
-def test_a_required_identity_header(own_pod: Pod, authority: Authority, node: Node) -> None:
+def test_a_required_identity_header_guards_every_path_but_health(
+    own_pod: Pod, authority: Authority, node: Node
+) -> None:
     """Without it nothing is answered but health; with it, everything is."""
     required = {"IDENTITY_HEADER": "the-header", "WISP_IDENTITY_HEADER_REQUIRED": "true"}
     own = own_pod._replace(environment={**own_pod.environment, **required})
@@ -98,7 +102,9 @@ def test_a_required_identity_header(own_pod: Pod, authority: Authority, node: No
 
 
 @pytest.mark.parametrize("head", [b"Content-Length: %d\r\n\r\n" % MUCH, b"\r\n"], ids=["a length", "to the end"])
-def test_much_passes_through_little(own_pod: Pod, authority: Authority, node: Node, head: bytes) -> None:
+def test_a_response_of_50_mb_streams_through_less_than_1_mb(
+    own_pod: Pod, authority: Authority, node: Node, head: bytes
+) -> None:
     """50 MB go through the sidecar, and its memory never grows by more than 1 MB for it."""
     node.answer = lambda _: iter([b"HTTP/1.1 200 OK\r\n" + head, *[b"m" * 1_000_000] * (MUCH // 1_000_000)])
     with passing(own_pod, authority, endpoint=node.address) as sidecar:
@@ -113,7 +119,7 @@ def test_much_passes_through_little(own_pod: Pod, authority: Authority, node: No
         assert peak(sidecar) - before < MOST_GROWN
 
 
-def test_clients_that_do_not_read(own_pod: Pod, authority: Authority, node: Node) -> None:
+def test_what_slow_clients_do_not_read_stays_with_the_node(own_pod: Pod, authority: Authority, node: Node) -> None:
     """Twenty of them, with 50 MB for each on its way: what they do not take stays with the node."""
     node.answer = lambda _: iter([b"HTTP/1.1 200 OK\r\n\r\n", *[b"m" * 1_000_000] * (MUCH // 1_000_000)])
     with passing(own_pod, authority, endpoint=node.address) as sidecar:
@@ -131,7 +137,7 @@ def test_clients_that_do_not_read(own_pod: Pod, authority: Authority, node: Node
     assert len(node.requests) == 20
 
 
-def test_itself(own_pod: Pod, authority: Authority) -> None:
+def test_a_sidecar_that_forwards_to_itself_says_so(own_pod: Pod, authority: Authority) -> None:
     """A sidecar that takes itself for the metadata service says so, at once, and does not go round."""
     port = free_port()
     flags = ("--authority-ca", str(authority.ca_file), "--metadata-endpoint", f"127.0.0.1:{port}")
@@ -145,7 +151,7 @@ def test_itself(own_pod: Pod, authority: Authority) -> None:
     )
 
 
-def test_no_node(own_pod: Pod, authority: Authority) -> None:
+def test_a_missing_metadata_service_is_reported_every_time(own_pod: Pod, authority: Authority) -> None:
     """Off Azure a client hears so, every time."""
     with passing(own_pod, authority, endpoint=f"127.0.0.1:{free_port()}") as sidecar:
         answers = [sidecar.get(INSTANCE, Metadata="true") for _ in range(50)]
@@ -161,7 +167,9 @@ def listening(sidecar: Sidecar) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("names, there", [("none", 404), ("versions", 404), ("versions,instance", 200)])
-def test_narrowed(own_pod: Pod, authority: Authority, node: Node, names: str, there: int) -> None:
+def test_only_the_names_in_the_flag_are_forwarded(
+    own_pod: Pod, authority: Authority, node: Node, names: str, there: int
+) -> None:
     """What the flag does not name is not there."""
     with passing(own_pod, authority, "--passthrough", names, endpoint=node.address) as sidecar:
         assert sidecar.get(INSTANCE, Metadata="true").status == there
@@ -169,7 +177,7 @@ def test_narrowed(own_pod: Pod, authority: Authority, node: Node, names: str, th
         assert set(listening(sidecar)[0]["passthrough"].split(",")) == set(names.split(","))
 
 
-def test_it_is_loaded_by_those_who_use_it() -> None:
+def test_forwarding_is_loaded_with_the_first_request_that_needs_it() -> None:
     """A sidecar that nobody asks for the node's metadata does not hold what passes it on."""
     script = "import sys, wisp.proxy.app, wisp.proxy.token_service, wisp.entra.process; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()

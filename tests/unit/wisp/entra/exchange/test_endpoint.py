@@ -50,8 +50,10 @@ def refusal(endpoint: TokenEndpoint) -> Refused:
     return result
 
 
-def test_a_kept_connection(endpoint: TokenEndpoint, authority: Authority) -> None:
-    """It is used again, and made anew once the other side has closed it."""
+def test_an_idle_connection_is_reused_and_replaced_once_it_is_closed(
+    endpoint: TokenEndpoint, authority: Authority
+) -> None:
+    """It is used again, and replaced once the other side has closed it."""
     assert isinstance(endpoint.exchange(ASK), Granted)
     assert isinstance(endpoint.exchange(ASK), Granted)
     assert authority.connections == 1
@@ -98,7 +100,7 @@ HUGE = answer(200, {"access_token": "x" * (1 << 20), "expires_in": 3600})
         pytest.param(TRUNCATED, 503, id="a body cut short"),
         pytest.param(CHUNKED, 503, id="broken chunks"),
         pytest.param(HUGE, 503, id="a body of a megabyte"),
-        pytest.param(answer(200, ["x"]), 503, id="JSON that is no object"),
+        pytest.param(answer(200, ["x"]), 503, id="JSON that is not an object"),
         pytest.param(answer(200, {}, "Content-Encoding: gzip"), 503, id="a body that is not what it says"),
         pytest.param(answer(302, {}, "Location: https://elsewhere.test/"), 503, id="a redirect"),
         pytest.param(answer(500, {}), 503, id="500"),
@@ -107,7 +109,7 @@ HUGE = answer(200, {"access_token": "x" * (1 << 20), "expires_in": 3600})
     ],
 )
 def test_misbehaviour(endpoint: TokenEndpoint, authority: Authority, said: bytes | None, status: int) -> None:
-    """Each is a refusal with a reason; the next exchange is none the worse for it."""
+    """Each is a refusal with a reason; the next exchange works."""
     authority.behaviour = lambda _: None if said is None else Last(said)
     assert refusal(endpoint).status == status
     authority.behaviour = grants
@@ -135,13 +137,13 @@ def test_refused(settings: ExchangeSettings, tmp_path: Path) -> None:
         endpoint.close()
 
 
-def test_unresolvable(settings: ExchangeSettings) -> None:
-    """Its name is none (RFC 2606)."""
+def test_a_name_that_does_not_resolve_is_reported(settings: ExchangeSettings) -> None:
+    """Its name does not exist (RFC 2606)."""
     refused = refusal(TokenEndpoint(settings._replace(authority="https://login.invalid/")))
     assert "name cannot be resolved" in refused.description
 
 
-def test_no_tls(settings: ExchangeSettings) -> None:
+def test_an_endpoint_without_tls_gets_no_assertion(settings: ExchangeSettings) -> None:
     """Something else than TLS listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=_speak_plainly, args=(listener,))
@@ -158,7 +160,7 @@ def _speak_plainly(listener: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
 
-def test_untrusted(settings: ExchangeSettings) -> None:
+def test_an_untrusted_certificate_is_refused(settings: ExchangeSettings) -> None:
     """The remedy is part of the text."""
     refused = refusal(TokenEndpoint(settings._replace(authority_ca=None)))
     assert "not trusted" in refused.description
@@ -177,7 +179,7 @@ def test_an_authority_in_a_variable(settings: ExchangeSettings, authority: Autho
     )
 
 
-def test_another_name(settings: ExchangeSettings) -> None:
+def test_a_certificate_for_another_name_is_refused(settings: ExchangeSettings) -> None:
     """A certificate of another name is not trusted either."""
     endpoint = TokenEndpoint(settings._replace(authority=settings.authority.replace("127.0.0.1", "localhost")))
     assert "not trusted (Hostname mismatch" in refusal(endpoint).description
@@ -204,7 +206,7 @@ def test_a_ca_file_replaced(endpoint: TokenEndpoint, authority: Authority, tmp_p
     ],
 )
 def test_a_bad_ca_file(endpoint: TokenEndpoint, authority: Authority, content: bytes | None, why: str) -> None:
-    """It is named, and the exchange succeeds once it is mended."""
+    """It is named, and the exchange succeeds once it is fixed."""
     good = authority.ca_file.read_bytes()
     authority.ca_file.unlink()
     if content is not None:
