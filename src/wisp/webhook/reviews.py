@@ -135,12 +135,9 @@ class Reviews:
         return self._response(body, result, started)
 
     def _response(self, body: bytes, result: str, started: float) -> Response:
-        self._count(result, started)
-        return Response(200, body, JSON)
-
-    def _count(self, result: str, started: float) -> None:
         self._metrics.reviews[result] += 1
         self._metrics.durations.observe(self._clock() - started)
+        return Response(200, body, JSON)
 
     def _reject(self, status: int, reason: str, headers: bytes = b"") -> Response:
         self._metrics.reviews["rejected"] += 1
@@ -148,7 +145,8 @@ class Reviews:
         return Response(status, f"wisp: {reason}\n".encode(), TEXT, headers)
 
     def _fail(self, error: Exception, started: float) -> Response:
-        self._count("failed", started)
+        self._metrics.reviews["failed"] += 1
+        self._metrics.durations.observe(self._clock() - started)
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
