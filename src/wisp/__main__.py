@@ -1,33 +1,30 @@
-"""The `wisp` command: the sidecar goes straight to its own package, everything else through the command line library.
-
-The split is what keeps the sidecar small: a command line library costs it more memory than the whole proxy does.
-"""
+"""The `wisp` command. The sidecar starts without the command line library, which needs more memory than the sidecar."""
 
 import sys
 
-_SIDECARS_OWN = ("--proxy-port", "--log-level", "--probe", "--version", "-o", "--output")
-"""With one of these first the sidecar is meant: so pods of azure-workload-identity start their image's entry point.
+_SIDECAR_OPTIONS = ("--proxy-port", "--log-level", "--probe", "--version", "-o", "--output")
+"""The first argument of pods that azure-workload-identity injects: they start the sidecar without `proxy`.
 
-The version is the same for all commands, and needs no command line library to be printed.
+`--version` is here because it needs no command line library.
 """
 
 
 def main() -> None:
     """Run `wisp` with the arguments of this process and exit with the command's status."""
     arguments = sys.argv[1:]
-    if arguments and arguments[0].partition("=")[0] in _SIDECARS_OWN:
+    if arguments and arguments[0].partition("=")[0] in _SIDECAR_OPTIONS:
         arguments = ["proxy", *arguments]
     if arguments[:1] == ["proxy"]:
-        from wisp.proxy.__main__ import main as proxy  # noqa: PLC0415 -- the other branch must not be loaded with it
+        from wisp.proxy.__main__ import main as proxy  # noqa: PLC0415 -- only one branch is loaded
 
         sys.exit(proxy(arguments[1:]))
-    port = _pods_redirect(arguments)
+    port = _pod_redirect_port(arguments)
     if port is not None:
-        from wisp.redirect.pod_start import main as redirect  # noqa: PLC0415 -- likewise
+        from wisp.redirect.pod_start import main as redirect  # noqa: PLC0415 -- the same
 
         sys.exit(redirect(port))
     try:
-        from wisp.cli import main as command_line  # noqa: PLC0415 -- likewise
+        from wisp.cli import main as command_line  # noqa: PLC0415 -- the same
     except ModuleNotFoundError as missing:
         sys.exit(
             f"error: {missing.name} is not installed, which every command but `wisp proxy` needs\n"
@@ -36,8 +33,8 @@ def main() -> None:
     sys.exit(command_line(arguments))
 
 
-def _pods_redirect(arguments: list[str]) -> int | None:
-    """Return the port of `redirect up --proxy-port=PORT`, which every pod runs at its start; None: something else."""
+def _pod_redirect_port(arguments: list[str]) -> int | None:
+    """Return the port of `redirect up --proxy-port=PORT`, which every pod runs at its start; None for anything else."""
     if len(arguments) != 3 or arguments[:2] != ["redirect", "up"]:
         return None
     flag, _, port = arguments[2].partition("=")

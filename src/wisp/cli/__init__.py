@@ -1,4 +1,4 @@
-"""The command line: one module a command group; the only place that wires the packages together."""
+"""The command line: one module for each command group. Only these modules connect the packages."""
 
 import contextlib
 import importlib
@@ -10,17 +10,17 @@ from wisp.base.errors import SettingError, WispError
 from wisp.cli.versioned import version_options
 
 _COMMANDS = {  # name -> module with a click command called `command`, help
-    "inject": ("wisp.cli.inject", "Put identities into manifests, as the webhook would."),
+    "inject": ("wisp.cli.inject", "Inject identities into manifests, as the webhook does."),
     "proxy": ("", "Run the sidecar (see `wisp proxy --help`)."),
-    "redirect": ("wisp.cli.redirect", "Send the pod's metadata traffic to the sidecar."),
-    "webhook": ("wisp.cli.webhook", "Give pods their identity as they are made: the admission webhook."),
+    "redirect": ("wisp.cli.redirect", "Redirect the pod's metadata traffic to the sidecar."),
+    "webhook": ("wisp.cli.webhook", "Run the admission webhook, which gives pods their identity."),
 }
 _LOCAL = ("cloud", "demo", "lab", "run")
-"""Commands of the local Azure, for the hint where that is not installed."""
+"""Commands of the local Azure, for the hint if it is not installed."""
 
 
 def commands() -> dict[str, tuple[str, str]]:
-    """Return all commands that are installed: wisp's own and those of the entry-point group `wisp.commands`."""
+    """Return the installed commands: wisp's own and those of the entry-point group `wisp.commands`."""
     from importlib.metadata import entry_points  # noqa: PLC0415 -- it would cost the webhook 2 MB
 
     found = dict(_COMMANDS)
@@ -31,36 +31,38 @@ def commands() -> dict[str, tuple[str, str]]:
 
 
 class _CommandsByName(click.Group):
-    """Load a command's module only when the command is asked for, so that none pays for another's dependencies."""
+    """Load the module of a command only when that command runs, so that no command loads another's dependencies."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
-        """Name the commands that click runs."""
+        """Return the names of the commands that click runs."""
         return sorted(name for name, (module, _) in commands().items() if module)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- likewise
-        """Write the commands' one-line helps without importing any of them."""
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- the same
+        """Write one line of help for each command without importing it."""
         with formatter.section("Commands"):
             formatter.write_dl(sorted((name, text) for name, (_, text) in commands().items()))
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 -- likewise
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 -- the same
         """Return the click command called `cmd_name`, or None."""
         module, _ = _COMMANDS.get(cmd_name) or commands().get(cmd_name, ("", ""))
-        if not module:
-            if cmd_name in _LOCAL:
-                raise SettingError(
-                    f"`wisp {cmd_name}` is not installed",
-                    hint="install the local Azure: pip install 'wisp-proxy[local]'",
-                )
+        if not module and cmd_name not in _LOCAL:
             return None
-        command = importlib.import_module(module).command
-        assert isinstance(command, click.Command)  # noqa: S101 -- a fault of ours, not of the input
+        try:
+            command = importlib.import_module(module or "wisp_local").command
+        except ModuleNotFoundError as missing:
+            extra = "local" if cmd_name in _LOCAL else "cli"
+            raise SettingError(
+                f"`wisp {cmd_name}` is not installed completely ({missing.name} is missing)",
+                hint=f"pip install 'wisp-proxy[{extra}]'",
+            ) from None
+        assert isinstance(command, click.Command)  # noqa: S101 -- an error of ours, not of the input
         return command
 
 
 @click.command(cls=_CommandsByName, context_settings={"help_option_names": ["-h", "--help"]})
 @version_options
 def wisp() -> None:
-    """Give a workload its managed identity, without a secret anywhere."""
+    """Give workloads their managed identity, without a secret."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""The options that print the version, as the sidecar prints it."""
+"""The options `--version` and `-o` of every command group."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 
 def version_options(command: C) -> C:
-    """Give a command `--version` and `-o`; the first prints and ends, in whatever order they come."""
+    """Add `--version` and `-o` to a command. Their order does not matter."""
     version = click.option(
         "--version",
         is_flag=True,
@@ -30,7 +30,7 @@ def version_options(command: C) -> C:
         expose_value=False,
         allow_from_autoenv=False,
         callback=_remember,
-        help="How --version prints them.  [default: text]",
+        help="Format of --version.  [default: text]",
     )
     return version(output(command))
 
