@@ -1,4 +1,4 @@
-"""Applications: who logs in with a secret or an assertion and is no managed identity."""
+"""Applications: who logs in with a secret or an assertion, and is not a managed identity."""
 
 import json
 from pathlib import Path
