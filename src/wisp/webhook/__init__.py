@@ -1,4 +1,4 @@
-"""The admission webhook's process: TLS, certificates that renew themselves, service accounts, health and metrics.
+"""The admission webhook's process: TLS, self-renewing certificates, service accounts, health and metrics.
 
-What a pod gets is decided by `wisp.admission`; here is what listens, reads the API server and keeps things in place.
+`wisp.admission` decides what a pod gets; this package serves the reviews and reads the API server.
 """

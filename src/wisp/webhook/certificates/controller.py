@@ -65,7 +65,7 @@ class Store(Protocol):
         """Write the Secret; return False if it is not as it was read."""
 
     async def read_configuration(self) -> WebhookConfiguration | None:
-        """Read the configuration; return None if there is none."""
+        """Read the configuration; return None if it does not exist."""
 
     async def write_bundle(self, bundle: bytes, before: WebhookConfiguration) -> bool:
         """Give every webhook the bundle; return False if the configuration is not as it was read."""
@@ -165,7 +165,7 @@ class CertificateController:
         return self._inspected[1]
 
     async def _write_recorded(self, certificates: CertificateSet, stored: StoredSecret) -> None:
-        """Create the record if there is none; else write the recorded part of the Secret."""
+        """Create the record if it is missing; otherwise write the recorded part of the Secret."""
         record = stored.record
         if record is None:
             certificates = await self._adopt(certificates, self._bundles(await self._store.read_configuration()))

@@ -109,7 +109,7 @@ class CertificateStore:
         return True
 
     async def read_configuration(self) -> WebhookConfiguration | None:
-        """Read the configuration; return None if there is none."""
+        """Read the configuration; return None if it does not exist."""
         response = await self._api.request(ApiRequest(self._configuration_path))
         if response.status == 404:
             return None
