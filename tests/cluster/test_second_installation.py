@@ -70,8 +70,8 @@ def test_pod_without_native_sidecars_does_not_end(team: Team) -> None:
     asks = container("app", "sh", "-c", ASKS)
     output = team.make(pod("once", asks, restartPolicy="Never", initContainers=[early]))
     assert [line for line in output.splitlines() if line.startswith("Warning: ")] == [
-        "Warning: no native sidecars here: the pod will not end, as the sidecar does not (Jobs stay active)",
-        "Warning: no native sidecars here: init containers get no token, as the sidecar starts after them",
+        "Warning: no native sidecars here: the pod will not end, because the sidecar does not (Jobs stay active)",
+        "Warning: no native sidecars here: init containers get no token, because the sidecar starts after them",
         f"Warning: {BYPASS.format('app and 1 more')}",
     ]
     ended = "jsonpath={.status.containerStatuses[?(@.name=='app')].state.terminated.exitCode}=0"
