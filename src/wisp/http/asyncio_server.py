@@ -9,7 +9,7 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -244,7 +244,7 @@ class AsyncioServer(Server):
             del self._sources[address]
 
     def _accept(self) -> None:
-        victims: dict[str | None, Iterator[ServerConnection]] = {}
+        victims: dict[str | None, list[ServerConnection]] = {}
         for _ in range(_AT_ONCE):
             try:
                 accepted, address = accept(self._listener)
@@ -259,29 +259,28 @@ class AsyncioServer(Server):
             else:
                 accepted.close()
 
-    def _has_room(self, address: str, victims: dict[str | None, Iterator[ServerConnection]]) -> bool:
+    def _has_room(self, address: str, victims: dict[str | None, list[ServerConnection]]) -> bool:
         """Return whether a connection from `address` can be accepted, having closed another for it if necessary."""
         limits = self.host.limits
         if limits.per_source and self._sources.get(address, 0) >= limits.per_source:
             return self._displace(address, "source", victims)
         return len(self.peers) < limits.connections or self._displace(None, "connections", victims)
 
-    def _displace(
-        self, address: str | None, reason: Reason, victims: dict[str | None, Iterator[ServerConnection]]
-    ) -> bool:
+    def _displace(self, address: str | None, reason: Reason, victims: dict[str | None, list[ServerConnection]]) -> bool:
         """Close the connection that must make room, of `address` if it is not None; return whether there is one.
 
-        `victims`: who makes room in this turn of the loop, by address.
+        `victims`: which are the next in this turn of the loop, by address.
         """
-        if address not in victims:
+        chosen = [one for one in victims.get(address, ()) if one.state is not CLOSED]
+        if not chosen:
             candidates = [one for one in self.peers if address in (None, one.source_address)]
-            victims[address] = iter(longest_waiting(candidates, _AT_ONCE))
-        victim = next((one for one in victims[address] if one.state is not CLOSED), None)
-        if victim is not None:
-            self.peers[victim].close()
-        if victim is not None or reason != "descriptors":
+            chosen = longest_waiting(candidates, _AT_ONCE)
+        victims[address] = chosen[1:]
+        if chosen:
+            self.peers[chosen[0]].close()
+        if chosen or reason != "descriptors":
             self.closed[reason] += 1
-        return victim is not None
+        return bool(chosen)
 
     def _serve(self, accepted: Socket, address: str) -> None:
         try:

@@ -240,6 +240,18 @@ async def test_a_source_address_that_has_its_share_displaces_its_own() -> None:
         assert len(line.server.peers) == 10
 
 
+async def test_newcomers_of_one_turn_displace_each_other_too() -> None:
+    """More of them than are accepted together: the last ones stay."""
+    async with listening(connections=100, per_source=2) as line:
+        waiting = [socket.create_connection(("127.0.0.1", line.server.port)) for _ in range(12)]
+        await until(lambda: line.server.closed["source"] == 10)
+        assert len(line.server.peers) == 2
+        waiting[-1].sendall(GET % 1)
+        await until(lambda: line.application.answered == [b"/1"])
+        for connection in waiting:
+            connection.close()
+
+
 async def test_a_source_address_whose_connections_all_work_is_refused_another() -> None:
     """What is being answered is not given up."""
     async with listening(connections=100, per_source=2) as line:
