@@ -188,12 +188,12 @@ def _read(text: str, source: str) -> _Document:
 def _json_object(document: _Document, pairs: list[tuple[str, object]]) -> dict[str, object]:
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
-        raise _twice(document, Counter(name for name, _ in pairs).most_common(1)[0][0])
+        raise _duplicate_key(document, Counter(name for name, _ in pairs).most_common(1)[0][0])
     return _present(mapping)
 
 
-def _twice(document: _Document, name: str, line: int | None = None) -> SeedError:
-    return document.error("", f"{name!r} is there twice", "keep one of them", line)
+def _duplicate_key(document: _Document, name: str, line: int | None = None) -> SeedError:
+    return document.error("", f"the key {name!r} occurs twice", "keep one of them", line)
 
 
 def _present(mapping: dict[str, object]) -> dict[str, object]:
@@ -211,7 +211,7 @@ def _plain(document: _Document, node: yaml.Node, path: str, line: int) -> object
                 name = key.value if isinstance(key, yaml.ScalarNode) else "?"
                 line = key.start_mark.line + 1
                 if name in mapping:
-                    raise _twice(document, name, line)
+                    raise _duplicate_key(document, name, line)
                 mapping[name] = _plain(document, value, f"{path}.{name}" if path else name, line)
             return _present(mapping)
         case yaml.SequenceNode():

@@ -94,7 +94,7 @@ class Clusters:
     def _existing(self, group_name: str, name: str) -> ManagedCluster:
         found = self.get(group_name, name)
         if found is None:
-            raise NotFoundError(f"there is no cluster {name} in resource group {group_name}", hint="make it first")
+            raise NotFoundError(f"there is no cluster {name} in resource group {group_name}", hint="create it first")
         return found
 
     def delete_in_group(self, group: ResourceGroup) -> None:

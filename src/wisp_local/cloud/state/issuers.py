@@ -77,7 +77,7 @@ class Issuers:
         """Return the issuer of the cluster called `name`; raises `NotFoundError`."""
         found = self._find(_BY_NAME, name)
         if found is None:
-            raise NotFoundError(f"there is no issuer called {name}", hint="make it first")
+            raise NotFoundError(f"there is no issuer called {name}", hint="create it first")
         return found
 
     def all(self) -> list[Issuer]:

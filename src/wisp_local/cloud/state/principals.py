@@ -144,7 +144,7 @@ class Assignments:
 
 
 def _no_application(display_name: str) -> NotFoundError:
-    return NotFoundError(f"there is no application {display_name}", hint="make it first")
+    return NotFoundError(f"there is no application {display_name}", hint="create it first")
 
 
 def _digest(secret: Secret, salt: bytes) -> bytes:

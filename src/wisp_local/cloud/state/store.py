@@ -132,7 +132,7 @@ class Store:
         """Return the group called `name`; raises `NotFoundError`."""
         row = self._database.row("SELECT * FROM resource_group WHERE name = ?", name)
         if row is None:
-            raise NotFoundError(f"there is no resource group {name}", hint="make it first")
+            raise NotFoundError(f"there is no resource group {name}", hint="create it first")
         return _group(row)
 
     def resource_groups(self) -> list[ResourceGroup]:
@@ -182,7 +182,7 @@ class Store:
         """Return the identity of that group and name; raises `NotFoundError`."""
         row = self._database.row("SELECT * FROM identity WHERE resource_group = ? AND name = ?", group_name, name)
         if row is None:
-            raise NotFoundError(f"there is no identity {name} in resource group {group_name}", hint="make it first")
+            raise NotFoundError(f"there is no identity {name} in resource group {group_name}", hint="create it first")
         return _identity(row)
 
     def identity_of_client(self, client_id: str) -> ManagedIdentity | None:
@@ -227,7 +227,7 @@ class Store:
             names.check_credential(credential)
         with self._database.transaction():
             if self.client(client.client_id) is None:
-                raise NotFoundError(f"there is no client {client.client_id}", hint="make it first")
+                raise NotFoundError(f"there is no client {client.client_id}", hint="create it first")
             current = {credential.name.lower(): credential for credential in self.federated_credentials(client)}
             new = [credential for credential in credentials if current.get(credential.name.lower()) != credential]
             final = {**current, **{credential.name.lower(): credential for credential in new}}

@@ -153,7 +153,7 @@ WRONG = [
         "line 4: identities[0]: unknown key 'clientID': did you mean",
     ),
     ("far key", "zzz: 1", "line 1: unknown key 'zzz': there is tenant, subscription"),
-    ("twice", "tenant: {}\ntenant: {}", "line 2: 'tenant' is there twice: keep one"),
+    ("twice", "tenant: {}\ntenant: {}", "line 2: the key 'tenant' occurs twice: keep one"),
     (
         "missing",
         "identities:\n  - name: app",
