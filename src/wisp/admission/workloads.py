@@ -354,7 +354,9 @@ class _Misplaced:
         is_lost = not self.is_copied and (self.is_own or bool(self.below) or not self.owner.is_custom)
         for key in filter(is_related, self.content):
             # Charts that annotate everything have the annotation on the templates as well.
-            on_pods = any(key in object_or_empty(each.pod.get("metadata"), "annotations") for each in self.templates)
+            on_pods = any(
+                key in object_or_empty(template.pod.get("metadata"), "annotations") for template in self.templates
+            )
             if known_key(key) == USE:
                 problem = f"the annotation {key} has no effect: it is a label"
                 yield self._finding(problem, self._place_of(USE))

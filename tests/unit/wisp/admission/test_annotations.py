@@ -36,7 +36,7 @@ from wisp.admission.warnings import warnings_about_unlabelled
         "azure/workload.identity.use",
     ],
 )
-def test_a_misspelled_label(key: str) -> None:
+def test_misspelled_label_is_recognised(key: str) -> None:
     """It is told from others, under labels and under annotations."""
     assert correct_spelling(key) == USE
     (similar,) = warnings_about_unlabelled(unlabelled("labels", {key: "true"})["metadata"], {})
@@ -47,7 +47,7 @@ def test_a_misspelled_label(key: str) -> None:
 
 
 @pytest.mark.parametrize("known", sorted((ON_PODS | ON_ACCOUNTS) - {USE}))
-def test_a_misspelled_annotation(known: str) -> None:
+def test_misspelled_annotation_is_recognised(known: str) -> None:
     """Whichever it is."""
     suffix = known.removeprefix(PREFIX)
     for key in (
@@ -85,12 +85,12 @@ def test_a_misspelled_annotation(known: str) -> None:
         "/",
     ],
 )
-def test_a_key_that_is_none_of_ours_or_right(key: str) -> None:
+def test_correct_and_unrelated_keys_are_not_misspelled(key: str) -> None:
     """It is not taken for a misspelled one."""
     assert correct_spelling(key) is None
 
 
 @given(st.text(max_size=80))
-def test_any_key(key: str) -> None:
+def test_any_key_means_at_most_one_known_key(key: str) -> None:
     """It means at most one known key."""
     assert known_key(key) in (None, key, USE, *ON_PODS, *ON_ACCOUNTS)

@@ -65,7 +65,7 @@ def at(document: Any, way: tuple[str | int, ...]) -> Any:
 
 @pytest.mark.parametrize("form", ["yaml", "json"])
 @pytest.mark.parametrize("kind", WORKLOADS)
-def test_a_kind(kind: str, form: str) -> None:
+def test_pods_of_every_kind_of_workload_are_injected_once(kind: str, form: str) -> None:
     """Its pods get the identity, once however often it is done, and nothing else of it changes."""
     document, way = WORKLOADS[kind]
     text = f"{ACCOUNT}\n---\n{json.dumps(document)}\n"
@@ -86,7 +86,7 @@ def test_a_kind(kind: str, form: str) -> None:
     assert after == document
 
 
-def test_what_is_left_alone() -> None:
+def test_documents_without_labelled_pods_are_printed_unchanged() -> None:
     """To the letter: other objects, templates without the label, comments; empty documents vanish."""
     text = (
         "# first\n---\n---\nkind: ConfigMap # mine\ndata: {on: y, t: 12:30,\n  d: 2024-01-01}\n...\n---\n"
@@ -112,12 +112,12 @@ def test_what_is_left_alone() -> None:
         pytest.param('{"a": 1e3}\n{"b": [\n]}\n"c"', '{"a": 1e3}\n---\n{"b": [\n]}\n---\n"c"\n', id="JSON"),
     ],
 )
-def test_what_stands_around_documents(text: str, printed: str) -> None:
+def test_markers_between_documents_are_written_again(text: str, printed: str) -> None:
     """What is of a document stays, what parts it from others is made anew."""
     assert inject(text).printed == printed
 
 
-def test_json_is_read_again() -> None:
+def test_printed_json_can_be_injected_again() -> None:
     """Several documents of JSON, as they are printed, are what they were."""
     documents = "\n---\n".join((json.dumps(account()), json.dumps(pod(serviceAccountName="app")), "- 1", "text"))
     printed = inject(documents, "-o", "json").printed
@@ -138,7 +138,7 @@ def test_keys_are_text() -> None:
     assert yaml.safe_load(inject(json.dumps(document)).printed)["novel"] == novel
 
 
-def test_messages_are_one_line() -> None:
+def test_messages_have_one_line_whatever_the_names_are() -> None:
     """Whatever an object is called, and whatever leads to its template."""
     document = workload("Set\n", {"a\nb": template()}, "example.dev/v1")
     ran = inject(json.dumps(document))
@@ -148,7 +148,7 @@ def test_messages_are_one_line() -> None:
     assert r"/spec/a\nb" in line
 
 
-def test_all() -> None:
+def test_all_injects_templates_without_the_label() -> None:
     """Templates without the label are injected when asked for."""
     bare = workload("Deployment", {"template": {"spec": {"containers": [{"name": "app"}]}}})
     text = json.dumps(bare)
@@ -158,7 +158,7 @@ def test_all() -> None:
     assert 'warning: Deployment "web" (document 1, /spec/template): the service account default has no' in ran.noted
 
 
-def test_text_stays_text() -> None:
+def test_text_that_looks_like_another_type_is_quoted() -> None:
     """Whatever a reader of YAML 1.1, 1.2 or Go could take it for."""
     words = ["1e3", "0x1f", "0o17", "017", "12:30", "2024-01-01", "y", "No", "null", "~", "", " a", ".5", "+1", "1_0"]
     words += ["- a", "a: b", "a #b", "a:", "é", "two\nlines\n", "tab\tand\n more", "{", "=", "<<", "@a", "1.2.3", "e1"]
@@ -203,7 +203,7 @@ def test_scalars_are_read_as_kubectl_reads_them(text: str, value: object) -> Non
     assert json.loads(again.printed)["novel"] == value
 
 
-def test_accounts_in_a_file(tmp_path: Path) -> None:
+def test_service_accounts_are_read_from_files_and_manifests(tmp_path: Path) -> None:
     """By namespace and name; one among the manifests does as well."""
     file = tmp_path / "accounts.yaml"
     file.write_text(yaml.dump({"kind": "List", "items": [account(), account("other", client_id="other")]}))
@@ -222,7 +222,7 @@ def test_accounts_in_a_file(tmp_path: Path) -> None:
     assert "6a1d0c9e" in ran.printed
 
 
-def test_a_label_on_the_account_only() -> None:
+def test_label_on_the_account_only_causes_a_warning() -> None:
     """Is a mistake that a manifest shows."""
     document = {**pod(serviceAccountName="app"), "metadata": {"name": "web"}}
     ran = inject(f"{ACCOUNT}\n---\n{json.dumps(document)}")
@@ -258,7 +258,7 @@ def test_a_label_on_the_account_only() -> None:
         ),
     ],
 )
-def test_what_cannot_be(text: str, status: int, said: str) -> None:
+def test_invalid_manifest_is_refused_with_its_document(text: str, status: int, said: str) -> None:
     """Nothing is printed, and one line says which document it is."""
     ran = inject(text)
     assert (ran.status, ran.printed) == (status, "")
@@ -267,14 +267,14 @@ def test_what_cannot_be(text: str, status: int, said: str) -> None:
 
 
 @pytest.mark.parametrize("novel", ["&a [*a]", ".inf", ".nan"])
-def test_what_json_has_not(novel: str) -> None:
+def test_values_that_json_lacks_are_refused(novel: str) -> None:
     """It is refused, not printed as something else."""
     ran = inject(f"{yaml.dump(pod())}novel: {novel}\n", "-o", "json")
     assert (ran.status, ran.printed) == (1, "")
     assert any(each in ran.noted for each in ("nested too deeply", "not JSON compliant"))
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_file_is_named(tmp_path: Path) -> None:
     """They are named."""
     file = tmp_path / "latin"
     file.write_bytes(b"\xff")
@@ -284,7 +284,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         assert f"cannot read {str(path)!r}: {said}" in ran.noted
 
 
-def test_the_example_in_the_documentation() -> None:
+def test_example_in_the_documentation_is_injected_without_a_warning() -> None:
     """The manifest of docs/reference/admission.md is injected as it stands, without a warning."""
     text = (ROOT / "docs/reference/admission.md").read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
     ran = inject(text, "--server-version", "1.34")
@@ -293,14 +293,14 @@ def test_the_example_in_the_documentation() -> None:
     assert [each["name"] for each in after["spec"]["initContainers"]] == ["azwi-proxy-init", "azwi-proxy"]
 
 
-def test_a_licence_in_lines_that_end_in_crlf() -> None:
+def test_many_comments_with_crlf_take_linear_time() -> None:
     """Comments before a document stay, however many there are: their number must not double the work each time."""
     licence = "# line\r\n\r\n" * 200
     text = f"{licence}apiVersion: v1\r\nkind: ConfigMap\r\n"
     assert inject(text).printed == text.replace("\r\n", "\n")
 
 
-def test_a_number_too_long_for_python() -> None:
+def test_number_too_long_for_python_is_text() -> None:
     """It is text, as other numbers that are too large."""
     digits = "9" * 5000
     assert json.loads(inject(f"kind: ConfigMap\ndata: {digits}\n", "-o", "json").printed)["data"] == digits

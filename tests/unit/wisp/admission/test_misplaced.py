@@ -233,7 +233,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake(name: str) -> None:
+def test_misplaced_key_causes_one_warning_with_its_place(name: str) -> None:
     """It is named with its object, its document and its path, and what to do; the manifest is printed as it is."""
     document, said = MISTAKES[name]
     assert [said in each for each in warned(document)] == [True]
@@ -323,12 +323,12 @@ def test_a_mistake(name: str) -> None:
         ),
     ],
 )
-def test_no_mistake(documents: list[dict[str, Any]]) -> None:
+def test_correct_manifest_causes_no_warning(documents: list[dict[str, Any]]) -> None:
     """Nothing is said of a label that selects, or that others have as well as the pods."""
     assert [each for each in warned(ACCOUNT, *documents) if "has no effect" in each or "in a selector" in each] == []
 
 
-def test_an_unlabelled_template_whose_selector_is_far() -> None:
+def test_selector_of_another_object_causes_no_warning() -> None:
     """A pod's own rules about other pods say nothing about itself."""
     document = workload()
     term = {"labelSelector": {"matchLabels": USED}, "topologyKey": "a"}
@@ -337,7 +337,7 @@ def test_an_unlabelled_template_whose_selector_is_far() -> None:
     assert warned(document) == []
 
 
-def test_all_makes_up_for_it() -> None:
+def test_all_makes_a_misplaced_label_harmless() -> None:
     """With --all, pods get their identity without the label, wherever it is."""
     ran = warned(ACCOUNT, with_metadata(workload(), labels=USED), arguments=("--all",))
     assert ran == []
@@ -365,7 +365,7 @@ def test_all_makes_up_for_it() -> None:
     ],
     ids=str,
 )
-def test_a_label_of_a_template(labels: dict[str, str], said: str) -> None:
+def test_wrong_label_of_a_template_causes_a_warning(labels: dict[str, str], said: str) -> None:
     """It is almost right, and nothing is injected: a warning says why, with the template's path."""
     (warning,) = warned(workload(labels=labels))
     assert warning.startswith('Deployment "web" (document 1, /spec/template): the label ')
@@ -373,7 +373,7 @@ def test_a_label_of_a_template(labels: dict[str, str], said: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["false", "False", "no", "0", "off", "n", "disabled"])
-def test_a_label_that_says_no(value: str) -> None:
+def test_declining_label_causes_no_warning(value: str) -> None:
     """It is taken at its word."""
     assert warned(workload(labels={LABEL: value})) == []
 
@@ -390,7 +390,7 @@ def test_a_label_that_says_no(value: str) -> None:
     ],
     ids=str,
 )
-def test_an_annotation_of_a_template(annotations: dict[str, str], said: str) -> None:
+def test_misspelled_annotation_of_a_template_causes_a_warning(annotations: dict[str, str], said: str) -> None:
     """It cannot stand for the label."""
     assert [said in each for each in warned(workload(annotations=annotations))] == [True]
 
@@ -399,7 +399,7 @@ def test_an_annotation_of_a_template(annotations: dict[str, str], said: str) -> 
     "written", ["true", "True", "yes", "on", "y", "1", "1.0", "", "~", "{a: b}", "[true]", "false", "no"]
 )
 @pytest.mark.parametrize("where", ["template", "object", "pod", "template's annotation"])
-def test_a_label_that_is_no_string(written: str, where: str) -> None:
+def test_label_that_is_not_a_string_is_an_error(written: str, where: str) -> None:
     """API servers reject it, so it is refused, with its path and how to write it."""
     document = {
         "template": lambda: workload(labels={LABEL: "VALUE"}),
@@ -420,7 +420,7 @@ def refused(ran: Ran) -> str:
     return ran.noted.splitlines()[-1]
 
 
-def test_a_selector_that_is_no_string() -> None:
+def test_selector_that_is_not_a_string_is_an_error() -> None:
     """API servers reject it, too."""
     document = workload(labels=USED, selector={"matchLabels": {LABEL: True}})
     assert f"/spec/selector/matchLabels/{LABEL} is not a string" in refused(inject(json.dumps(document)))
@@ -428,7 +428,7 @@ def test_a_selector_that_is_no_string() -> None:
 
 @pytest.mark.parametrize("labels", [[f"{LABEL}=true"], f"{LABEL}=true", 1, [{LABEL: "true"}]], ids=str)
 @pytest.mark.parametrize("every", [(), ("--all",)], ids=["labelled", "all"])
-def test_labels_that_are_no_map(labels: Any, every: tuple[str, ...]) -> None:
+def test_labels_that_are_not_a_map_are_an_error(labels: Any, every: tuple[str, ...]) -> None:
     """They are refused."""
     document = workload()
     document["spec"]["template"]["metadata"]["labels"] = labels
@@ -436,7 +436,7 @@ def test_labels_that_are_no_map(labels: Any, every: tuple[str, ...]) -> None:
     assert 'Deployment "web" (document 1, /spec/template): /spec/template/metadata/labels is not an object' in said
 
 
-def test_another_label_that_is_no_string() -> None:
+def test_other_label_that_is_not_a_string_is_not_checked() -> None:
     """API servers reject the pod for it, so it is not injected."""
     said = refused(inject(f"{yaml.dump(ACCOUNT)}---\n{yaml.dump(workload(labels={**USED, 'version': 1}))}"))
     assert "/metadata/labels has a value that is not a string, under 'version'" in said
@@ -459,7 +459,7 @@ ACCOUNT_MISTAKES = [
 
 
 @pytest.mark.parametrize("metadata, said", ACCOUNT_MISTAKES, ids=[str(each[0]) for each in ACCOUNT_MISTAKES])
-def test_a_mistake_on_a_service_account(metadata: dict[str, Any], said: str) -> None:
+def test_misplaced_key_on_a_service_account_causes_a_warning(metadata: dict[str, Any], said: str) -> None:
     """It is said once: of the pods that run as it, or of itself where there are none."""
     own = ACCOUNT["metadata"]
     merged = {key: {**own.get(key, {}), **value} for key, value in metadata.items()}
@@ -472,7 +472,7 @@ def test_a_mistake_on_a_service_account(metadata: dict[str, Any], said: str) -> 
     assert said in with_a_pod
 
 
-def test_an_annotation_of_an_account_that_is_no_string() -> None:
+def test_account_annotation_that_is_not_a_string_is_an_error() -> None:
     """API servers reject it."""
     document = with_metadata(ACCOUNT, annotations={f"{PREFIX}client-id": 12})
     assert "/metadata/annotations/azure.workload.identity/client-id is not a string" in refused(
@@ -497,7 +497,7 @@ DOCUMENTS = st.recursive(
 
 
 @given(DOCUMENTS)
-def test_any_document(document: Any) -> None:
+def test_any_document_has_findings_of_one_line(document: Any) -> None:
     """It is injected, passed on or refused in words, and a second time nothing changes."""
     text = json.dumps(document)
     for every in ((), ("--all",)):

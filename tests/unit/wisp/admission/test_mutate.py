@@ -70,7 +70,7 @@ GOLDENS = {
 
 
 @pytest.mark.parametrize("name", GOLDENS)
-def test_a_patch(name: str) -> None:
+def test_patch_of_each_kind_of_pod(name: str) -> None:
     """Operation by operation, as it is sent."""
     before, policy = GOLDENS[name]
     golden = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
@@ -104,7 +104,9 @@ SETUP = {"name": "setup", "image": "setup:1"}
         ("never", (1, 34), False),
     ],
 )
-def test_native_or_not(native: str, version: tuple[int, int] | None, *, is_native: bool) -> None:
+def test_sidecar_is_native_where_the_policy_allows(
+    native: str, version: tuple[int, int] | None, *, is_native: bool
+) -> None:
     """From 1.32 on every kubelet is one that runs native sidecars; otherwise it is an ordinary container, the first."""
     policy = replace(POLICY, native_sidecar=NativeSidecar(native), server_version=version)
     after = mutate(with_sidecar(initContainers=[SETUP]), account(), policy)
@@ -113,14 +115,14 @@ def test_native_or_not(native: str, version: tuple[int, int] | None, *, is_nativ
     assert named(after, "azwi-proxy").get("restartPolicy") == ("Always" if is_native else None)
 
 
-def test_another_injector_came_before() -> None:
+def test_containers_of_an_earlier_injector_get_the_identity() -> None:
     """Ours come first all the same."""
     mesh = {"name": "istio-init", "image": "istio:1"}
     after = mutate(with_sidecar(initContainers=[mesh, SETUP]), account(), POLICY)
     assert inits(after) == ["azwi-proxy-init", "azwi-proxy", "istio-init", "setup"]
 
 
-def test_another_injector_comes_after() -> None:
+def test_containers_of_a_later_injector_get_the_identity_on_reinvocation() -> None:
     """What it put first moves back, and what it added gets its identity."""
     once = mutate(with_sidecar(), account(), POLICY)
     mesh = {"name": "istio-proxy", "image": "istio:1", "restartPolicy": "Always"}
@@ -131,7 +133,7 @@ def test_another_injector_comes_after() -> None:
     assert [each["op"] for each in mutation(once, account(), POLICY).operations] == ["add", "add", "move", "move"]
 
 
-def test_what_an_api_server_fills_in_is_no_change() -> None:
+def test_defaults_of_the_api_server_cause_no_change() -> None:
     """On reinvocation the pod comes with defaults; nothing is sent back."""
     once = mutate(with_sidecar(), account(), POLICY)
     once["spec"]["volumes"][0]["projected"]["defaultMode"] = 420
@@ -140,7 +142,7 @@ def test_what_an_api_server_fills_in_is_no_change() -> None:
     assert mutation(once, account(), POLICY).operations == ()
 
 
-def test_a_pod_called_something_else() -> None:
+def test_volume_of_an_earlier_name_is_used_again() -> None:
     """A manifest copied from a mutated pod keeps that pod's volume: two mounts at one path would be refused."""
     once = mutate(pod(), account(), POLICY)
     once["metadata"]["name"] = "copy"
@@ -148,7 +150,7 @@ def test_a_pod_called_something_else() -> None:
 
 
 @pytest.mark.parametrize("more", [{"subPath": "token"}, {"readOnly": False}, {"mountPath": "/elsewhere"}], ids=str)
-def test_a_mount_that_is_not_the_one(more: dict[str, Any]) -> None:
+def test_wrong_mount_of_the_token_volume_is_replaced(more: dict[str, Any]) -> None:
     """It is replaced."""
     once = mutate(pod(), account(), POLICY)
     right = [dict(each) for each in named(once, "app")["volumeMounts"]]
@@ -156,7 +158,7 @@ def test_a_mount_that_is_not_the_one(more: dict[str, Any]) -> None:
     assert named(mutate(once, account(), POLICY), "app")["volumeMounts"] == right
 
 
-def test_a_mount_twice() -> None:
+def test_duplicate_mount_is_removed() -> None:
     """It is there once."""
     once = mutate(pod(), account(), POLICY)
     mounts = named(once, "app")["volumeMounts"]
@@ -164,7 +166,7 @@ def test_a_mount_twice() -> None:
     assert len(named(mutate(once, account(), POLICY), "app")["volumeMounts"]) == 1
 
 
-def test_the_pods_own_mount_in_the_way() -> None:
+def test_own_mount_at_the_token_path_stays_with_a_warning() -> None:
     """It stays, and that is said."""
     own = {"name": "app", "volumeMounts": [{"name": "own", "mountPath": MOUNT}]}
     document = pod(own, volumes=[{"name": "own", "emptyDir": {}}])
@@ -174,7 +176,7 @@ def test_the_pods_own_mount_in_the_way() -> None:
     )
 
 
-def test_the_sidecar_suits_pod_security_restricted() -> None:
+def test_sidecar_satisfies_pod_security_restricted() -> None:
     """Every field that the standard asks of a container; there is no other container in environment mode."""
     after = mutate(with_sidecar(annotations={"inject-proxy-mode": "env"}), account(), POLICY)
     assert inits(after) == ["azwi-proxy"]
@@ -188,7 +190,7 @@ def test_the_sidecar_suits_pod_security_restricted() -> None:
     assert set(volume) == {"name", "projected"}
 
 
-def test_told_by_variables() -> None:
+def test_env_mode_sets_variables_instead_of_the_redirect() -> None:
     """Containers and sidecar agree on the header, also in a container that comes later and in a renamed pod."""
     document = with_sidecar(
         annotations={"inject-proxy-mode": "env", "proxy-sidecar-port": "9000"}, initContainers=[SETUP]
@@ -234,7 +236,7 @@ def test_the_header_differs_from_pod_to_pod() -> None:
         ),
     ],
 )
-def test_resources(
+def test_annotated_resources_apply_to_both_containers(
     annotations: dict[str, str], requests: tuple[str | None, ...], limits: tuple[str | None, ...]
 ) -> None:
     """The policy's, and the pod's annotations over them: for both, as a LimitRange looks at each container."""
@@ -245,7 +247,7 @@ def test_resources(
         assert (resources["limits"].get("cpu"), resources["limits"].get("memory")) == limits
 
 
-def test_what_is_not_annotated_is_each_containers_own() -> None:
+def test_resources_without_annotations_are_those_of_each_container() -> None:
     """An annotation is over the policy's for sidecar and redirect alike; for the rest they may differ."""
     policy = replace(POLICY, redirect_resources=Resources(cpu_limit="2", memory_limit="1Gi"))
     after = mutate(with_sidecar(annotations={"proxy-memory-limit": "64Mi"}), account(), policy)
@@ -277,7 +279,7 @@ def test_what_is_not_annotated_is_each_containers_own() -> None:
         ),
     ],
 )
-def test_a_pod_that_is_measured_as_a_whole(
+def test_pod_level_resources_are_left_out_of_containers(
     measured: dict[str, dict[str, str]], annotations: dict[str, str], left: dict[str, dict[str, str]]
 ) -> None:
     """Its containers' requests may not be more than its own: of what it says of itself, ours say nothing."""
@@ -289,7 +291,7 @@ def test_a_pod_that_is_measured_as_a_whole(
     assert after["spec"]["resources"] == measured
 
 
-def test_no_resources() -> None:
+def test_empty_resources_are_omitted() -> None:
     """The cluster may want none."""
     policy = replace(POLICY, proxy_resources=Resources(), redirect_resources=Resources())
     after = mutate(with_sidecar(), account(), policy)
@@ -370,7 +372,7 @@ def test_a_guaranteed_pod_stays_guaranteed() -> None:
         pytest.param(InlineCA(PEM), False, PEM, None, id="in a variable"),
     ],
 )
-def test_the_authorities_of_a_token_endpoint(
+def test_ca_of_a_token_endpoint_is_in_the_volume_or_a_variable(
     ca: EndpointCA | None, *, file: bool, data: str | None, source: dict[str, Any] | None
 ) -> None:
     """In the volume with a variable that says where, or in a variable."""
@@ -385,7 +387,7 @@ def test_the_authorities_of_a_token_endpoint(
     assert sources[1:] == ([] if source is None else [source])
 
 
-def test_the_old_place_of_the_token() -> None:
+def test_legacy_mount_has_the_token_at_its_old_path() -> None:
     """A volume of its own, since one mounted by subPath is never renewed; with the same audience and lifetime."""
     after = mutate(pod(annotations={"service-account-token-expiration": "7200"}), account(), _legacy())
     (new, old) = after["spec"]["volumes"]
@@ -401,7 +403,7 @@ def test_the_old_place_of_the_token() -> None:
     }
 
 
-def test_a_set_up_of_ones_own_in_the_old_place() -> None:
+def test_own_mount_at_the_legacy_path_stays() -> None:
     """It stays: it is what the mount stands in for."""
     own = {"name": "app", "volumeMounts": [{"name": "own", "mountPath": "/var/run/secrets/azure/tokens"}]}
     after = mutate(pod(own), account(), _legacy())
@@ -411,7 +413,7 @@ def test_a_set_up_of_ones_own_in_the_old_place() -> None:
     ]
 
 
-def test_our_mount_in_our_other_mounts_place() -> None:
+def test_mounts_of_ours_are_exchanged() -> None:
     """It goes where it belongs, and the other has its place at once, not the second time only."""
     usual = mutate(pod(), account(), _legacy())["spec"]
     volume = usual["volumes"][0]
@@ -425,21 +427,21 @@ def _legacy() -> Policy:
     return replace(POLICY, legacy_token_mount=True)
 
 
-def test_an_authority_behind_a_private_ca() -> None:
+def test_authority_ca_is_a_variable_of_the_sidecar() -> None:
     """Only the sidecar is told."""
     after = mutate(with_sidecar(), account(), replace(POLICY, authority_ca=PEM))
     assert variables(named(after, "azwi-proxy"))["WISP_AUTHORITY_CA_DATA"] == PEM
     assert "WISP_AUTHORITY_CA_DATA" not in variables(named(after, "app"))
 
 
-def test_the_default_container_that_is_set_stays() -> None:
+def test_default_container_that_is_set_stays() -> None:
     """Whoever set it knows better."""
     document = with_sidecar({"name": "a"}, {"name": "b"})
     document["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"] = "b"
     assert mutate(document, account(), POLICY)["metadata"] == document["metadata"]
 
 
-def test_windows_without_a_sidecar() -> None:
+def test_windows_pod_without_a_sidecar_gets_the_identity() -> None:
     """Variables and the token work there."""
     after = mutate(pod(os={"name": "windows"}), account(), POLICY)
     assert variables(named(after, "app"))["AZURE_FEDERATED_TOKEN_FILE"]
@@ -459,7 +461,9 @@ def test_windows_without_a_sidecar() -> None:
         pytest.param("scheduledevents-acknowledge", NAMES, "scheduledevents-acknowledge", id="the POST alone"),
     ],
 )
-def test_what_the_sidecar_passes_on(annotation: str | None, cluster: tuple[str, ...], expected: str | None) -> None:
+def test_passthrough_of_the_sidecar_is_the_policy_narrowed_by_the_annotation(
+    annotation: str | None, cluster: tuple[str, ...], expected: str | None
+) -> None:
     """A pod may narrow the cluster's list and never widen it; the sidecar's own default needs no argument."""
     annotations = {} if annotation is None else {"proxy-passthrough": annotation}
     after = mutate(with_sidecar(annotations=annotations), account(), replace(POLICY, passthrough=cluster))
@@ -526,7 +530,7 @@ def test_what_the_sidecar_passes_on(annotation: str | None, cluster: tuple[str, 
         pytest.param({"spec": {"containers": [{"name": "\ud800"}]}}, "not valid JSON", id="lone surrogate"),
     ],
 )
-def test_a_pod_that_cannot_be(document: dict[str, Any], said: str) -> None:
+def test_invalid_annotation_is_refused_with_a_hint(document: dict[str, Any], said: str) -> None:
     """Whoever made it is told what is wrong and what to do."""
     with pytest.raises(PodError) as refused:
         mutate(document, account(), POLICY)
@@ -557,7 +561,7 @@ def test_a_pod_that_cannot_be(document: dict[str, Any], said: str) -> None:
     ],
     ids=repr,
 )
-def test_an_expiration(text: str, seconds: int | None) -> None:
+def test_valid_expiration_is_used(text: str, seconds: int | None) -> None:
     """It is read as Go reads an integer."""
     document = pod(annotations={"service-account-token-expiration": text})
     if seconds is None:

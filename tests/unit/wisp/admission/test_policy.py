@@ -73,14 +73,14 @@ def made(*arguments: str, **environ: str) -> Policy:
     return result
 
 
-def test_the_usual_policy() -> None:
+def test_default_policy() -> None:
     """A tenant is all that has to be said."""
     assert made() == Policy(tenant_id=TENANT)
     assert made().authority_host == "https://login.microsoftonline.com/"
     assert made().server_version is None
 
 
-def test_from_the_environment() -> None:
+def test_policy_from_the_environment() -> None:
     """As the chart sets it."""
     environ = {"AZURE_TENANT_ID": TENANT, "AZURE_ENVIRONMENT": "AzureChinaCloud"}
     result, _ = policy(environ=environ)
@@ -89,7 +89,7 @@ def test_from_the_environment() -> None:
     assert result == Policy(tenant_id=TENANT, authority_host="https://login.test/")
 
 
-def test_everything_else(tmp_path: Path) -> None:
+def test_policy_from_every_other_option(tmp_path: Path) -> None:
     """Each option says one thing of the policy."""
     file = tmp_path / "ca.pem"
     file.write_text(PEM)
@@ -118,7 +118,7 @@ def test_everything_else(tmp_path: Path) -> None:
     assert made("--proxy-image=p:1").redirect_image == "p:1"
 
 
-def test_a_token_endpoint(tmp_path: Path) -> None:
+def test_token_endpoint_from_options(tmp_path: Path) -> None:
     """With its CA from one of three places, or from none."""
     file = tmp_path / "ca.pem"
     file.write_text(PEM)
@@ -148,7 +148,7 @@ def test_a_token_endpoint(tmp_path: Path) -> None:
         )
 
 
-def test_a_token_endpoint_from_the_environment() -> None:
+def test_token_endpoint_from_the_environment() -> None:
     """By azure-workload-identity's variables, all of them; empty ones say nothing."""
     prefix = "AZURE_KUBERNETES_"
     environ = {f"{prefix}TOKEN_PROXY": "https://10.0.0.1/x", f"{prefix}SNI_NAME": "sni.test"}
@@ -211,7 +211,7 @@ def test_a_token_endpoint_from_the_environment() -> None:
         ),
     ],
 )
-def test_a_label_selector(selector: str, said: str | None) -> None:
+def test_label_selector_is_checked_as_kubernetes_checks_it(selector: str, said: str | None) -> None:
     """What Kubernetes would refuse in each pod is refused when the webhook starts."""
     signer = "--custom-token-endpoint-ca-bundle-signer=a.test/b"
     result, ran = policy(
@@ -226,7 +226,7 @@ def test_a_label_selector(selector: str, said: str | None) -> None:
     assert said in ran.noted
 
 
-def test_a_token_endpoint_that_is_not_on() -> None:
+def test_url_alone_does_not_enable_the_token_endpoint() -> None:
     """A URL alone, as it may be in the environment, asks for nothing."""
     assert made(AZURE_KUBERNETES_TOKEN_PROXY="https://10.0.0.1/").token_endpoint is None
 
@@ -278,7 +278,7 @@ def test_a_token_endpoint_that_is_not_on() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_wrong_option(arguments: list[str], said: str) -> None:
+def test_wrong_option_is_named_with_a_hint(arguments: list[str], said: str) -> None:
     """It is named, with what to do, and the status is that of a setting."""
     result, ran = policy("--tenant-id", TENANT, *arguments)
     assert result is None
@@ -296,7 +296,7 @@ def test_a_wrong_option(arguments: list[str], said: str) -> None:
     ],
     ids=str,
 )
-def test_a_policy_that_cannot_be(changes: dict[str, Any], said: str) -> None:
+def test_invalid_policy_cannot_be_created(changes: dict[str, Any], said: str) -> None:
     """Whoever makes one is told, not whoever is admitted by it."""
     with pytest.raises(SettingError, match=said):
         replace(POLICY, **changes)
@@ -306,13 +306,13 @@ def test_a_policy_that_cannot_be(changes: dict[str, Any], said: str) -> None:
     "text, version",
     [("1.34", (1, 34)), ("v1.34.2", (1, 34)), ("1.34+", (1, 34)), ("1.34.1-gke.1", (1, 34)), (" 1.34-rc.0", (1, 34))],
 )
-def test_a_version(text: str, version: tuple[int, int]) -> None:
+def test_version_is_parsed(text: str, version: tuple[int, int]) -> None:
     """As API servers and people write it."""
     assert parse_version(text) == version
 
 
 @pytest.mark.parametrize("text", ["", "1", "one.two", "1.", "1.99999", "1.x"])
-def test_a_version_that_is_none(text: str) -> None:
+def test_invalid_version_is_refused(text: str) -> None:
     """It is shown."""
     with pytest.raises(SettingError, match=re.escape(repr(text))):
         parse_version(text)
@@ -342,13 +342,13 @@ def test_a_version_that_is_none(text: str) -> None:
         (".", None),
     ],
 )
-def test_a_quantity(text: str, amount: Fraction | None) -> None:
+def test_quantity_is_parsed_as_kubernetes_parses_it(text: str, amount: Fraction | None) -> None:
     """As Kubernetes has them."""
     assert parse_quantity(text) == amount
 
 
 @pytest.mark.parametrize("usual", [SIDECAR_RESOURCES, REDIRECT_RESOURCES], ids=["sidecar", "redirect"])
-def test_the_usual_resources(usual: Resources) -> None:
+def test_default_resources_are_complete_and_consistent(usual: Resources) -> None:
     """All four are there, for a ResourceQuota asks for any of them, and requests are within limits."""
     for request, limit in ((usual.cpu_request, usual.cpu_limit), (usual.memory_request, usual.memory_limit)):
         assert request is not None

@@ -29,7 +29,7 @@ def own(pod: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 @anyhow
 @given(PODS, ACCOUNTS, POLICIES)
-def test_a_second_time_changes_nothing(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
+def test_mutating_twice_changes_nothing(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
     """Nor is there anything in the patch."""
     once = mutate(pod, who, policy)
     assert mutation(once, who, policy).operations == ()
@@ -37,7 +37,7 @@ def test_a_second_time_changes_nothing(pod: dict[str, Any], who: dict[str, Any],
 
 @anyhow
 @given(PODS, ACCOUNTS, POLICIES)
-def test_the_patch_makes_the_pod(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
+def test_patch_gives_the_mutated_pod(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
     """An API server that applies it, over the wire, gets what `mutate` returns; the pod given is not altered."""
     before = deepcopy(pod)
     asked = read(review(pod))
@@ -49,7 +49,7 @@ def test_the_patch_makes_the_pod(pod: dict[str, Any], who: dict[str, Any], polic
 
 @anyhow
 @given(PODS, ACCOUNTS, POLICIES)
-def test_what_is_there_stays(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
+def test_present_containers_and_fields_stay(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
     """Containers keep their order and content, and fields that no one has heard of survive."""
     after = mutate(pod, who, policy)
     assert {key: value for key, value in after["spec"].items() if key in pod["spec"] and key not in _TOUCHED} == {
@@ -73,7 +73,7 @@ _TOKEN = "azure-workload-identity-"
 
 @anyhow
 @given(PODS, ACCOUNTS, POLICIES)
-def test_ours_are_first_and_once(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
+def test_our_containers_are_first_and_once(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
     """The redirect before everything, the sidecar before the pod's own."""
     after = mutate(pod, who, policy)
     annotations = pod["metadata"].get("annotations") or {}
@@ -99,7 +99,7 @@ def test_warnings_are_short_and_few(pod: dict[str, Any], who: dict[str, Any], po
 
 @anyhow
 @given(JSON, JSON)
-def test_any_json_for_a_review(document: Any, other: Any) -> None:
+def test_any_json_as_a_review_is_read_or_refused(document: Any, other: Any) -> None:
     """It is no admission review, and that is said."""
     kind = {"group": "", "version": "v1", "kind": "Pod"}
     for request in (document, {"uid": document, "kind": kind}, {"uid": "1", "kind": document, "namespace": other}):
@@ -114,7 +114,7 @@ def test_any_json_for_a_review(document: Any, other: Any) -> None:
 
 @anyhow
 @given(st.binary(max_size=64), st.binary(max_size=64))
-def test_any_bytes_in_a_review(first: bytes, second: bytes) -> None:
+def test_any_bytes_in_a_review_are_decided_or_refused(first: bytes, second: bytes) -> None:
     """They are refused by the review or by the decision about the pod, and as a rule are no JSON."""
     whole = json.dumps(review({"metadata": {"labels": LABELS, "name": "FIRST"}, "spec": {"a": "SECOND"}})).encode()
     for before, after in ((b'"FIRST"', b'"SECOND"'), (b"FIRST", b"SECOND"), (b'"uid"', b'"object"')):
@@ -128,8 +128,8 @@ def test_any_bytes_in_a_review(first: bytes, second: bytes) -> None:
 
 @anyhow
 @given(JSON, JSON)
-def test_any_json_for_a_pod(document: Any, spec: Any) -> None:
-    """What is none is admitted or refused, and so is one of a service account that is none."""
+def test_any_json_as_a_pod_is_decided(document: Any, spec: Any) -> None:
+    """Invalid pods and invalid service accounts are admitted or refused, too."""
     for pod in (document, {"metadata": document, "spec": spec}, {"metadata": {"labels": LABELS}, "spec": spec}):
         if type(pod) is not dict:
             with pytest.raises(ReviewError, match="not a Pod"):
@@ -143,7 +143,9 @@ def test_any_json_for_a_pod(document: Any, spec: Any) -> None:
 
 @anyhow
 @given(JSON, JSON, JSON, JSON)
-def test_any_json_in_a_labelled_pod(annotations: Any, containers: Any, environment: Any, volumes: Any) -> None:
+def test_any_json_in_a_labelled_pod_is_decided(
+    annotations: Any, containers: Any, environment: Any, volumes: Any
+) -> None:
     """What an API server would never send is refused in words."""
     container = {"name": "a", "env": environment, "volumeMounts": volumes, "ports": environment, "resources": volumes}
     for inner in (

@@ -63,7 +63,7 @@ def is_proxy_only(document: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("policy", [POLICY, OLD_POLICY], ids=["native sidecar", "regular sidecar"])
 @pytest.mark.parametrize("mode", [{}, ENV], ids=["redirect", "env"])
-def test_the_sidecar_alone_has_the_identity(mode: dict[str, str], policy: Policy) -> None:
+def test_sidecar_alone_has_the_identity(mode: dict[str, str], policy: Policy) -> None:
     """With init containers, a custom token endpoint, a private authority and the legacy mount."""
     version = policy.server_version
     document = pod(APP, annotations={**ONLY, **mode, **BINDING}, initContainers=[SETUP])
@@ -80,7 +80,7 @@ def test_the_sidecar_alone_has_the_identity(mode: dict[str, str], policy: Policy
 
 
 @pytest.mark.parametrize("ca", [ConfigMapCA("wi-ca"), InlineCA(PEM)], ids=["file", "data"])
-def test_the_endpoints_authorities_are_the_sidecars_only(ca: ConfigMapCA | InlineCA) -> None:
+def test_ca_of_the_endpoint_is_only_in_the_sidecar(ca: ConfigMapCA | InlineCA) -> None:
     """In a variable or in the volume, whichever way they are given."""
     policy = replace(POLICY, token_endpoint=replace(ENDPOINT, ca=ca))
     after = mutate(pod(annotations={**ONLY, **BINDING}), account(), policy)
@@ -116,7 +116,7 @@ def test_the_default_is_for_pods_with_a_sidecar() -> None:
         assert set(variables(named(after, "app"))) == FOUR
 
 
-def test_an_annotation_that_refuses_the_sidecar_contradicts() -> None:
+def test_annotation_that_refuses_the_sidecar_contradicts_proxy_only() -> None:
     """Neither is obeyed: the application would have no identity at all, or one that it was not to have."""
     document = pod(annotations={**ONLY, "inject-proxy-sidecar": "false"})
     with pytest.raises(
@@ -126,7 +126,7 @@ def test_an_annotation_that_refuses_the_sidecar_contradicts() -> None:
 
 
 @pytest.mark.parametrize("spec", [{"hostNetwork": True}, {"os": {"name": "windows"}}], ids=str)
-def test_a_pod_that_can_have_no_sidecar_is_refused(spec: dict[str, Any]) -> None:
+def test_pod_that_cannot_have_a_sidecar_is_refused(spec: dict[str, Any]) -> None:
     """By the name of the annotation that it has."""
     with pytest.raises(PodError) as refused:
         mutate(pod(annotations=ONLY, **spec), account(), POLICY)
@@ -134,7 +134,7 @@ def test_a_pod_that_can_have_no_sidecar_is_refused(spec: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("mode", [{}, ENV], ids=["redirect", "env"])
-def test_what_an_earlier_mutation_gave_is_taken_away(mode: dict[str, str]) -> None:
+def test_identity_of_an_earlier_mutation_is_removed(mode: dict[str, str]) -> None:
     """Of every container but the sidecar, old and new mount alike; what is the user's own stays, and its order."""
     own: list[dict[str, Any]] = [
         {"name": "A", "value": "1"},
@@ -164,7 +164,7 @@ def test_what_an_earlier_mutation_gave_is_taken_away(mode: dict[str, str]) -> No
 OBSERVED = [each for each in CASES if each.name == "sidecar"]
 
 
-def test_what_the_reference_gave_is_taken_away() -> None:
+def test_identity_that_the_reference_added_is_removed() -> None:
     """Its webhook, which came first, gives the redirect and the application the token, too."""
     (case,) = OBSERVED
     document = case.answer["pod"]
@@ -175,7 +175,7 @@ def test_what_the_reference_gave_is_taken_away() -> None:
     assert mutation(after, case.account, case.policy).operations == ()
 
 
-def test_a_container_that_another_injector_adds_gets_nothing() -> None:
+def test_container_of_another_injector_gets_nothing() -> None:
     """On reinvocation, in either order of the webhooks; by variables it gets the sidecar's address."""
     for mode, expected in (({}, set()), (ENV, PLACES)):
         once = mutate(pod(annotations={**ONLY, **mode}), account(), POLICY)
@@ -186,7 +186,7 @@ def test_a_container_that_another_injector_adds_gets_nothing() -> None:
         assert is_proxy_only(again)
 
 
-def test_the_users_own_variables_stay() -> None:
+def test_variables_of_the_user_stay() -> None:
     """With a warning where the SDKs would exchange a token themselves; a client id alone is no such case."""
     client = {"name": "AZURE_CLIENT_ID", "value": CLIENT_ID}
     after = mutate(pod({**APP, "env": [client]}, annotations=ONLY), account(), POLICY)
@@ -201,7 +201,7 @@ def test_the_users_own_variables_stay() -> None:
         )
 
 
-def test_a_mount_of_the_users_own_in_the_tokens_place() -> None:
+def test_mount_of_the_user_at_the_token_path_stays() -> None:
     """It stays without a warning, since no token is expected there."""
     own = {"name": "own", "mountPath": MOUNT}
     document = pod({**APP, "volumeMounts": [own]}, annotations=ONLY, volumes=[{"name": "own", "emptyDir": {}}])
@@ -209,7 +209,7 @@ def test_a_mount_of_the_users_own_in_the_tokens_place() -> None:
     assert mutation(document, account(), POLICY).warnings == ()
 
 
-def test_skipped_containers() -> None:
+def test_skipped_containers_get_nothing() -> None:
     """By variables they are not told where the sidecar is; without, there is nothing to skip, and no warning of it."""
     skipping = {**ONLY, "skip-containers": "app"}
     assert mutation(pod(annotations=skipping), account(), POLICY).warnings == ()
@@ -220,7 +220,7 @@ def test_skipped_containers() -> None:
     assert "every container" in mutation(pod(annotations={**skipping, **ENV}), account(), POLICY).warnings[0]
 
 
-def test_a_sidecar_that_is_skipped_has_no_identity_either() -> None:
+def test_skipped_sidecar_has_no_identity() -> None:
     """And that is said."""
     document = pod(annotations={**ONLY, "skip-containers": "azwi-proxy"})
     after = mutate(document, account(), POLICY)
@@ -231,7 +231,7 @@ def test_a_sidecar_that_is_skipped_has_no_identity_either() -> None:
     )
 
 
-def test_the_hint_for_identity_bindings_goes_with_a_choice() -> None:
+def test_hint_for_identity_bindings_disappears_once_proxy_only_is_set() -> None:
     """Who has chosen, either way, is not told again."""
     policy = replace(POLICY, token_endpoint=ENDPOINT)
     assert mutation(with_sidecar(annotations=BINDING), account(), policy).warnings != ()
@@ -241,7 +241,7 @@ def test_the_hint_for_identity_bindings_goes_with_a_choice() -> None:
     assert mutation(with_sidecar(annotations=BINDING), account(), replace(policy, proxy_only=True)).warnings == ()
 
 
-def test_in_manifests() -> None:
+def test_proxy_only_in_manifests() -> None:
     """`wisp inject` knows the annotation, and the default as an option."""
     who = json.dumps({**account("default"), "metadata": {**account("default")["metadata"], "namespace": "apps"}})
     for document, options in ((pod(annotations=ONLY), ()), (with_sidecar(), ("--inject-proxy-only",))):
@@ -256,7 +256,7 @@ def test_in_manifests() -> None:
 
 @anyhow
 @given(PODS, ACCOUNTS, POLICIES, st.sampled_from(({}, ENV)))
-def test_no_other_container_has_any_of_it(
+def test_no_other_container_has_the_identity(
     document: dict[str, Any], who: dict[str, Any], policy: Policy, mode: dict[str, str]
 ) -> None:
     """Whatever was in the pod: no token's mount, and no variable of the identity but those that were there."""

@@ -37,7 +37,7 @@ def answered(case: Case) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_an_observed_answer(case: Case) -> None:
+def test_answer_matches_the_reference_except_for_listed_differences(case: Case) -> None:
     """The pod that comes of the patch is the reference's, with the differences."""
     theirs, ours = expected(case), answered(case)
     assert ours["allowed"] is theirs["allowed"]
@@ -53,7 +53,7 @@ MUTATED = [case for case in CASES if case.answer["allowed"] and expected(case)["
 
 
 @pytest.mark.parametrize("case", MUTATED, ids=lambda case: case.name)
-def test_a_pod_that_the_reference_mutated(case: Case) -> None:
+def test_pod_mutated_by_the_reference_is_completed(case: Case) -> None:
     """Volumes and containers have the same names, so what it put in is taken for what is to be put in."""
     assert case.account is not None
     pod = mutate(case.answer["pod"], case.account, case.policy)
@@ -65,12 +65,12 @@ def test_a_pod_that_the_reference_mutated(case: Case) -> None:
 
 
 @pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda difference: difference.name)
-def test_a_difference(difference: Difference) -> None:
+def test_every_listed_difference_occurs(difference: Difference) -> None:
     """It is one in some observed answer."""
     assert concerned(difference)
 
 
-def test_the_table() -> None:
+def test_table_of_differences_in_the_documentation_is_current() -> None:
     """The document has it as it is."""
     assert committed() == table()
     assert len(CASES) == 45

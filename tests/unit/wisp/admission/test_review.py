@@ -12,7 +12,7 @@ from wisp.admission.review import AccountRef, Admit, Refuse, ReviewError, answer
 UID = "705ab4f5-6393-11e8-b7cc-42010a800002"
 
 
-def test_the_account_that_a_pod_runs_as() -> None:
+def test_account_of_the_pod_is_required() -> None:
     """In the review's namespace; a pod has none of its own when it is made."""
     document = pod(serviceAccountName="app")
     document["metadata"]["namespace"] = "elsewhere"
@@ -22,13 +22,13 @@ def test_the_account_that_a_pod_runs_as() -> None:
 
 
 @pytest.mark.parametrize("spec", [{}, {"spec": None}], ids=["absent", "null"])
-def test_a_pod_without_a_spec(spec: dict[str, Any]) -> None:
+def test_pod_without_a_spec_is_refused(spec: dict[str, Any]) -> None:
     """It is refused: there is nothing that a patch could be applied to."""
     decision = decide(read(review({"metadata": pod()["metadata"], **spec})), account(), POLICY)
     assert decision == Refuse(400, "the pod has no spec: add a spec with the pod's containers")
 
 
-def test_a_review_without_an_operation() -> None:
+def test_review_without_an_operation_is_a_creation() -> None:
     """The pod is taken for one that is being made, lest it be let by without its identity."""
     document = review(pod(serviceAccountName="app"))
     del document["request"]["operation"]
@@ -60,7 +60,7 @@ def mirror() -> dict[str, Any]:
         pytest.param(review(pod(), subResource="ephemeralcontainers"), id="a debug container"),
     ],
 )
-def test_what_is_let_by(document: dict[str, Any]) -> None:
+def test_pods_without_the_label_and_mirrors_are_admitted_unchanged(document: dict[str, Any]) -> None:
     """Without a patch, and without an account being looked for."""
     asked = read(document)
     assert required_account(asked) is None
@@ -69,7 +69,7 @@ def test_what_is_let_by(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("value", ["True", "TRUE", "yes", "1", "enabled", "on", ""])
-def test_a_label_with_another_value(value: str) -> None:
+def test_label_with_another_value_causes_a_warning(value: str) -> None:
     """Where the webhook sees such a pod, it is let by with a warning, whether its account is known or not."""
     for who in (None, {"metadata": {"name": "app"}}):
         decision = decide(read(review(unlabelled(value))), who, POLICY)
@@ -77,13 +77,13 @@ def test_a_label_with_another_value(value: str) -> None:
         assert decision == Admit(warnings=(text,))
 
 
-def test_an_update_is_not_warned_about() -> None:
+def test_update_causes_no_warning() -> None:
     """Nor is what else makes no pod: its author was told when it was made."""
     for changes in ({"operation": "UPDATE"}, {"subResource": "ephemeralcontainers"}):
         assert decide(read(review(unlabelled("True"), **changes)), None, POLICY) == Admit()
 
 
-def test_a_label_on_the_account_only() -> None:
+def test_label_on_the_account_only_causes_a_warning() -> None:
     """Where the account is known though the pod has no label, its maker is told."""
     labelled = {"metadata": {"name": "app", "labels": {"azure.workload.identity/use": "true"}}}
     for who, warnings in ((labelled, 1), (account(), 1), ({}, 0), ({"metadata": {"labels": []}}, 0)):
@@ -93,7 +93,7 @@ def test_a_label_on_the_account_only() -> None:
         assert len(decision.warnings) == warnings
 
 
-def test_an_account_that_is_not_there() -> None:
+def test_missing_account_is_refused() -> None:
     """The pod is refused, in the API server's words and with what to do."""
     decision = decide(read(review(pod(serviceAccountName="nobody"))), None, POLICY)
     assert isinstance(decision, Refuse)
@@ -101,7 +101,7 @@ def test_an_account_that_is_not_there() -> None:
     assert decision.message.startswith('serviceaccounts "nobody" not found in namespace "apps": create it')
 
 
-def test_an_answer_with_everything() -> None:
+def test_answer_has_patch_and_warnings() -> None:
     """Patch and warnings are those of the mutation."""
     document = with_sidecar(annotations={"skip-containers": "ghost"})
     asked = read(review(document))
@@ -122,7 +122,7 @@ def test_an_answer_with_everything() -> None:
     }
 
 
-def test_a_refusal() -> None:
+def test_refusal_has_a_status() -> None:
     """Code and message are a Kubernetes Status's."""
     asked = read(review(with_sidecar(hostNetwork=True)))
     response = answer(asked, decide(asked, account(), POLICY))["response"]
@@ -135,7 +135,7 @@ def test_a_refusal() -> None:
 @pytest.mark.parametrize(
     "who", [{"metadata": 1}, {"metadata": {"annotations": {"a": 1}}}, {"metadata": {"annotations": []}}], ids=str
 )
-def test_an_account_that_is_none(who: dict[str, Any]) -> None:
+def test_invalid_account_is_refused(who: dict[str, Any]) -> None:
     """It is named as what is wrong."""
     decision = decide(read(review(pod())), who, POLICY)
     assert isinstance(decision, Refuse)
@@ -155,14 +155,14 @@ def test_an_account_that_is_none(who: dict[str, Any]) -> None:
         pytest.param(review({}, kind="Pod"), "$.request.kind", id="a kind that is none"),
     ],
 )
-def test_what_is_no_review(document: object, said: str) -> None:
+def test_invalid_review_is_an_error(document: object, said: str) -> None:
     """The error says what came instead."""
     with pytest.raises(ReviewError) as refused:
         read(document)
     assert said in str(refused.value)
 
 
-def test_a_review_of_the_core_group() -> None:
+def test_core_group_may_be_null() -> None:
     """Which is the empty one, or none."""
     asked = read(review(pod(serviceAccountName="app"), kind={"version": "v1", "kind": "Pod"}))
     assert required_account(asked) == AccountRef("apps", "app")

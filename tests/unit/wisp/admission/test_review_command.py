@@ -24,7 +24,7 @@ def reviewed(text: str, file: Path, *arguments: str) -> Ran:
     return run(command, "--service-accounts", str(file), *TENANT, *arguments, text=text)
 
 
-def test_one_answer_a_line(file: Path) -> None:
+def test_reviews_are_answered_one_on_each_line(file: Path) -> None:
     """In the order of the reviews; blank lines are none."""
     documents = [
         review(pod(serviceAccountName="app"), uid="1"),
@@ -42,7 +42,7 @@ def test_one_answer_a_line(file: Path) -> None:
     ]
 
 
-def test_a_label_on_the_account_only(file: Path) -> None:
+def test_label_on_the_account_only_causes_a_warning(file: Path) -> None:
     """A pod without the label is let by, with a warning when its account was meant for one with it."""
     document = pod(serviceAccountName="app")
     document["metadata"]["labels"] = {}
@@ -52,7 +52,7 @@ def test_a_label_on_the_account_only(file: Path) -> None:
 
 
 @pytest.mark.parametrize("version, told", [((), True), (("--server-version", "1.34"), False)])
-def test_the_servers_version(file: Path, version: tuple[str, ...], *, told: bool) -> None:
+def test_server_version_decides_about_native_sidecars(file: Path, version: tuple[str, ...], *, told: bool) -> None:
     """It decides whether a Job's pod ends."""
     document = json.dumps(review(with_sidecar(serviceAccountName="app", restartPolicy="Never")))
     answer = json.loads(reviewed(document, file, *version).printed)["response"]
@@ -68,7 +68,7 @@ def test_the_servers_version(file: Path, version: tuple[str, ...], *, told: bool
     ],
     ids=["no JSON", "no review", "too deep"],
 )
-def test_what_is_no_review(file: Path, text: str, said: str) -> None:
+def test_invalid_review_ends_the_command_with_its_number(file: Path, text: str, said: str) -> None:
     """It is said which, after the answers before it."""
     ran = reviewed(f"{json.dumps(review({}))}\n{text}\n", file)
     assert ran.status == 1

@@ -202,7 +202,7 @@ KEY_CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_warning(name: str) -> None:
+def test_mistake_causes_one_warning(name: str) -> None:
     """It is the only one, and says what it is about."""
     said, document, who, policy = CASES[name]
     (warning,) = warned(document, who, policy)
@@ -264,7 +264,7 @@ def test_every_warning_is_tested_and_documented() -> None:
         ),
     ],
 )
-def test_no_warning(document: dict[str, Any], policy: Policy) -> None:
+def test_correct_pod_causes_no_warning(document: dict[str, Any], policy: Policy) -> None:
     """Nothing is said where nothing is wrong."""
     assert warned(document, None, policy) == ()
 
@@ -300,7 +300,7 @@ def capable(*, add: tuple[str, ...] = (), drop: tuple[str, ...] = (), **context:
         pytest.param(None, capable(drop=("ALL",), privileged=True), True, id="privileged"),
     ],
 )
-def test_who_can_bypass_the_redirect(
+def test_containers_that_can_bypass_the_redirect_cause_a_warning(
     pods: dict[str, Any] | None, container: dict[str, Any] | None, *, is_warned: bool
 ) -> None:
     """Root with SETUID can become the sidecar's user, and the redirect does not see raw packets."""
@@ -312,28 +312,28 @@ def test_who_can_bypass_the_redirect(
     assert warned(pod(document["spec"]["containers"][0], securityContext=pods)) == ()
 
 
-def test_long_names_are_cut() -> None:
+def test_long_names_are_shortened() -> None:
     """So that all of a warning fits."""
     (warning,) = warned(pod(annotations={"skip-containers": "x" * 300}))
     assert len(warning) == warnings.MAX_LENGTH
     assert warning.endswith("…, which is not a container of the pod")
 
 
-def test_many_warnings_are_counted() -> None:
+def test_warnings_beyond_twelve_are_counted() -> None:
     """After a dozen."""
     found = warned(pod(annotations={"skip-containers": ";".join(map(str, range(100)))}))
     assert len(found) == warnings.MAX_WARNINGS
     assert found[-1] == "and 89 more"
 
 
-def test_line_ends_do_not_get_through() -> None:
+def test_line_ends_are_escaped() -> None:
     """A name is whatever its maker wrote."""
     (warning,) = warned(pod(annotations={"skip-containers": "a\nb"}))
     assert warning == r"skip-containers names 'a\nb', which is not a container of the pod"
 
 
 @given(JSON, JSON)
-def test_any_metadata(pods: Any, accounts: Any) -> None:
+def test_any_metadata_causes_short_warnings(pods: Any, accounts: Any) -> None:
     """Whatever an unlabelled pod and its account say, warnings are short."""
     for metadata in (pods, {"labels": pods, "annotations": accounts}):
         for found in (
@@ -344,7 +344,7 @@ def test_any_metadata(pods: Any, accounts: Any) -> None:
 
 
 @pytest.mark.parametrize("key", [f"{PREFIX}{'x' * 60}", f"{PREFIX}service-account-token-expiratio"])
-def test_warnings_are_short(key: str) -> None:
+def test_long_keys_cause_short_warnings(key: str) -> None:
     """However long a key is."""
     for kind in ("labels", "annotations"):
         found = mutation(with_metadata(pod(), kind, {key: "1"}), with_metadata(account(), kind, {key: "1"}), POLICY)
@@ -352,6 +352,6 @@ def test_warnings_are_short(key: str) -> None:
         assert all(len(each) <= MAX_LENGTH for each in found.warnings)
 
 
-def test_an_account_of_a_pod_that_is_labelled() -> None:
+def test_label_on_the_account_of_a_labelled_pod_causes_no_warning() -> None:
     """The label on a service account has no effect, but older guides put it there: nothing is said."""
     assert mutation(pod(), with_metadata(account(), "labels", {USE: "true"}), POLICY).warnings == ()

@@ -119,7 +119,7 @@ LINUX: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("way", WINDOWS)
-def test_a_sidecar_on_windows(way: str) -> None:
+def test_sidecar_on_windows_is_refused(way: str) -> None:
     """It is refused alike by the webhook and by `wisp inject`; without it the pod has its identity."""
     spec = WINDOWS[way]
     decision = decide(read(review(with_sidecar(**spec))), account(), POLICY)
@@ -132,7 +132,7 @@ def test_a_sidecar_on_windows(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", BOTH)
-def test_a_sidecar_on_either(way: str) -> None:
+def test_sidecar_that_may_run_on_windows_causes_a_warning(way: str) -> None:
     """The pod may run on Linux: it gets the sidecar, and its author is warned."""
     done = mutation(with_sidecar(**BOTH[way]), account(), POLICY)
     assert [each.partition(",")[0] for each in done.warnings] == ["the pod may run on Windows nodes"]
@@ -140,14 +140,14 @@ def test_a_sidecar_on_either(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", LINUX)
-def test_a_sidecar_on_linux(way: str) -> None:
+def test_sidecar_on_linux_causes_no_warning(way: str) -> None:
     """Nothing is refused or said."""
     done = mutation(with_sidecar(**LINUX[way]), account(), POLICY)
     assert (bool(done.operations), done.warnings) == (True, ())
 
 
 @given(JSON, JSON)
-def test_any_spec(first: Any, second: Any) -> None:
+def test_any_spec_is_decided(first: Any, second: Any) -> None:
     """What an API server would reject is rejected, or is no way to ask for anything."""
     rule = {
         "requiredDuringSchedulingIgnoredDuringExecution": first,

@@ -15,7 +15,7 @@ ACCOUNT = yaml.dump(account())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_manifest(name: str) -> None:
+def test_every_labelled_template_of_a_manifest_is_injected_once(name: str) -> None:
     """Every labelled template gets its identity, and nothing else changes; a second time changes nothing."""
     ran = injected(name)
     assert ran.status == 0
@@ -37,7 +37,7 @@ TEMPLATES = {
 }
 
 
-def test_every_labelled_template_is_counted() -> None:
+def test_golden_files_have_a_volume_for_each_labelled_template() -> None:
     """The golden files hold one volume for each."""
     found = {
         name: json.dumps(list(yaml.safe_load_all((GOLDEN / name).read_text(encoding="utf-8")))).count(
@@ -68,7 +68,7 @@ def refused(ran: Ran) -> str:
 
 @pytest.mark.parametrize("mode", ["redirect", "env"])
 @pytest.mark.parametrize("kind", ["Service", "Configuration"])
-def test_a_sidecar_in_knative(kind: str, mode: str) -> None:
+def test_knative_sidecar_is_refused_but_the_identity_is_injected(kind: str, mode: str) -> None:
     """Knative's API rejects it in either form, so it is refused with what to do; the identity alone is injected."""
     prefix = "azure.workload.identity/"
     asked = {f"{prefix}inject-proxy-mode": mode, f"{prefix}inject-proxy-sidecar": "true"}
@@ -81,7 +81,7 @@ def test_a_sidecar_in_knative(kind: str, mode: str) -> None:
     assert (ran.status, ran.printed.count("AZURE_CLIENT_ID")) == (0, 1)
 
 
-def test_a_service_of_kubernetes_is_not_knatives() -> None:
+def test_service_of_another_group_is_not_taken_for_knative() -> None:
     """The group counts, not the kind."""
     asked = {"azure.workload.identity/inject-proxy-sidecar": "true"}
     assert inject(of("Service", "example.dev/v1", {"template": template(asked)})).status == 0
@@ -183,7 +183,7 @@ ASKING: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("name", ASKING)
-def test_a_label_that_asks_in_vain(name: str) -> None:
+def test_label_that_reaches_pods_without_a_template_is_an_error(name: str) -> None:
     """Pods come to carry the label, or should, but there is nothing to inject into: an error that says where."""
     text, said = ASKING[name]
     line = refused(inject(text))
@@ -192,14 +192,14 @@ def test_a_label_that_asks_in_vain(name: str) -> None:
     assert "leave this object to the webhook" in line or "add the pod's containers" in line
 
 
-def test_a_label_beside_a_template_that_is_injected() -> None:
+def test_label_without_a_template_next_to_an_injected_one_is_an_error() -> None:
     """One part of an object has a template, another has not: nothing is printed without the second."""
     spec = {"head": template(), "workers": {"podLabels": {LABEL: "true"}}}
     said = refused(inject(of("Cluster", "example.dev/v1", spec)))
     assert 'Cluster "web" (document 2, /spec/workers/podLabels): the label' in said
 
 
-def test_containers_of_another_kind_are_no_template() -> None:
+def test_containers_of_another_kind_are_not_a_template() -> None:
     """Prometheus merges `spec.containers` into its own, SidecarSet injects them: neither is a pod."""
     for kind, version in (("Prometheus", "monitoring.coreos.com/v1"), ("SidecarSet", "apps.kruise.io/v1alpha1")):
         text = of(kind, version, {"containers": [{"name": "a"}]}, labels={LABEL: "true"})
@@ -215,7 +215,7 @@ def test_containers_of_another_kind_are_no_template() -> None:
         pytest.param({"serviceAccount": "no", "podTemplate": template()}, "app", id="the pod's own counts"),
     ],
 )
-def test_the_account_named_outside(spec: dict[str, Any], account_name: str) -> None:
+def test_account_named_outside_the_template_is_used(spec: dict[str, Any], account_name: str) -> None:
     """Flink and Spark name it beside the template."""
     ran = inject(of("FlinkDeployment", "flink.apache.org/v1beta1", spec))
     assert (ran.status, ran.noted) == (0, "")
@@ -223,7 +223,7 @@ def test_the_account_named_outside(spec: dict[str, Any], account_name: str) -> N
     assert "6a1d0c9e" in ran.printed.partition("---")[2]
 
 
-def test_the_namespace_of_what_is_made() -> None:
+def test_embedded_object_inherits_the_namespace_except_in_lists_and_templates() -> None:
     """An embedded object without a namespace is made in that of the object around it, but for lists and Templates."""
     manifest = {"kind": "Deployment", "metadata": {"name": "web"}, "spec": {"template": template()}}
     around = of("Object", "kubernetes.crossplane.io/v1alpha2", {"forProvider": {"manifest": manifest}})
@@ -233,7 +233,7 @@ def test_the_namespace_of_what_is_made() -> None:
         assert 'in the namespace "default" is unknown' in refused(inject(f"{ACCOUNT}---\n{listed}"))
 
 
-def test_an_account_anywhere() -> None:
+def test_embedded_service_accounts_are_found() -> None:
     """Service accounts are found where the objects around them embed them, mentions of them are not taken for one."""
     embedded = {"spec": {"manifests": [account()]}, "kind": "Work", "metadata": {"name": "work"}}
     binding = {
@@ -253,7 +253,7 @@ def test_an_account_anywhere() -> None:
     assert (ran.status, "value: 6a1d0c9e" in ran.printed.replace('"', "")) == (0, True)
 
 
-def test_a_list_as_the_api_answers_it() -> None:
+def test_items_of_an_api_list_have_the_kind_of_the_list() -> None:
     """Its items have no kind of their own: the list's says it."""
     item = {"metadata": {"name": "web", "namespace": "apps", **template()["metadata"]}, "spec": template()["spec"]}
     ran = inject(f"{ACCOUNT}---\n{yaml.dump({'kind': 'PodList', 'apiVersion': 'v1', 'items': [item]})}")
@@ -262,7 +262,7 @@ def test_a_list_as_the_api_answers_it() -> None:
     assert {"kind": "Pod", **after} == list(yaml.safe_load_all(alone.printed))[1]
 
 
-def test_what_the_cluster_has_written() -> None:
+def test_status_and_records_of_the_cluster_are_ignored() -> None:
     """Is neither injected nor warned about: status, managed fields, records of a controller."""
     deployment = {
         "kind": "Deployment",
@@ -279,7 +279,7 @@ def test_what_the_cluster_has_written() -> None:
     assert (ran.status, ran.noted, ran.printed) == (0, "", text)
 
 
-def test_a_pointer_is_escaped() -> None:
+def test_member_names_are_escaped_in_pointers() -> None:
     """Members of any name may lead to a template."""
     ran = inject(of("Set", "example.dev/v1", {"a/b~c": {"": template()}}))
     assert ran.status == 0
@@ -287,7 +287,7 @@ def test_a_pointer_is_escaped() -> None:
     assert spec["containers"][0]["env"]
 
 
-def test_a_root_that_is_a_list() -> None:
+def test_document_that_is_a_list_is_injected() -> None:
     """A file of several objects as one JSON array is injected too, though kubectl does not read it."""
     manifest = {
         "kind": "Deployment",
@@ -331,13 +331,13 @@ spec:
 @pytest.mark.parametrize(
     "line", ["l{n}: &l{n} [*l{m}, *l{m}]", "l{n}: &l{n} {{a: *l{m}, b: *l{m}}}"], ids=["lists", "maps"]
 )
-def test_references_of_references(line: str) -> None:
+def test_aliases_that_expand_to_an_enormous_document_are_refused(line: str) -> None:
     """A small file that would be an enormous one is refused, not written out."""
     text = "l0: &l0 [x, y]\n" + "".join(f"{line.format(n=n, m=n - 1)}\n" for n in range(1, 60))
     assert "most of them through aliases: write it with fewer" in refused(inject(text))
 
 
-def test_merges_of_merges() -> None:
+def test_merges_of_merges_have_as_many_keys_as_names() -> None:
     """They have as many keys as they have names."""
     text = "m0: &m0 {x: 1}\n" + "".join(f"m{n}: &m{n} {{<<: [*m{n - 1}, *m{n - 1}], k{n}: 1}}\n" for n in range(1, 60))
     ran = inject(f"{ACCOUNT}---\n{text}{yaml.dump(template())}", "-n", "apps", "-o", "json")
@@ -345,7 +345,7 @@ def test_merges_of_merges() -> None:
     assert '"k58": 1' in ran.printed
 
 
-def test_a_template_down_below() -> None:
+def test_nesting_is_bounded() -> None:
     """Nesting is bounded, well above what any object has."""
 
     def nested(levels: int) -> str:
@@ -358,13 +358,13 @@ def test_a_template_down_below() -> None:
     assert "is nested too deeply, in document 2" in refused(inject(nested(300)))
 
 
-def test_a_chart_that_is_not_rendered() -> None:
+def test_unrendered_chart_is_refused_with_the_command_that_renders_it() -> None:
     """It is no YAML, and what to do is said."""
     text = 'kind: Deployment\nmetadata:\n  labels:\n    {{- include "labels" . | nindent 4 }}\n'
     assert "helm template CHART | wisp inject -f -" in refused(inject(text))
 
 
-def test_text_in_a_config_map_is_text() -> None:
+def test_manifest_in_a_config_map_is_not_injected() -> None:
     """Whatever it looks like."""
     manifest = yaml.dump({"kind": "Deployment", "spec": {"template": template()}})
     text = yaml.dump({"kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"deployment.yaml": manifest}})
