@@ -5,7 +5,7 @@ API (core/v1, PodSpec). A field that is only compared accepts any scalar: templa
 as `${{PORT}}` in place of a number.
 """
 
-# ruff: noqa: N815 -- names of the Kubernetes API
+# ruff: noqa: D101, N815 -- the Kubernetes API names and documents these types
 
 from typing import Annotated, Any, TypeAlias
 
@@ -43,16 +43,12 @@ class PodError(WispError):
 
 
 class Variable(Struct, frozen=True, gc=False):
-    """An environment variable of a container."""
-
     name: str | None = None
     value: Scalar = None
     valueFrom: Raw = ABSENT
 
 
 class Mount(Struct, frozen=True, gc=False):
-    """A volume mount of a container."""
-
     name: Name = None
     mountPath: str | None = None
     readOnly: Scalar = None
@@ -61,8 +57,6 @@ class Mount(Struct, frozen=True, gc=False):
 
 
 class Port(Struct, frozen=True, gc=False):
-    """A port that a container declares."""
-
     containerPort: Scalar = None
 
 
@@ -74,8 +68,6 @@ class Amounts(Struct, frozen=True, gc=False):
 
 
 class Requirements(Struct, frozen=True, gc=False):
-    """Resource requests and limits of a container or of the whole pod."""
-
     requests: Amounts | None = None
     limits: Amounts | None = None
 
@@ -88,8 +80,6 @@ class Capabilities(Struct, frozen=True, gc=False):
 
 
 class WindowsOptions(Struct, frozen=True, gc=False):
-    """Options that only Windows has."""
-
     gmsaCredentialSpecName: Scalar = None
     gmsaCredentialSpec: Scalar = None
     runAsUserName: Scalar = None
@@ -97,8 +87,6 @@ class WindowsOptions(Struct, frozen=True, gc=False):
 
 
 class SecurityContext(Struct, frozen=True, gc=False):
-    """The security context of a container, or of the pod."""
-
     runAsUser: Scalar = None
     runAsNonRoot: Scalar = None
     privileged: Scalar = None
@@ -107,8 +95,6 @@ class SecurityContext(Struct, frozen=True, gc=False):
 
 
 class Container(Struct, frozen=True, gc=False):
-    """A container or init container."""
-
     name: Name = None
     image: str | None = None
     env: list[Variable] | None = None
@@ -119,23 +105,17 @@ class Container(Struct, frozen=True, gc=False):
 
 
 class KeyToPath(Struct, frozen=True, gc=False):
-    """A key of a ConfigMap, and the file that has its value."""
-
     key: str | None = None
     path: str | None = None
 
 
 class ConfigMapSource(Struct, frozen=True, gc=False):
-    """A ConfigMap in a projected volume."""
-
     name: str | None = None
     items: list[KeyToPath] | None = None
     optional: Scalar = None
 
 
 class TokenSource(Struct, frozen=True, gc=False):
-    """A service account token in a projected volume."""
-
     path: str | None = None
     audience: str | None = None
     expirationSeconds: Scalar = None
@@ -150,15 +130,11 @@ class LabelExpression(Struct, frozen=True, gc=False):
 
 
 class LabelSelector(Struct, frozen=True, gc=False):
-    """A label selector."""
-
     matchLabels: dict[str, str] | None = None
     matchExpressions: list[LabelExpression] | None = None
 
 
 class TrustBundleSource(Struct, frozen=True, gc=False):
-    """ClusterTrustBundles in a projected volume."""
-
     signerName: str | None = None
     labelSelector: LabelSelector | None = None
     path: str | None = None
@@ -166,22 +142,16 @@ class TrustBundleSource(Struct, frozen=True, gc=False):
 
 
 class ProjectedSource(Struct, frozen=True, gc=False):
-    """One source of a projected volume."""
-
     serviceAccountToken: TokenSource | None = None
     configMap: ConfigMapSource | None = None
     clusterTrustBundle: TrustBundleSource | None = None
 
 
 class Projected(Struct, frozen=True, gc=False):
-    """A projected volume."""
-
     sources: list[ProjectedSource] | None = None
 
 
 class Volume(Struct, frozen=True, gc=False):
-    """A volume of a pod."""
-
     name: Name = None
     projected: Projected | None = None
 
@@ -204,33 +174,23 @@ class RequiredNodes(Struct, frozen=True, gc=False):
 
 
 class PreferredNodes(Struct, frozen=True, gc=False):
-    """A preference for nodes."""
-
     preference: NodeTerm | None = None
 
 
 class NodeAffinity(Struct, frozen=True, gc=False):
-    """The node affinity of a pod."""
-
     requiredDuringSchedulingIgnoredDuringExecution: RequiredNodes | None = None
     preferredDuringSchedulingIgnoredDuringExecution: list[PreferredNodes] | None = None
 
 
 class Affinity(Struct, frozen=True, gc=False):
-    """The affinity of a pod."""
-
     nodeAffinity: NodeAffinity | None = None
 
 
 class OperatingSystem(Struct, frozen=True, gc=False):
-    """The operating system that a pod names."""
-
     name: str | None = None
 
 
 class PodSpec(Struct, frozen=True, gc=False):
-    """The spec of a pod."""
-
     containers: list[Container] | None = None
     initContainers: list[Container] | None = None
     volumes: list[Volume] | None = None
