@@ -141,13 +141,24 @@ def _put(operations: list[Operation], present: Sequence[_Named], path: str, item
     for item in items:
         indexes = [index for index, other in enumerate(present) if other.name == item["name"]]
         if indexes:
-            other = present[indexes[0]]
-            if msgspec.convert(item, type(other)) != other:  # fields that an API server fills in are in no type
+            if not _is_same(present[indexes[0]], item):
                 operations.append({"op": "replace", "path": f"{path}/{indexes[0]}", "value": item})
             surplus += indexes[1:]
         elif not _is_taken(item.get("mountPath"), present, names):
             operations.append({"op": "add", "path": f"{path}/-", "value": item})
     operations += [{"op": "remove", "path": f"{path}/{index}"} for index in sorted(surplus, reverse=True)]
+
+
+def _is_same(present: Mount | Volume, item: Object) -> bool:
+    """Check whether a mount or volume is the injected one, apart from defaults that an API server fills in."""
+    if isinstance(present, Mount):
+        return msgspec.convert(item, Mount) == present
+    if present.projected is None or present.projected.sources is ABSENT:
+        return False
+    try:
+        return bool(msgspec.json.decode(present.projected.sources) == item["projected"]["sources"])
+    except (ValueError, RecursionError):  # invalid JSON, which is not decoded until here
+        return False
 
 
 def _is_taken(mount_path: str | None, present: Sequence[Mount] | Sequence[Volume], ours: set[str]) -> bool:

@@ -104,23 +104,6 @@ class Container(Struct, frozen=True, gc=False):
     securityContext: SecurityContext | None = None
 
 
-class KeyToPath(Struct, frozen=True, gc=False):
-    key: str | None = None
-    path: str | None = None
-
-
-class ConfigMapSource(Struct, frozen=True, gc=False):
-    name: str | None = None
-    items: list[KeyToPath] | None = None
-    optional: Scalar = None
-
-
-class TokenSource(Struct, frozen=True, gc=False):
-    path: str | None = None
-    audience: str | None = None
-    expirationSeconds: Scalar = None
-
-
 class LabelExpression(Struct, frozen=True, gc=False):
     """A requirement on labels, in a label selector or a node affinity."""
 
@@ -129,26 +112,8 @@ class LabelExpression(Struct, frozen=True, gc=False):
     values: list[str] | None = None
 
 
-class LabelSelector(Struct, frozen=True, gc=False):
-    matchLabels: dict[str, str] | None = None
-    matchExpressions: list[LabelExpression] | None = None
-
-
-class TrustBundleSource(Struct, frozen=True, gc=False):
-    signerName: str | None = None
-    labelSelector: LabelSelector | None = None
-    path: str | None = None
-    optional: Scalar = None
-
-
-class ProjectedSource(Struct, frozen=True, gc=False):
-    serviceAccountToken: TokenSource | None = None
-    configMap: ConfigMapSource | None = None
-    clusterTrustBundle: TrustBundleSource | None = None
-
-
 class Projected(Struct, frozen=True, gc=False):
-    sources: list[ProjectedSource] | None = None
+    sources: Raw = ABSENT
 
 
 class Volume(Struct, frozen=True, gc=False):
