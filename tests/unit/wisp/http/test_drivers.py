@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.wisp.http.hostile import ALL, Hostile
 from tests.unit.wisp.http.oracle import theirs
 from tests.unit.wisp.http.test_parser_oracle import pipelines
-from tests.unit.wisp.http.wire import NEXT, cut, outcome, places, streams
+from tests.unit.wisp.http.wire import NEXT, cut, cut_points, outcome, streams
 from tests.unit.wisp.http.world import WORLDS, World
 from wisp.http.messages import Reject, Request
 
@@ -71,17 +71,17 @@ def test_hostile_bytes_end_the_connection(world: World, hostile: Hostile, size: 
 
 
 @thorough
-@given(streams.filter(without_head), places)
-def test_any_bytes_are_served_as_the_parser_reads_them(world: World, stream: bytes, places: list[int]) -> None:
+@given(streams.filter(without_head), cut_points)
+def test_any_bytes_are_served_as_the_parser_reads_them(world: World, stream: bytes, cut_points: list[int]) -> None:
     """However they are split."""
-    assert served(world, cut(stream, places[:4])) == expected(stream)
+    assert served(world, cut(stream, cut_points[:4])) == expected(stream)
 
 
 @thorough
 @given(pipelines.filter(without_head), st.lists(st.integers(0, 10_000), max_size=4))
-def test_pipelined_requests_are_served_as_h11_reads_them(world: World, stream: bytes, places: list[int]) -> None:
+def test_pipelined_requests_are_served_as_h11_reads_them(world: World, stream: bytes, cut_points: list[int]) -> None:
     """In their order, each answered once."""
-    requests, statuses, ended = served(world, cut(stream, places))
+    requests, statuses, ended = served(world, cut(stream, cut_points))
     theirs_read, rejected = theirs(stream)
     comparable = requests[: len(theirs_read)]  # h11 ends a connection of HTTP/1.0, though it be kept alive
     assert [(one.method, one.target, one.body) for one in comparable] == [

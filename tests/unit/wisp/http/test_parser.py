@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.wisp.http.hostile import ALL, Hostile
-from tests.unit.wisp.http.wire import GET, NEXT, POST, cut, drained, events, one, outcome, places, streams
+from tests.unit.wisp.http.wire import GET, NEXT, POST, cut, cut_points, drained, events, one, outcome, streams
 from wisp.http.messages import Reject, Request
 from wisp.http.parser import BODY_LIMIT, HEAD_LIMIT, HEADERS_LIMIT, TARGET_LIMIT, Continue, HeadCache, RequestReader
 
@@ -16,16 +16,16 @@ thorough = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, 
 
 
 @thorough
-@given(streams, places)
+@given(streams, cut_points)
 @example(b"GET /" + b"a" * 9000 + b"\n" + b"b" * 9000 + b"\r\n\r\n", [8500, 17000])
 @example(GET + b"x: y\r\n" * 200 + b"x: y\n", [500, 1000])
 @example(GET + b"x: y\r\n" * 90 + b"x: y\n" + b"x: y\r\n" * 90, [500, 1000])
 @example(GET + b"x: " + b"b" * 17000 + b"\n\r\n\r\n", [16500])
 @example(POST + b"Transfer-Encoding: chunked\r\n\r\n11170\r\n" + b"c" * 70000 + b"x", [69000])
 @example(POST + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"e" * 140_000 + b"\0\r\n", [139_000])
-def test_splits_do_not_matter(stream: bytes, places: list[int]) -> None:
+def test_splits_do_not_matter(stream: bytes, cut_points: list[int]) -> None:
     """Any bytes give the same requests and the same reject, reason included, however they are split."""
-    assert outcome(cut(stream, places)) == outcome([stream])
+    assert outcome(cut(stream, cut_points)) == outcome([stream])
 
 
 @thorough
@@ -53,21 +53,21 @@ def test_noise_is_never_an_exception(pieces: list[bytes]) -> None:
 
 
 @thorough
-@given(st.lists(streams, max_size=4), places)
-def test_the_memo_changes_nothing(streams: list[bytes], places: list[int]) -> None:
+@given(st.lists(streams, max_size=4), cut_points)
+def test_the_memo_changes_nothing(streams: list[bytes], cut_points: list[int]) -> None:
     """Connections that share a memo give the events that they give on their own."""
     memo = HeadCache()
     for stream in [*streams, *streams]:
         assert outcome([stream], memo) == outcome([stream])
-        assert outcome(cut(stream, places), memo) == outcome([stream])
+        assert outcome(cut(stream, cut_points), memo) == outcome([stream])
 
 
 @thorough
-@given(streams, places)
-def test_memory_is_bounded(stream: bytes, places: list[int]) -> None:
+@given(streams, cut_points)
+def test_memory_is_bounded(stream: bytes, cut_points: list[int]) -> None:
     """Held between reads: less than one body and its framing; nothing once a request has been refused."""
     connection = RequestReader()
-    for piece in cut(stream, [*places, *range(0, len(stream), READ)]):
+    for piece in cut(stream, [*cut_points, *range(0, len(stream), READ)]):
         last = drained(connection, piece)[-1:]
         decoded = 0 if connection._body is None else len(connection._body.body)
         assert len(connection.buffer) < (HEAD_LIMIT + 1 if connection._head is None else BODY_LIMIT)

@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.wisp.http.oracle import ours, theirs
-from tests.unit.wisp.http.wire import NEXT, cut, places, streams
+from tests.unit.wisp.http.wire import NEXT, cut, cut_points, streams
 
 thorough = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -61,12 +61,12 @@ pipelines = st.lists(requests(), min_size=1, max_size=4).map(b"".join)
 
 
 @thorough
-@given(pipelines, places)
-def test_well_formed_requests_are_read_as_h11_reads_them(stream: bytes, places: list[int]) -> None:
+@given(pipelines, cut_points)
+def test_well_formed_requests_are_read_as_h11_reads_them(stream: bytes, cut_points: list[int]) -> None:
     """Methods, targets, headers, bodies, versions and whether the connection goes on, in order, however split."""
     requests, rejected = theirs(stream)
     assert not rejected
-    assert ours(cut(stream, places)) == (requests, False)
+    assert ours(cut(stream, cut_points)) == (requests, False)
 
 
 @thorough

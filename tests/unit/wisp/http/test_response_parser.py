@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.wisp.http.wire import cut, places
+from tests.unit.wisp.http.wire import cut, cut_points
 from wisp.http.response_parser import OVERHEAD_LIMIT, Malformed, ResponseHead, ResponseReader
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -50,7 +50,7 @@ def read(pieces: Iterable[bytes]) -> tuple[ResponseHead | None, bytes, bool, boo
     return received.head, body, received.ended(), False
 
 
-@given(streams, places)
+@given(streams, cut_points)
 def test_the_same_however_it_is_split(stream: bytes, splits: list[int]) -> None:
     """Head, body and end do not depend on what came when; what is malformed is so in either."""
     whole, pieces = read([stream]), read(cut(stream, splits))

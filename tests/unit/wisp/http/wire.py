@@ -40,12 +40,14 @@ def one(data: bytes) -> Event:
     return event
 
 
-def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
-    """Return `data` in pieces, cut at `places`."""
-    return [data[start:end] for start, end in pairwise([0, *sorted(place % (len(data) + 1) for place in places), None])]
+def cut(data: bytes, cut_points: Iterable[int]) -> list[bytes]:
+    """Return `data` in pieces, cut at `cut_points`."""
+    return [
+        data[start:end] for start, end in pairwise([0, *sorted(place % (len(data) + 1) for place in cut_points), None])
+    ]
 
 
-places = st.lists(st.integers(0, 200_000), max_size=20)
+cut_points = st.lists(st.integers(0, 200_000), max_size=20)
 """Where to cut."""
 
 _tidy = st.sampled_from(
