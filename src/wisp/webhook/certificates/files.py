@@ -7,7 +7,7 @@ from ssl import SSLError
 from wisp.base.log import Log
 from wisp.base.secret import Secret
 from wisp.webhook.certificates.controller import CertificateUser
-from wisp.webhook.certificates.issuer import ExpiryReader, IssuerError
+from wisp.webhook.certificates.issuer import IssuerError, IssuerProcess
 
 _INTERVAL = 2.0
 """Seconds between reads. The kubelet takes about a minute to renew a volume."""
@@ -16,9 +16,9 @@ _INTERVAL = 2.0
 class CertificateFiles:
     """Use `tls.crt` and `tls.key` of a folder. If they become unusable, the last usable ones stay in use."""
 
-    def __init__(self, folder: Path, reader: ExpiryReader, user: CertificateUser, log: Log) -> None:
+    def __init__(self, folder: Path, issuer: IssuerProcess, user: CertificateUser, log: Log) -> None:
         self._folder = folder
-        self._reader = reader
+        self._issuer = issuer
         self._user = user
         self._log = log
         self._in_use: tuple[bytes, Secret] | None = None
@@ -46,7 +46,7 @@ class CertificateFiles:
             key = Secret((self._folder / "tls.key").read_text(encoding="ascii"))
             if (chain, key) == self._in_use:
                 return
-            expires_at = await self._reader.expiry(chain)
+            expires_at = await self._issuer.expiry(chain)
             self._user.show(chain, key)
         except (OSError, IssuerError, ValueError) as error:  # an SSLError is an OSError
             self.failures += 1

@@ -81,19 +81,12 @@ class CertificateIssuer(Protocol):
         """Return a changed set, or a new one."""
 
 
-class ExpiryReader(Protocol):
-    """What reads the end of a certificate's validity."""
-
-    async def expiry(self, chain: bytes) -> float:
-        """Return it in Unix seconds. Raise IssuerError if the first certificate (PEM) cannot be parsed."""
-
-
 class IssuerError(Exception):
     """The issuing process did not answer, or what was asked about cannot be used; the text says which."""
 
 
 class IssuerProcess:
-    """A CertificateIssuer and ExpiryReader that starts a process for each question."""
+    """A CertificateIssuer that starts a process for each question."""
 
     def __init__(self, command: Sequence[str] = _COMMAND, timeout: float = _TIMEOUT) -> None:
         self._command = command
@@ -110,7 +103,7 @@ class IssuerProcess:
         return issued
 
     async def expiry(self, chain: bytes) -> float:
-        """Return when the first certificate (PEM) expires, in Unix seconds."""
+        """Return when the first certificate of `chain` (PEM) expires, in Unix seconds. Raise IssuerError."""
         found: float | Broken = decode(await self._ask(ReadExpiry(chain)), float | Broken)
         if isinstance(found, Broken):
             raise IssuerError(found.reason)
