@@ -18,6 +18,7 @@ from wisp_local.lab.login import has_azure_cli
 from wisp_local.lab.own_cluster import OwnCluster
 from wisp_local.lab.paths import LabPaths, default_folder
 from wisp_local.lab.record import NO_CLUSTER, AttachedCluster, CloudProcess, Observation, UpOptions, problems
+from wisp_local.sandbox.folders import home_folder
 from wisp_local.sandbox.signals import unwinding
 
 _FILE = click.Path(path_type=Path)
@@ -157,15 +158,8 @@ def down(folder: Path | None, *, purge: bool) -> None:
 
 
 def _open_lab(folder: Path | None) -> Lab:
-    paths = LabPaths(folder.absolute() if folder is not None else default_folder(os.environ, _home()))
+    paths = LabPaths(folder.absolute() if folder is not None else default_folder(os.environ, home_folder()))
     return Lab(paths, os.environ, OwnCluster(paths))
-
-
-def _home() -> Path | None:
-    try:
-        return Path.home()
-    except RuntimeError:  # neither HOME nor the system's list of users has it
-        return None
 
 
 def _cluster_option(kubeconfig: Path | None, *, own: bool, detach: bool) -> AttachedCluster | None:
@@ -202,7 +196,7 @@ def _summary(lab: Lab, started: lifecycle.Started) -> list[str]:
         lines += ["  cluster  none: `az aks create` makes a record (--kubeconfig FILE attaches a real one)"]
     if not has_azure_cli(os.environ):
         lines += [f"  note     {MISSING}"]
-    is_default = paths.folder == default_folder(os.environ, _home())
+    is_default = paths.folder == default_folder(os.environ, home_folder())
     option = "" if is_default else f" --lab={shlex.quote(str(paths.folder))}"
     return [
         *lines,

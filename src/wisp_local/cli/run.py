@@ -30,6 +30,7 @@ from wisp_local.run.environment import (
 )
 from wisp_local.run.messages import Ready
 from wisp_local.run.options import DAY, DEFAULT_IDENTITY, Authority, Flags, LocalCloud, Prepared, choose, prepare
+from wisp_local.sandbox.folders import home_folder
 from wisp_local.sandbox.modes import Attempt, Mode
 from wisp_local.sandbox.processes import base_environment
 
@@ -73,7 +74,7 @@ def command(command_line: tuple[str, ...], *, verbose: bool, **flags: object) ->
         raise WispError("wisp run needs Linux, as the sidecar does", hint="run it in a container or a VM")
     environ = original_environment(os.environ, names_at_start())
     parsed = Flags(**flags)  # type: ignore[arg-type]  # click has checked them
-    prepared = prepare(choose(parsed), environ, _home())
+    prepared = prepare(choose(parsed), environ, home_folder())
     for note in prepared.notes:
         click.echo(f"note: {note}", err=True)
     log = open_log(prepared.state)
@@ -82,13 +83,6 @@ def command(command_line: tuple[str, ...], *, verbose: bool, **flags: object) ->
         _describe(service, prepared, log)
     enter_namespaces(service.namespaces)
     exec_command(command_line, _environment(environ, service.ready))
-
-
-def _home() -> Path | None:
-    try:
-        return Path.home()
-    except RuntimeError:  # neither HOME nor an entry in the list of users
-        return None
 
 
 def _start(authority: Authority, environ: Mapping[str, str], log: Log, *, intercept: bool) -> Service:

@@ -9,6 +9,14 @@ from pathlib import Path
 from wisp_local.sandbox.signals import deferred
 
 
+def home_folder() -> Path | None:
+    """Return the user's home; None if neither HOME nor the system's list of users has one."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
 def state_folder(environ: Mapping[str, str], home: Path | None) -> Path | None:
     """Return the folder for the state of the user with that `home`; None for a user without a home."""
     base = Path(environ.get("XDG_STATE_HOME", ""))
