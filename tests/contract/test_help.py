@@ -1,5 +1,6 @@
 """Every command's help is as in tests/golden/help, and every option has a help of its own."""
 
+import re
 from collections.abc import Iterator
 
 import click
@@ -40,7 +41,8 @@ def test_every_option_has_a_help_that_stands_alone(option: str) -> None:
     """It is a sentence that can be understood without the option before it."""
     text = OPTIONS[option].help or ""
     assert text[:1].isupper() or text[:1] in "`/'0123456789", f"no sentence: {text!r}"
-    assert text.rstrip("]").endswith((".", "]", "text")), f"no full stop: {text!r}"
+    sentence = re.sub(r"\s*\[default: [^\]]*\]$", "", text)
+    assert sentence.endswith("."), f"no full stop: {text!r}"
     first = text.partition(" ")[0].strip(",.").lower()
     assert first not in {"and", "also", "same", "of", "likewise", "or", "its", "the-same"}, (
         f"refers to another option: {text!r}"

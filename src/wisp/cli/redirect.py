@@ -9,7 +9,7 @@ import click
 from wisp import SIDECAR_UID
 from wisp.base.errors import WispError
 from wisp.redirect import apply
-from wisp.redirect.host import Host
+from wisp.redirect.host import LocalMachine
 from wisp.redirect.plan import Choice, Rule, Tool, as_shell, parse_address
 from wisp.redirect.script import METADATA_IP, METADATA_PORT
 
@@ -66,7 +66,7 @@ def command() -> None:
 def up(backend: str, metadata_ip: str, **numbers: int) -> None:
     """Install or update the redirect. Running it again changes nothing."""
     rule = Rule(metadata_ip=parse_address(metadata_ip), **numbers)
-    done = apply.up(Host(), rule, Choice(backend))
+    done = apply.up(LocalMachine(), rule, Choice(backend))
     _note(done.notes)
     click.echo(_sentence(done.tools[0], rule))
 
@@ -76,7 +76,7 @@ def up(backend: str, metadata_ip: str, **numbers: int) -> None:
 def plan(backend: str, metadata_ip: str, **numbers: int) -> None:
     """Print what `up` would run, as a shell script, without running it."""
     rule = Rule(metadata_ip=parse_address(metadata_ip), **numbers)
-    planned = apply.plan(Host(), rule, Choice(backend))
+    planned = apply.plan(LocalMachine(), rule, Choice(backend))
     _note(planned.notes)
     click.echo(as_shell(planned.steps), nl=False)
 
@@ -84,7 +84,7 @@ def plan(backend: str, metadata_ip: str, **numbers: int) -> None:
 @command.command()
 def down() -> None:
     """Remove the redirect, whichever tool installed it. It is not an error if there is none."""
-    done = apply.down(Host())
+    done = apply.down(LocalMachine())
     _note(done.notes)
     held = ", ".join(tool.backend.value for tool in done.tools)
     click.echo(f"the redirect is removed ({held})" if held else "no redirect was in force")
@@ -94,7 +94,7 @@ def down() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of a sentence.")
 def show(*, as_json: bool) -> None:
     """Show the redirects in force. The exit status is 1 if there are none."""
-    shown = apply.show(Host())
+    shown = apply.show(LocalMachine())
     _note(shown.notes)
     if as_json:
         click.echo(json.dumps({"redirects": [_record(tool, rule) for tool, rule in shown.redirects]}))

@@ -44,7 +44,7 @@ class Machine(Protocol):
         ...
 
 
-class Host:
+class LocalMachine:
     """The `Machine` that this process runs on, in its network namespace."""
 
     def __init__(self, *, xtables_lock: Path = _XTABLES_LOCK, legacy_tables: Path = _LEGACY_TABLES) -> None:

@@ -28,13 +28,13 @@ def _install_as_command(proxy_port: int) -> int:
     # Loading these takes longer than all the rest of this module.
     from wisp.base.errors import WispError  # noqa: PLC0415
     from wisp.redirect import apply  # noqa: PLC0415
-    from wisp.redirect.host import Host  # noqa: PLC0415
+    from wisp.redirect.host import LocalMachine  # noqa: PLC0415
     from wisp.redirect.plan import Choice, Rule, parse_address  # noqa: PLC0415
 
     try:
         address = parse_address(METADATA_IP)
         rule = Rule(proxy_port=proxy_port, proxy_uid=SIDECAR_UID, metadata_ip=address, metadata_port=METADATA_PORT)
-        done = apply.up(Host(), rule, Choice.AUTO)
+        done = apply.up(LocalMachine(), rule, Choice.AUTO)
     except WispError as error:
         sys.stderr.write(error.report())
         return error.exit_status

@@ -30,7 +30,7 @@ _lab = click.option(
     envvar="WISP_LAB",
     show_envvar=True,
     metavar="FOLDER",
-    help="The lab's folder.  [~/.local/state/wisp/lab]",
+    help="The lab's folder.  [default: ~/.local/state/wisp/lab]",
 )
 
 
@@ -41,14 +41,18 @@ def command() -> None:
 
 @command.command()
 @_lab
-@click.option("--port", type=click.IntRange(0, 65535), help="Port of the local cloud; 0 chooses a free one.  [8443]")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port of the cloud; 0 chooses a free one.  [default: 8443]"
+)
 @click.option("--host", "hosts", multiple=True, metavar="ADDRESS", help="Another address to listen on, for pods.")
 @click.option("--advertise", multiple=True, metavar="HOST", help="Name or address by which pods reach the cloud.")
 @click.option("--cluster", "own", is_flag=True, help="Start a Kubernetes cluster on this machine (root, Linux).")
 @click.option("--kubeconfig", type=_FILE, metavar="FILE", help="Attach the cluster of this kubeconfig.")
 @click.option("--no-cluster", "detach", is_flag=True, help="Detach the cluster.")
 @click.option("--image", metavar="NAME", help="Name of wisp's image on the nodes of the cluster.")
-@click.option("--image-archive", type=_FILE, metavar="FILE", help="Archive of wisp's image.  [dist/wisp-image.tar]")
+@click.option(
+    "--image-archive", type=_FILE, metavar="FILE", help="Archive of the image.  [default: dist/wisp-image.tar]"
+)
 @click.option("--load", type=_FILE, multiple=True, metavar="FILE", help="Archive of images to load into the cluster.")
 def up(
     folder: Path | None,
