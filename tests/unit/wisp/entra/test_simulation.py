@@ -17,7 +17,7 @@ from wisp.entra.process import DEADLINE
 from wisp.entra.tokens import Clocks, TokenStore
 
 EVENTUAL = Refused(401, "invalid_client", "AADSTS700213: ...", "refused", 700213)
-MOODS: dict[str, tuple[Result | None, float]] = {
+CONDITIONS: dict[str, tuple[Result | None, float]] = {
     "up": (None, 0.03),
     "slow": (None, 3.0),
     "down": (unavailable("refused"), 0.001),
@@ -25,19 +25,19 @@ MOODS: dict[str, tuple[Result | None, float]] = {
     "throttling": (Refused(429, "too_many_requests", "slow down", "throttled", None, 17.0), 0.03),
     "refusing": (EVENTUAL, 0.03),
 }
-"""What Entra answers in a mood, and after how many seconds."""
+"""What Entra answers in a condition, and after how many seconds."""
 
 SETTLED = 40.0
-"""Seconds of good mood after which every hold-off is over: the longest is 30, and one try may still be under way."""
+"""Seconds of good condition after which every hold-off is over: the longest is 30, and one try may still be under way."""
 
 GRACE = 12.0
 """Seconds that the last clients are given to be answered: what anybody waits at most."""
 
 
-class Spell(NamedTuple):
-    """A mood and the seconds that it lasts."""
+class Phase(NamedTuple):
+    """A condition and the seconds that it lasts."""
 
-    mood: str
+    condition: str
     seconds: float
 
 
@@ -49,7 +49,7 @@ class World:
     lifetime: int
     flaky: float = 0.0
     clock: Clock = field(default_factory=lambda: Clock(0.0))
-    mood: str = "up"
+    condition: str = "up"
     mood_since: float = 0.0
     flying: dict[TokenKey, int] = field(default_factory=dict)
     calls: list[float] = field(default_factory=list)
@@ -71,18 +71,18 @@ class World:
         """Let everything happen that will until then."""
         self._timeline.run(end, self.store)
 
-    def set_mood(self, mood: str) -> None:
-        """Change Entra's mood."""
-        if (mood in ("up", "slow")) != (self.mood in ("up", "slow")):
+    def set_mood(self, condition: str) -> None:
+        """Change Entra's condition."""
+        if (condition in ("up", "slow")) != (self.condition in ("up", "slow")):
             self.mood_since = self.clock.now
-        self.mood = mood
+        self.condition = condition
 
     def begin(self, ask: TokenKey, done: Callable[[Result], None]) -> None:
         """Be asked for a token, as the exchange process is."""
         assert self.flying.get(ask, 0) == 0, "two exchanges of one key at once"
         self.flying[ask] = 1
         self.calls.append(self.clock.now)
-        result, seconds = MOODS[self.mood]
+        result, seconds = CONDITIONS[self.condition]
         if result is None:
             result = EVENTUAL if self.random.random() < self.flaky else granted(expires_in=self.lifetime)
         self.at(self.clock.now + seconds, lambda: self._land(ask, done, result))
@@ -106,18 +106,18 @@ class World:
         if isinstance(outcome, Token):
             left = outcome.expires_at - self.clock.now
             assert left > 0, "an expired token was handed out"
-            settled = self.mood == "up" and self.clock.now - self.mood_since > SETTLED
+            settled = self.condition == "up" and self.clock.now - self.mood_since > SETTLED
             if settled and self.lifetime >= 2 * MARGIN:
                 assert left > MARGIN or begun < self.mood_since + SETTLED, f"a token with {left} s left was handed out"
 
 
-def live(world: World, spells: list[Spell], *, keys: int, gap: float) -> float:
-    """Let `keys` clients come about every `gap` seconds through the spells; return when it ended."""
+def live(world: World, phases: list[Phase], *, keys: int, gap: float) -> float:
+    """Let `keys` clients come about every `gap` seconds through the phases; return when it ended."""
     asks = [TokenKey(CLIENT_ID, f"https://{number}/") for number in range(keys)]
     end = 0.0
-    for spell in spells:
-        world.at(end, lambda mood=spell.mood: world.set_mood(mood))  # type: ignore[misc]
-        end += spell.seconds
+    for phase in phases:
+        world.at(end, lambda condition=phase.condition: world.set_mood(condition))  # type: ignore[misc]
+        end += phase.seconds
     for ask in asks:
         moment = 0.0
         while (moment := moment + world.random.uniform(0, 2 * gap)) < end:
@@ -126,19 +126,21 @@ def live(world: World, spells: list[Spell], *, keys: int, gap: float) -> float:
     return end
 
 
-spells = st.lists(
-    st.builds(Spell, st.sampled_from(sorted(MOODS)), st.sampled_from([5.0, 60.0, 600.0, 3000.0])),
+phases = st.lists(
+    st.builds(Phase, st.sampled_from(sorted(CONDITIONS)), st.sampled_from([5.0, 60.0, 600.0, 3000.0])),
     min_size=1,
     max_size=8,
 )
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.integers(0, 10**6), spells, st.sampled_from([100, 700, 3600, 86399]), st.sampled_from([5, 90, 900]))
-def test_whatever_entra_does(seed: int, weather: list[Spell], lifetime: int, gap: float) -> None:
+@given(st.integers(0, 10**6), phases, st.sampled_from([100, 700, 3600, 86399]), st.sampled_from([5, 90, 900]))
+def test_clients_are_answered_in_time_whatever_entra_does(
+    seed: int, script: list[Phase], lifetime: int, gap: float
+) -> None:
     """Everybody is answered within twelve seconds, never with an expired token, from one exchange a key at a time."""
     world = World(seed, lifetime)
-    live(world, weather, keys=2, gap=gap)
+    live(world, script, keys=2, gap=gap)
     assert world.unanswered == 0
     assert max(world.waits, default=0.0) <= GRACE
 
@@ -147,7 +149,7 @@ def test_whatever_entra_does(seed: int, weather: list[Spell], lifetime: int, gap
 def test_a_good_day_under_load(lifetime: int) -> None:
     """No request fails, hardly one waits, and no token has under five minutes left, though 2% of exchanges fail."""
     world = World(7, lifetime, flaky=0.02)
-    end = live(world, [Spell("up", 48 * 3600.0)], keys=3, gap=60.0)
+    end = live(world, [Phase("up", 48 * 3600.0)], keys=3, gap=60.0)
     assert all(isinstance(outcome, Token) for outcome in world.outcomes)
     assert sum(wait > 0 for wait in world.waits) <= 6
     assert len(world.calls) <= 3 * 1.2 * (end / (0.45 * lifetime) + 1)
@@ -156,7 +158,7 @@ def test_a_good_day_under_load(lifetime: int) -> None:
 def test_clients_that_come_seldom() -> None:
     """Whenever one comes, it gets a token with more than five minutes left, if it must wait for it a moment."""
     world = World(7, 3600)
-    live(world, [Spell("up", 60 * 86400.0)], keys=3, gap=5000.0)
+    live(world, [Phase("up", 60 * 86400.0)], keys=3, gap=5000.0)
     assert all(isinstance(outcome, Token) for outcome in world.outcomes)
     assert 0 < sum(wait > 0 for wait in world.waits) < len(world.waits) / 2
 
@@ -164,32 +166,32 @@ def test_clients_that_come_seldom() -> None:
 def test_an_outage_of_hours_is_not_noticed() -> None:
     """Tokens of a day outlive it: nobody fails, nobody waits, and Entra is asked every few minutes a key."""
     world = World(7, 86399)
-    outage = Spell("down", 6 * 3600.0)
-    live(world, [Spell("up", 11 * 3600.0), outage, Spell("up", 3600.0)], keys=2, gap=20.0)
+    outage = Phase("down", 6 * 3600.0)
+    live(world, [Phase("up", 11 * 3600.0), outage, Phase("up", 3600.0)], keys=2, gap=20.0)
     assert all(isinstance(outcome, Token) for outcome in world.outcomes)
     during = [moment for moment in world.calls if 11 * 3600 <= moment < 17 * 3600]
     assert len(during) < 2 * (outage.seconds / 150 + 12)
 
 
-@pytest.mark.parametrize("mood, longest", [("down", 1.0), ("hanging", DEADLINE), ("refusing", 2.75)])
-def test_a_broken_authority_under_load(mood: str, longest: float) -> None:
+@pytest.mark.parametrize("condition, longest", [("down", 1.0), ("hanging", DEADLINE), ("refusing", 2.75)])
+def test_a_broken_authority_under_load(condition: str, longest: float) -> None:
     """Clients that come twenty times a second cost Entra a few calls a minute; it comes back within half a minute."""
     world = World(7, 3600)
-    live(world, [Spell(mood, 600.0), Spell("up", 60.0)], keys=1, gap=0.05)
+    live(world, [Phase(condition, 600.0), Phase("up", 60.0)], keys=1, gap=0.05)
     calls = [moment for moment in world.calls if moment < 600]
-    assert len(calls) <= (140 if mood == "refusing" else 50)
+    assert len(calls) <= (140 if condition == "refusing" else 50)
     assert max(world.waits) <= longest + 0.001
     assert isinstance(world.outcomes[-1], Token)
     recovered = next(moment for moment in world.calls if moment >= 600)
     assert recovered - 600 <= 31
 
 
-@pytest.mark.parametrize("mood", ["down", "hanging", "throttling", "refusing"])
-def test_a_hundred_at_once_cost_what_one_does(mood: str) -> None:
+@pytest.mark.parametrize("condition", ["down", "hanging", "throttling", "refusing"])
+def test_a_hundred_at_once_cost_what_one_does(condition: str) -> None:
     """On a broken authority, too."""
     calls = []
     for clients in (1, 100):
-        world = World(7, 3600, mood=mood)
+        world = World(7, 3600, condition=condition)
         for _ in range(clients):
             world.at(1.0, lambda world=world: world.come(TokenKey(CLIENT_ID, "r")))  # type: ignore[misc]
         world.run(20.0)

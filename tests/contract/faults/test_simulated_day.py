@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from tests.contract.faults.life import Life, Report
-from tests.contract.faults.weather import HOUR
+from tests.contract.faults.scripted_entra import HOUR
+from tests.contract.faults.simulated_day import Report, Simulation
 from tests.support.paths import ROOT
 from wisp.entra.freshness import MARGIN
 
@@ -25,18 +25,18 @@ def check(report: Report) -> None:
     [(3600, 0), (3600, 1), (86399, 2)],
     ids=["tokens of an hour", "another hour", "tokens of a day"],
 )
-def test_an_hour(lifetime: int, seed: int) -> None:
+def test_an_hour_with_every_outage_keeps_clients_served(lifetime: int, seed: int) -> None:
     """With every outage that there is."""
-    report = Life(lifetime, seed).live(1.2)
+    report = Simulation(lifetime, seed).live(1.2)
     check(report)
     assert report.asked > 7_000
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("lifetime", [3600, 86399], ids=["tokens of an hour", "tokens of a day"])
-def test_a_day(lifetime: int) -> None:
+def test_a_day_leaves_less_than_1_mb_behind(lifetime: int) -> None:
     """The same, and what a day leaves behind in memory is under 1 MB."""
-    command = [sys.executable, "-m", "tests.contract.faults.life", "24", str(lifetime)]
+    command = [sys.executable, "-m", "tests.contract.faults.simulated_day", "24", str(lifetime)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     report = Report(**json.loads(ended.stdout))
     check(report)
@@ -45,8 +45,8 @@ def test_a_day(lifetime: int) -> None:
     assert abs(report.memory_at_the_end - report.memory_after_an_hour) < 1.0, report
 
 
-def test_the_weather() -> None:
-    """It has every mood, and no outage of it lasts over ten minutes."""
-    assert {spell.mood for spell in HOUR} == {"up", "slow", "down", "throttling", "hanging", "failing"}
-    bad = [spell.seconds for spell in HOUR if spell.mood not in ("up", "slow")]
+def test_the_script_has_every_condition_and_no_outage_over_ten_minutes() -> None:
+    """It has every condition, and no outage of it lasts over ten minutes."""
+    assert {phase.condition for phase in HOUR} == {"up", "slow", "down", "throttling", "hanging", "failing"}
+    bad = [phase.seconds for phase in HOUR if phase.condition not in ("up", "slow")]
     assert max(bad) == 600.0

@@ -19,45 +19,45 @@ _AWAY = 0.3
 """Seconds for which, at worst, there is no token."""
 
 
-class Spell(NamedTuple):
+class Phase(NamedTuple):
     """What Entra does to an exchange, and for how many seconds it does so."""
 
-    mood: str
+    condition: str
     seconds: float
 
 
 HOUR = (
-    Spell("up", 1500.0),
-    Spell("down", 90.0),
-    Spell("up", 400.0),
-    Spell("slow", 120.0),
-    Spell("throttling", 180.0),
-    Spell("up", 300.0),
-    Spell("hanging", 240.0),
-    Spell("up", 170.0),
-    Spell("failing", 600.0),
+    Phase("up", 1500.0),
+    Phase("down", 90.0),
+    Phase("up", 400.0),
+    Phase("slow", 120.0),
+    Phase("throttling", 180.0),
+    Phase("up", 300.0),
+    Phase("hanging", 240.0),
+    Phase("up", 170.0),
+    Phase("failing", 600.0),
 )
 """An hour's script, repeated every hour; the worst of it is ten minutes without a token."""
 
-assert sum(spell.seconds for spell in HOUR) == 3600.0
+assert sum(phase.seconds for phase in HOUR) == 3600.0
 
 _SECONDS = {"up": 0.03, "slow": 3.0, "down": 0.001, "throttling": 0.02, "hanging": DEADLINE, "failing": 0.5}
 _REFUSED = json.dumps({"error": "invalid_client", "error_description": "AADSTS700213: No.", "error_codes": [700213]})
 _NOBODY = json.dumps({"error": "invalid_resource", "error_description": "AADSTS500011: No.", "error_codes": [500011]})
 
 
-def mood_at(now: float) -> str:
-    """Return the mood of the moment."""
+def condition_at(now: float) -> str:
+    """Return the condition at a moment."""
     left = now % 3600.0
-    for spell in HOUR:
-        left -= spell.seconds
+    for phase in HOUR:
+        left -= phase.seconds
         if left < 0:
-            return spell.mood
+            return phase.condition
     raise AssertionError
 
 
 class Entra:
-    """Answers exchanges as the weather is; of those in good weather it refuses one in fifty, as if by mistake."""
+    """Answer exchanges by the script; of those in good phases one in fifty is refused, as if by mistake."""
 
     def __init__(self, lifetime: int, seed: int) -> None:
         self._lifetime = lifetime
@@ -68,18 +68,18 @@ class Entra:
         """Return what comes of an exchange begun at `now`, and the seconds that it takes."""
         if now % ROTATION < _AWAY and now > ROTATION:
             return unavailable("no token file", cause="token_file", retry_after=2.0), 0.001
-        mood = mood_at(now)
-        if mood in ("down", "hanging"):
-            return unavailable(f"Entra is {mood}"), _SECONDS[mood]
-        status, retry_after, body = self._http(ask, mood)
+        condition = condition_at(now)
+        if condition in ("down", "hanging"):
+            return unavailable(f"Entra is {condition}"), _SECONDS[condition]
+        status, retry_after, body = self._http(ask, condition)
         result = interpret(status, retry_after, body.encode(), now)
         self.mistakes += isinstance(result, Refused) and result.aadsts == 700213
-        return result, _SECONDS[mood]
+        return result, _SECONDS[condition]
 
-    def _http(self, ask: TokenKey, mood: str) -> tuple[int, str | None, str]:
-        if mood == "throttling":
+    def _http(self, ask: TokenKey, condition: str) -> tuple[int, str | None, str]:
+        if condition == "throttling":
             return 429, "20", "{}"
-        if mood == "failing":
+        if condition == "failing":
             return 500, None, "<html>"
         if self._random.random() < 0.02:
             return 401, None, _REFUSED

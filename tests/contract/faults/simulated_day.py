@@ -1,4 +1,4 @@
-"""Hours of a sidecar's life in seconds: `python -m tests.contract.faults.life HOURS LIFETIME` prints it as JSON.
+"""Simulate hours of a sidecar in seconds: `python -m tests.contract.faults.simulated_day HOURS LIFETIME` prints JSON.
 
 All of its own objects are real, from the bytes of a request to the packets of the exchange process; the clock is moved,
 and Entra follows a script.
@@ -14,7 +14,7 @@ from itertools import cycle
 from pathlib import Path
 from random import Random
 
-from tests.contract.faults.weather import UNKNOWN, Entra
+from tests.contract.faults.scripted_entra import UNKNOWN, Entra
 from tests.support.fakes import CLIENT_ID, Clock, UnixClock, token_target
 from tests.support.timeline import Timeline
 from wisp.base.log import Log
@@ -52,7 +52,7 @@ class Report:
     memory_at_the_end: float = 0.0
 
 
-class Life:
+class Simulation:
     """A sidecar without sockets, its clients and its Entra."""
 
     def __init__(self, lifetime: int, seed: int = 7) -> None:
@@ -157,5 +157,5 @@ def anonymous() -> float:
 
 
 if __name__ == "__main__":
-    report = Life(int(sys.argv[2])).live(float(sys.argv[1]))
+    report = Simulation(int(sys.argv[2])).live(float(sys.argv[1]))
     sys.stdout.write(json.dumps(asdict(report)))
