@@ -28,7 +28,7 @@ CONDITIONS: dict[str, tuple[Result | None, float]] = {
 """What Entra answers in a condition, and after how many seconds."""
 
 SETTLED = 40.0
-"""Seconds of good condition after which every hold-off is over: the longest is 30, and one try may still be under way."""
+"""Seconds without faults after which every hold-off is over: the longest is 30, and one try may be under way."""
 
 GRACE = 12.0
 """Seconds that the last clients are given to be answered: what anybody waits at most."""
@@ -71,7 +71,7 @@ class World:
         """Let everything happen that will until then."""
         self._timeline.run(end, self.store)
 
-    def set_mood(self, condition: str) -> None:
+    def set_condition(self, condition: str) -> None:
         """Change Entra's condition."""
         if (condition in ("up", "slow")) != (self.condition in ("up", "slow")):
             self.mood_since = self.clock.now
@@ -116,7 +116,7 @@ def live(world: World, phases: list[Phase], *, keys: int, gap: float) -> float:
     asks = [TokenKey(CLIENT_ID, f"https://{number}/") for number in range(keys)]
     end = 0.0
     for phase in phases:
-        world.at(end, lambda condition=phase.condition: world.set_mood(condition))  # type: ignore[misc]
+        world.at(end, lambda condition=phase.condition: world.set_condition(condition))  # type: ignore[misc]
         end += phase.seconds
     for ask in asks:
         moment = 0.0
