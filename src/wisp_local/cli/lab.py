@@ -41,9 +41,7 @@ def command() -> None:
 
 @command.command()
 @_lab
-@click.option(
-    "--port", type=click.IntRange(0, 65535), help="Port of the cloud; 0 chooses a free one.  [default: 8443]"
-)
+@click.option("--port", type=click.IntRange(0, 65535), help="Port of the cloud; 0 chooses a free one.  [default: 8443]")
 @click.option("--host", "hosts", multiple=True, metavar="ADDRESS", help="Another address to listen on, for pods.")
 @click.option("--advertise", multiple=True, metavar="HOST", help="Name or address by which pods reach the cloud.")
 @click.option("--cluster", "own", is_flag=True, help="Start a Kubernetes cluster on this machine (root, Linux).")
