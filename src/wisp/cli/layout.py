@@ -55,6 +55,9 @@ def patch_text(text: str, operations: Iterable[Operation]) -> Iterator[str]:
     try:
         root = yaml.load(text.replace("\r\n", "\n"))
         yaml.indent(**_indentation(root))
+        for _, container in _block_children(root):
+            if container.anchor.value:
+                container.anchor.always_dump = True  # without an alias, too
         yaml.dump(root, before)
         done: set[tuple[int, str]] = set()
         for operation in operations:
@@ -89,19 +92,35 @@ def _yaml() -> YAML:
 
 
 def _originals(original: list[str], before: list[str], after: list[str]) -> list[str]:
-    """Return `after` with its lines that are in `before` as they are in `original`; `after` itself if that fails."""
-    if len(original) != len(before):
-        return after
-    rest = iter(zip(before, original, strict=True))
-    expected, line = next(rest, ("", ""))
+    """Return `after` with its lines that are in `before` as they are in `original`; `after` itself if that fails.
+
+    ruamel.yaml may have joined lines of `original`, but changes only white space in them.
+    """
+    rest, chunks = iter(original), []
+    for line in before:
+        chunk, expected, found = "", _without_space(line), ""
+        while not chunk or len(found) < len(expected):
+            new = next(rest, None)
+            if new is None:
+                return after
+            chunk, found = chunk + new, found + _without_space(new)
+        if found != expected:
+            return after
+        chunks.append((line, chunk))
+    pairs = iter(chunks)
+    expected, chunk = next(pairs, ("", ""))
     result = []
-    for new in after:
-        if new != expected:
-            result.append(new)
+    for line in after:
+        if line != expected:
+            result.append(line)
             continue
-        result.append(line)
-        expected, line = next(rest, ("", ""))
-    return result if expected == "" else after
+        result.append(chunk)
+        expected, chunk = next(pairs, ("", ""))
+    return after if expected else result
+
+
+def _without_space(line: str) -> str:
+    return "".join(line.split())
 
 
 def _indentation(root: Any) -> dict[str, int]:

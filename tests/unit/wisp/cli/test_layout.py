@@ -113,7 +113,32 @@ spec:
   image: &image "a:1"
   other: *image
 """
-DOCUMENTS = {"plain": PLAIN, "indented": INDENTED, "types": TYPES, "anchors": ANCHORS}
+HELM = """\
+# Source: shop/templates/deployment.yaml
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: shop
+  namespace: apps
+spec:
+  template:
+    metadata:
+      labels:
+        azure.workload.identity/use: "true"
+    spec:
+      serviceAccountName: app
+      securityContext:
+        {}
+      containers:
+        - name: shop
+          image: "nginx:1.16.0"
+          imagePullPolicy:   IfNotPresent
+          args: [a,
+            b]
+          resources:
+            {}
+"""
+DOCUMENTS = {"helm": HELM, "plain": PLAIN, "indented": INDENTED, "types": TYPES, "anchors": ANCHORS}
 
 
 def is_subsequence(lines: list[str], text: str) -> bool:
@@ -220,8 +245,8 @@ def test_any_pod_keeps_its_comments_and_gets_its_mutation(
     expected = apply(document.content, operations)
     after = changed_yaml(document, expected, operations)
     assert [json.dumps(found.content) for found in read_documents(after, "")] == [json.dumps(expected)]
-    if all(operation["op"] == "add" for operation in operations):  # else comments in what is removed are lost
+    # Comments in what is removed are lost, and those within a key after a question mark.
+    if all(operation["op"] == "add" for operation in operations) and "? " not in text:
         assert [line.strip() for line in after.splitlines() if line.strip().startswith("# comment")] == comments
-        # Empty lists are replaced, and ruamel.yaml writes keys after a question mark in its own way.
-        if not re.search(r"null|\[\]|\? ", text):
+        if not re.search(r"null|\[\]", text):  # these are replaced
             assert is_subsequence(lines, after)
