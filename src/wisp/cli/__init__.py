@@ -2,12 +2,13 @@
 
 import contextlib
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import click
 
 from wisp.base.errors import SettingError, WispError
-from wisp.cli.versioned import version_options
+from wisp.base.version import FORMS, version_text
 
 _COMMANDS = {  # name -> module with a click command called `command`, help
     "inject": ("wisp.cli.inject", "Inject identities into manifests, as the webhook does."),
@@ -57,6 +58,47 @@ class _CommandsByName(click.Group):
             ) from None
         assert isinstance(command, click.Command)  # noqa: S101 -- an error of ours, not of the input
         return command
+
+
+_FORM = "wisp.base.version.form"
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def version_options(command: C) -> C:
+    """Add `--version` and `-o` to a command. Their order does not matter."""
+    version = click.option(
+        "--version",
+        is_flag=True,
+        expose_value=False,
+        allow_from_autoenv=False,
+        callback=_print,
+        help="Print version, commit, Python and platform, and exit.",
+    )
+    output = click.option(
+        "--output",
+        "-o",
+        type=click.Choice(FORMS),
+        is_eager=True,  # it is read before --version is
+        expose_value=False,
+        allow_from_autoenv=False,
+        callback=_remember,
+        help="Format of --version.  [default: text]",
+    )
+    return version(output(command))
+
+
+def _remember(context: click.Context, _parameter: click.Parameter, form: str | None) -> None:
+    context.meta[_FORM] = form
+
+
+def _print(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 -- click's signature
+    form = context.meta[_FORM]
+    if wanted:
+        click.echo(version_text(form or "text"), nl=False)
+        context.exit()
+    if form is not None:
+        raise click.UsageError("-o is given without --version.", context)
 
 
 @click.command(cls=_CommandsByName, context_settings={"help_option_names": ["-h", "--help"]})

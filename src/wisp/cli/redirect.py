@@ -9,7 +9,7 @@ import click
 from wisp import SIDECAR_UID
 from wisp.base.errors import WispError
 from wisp.redirect import apply
-from wisp.redirect.host import LocalMachine
+from wisp.redirect.apply import LocalMachine
 from wisp.redirect.plan import Choice, Rule, Tool, as_shell, parse_address
 from wisp.redirect.script import METADATA_IP, METADATA_PORT
 

@@ -28,7 +28,7 @@ def _install_as_command(proxy_port: int) -> int:
     # Loading these takes longer than all the rest of this module.
     from wisp.base.errors import WispError  # noqa: PLC0415
     from wisp.redirect import apply  # noqa: PLC0415
-    from wisp.redirect.host import LocalMachine  # noqa: PLC0415
+    from wisp.redirect.apply import LocalMachine  # noqa: PLC0415
     from wisp.redirect.plan import Choice, Rule, parse_address  # noqa: PLC0415
 
     try:

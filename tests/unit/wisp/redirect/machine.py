@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import dataclass, field
 
-from wisp.redirect.host import Outcome
+from wisp.redirect.apply import Outcome
 from wisp.redirect.plan import Backend, Command
 
 DONE = Outcome(0, "", "")
