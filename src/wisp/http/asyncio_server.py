@@ -17,7 +17,6 @@ from wisp.base.errors import SettingError
 from wisp.http.connection import (
     ACCEPTED,
     CLOSED,
-    HANDSHAKE,
     READ,
     RECEIVING,
     WRITE,
@@ -31,8 +30,6 @@ from wisp.http.messages import Reject, Request, Response
 from wisp.http.peer import Peer, Server
 from wisp.http.sockets import EXHAUSTED, PAUSE, Socket, accept, listen
 
-_SENT_AT_ONCE = 256 * 1024
-"""Most bytes sent over TLS to one client in one turn of the loop, which serves others too."""
 _SWEEP = 1.0
 """Seconds between looks at the deadlines of connections."""
 _AT_ONCE = 16
@@ -86,29 +83,14 @@ class _Adapter:
         return answer if isinstance(answer, Response) else _Pending(answer, len(request.body))
 
 
-class _TlsSocket(ssl.SSLSocket):
-    """A socket with TLS that reports as any other that there is nothing to read, or no room to write."""
-
-    def recv(self, size: int = 1024, flags: int = 0) -> bytes:
-        try:
-            return super().recv(size, flags)
-        except ssl.SSLWantReadError:
-            raise BlockingIOError from None
-
-    def send(self, data: bytes, flags: int = 0) -> int:  # type: ignore[override]
-        sent = 0
-        with memoryview(data) as rest, suppress(ssl.SSLWantWriteError, BlockingIOError):
-            while sent < min(len(rest), _SENT_AT_ONCE):
-                sent += super().send(rest[sent:], flags)  # a TLS record at a time
-        return sent
-
-
 class AsyncioPeer(Peer):
     """A connection that an asyncio loop watches."""
 
     __slots__ = ("_loop", "_reading", "_writing")
     read_size = 16 * 1024  # the most that a TLS record holds (RFC 8446 §5.1), so none stay behind in OpenSSL
+    sent_at_once = 256 * 1024
     resets = True
+    would_block = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
     def __init__(
         self, server: Server, accepted: Socket, loop: asyncio.AbstractEventLoop, *, source_address: str = ""
@@ -121,7 +103,7 @@ class AsyncioPeer(Peer):
 
     def on_ready(self, events: int = READ) -> None:
         """Serve the socket, or continue the TLS handshake (called by the loop)."""
-        if self._state in (ACCEPTED, HANDSHAKE):
+        if self._state.limit == "handshake":
             self._shake_hands()
             return
         reads = self._watched == READ
@@ -190,8 +172,6 @@ class AsyncioServer(Server):
         self._listener = listener
         self._clock = clock
         self._tls = tls
-        if tls is not None:
-            tls.sslsocket_class = _TlsSocket
         self._sources: dict[str, int] = {}
         self._resume: asyncio.TimerHandle | None = None
 

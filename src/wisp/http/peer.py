@@ -91,6 +91,10 @@ class Peer:
     __slots__ = ("_server", "_socket", "_state", "_watched", "connection")
     read_size = 4 * 1024
     """Bytes read at once, and so of the requests that are answered before other connections have their turn."""
+    sent_at_once = 1
+    """Bytes of unsent output after which other connections have their turn; TLS takes a record of 16 KiB at a time."""
+    would_block: tuple[type[OSError], ...] = (BlockingIOError,)
+    """What the socket raises when there is nothing to read, or no room to write."""
     resets = False
     """Whether a connection that the client has not closed is closed by a reset, so that the kernel keeps nothing."""
 
@@ -106,7 +110,7 @@ class Peer:
         if self._watched == READ:
             try:
                 data = self._socket.recv(self.read_size)
-            except BlockingIOError:
+            except self.would_block:
                 return
             except OSError:
                 data = b""
@@ -211,7 +215,7 @@ class Peer:
             if not connection.unsent:
                 try:
                     sent = self._socket.send(output)
-                except BlockingIOError:
+                except self.would_block:
                     pass
                 except OSError:
                     self.close()
@@ -225,15 +229,17 @@ class Peer:
             self._server.relieve()
 
     def _flush(self) -> None:
-        connection = self.connection
-        if connection.unsent:
-            try:
-                del connection.unsent[: self._socket.send(connection.unsent)]
-            except BlockingIOError:
-                return
-            except OSError:
-                self.close()
-                return
+        connection, room = self.connection, self.sent_at_once
+        try:
+            while connection.unsent and room > 0:
+                sent = self._socket.send(connection.unsent)
+                del connection.unsent[:sent]
+                room -= sent
+        except self.would_block:
+            return
+        except OSError:
+            self.close()
+            return
         if not connection.unsent:
             self._send(connection.proceed(self._server.now))
             if connection.source is not None and not connection.unsent:
