@@ -51,7 +51,7 @@ def _lab(tmp_path: Path, images: list[Path]) -> Iterator[LabCommand]:
 
 def walkthrough() -> str:
     """Return the text of docs/how-to/lab.md's walk-through."""
-    section = _TEXT.partition("## The walk-through")[2].partition("\n## ")[0]
+    section = _TEXT.partition("## Follow the walk-through")[2].partition("\n## ")[0]
     text = "".join(re.findall(r"```bash\n(.*?)```", section, re.DOTALL))
     assert text.count("\nkubectl exec ") == 1
     return text

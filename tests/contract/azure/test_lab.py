@@ -78,7 +78,7 @@ ENTER = 'eval "$(wisp lab env --lab "$LAB")"\n'
 
 def walkthrough() -> str:
     """Return the commands of the walk-through in docs/how-to/lab.md, but for kubectl's."""
-    section = _TEXT.partition("## The walk-through")[2].partition("\n## ")[0]
+    section = _TEXT.partition("## Follow the walk-through")[2].partition("\n## ")[0]
     blocks = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
     assert len(blocks) == 4
     return "".join(each for each in blocks if "kubectl" not in each)

@@ -24,7 +24,7 @@ def test_every_command_and_option_is_in_the_documentation(name: str) -> None:
 
 def test_every_file_is_in_the_documentation() -> None:
     """And no file that does not exist."""
-    section = TEXT.partition("## What is in the folder")[2].partition("\n## ")[0]
+    section = TEXT.partition("## Files in the lab's folder")[2].partition("\n## ")[0]
     cells = "".join(re.findall(r"^\| (`.*?) \|", section, re.MULTILINE))
     named = set(re.findall(r"`([^`]+?)/?`", cells))
     paths = [path for path in vars(LabPaths(Path("/lab"))).values() if path != Path("/lab")]

@@ -19,7 +19,7 @@ def first_cells(heading: str) -> str:
 
 
 def test_documentation_lists_every_variable() -> None:
-    named = set(re.findall(r"`(\w+)`", first_cells("What the command sees")))
+    named = set(re.findall(r"`(\w+)`", first_cells("Environment of the command")))
     changed = {"AZURE_TOKEN_CREDENTIALS", "NO_PROXY", "no_proxy"}
     assert named == set(endpoint_variables("", "")) | CREDENTIAL_VARIABLES | changed
 
