@@ -35,7 +35,7 @@ def _passes(target: str, method: str, name: str) -> bool:
         f"no connection within {metadata_proxy.CONNECT_LIMIT:g} s",
         f"no byte within {metadata_proxy.READ_LIMIT:g} s",
         f"at most {metadata_proxy.MOST} requests at a time",
-        f"for {metadata_proxy.ABSENCE:g} s everybody hears so at once",
+        f"All requests get this response for {metadata_proxy.ABSENCE:g} s",
         f"carries `{MARK.decode()}`",
     ],
 )
