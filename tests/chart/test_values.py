@@ -12,7 +12,7 @@ from tests.chart.cases import CASES, CHART, TENANT, VALUES
 from tests.support.paths import ROOT
 from wisp import __version__
 from wisp.admission.policy import REDIRECT_RESOURCES, SIDECAR_RESOURCES, Resources
-from wisp.azure.clouds import CLOUD_ALIASES, CLOUDS
+from wisp.azure import CLOUD_ALIASES, CLOUDS
 
 DEFAULTS: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())

@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 from typing import TypeAlias
 
 from wisp import __version__
-from wisp.azure.clouds import DEFAULT_AUTHORITY, authority_url, is_host, is_tenant, token_proxy_url, without_credentials
+from wisp.azure import DEFAULT_AUTHORITY, authority_url, is_host, is_tenant, token_proxy_url, without_credentials
 from wisp.base.constants import LOG_LEVELS, PEM_BEGIN
 from wisp.base.errors import SettingError
 from wisp.imds.passthrough import SEGMENTS

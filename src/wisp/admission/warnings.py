@@ -16,7 +16,7 @@ from wisp.admission.injection import MOUNT_PATH, TOKEN_FILE, TOKEN_FILE_VARIABLE
 from wisp.admission.pod import REDIRECT, SIDECAR, Pod, may_be_windows
 from wisp.admission.policy import Policy
 from wisp.admission.types import Capabilities, Container, Object, Scalar, Variable
-from wisp.azure.clouds import is_guid, is_tenant
+from wisp.azure import is_guid, is_tenant
 
 MAX_LENGTH = 120
 MAX_WARNINGS = 12

@@ -25,7 +25,7 @@ from wisp.admission.policy import (
     Resources,
     TrustBundleCA,
 )
-from wisp.azure.clouds import CLOUDS, DEFAULT_AUTHORITY, authority_url, cloud_named, without_credentials
+from wisp.azure import CLOUDS, DEFAULT_AUTHORITY, authority_url, cloud_named, without_credentials
 from wisp.base.constants import LOG_LEVELS, PEM_BEGIN
 from wisp.base.errors import SettingError
 from wisp.imds.passthrough import NAMES, SEGMENTS, read_names

@@ -6,7 +6,7 @@ Most sidecars have neither, and do not load this.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from wisp.azure.clouds import is_host, is_host_and_port, token_proxy_url, without_credentials
+from wisp.azure import is_host, is_host_and_port, token_proxy_url, without_credentials
 from wisp.base.constants import PEM_BEGIN
 from wisp.base.errors import SettingError
 from wisp.base.secret import Secret

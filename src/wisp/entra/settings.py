@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from wisp.azure.clouds import DEFAULT_AUTHORITY, authority_url, cloud_named, is_guid, is_tenant, without_credentials
+from wisp.azure import DEFAULT_AUTHORITY, authority_url, cloud_named, is_guid, is_tenant, without_credentials
 from wisp.base.constants import PEM_BEGIN
 from wisp.base.errors import SettingError
 from wisp.base.secret import Secret

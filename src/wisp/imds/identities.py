@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from wisp.azure.clouds import is_guid
+from wisp.azure import is_guid
 from wisp.base.secret import Secret
 from wisp.imds.answer import Refusal, invalid
 from wisp.imds.request import Selector

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from wisp.azure.clouds import DEFAULT_AUTHORITY, authority_url, is_guid, is_tenant
+from wisp.azure import DEFAULT_AUTHORITY, authority_url, is_guid, is_tenant
 from wisp.base.errors import SettingError
 from wisp_local.sandbox.folders import state_folder
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import urllib3
 
 from wisp import __version__
-from wisp.azure.clouds import scope_of, token_url, token_url_behind
+from wisp.azure import scope_of, token_url, token_url_behind
 from wisp.entra.exchange.assertion import read_assertion
 from wisp.entra.exchange.interpret import claims_of_capabilities, interpret
 from wisp.entra.exchange.trust import Trust, TrustError, anchors_of, authority_anchors

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.fakes import token_request, token_target
 from tests.support.paths import ROOT
-from wisp.azure.clouds import CLOUDS
+from wisp.azure import CLOUDS
 from wisp.base import log
 from wisp.entra import freshness, process
 from wisp.entra.tokens import MOST_WAITING

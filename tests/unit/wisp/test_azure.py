@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wisp.azure.clouds import (
+from wisp.azure import (
     CLOUDS,
     DEFAULT_AUTHORITY,
     authority_url,

@@ -1,1 +1,0 @@
-"""Names and formats of Azure: clouds, authorities, identifiers. Pure."""
