@@ -148,45 +148,46 @@ def _spoil_ca(site: Site) -> None:
 
 
 CONNECTION = (
-    presenting("nobody listens", FaultyAuthority.deafen),
+    presenting("connection refused", FaultyAuthority.deafen),
     presenting("packets are dropped", FaultyAuthority.swallow),
     greeting("connections are reset", lambda _: reset),
-    greeting("connections are accepted, then silence", lambda authority: authority.hang),
-    greeting("something else than TLS answers", lambda _: speak_plainly),
-    greeting("the handshake is cut short", lambda _: hang_up_on_hello),
+    greeting("connections are accepted, then no response", lambda authority: authority.hang),
+    greeting("the server does not use TLS", lambda _: speak_plainly),
+    greeting("the TLS handshake is interrupted", lambda _: hang_up_on_hello),
     behaving("the connection is closed without an answer", _closes),
 )
 KEPT = (
-    Fault("it was closed meanwhile", lambda site: site.authority.hang_up(), kept=True),
-    in_order("it is closed at the next request", lambda _: [_closes, grants], kept=True),
-    in_order("it is dead, and nobody says so", lambda authority: [authority.hang_on, grants], kept=True),
+    Fault("closed while idle", lambda site: site.authority.hang_up(), kept=True),
+    in_order("closed at the next request", lambda _: [_closes, grants], kept=True),
+    in_order("dead without being closed", lambda authority: [authority.hang_on, grants], kept=True),
 )
 TLS = (
     presenting("the certificate has expired", lambda authority: authority.present_aged(500)),
-    presenting("it is not valid yet: a clock is wrong", lambda authority: authority.present_aged(-30)),
-    presenting("it is for another name", FaultyAuthority.present_another_name),
-    presenting("its authority is unknown", lambda authority: authority.present_of(new_authority(time.time()))),
-    presenting("its authority has expired", FaultyAuthority.let_authority_expire),
-    Fault("`--authority-ca` was replaced by another", _replace_ca),
-    Fault("`--authority-ca` holds garbage", _spoil_ca),
+    presenting("the certificate is not valid yet: a clock is wrong", lambda authority: authority.present_aged(-30)),
+    presenting("the certificate is for another name", FaultyAuthority.present_another_name),
+    presenting("the CA is unknown", lambda authority: authority.present_of(new_authority(time.time()))),
+    presenting("the CA has expired", FaultyAuthority.let_authority_expire),
+    Fault("`--authority-ca` was replaced by another CA", _replace_ca),
+    Fault("`--authority-ca` is invalid", _spoil_ca),
 )
 TIME = (
-    behaving("it takes 2 seconds", _slowly),
-    in_order("silence", lambda authority: [authority.hang_on]),
-    behaving("silence after the head", lambda _: HEAD + b"Content-Length: 99\r\n\r\n{"),
-    behaving("three bytes a second", lambda _: Drip(HEAD + b"X-Endless: " + b"x" * 60)),
-    in_order("a refusal that may pass, then silence", lambda authority: [refuses(401, 700213), authority.hang_on]),
-    behaving("its clock is an hour ahead", _an_hour_ahead),
+    behaving("the response takes 2 seconds", _slowly),
+    in_order("no response", lambda authority: [authority.hang_on]),
+    behaving("no body after the response head", lambda _: HEAD + b"Content-Length: 99\r\n\r\n{"),
+    behaving("three bytes per second", lambda _: Drip(HEAD + b"X-Endless: " + b"x" * 60)),
+    in_order("a transient refusal, then no response", lambda authority: [refuses(401, 700213), authority.hang_on]),
+    behaving("Entra's clock is an hour ahead", _an_hour_ahead),
 )
 STATUS = (
     saying("429, Retry-After: 7", answer(429, {"error": "throttled"}, "Retry-After: 7"), asked=7),
-    behaving("429, Retry-After: a date", _throttles_until, asked=6),
-    saying("429 without", answer(429, {})),
+    behaving("429, Retry-After with a date", _throttles_until, asked=6),
+    saying("429 without Retry-After", answer(429, {})),
     saying("500", answer(500, {})),
     saying("502 in HTML", HTML % 502),
     saying("503, Retry-After: 5", answer(503, {}, "Retry-After: 5"), asked=5),
     saying(
-        "503 without", answer(503, {"error": "temporarily_unavailable", "error_description": "AADSTS90033: Later."})
+        "503 without Retry-After",
+        answer(503, {"error": "temporarily_unavailable", "error_description": "AADSTS90033: Later."}),
     ),
     saying("504 without a body", b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\n\r\n"),
     saying("404 in HTML", HTML % 404),
@@ -194,45 +195,45 @@ STATUS = (
     saying("a redirect", answer(307, {}, "Location: https://127.0.0.1:1/")),
 )
 CONTENT = (
-    saying("200, nothing in it", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    saying("200, no body", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
     saying("200 in HTML: a captive portal", HTML % 200),
-    saying("200, broken JSON", HEAD + b'Content-Length: 12\r\n\r\n{"access_tok'),
+    saying("200, invalid JSON", HEAD + b'Content-Length: 12\r\n\r\n{"access_tok'),
     saying("200, JSON without a token", answer(200, {"token_type": "Bearer", "expires_in": 3600})),
-    saying("200, a token that never was valid", answer(200, {**GOOD, "expires_in": 0})),
-    saying("200, cut short", HEAD + b'Content-Length: 999\r\n\r\n{"access_token":"e'),
-    saying("200, broken chunks", HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
-    saying("200, not the gzip that it says", answer(200, GOOD, "Content-Encoding: gzip")),
+    saying("200, a token with a lifetime of 0", answer(200, {**GOOD, "expires_in": 0})),
+    saying("200, truncated", HEAD + b'Content-Length: 999\r\n\r\n{"access_token":"e'),
+    saying("200, invalid chunks", HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
+    saying("200, invalid gzip", answer(200, GOOD, "Content-Encoding: gzip")),
     saying("200, four megabytes", answer(200, {"access_token": "x" * (1 << 22), "expires_in": 3600})),
 )
 ENTRA = (
-    in_order("AADSTS700213 now and then", lambda _: [refuses(401, 700213), grants]),
-    behaving("AADSTS700213 for good", refuses(401, 700213)),
+    in_order("AADSTS700213, transient", lambda _: [refuses(401, 700213), grants]),
+    behaving("AADSTS700213, permanent", refuses(401, 700213)),
     in_order("AADSTS70025, until the first credential has propagated", lambda _: [refuses(401, 70025), grants]),
-    behaving("AADSTS70025 for good: there is no federated credential", refuses(401, 70025)),
+    behaving("AADSTS70025, permanent: there is no federated credential", refuses(401, 70025)),
     behaving("AADSTS700024, the assertion has expired", refuses(401, 700024)),
-    behaving("AADSTS700016, no such identity", lambda _: answer(400, UNKNOWN)),
-    behaving("AADSTS90033, passing, with status 400", lambda _: answer(400, {"error": "temporarily_unavailable"})),
+    behaving("AADSTS700016, unknown identity", lambda _: answer(400, UNKNOWN)),
+    behaving("AADSTS90033, transient, with status 400", lambda _: answer(400, {"error": "temporarily_unavailable"})),
 )
 ASSERTION = (
     file_of("the token file is missing", None),
-    file_of("it is empty", ""),
-    file_of("it is half written", jwt(sub="system:serviceaccount:default:default")[:30]),
-    file_of("it is rotated", jwt(sub="system:serviceaccount:default:default", jti="next")),
+    file_of("the token file is empty", ""),
+    file_of("the token file is half written", jwt(sub="system:serviceaccount:default:default")[:30]),
+    file_of("the token file is rotated", jwt(sub="system:serviceaccount:default:default", jti="next")),
 )
 PROXY = (
-    proxy_of("the forward proxy wants credentials", lambda _: says(b"HTTP/1.1 407 Who\r\n\r\n")),
-    proxy_of("it refuses the host", lambda _: says(b"HTTP/1.1 403 No\r\n\r\n")),
-    proxy_of("it hangs", lambda proxy: proxy.hang),
+    proxy_of("the proxy requires credentials", lambda _: says(b"HTTP/1.1 407 Who\r\n\r\n")),
+    proxy_of("the proxy refuses the host", lambda _: says(b"HTTP/1.1 403 No\r\n\r\n")),
+    proxy_of("the proxy does not answer", lambda proxy: proxy.hang),
 )
 GROUPS = {
-    "The connection": CONNECTION,
-    "A kept connection": KEPT,
+    "Connection": CONNECTION,
+    "Persistent connection": KEPT,
     "TLS": TLS,
     "Time": TIME,
-    "The status": STATUS,
-    "The content": CONTENT,
-    "Entra's word": ENTRA,
-    "The assertion": ASSERTION,
-    "The way out": PROXY,
+    "HTTP status": STATUS,
+    "Response body": CONTENT,
+    "Entra's errors": ENTRA,
+    "Assertion": ASSERTION,
+    "Forward proxy": PROXY,
 }
 FAULTS = [fault for group in GROUPS.values() for fault in group]

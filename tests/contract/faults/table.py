@@ -14,7 +14,7 @@ BOUNDS = (1.0, 4.0, 7.0, LONGEST_WAIT)
 """What times are given as: machines differ, and a table of exact ones would never agree with the next run."""
 
 _MARGIN = 0.3
-_HEAD = "| {} | the client hears | `Retry-After` | after | calls to Entra | well again |\n".format
+_HEAD = "| {} | response | `Retry-After` | wait | calls to Entra | recovery |\n".format
 _RULE = "|---|---|---|---|---|---|\n"
 
 

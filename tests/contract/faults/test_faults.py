@@ -12,11 +12,11 @@ from wisp.entra.freshness import EVENTUAL_WINDOW
 EXACT = (0, 1, 2)
 """The cells that are the same on every machine; so is the number of calls, but for `_expected`."""
 WHY = {
-    "nobody listens": "the connection was refused",
-    "`--authority-ca` was replaced by another": "trust its authority by --authority-ca",
-    "silence": "it did not answer in time",
-    "three bytes a second": "did not answer in 9 s",
-    "it hangs": "(HTTPS_PROXY): it did not answer in time",
+    "connection refused": "the connection was refused",
+    "`--authority-ca` was replaced by another CA": "trust its authority by --authority-ca",
+    "no response": "it did not answer in time",
+    "three bytes per second": "did not answer in 9 s",
+    "the proxy does not answer": "(HTTPS_PROXY): it did not answer in time",
 }
 """What the text says of the faults that no other test has."""
 
