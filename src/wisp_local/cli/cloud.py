@@ -1,7 +1,9 @@
-"""`wisp cloud`: run a local Azure, and change its state, also while it runs."""
+"""`wisp cloud`: run a local Azure, and change its state while it runs. All commands share the state file."""
 
 import json
+import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,19 +12,47 @@ import click
 from wisp.base.errors import SettingError
 from wisp.base.files import write_atomically
 from wisp.base.isolation import forbid_core_dumps
-from wisp_local.cli.clusters import cluster
-from wisp_local.cli.options import FILE, audience_option, query_option, show, state_option
-from wisp_local.cli.principals import principal
+from wisp.base.secret import Secret
 from wisp_local.cloud.arm.handler import OPERATION_SECONDS, WRITE_SECONDS
+from wisp_local.cloud.cluster import ANY, Attachment
 from wisp_local.cloud.entra.audiences import AzureCloud
 from wisp_local.cloud.entra.claims import DEFAULT_LIFETIME
-from wisp_local.cloud.entra.directory import ManagedIdentity
+from wisp_local.cloud.entra.directory import DEFAULT_AUDIENCE, Application, ManagedIdentity
 from wisp_local.cloud.issuer import MINIMUM_LIFETIME, Issuer, Projection, service_account_token
+from wisp_local.cloud.kubeconfig import read_kubeconfig
+from wisp_local.cloud.roles import BUILT_IN
 from wisp_local.cloud.seed import json_schema
 from wisp_local.cloud.seeding import apply_seed, load_seed
 from wisp_local.cloud.serving import Settings
 from wisp_local.cloud.serving import serve as serve_cloud
 from wisp_local.cloud.state.store import Store
+
+FILE = click.Path(path_type=Path)
+state_option = click.option("--state", type=FILE, required=True, help="SQLite file that holds the state of the cloud.")
+query_option = click.option("--query", metavar="FIELD", help="Print only this field, like `az --query FIELD -o tsv`.")
+audience_option = click.option(
+    "--audience", default=DEFAULT_AUDIENCE, show_default=True, help="Audience (aud) of the assertion."
+)
+
+
+def read_text(path: Path) -> str:
+    """Read a file that the user named; raises `SettingError`."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise SettingError(f"cannot read {path} ({reason})", hint="name another file") from error
+
+
+def show(document: Mapping[str, object], query: str | None = None) -> None:
+    """Print `document` as one line of JSON, or only its field `query`."""
+    if query is None:
+        click.echo(json.dumps(document))
+    elif query in document:
+        click.echo(document[query])
+    else:
+        raise click.BadParameter(f"there is no field {query}; use one of {', '.join(document)}", param_hint="--query")
+
 
 _group = click.option("-g", "--resource-group", "group", required=True, help="Name of the resource group.")
 _url = click.option(
@@ -34,10 +64,6 @@ _url = click.option(
 def command() -> None:
     """Run a local Azure: Entra's token endpoint, Resource Manager and OIDC issuers."""
     forbid_core_dumps()
-
-
-command.add_command(principal)
-command.add_command(cluster)
 
 
 @command.command()
@@ -286,3 +312,164 @@ def _issuer_document(issuer: Issuer, url: str | None) -> dict[str, object]:
     location = {} if url is None else {"issuerUrl": url.rstrip("/") + issuer.path}
     keys = [key.key_id for key in issuer.keys]
     return {"name": issuer.name, "id": issuer.id, "path": issuer.path, **location, "keys": keys}
+
+
+@click.group()
+def principal() -> None:
+    """Manage applications, whose service principals log in with a secret or an assertion."""
+
+
+@principal.command("add")
+@state_option
+@click.option("-n", "--name", required=True, help="Display name of the application.")
+@click.option("--client-id", help="Client id of the application, a GUID. By default a random one.")
+@click.option(
+    "--secret-file",
+    type=FILE,
+    help="File with the secret that the application logs in with. By default one is generated and shown once.",
+)
+@click.option("--no-secret", is_flag=True, help="Add no secret: the application logs in with an assertion.")
+@click.option(
+    "--role",
+    type=click.Choice([role.name for role in BUILT_IN], case_sensitive=False),
+    metavar="ROLE",
+    help="Built-in Azure role, such as Owner, to assign for the whole subscription. By default none is assigned.",
+)
+@query_option
+def add_principal(
+    state: Path,
+    name: str,
+    client_id: str | None,
+    secret_file: Path | None,
+    role: str | None,
+    *,
+    query: str | None,
+    no_secret: bool,
+) -> None:
+    """Register an application and give it one more secret."""
+    given = None if secret_file is None else Secret(read_text(secret_file).strip())
+    with Store(state) as store:
+        application = store.principals.put(name, client_id)
+        for built_in in BUILT_IN:
+            if built_in.name == role:
+                store.assignments.give(application.principal_id, built_in, store.subscription().id)
+        document: dict[str, object] = _document(application)
+        if not no_secret:
+            secret = store.principals.add_secret(application, given)
+            document |= {} if given else {"password": secret.reveal()}
+    show(document, query)
+
+
+@principal.command("federate")
+@state_option
+@click.option("-n", "--name", required=True, help="Display name of the application.")
+@click.option("--issuer", required=True, help="Issuer URL, exactly as in the tokens.")
+@click.option("--subject", required=True, help="Subject (sub) of the tokens that the application accepts.")
+@audience_option
+@click.option("--credential", default="wisp-federated-id", show_default=True, help="Name of the federated credential.")
+def federate_principal(state: Path, name: str, credential: str, *, issuer: str, subject: str, audience: str) -> None:
+    """Let the subject of an issuer log in as an application."""
+    with Store(state) as store:
+        application = store.principals.named(name)
+        stored = store.put_federated_credential(
+            application, credential, issuer=issuer, subject=subject, audiences=(audience,)
+        )
+    show(asdict(stored))
+
+
+@principal.command("list")
+@state_option
+def list_principals(state: Path) -> None:
+    """List the applications with their federated credentials; secrets are never shown again."""
+    with Store(state) as store:
+        for application in store.principals.all():
+            credentials = [asdict(credential) for credential in store.federated_credentials(application)]
+            show({**_document(application), "federatedCredentials": credentials})
+
+
+@principal.command("delete")
+@state_option
+@click.option("-n", "--name", required=True, help="Display name of the application.")
+def delete_principal(state: Path, name: str) -> None:
+    """Delete an application and its secrets."""
+    with Store(state) as store:
+        store.principals.delete(store.principals.named(name))
+
+
+def _document(application: Application) -> dict[str, object]:
+    return {
+        "displayName": application.display_name,
+        "appId": application.client_id,
+        "objectId": application.principal_id,
+        "tenant": application.tenant_id,
+    }
+
+
+@click.group()
+def cluster() -> None:
+    """Attach real API servers to managed clusters, and list the clusters."""
+
+
+@cluster.command()
+@state_option
+@click.argument("name", default=ANY)
+@click.option(
+    "--kubeconfig", type=FILE, required=True, help="Kubeconfig that `az aks get-credentials` returns for the cluster."
+)
+@click.option(
+    "--issuer",
+    "issuer_url",
+    default="",
+    metavar="URL",
+    help="Issuer URL of the API server's service account tokens. By default the issuer that this cloud runs for the "
+    "cluster, which then publishes the keys of --jwks.",
+)
+@click.option(
+    "--jwks",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="File with the answer of the API server's /openid/v1/jwks; - reads standard input. By default the keys are "
+    "fetched from the issuer.",
+)
+def attach(state: Path, name: str, kubeconfig: Path, issuer_url: str, jwks: Path | None) -> None:
+    """Attach an API server to the cluster NAME, which need not exist yet.
+
+    Without NAME it is attached to every cluster that has no API server of its own.
+    """
+    key_set = "" if jwks is None else sys.stdin.read() if str(jwks) == "-" else read_text(jwks)
+    with Store(state) as store:
+        store.clusters.attach(Attachment(name, read_kubeconfig(kubeconfig), issuer_url, key_set))
+    show({"cluster": name, "issuerUrl": issuer_url or None, "keysGiven": jwks is not None})
+
+
+@cluster.command()
+@state_option
+@click.argument("name", default=ANY)
+def detach(state: Path, name: str) -> None:
+    """Detach the API server from the cluster NAME; without NAME, the one attached to all clusters without their own."""
+    with Store(state) as store:
+        store.clusters.detach(name)
+
+
+@cluster.command("list")
+@state_option
+def list_clusters(state: Path) -> None:
+    """List the clusters, with their issuers and whether an API server is attached."""
+    with Store(state) as store:
+        for managed in store.clusters.all():
+            attachment = store.clusters.attachment(managed.name)
+            show(
+                {
+                    "id": managed.resource_id,
+                    "name": managed.name,
+                    "resourceGroup": managed.resource_group,
+                    "location": managed.location,
+                    "state": managed.provisioning_state(store.clock()),
+                    "issuer": managed.issuer or None,
+                    "issuerUrl": (attachment and attachment.issuer_url) or None,
+                    "backed": attachment is not None,
+                }
+            )
+
+
+command.add_command(principal)
+command.add_command(cluster)
