@@ -36,14 +36,14 @@ FRAMING = {
     "chunked in quotes": Hostile(400, POST + b'Transfer-Encoding: "chunked"\r\n' + _EMPTY),
     "no coding": Hostile(400, POST + b"Transfer-Encoding:\r\n" + _EMPTY),
     "chunked on a folded line": Hostile(400, POST + b"Transfer-Encoding:\r\n chunked\r\n" + _EMPTY),
-    "transfer-encoding, a blank, colon": Hostile(400, POST + b"Transfer-Encoding : chunked\r\n" + _EMPTY),
+    "transfer-encoding, a space, colon": Hostile(400, POST + b"Transfer-Encoding : chunked\r\n" + _EMPTY),
     "chunked in HTTP/1.0": Hostile(400, b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n" + _EMPTY),
     "chunked in HTTP/1.0 kept alive": Hostile(
         400, b"POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n" + _EMPTY
     ),
     "content-length twice, equal": Hostile(400, POST + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc"),
     "content-length twice, unequal": Hostile(400, POST + b"Content-Length: 0\r\nContent-Length: 3\r\n\r\nabc"),
-    "content-length, a blank, colon": Hostile(400, POST + b"Content-Length : 3\r\n\r\nabc"),
+    "content-length, a space, colon": Hostile(400, POST + b"Content-Length : 3\r\n\r\nabc"),
     **{
         f"content-length {value!r}": Hostile(400, POST + b"Content-Length: " + value + b"\r\n\r\nabc")
         for value in (b"", b"+3", b"-3", b"3,3", b"3, 3", b"0x3", b"3_0", b"3 3", b"3;", b"1e1", b"\xb2", b"3\0")
@@ -59,8 +59,8 @@ HEADS = {
     "two hosts in HTTP/1.0": Hostile(400, b"GET / HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n"),
     "a folded value": Hostile(400, GET + b"X: a\r\n b\r\n\r\n"),
     "a value folded with a tab": Hostile(400, GET + b"X: a\r\n\tb\r\n\r\n"),
-    "a blank before the first header": Hostile(400, b"GET / HTTP/1.1\r\n Host: x\r\n\r\n"),
-    "a blank before the colon": Hostile(400, GET + b"Metadata : true\r\n\r\n"),
+    "a space before the first header": Hostile(400, b"GET / HTTP/1.1\r\n Host: x\r\n\r\n"),
+    "a space before the colon": Hostile(400, GET + b"Metadata : true\r\n\r\n"),
     "a tab before the colon": Hostile(400, GET + b"Metadata\t: true\r\n\r\n"),
     "no colon": Hostile(400, GET + b"Metadata\r\n\r\n"),
     "no name": Hostile(400, GET + b": x\r\n\r\n"),
@@ -77,12 +77,12 @@ HEADS = {
     "bare LF after the request line": Hostile(400, b"GET / HTTP/1.1\nHost: x\r\n\r\n"),
     "bare LF after a header": Hostile(400, b"GET / HTTP/1.1\r\nHost: x\nX: y\r\n\r\n"),
     "bare LF at the end": Hostile(400, b"GET / HTTP/1.1\r\nHost: x\r\n\n"),
-    "LF first": Hostile(400, b"\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"),
-    "CR first": Hostile(400, b"\rGET / HTTP/1.1\r\nHost: x\r\n\r\n"),
-    "a blank first": Hostile(400, b" GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
-    "two blanks": Hostile(400, b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n"),
-    "a tab for a blank": Hostile(400, b"GET\t/ HTTP/1.1\r\nHost: x\r\n\r\n"),
-    "a blank after the version": Hostile(400, b"GET / HTTP/1.1 \r\nHost: x\r\n\r\n"),
+    "a leading LF": Hostile(400, b"\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "a leading CR": Hostile(400, b"\rGET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "a leading space": Hostile(400, b" GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "two spaces": Hostile(400, b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "a tab instead of a space": Hostile(400, b"GET\t/ HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "a space after the version": Hostile(400, b"GET / HTTP/1.1 \r\nHost: x\r\n\r\n"),
     **{
         f"{byte!r} in the target": Hostile(400, b"GET /a" + byte + b"b HTTP/1.1\r\nHost: x\r\n\r\n")
         for byte in (b" ", b"\0", b"\t", b"\r", b"\x0b", b"\x7f", b"\xe9")
@@ -92,9 +92,9 @@ HEADS = {
     "HTTP/0.9 with a version": Hostile(505, b"GET / HTTP/0.9\r\n\r\n"),
     "HTTP/1.2": Hostile(505, b"GET / HTTP/1.2\r\nHost: x\r\n\r\n"),
     "HTTP/2's preface": Hostile(505, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-    "http in small letters": Hostile(505, b"GET / http/1.1\r\nHost: x\r\n\r\n"),
+    "http in lower case": Hostile(505, b"GET / http/1.1\r\nHost: x\r\n\r\n"),
     "another protocol": Hostile(505, b"SOURCE / ICE/1.0\r\nHost: x\r\n\r\n"),
-    "a method in small letters": Hostile(405, b"get / HTTP/1.1\r\nHost: x\r\n\r\n"),
+    "a method in lower case": Hostile(405, b"get / HTTP/1.1\r\nHost: x\r\n\r\n"),
     "an unknown method": Hostile(405, b"TOKEN / HTTP/1.1\r\nHost: x\r\n\r\n"),
     "more than 100 headers": Hostile(431, GET + b"X: y\r\n" * 100 + b"\r\n"),
     "TLS": Hostile(400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(32) + b"\r\n\r\n"),

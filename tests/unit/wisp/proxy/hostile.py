@@ -45,32 +45,32 @@ def _token(path: bytes, status: int = 404) -> Case:
 
 SPELLINGS = {
     "the node's identity": _get(b"/metadata/identity", 404),
-    "with a slash": _get(b"/metadata/identity/", 404),
-    "in capitals": _get(b"/METADATA/IDENTITY/INFO", 404),
-    "another of its paths": _get(b"/metadata/identity/info?api-version=2018-02-01", 404),
+    "with a trailing slash": _get(b"/metadata/identity/", 404),
+    "in upper case": _get(b"/METADATA/IDENTITY/INFO", 404),
+    "another path below it": _get(b"/metadata/identity/info?api-version=2018-02-01", 404),
     "what IMDSv2 clients look for": _get(b"/metadata/identity/getplatformmetadata", 404),
-    "above the token": _token(b"/metadata/identity/oauth2"),
-    "below the token": _token(b"/metadata/identity/oauth2/token/x"),
+    "the parent of the token path": _token(b"/metadata/identity/oauth2"),
+    "below the token path": _token(b"/metadata/identity/oauth2/token/x"),
     "an empty segment before it": _token(b"/metadata//identity/oauth2/token"),
     "an empty segment in it": _token(b"/metadata/identity//oauth2/token"),
-    "an empty segment at its end": _token(b"/metadata/identity/oauth2//token"),
+    "an empty segment before the last": _token(b"/metadata/identity/oauth2//token"),
     "a dot segment": _token(b"/metadata/./identity/oauth2/token"),
     "a dot segment in it": _token(b"/metadata/identity/./oauth2/token"),
-    "a dot segment first": _token(b"/./metadata/identity/oauth2/token"),
-    "down and up": _token(b"/metadata/instance/../identity/oauth2/token"),
-    "down and up from elsewhere": _token(b"/x/../metadata/identity/oauth2/token"),
-    "down and up with parameters": _token(b"/metadata/instance/..;/identity/oauth2/token"),
-    "down and up, encoded": _token(b"/metadata/instance/%2e%2e/identity/oauth2/token"),
-    "down and up, half encoded": _token(b"/metadata/instance/%2E./identity/oauth2/token"),
-    "down and up, encoded twice": _token(b"/metadata/instance/%252e%252e/identity/oauth2/token"),
-    "down and up, an encoded slash": _token(b"/metadata/instance/..%2fidentity/oauth2/token"),
-    "down and up, encoded slashes": _token(b"/metadata/instance%2F..%2Fidentity%2Foauth2%2Ftoken"),
-    "down and up, a slash encoded twice": _token(b"/metadata/instance/..%252fidentity/oauth2/token"),
-    "down and up, a backslash": _token(b"/metadata/instance/..\\identity/oauth2/token"),
-    "down and up, an encoded backslash": _token(b"/metadata/instance/..%5cidentity/oauth2/token"),
-    "down and up, dots in overlong UTF-8": _token(b"/metadata/instance/%c0%ae%c0%ae/identity/oauth2/token"),
-    "down and up, fullwidth dots": _token(b"/metadata/instance/%ef%bc%8e%ef%bc%8e/identity/oauth2/token"),
-    "down and up, UTF-16 escapes": _token(b"/metadata/instance/%u002e%u002e/identity/oauth2/token"),
+    "a leading dot segment": _token(b"/./metadata/identity/oauth2/token"),
+    "a parent segment": _token(b"/metadata/instance/../identity/oauth2/token"),
+    "a parent segment after another path": _token(b"/x/../metadata/identity/oauth2/token"),
+    "a parent segment with parameters": _token(b"/metadata/instance/..;/identity/oauth2/token"),
+    "a parent segment, encoded": _token(b"/metadata/instance/%2e%2e/identity/oauth2/token"),
+    "a parent segment, half encoded": _token(b"/metadata/instance/%2E./identity/oauth2/token"),
+    "a parent segment, encoded twice": _token(b"/metadata/instance/%252e%252e/identity/oauth2/token"),
+    "a parent segment, an encoded slash": _token(b"/metadata/instance/..%2fidentity/oauth2/token"),
+    "a parent segment, encoded slashes": _token(b"/metadata/instance%2F..%2Fidentity%2Foauth2%2Ftoken"),
+    "a parent segment, a slash encoded twice": _token(b"/metadata/instance/..%252fidentity/oauth2/token"),
+    "a parent segment, a backslash": _token(b"/metadata/instance/..\\identity/oauth2/token"),
+    "a parent segment, an encoded backslash": _token(b"/metadata/instance/..%5cidentity/oauth2/token"),
+    "a parent segment, dots in overlong UTF-8": _token(b"/metadata/instance/%c0%ae%c0%ae/identity/oauth2/token"),
+    "a parent segment, fullwidth dots": _token(b"/metadata/instance/%ef%bc%8e%ef%bc%8e/identity/oauth2/token"),
+    "a parent segment, UTF-16 escapes": _token(b"/metadata/instance/%u002e%u002e/identity/oauth2/token"),
     "three dots": _token(b"/metadata/instance/.../identity/oauth2/token"),
     "a letter encoded": _token(b"/metadata/%69dentity/oauth2/token"),
     "a letter encoded twice": _token(b"/metadata/%2569dentity/oauth2/token"),
@@ -87,15 +87,15 @@ SPELLINGS = {
     "a fullwidth slash": _token(b"/metadata%ef%bc%8fidentity/oauth2/token"),
     "a division slash": _token(b"/metadata%e2%88%95identity/oauth2/token"),
     "a backslash": _token(b"/metadata\\identity\\oauth2\\token"),
-    "a backslash first": _token(b"\\metadata\\identity\\oauth2\\token", 400),
-    "no slash first": _token(b"metadata/identity/oauth2/token", 400),
+    "a leading backslash": _token(b"\\metadata\\identity\\oauth2\\token", 400),
+    "no leading slash": _token(b"metadata/identity/oauth2/token", 400),
     "parameters": _token(b"/metadata;a=b/identity;c/oauth2/token"),
-    "parameters at the end": _token(b"/metadata/identity/oauth2/token;a=b"),
-    "a dot at the end": _token(b"/metadata/identity./oauth2/token"),
-    "a blank at the end": _token(b"/metadata/identity/oauth2/token%20"),
-    "a NUL at the end": _token(b"/metadata/identity/oauth2/token%00"),
+    "trailing parameters": _token(b"/metadata/identity/oauth2/token;a=b"),
+    "a trailing dot": _token(b"/metadata/identity./oauth2/token"),
+    "a trailing space": _token(b"/metadata/identity/oauth2/token%20"),
+    "a trailing NUL": _token(b"/metadata/identity/oauth2/token%00"),
     "a line feed": _token(b"/metadata/instance%0d%0aX:%20/identity"),
-    "a blank": _token(b"/metadata/identity /oauth2/token", 400),
+    "a space": _token(b"/metadata/identity /oauth2/token", 400),
     "a tab": _token(b"/metadata/\tidentity/oauth2/token", 400),
     "a fragment": _get(b"/metadata/instance#/../identity/oauth2/token", 404),
     "in the query": _get(b"/metadata/instance?/../identity/oauth2/token", 400),
@@ -103,7 +103,7 @@ SPELLINGS = {
     "before a query": _get(b"/metadata/identity/info?/metadata/instance", 404),
     "an encoded question mark": _get(b"/metadata/identity%3f/../instance", 404),
     "absolute": _get(b"http://169.254.169.254/metadata/identity/info", 404),
-    "absolute, down and up": _token(b"http://169.254.169.254/metadata/instance/../identity/oauth2/token"),
+    "absolute, a parent segment": _token(b"http://169.254.169.254/metadata/instance/../identity/oauth2/token"),
     "absolute, another host": _get(b"http://node/metadata/identity", 421),
     "absolute, a user": _get(b"http://node@x/metadata/identity", 421),
     "absolute, no host": _get(b"http:///metadata/identity", 421),
@@ -121,7 +121,7 @@ REQUESTS = {
     "Metadata on a folded line": _get(b"/metadata/instance", 400, b"X: y\r\n Metadata: true"),
     "Metadata after a bare line feed": _get(b"/metadata/instance", 400, b"X: y\nMetadata: true"),
     "Metadata after a bare carriage return": _get(b"/metadata/instance", 400, b"X: y\rMetadata: true"),
-    "a blank before Metadata's colon": _get(b"/metadata/instance", 400, b"Metadata : true"),
+    "a space before Metadata's colon": _get(b"/metadata/instance", 400, b"Metadata : true"),
     "Metadata in a trailer": Case(
         b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"0\r\nMetadata: true\r\n\r\n",
@@ -129,7 +129,7 @@ REQUESTS = {
     ),
     "X-Forwarded-For": _get(b"/metadata/instance", 400, b"Metadata: true", b"X-Forwarded-For: 10.0.0.1"),
     "X-Forwarded-For, empty": _get(b"/metadata/instance", 400, b"Metadata: true", b"X-FORWARDED-FOR:"),
-    "passed on by a sidecar before": _get(b"/metadata/instance", 508, b"Metadata: true", b"X-Wisp-Passed: 1"),
+    "forwarded by a sidecar before": _get(b"/metadata/instance", 508, b"Metadata: true", b"X-Wisp-Passed: 1"),
     "an upgrade to HTTP/2": _get(
         b"/metadata/identity/info", 404, b"Metadata: true", b"Upgrade: h2c", b"Connection: Upgrade"
     ),
@@ -151,7 +151,7 @@ REQUESTS = {
         + _BEHIND,
         (400,),
     ),
-    "a token request in a body of the node's identity": Case(
+    "a token request in the body of a request for the node's identity": Case(
         b"POST /metadata/identity/info HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(TOKEN_REQUEST)
         + TOKEN_REQUEST,
         (404,),
@@ -170,8 +170,8 @@ REQUESTS = {
         b"Transfer-Encoding: chunked\r\n\r\n10001\r\n" + b"a" * 65537 + b"\r\n0\r\n\r\n",
         (413,),
     ),
-    "a head without end": Case(b"GET /metadata/instance HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\n", ()),
-    "a body without end": Case(
+    "an incomplete head": Case(b"GET /metadata/instance HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\n", ()),
+    "an incomplete body": Case(
         b"POST /metadata/scheduledevents HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\nContent-Length: 3\r\n\r\nab",
         (),
     ),
@@ -241,21 +241,21 @@ CASES = {**SPELLINGS, **REQUESTS, **_CHECKED, **FRAMING}
 _PAGE = """\
 # Hostile requests
 
-Each of these is sent to a real sidecar, at once and again byte by byte, with a token available and a recording metadata
-service behind it: none reaches that service, and none is answered with a token
-(`tests/unit/wisp/proxy/test_hostile.py`).
-What the sidecar passes on, and why only plain paths, is in [passthrough.md](passthrough.md). This page is written
-by `python -m tests.unit.wisp.proxy.hostile > docs/reference/hostile-requests.md`; a test compares the two.
+The tests send each of these requests to a real sidecar, at once and again byte by byte, with a token available and a
+recording metadata service: none of them reaches that service, and none is answered with a token
+(`tests/unit/wisp/proxy/test_hostile.py`). [Passthrough](passthrough.md) explains which requests the sidecar forwards.
+This page is generated by `python -m tests.unit.wisp.proxy.hostile > docs/reference/hostile-requests.md`; a test
+compares the two.
 
 ## Spellings of the node's identity
 
-All are sent with `Metadata: true`; where a token's query belongs to it, it is there.
+All are sent with `Metadata: true`, and with the query of a token request if the path is a spelling of the token path.
 
 | spelling | request | answer |
 |---|---|---|
 {spellings}
 
-## Requests that are not what they seem
+## Misleading requests
 
 | request | answer |
 |---|---|
@@ -263,8 +263,8 @@ All are sent with `Metadata: true`; where a token's query belongs to it, it is t
 
 ## Checks on every request
 
-Each is sent to the token endpoint, to `/metadata/instance`, `/metrics`, `/readyz` and a path that is not served, with
-all else that the request needs. Absolute targets for other hosts are among the spellings above.
+Each is sent to the token endpoint, to `/metadata/instance`, `/metrics`, `/readyz` and an unknown path, with
+everything else that a valid request needs. Absolute targets for other hosts are among the spellings above.
 
 | request | answer |
 |---|---|
@@ -272,8 +272,8 @@ all else that the request needs. Absolute targets for other hosts are among the 
 
 ## Framing
 
-Aimed at a path that may pass, with `Metadata: true`, and with a good request for a token behind it. The connection is
-closed after the answer, so that what is behind is not served.
+Each is sent to a path that the sidecar forwards, with `Metadata: true`, and is followed by a valid token request. The
+connection is closed after the answer, so the second request is not served.
 
 | request | answer |
 |---|---|
@@ -296,7 +296,7 @@ def _cell(text: str) -> str:
 
 
 def _answer(case: Case) -> str:
-    return str(case.statuses[0]) if case.statuses else "none: it is not whole"
+    return str(case.statuses[0]) if case.statuses else "no answer: the request is incomplete"
 
 
 if __name__ == "__main__":
