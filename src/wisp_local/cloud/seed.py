@@ -31,64 +31,68 @@ _FIELD = re.compile(r"Object (contains unknown|missing required) field `(.*)`", 
 class Directory(Struct, frozen=True, forbid_unknown_fields=True):
     """A tenant or a subscription."""
 
-    id: Annotated[_Guid | None, Meta(description="any when absent")] = None
-    name: Annotated[str | None, Meta(description="its display name")] = None
+    id: Annotated[_Guid | None, Meta(description="generated if omitted")] = None
+    name: Annotated[str | None, Meta(description="the display name")] = None
 
 
 class Group(Struct, frozen=True, forbid_unknown_fields=True):
     """A resource group."""
 
-    name: Annotated[str, Meta(description="its name")]
-    location: Annotated[str | None, Meta(description="region; `eastus` when absent")] = None
+    name: Annotated[str, Meta(description="the name")]
+    location: Annotated[str | None, Meta(description="the region; default: `eastus`")] = None
 
 
 class Issuer(Struct, frozen=True, forbid_unknown_fields=True):
     """An issuer elsewhere, or one of the cloud's own, whose URL depends on where the cloud is served."""
 
-    name: Annotated[str, Meta(description="of the cluster, or what `issuer` calls it by")]
+    name: Annotated[str, Meta(description="the name of the cluster, or the name that `issuer` refers to")]
     url: Annotated[
-        str | None, Meta(description="of an issuer elsewhere; without it, it is one of this cloud's own")
+        str | None, Meta(description="the URL of an external issuer; if omitted, the local cloud is the issuer")
     ] = None
     id: Annotated[
         _Guid | None,
-        Meta(description="of an issuer of this cloud's own, whose path is `/oidc/ID/`; any when absent"),
+        Meta(description="the ID in the path `/oidc/ID/` of an issuer of the local cloud; generated if omitted"),
     ] = None
 
 
 class Credential(Struct, frozen=True, forbid_unknown_fields=True):
     """A federated credential."""
 
-    name: Annotated[str, Meta(description="its name")]
-    issuer: Annotated[str, Meta(description="https URL exactly as in the tokens, or the name of one of `issuers`")]
-    subject: Annotated[str, Meta(description="for a service account `system:serviceaccount:NAMESPACE:NAME`")]
-    audience: Annotated[str, Meta(description=f"`{DEFAULT_AUDIENCE}` when absent")] = DEFAULT_AUDIENCE
+    name: Annotated[str, Meta(description="the name")]
+    issuer: Annotated[str, Meta(description="the https URL exactly as in the tokens, or the name of one of `issuers`")]
+    subject: Annotated[
+        str, Meta(description="the subject; for a service account `system:serviceaccount:NAMESPACE:NAME`")
+    ]
+    audience: Annotated[str, Meta(description=f"the audience; default: `{DEFAULT_AUDIENCE}`")] = DEFAULT_AUDIENCE
 
 
 class Identity(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """A user-assigned managed identity."""
 
-    name: Annotated[str, Meta(description="its name")]
-    resource_group: Annotated[str, Meta(description="made when new")]
-    location: Annotated[str | None, Meta(description="region; its group's when absent, else `eastus`")] = None
-    client_id: Annotated[_Guid | None, Meta(description="any when absent")] = None
-    principal_id: Annotated[_Guid | None, Meta(description="the object id; any when absent")] = None
-    federated_credentials: Annotated[tuple[Credential, ...], Meta(description="up to 20")] = ()
+    name: Annotated[str, Meta(description="the name")]
+    resource_group: Annotated[str, Meta(description="the resource group, created if it does not exist")]
+    location: Annotated[
+        str | None, Meta(description="the region; default: that of the resource group, else `eastus`")
+    ] = None
+    client_id: Annotated[_Guid | None, Meta(description="generated if omitted")] = None
+    principal_id: Annotated[_Guid | None, Meta(description="the object ID; generated if omitted")] = None
+    federated_credentials: Annotated[tuple[Credential, ...], Meta(description="federated credentials, at most 20")] = ()
 
 
 class Seed(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """The content of a seed file."""
 
-    tenant: Annotated[Directory, Meta(description="the one tenant")] = Directory()
-    subscription: Annotated[Directory, Meta(description="the one subscription")] = Directory()
+    tenant: Annotated[Directory, Meta(description="the tenant")] = Directory()
+    subscription: Annotated[Directory, Meta(description="the subscription")] = Directory()
     resource_groups: Annotated[
         tuple[Group, ...],
-        Meta(description="those that are to be elsewhere than in `eastus`, or to have nothing in them"),
+        Meta(description="resource groups that are empty or in a region other than `eastus`"),
     ] = ()
-    issuers: Annotated[tuple[Issuer, ...], Meta(description="who signs assertions")] = ()
+    issuers: Annotated[tuple[Issuer, ...], Meta(description="issuers of assertions")] = ()
     identities: Annotated[tuple[Identity, ...], Meta(description="user-assigned managed identities")] = ()
     resources: Annotated[
         tuple[str, ...],
-        Meta(description="what tokens can be asked for besides Azure's own, such as `api://my-api`"),
+        Meta(description="resources for which tokens can be requested in addition to Azure's, such as `api://my-api`"),
     ] = ()
 
 

@@ -157,7 +157,7 @@ WRONG = [
     (
         "missing",
         "identities:\n  - name: app",
-        "line 2: identities[0]: resourceGroup is missing: add resourceGroup: made when new",
+        "line 2: identities[0]: resourceGroup is missing: add resourceGroup: the resource group, created if it does not exist",
     ),
     ("no list", "identities: {}", "line 1: identities: this has to be a list"),
     ("no mapping", "tenant: x", "line 1: tenant: this has to be a mapping"),

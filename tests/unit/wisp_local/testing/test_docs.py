@@ -80,7 +80,7 @@ Schema = dict[str, Any]
 
 def test_documented_keys_are_those_of_the_parser() -> None:
     schema: Schema = json_schema()
-    assert _rows("key | needed | is") == [list(row) for row in _expected(schema["$defs"], schema)]
+    assert _rows("key | required | description") == [list(row) for row in _expected(schema["$defs"], schema)]
 
 
 def _expected(definitions: Schema, schema: Schema, above: str = "") -> Iterator[tuple[str, str, str]]:
@@ -97,5 +97,5 @@ def _expected(definitions: Schema, schema: Schema, above: str = "") -> Iterator[
 
 
 def test_documentation_lists_every_fixture() -> None:
-    documented = [row[0].strip("`") for row in _rows("fixture | scope | is")]
+    documented = [row[0].strip("`") for row in _rows("fixture | scope | description")]
     assert sorted(documented) == sorted(name for name in wisp_local.testing.__all__ if name.startswith("wisp_"))
