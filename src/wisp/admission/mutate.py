@@ -1,7 +1,7 @@
 """Decides how a pod gets its identity: operations that touch only what they add.
 
-What is already there stays, whoever added it, so mutating a second time changes nothing. One thing is removed: if the
-sidecar alone is to have the identity, what an earlier mutation gave to the other containers.
+What is already there stays, no matter what added it, so mutating a second time changes nothing. One thing is removed:
+if only the sidecar is to have the identity, what an earlier mutation gave to the other containers.
 """
 
 from collections.abc import Callable, Sequence
