@@ -19,6 +19,7 @@ from wisp.cli.manifests import (
     ManifestError,
     accounts_in,
     as_json,
+    as_yaml,
     changed_yaml,
     read_accounts,
     read_documents,
@@ -94,7 +95,13 @@ def _changed(document: Document, operations: list[Operation], output: str) -> st
     content: Object = apply(document.content, operations) if operations else document.content
     if output == "json":
         return as_json(content)
-    return changed_yaml(document, content, operations) if operations else document.text
+    if not operations:
+        return document.text
+    text = None if document.is_json else changed_yaml(document, content, operations)
+    if text is None and not document.is_json and "#" in document.text:
+        problem = "is printed without its comments, because its layout cannot be kept"
+        click.echo(f"note: document {document.number} {problem}", err=True)
+    return as_yaml(content) if text is None else text
 
 
 @click.command(name="inject")

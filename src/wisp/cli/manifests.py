@@ -167,21 +167,20 @@ def _yaml_documents(text: str, source: str) -> Iterator[Document]:
             yield Document(content, _without_markers(text[start:end]), number)
 
 
-def changed_yaml(document: Document, content: object, operations: Iterable[Operation]) -> str:
+def changed_yaml(document: Document, content: object, operations: Iterable[Operation]) -> str | None:
     """Return a document as YAML after `operations`, which make it `content`, with its comments and layout.
 
-    They are lost in JSON, and if `wisp.cli.layout` does not arrive at the same content. Raise ManifestError.
+    None: `wisp.cli.layout` does not arrive at the same content. Raise ManifestError if it cannot be written.
     """
-    if not document.is_json:
-        expected = json.dumps(content, sort_keys=True)
-        for text in patch_text(document.text, operations):
-            try:
-                found = [json.dumps(read.content, sort_keys=True) for read in read_documents(text, "")]
-            except ManifestError:
-                continue
-            if found == [expected]:
-                return text
-    return as_yaml(content)
+    expected = json.dumps(content, sort_keys=True)
+    for text in patch_text(document.text, operations):
+        try:
+            found = [json.dumps(read.content, sort_keys=True) for read in read_documents(text, "")]
+        except ManifestError:
+            continue
+        if found == [expected]:
+            return text
+    return None
 
 
 def as_yaml(content: object) -> str:
