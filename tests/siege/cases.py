@@ -12,7 +12,7 @@ GROUPS: Mapping[str, Mapping[str, Case]] = {"webhook": webhook_cases.CASES, "sid
 def table(group: str) -> str:
     """Return the Markdown table of a group's cases."""
     rows = [f"| `{name}` | {case.sender} | {case.sentence} | {case.defence} |" for name, case in GROUPS[group].items()]
-    return "\n".join(["| case | from | attack | what stops it |", "|---|---|---|---|", *rows])
+    return "\n".join(["| case | attacker | attack | protection |", "|---|---|---|---|", *rows])
 
 
 if __name__ == "__main__":

@@ -106,45 +106,45 @@ def _large_answers(target: "SidecarTarget") -> Iterator[None]:
 _AUTHORITY_SILENT = CUT | {"200", "502", "504"}
 """What a client may be answered that asks for a token which the authority does not give."""
 
-_EVICTED = "The incomplete request that has waited longest makes room when all 1,024 places are taken."
+_EVICTED = "At 1,024 connections, the incomplete request that has waited longest is closed."
 
 CASES: dict[str, Case] = {
     "incomplete-requests": Case(
         WORKLOAD,
-        "1,200 incomplete requests, which come again when they are closed",
+        "1,200 incomplete requests, repeated when they are closed",
         _EVICTED,
         crowd(1200, sending(_INCOMPLETE)),
     ),
     "idle-connections": Case(
         WORKLOAD,
         "1,200 connections that send nothing",
-        "The connection that has been idle longest makes room.",
+        "The connection that has been idle longest is closed.",
         crowd(1200, sending(b"")),
     ),
     "slow-readers": Case(
         WORKLOAD,
-        "1,100 connections that ask for tokens, read nothing, and come again when they are closed",
-        "The slowest reader makes room when all places are taken.",
+        "1,100 connections that request tokens, read nothing, and reconnect when they are closed",
+        "At the limit, the slowest reader is closed.",
         crowd(1100, never_reading(_TOKEN, 500)),
     ),
     "slow-readers-of-large-answers": Case(
         WORKLOAD,
-        "40 connections that read nothing of an answer of 512 KiB of the node's metadata service",
-        "No more of it is read than the reader takes; 32 such requests at a time.",
+        "40 connections that do not read a response of 512 KiB from the node's metadata service",
+        "The sidecar reads only as much as the client reads; at most 32 such requests at a time.",
         crowd(40, never_reading(_INSTANCE, 1)),
         around=_large_answers,
     ),
     "bodies-held": Case(
         WORKLOAD,
-        "1,200 bodies of 64 KiB that lack their last byte",
-        "The bytes of incomplete requests are bounded together.",
+        "1,200 bodies of 64 KiB without their last byte",
+        "The total size of incomplete requests is bounded.",
         crowd(1200, sending(_held(64 * 1024))),
         tolerated=CUT | {"413"},
     ),
     "connections-with-80-kb": Case(
         WORKLOAD,
         "1,024 connections with 80 kB each: a head of 16 kB and a body of 64 KiB without its last byte",
-        "The bytes of incomplete requests are bounded together.",
+        "The total size of incomplete requests is bounded.",
         crowd(
             1024, sending(_POST + b"X-Field: " + b"x" * 15_500 + b"\r\nContent-Length: 65536\r\n\r\n" + b" " * 65_535)
         ),
@@ -152,32 +152,32 @@ CASES: dict[str, Case] = {
     ),
     "pipelines-behind-a-hanging-authority": Case(
         WORKLOAD,
-        "1,024 connections with a request that the authority leaves unanswered, and 80 kB of requests behind it",
-        "What follows an unanswered request is not read; the bytes held are bounded together.",
+        "1,024 connections with a request that the authority does not answer, followed by 80 kB of requests",
+        "Requests after an unanswered one are not read; the total size of buffered data is bounded.",
         crowd(1024, sending(_ask("https://hanging.example/") + _TOKEN * 500)),
         tolerated=_AUTHORITY_SILENT,
         around=_silent_authority,
     ),
     "exchanges-held": Case(
         WORKLOAD,
-        "1,024 connections ask for as many resources while the authority answers nothing",
-        "Exchanges at a time are bounded; the rest are asked to try again.",
+        "1,024 connections that request as many different resources while the authority does not answer",
+        "The number of concurrent exchanges is bounded; further requests are answered with 503 and `Retry-After`.",
         _distinct_resources_held,
         tolerated=_AUTHORITY_SILENT,
         around=_silent_authority,
     ),
     "distinct-resources": Case(
         WORKLOAD,
-        "Tokens of ever new resources",
-        "The token cache is bounded; the token used longest ago goes first.",
+        "Requests for tokens of always different resources",
+        "The token store is bounded; the least recently used token is removed first.",
         _distinct_resources,
         frozenset({"200"}),
         tolerated=_AUTHORITY_SILENT,
     ),
     "pipelined-flood": Case(
         WORKLOAD,
-        "100 connections with 5,000 pipelined requests each, and none reads an answer",
-        "A connection with 64 KiB of answers not taken is not read.",
+        "100 connections that send 5,000 pipelined requests each and read no response",
+        "Nothing is read from a connection with 64 KiB of unread responses.",
         crowd(100, never_reading(_TOKEN, 5000)),
     ),
     "waiting-to-go-on": Case(
@@ -189,8 +189,8 @@ CASES: dict[str, Case] = {
     ),
     "trickled-bytes": Case(
         WORKLOAD,
-        "1,100 requests that come byte by byte",
-        "A request has 5 seconds to arrive, however busy its connection is.",
+        "1,100 requests that are sent byte by byte",
+        "A request has 5 seconds to arrive, even if its connection is active.",
         crowd(1100, trickling(_TOKEN[:-1])),
     ),
     "huge-headers": Case(
@@ -202,54 +202,54 @@ CASES: dict[str, Case] = {
     ),
     "heads-held": Case(
         WORKLOAD,
-        "1,200 heads of 16 kB without their end",
+        "1,200 incomplete heads of 16 kB",
         _EVICTED,
         crowd(1200, sending(_INCOMPLETE + b"X-Field: " + b"x" * 15_800)),
     ),
     "long-targets": Case(
         WORKLOAD,
-        "64 connections with targets of 8 kB that all differ",
-        "What is remembered of requests is bounded in number and in bytes.",
+        "64 connections with different targets of 8 kB",
+        "The number and the size of cached requests are bounded.",
         crowd(64, asking(*(b"GET /%d" % each + b"x" * 8000 + _HEADERS + b"\r\n" for each in range(50)))),
         frozenset({"404"}),
     ),
     "half-closed": Case(
         WORKLOAD,
-        "1,200 connections that close their half after an incomplete request",
-        "A connection whose request cannot be completed any more is closed.",
+        "1,200 connections that close their sending half after an incomplete request",
+        "A connection whose request can no longer be completed is closed.",
         crowd(1200, half_closing(_INCOMPLETE)),
     ),
     "half-closed-behind-a-hanging-authority": Case(
         WORKLOAD,
-        "1,100 connections that close their half after a request that the authority leaves unanswered",
-        "The answer goes to who waits; those who wait are bounded together.",
+        "1,100 connections that close their sending half after a request that the authority does not answer",
+        "Waiting clients get the response; the number of waiting requests is bounded.",
         crowd(1100, half_closing(_ask("https://hanging.example/"))),
         tolerated=_AUTHORITY_SILENT,
         around=_silent_authority,
     ),
     "connect-storm": Case(
         WORKLOAD,
-        "400 clients that connect and close at once, again and again",
-        "A connection that is closed leaves its place.",
+        "400 clients that repeatedly connect and close immediately",
+        "A closed connection no longer counts.",
         crowd(400, hasty),
     ),
     "reset-storm": Case(
         WORKLOAD,
-        "400 clients that reset their connections in the middle of a body, again and again",
-        "What has arrived is dropped with the connection.",
+        "400 clients that repeatedly reset their connections in the middle of a body",
+        "The received data is discarded with the connection.",
         crowd(400, resetting(_held(64 * 1024))),
     ),
     "reset-behind-a-hanging-authority": Case(
         WORKLOAD,
-        "400 clients that ask what the authority leaves unanswered and reset their connections, again and again",
-        "Nobody waits any more: the place is free.",
+        "400 clients that repeatedly send requests that the authority does not answer and reset their connections",
+        "A reset connection no longer counts, because no client waits for the response.",
         crowd(400, resetting(_ask("https://hanging.example/"))),
         around=_silent_authority,
     ),
     "refusals": Case(
         WORKLOAD,
-        "64 clients that are refused again and again: no `Metadata: true`, unknown paths, other methods",
-        "Refusals cost as little as answers; nothing is kept of them.",
+        "64 clients that repeatedly send requests that are refused: no `Metadata: true`, unknown paths, other methods",
+        "Refusals are as cheap as responses, and nothing is stored for them.",
         crowd(
             64,
             asking(
@@ -262,8 +262,8 @@ CASES: dict[str, Case] = {
     ),
     "passed-on-and-read-slowly": Case(
         WORKLOAD,
-        "16 slow readers of an answer of 512 KiB of the node's metadata service",
-        "It arrives whole, however slow the reader.",
+        "16 slow readers of a response of 512 KiB from the node's metadata service",
+        "Every reader gets the complete response.",
         crowd(16, reading_slowly(_INSTANCE)),
         frozenset({"200"}),
         tolerated=frozenset(),
