@@ -132,17 +132,17 @@ def cells(*cases: Case) -> list[Cell]:
 
 
 _NO_SUCH_OPTION = {
-    ("python", "dac", Case.OBJECT_ID): "can be told a client id only",
-    ("python", "dac", Case.RESOURCE_ID): "can be told a client id only",
-    ("go", "dac", Case.OBJECT_ID): "can be told a client id only, by `AZURE_CLIENT_ID`",
-    ("go", "dac", Case.RESOURCE_ID): "can be told a client id only, by `AZURE_CLIENT_ID`",
-    ("go", "adal", Case.OBJECT_ID): "can be told a client id or a resource id only",
-    ("node", "dac", Case.OBJECT_ID): "can be told a client id or a resource id only",
-    ("java", "dac", Case.OBJECT_ID): "can be told a client id or a resource id only",
-    ("dotnet", "mi", Case.OBJECT_ID): "can be told a client id only, by `AZURE_CLIENT_ID`",
-    ("dotnet", "mi", Case.RESOURCE_ID): "can be told a client id only, by `AZURE_CLIENT_ID`",
-    ("dotnet", "prod", Case.OBJECT_ID): "can be told a client id only, by `AZURE_CLIENT_ID`",
-    ("dotnet", "prod", Case.RESOURCE_ID): "can be told a client id only, by `AZURE_CLIENT_ID`",
+    ("python", "dac", Case.OBJECT_ID): "supports only a client ID",
+    ("python", "dac", Case.RESOURCE_ID): "supports only a client ID",
+    ("go", "dac", Case.OBJECT_ID): "supports only a client ID, from `AZURE_CLIENT_ID`",
+    ("go", "dac", Case.RESOURCE_ID): "supports only a client ID, from `AZURE_CLIENT_ID`",
+    ("go", "adal", Case.OBJECT_ID): "supports only a client ID or a resource ID",
+    ("node", "dac", Case.OBJECT_ID): "supports only a client ID or a resource ID",
+    ("java", "dac", Case.OBJECT_ID): "supports only a client ID or a resource ID",
+    ("dotnet", "mi", Case.OBJECT_ID): "supports only a client ID, from `AZURE_CLIENT_ID`",
+    ("dotnet", "mi", Case.RESOURCE_ID): "supports only a client ID, from `AZURE_CLIENT_ID`",
+    ("dotnet", "prod", Case.OBJECT_ID): "supports only a client ID, from `AZURE_CLIENT_ID`",
+    ("dotnet", "prod", Case.RESOURCE_ID): "supports only a client ID, from `AZURE_CLIENT_ID`",
 }
 
 
@@ -150,26 +150,26 @@ def impossible_reason(cell: Cell) -> str | None:
     """Return why the cell is impossible, or None."""
     row = cell.row
     if (row.client, row.route, cell.case) == ("rust", Route.ENVIRONMENT, Case.RESOURCE_ID):
-        return "refuses a resource id as soon as `IDENTITY_ENDPOINT` is set, without asking"
+        return "refuses a resource ID if `IDENTITY_ENDPOINT` is set, without sending a request"
     return _NO_SUCH_OPTION.get((row.client, row.mode, cell.case))
 
 
 _UNASSIGNED = (Case.UNKNOWN, Case.NO_DEFAULT)
 _HIDDEN = {
-    ("python", "msrestazure"): (set(Route), ERRORS, "raises an error without the answer's text"),
+    ("python", "msrestazure"): (set(Route), ERRORS, "raises an error without the text of the response"),
     ("java", "dac"): (
         {Route.INTERCEPTION},
         _UNASSIGNED,
-        "takes a 400 for a machine without managed identity and drops its text",
+        "interprets a 400 as a machine without managed identity and drops its text",
     ),
     ("rust", "mi"): (
         set(Route),
         _UNASSIGNED,
-        "has a text of its own for a 400: the identity has not been assigned",
+        "reports its own text for a 400: the identity has not been assigned",
     ),
-    ("programs", "registry"): (set(Route), ERRORS, "looks for `access_token` in whatever it is answered"),
-    ("programs", "opendal"): (set(Route), ERRORS, "says only that it has no credential"),
-    ("programs", "pyarrow"): (set(Route), ERRORS, "ends the process by an exception of C++ that nobody catches"),
+    ("programs", "registry"): (set(Route), ERRORS, "looks for `access_token` in every response"),
+    ("programs", "opendal"): (set(Route), ERRORS, "reports only that it has no credential"),
+    ("programs", "pyarrow"): (set(Route), ERRORS, "ends the process with an uncaught C++ exception"),
 }
 
 

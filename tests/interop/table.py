@@ -54,10 +54,10 @@ def _lines(answers: Mapping[Cell, Answer]) -> Iterator[str]:
     for route in Route:
         yield f"### {title(programs(route)[0])}\n"
         yield from _table(answers, programs(route), PROGRAM_CASES)
-    yield "### What cannot be had\n"
-    yield "`—`: there is nothing to ask.\n"
+    yield "### Missing results\n"
+    yield "`—`: the client does not support this selection.\n"
     yield from _reasons(impossible_reason, TOKENS)
-    yield "\n`no reason`: the application hears of the error, not of its cause; the sidecar's log has it.\n"
+    yield "\n`no reason`: the application gets an error without its cause; the cause is in the sidecar's log.\n"
     yield from _reasons(hidden_reason, ERRORS)
 
 

@@ -358,7 +358,7 @@ CASES: dict[str, Case] = {
     ),
     "idle-connections": Case(
         ANYONE,
-        "1,200 idle connections each from another address",
+        "1,200 idle connections from different addresses",
         "At most 512 connections, counted when accepted; the connection that has been idle longest is closed.",
         crowd(1200, sending(b"", tls=True), sources=MANY),
     ),
@@ -370,7 +370,7 @@ CASES: dict[str, Case] = {
     ),
     "incomplete-requests": Case(
         ANYONE,
-        "1,200 incomplete requests each from another address, repeated when they are closed",
+        "1,200 incomplete requests from different addresses, repeated when they are closed",
         "The incomplete request that has waited longest is closed.",
         crowd(1200, sending(_INCOMPLETE, tls=True), sources=MANY),
     ),
@@ -394,7 +394,7 @@ CASES: dict[str, Case] = {
     ),
     "handshakes-without-a-byte": Case(
         ANYONE,
-        "1,500 connections each from another address that do not start a handshake",
+        "1,500 connections from different addresses that do not start a handshake",
         "Handshakes count as connections.",
         crowd(1500, sending(b""), sources=MANY),
     ),
