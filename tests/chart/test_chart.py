@@ -54,35 +54,34 @@ REFUSED = {
 }
 
 
-def test_lint() -> None:
-    """Helm finds nothing to say, warnings included."""
+def test_helm_lint_reports_nothing() -> None:
+    """Warnings count."""
     done = run("lint", "--strict", str(CHART), "--set", f"azureTenantID={TENANT}")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_golden(case: str) -> None:
-    """What is rendered is what was looked at; `make manifest` writes it anew."""
+def test_rendered_chart_matches_the_golden_file(case: str) -> None:
+    """`make manifest` writes the golden files."""
     assert rendered(case) == (GOLDEN / f"{case}.yaml").read_text()
 
 
 @pytest.mark.parametrize("settings, where", REFUSED.values(), ids=REFUSED.keys())
-def test_refused(settings: list[str], where: str) -> None:
-    """A value that cannot be meant is refused before anything is installed, by its name."""
+def test_invalid_value_is_rejected_by_name(settings: list[str], where: str) -> None:
     tenant = [] if where == "/azureTenantID" else ["--set", f"azureTenantID={TENANT}"]
     done = template(*tenant, *(word for setting in settings for word in ("--set", setting)))
     assert done.returncode == 1, done.stdout
     assert where in done.stderr
 
 
-def test_plain_manifest() -> None:
-    """deploy/wisp.yaml is the chart's own; `make manifest` writes it anew."""
+def test_plain_manifest_is_the_rendered_chart() -> None:
+    """`make manifest` writes deploy/wisp.yaml."""
     assert manifest() == MANIFEST.read_text()
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_arguments(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command knows every argument that the chart gives it, and makes a policy of them."""
+def test_webhook_accepts_the_arguments_of_the_chart(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its policy is made from them."""
     (tmp_path / "ca.crt").write_text(PEM)
     mounted = re.compile("/(authority|client-ca)/ca.crt")
     first, *arguments = (mounted.sub(f"{tmp_path}/ca.crt", each) for each in container(rendered(case))["args"])
@@ -93,8 +92,7 @@ def test_arguments(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("level, told", [("all", "debug"), ("trace", "debug"), ("", "warning"), ("error", "error")])
-def test_log_levels(level: str, told: str) -> None:
-    """azure-workload-identity's are taken, too, and become those that the webhook knows."""
+def test_log_levels_of_azure_workload_identity_are_translated(level: str, told: str) -> None:
     done = template("--set", f"azureTenantID={TENANT}", "--set-string", f"logLevel={level}")
     assert f"--log-level={told}" in container(done.stdout)["args"]
 
@@ -110,16 +108,16 @@ def test_log_levels(level: str, told: str) -> None:
         ("proxy=null", None),
     ],
 )
-def test_passthrough(setting: str, argument: str | None) -> None:
-    """A list or text with commas; without the value, the webhook's own default counts."""
+def test_passthrough_is_a_list_or_text_with_commas(setting: str, argument: str | None) -> None:
+    """Without the value, the webhook's own default applies."""
     done = template("--set", f"azureTenantID={TENANT}", "--set-json", setting)
     arguments = [each for each in container(done.stdout)["args"] if each.startswith("--proxy-passthrough")]
     assert arguments == ([] if argument is None else [f"--proxy-passthrough={argument}"])
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_no_ca_bundle(case: str) -> None:
-    """An upgrade keeps the bundle and the certificates that were put in, for the chart says nothing of either."""
+def test_chart_contains_neither_ca_bundle_nor_certificates(case: str) -> None:
+    """An upgrade therefore keeps those that the webhook wrote."""
     text = rendered(case)
     (webhook,) = one(text, "MutatingWebhookConfiguration")["webhooks"]
     assert set(webhook["clientConfig"]) == {"service"}
@@ -129,8 +127,8 @@ def test_no_ca_bundle(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_own_pods_are_not_reviewed(case: str) -> None:
-    """The webhook's own pods start whatever state it is in: no selector can match them."""
+def test_webhook_pods_do_not_match_the_object_selector(case: str) -> None:
+    """So they start even while the webhook is down."""
     text = rendered(case)
     (webhook,) = one(text, "MutatingWebhookConfiguration")["webhooks"]
     assert webhook["objectSelector"] == {"matchLabels": {"azure.workload.identity/use": "true"}}
@@ -138,8 +136,7 @@ def test_own_pods_are_not_reviewed(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_names_agree(case: str) -> None:
-    """Service, Secret and configuration are called what the webhook is told that they are called."""
+def test_names_in_arguments_are_those_of_the_objects(case: str) -> None:
     text = rendered(case)
     told = dict(each[2:].split("=", 1) for each in container(text)["args"] if each.startswith("--") and "=" in each)
     (webhook,) = one(text, "MutatingWebhookConfiguration")["webhooks"]
@@ -154,8 +151,8 @@ def test_names_agree(case: str) -> None:
         assert told["certificate-secret"] == one(text, "Secret")["metadata"]["name"]
 
 
-def test_rights() -> None:
-    """All that the webhook may do in the cluster: read service accounts, and keep what is named."""
+def test_webhook_has_only_the_permissions_it_needs() -> None:
+    """It reads service accounts and updates two named objects."""
     text = rendered("defaults")
     rules = [rule for each in objects(text) if each["kind"] in {"Role", "ClusterRole"} for rule in each["rules"]]
     assert {(rule["resources"][0], *rule.get("resourceNames", ["*"]), *sorted(rule["verbs"])) for rule in rules} == {
@@ -165,23 +162,22 @@ def test_rights() -> None:
     }
 
 
-def test_rights_beside_cert_manager() -> None:
-    """With certificates by cert-manager it reads service accounts and no more."""
+def test_webhook_only_reads_service_accounts_with_cert_manager() -> None:
     text = rendered("cert-manager")
     rules = [rule for each in objects(text) if each["kind"] in {"Role", "ClusterRole"} for rule in each["rules"]]
     assert [rule["resources"] for rule in rules] == [["serviceaccounts"]]
 
 
-def test_sources_do_not_restrict_probes() -> None:
-    """networkPolicy.from is about the port of reviews alone: probes come from nodes, which are none of the peers."""
+def test_allowed_sources_do_not_restrict_probes() -> None:
+    """Probes come from nodes, which networkPolicy.from need not contain."""
     reviews, metrics = one(rendered("clients"), "NetworkPolicy")["spec"]["ingress"]
     assert reviews["ports"] == [{"port": "webhook"}]
     assert reviews["from"][0] == {"ipBlock": {"cidr": "10.0.0.4/32"}}
     assert metrics == {"ports": [{"port": "metrics"}]}
 
 
-def test_client_ca_is_mounted_where_the_webhook_looks() -> None:
-    """From a ConfigMap of the chart's own; a change of it replaces the pods."""
+def test_client_ca_is_mounted_at_the_path_of_the_argument() -> None:
+    """It comes from a ConfigMap of the chart; changing it replaces the pods."""
     text = rendered("clients")
     (volume,) = pod_spec(text)["volumes"]
     (mount,) = container(text)["volumeMounts"]
@@ -195,8 +191,8 @@ def test_client_ca_is_mounted_where_the_webhook_looks() -> None:
     "connections, argument",
     [("null", []), ("0", ["--connections-per-source=0"]), ("1000000", ["--connections-per-source=1000000"])],
 )
-def test_connections_per_source(connections: str, argument: list[str]) -> None:
-    """Without a value the webhook's own default counts; 0 is a value."""
+def test_connections_per_source_is_an_argument_if_set(connections: str, argument: list[str]) -> None:
+    """Without a value, the webhook's own default applies; 0 is a value."""
     done = template("--set", f"azureTenantID={TENANT},connectionsPerSource={connections}")
     assert [each for each in container(done.stdout)["args"] if "connections" in each] == argument
 
@@ -215,16 +211,15 @@ def test_connections_per_source(connections: str, argument: list[str]) -> None:
     ],
     ids=lambda value: " ".join(value) or "default" if isinstance(value, list) else "",
 )
-def test_admission_policy_is_there_where_it_can_be(arguments: list[str], *, is_there: bool) -> None:
-    """By the version or the APIs of the API server, or because a value says so; never beside cert-manager."""
+def test_admission_policy_is_rendered_where_the_api_server_has_it(arguments: list[str], *, is_there: bool) -> None:
+    """A value overrides the detection. There is no policy with cert-manager."""
     done = template("--set", f"azureTenantID={TENANT}", *arguments)
     assert done.returncode == 0, done.stderr
     kinds = [each["kind"] for each in objects(done.stdout)]
     assert kinds.count("ValidatingAdmissionPolicy") == kinds.count("ValidatingAdmissionPolicyBinding") == is_there
 
 
-def test_admission_policy_is_about_the_webhooks_account() -> None:
-    """The one that its pods run as, and that may patch the configuration."""
+def test_admission_policy_applies_to_the_service_account_of_the_webhook() -> None:
     text = rendered("everything")
     policy = one(text, "ValidatingAdmissionPolicy")
     (condition,) = policy["spec"]["matchConditions"]

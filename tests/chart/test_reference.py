@@ -190,8 +190,8 @@ TAKEN: dict[str, tuple[Values, Callable[[str], bool]]] = {
 }
 
 
-def test_its_values_file_renders(tmp_path: Path) -> None:
-    """As it is, with a tenant: its image, which is another program, and its memory limit are replaced."""
+def test_values_file_of_the_reference_renders(tmp_path: Path) -> None:
+    """A tenant is added. The image, which is another program, and the memory limit are replaced."""
     text = rendered(tmp_path)
     assert container(text)["image"] == f"wisp:{__version__}"
     assert container(text)["resources"] == {
@@ -201,14 +201,12 @@ def test_its_values_file_renders(tmp_path: Path) -> None:
     assert policy(text, tmp_path) == Policy(tenant_id=TENANT)
 
 
-def test_every_value_of_it_is_looked_at() -> None:
-    """Those of its values.yaml, and no others."""
+def test_every_value_of_the_reference_is_tested() -> None:
     assert set(leaves(reference.values())) == set(TAKEN)
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_a_value(name: str, tmp_path: Path) -> None:
-    """It does here what it does there."""
+def test_value_has_the_effect_it_has_in_the_reference(name: str, tmp_path: Path) -> None:
     values, has_effect = TAKEN[name]
     assert has_effect(rendered(tmp_path, values)), name
 
@@ -240,14 +238,13 @@ REPLACED = {"PROXY_IMAGE": "proxy.image", "PROXY_INIT_IMAGE": "redirect.image"}
 """Each that does not, and the value that is named for it."""
 
 
-def test_every_variable_of_its_webhook_is_looked_at() -> None:
-    """Those that its configuration is read from, and no others."""
+def test_every_variable_of_the_reference_is_tested() -> None:
     assert reference.variables() == {*VARIABLES, *REPLACED}
 
 
 @pytest.mark.parametrize("name", VARIABLES)
-def test_a_variable(name: str, tmp_path: Path) -> None:
-    """It is in extraEnv and goes before the value of the same meaning, as it does there."""
+def test_variable_takes_precedence_over_the_value(name: str, tmp_path: Path) -> None:
+    """The variable is in extraEnv, as in the reference."""
     value, part, expected = VARIABLES[name]
     endpoint = {**BINDING, "azureKubernetesTokenProxy": URL, "azureKubernetesSniName": "value.example"}
     extra = [{"name": name, "value": value}]
@@ -258,35 +255,33 @@ def test_a_variable(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", REPLACED)
-def test_a_variable_that_is_a_value_here(name: str, tmp_path: Path) -> None:
-    """Its images are other programs: they are not taken over without a word."""
+def test_variable_for_an_image_is_rejected_with_the_value_to_use(name: str, tmp_path: Path) -> None:
+    """Images of the reference are other programs."""
     said = refusal(tmp_path, {"extraEnv": [{"name": name, "value": "mcr.example/proxy:v1.6.0"}]})
     assert f"extraEnv has {name}, but" in said
     assert REPLACED[name] in said
 
 
-def test_every_flag_of_its_webhook_is_documented() -> None:
-    """With the value that does the same."""
+def test_every_flag_of_the_reference_is_documented() -> None:
     documented = (ROOT / "docs/how-to/install.md").read_text(encoding="utf-8")
     assert [each for each in sorted(reference.flags()) if f"`--{each}`" not in documented] == []
 
 
-def test_a_tenant_by_its_domain(tmp_path: Path) -> None:
-    """Entra takes either, and so does the command."""
+def test_tenant_may_be_a_domain(tmp_path: Path) -> None:
+    """Entra and the command accept both."""
     (tmp_path / "values.yaml").write_text("azureTenantID: contoso.onmicrosoft.com\n")
     done = template("--values", str(tmp_path / "values.yaml"))
     assert policy(done.stdout, tmp_path).tenant_id == "contoso.onmicrosoft.com"
 
 
-def test_a_variable_from_an_object(tmp_path: Path) -> None:
-    """Its value is not known to the chart, which leaves the setting to it."""
+def test_variable_from_a_config_map_replaces_the_argument(tmp_path: Path) -> None:
+    """The chart does not know its value."""
     source = {"configMapKeyRef": {"name": "settings", "key": "tenant"}}
     text = rendered(tmp_path, {"extraEnv": [{"name": "AZURE_TENANT_ID", "valueFrom": source}]})
     assert not any(each.startswith("--tenant-id") for each in container(text)["args"])
 
 
-def test_an_empty_variable_is_none(tmp_path: Path) -> None:
-    """The value counts."""
+def test_empty_variable_is_ignored(tmp_path: Path) -> None:
     text = rendered(tmp_path, {"extraEnv": [{"name": "AZURE_TENANT_ID", "value": ""}]})
     assert policy(text, tmp_path).tenant_id == TENANT
 
@@ -303,8 +298,8 @@ def test_an_empty_variable_is_none(tmp_path: Path) -> None:
     ],
     ids=["own names", "the reference's names"],
 )
-def test_expressions_reach_the_policy(endpoint: Values, tmp_path: Path) -> None:
-    """By either chart's names."""
+def test_label_selector_expressions_reach_the_policy(endpoint: Values, tmp_path: Path) -> None:
+    """Either chart's names can be used."""
     made = policy(rendered(tmp_path, {"customTokenEndpoint": endpoint}), tmp_path).token_endpoint
     assert made == CustomTokenEndpoint(suffix="binding", audience="api://binding", url=URL, ca=BUNDLE)
 
@@ -320,8 +315,7 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize("name", SPELLINGS)
-def test_a_cloud(name: str, tmp_path: Path) -> None:
-    """In every spelling that is taken there."""
+def test_cloud_names_of_the_reference_are_accepted(name: str, tmp_path: Path) -> None:
     assert policy(rendered(tmp_path, {"azureEnvironment": name}), tmp_path).authority_host == SPELLINGS[name]
 
 
@@ -338,8 +332,8 @@ def test_a_cloud(name: str, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_numbers_and_texts(values: Values, tmp_path: Path) -> None:
-    """As `--set-string`, or YAML without quotes, has them."""
+def test_number_may_be_text_and_text_a_number(values: Values, tmp_path: Path) -> None:
+    """`--set-string` and YAML without quotes produce both."""
     text = rendered(tmp_path, values)
     assert "e+" not in text
     policy(text, tmp_path)
@@ -355,8 +349,8 @@ def test_numbers_and_texts(values: Values, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_bound_of_nothing_is_none(budget: Values, expected: Values | None, tmp_path: Path) -> None:
-    """As there: 0 and the empty text are not rendered."""
+def test_empty_disruption_bound_is_not_rendered(budget: Values, expected: Values | None, tmp_path: Path) -> None:
+    """The reference does not render 0 and empty text either."""
     text = rendered(tmp_path, {"podDisruptionBudget": budget})
     if expected is None:
         assert "PodDisruptionBudget" not in text
@@ -382,8 +376,7 @@ def test_a_bound_of_nothing_is_none(budget: Values, expected: Values | None, tmp
     ],
     ids=str,
 )
-def test_a_memory_limit(given: object, memory: object, tmp_path: Path) -> None:
-    """It is raised to the least that the webhook runs with."""
+def test_memory_limit_is_raised_to_the_minimum(given: object, memory: object, tmp_path: Path) -> None:
     text = rendered(tmp_path, {"resources": {"limits": {"memory": given}}})
     assert container(text)["resources"]["limits"]["memory"] == memory
 
@@ -404,8 +397,8 @@ OPTIONAL = ("certManager", "networkPolicy", "podMonitor")
 
 
 @pytest.mark.parametrize("name", [each for each in NULLS if each != "azureTenantID"])
-def test_a_null(name: str, tmp_path: Path) -> None:
-    """It takes the value away, as a key without a value in YAML does, and what is left is whole."""
+def test_null_removes_a_value_and_the_chart_still_renders(name: str, tmp_path: Path) -> None:
+    """In YAML, null is a key without a value."""
     values: Any = None
     for each in reversed(name.split(".")):
         values = {each: values}
@@ -470,8 +463,7 @@ MEANINGLESS: dict[str, tuple[Values, str]] = {
 
 
 @pytest.mark.parametrize("name", MEANINGLESS)
-def test_what_means_nothing_is_refused(name: str, tmp_path: Path) -> None:
-    """Before anything is installed, with what is wrong and what to do."""
+def test_meaningless_setting_is_rejected_with_a_hint(name: str, tmp_path: Path) -> None:
     values, said = MEANINGLESS[name]
     assert said in refusal(tmp_path, values)
 
@@ -480,7 +472,7 @@ def test_what_means_nothing_is_refused(name: str, tmp_path: Path) -> None:
     "name",
     ["HTTPS_PROXY", "NO_PROXY", "TZ", "SSL_CERT_FILE", "AZURE_AUTHORITY_HOST", "WISP_ADMISSION_SHUTDOWN_DELAY"],
 )
-def test_a_variable_that_is_passed_on(name: str, tmp_path: Path) -> None:
-    """What the process, or an option without a value here, reads."""
+def test_other_variable_is_passed_to_the_webhook(name: str, tmp_path: Path) -> None:
+    """The process, or an option that has no value in the chart, reads it."""
     variable = {"name": name, "value": "1"}
     assert variable in container(rendered(tmp_path, {"extraEnv": [variable]}))["env"]

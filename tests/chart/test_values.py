@@ -38,29 +38,26 @@ def _validate() -> Callable[[object], None]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_cases_keep_the_schema(case: str, validate: Callable[[object], None]) -> None:
-    """Defaults and the tests' values are allowed, by another validator than Helm's."""
+def test_test_values_match_the_schema(case: str, validate: Callable[[object], None]) -> None:
+    """The validator is not Helm's."""
     values = {**DEFAULTS, "azureTenantID": TENANT, **(yaml.safe_load((VALUES / f"{case}.yaml").read_text()) or {})}
     if case == "single":  # null takes a default away, in Helm alone
         values["proxy"] = {"resources": {"limits": values["proxy"]["resources"]["limits"]}}
     validate(values)
 
 
-def test_every_default_has_its_schema() -> None:
-    """What values.yaml has is what the schema knows, and nothing else."""
+def test_schema_and_defaults_have_the_same_values() -> None:
     assert set(SCHEMA["properties"]) - {"global"} == set(DEFAULTS)
 
 
-def test_resources_are_the_commands() -> None:
-    """The containers that the webhook injects ask for the same with the chart as without."""
+def test_resources_of_injected_containers_are_the_defaults_of_the_command() -> None:
     for name, usual in (("proxy", SIDECAR_RESOURCES), ("redirect", REDIRECT_RESOURCES)):
         said = DEFAULTS[name]["resources"]
         flat = {f"{part}_{kind}": said[f"{kind}s"][part] for part in ("cpu", "memory") for kind in ("request", "limit")}
         assert Resources(**flat) == usual
 
 
-def test_clouds_are_the_commands() -> None:
-    """The chart's clouds, and their other names, are those that the command knows."""
+def test_clouds_and_aliases_are_those_of_the_command() -> None:
     template = (CHART / "templates/_reference.tpl").read_text()
     clouds, aliases = (
         re.findall(r'"(\w+)"', line)
@@ -70,14 +67,13 @@ def test_clouds_are_the_commands() -> None:
     assert aliases == list(CLOUD_ALIASES)
 
 
-def test_version() -> None:
-    """Chart, application and package have one version."""
+def test_chart_and_package_have_one_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
 
 
-def test_documented() -> None:
-    """The table of docs/how-to/install.md has every value with its default, in their order."""
+def test_installation_guide_lists_every_value_with_its_default() -> None:
+    """They are in the order of values.yaml."""
     text = (ROOT / "docs/how-to/install.md").read_text()
     rows = re.findall(r"^\| `([A-Za-z.]+)` \| `(.*?)` \|", text, re.MULTILINE)
     assert rows == [(name, json.dumps(value)) for name, value in _paths(DEFAULTS)]

@@ -20,8 +20,8 @@ from image.archive import set_name
         ("localhost/wisp:1", "localhost/wisp:1"),
     ],
 )
-def test_name(tmp_path: Path, name: str, qualified: str) -> None:
-    """The index says the whole name, as kubelet asks for it; everything else stays as it was."""
+def test_index_has_the_fully_qualified_name(tmp_path: Path, name: str, qualified: str) -> None:
+    """Kubelet uses that name. Everything else in the archive stays the same."""
     archive = tmp_path / "image.tar"
     content = {"index.json": json.dumps({"manifests": [{"digest": "sha256:1"}]}).encode(), "blobs/sha256/1": b"blob"}
     with tarfile.open(archive, "w") as made:

@@ -25,8 +25,8 @@ License: Artistic
 """
 
 
-def test_debian() -> None:
-    """Source, version and licences are read; a licence that is of no file is none of the package's."""
+def test_debian_package_has_source_version_and_licences() -> None:
+    """A licence that applies to no file is left out."""
     files = {"var/lib/dpkg/status.d/libssl3": STANZA, "usr/share/doc/libssl3/copyright": COPYRIGHT}
     assert list(packages(files)) == [
         Package(
@@ -40,8 +40,8 @@ def test_debian() -> None:
     ]
 
 
-def test_debian_without_more() -> None:
-    """A source of the same name is not said; a licence text for people only tells nothing."""
+def test_debian_package_with_minimal_metadata_has_no_source_and_no_licences() -> None:
+    """A source of the same name is not repeated; a copyright file in free text gives no licence."""
     files = {
         "var/lib/dpkg/status.d/a": "Package: a\nVersion: 1\nArchitecture: all\n",
         "usr/share/doc/a/copyright": "Everybody may do everything.\n",
@@ -59,8 +59,8 @@ def test_debian_without_more() -> None:
     ],
     ids=["expression", "text", "classifier", "none"],
 )
-def test_python(said: str, licences: tuple[str, ...]) -> None:
-    """The name is normalised, and the licence taken from wherever it is said best."""
+def test_python_package_has_a_normalised_name_and_its_licence(said: str, licences: tuple[str, ...]) -> None:
+    """The licence comes from the most precise field."""
     path = "usr/lib/python3/dist-packages/A_b.dist-info/METADATA"
     assert list(packages({path: f"Name: A_b\nVersion: 2\n{said}\n\nText\n"})) == [
         Package("pypi", "a-b", "2", licences, {}, None)
@@ -68,6 +68,5 @@ def test_python(said: str, licences: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("path", ["usr/lib/libc.so.6", "usr/share/doc/a/changelog", "etc/passwd"])
-def test_other_files(path: str) -> None:
-    """Nothing else is read."""
+def test_other_file_is_not_read(path: str) -> None:
     assert not is_read(path)

@@ -68,8 +68,8 @@ def _network() -> Iterator[str]:
         holder.terminate()
 
 
-def test_version(image: Image) -> None:
-    """Every way in says the same: the version, the commit that the image was built of, and what it runs on."""
+def test_image_prints_the_version_of_the_package(image: Image) -> None:
+    """Every entry point prints the same version, commit and platform."""
     form = ["--version", "-o", "json"]
     ways = [
         run_program(image, Pod(), ["/proxy", *form]),
@@ -88,15 +88,14 @@ def test_version(image: Image) -> None:
 
 
 @pytest.mark.parametrize("command", ["proxy", "redirect up", "webhook", "webhook review", "inject"])
-def test_commands(image: Image, command: str) -> None:
-    """What the image is for is there, with all that it needs to say so."""
+def test_every_command_prints_its_help(image: Image, command: str) -> None:
     done = run(image, Pod(), [*command.split(), "--help"])
     assert done.returncode == 0, done.stderr
     assert "--help" in done.stdout
 
 
-def test_every_module(image: Image) -> None:
-    """Nothing was left out of the standard library that one of our modules loads."""
+def test_every_module_can_be_imported(image: Image) -> None:
+    """No part of the standard library that our modules import is missing."""
     done = run_program(image, Pod(), [_python(image), "-c", EVERY_MODULE])
     assert done.returncode == 0, done.stderr
     assert {"wisp.entra.exchange", "wisp.webhook.app", "wisp.redirect.apply"} <= set(done.stdout.split())
@@ -110,8 +109,8 @@ def _python(image: Image) -> str:
 @pytest.mark.parametrize(
     "command", [("/proxy",), ("/wisp", "proxy"), ("/wisp",)], ids=["drop-in", "named", "entry point"]
 )
-def test_sidecar(image: Image, tmp_path: Path, command: tuple[str, ...]) -> None:
-    """As user 1501, with a read-only root and no capability, it gives a token, hears the probe, stops when told."""
+def test_sidecar_gives_a_token_without_privileges(image: Image, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """It runs as user 1501 with a read-only root and no capability, answers the probe and stops on SIGTERM."""
     with Authority(tmp_path) as authority:
         given = pod(tmp_path, authority.url)
         inside = Pod(
@@ -140,8 +139,8 @@ def _check_confinement(pid: int) -> None:
     assert status["NoNewPrivs"] == "1"
 
 
-def test_redirect(image: Image, network: str) -> None:
-    """As root with NET_ADMIN alone it is put in force and seen; what it runs is what it would run."""
+def test_redirect_is_installed_with_net_admin_alone(image: Image, network: str) -> None:
+    """It runs as root. The plan is what it installs."""
     inside = Pod(user=0, capabilities=["CAP_NET_ADMIN"], network=network)
     planned = run(image, Pod(), ["redirect", "plan", "--proxy-port=8123"])
     assert "redirect to :8123" in planned.stdout, planned.stderr
@@ -157,14 +156,13 @@ def test_redirect(image: Image, network: str) -> None:
 
 
 @pytest.mark.parametrize("flags", [(), ("--proxy-port=8123",)], ids=["by hand", "as pods run it"])
-def test_redirect_without_the_capability(image: Image, network: str, flags: tuple[str, ...]) -> None:
-    """Without NET_ADMIN nothing changes, and the error says so."""
+def test_redirect_without_net_admin_fails_with_the_reason(image: Image, network: str, flags: tuple[str, ...]) -> None:
     done = run(image, Pod(user=0, network=network), ["redirect", "up", *flags])
     assert done.returncode == 3
     assert "NET_ADMIN" in done.stderr
 
 
-def test_review(image: Image) -> None:
+def test_review_command_works_without_a_cluster(image: Image) -> None:
     """Admission works without a cluster, too: what `wisp webhook review` needs is in the image."""
     review = (
         '{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","operation":"CREATE",'
@@ -181,14 +179,14 @@ def test_review(image: Image) -> None:
     assert '"allowed":true' in done.stdout
 
 
-def test_how_it_is_run(image: Image) -> None:
+def test_configuration_has_user_and_entry_point(image: Image) -> None:
     """A number, for kubelet's runAsNonRoot cannot look up a name; and programs without a shell between."""
     assert image.config.user == "1501:1501"
     assert image.config.entrypoint == ("/wisp",)
 
 
-def test_what_is_not_there(image: Image) -> None:
-    """No shell, no package manager, no compiler, no program but three; nothing that makes anybody root."""
+def test_image_has_no_shell_and_no_unneeded_program(image: Image) -> None:
+    """It also has no package manager, compiler, setuid file or device."""
     members = [member for member, _ in files(image.archive)]
     programs = {Path(each.name).name for each in members if each.isfile() and _is_program(each.name, each.mode)}
     assert not NOBODY_NEEDS & programs
@@ -204,8 +202,8 @@ def _is_program(name: str, mode: int) -> bool:
     return bool(mode & 0o111) and not is_library
 
 
-def test_byte_code(image: Image) -> None:
-    """Every module is compiled, never to be compared with its source: a read-only root keeps nothing compiled later."""
+def test_every_module_is_compiled_without_source_checks(image: Image) -> None:
+    """A read-only root could not keep byte code compiled later."""
     sources = [path for path in image.root.rglob("*.py") if "lib-dynload" not in path.parts]
     assert len(sources) > 500
     for source in sources:
@@ -213,16 +211,14 @@ def test_byte_code(image: Image) -> None:
         assert compiled.read_bytes()[4:8] == b"\1\0\0\0", compiled  # PEP 552: by hash, unchecked
 
 
-def test_names_of_no_machine(image: Image) -> None:
-    """Byte code tells of paths in the image, not of where it was built."""
+def test_byte_code_has_only_paths_of_the_image(image: Image) -> None:
     compiled = next((image.root / "usr").rglob("wisp/proxy/__pycache__/app.*.pyc"))
     paths = re.findall(rb"/[\w./-]+app\.py", compiled.read_bytes())
     assert paths
     assert all((image.root / path.decode().lstrip("/")).exists() for path in paths)
 
 
-def test_ready_without_entra(image: Image, tmp_path: Path) -> None:
-    """Its sidecar is there before anybody has spoken to Entra."""
+def test_sidecar_is_ready_before_it_reaches_entra(image: Image, tmp_path: Path) -> None:
     given = pod(tmp_path, "https://127.0.0.1:1/")
     inside = Pod(
         environment={**given.environment, "AZURE_FEDERATED_TOKEN_FILE": TOKEN}, files={given.token_file: TOKEN}

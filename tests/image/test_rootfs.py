@@ -15,8 +15,8 @@ def _root(tmp_path: Path) -> RootFs:
     return RootFs(tmp_path / "root")
 
 
-def test_links(tmp_path: Path, root: RootFs) -> None:
-    """A file is taken with every link that leads to it, relative or not, and what they point at."""
+def test_file_is_copied_with_every_link_to_it(tmp_path: Path, root: RootFs) -> None:
+    """Links may be relative or absolute."""
     there = tmp_path / "there"
     (there / "real").mkdir(parents=True)
     (there / "real/file").write_text("text")
@@ -29,8 +29,8 @@ def test_links(tmp_path: Path, root: RootFs) -> None:
     assert root.taken == {there / "real/file"}
 
 
-def test_modes(tmp_path: Path, root: RootFs) -> None:
-    """What runs may be run by all, the rest read by all; nobody becomes root by it."""
+def test_modes_allow_everyone_to_read_and_nobody_to_become_root(tmp_path: Path, root: RootFs) -> None:
+    """Programs are also executable for everyone."""
     for name, mode in (("program", 0o4700), ("data", 0o600)):
         (tmp_path / name).write_text("")
         (tmp_path / name).chmod(mode)
@@ -39,8 +39,8 @@ def test_modes(tmp_path: Path, root: RootFs) -> None:
     assert root.inside(tmp_path / "data").stat().st_mode & 0o7777 == 0o644
 
 
-def test_trees(tmp_path: Path, root: RootFs) -> None:
-    """A folder is taken but for what is refused; a link that leads nowhere is left."""
+def test_folder_is_copied_except_for_filtered_files(tmp_path: Path, root: RootFs) -> None:
+    """A broken link is left out."""
     there = tmp_path / "there"
     for name in ("kept/a", "kept/b", "left/c"):
         (there / name).parent.mkdir(parents=True, exist_ok=True)
@@ -51,16 +51,15 @@ def test_trees(tmp_path: Path, root: RootFs) -> None:
 
 
 @pytest.mark.needs("ldd")
-def test_libraries(root: RootFs) -> None:
-    """A program comes with what it is linked with, the loader included."""
+def test_program_is_copied_with_its_libraries_and_loader(root: RootFs) -> None:
     root.take(Path(shutil.which("ls") or "/bin/ls"))
     names = {path.name.split(".so")[0].rstrip("0123456789.-") for path in root.taken}
     assert "libc" in names
     assert any(name.startswith("ld") for name in names)
 
 
-def test_owners(tmp_path: Path) -> None:
-    """A file is of the package that lists it, and the package is described as dpkg describes it."""
+def test_file_belongs_to_the_package_that_lists_it(tmp_path: Path) -> None:
+    """The package is described as in dpkg's status file."""
     info = tmp_path / "var/lib/dpkg/info"
     info.mkdir(parents=True)
     (info / "libx:amd64.list").write_text("/.\n/opt\n/opt/libx.so\n")

@@ -31,46 +31,43 @@ def _named(document: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
     return {each["name"]: each for each in document["components"] if each["purl"].startswith(f"pkg:{kind}/")}
 
 
-def test_form(image: Image) -> None:
-    """It is CycloneDX, by its strict schema."""
+def test_document_is_valid_cyclonedx(image: Image) -> None:
+    """The strict schema applies."""
     from cyclonedx.validation.json import JsonStrictValidator  # noqa: PLC0415 -- it takes two seconds
 
     text = path_for(image.archive).read_text()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
 
 
-def test_subject(document: dict[str, Any]) -> None:
-    """It says of which image it is, and that all else is in it."""
+def test_document_describes_the_image_and_everything_in_it(document: dict[str, Any]) -> None:
     assert document["metadata"]["component"]["type"] == "container"
     (image,) = (each for each in document["dependencies"] if each["ref"] == "image")
     assert set(image["dependsOn"]) == {each["bom-ref"] for each in document["components"]}
 
 
-def test_distributions(image: Image, document: dict[str, Any]) -> None:
-    """The Python distributions are those that the image's own interpreter finds."""
+def test_python_distributions_are_those_that_the_image_finds(image: Image, document: dict[str, Any]) -> None:
+    """The image's own interpreter lists them."""
     python = (image.root / "proxy").read_text().splitlines()[0].removeprefix("#!").split()[0]
     done = run_program(image, Pod(), [python, "-c", DISTRIBUTIONS])
     found = dict(line.split() for line in done.stdout.splitlines())
     assert {name: each["version"] for name, each in _named(document, "pypi").items()} == found
 
 
-def test_hashes(document: dict[str, Any]) -> None:
-    """Each distribution has its wheel's hash, which is one of those that are locked."""
+def test_every_distribution_has_the_locked_hash(document: dict[str, Any]) -> None:
     locked = (SOURCE / "requirements/image.txt").read_text()
     for name, each in _named(document, "pypi").items():
         (digest,) = each["hashes"]
         assert name == "wisp-proxy" or digest["content"] in locked, name
 
 
-def test_every_lock_is_there(document: dict[str, Any]) -> None:
-    """What is locked for Linux and this Python is in it."""
+def test_every_locked_distribution_is_listed(document: dict[str, Any]) -> None:
+    """Distributions for other platforms are left out."""
     locked = re.findall(r"^([\w-]+)==(\S+) *(;.*)?\\$", (SOURCE / "requirements/image.txt").read_text(), re.MULTILINE)
     wanted = {name: version for name, version, marker in locked if "sys_platform == 'emscripten'" not in marker}
     assert wanted.items() <= {name: each["version"] for name, each in _named(document, "pypi").items()}.items()
 
 
-def test_debian_packages(image: Image, document: dict[str, Any]) -> None:
-    """Every library and program from Debian is of a package that is listed, with its version and its licences' text."""
+def test_every_debian_package_is_listed_with_version_and_copyright(image: Image, document: dict[str, Any]) -> None:
     listed = _named(document, "deb")
     assert {"nftables", "conntrack", "libc6", "libssl3", "ca-certificates"} <= set(listed)
     records = {path.name for path in (image.root / "var/lib/dpkg/status.d").iterdir()}
@@ -80,6 +77,5 @@ def test_debian_packages(image: Image, document: dict[str, Any]) -> None:
         assert (image.root / "usr/share/doc" / name / "copyright").stat().st_size > 0
 
 
-def test_licences(document: dict[str, Any]) -> None:
-    """Every Python distribution says its licence."""
+def test_every_python_distribution_has_a_licence(document: dict[str, Any]) -> None:
     assert not [name for name, each in _named(document, "pypi").items() if not each.get("licenses")]

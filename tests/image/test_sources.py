@@ -15,26 +15,23 @@ def _locked(name: str) -> dict[str, str]:
     return dict(LOCKED.findall((SOURCE / "requirements" / name).read_text()))
 
 
-def test_locks_agree() -> None:
-    """What is in the image is what the tests ran with, in the same version; the sidecar's own lock says the same."""
+def test_image_has_the_versions_that_the_tests_use() -> None:
+    """The sidecar's own lock has them, too."""
     assert _locked("proxy.txt").items() <= _locked("image.txt").items() <= _locked("dev.txt").items()
 
 
-def test_what_the_webhook_needs() -> None:
-    """The lock has what the sidecar and the extra `webhook` ask for."""
+def test_lock_has_the_dependencies_of_sidecar_and_webhook() -> None:
     project = tomllib.loads((SOURCE / "pyproject.toml").read_text())["project"]
     asked = project["dependencies"] + project["optional-dependencies"]["webhook"]
     assert {re.split("[^a-z0-9-]", each)[0] for each in asked} <= set(_locked("image.txt"))
 
 
-def test_one_python() -> None:
-    """Wheels are fetched for the Python that both bases have."""
+def test_wheels_are_for_the_python_of_both_bases() -> None:
     (base,) = re.findall(r"^ARG BASE=(\S+)$", (SOURCE / "Containerfile").read_text(), re.MULTILINE)
     assert base.rpartition(":")[2] == f"{PYTHON}-slim-{SUITE}"
 
 
-def test_context() -> None:
-    """Nothing of the working tree comes into the build but what the Containerfile copies."""
+def test_build_context_has_only_the_files_that_are_copied() -> None:
     let_by = [line for line in (SOURCE / ".containerignore").read_text().split() if line.startswith("!")]
     copied = re.findall(r"^COPY (?!--)(\S+)", (SOURCE / "Containerfile").read_text(), re.MULTILINE)
     assert sorted(f"!{Path(path)}" for path in copied) == sorted(let_by)

@@ -41,8 +41,8 @@ def _memory(pid: int) -> bytes:
     return b"".join(found)
 
 
-def test_the_assertion_is_in_the_exchange_process_alone(sidecar: Sidecar, own_pod: Pod) -> None:
-    """After an exchange, the process that reads requests has the token in its memory, and not the assertion."""
+def test_assertion_is_only_in_the_exchange_process(sidecar: Sidecar, own_pod: Pod) -> None:
+    """After an exchange, the process that reads requests has the token in its memory, but not the assertion."""
     token = sidecar.token().document["access_token"].encode()
     claims = own_pod.token_file.read_bytes().split(b".")[1]  # the signatures of these tests are all the same
     assert claims not in token

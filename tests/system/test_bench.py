@@ -27,7 +27,7 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
 @pytest.mark.long
 @pytest.mark.needs("wrk")
 def test_every_dialect_is_answered(surroundings: Pod) -> None:
-    """By 200, or by a refusal where that is what is measured: `measure` ends the bench where it is otherwise."""
+    """`measure` raises an error unless the answer is 200, or the rejection that the row measures."""
     rows = dialects(surroundings)
     with besides(surroundings) as servers:
         rates = measure(servers, rounds=1, seconds=1, rows=rows)
@@ -35,15 +35,14 @@ def test_every_dialect_is_answered(surroundings: Pod) -> None:
     assert set(rates.seen) == {(row.name, name) for row in rows for name in ("bare", "wisp")}
 
 
-def test_the_page_has_a_row_for_each(surroundings: Pod) -> None:
-    """docs/explanation/performance.md was written with all of them."""
+def test_performance_page_has_a_row_for_every_dialect(surroundings: Pod) -> None:
     page = (ROOT / "docs/explanation/performance.md").read_text(encoding="utf-8")
     for row in dialects(surroundings):
         assert re.search(rf"^\| {re.escape(row.name)} +\| +[\d,]+ \| +[\d,]+ \| +\d+\.\d\d \|$", page, re.MULTILINE)
 
 
-def test_what_containers_took(tmp_path: Path) -> None:
-    """It is read from what `ctr events` prints: of the containers asked about, and not of programs run in them."""
+def test_container_times_are_read_from_ctr_events(tmp_path: Path) -> None:
+    """Times of other containers are left out, and those of programs run in a container count separately."""
     log = tmp_path / "events"
     lines = (
         '00.25 +0000 UTC k8s.io /tasks/start {"container_id":"a","pid":1}',
@@ -59,6 +58,6 @@ def test_what_containers_took(tmp_path: Path) -> None:
     assert (run_time(found, ["b"]), hook_time(found, ["b"])) == (None, None)
 
 
-def test_a_table() -> None:
-    """Figures are to the right, and every line is as wide."""
+def test_table_has_aligned_columns() -> None:
+    """Numbers are right-aligned."""
     assert table(["a", "figure"], [["row", "1"]]) == "| a   | figure |\n| --- | -----: |\n| row |      1 |"

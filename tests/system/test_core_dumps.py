@@ -72,8 +72,8 @@ def started(*command: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.needs("setpriv")
-def test_another_process_is_open() -> None:
-    """As these tests look at it: so they can fail."""
+def test_ordinary_process_can_be_read_and_dumped() -> None:
+    """This proves that the checks of the other tests can fail."""
     with started(*DUMPING, *unprivileged(), "cat") as process:
         wait_until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "cat\n")
         assert is_readable(process.pid)
@@ -81,8 +81,8 @@ def test_another_process_is_open() -> None:
 
 
 @pytest.mark.needs("setpriv")
-def test_the_sidecar_and_its_exchange_process(tmp_path: Path) -> None:
-    """From when the sidecar has a token at the latest."""
+def test_sidecar_and_its_exchange_process_are_closed(tmp_path: Path) -> None:
+    """At the latest once the sidecar has a token."""
     with Authority(tmp_path) as authority:
         own, flags = pod(tmp_path, authority.url), ("--authority-ca", str(authority.ca_file))
         with running_sidecar(own, *flags, wrapper=(*DUMPING, *unprivileged())) as sidecar:
@@ -92,23 +92,23 @@ def test_the_sidecar_and_its_exchange_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("setpriv")
-def test_the_webhook(tmp_path: Path) -> None:
-    """It holds the key of its certificate."""
+def test_webhook_is_closed(tmp_path: Path) -> None:
+    """It has the key of its certificate."""
     with running_api() as api, webhook(api, tmp_path, wrapper=unprivileged()) as hook:
         hook.await_ready()
         check_closed(hook.process.pid)
 
 
 @pytest.mark.needs("setpriv")
-def test_the_certificate_process() -> None:
-    """It holds the authority's key, once it has been asked."""
+def test_certificate_process_is_closed() -> None:
+    """After the first request it has the authority's key."""
     with started(*DUMPING, *unprivileged(), *issuer._COMMAND) as process:
         check_closed(process.pid)
 
 
 @pytest.mark.needs("setpriv")
-def test_the_local_cloud(tmp_path: Path) -> None:
-    """It holds the keys of all issuers."""
+def test_local_cloud_is_closed(tmp_path: Path) -> None:
+    """It has the keys of all issuers."""
     with cloud_process.running(tmp_path / "state.db", wrapper=unprivileged()) as cloud:
         check_closed(cloud.process.pid)
 
@@ -140,8 +140,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.needs("root")
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT], ids=lambda number: number.name)
-def test_a_crash_leaves_no_core_dump(folder: Path, number: signal.Signals) -> None:
-    """Of the exchange process and of the sidecar, even where the limit is none."""
+def test_crash_leaves_no_core_dump(folder: Path, number: signal.Signals) -> None:
+    """The exchange process and the sidecar start without a limit on core dumps."""
     with Authority(folder) as authority:
         own, flags = pod(folder, authority.url), ("--authority-ca", str(authority.ca_file))
         with running_sidecar(own, *flags, wrapper=DUMPING) as sidecar:
@@ -161,16 +161,16 @@ sys.stdin.read()
 
 @pytest.mark.needs("root")
 @pytest.mark.parametrize("limit", ["0", "1"])
-def test_either_limit_alone_leaves_no_core_file(folder: Path, limit: str) -> None:
-    """Of a process that is open otherwise; a limit of 1 also stops a core_pattern that is a pipe, which 0 does not."""
+def test_limit_of_zero_or_one_leaves_no_core_file(folder: Path, limit: str) -> None:
+    """A limit of 1 also stops a core_pattern that is a pipe; 0 does not."""
     with started(sys.executable, "-c", _LIMIT_ALONE, limit) as process:
         wait_until(lambda: core_limit(process.pid) == (limit, limit))
         _crash(process, signal.SIGSEGV)
     assert not _cores(folder)
 
 
-def test_a_python_without_ctypes() -> None:
-    """The limit is in force; a limit of 0 that is there already stays, since only root may raise it."""
+def test_limit_applies_without_ctypes() -> None:
+    """A hard limit of 0 stays, since only root could raise it."""
     script = """
 import resource, sys
 sys.modules["_ctypes"] = None

@@ -16,8 +16,7 @@ IDENTITIES = 500
 """With 20 federated credentials each; `make bench-cloud` measures it with 10,000."""
 
 
-def test_an_exchange_among_many_identities(tmp_path: Path) -> None:
-    """Each of them gets its own token, whichever is asked for."""
+def test_every_identity_of_many_gets_its_own_token(tmp_path: Path) -> None:
     state = tmp_path / "large.db"
     fill(state, IDENTITIES)
     asked = requests(state, 30)

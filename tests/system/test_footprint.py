@@ -53,21 +53,21 @@ def _server(surroundings: Pod) -> Iterator[Server]:
         yield server
 
 
-def test_memory_after_the_first_token(server: Server) -> None:
-    """At most 14 MB resident, of which 7 MB are the process' own."""
+def test_memory_is_bounded_after_the_first_token(server: Server) -> None:
+    """At most 14 MB are resident, and 7 MB of them private."""
     memory = Memory.of(server.pid)
     assert memory.resident <= MOST_RESIDENT, memory
     assert memory.anonymous <= MOST_ANONYMOUS, memory
 
 
-def test_two_hundred_thousand_requests(server: Server) -> None:
-    """The same request again and again leaves less than 1 MB behind."""
+def test_memory_does_not_grow_with_two_hundred_thousand_requests(server: Server) -> None:
+    """The same request repeated leaves less than 1 MB behind."""
     before = Memory.of(server.pid)
     assert pour(server.port, repeat(TOKEN, REQUESTS)) == REQUESTS
     _assert_grown(server, before, MOST_GROWTH)
 
 
-def test_two_hundred_thousand_different_requests(server: Server) -> None:
+def test_memory_does_not_grow_with_two_hundred_thousand_different_requests(server: Server) -> None:
     """No two alike: ids, targets, resources, bodies, and what is no request.
 
     They fill every cache past its bound, which takes memory once; from then on they leave less than 1 MB behind.
@@ -119,8 +119,8 @@ def _heavy(number: int) -> bytes:
     return (BODY if number % 2 else CHUNKED) % b"/%d" % number
 
 
-def test_one_round_trip_a_token(surroundings: Pod) -> None:
-    """A token costs one POST, without discovery; asked for again, it costs nothing."""
+def test_token_costs_one_round_trip(surroundings: Pod) -> None:
+    """There is no discovery; a second request for the token costs nothing."""
     before = len(surroundings.round_trips())
     tenant = surroundings.environment["AZURE_TENANT_ID"]
     with sidecar(PROXY, surroundings.environment) as server:

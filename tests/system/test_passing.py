@@ -73,8 +73,8 @@ def ask(inside: Pod, path: str) -> tuple[int, dict[str, Any]]:
     return int(status), json.loads(body)
 
 
-def test_the_sidecars_own_user_reaches_the_node(inside: Pod, tmp_path: Path) -> None:
-    """What may pass comes from the node's metadata service, what may not from the sidecar."""
+def test_user_of_the_sidecar_reaches_the_node(inside: Pod, tmp_path: Path) -> None:
+    """Allowed paths are answered by the node's metadata service, others by the sidecar."""
     with sidecar(inside, tmp_path, PROXY_UID):
         assert ask(inside, "/metadata/instance?api-version=2021-02-01") == (
             200,
@@ -85,8 +85,8 @@ def test_the_sidecars_own_user_reaches_the_node(inside: Pod, tmp_path: Path) -> 
             assert (status, document["error"]) == (404, "not_found")
 
 
-def test_another_user_reaches_itself(inside: Pod, tmp_path: Path) -> None:
-    """A sidecar that the redirect does not let by says what is wrong instead of going round."""
+def test_sidecar_with_another_user_reports_the_loop(inside: Pod, tmp_path: Path) -> None:
+    """The redirect does not exempt it. The error has the reason and the setting."""
     with sidecar(inside, tmp_path, 0):
         status, document = ask(inside, "/metadata/instance")
     assert (status, document["error"]) == (508, "loop_detected")
@@ -94,8 +94,8 @@ def test_another_user_reaches_itself(inside: Pod, tmp_path: Path) -> None:
     assert "--proxy-uid 0" in document["error_description"]
 
 
-def test_a_redirect_for_another_user(inside: Pod, tmp_path: Path) -> None:
-    """The uid in the message is the sidecar's own, whichever the redirect exempts."""
+def test_loop_message_has_the_uid_of_the_sidecar(inside: Pod, tmp_path: Path) -> None:
+    """The uid that the redirect exempts is not in it."""
     inside.must(*wisp_command("up", "--proxy-uid=4000"))
     with sidecar(inside, tmp_path, PROXY_UID):
         status, document = ask(inside, "/metadata/instance")
@@ -170,10 +170,10 @@ def _install_mesh(inside: Pod, tool: str, *, exempt: bool) -> None:
 
 
 @pytest.mark.parametrize("tool", sorted(_MESH_RULES))
-def test_a_service_mesh_sends_it_back(inside: Pod, tmp_path: Path, tool: str) -> None:
-    """A sidecar whose connection is taken by a mesh's proxy names it, its user, and the mesh's settings.
+def test_interception_by_a_mesh_is_reported_with_the_settings(inside: Pod, tmp_path: Path, tool: str) -> None:
+    """The error names the mesh's proxy, its user and the mesh's settings.
 
-    That happens with the redirect of an earlier version; the present one comes before the mesh.
+    It occurs with the redirect of an earlier version; the current one comes before the mesh.
     """
     need(tool)
     inside.must("nft", "-f", "-", text=f"delete table ip wisp\n{FIRST_RELEASE}")
@@ -193,8 +193,8 @@ def test_a_service_mesh_sends_it_back(inside: Pod, tmp_path: Path, tool: str) ->
         assert ask(inside, "/metadata/instance") == (200, {"node heard": "/metadata/instance"})
 
 
-def test_a_mesh_and_a_redirect_for_another_user(inside: Pod, tmp_path: Path) -> None:
-    """If the redirect is first to catch the sidecar's connection, that is what is named."""
+def test_redirect_is_reported_before_the_mesh(inside: Pod, tmp_path: Path) -> None:
+    """The redirect is the first to intercept the sidecar's connection."""
     _install_mesh(inside, "nft", exempt=False)
     with process(*inside.inside, sys.executable, "-c", _MESH), sidecar(inside, tmp_path, 0):
         status, document = ask(inside, "/metadata/instance")

@@ -106,37 +106,37 @@ def _redirected(inside: Pod) -> Pod:
     return inside
 
 
-def test_root_with_a_runtimes_usual_capabilities_reaches_the_node(redirected: Pod) -> None:
-    """SETUID is among them, and who becomes the sidecar's user is let through as the sidecar is."""
+def test_root_with_default_capabilities_reaches_the_node(redirected: Pod) -> None:
+    """They include SETUID: a process that becomes the sidecar's user is exempt as the sidecar is."""
     as_sidecar = (redirected.python, "-c", _AS_USER, str(PROXY_UID))
     assert redirected.must(*confine(DEFAULT_CAPABILITIES, 0), *as_sidecar) == f"node-{METADATA}-80\n"
     dropped = [each for each in DEFAULT_CAPABILITIES if each != "setuid"]
     assert "PermissionError" in redirected.run(*confine(dropped, 0), *as_sidecar).stderr
 
 
-def test_a_container_that_runs_as_the_sidecars_user_reaches_the_node(redirected: Pod) -> None:
-    """Without any capability: runAsUser is the pod's own to say."""
+def test_container_with_the_uid_of_the_sidecar_reaches_the_node(redirected: Pod) -> None:
+    """It needs no capability: the pod chooses runAsUser."""
     ask = (redirected.python, "-c", _AS_USER, str(PROXY_UID))
     assert redirected.must(*confine((), PROXY_UID), *ask) == f"node-{METADATA}-80\n"
 
 
 def test_raw_packets_reach_the_node(redirected: Pod) -> None:
-    """NET_RAW opens packet sockets, whose frames no rule of the pod's NAT sees."""
+    """NET_RAW allows packet sockets, whose frames bypass the pod's NAT rules."""
     packets = (redirected.python, "-c", _PACKETS)
     assert redirected.must(*confine(("net_raw",), 0), *packets) == f"node-{METADATA}-80\n"
     assert "PermissionError" in redirected.run(*confine((), 0), *packets).stderr
 
 
 @pytest.mark.parametrize("capabilities", [(), ("net_bind_service", "kill", "dac_override")], ids=["none", "others"])
-def test_without_setuid_and_net_raw_other_users_get_the_sidecar(redirected: Pod, capabilities: tuple[str, ...]) -> None:
-    """What admission warns about is what it takes."""
+def test_users_without_setuid_and_net_raw_reach_the_sidecar(redirected: Pod, capabilities: tuple[str, ...]) -> None:
+    """Admission warns about exactly these two capabilities."""
     ask = (redirected.python, "-c", _AS_USER.replace("os.setresuid", "(lambda *_: 0)"), "0")
     assert redirected.must(*confine(capabilities, WORKLOAD_UID), *ask) == "proxy-8000\n"
 
 
 @pytest.mark.parametrize("uid", [0, WORKLOAD_UID])
-def test_without_a_redirect_everyone_reaches_the_node(inside: Pod, uid: int) -> None:
-    """As in env mode, which installs none: variables tell SDKs where the sidecar is, and stop nobody."""
+def test_every_user_reaches_the_node_without_a_redirect(inside: Pod, uid: int) -> None:
+    """Env mode installs no redirect: variables only tell SDKs where the sidecar is."""
     assert inside.ask(uid=uid) == f"node-{METADATA}-80"
     assert inside.ask("127.0.0.1", 8000, uid=uid) == "proxy-8000"
 
@@ -152,8 +152,8 @@ table ip blocked {{
 """
 
 
-def test_a_block_on_the_node_stops_all_of_that_and_no_token() -> None:
-    """The redirect leads to the sidecar before a packet leaves the pod, and nobody reaches the node."""
+def test_block_on_the_node_stops_every_bypass_and_no_token() -> None:
+    """The redirect leads to the sidecar before a packet leaves the pod."""
     need(*NEEDED)
     with network() as (node, inside), node.answering(f"node-{METADATA}-80,{METADATA},80"):
         assert inside.ask() == f"node-{METADATA}-80"
@@ -170,8 +170,8 @@ def test_every_user_of_the_pod_reaches_the_sidecar(redirected: Pod) -> None:
     assert {redirected.ask("127.0.0.1", 8000, uid=uid) for uid in (0, 1, WORKLOAD_UID, 65534)} == {"proxy-8000"}
 
 
-def test_the_port_of_a_sidecar_that_stopped_is_anybodys(inside: Pod) -> None:
-    """Then the redirect leads to whoever took it; while the sidecar listens, nobody can."""
+def test_port_of_a_stopped_sidecar_can_be_taken(inside: Pod) -> None:
+    """The redirect then leads to the other process; while the sidecar listens, nobody can take its port."""
     inside.must(*wisp_command("up", "--proxy-port=8002"))
     assert inside.ask() == "ConnectionRefusedError"
     with inside.answering("another-process,127.0.0.1,8002"):

@@ -32,8 +32,8 @@ def _found(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads(done.stdout)
 
 
-def test_the_attack_works_on_a_server_without_checks(found: Any) -> None:
-    """The control: the page reaches the sidecar's address as its own origin, and may set the headers of a workload."""
+def test_attack_succeeds_on_a_server_without_checks(found: Any) -> None:
+    """The page reaches the sidecar's address as its own origin and may set the headers of a workload."""
     for heard in found["control"].values():
         assert heard["status"] == 200
         headers = json.loads(heard["body"])
@@ -43,7 +43,7 @@ def test_the_attack_works_on_a_server_without_checks(found: Any) -> None:
 
 
 @pytest.mark.parametrize("target", ["token", "token by POST", "instance", "metrics", "health"])
-def test_a_rebinding_page_gets_nothing(found: Any, target: str) -> None:
+def test_rebinding_page_gets_neither_tokens_nor_metadata(found: Any, target: str) -> None:
     """Every route answers that the request is for another host; a workload gets its token at the same time."""
     assert found["workload"] == 200
     heard = found["sidecar"][target]
@@ -53,7 +53,7 @@ def test_a_rebinding_page_gets_nothing(found: Any, target: str) -> None:
     assert found["node heard"] == 0
 
 
-def test_a_page_of_another_origin_is_told_by_its_headers(found: Any) -> None:
-    """Its requests name the right host, and Chromium says whose they are."""
+def test_request_of_another_origin_is_rejected_by_its_headers(found: Any) -> None:
+    """The host is right, but Chromium sends the origin of the page."""
     (event,) = found["across"]
     assert event["status"] == 403

@@ -73,7 +73,6 @@ every_backend = pytest.mark.parametrize("tools", BACKENDS, indirect=True)
 
 @every_backend
 def test_metadata_traffic_reaches_the_sidecar(inside: Pod, tools: Path) -> None:
-    """A workload that asks the metadata service hears the sidecar."""
     assert inside.ask() == f"node-{METADATA}-80"
     _up(inside, tools)
     assert inside.ask() == "proxy-8000"
@@ -81,23 +80,22 @@ def test_metadata_traffic_reaches_the_sidecar(inside: Pod, tools: Path) -> None:
 
 
 @every_backend
-def test_the_sidecars_own_traffic_passes(inside: Pod, tools: Path) -> None:
-    """The sidecar's own user hears the node's metadata service, or the sidecar would call itself for ever."""
+def test_traffic_of_the_sidecar_reaches_the_node(inside: Pod, tools: Path) -> None:
+    """Otherwise the sidecar would call itself in a loop."""
     _up(inside, tools)
     assert inside.ask(uid=PROXY_UID) == f"node-{METADATA}-80"
 
 
 @every_backend
 @pytest.mark.parametrize("ip, port", [(METADATA, 8080), ("10.77.0.1", 80), (WIRE_SERVER, 80)])
-def test_everything_else_is_untouched(inside: Pod, tools: Path, ip: str, port: int) -> None:
-    """Other ports of the metadata address, other addresses and the wire server are left alone."""
+def test_other_traffic_is_not_redirected(inside: Pod, tools: Path, ip: str, port: int) -> None:
+    """It goes to other ports of the metadata address, other addresses and the wire server."""
     _up(inside, tools)
     assert inside.ask(ip, port) == f"node-{ip}-{port}"
 
 
 @every_backend
-def test_twice_is_once(inside: Pod, tools: Path) -> None:
-    """A second `up` leaves exactly the rules of the first."""
+def test_second_up_leaves_the_rules_of_the_first(inside: Pod, tools: Path) -> None:
     _up(inside, tools)
     once = inside.rules()
     _up(inside, tools)
@@ -105,8 +103,7 @@ def test_twice_is_once(inside: Pod, tools: Path) -> None:
 
 
 @every_backend
-def test_every_setting_can_be_changed(inside: Pod, tools: Path) -> None:
-    """`up` with other settings replaces the rule."""
+def test_up_with_other_settings_replaces_the_rule(inside: Pod, tools: Path) -> None:
     _up(inside, tools)
     changed = ("--proxy-port=8001", "--proxy-uid=0", "--metadata-ip=10.77.0.1", "--metadata-port=80")
     _up(inside, tools, *changed)
@@ -116,8 +113,8 @@ def test_every_setting_can_be_changed(inside: Pod, tools: Path) -> None:
 
 
 @every_backend
-def test_a_change_leaves_no_gap(inside: Pod, tools: Path) -> None:
-    """While `up` replaces the rule again and again, no connection gets past it."""
+def test_replacing_the_rule_leaves_no_gap(inside: Pod, tools: Path) -> None:
+    """No connection bypasses the redirect while `up` replaces it repeatedly."""
     _up(inside, tools)
     heard: list[str] = []
     with inside.asking(heard):
@@ -127,8 +124,8 @@ def test_a_change_leaves_no_gap(inside: Pod, tools: Path) -> None:
 
 
 @every_backend
-def test_down_leaves_no_trace(inside: Pod, tools: Path) -> None:
-    """`down` leaves the rules, others' included, as they were before `up`; again is fine."""
+def test_down_restores_the_rules_before_up(inside: Pod, tools: Path) -> None:
+    """Rules of others stay. A second `down` succeeds."""
     inside.must("nft", "-f", "-", text=FOREIGN_NFT)
     for restore in ("iptables-nft-restore", "iptables-legacy-restore"):
         inside.run(restore, "--noflush", text=FOREIGN_IPTABLES)
@@ -141,8 +138,8 @@ def test_down_leaves_no_trace(inside: Pod, tools: Path) -> None:
 
 
 @every_backend
-def test_show_says_what_is_in_force(inside: Pod, tools: Path) -> None:
-    """`show` reads back from the kernel what `up` put there, the extreme uid included."""
+def test_show_reads_the_rule_from_the_kernel(inside: Pod, tools: Path) -> None:
+    """The highest uid is printed unchanged."""
     nothing = inside.run(*wisp_command("show", path=tools))
     assert nothing.returncode == 1
     assert "no redirect is in force" in nothing.stderr
@@ -155,8 +152,8 @@ def test_show_says_what_is_in_force(inside: Pod, tools: Path) -> None:
 
 
 @every_backend
-def test_plan_is_what_up_runs(inside: Pod, tools: Path) -> None:
-    """The script that `plan` prints does, in a shell, what `up` does; printing it changes nothing."""
+def test_script_of_plan_has_the_effect_of_up(inside: Pod, tools: Path) -> None:
+    """Printing it changes nothing."""
     before = inside.rules()
     script = inside.must(*wisp_command("plan", path=tools))
     assert inside.rules() == before
@@ -168,8 +165,7 @@ def test_plan_is_what_up_runs(inside: Pod, tools: Path) -> None:
     assert inside.rules() == planned
 
 
-def test_a_change_of_backend_leaves_one_rule(inside: Pod) -> None:
-    """When nft comes to a pod that iptables served, only nft's rule remains, and the other way round."""
+def test_changing_the_backend_leaves_one_rule(inside: Pod) -> None:
     _up(inside)
     alone = inside.must("nft", "list", "table", "ip", "wisp")
     _up(inside, "", "--backend=iptables", "--proxy-port=8001")
@@ -180,8 +176,8 @@ def test_a_change_of_backend_leaves_one_rule(inside: Pod) -> None:
     assert "WISP" not in inside.rules()
 
 
-def test_a_kernel_without_nf_tables_gets_iptables(inside: Pod, tmp_path: Path) -> None:
-    """When nft is installed but the kernel does not know it, `up` says so and goes on to iptables."""
+def test_iptables_is_used_on_a_kernel_without_nf_tables(inside: Pod, tmp_path: Path) -> None:
+    """The installed nft fails; `up` prints a note."""
     need("iptables-legacy")
     (tmp_path / "nft").write_text("#!/bin/sh\necho 'netlink: Error: Protocol not supported' >&2\nexit 1\n")
     (tmp_path / "nft").chmod(0o755)
@@ -192,8 +188,8 @@ def test_a_kernel_without_nf_tables_gets_iptables(inside: Pod, tmp_path: Path) -
     assert inside.ask() == "proxy-8000"
 
 
-def test_a_tracked_connection_does_not_stay_with_the_node(inside: Pod) -> None:
-    """A workload's connection that was tracked to the node before `up` is cut, so that it comes back by the proxy."""
+def test_connection_tracked_to_the_node_is_cut(inside: Pod) -> None:
+    """The workload connects again and reaches the sidecar."""
     need("conntrack")
     inside.must("nft", "-f", "-", text=FOREIGN_NFT)  # a nat chain is what makes the kernel track connections
     came_of_it: list[str] = []
@@ -205,7 +201,7 @@ def test_a_tracked_connection_does_not_stay_with_the_node(inside: Pod) -> None:
 @pytest.mark.parametrize("uid", [0, NOBODY], ids=["root", "another user"])
 @every_backend
 def test_few_capabilities_suffice(inside: Pod, tools: Path, uid: int, request: pytest.FixtureRequest) -> None:
-    """NET_ADMIN alone installs, shows and removes with nft and iptables-nft; iptables-legacy wants NET_RAW too."""
+    """NET_ADMIN is enough with nft and iptables-nft; iptables-legacy also needs NET_RAW."""
     capabilities = ENOUGH[request.node.callspec.params["tools"]]
     python = python_for(uid)
     if python is None:
@@ -218,8 +214,8 @@ def test_few_capabilities_suffice(inside: Pod, tools: Path, uid: int, request: p
 
 @every_backend
 @pytest.mark.parametrize("verb", ["up", "show", "down"])
-def test_without_net_admin_it_says_so(inside: Pod, tools: Path, verb: str) -> None:
-    """Without the capability an error names it, with a hint; the exit status is 3, and nothing changes."""
+def test_missing_net_admin_is_reported_with_a_hint(inside: Pod, tools: Path, verb: str) -> None:
+    """The exit status is 3, and nothing changes."""
     _up(inside, tools)
     before = inside.rules()
     ended = inside.run(*wisp_command(verb, capabilities=(), path=tools))
@@ -230,8 +226,8 @@ def test_without_net_admin_it_says_so(inside: Pod, tools: Path, verb: str) -> No
 
 
 @every_backend
-def test_a_read_only_root_is_enough(inside: Pod, tools: Path, request: pytest.FixtureRequest) -> None:
-    """Nothing is written to a file system: all of it, /run and /tmp included, may be read-only."""
+def test_up_works_with_a_read_only_root(inside: Pod, tools: Path, request: pytest.FixtureRequest) -> None:
+    """Nothing is written to a file system; /run and /tmp may be read-only, too."""
     read_only = 'mount -o remount,bind,ro / && mount -t tmpfs -o ro none /run && exec "$@"'
     capabilities = ENOUGH[request.node.callspec.params["tools"]]
     command = wisp_command("up", capabilities=capabilities, path=tools)
@@ -239,8 +235,8 @@ def test_a_read_only_root_is_enough(inside: Pod, tools: Path, request: pytest.Fi
     assert inside.ask() == "proxy-8000"
 
 
-def test_an_unprivileged_user_namespace_is_enough() -> None:
-    """A user without any privilege can redirect in a network namespace of their own."""
+def test_up_works_in_an_unprivileged_user_namespace() -> None:
+    """A user without privileges can redirect in a network namespace that they created."""
     need(NAMESPACES, "nft", "unshare", "setpriv")
     python = python_for(NOBODY)
     own = Pod((*confine((), NOBODY), "unshare", "-Urn"))
@@ -254,8 +250,8 @@ def test_an_unprivileged_user_namespace_is_enough() -> None:
 
 
 @pytest.mark.parametrize("backend", ["nft", "iptables"])
-def test_the_uid_is_the_pods_own(backend: str) -> None:
-    """In a pod with a user namespace (hostUsers: false), `--proxy-uid` is the uid as the pod knows it."""
+def test_proxy_uid_is_the_uid_inside_the_pod(backend: str) -> None:
+    """The pod has a user namespace (hostUsers: false)."""
     need(*NEEDED, "iptables")
     with pod(own_users=True) as inside:
         inside.must(*wisp_command("up", f"--backend={backend}", python=inside.python))
@@ -263,8 +259,7 @@ def test_the_uid_is_the_pods_own(backend: str) -> None:
         assert inside.ask(uid=PROXY_UID) == f"node-{METADATA}-80"
 
 
-def test_many_at_once() -> None:
-    """Pods do not meet: the same redirect in several at a time."""
+def test_redirects_of_several_pods_are_independent() -> None:
     need(*NEEDED)
     with pod() as one, pod() as other:
         _up(one)

@@ -53,8 +53,8 @@ def _assert_intercepted(inside: Pod, mesh: Mesh, sidecar: str = "proxy-8000") ->
 
 @either_order
 @each_mesh
-def test_the_sidecar_answers_in_a_mesh(mesh: Mesh, tool: str, nft_only: str, *, mesh_first: bool) -> None:
-    """Whichever came first, and whatever the mesh installs its rules with."""
+def test_sidecar_answers_in_a_mesh(mesh: Mesh, tool: str, nft_only: str, *, mesh_first: bool) -> None:
+    """The order of installation and the tool that the mesh uses do not matter."""
     with _meshed(mesh) as inside:
         if mesh_first:
             _join(inside, mesh, tool)
@@ -67,10 +67,8 @@ def test_the_sidecar_answers_in_a_mesh(mesh: Mesh, tool: str, nft_only: str, *, 
 @either_order
 @pytest.mark.parametrize("tool", IPTABLES)
 @pytest.mark.parametrize("mesh", [mesh for mesh in MESHES if "-A OUTPUT" in mesh.rules], ids=lambda mesh: mesh.name)
-def test_iptables_comes_before_a_mesh_of_the_same_iptables(
-    mesh: Mesh, tool: str, tmp_path: Path, *, mesh_first: bool
-) -> None:
-    """Without nft: the redirect is the first rule of a chain to which meshes append."""
+def test_iptables_rule_comes_before_rules_of_a_mesh(mesh: Mesh, tool: str, tmp_path: Path, *, mesh_first: bool) -> None:
+    """Without nft, the redirect is the first rule of a chain to which meshes append."""
     need(*NEEDED, tool)
     only = str(programs(tmp_path, *(f"{tool}{ending}" for ending in ("", "-save", "-restore"))))
     with _meshed(mesh) as inside:
@@ -83,8 +81,8 @@ def test_iptables_comes_before_a_mesh_of_the_same_iptables(
 
 
 @pytest.mark.parametrize("tool", IPTABLES)
-def test_the_chain_of_an_earlier_version_is_replaced(tool: str, nft_only: str) -> None:
-    """The mesh took the traffic from it; `up` replaces it at one moment, and nothing of it is left."""
+def test_chain_of_an_earlier_version_is_replaced(tool: str, nft_only: str) -> None:
+    """The mesh intercepts the traffic before it; `up` replaces it atomically and leaves nothing of it."""
     with _meshed(ISTIO) as inside:
         inside.must("nft", "-f", "-", text=FIRST_RELEASE)
         _join(inside, ISTIO, tool)
@@ -100,8 +98,8 @@ def test_the_chain_of_an_earlier_version_is_replaced(tool: str, nft_only: str) -
         assert inside.run(*wisp_command("show", path=nft_only)).stderr == ""
 
 
-def test_an_upgrade_leaves_no_gap(nft_only: str) -> None:
-    """While the chain of an earlier version is replaced, no connection gets past both."""
+def test_upgrade_leaves_no_gap(nft_only: str) -> None:
+    """While the chain of an earlier version is replaced, no connection bypasses both."""
     with pod() as inside:
         inside.must("nft", "-f", "-", text=FIRST_RELEASE)
         heard: list[str] = []
@@ -111,8 +109,8 @@ def test_an_upgrade_leaves_no_gap(nft_only: str) -> None:
 
 
 @pytest.mark.parametrize("tool", IPTABLES)
-def test_down_gives_everything_to_the_mesh(tool: str, nft_only: str) -> None:
-    """`down` removes the chain of an earlier version as well as that of now, and the mesh's rules are as they were."""
+def test_all_traffic_goes_to_the_mesh_after_down(tool: str, nft_only: str) -> None:
+    """`down` removes the current chain and that of an earlier version; the mesh's rules stay as they were."""
     with _meshed(ISTIO) as inside:
         _join(inside, ISTIO, tool)
         before = inside.rules()

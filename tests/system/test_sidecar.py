@@ -51,8 +51,8 @@ def hanging(authority: Authority) -> Generator[threading.Event]:
     release.set()
 
 
-def test_stopping_while_entra_hangs(sidecar: Sidecar, authority: Authority, hanging: threading.Event) -> None:
-    """It does not wait for Entra, which stays silent: it ends by itself, with its exchange process."""
+def test_sidecar_stops_while_entra_hangs(sidecar: Sidecar, authority: Authority, hanging: threading.Event) -> None:
+    """Its exchange process ends with it."""
     client = threading.Thread(target=lambda: _ignoring(sidecar))
     client.start()
     wait_until(lambda: authority.posts)
@@ -71,8 +71,7 @@ def _ignoring(sidecar: Sidecar) -> None:
 
 
 @pytest.mark.needs("root", "setpriv")
-def test_a_port_of_root(own_pod: Pod) -> None:
-    """Without the capability for it, one line says which ports can be had."""
+def test_port_below_1024_is_reported_with_a_hint(own_pod: Pod) -> None:
     if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80:
         raise MissingSkip(Missing("a port for root alone", "sysctl -w net.ipv4.ip_unprivileged_port_start=1024"))
     ended = subprocess.run(
@@ -99,8 +98,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_nobody_there_to_probe() -> None:
-    """The probe gives up in the end, with an error and a hint."""
+def test_probe_without_a_sidecar_fails_with_a_hint() -> None:
     port = free_port()
     command = [sys.executable, "-c", _HURRIED, "--probe", "--proxy-port", str(port)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -122,8 +120,8 @@ def _repeat(port: int, request: bytes, times: int) -> None:
                 body += len(connection.recv(65536))
 
 
-def test_a_flood_of_bad_requests(sidecar: Sidecar) -> None:
-    """It cannot fill a disk by way of the log, which has sixty such lines a minute."""
+def test_many_bad_requests_do_not_flood_the_log(sidecar: Sidecar) -> None:
+    """At most sixty lines a minute are written for one event."""
     begun = time.monotonic()
     _repeat(sidecar.port, b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", 5000)
     minutes = 2 + (time.monotonic() - begun) // 60  # begun ones included

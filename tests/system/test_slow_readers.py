@@ -94,8 +94,8 @@ def _sidecar(tmp_path: Path) -> Iterator[Sidecar]:
         yield sidecar
 
 
-def test_others_are_served(sidecar: Sidecar) -> None:
-    """Every token request and every probe is answered while the slow readers are closed and come back."""
+def test_other_clients_are_served_among_slow_readers(sidecar: Sidecar) -> None:
+    """Every token request and every probe is answered while slow readers are disconnected and reconnect."""
     with SlowReaders(sidecar.port) as readers:
         wait_until(lambda: readers.connected >= CLIENTS)
         for _ in range(20):

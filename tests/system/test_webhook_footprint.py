@@ -31,8 +31,8 @@ def _server(around: Surroundings) -> Iterator[Server]:
         yield server
 
 
-def test_memory_after_a_hundred_thousand_reviews(server: Server) -> None:
-    """At most 45 MB resident, all different ones included; a hundred thousand more add next to nothing."""
+def test_memory_is_bounded_after_a_hundred_thousand_reviews(server: Server) -> None:
+    """At most 45 MB resident, all different ones included; a hundred thousand more add little."""
     after_reviews(server, 100_000)
     once = Memory.of(server.pid)
     assert once.resident <= MOST_RESIDENT, once

@@ -22,8 +22,7 @@ GUID = "6a1d0c9e-0b0f-4c39-8a31-0C34B0A0F5E1"
 
 
 @given(st.uuids())
-def test_every_guid_is_one(value: object) -> None:
-    """In either case."""
+def test_guid_in_either_case_is_recognised(value: object) -> None:
     assert is_guid(str(value))
     assert is_guid(str(value).upper())
 
@@ -31,8 +30,8 @@ def test_every_guid_is_one(value: object) -> None:
 @pytest.mark.parametrize(
     "text", ["", "x", GUID[:-1], GUID + "0", GUID.replace("-", ""), f"{{{GUID}}}", GUID[:-1] + "g"]
 )
-def test_what_is_no_guid(text: str) -> None:
-    """Braces, other lengths and other digits are not taken."""
+def test_other_text_is_not_a_guid(text: str) -> None:
+    """Braces, other lengths and characters that are not hexadecimal are rejected."""
     assert not is_guid(text)
 
 
@@ -52,8 +51,8 @@ def test_what_is_no_guid(text: str) -> None:
         ("a?b", False),
     ],
 )
-def test_tenants(text: str, known: bool) -> None:  # noqa: FBT001
-    """A GUID or a domain; nothing that would change the path of the token endpoint."""
+def test_tenant_is_a_guid_or_a_domain(text: str, known: bool) -> None:  # noqa: FBT001
+    """Text that would change the path of the token endpoint is rejected."""
     assert is_tenant(text) is known
 
 
@@ -74,14 +73,14 @@ def test_tenants(text: str, known: bool) -> None:  # noqa: FBT001
         (".default", ".default/.default"),
     ],
 )
-def test_scopes(resource: str, scope: str) -> None:
-    """No slash is tidied away: Entra takes what is before the last `/.default` as the audience."""
+def test_scope_is_the_resource_with_default_appended(resource: str, scope: str) -> None:
+    """Every slash stays: Entra uses what precedes the last `/.default` as the audience."""
     assert scope_of(resource) == scope
 
 
 @given(st.text(min_size=1))
-def test_a_scope_is_made_once(resource: str) -> None:
-    """A scope's scope is itself, and the audience is the resource."""
+def test_scope_of_a_scope_is_itself(resource: str) -> None:
+    """The audience is the resource."""
     scope = scope_of(resource)
     assert scope_of(scope) == scope
     assert scope.removesuffix("/.default") == resource.removesuffix("/.default")
@@ -123,20 +122,18 @@ def test_a_scope_is_made_once(resource: str) -> None:
         ("https://höst/", None),
     ],
 )
-def test_authorities(text: str, url: str | None) -> None:
-    """They are https, of a host, perhaps a port and a path, and nothing else."""
+def test_authority_is_normalised_or_rejected(text: str, url: str | None) -> None:
+    """An authority is https, a host, and optionally a port and a path."""
     assert authority_url(text) == url
 
 
 @given(st.text())
-def test_an_authority_is_settled(text: str) -> None:
-    """What is taken is taken again as it is."""
+def test_normalised_authority_stays_the_same(text: str) -> None:
     url = authority_url(text)
     assert url is None or authority_url(url) == url
 
 
-def test_the_token_endpoint() -> None:
-    """It is the tenant's, version 2."""
+def test_token_endpoint_is_version_2_of_the_tenant() -> None:
     assert token_url("https://host/", "tenant") == "https://host/tenant/oauth2/v2.0/token"
 
 
@@ -153,8 +150,8 @@ def test_the_token_endpoint() -> None:
         ("AzureGermanCloud", ["https://login.microsoftonline.de/"], "https://management.microsoftazure.de"),
     ],
 )
-def test_clouds(name: str, authorities: list[str], resource_manager: str) -> None:
-    """By name, in any case; what the table says of each is settled: its hosts are authorities as they stand."""
+def test_cloud_is_found_by_name_in_any_case(name: str, authorities: list[str], resource_manager: str) -> None:
+    """Its authorities in the table are already normalised."""
     cloud = cloud_named(f" {name.upper()} ")
     assert cloud is not None
     assert (cloud.name, list(cloud.authorities), cloud.resource_manager) == (name, authorities, resource_manager)
@@ -173,13 +170,12 @@ def test_clouds(name: str, authorities: list[str], resource_manager: str) -> Non
 @pytest.mark.parametrize(
     "alias, name", [("AzureCloud", "AzurePublicCloud"), ("azureusgovernment", "AzureUSGovernmentCloud")]
 )
-def test_a_cloud_by_its_other_name(alias: str, name: str) -> None:
-    """As `az cloud list` has it; azure-workload-identity takes those, too."""
+def test_cloud_is_found_by_its_alias(alias: str, name: str) -> None:
+    """The aliases are the names that `az cloud list` prints; azure-workload-identity accepts them, too."""
     assert cloud_named(alias) == cloud_named(name) is not None
 
 
-def test_the_public_cloud_is_the_default() -> None:
-    """And there are no others than those above."""
+def test_public_cloud_is_the_default_and_unknown_clouds_are_not_found() -> None:
     assert DEFAULT_AUTHORITY == "https://login.microsoftonline.com/"
     assert len(CLOUDS) == 4
     assert cloud_named("AzureStackCloud") is None
@@ -196,8 +192,8 @@ def test_the_public_cloud_is_the_default() -> None:
         ("https://proxy.test", "https://a/adfs/", "https://proxy.test/adfs/tenant/oauth2/v2.0/token"),
     ],
 )
-def test_a_custom_token_endpoint(token_proxy: str, authority: str, url: str) -> None:
-    """Its own path comes first, then that of the request that it stands in for, as in azidentity's tests."""
+def test_token_path_is_appended_to_a_custom_token_endpoint(token_proxy: str, authority: str, url: str) -> None:
+    """The endpoint's own path comes first, then that of the replaced request, as in azidentity's tests."""
     base = token_proxy_url(token_proxy)
     assert base is not None
     assert token_url_behind(base, authority_url(authority) or "", "tenant") == url
@@ -207,8 +203,8 @@ def test_a_custom_token_endpoint(token_proxy: str, authority: str, url: str) -> 
     "text",
     ["", "proxy.test", "http://proxy.test", "https://u@proxy.test", "https://x/?a=b", "https://x/#a", "https://"],
 )
-def test_what_is_no_custom_token_endpoint(text: str) -> None:
-    """It says https itself, and has no user information, query or fragment."""
+def test_custom_token_endpoint_must_be_a_plain_https_url(text: str) -> None:
+    """User information, a query and a fragment are rejected."""
     assert token_proxy_url(text) is None
 
 
@@ -222,6 +218,5 @@ def test_what_is_no_custom_token_endpoint(text: str) -> None:
         ("https://us://er:hunter2@host", "https://***@host"),
     ],
 )
-def test_what_is_shown_of_a_url(url: str, text: str) -> None:
-    """No user information, however odd the URL."""
+def test_user_information_of_a_url_is_masked(url: str, text: str) -> None:
     assert without_credentials(url) == text

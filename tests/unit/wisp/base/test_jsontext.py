@@ -15,14 +15,14 @@ documents = st.recursive(
 
 
 @given(documents)
-def test_documents_are_written_as_the_standard_library_does(document: object) -> None:
+def test_document_is_written_as_by_the_standard_library(document: object) -> None:
     written = to_json(document)
     assert written == json.dumps(document, separators=(",", ":")).encode()
     assert from_json(written) == document
 
 
 @given(st.binary(max_size=30) | st.text(st.sampled_from('[]{}",:0-1eEtruefalsn\\u')).map(str.encode))
-def test_other_text_is_refused_as_the_standard_library_refuses_it(data: bytes) -> None:
+def test_other_text_is_rejected_as_by_the_standard_library(data: bytes) -> None:
     try:
         expected = json.loads(data.decode())
     except ValueError:
@@ -33,11 +33,11 @@ def test_other_text_is_refused_as_the_standard_library_refuses_it(data: bytes) -
             assert from_json(data) == expected
 
 
-def test_a_document_with_a_float_that_json_does_not_have_is_refused() -> None:
+def test_float_that_json_does_not_have_is_rejected() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         to_json([float("nan")])
 
 
-def test_other_objects_are_refused() -> None:
+def test_object_that_json_does_not_have_is_rejected() -> None:
     with pytest.raises(TypeError, match="object cannot be written as JSON"):
         to_json([object()])

@@ -42,7 +42,6 @@ def lines(tmp_path: Path) -> Generator[Lines]:
     ],
 )
 def test_events_of_the_level_and_above_are_written(lines: Lines, level: str, events: list[str]) -> None:
-    """Those of the level and above are written."""
     log = Log(level, lines.descriptor)
     log.debug("d")
     log.info("i")
@@ -50,22 +49,22 @@ def test_events_of_the_level_and_above_are_written(lines: Lines, level: str, eve
     assert [line["event"] for line in lines.read()] == events
 
 
-def test_a_line_has_time_level_event_and_fields(lines: Lines) -> None:
-    """It says when, how grave, what, and about what, whatever is in it."""
+def test_line_has_time_level_event_and_fields(lines: Lines) -> None:
+    """Any text is valid as a field."""
     Log("info", lines.descriptor).info("heard", reason='a\n"b" é \udcff', seconds=0.5, nothing=None)
     (line,) = lines.read()
     assert line.pop("time").endswith("Z")
     assert line == {"level": "info", "event": "heard", "reason": 'a\n"b" é \udcff', "seconds": 0.5, "nothing": None}
 
 
-def test_a_long_text_is_cut(lines: Lines) -> None:
-    """A line has a length that a pipe takes whole."""
+def test_long_text_is_cut(lines: Lines) -> None:
+    """A pipe accepts a line of this length as a whole."""
     Log("info", lines.descriptor).info("heard", reason="x" * 9999)
     assert len(lines.read()[0]["reason"]) == 2048
 
 
-def test_an_event_is_written_so_many_times_a_minute(lines: Lines) -> None:
-    """An event is written so many times a minute; the next line says how many were left out."""
+def test_number_of_lines_a_minute_is_limited_per_event(lines: Lines) -> None:
+    """The next line that is written counts those left out."""
     clock = Clock()
     log = Log("info", lines.descriptor, clock)
     for _ in range(1000):
@@ -82,16 +81,15 @@ def test_an_event_is_written_so_many_times_a_minute(lines: Lines) -> None:
     ]
 
 
-def test_debug_events_are_not_limited(lines: Lines) -> None:
-    """Who asks for every line gets it."""
+def test_number_of_lines_is_not_limited_at_debug_level(lines: Lines) -> None:
     log = Log("debug", lines.descriptor)
     for _ in range(2 * MOST):
         log.debug("token answered")
     assert len(lines.read()) == 2 * MOST
 
 
-def test_a_full_pipe_drops_lines_and_counts_them() -> None:
-    """Lines that nobody has room for are left out, and counted once there is room again."""
+def test_full_pipe_drops_lines_and_counts_them() -> None:
+    """The first line written after the pipe has room again has the count."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     filled = 0

@@ -56,14 +56,12 @@ JWE = ".".join((part({"alg": "dir", "enc": "A256GCM"}), "", "aXYtaXYtaXYt", "Y2l
         ("%2" + TOKEN.replace(".", "%2e"), "***"),
     ],
 )
-def test_a_token_is_struck_out(text: str, expected: str) -> None:
-    """Wherever it is, and nothing around it."""
+def test_token_is_masked_and_the_text_around_it_stays(text: str, expected: str) -> None:
     assert masked(text) == expected
 
 
 @pytest.mark.parametrize("before", ["x", "xy", "xyz", "wxyz", "22", "key", "ey", "eyJ", "eyJeyJ", "_", "-"])
-def test_what_stands_directly_before_a_token(before: str) -> None:
-    """It does not hide the token, however the characters are grouped then."""
+def test_characters_directly_before_a_token_do_not_hide_it(before: str) -> None:
     struck_out = masked(before + TOKEN)
     assert struck_out.endswith("***")
     assert before.startswith(struck_out.removesuffix("***"))
@@ -84,8 +82,8 @@ def test_what_stands_directly_before_a_token(before: str) -> None:
         '{"k":"\u00e9\u20ac","alg":"RS256"}',
     ],
 )
-def test_a_header_of_any_layout(header: str) -> None:
-    """JSON may be written with blanks and escapes."""
+def test_header_with_any_json_layout_is_recognised(header: str) -> None:
+    """JSON may contain whitespace and escapes."""
     assert not {PAYLOAD, SIGNATURE} & set(masked(f"x {part(header)}.{PAYLOAD}.{SIGNATURE} x").split("."))
 
 
@@ -111,27 +109,25 @@ def test_a_header_of_any_layout(header: str) -> None:
         "",
     ],
 )
-def test_what_is_no_token_stays(text: str) -> None:
+def test_text_that_resembles_a_token_stays(text: str) -> None:
     """Words, names and parts of a token that is not whole."""
     assert masked(text) == text
 
 
 @pytest.mark.parametrize("token", [TOKEN, UNSIGNED, JWE, TOKEN.replace(".", "%2E"), TOKEN.replace(".", "%252E")])
-def test_a_token_that_is_cut_off(token: str) -> None:
+def test_truncated_token_at_the_end_is_masked(token: str) -> None:
     """Wherever that is, no part of it is left but a few characters that every token begins with."""
     for length in range(len(token) + 1):
         rest = masked(f"got {token[:length]}", cut=True).removeprefix("got ")
         assert rest in {"", "e", "ey", "***", "***%", "***%2", "***%25", "***%252"}, length
 
 
-def test_only_the_end_can_be_cut_off() -> None:
-    """Before it, a token is whole or none."""
+def test_truncated_token_before_the_end_stays() -> None:
     assert masked(f"{HEADER} {HEADER} word", cut=True) == f"{HEADER} {HEADER} word"
 
 
 @given(st.text(max_size=200))
-def test_ordinary_text_stays(text: str) -> None:
-    """What has no two dots between its characters has no token."""
+def test_text_without_dots_stays(text: str) -> None:
     text = text.replace(".", " ")
     assert masked(text) == text
 
@@ -139,15 +135,14 @@ def test_ordinary_text_stays(text: str) -> None:
 @given(
     st.dictionaries(st.text(max_size=10), st.text(max_size=60), min_size=1), st.text(max_size=40), st.text(max_size=40)
 )
-def test_no_token_is_left(claims: dict[str, str], before: str, after: str) -> None:
-    """Whatever stands around it."""
+def test_token_is_masked_in_any_text(claims: dict[str, str], before: str, after: str) -> None:
     token = jwt(**claims)
     assert not any(each in masked(before + token + after) for each in token.split(".")[1:])
 
 
 @given(st.text("eyJhbGciOi.-_%2E5", max_size=300), st.booleans())
-def test_masking_is_final(text: str, cut: bool) -> None:  # noqa: FBT001
-    """What is masked has nothing more to mask, and no text is masked longer than it is by more than the masks."""
+def test_masking_twice_changes_nothing_more(text: str, cut: bool) -> None:  # noqa: FBT001
+    """The masked text is longer than the original only by its masks."""
     once = masked(text, cut=cut)
     assert masked(once, cut=False) == once
     assert len(once.replace("***", "")) <= len(text)
@@ -157,8 +152,8 @@ def test_masking_is_final(text: str, cut: bool) -> None:  # noqa: FBT001
     "unit",
     ["eyJ", "eyJ.", "eyJhIjp7", f"{HEADER}.", "ew", "ew0gICAg", "%2E", "%25", "e30.", "."],
 )
-def test_the_work_grows_with_the_length_and_no_faster(unit: str) -> None:
-    """Twice the text is at most twice the calls, counted and not timed, and a few."""
+def test_masking_takes_linear_time(unit: str) -> None:
+    """Twice the text makes at most about twice as many calls. Calls are counted; nothing is timed."""
     assert _calls(unit * (48_000 // len(unit))) <= 2 * _calls(unit * (24_000 // len(unit))) + 100
 
 

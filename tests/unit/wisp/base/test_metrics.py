@@ -18,5 +18,5 @@ def test_buckets_are_cumulative_and_include_their_bound() -> None:
 
 
 def test_family_without_samples_has_its_help_and_type() -> None:
-    """Prometheus accepts that."""
+    """Prometheus accepts such a family."""
     assert family("wisp_x", "counter", "Text.", {}) == "# HELP wisp_x Text.\n# TYPE wisp_x counter\n"

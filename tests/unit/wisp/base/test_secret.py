@@ -30,34 +30,29 @@ class Holder(NamedTuple):
         pytest.param(ascii(SECRET), id="ascii"),
     ],
 )
-def test_it_is_masked(shown: str) -> None:
-    """Whatever way it is shown."""
+def test_secret_is_masked_in_every_text_form(shown: str) -> None:
     assert "***" in shown
     assert "hunter2" not in shown
 
 
-def test_a_traceback_does_not_show_it() -> None:
-    """An exception about it holds its mask."""
+def test_traceback_does_not_contain_the_secret() -> None:
     known: dict[Secret, int] = {}
     with pytest.raises(KeyError) as caught:
         known[SECRET]
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_json_refuses_it() -> None:
-    """It cannot slip into a document by accident."""
+def test_secret_cannot_be_written_as_json() -> None:
     with pytest.raises(TypeError):
         json.dumps({"token": SECRET})
 
 
-def test_it_has_no_attributes_to_look_at() -> None:
-    """`vars` has nothing to show."""
+def test_secret_has_no_attributes() -> None:
     with pytest.raises(TypeError):
         vars(SECRET)
 
 
-def test_it_is_revealed_when_asked() -> None:
-    """And compares by its value."""
+def test_secret_is_revealed_on_request_and_compares_by_value() -> None:
     assert SECRET.reveal() == "hunter2"
     assert Secret("hunter2") == SECRET
     assert hash(Secret("hunter2")) == hash(SECRET)

@@ -41,8 +41,8 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 @pytest.mark.parametrize("options", FORMS.values(), ids=FORMS)
-def test_every_command_says_the_same(command: tuple[str, ...], options: tuple[str, ...]) -> None:
-    """Byte for byte, whatever the order of the options, without any setting."""
+def test_every_command_prints_the_same_version(command: tuple[str, ...], options: tuple[str, ...]) -> None:
+    """The order of the options does not matter, and no other setting is needed."""
     ended = run(*command, *options, WISP_ADMISSION_OUTPUT="json")
     assert (ended.returncode, ended.stdout, ended.stderr) == (
         0,
@@ -51,15 +51,14 @@ def test_every_command_says_the_same(command: tuple[str, ...], options: tuple[st
     )
 
 
-def test_no_variable_asks_for_it() -> None:
-    """The webhook's options have variables; these have none."""
+def test_version_options_have_no_environment_variables() -> None:
+    """The webhook's other options have variables."""
     ended = run("-m", "wisp", "webhook", "--port=x", WISP_ADMISSION_VERSION="1", WISP_ADMISSION_OUTPUT="x")
     assert ended.returncode == 2
     assert "'--port'" in ended.stderr
 
 
-def test_the_text_and_the_document() -> None:
-    """One line with the short hash, and one with the whole."""
+def test_text_has_the_short_commit_and_json_the_whole() -> None:
     what = About("1.2.3", COMMIT, "3.11.7", "linux/x86_64")
     assert version_text("text", what) == "wisp 1.2.3 (commit 0123456789ab, Python 3.11.7, linux/x86_64)\n"
     document = {"version": "1.2.3", "commit": COMMIT, "python": "3.11.7", "platform": "linux/x86_64"}
@@ -68,8 +67,7 @@ def test_the_text_and_the_document() -> None:
     assert "commit unknown," in version_text("text", what._replace(commit="unknown"))
 
 
-def test_what_is_running() -> None:
-    """As Python's own library tells it."""
+def test_version_and_platform_are_those_of_the_running_python() -> None:
     what = about()
     assert what.version == __version__
     assert what.python == platform.python_version()
@@ -78,14 +76,13 @@ def test_what_is_running() -> None:
 
 @pytest.mark.parametrize("command", [("-m", "wisp.proxy"), ("-m", "wisp", "webhook")], ids=["proxy", "webhook"])
 @pytest.mark.parametrize("options", [("-o", "json"), ("--version", "-o", "xml"), ("--version", "-o")])
-def test_other_uses_of_the_option_are_errors(command: tuple[str, ...], options: tuple[str, ...]) -> None:
-    """It is for the version alone, and has two values."""
+def test_other_uses_of_the_output_option_are_errors(command: tuple[str, ...], options: tuple[str, ...]) -> None:
     ended = run(*command, *options)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr
 
 
-def test_the_sidecar_does_not_load_it() -> None:
+def test_sidecar_does_not_load_the_version_module() -> None:
     """Every pod would pay for it."""
     modules = "wisp.proxy.app, wisp.proxy.token_service, wisp.entra.process"
     ended = run("-c", f"import sys, {modules}; print('wisp.base.version' in sys.modules)")
@@ -146,37 +143,36 @@ def write(path: Path, text: str) -> None:
         pytest.param({"src/wisp/commit.txt": "\0"}, "unknown", id="garbage in the package"),
     ],
 )
-def test_the_commit_of_a_checkout(package: Path, tmp_path: Path, files: dict[str, str], commit: str) -> None:
-    """As git lays a repository out; what cannot be told is unknown, and never an error."""
+def test_commit_of_a_checkout_is_found(package: Path, tmp_path: Path, files: dict[str, str], commit: str) -> None:
+    """A repository is read in git's layout; an unknown commit is never an error."""
     for name, text in files.items():
         write(tmp_path / name, text)
     assert commit_of(str(package)) == commit
 
 
-def test_a_file_that_is_not_text(package: Path) -> None:
-    """It says nothing."""
+def test_commit_file_that_is_not_text_gives_an_unknown_commit(package: Path) -> None:
     (package / "commit.txt").write_bytes(b"\xff\xfe")
     assert commit_of(str(package)) == "unknown"
 
 
-def test_the_repository_around_an_installation_is_not_ours(tmp_path: Path) -> None:
-    """A package that is installed into somebody's checkout has nothing to do with their commit."""
+def test_repository_around_an_installation_is_ignored(tmp_path: Path) -> None:
+    """A package installed into another project's checkout has nothing to do with that project's commit."""
     write(tmp_path / ".git/HEAD", COMMIT)
     for folder in (tmp_path / "wisp", tmp_path / "src/other", tmp_path / "lib/site-packages/wisp"):
         folder.mkdir(parents=True)
         assert commit_of(str(folder)) == "unknown"
 
 
-def test_git_agrees() -> None:
-    """Of this very checkout, if it is one."""
+def test_commit_is_the_one_that_git_reports() -> None:
+    """Compared in this checkout, if it is one."""
     need("git")
     asked = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     expected = asked.stdout.strip() if asked.returncode == 0 else "unknown"
     assert commit_of(str(ROOT / "src/wisp")) == expected
 
 
-def test_what_is_built_knows_its_commit(tmp_path: Path) -> None:
-    """A wheel, a source distribution, and the wheel that is built of that, without a repository."""
+def test_wheel_and_source_distribution_contain_the_commit(tmp_path: Path) -> None:
+    """So does a wheel built from the source distribution, without a repository."""
     expected = commit_of(str(ROOT / "src/wisp"))
     build(ROOT, "wheel", "sdist", to=tmp_path)
     assert commit_in(*tmp_path.glob("*.whl")) == expected

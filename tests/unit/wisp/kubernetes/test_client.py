@@ -10,7 +10,7 @@ from wisp.kubernetes.config import ApiServer
 from wisp.kubernetes.types import ApiRequest, ApiUnavailableError
 
 
-def test_closed_kept_connection_is_replaced(server: apiserver.ApiServer, config: ApiServer) -> None:
+def test_reused_connection_that_was_closed_is_replaced(server: apiserver.ApiServer, config: ApiServer) -> None:
     """It is not an error: the request is sent again on a new connection."""
 
     async def scenario() -> None:

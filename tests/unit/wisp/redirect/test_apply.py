@@ -23,8 +23,8 @@ NOT_FLUSHED = "no conntrack on PATH: connections already tracked to 169.254.169.
     [(EVERYTHING, Backend.NFT), (EVERYTHING[1:], Backend.IPTABLES_NFT), (EVERYTHING[2:], Backend.IPTABLES_LEGACY)],
     ids=lambda value: value.value if isinstance(value, Backend) else "",
 )
-def test_up_show_down(programs: tuple[str, ...], backend: Backend) -> None:
-    """With any backend: up puts the rule in force, show reads it back, down removes it, again is fine."""
+def test_every_backend_installs_shows_and_removes_the_rule(programs: tuple[str, ...], backend: Backend) -> None:
+    """A second `down` succeeds."""
     machine = FakeMachine(*programs)
     done = apply.up(machine, RULE, Choice.AUTO)
     assert ([tool.backend for tool in done.tools], done.notes) == ([backend], ())
@@ -36,8 +36,8 @@ def test_up_show_down(programs: tuple[str, ...], backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("programs", [("nft", "conntrack"), ("iptables", "conntrack")], ids=["nft", "iptables"])
-def test_a_rule_of_an_earlier_version_is_shown_and_replaced(programs: tuple[str, ...]) -> None:
-    """`show` says what is in force, with a note; `up` replaces it in one transaction and `down` removes it."""
+def test_rule_of_an_earlier_version_is_shown_and_replaced(programs: tuple[str, ...]) -> None:
+    """`show` adds a note, `up` replaces the rule in one transaction, and `down` removes it."""
     machine = FakeMachine(*programs)
     apply.up(machine, RULE, Choice.AUTO)
     current = apply.show(machine)
@@ -55,51 +55,48 @@ def test_a_rule_of_an_earlier_version_is_shown_and_replaced(programs: tuple[str,
 
 
 def test_up_moves_a_rule_from_one_backend_to_another() -> None:
-    """What another backend held is gone after `up`."""
     machine = FakeMachine(*EVERYTHING)
     for choice, backend in ((Choice.IPTABLES, Backend.IPTABLES_NFT), (Choice.NFT, Backend.NFT)) * 2:
         apply.up(machine, RULE, choice)
         assert [tool.backend for tool, _ in apply.show(machine).redirects] == [backend]
 
 
-def test_without_conntrack_up_says_what_stays() -> None:
-    """The flush is left out, and a note says so."""
+def test_missing_conntrack_is_reported_in_a_note() -> None:
     assert apply.up(FakeMachine("nft"), RULE, Choice.AUTO).notes == (NOT_FLUSHED,)
 
 
-def test_up_goes_on_where_the_kernel_does_not_know_a_backend() -> None:
-    """A tool that fails for another reason than a missing capability is passed over, and named."""
+def test_up_tries_the_next_backend_if_the_kernel_lacks_one() -> None:
+    """A tool that fails for another reason than a missing capability is skipped with a note."""
     machine = FakeMachine(*EVERYTHING, complaints={"nft": UNSUPPORTED, "iptables-restore": "Invalid argument"})
     done = apply.up(machine, RULE, Choice.AUTO)
     assert [tool.backend for tool in done.tools] == [Backend.IPTABLES_LEGACY]
     assert done.notes == (f"nft failed ({UNSUPPORTED})", "iptables failed (Invalid argument)")
 
 
-def test_what_cannot_be_seen_is_noted() -> None:
-    """As long as one backend can be looked at, the others are a note."""
+def test_backend_that_cannot_be_listed_is_a_note() -> None:
+    """This applies while another backend can be listed."""
     machine = FakeMachine("nft", "iptables", complaints={"nft": UNSUPPORTED})
     note = f"nft could not list its rules ({UNSUPPORTED})"
     assert apply.down(machine) == apply.Done((), (note,))
     assert apply.show(machine) == apply.Shown((), (note,))
 
 
-def test_a_refusal_ends_it_at_once() -> None:
-    """Without NET_ADMIN no other tool is tried: none would fare better."""
+def test_missing_capability_ends_the_command_at_once() -> None:
+    """Without NET_ADMIN every other tool would fail, too."""
     machine = FakeMachine(*EVERYTHING, complaints={"nft": REFUSED})
     with pytest.raises(PrivilegeError, match="NET_ADMIN"):
         apply.up(machine, RULE, Choice.AUTO)
     assert not any(command.script for command in machine.ran if command.arguments[0] != "nft")
 
 
-def test_legacy_says_why_when_asked_again() -> None:
-    """iptables-legacy-restore does not say that it was refused; iptables-legacy-save does."""
+def test_refusal_of_iptables_legacy_is_found_with_its_save_command() -> None:
+    """Unlike iptables-legacy-save, iptables-legacy-restore does not report that permission was missing."""
     complaints = {"iptables-legacy-restore": "unable to initialize table 'nat'", "iptables-legacy-save": REFUSED}
     with pytest.raises(PrivilegeError, match="NET_ADMIN"):
         apply.up(FakeMachine("iptables-legacy", complaints=complaints), RULE, Choice.AUTO)
 
 
-def test_all_tools_failing_is_one_error() -> None:
-    """When no tool does, the error gives each one's reason."""
+def test_failures_of_all_tools_are_one_error() -> None:
     machine = FakeMachine("nft", "iptables", complaints={"nft": UNSUPPORTED, "iptables-restore": "no such table"})
     with pytest.raises(ToolError, match=r"nft failed .*; iptables failed \(no such table\)"):
         apply.up(machine, RULE, Choice.AUTO)
@@ -114,15 +111,14 @@ def test_all_tools_failing_is_one_error() -> None:
     ],
     ids=lambda value: value.value if isinstance(value, Choice) else "",
 )
-def test_no_tool_is_an_error_with_a_remedy(choice: Choice, programs: tuple[str, ...], text: str) -> None:
-    """A missing tool is named, with the package that has it."""
+def test_missing_tool_is_reported_with_its_package(choice: Choice, programs: tuple[str, ...], text: str) -> None:
     with pytest.raises(ToolError, match=f"{text} on PATH: apt-get install nftables"):
         apply.up(FakeMachine(*programs), RULE, choice)
 
 
 @pytest.mark.parametrize("complaint, error", [(REFUSED, PrivilegeError), (UNSUPPORTED, ToolError)])
-def test_nothing_to_be_seen_is_an_error(complaint: str, error: type[WispError]) -> None:
-    """When no backend can be looked at, down and show do not claim that nothing is there."""
+def test_error_is_raised_if_no_backend_can_be_listed(complaint: str, error: type[WispError]) -> None:
+    """`down` and `show` do not report that there is no redirect."""
     machine = FakeMachine("nft", complaints={"nft": complaint})
     for act in (apply.down, apply.show):
         with pytest.raises(error, match="nft failed"):
@@ -131,8 +127,7 @@ def test_nothing_to_be_seen_is_an_error(complaint: str, error: type[WispError]) 
         apply.down(FakeMachine())
 
 
-def test_a_leftover_that_cannot_be_removed_is_an_error() -> None:
-    """`down` does not call a failed removal a success."""
+def test_failed_removal_is_an_error() -> None:
     machine = FakeMachine("iptables")
     apply.up(machine, RULE, Choice.AUTO)
     machine.nat[Backend.IPTABLES_NFT].chains["OUTPUT"].append("-p tcp -j WISP")
@@ -140,8 +135,8 @@ def test_a_leftover_that_cannot_be_removed_is_an_error() -> None:
         apply.down(machine)
 
 
-def test_show_does_not_describe_what_was_altered() -> None:
-    """A chain of our name that `up` does not install is an error with both remedies."""
+def test_altered_chain_is_an_error_of_show() -> None:
+    """The message names both commands that fix it."""
     machine = FakeMachine("iptables")
     apply.up(machine, RULE, Choice.AUTO)
     machine.nat[Backend.IPTABLES_NFT].chains["WISP"].clear()
@@ -152,8 +147,7 @@ def test_show_does_not_describe_what_was_altered() -> None:
     assert caught.value.exit_status == 1
 
 
-def test_plan_runs_nothing_that_changes_anything() -> None:
-    """`plan` lists what `up` runs first and gives no tool a script."""
+def test_plan_lists_what_up_runs_and_changes_nothing() -> None:
     machine = FakeMachine(*EVERYTHING)
     planned = apply.plan(machine, RULE, Choice.AUTO)
     assert not any(command.script for command in machine.ran)
@@ -163,15 +157,13 @@ def test_plan_runs_nothing_that_changes_anything() -> None:
     assert ran == [step.command for step in planned.steps]
 
 
-def test_plan_needs_no_tool() -> None:
-    """Without any tool it is nft's plan, and a note says so."""
+def test_plan_without_tools_is_for_nft_with_a_note() -> None:
     planned = apply.plan(FakeMachine(), RULE, Choice.AUTO)
     assert [type(step) for step in planned.steps] == [Install]
     assert planned.notes == ("--backend auto finds no tool on PATH; this is the script for nft",)
 
 
-def test_plan_needs_no_capability() -> None:
-    """What may not be seen is taken for absent, and a note says so."""
+def test_plan_without_capability_assumes_no_rule_with_a_note() -> None:
     machine = FakeMachine("nft", "iptables", complaints={"nft": REFUSED})
     apply.up(machine, RULE, Choice.IPTABLES)
     planned = apply.plan(machine, RULE, Choice.AUTO)
@@ -196,22 +188,24 @@ ALL = ("nft", "iptables", "iptables-nft", "iptables-legacy")
         pytest.param(ALL[2:], "", [("nft", "iptables-nft"), ("legacy", "iptables-legacy")], id="no plain iptables"),
     ],
 )
-def test_one_tool_a_backend(programs: tuple[str, ...], iptables: str, found: list[Tool | tuple[str, str]]) -> None:
-    """First comes nft, then whatever `iptables` is, then the other one; none is there under two names."""
+def test_there_is_one_tool_for_each_backend(
+    programs: tuple[str, ...], iptables: str, found: list[Tool | tuple[str, str]]
+) -> None:
+    """Nft comes first, then `iptables`, then the other iptables; no backend has two tools."""
     machine = FakeMachine(*programs)
     machine.iptables = f"iptables v1.8.9 {iptables}"
     wanted = [tool if isinstance(tool, Tool) else Tool(Backend(f"iptables-{tool[0]}"), tool[1]) for tool in found]
     assert find_tools(machine) == tuple(wanted)
 
 
-def test_a_lock_that_cannot_be_opened_is_replaced() -> None:
-    """Only iptables-legacy locks a file; where it cannot, it gets one that it can open."""
+def test_lock_that_cannot_be_opened_is_replaced() -> None:
+    """Only iptables-legacy locks a file."""
     machine = FakeMachine("iptables-nft", "iptables-legacy", lock_opens=False)
     assert [tool.lock for tool in find_tools(machine)] == [None, "/dev/null"]
 
 
-def test_an_absent_legacy_table_is_not_looked_at() -> None:
-    """Listing a legacy table creates it, so the tool is not even run."""
+def test_missing_legacy_table_is_not_listed() -> None:
+    """Listing a legacy table creates it."""
     machine = FakeMachine("iptables-legacy")
     (tool,) = find_tools(machine)
     assert survey(machine, (tool,)) == {tool: Absent()}
@@ -226,28 +220,27 @@ def test_an_absent_legacy_table_is_not_looked_at() -> None:
     ],
     ids=["said why", "silent"],
 )
-def test_what_cannot_be_seen_is_unknown(complaint: str, why: str) -> None:
-    """A tool that fails for another reason than absence leaves the question open, in its own words on one line."""
+def test_rules_that_cannot_be_listed_are_unknown(complaint: str, why: str) -> None:
+    """The tool's own message is the reason, on one line."""
     machine = FakeMachine("nft", complaints={"nft": complaint})
     assert survey(machine, (NFT,)) == {NFT: Unknown(why)}
 
 
-def test_a_program_is_found_or_not() -> None:
-    """Only what is on PATH is there."""
+def test_program_is_found_on_path() -> None:
     assert LocalMachine().has("sh")
     assert not LocalMachine().has("no-such-program")
 
 
-def test_a_program_gets_its_script_and_settings() -> None:
-    """A command gets its standard input, the C locale and what it sets; all that it says comes back."""
+def test_program_gets_script_locale_and_variables() -> None:
+    """Everything it prints is returned."""
     script = 'echo "$LC_ALL $XTABLES_LOCKFILE ${HOME-unset}"; echo no >&2; exit 3\n'
     command = Command(("sh", "-s"), script, (("XTABLES_LOCKFILE", "/dev/null"),))
     assert LocalMachine().run(command) == Outcome(3, "C /dev/null unset\n", "no\n")
 
 
 @pytest.mark.parametrize("content", [None, b"\x7fno program"], ids=["missing", "broken"])
-def test_a_program_that_cannot_start_is_a_tool_error(tmp_path: Path, content: bytes | None) -> None:
-    """What cannot be run is an error of ours, with the system's reason."""
+def test_program_that_cannot_start_is_a_tool_error(tmp_path: Path, content: bytes | None) -> None:
+    """The message has the system's reason."""
     program = tmp_path / "nft"
     if content is not None:
         program.write_bytes(content)
@@ -259,21 +252,22 @@ def test_a_program_that_cannot_start_is_a_tool_error(tmp_path: Path, content: by
 @pytest.mark.parametrize(
     "content, may_exist", [("filter\nnat\n", True), ("filter\n", False), ("", False), (None, False)]
 )
-def test_whether_a_legacy_nat_table_exists(tmp_path: Path, content: str | None, may_exist: bool) -> None:  # noqa: FBT001
-    """The kernel's list says so; no list, no legacy tables."""
+def test_legacy_nat_table_is_found_in_the_list_of_the_kernel(
+    tmp_path: Path, content: str | None, may_exist: bool
+) -> None:
+    """Without a list there are no legacy tables."""
     names = tmp_path / "ip_tables_names"
     if content is not None:
         names.write_text(content)
     assert LocalMachine(legacy_tables=names).legacy_nat_exists() is may_exist
 
 
-def test_a_list_that_cannot_be_read_leaves_it_open(tmp_path: Path) -> None:
-    """Only root may read the list; for others there may be a legacy table."""
+def test_legacy_nat_table_may_exist_if_the_list_is_unreadable(tmp_path: Path) -> None:
+    """Only root may read the list."""
     assert LocalMachine(legacy_tables=tmp_path).legacy_nat_exists()
 
 
-def test_whether_the_lock_opens(tmp_path: Path) -> None:
-    """It does when it is there or can be made."""
+def test_lock_opens_if_it_exists_or_can_be_created(tmp_path: Path) -> None:
     lock = tmp_path / "xtables.lock"
     assert LocalMachine(xtables_lock=lock).lock_opens()
     lock.touch()

@@ -43,13 +43,13 @@ def _allows(address: str) -> bool:
         ("2603:1006:2000::1", True),
     ],
 )
-def test_the_policy_blocks_the_metadata_service_alone(address: str, allowed: bool) -> None:  # noqa: FBT001
-    """Everything else stays reachable, Entra and DNS among it."""
+def test_network_policy_blocks_only_the_metadata_service(address: str, allowed: bool) -> None:  # noqa: FBT001
+    """Everything else stays reachable, for example Entra and DNS."""
     assert _allows(address) is allowed
 
 
-def test_the_policy_is_one_that_kubernetes_takes() -> None:
-    """Every `except` is within its cidr, as the API server demands, and every field is one of NetworkPolicy v1."""
+def test_network_policy_is_valid() -> None:
+    """Every `except` is within its cidr, as the API server requires, and NetworkPolicy v1 has every field."""
     policy = _policy()
     assert (policy["apiVersion"], policy["kind"]) == ("networking.k8s.io/v1", "NetworkPolicy")
     assert set(policy["spec"]) == {"podSelector", "policyTypes", "egress"}

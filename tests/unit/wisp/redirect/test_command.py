@@ -15,8 +15,8 @@ def _no_tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
-def test_plan_needs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a tool and without privilege it prints nft's plan, and says so on standard error."""
+def test_plan_needs_neither_tools_nor_privileges(capsys: pytest.CaptureFixture[str]) -> None:
+    """It prints the plan for nft, with a note on standard error."""
     arguments = ["--proxy-port=9000", "--proxy-uid=0", "--metadata-ip=10.0.0.1", "--metadata-port=8080"]
     assert main(["redirect", "plan", *arguments]) == 0
     printed = capsys.readouterr()
@@ -38,8 +38,9 @@ def test_plan_needs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_errors_end_it(capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, complaint: str) -> None:
-    """Every error is a status and a text that says what to do."""
+def test_error_has_an_exit_status_and_a_message(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, complaint: str
+) -> None:
     assert main(["redirect", *arguments]) == status
     printed = capsys.readouterr()
     assert complaint in printed.err

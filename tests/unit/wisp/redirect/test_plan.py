@@ -60,28 +60,26 @@ ALL: Mapping[Tool, Present] = {NFT: InForce(RULE), MODERN: InForce(RULE, 1), LEG
         ("up-iptables-legacy-without-a-lock", LOCKED_OUT, RULE, {LOCKED_OUT: Altered(2)}, False),
     ],
 )
-def test_up_is_as_written_down(
+def test_up_runs_the_commands_of_the_golden_file(
     name: str, tool: Tool, rule: Rule, seen: Mapping[Tool, Present], *, conntrack: bool
 ) -> None:
-    """`up` runs exactly this."""
     planned = as_shell(plan_up(tool, rule, seen, conntrack=conntrack))
     assert planned == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
 
 
-def test_down_is_as_written_down() -> None:
-    """`down` removes from every backend what is there."""
+def test_down_runs_the_commands_of_the_golden_file() -> None:
+    """Rules are removed from every backend."""
     assert as_shell(plan_down(ALL)) == (GOLDEN / "down-everything.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("present", [Absent(), Unknown("refused")], ids=["absent", "unknown"])
 @pytest.mark.parametrize("tool", [NFT, MODERN, LEGACY], ids=lambda tool: tool.backend.value)
-def test_down_does_nothing_about_nothing(tool: Tool, present: Present) -> None:
-    """Where nothing is seen, nothing is run."""
+def test_down_runs_nothing_where_no_rule_was_found(tool: Tool, present: Present) -> None:
     assert plan_down({tool: present}) == ()
 
 
-def test_the_new_rule_comes_before_the_old_ones_go() -> None:
-    """Installed first, swept next, flushed last: at no moment is there no rule."""
+def test_new_rule_is_installed_before_old_ones_are_removed() -> None:
+    """There is a rule at every moment."""
     kinds = [type(step) for step in plan_up(NFT, RULE, ALL, conntrack=True)]
     assert kinds == [Install, Sweep, Sweep, Flush]
 
@@ -91,8 +89,7 @@ def test_the_new_rule_comes_before_the_old_ones_go() -> None:
     [(Choice.AUTO, (NFT, MODERN, LEGACY)), (Choice.NFT, (NFT,)), (Choice.IPTABLES, (MODERN, LEGACY))],
     ids=lambda value: value.value if isinstance(value, Choice) else "",
 )
-def test_the_backend_can_be_chosen(choice: Choice, kept: tuple[Tool, ...]) -> None:
-    """`--backend` keeps its tools and their order."""
+def test_backend_option_selects_tools_in_order(choice: Choice, kept: tuple[Tool, ...]) -> None:
     assert candidates((NFT, MODERN, LEGACY), choice) == kept
 
 
@@ -118,8 +115,8 @@ def _apply(nat: NatTable, rule: Rule) -> None:
 
 
 @given(nat_tables, rules, rules)
-def test_from_any_state_up_gives_one_rule(nat: NatTable, first: Rule, second: Rule) -> None:
-    """Whatever iptables holds, `up` leaves our rule once and first, others' alone, and the last `up` wins."""
+def test_up_leaves_one_rule_whatever_was_there(nat: NatTable, first: Rule, second: Rule) -> None:
+    """Our rule comes first, rules of others stay, and the last `up` wins."""
     others = [rule for rule in nat.chains["OUTPUT"] if rule != "-j WISP"]
     _apply(nat, first)
     assert parse_iptables(nat.save()) == InForce(first, jumps=1)
@@ -132,8 +129,7 @@ def test_from_any_state_up_gives_one_rule(nat: NatTable, first: Rule, second: Ru
 
 
 @given(nat_tables, rules)
-def test_down_undoes_up(nat: NatTable, rule: Rule) -> None:
-    """After `down` nothing of ours is left and others' rules are as they were."""
+def test_down_removes_only_what_up_installed(nat: NatTable, rule: Rule) -> None:
     others = [rule for rule in nat.chains["OUTPUT"] if rule != "-j WISP"]
     _apply(nat, rule)
     for step in plan_down({MODERN: parse_iptables(nat.save())}):
@@ -147,8 +143,8 @@ IMDS = IPv4Address("169.254.169.254")
 @pytest.mark.parametrize(
     "port, uid, metadata_port", [(1, 0, 65535), (65535, MAX_UID, 1), (8000, 1501, 80)], ids=["low", "high", "default"]
 )
-def test_the_whole_range_is_taken(port: int, uid: int, metadata_port: int) -> None:
-    """Ports go from 1 to 65535, uids from 0 to 4294967294."""
+def test_numbers_at_the_limits_are_accepted(port: int, uid: int, metadata_port: int) -> None:
+    """Ports are 1 to 65535, uids 0 to 4294967294."""
     rule = Rule(proxy_port=port, proxy_uid=uid, metadata_ip=IMDS, metadata_port=metadata_port)
     assert str(rule) == f"TCP to {IMDS}:{metadata_port} goes to 127.0.0.1:{port}, except from uid {uid}"
 
@@ -164,8 +160,7 @@ def test_the_whole_range_is_taken(port: int, uid: int, metadata_port: int) -> No
         ("--metadata-port", (8000, 1501, 70000)),
     ],
 )
-def test_out_of_range_names_the_flag(flag: str, numbers: tuple[int, int, int]) -> None:
-    """A number out of range is refused with the flag, the value and the range."""
+def test_number_out_of_range_is_rejected_with_flag_value_and_range(flag: str, numbers: tuple[int, int, int]) -> None:
     port, uid, metadata_port = numbers
     with pytest.raises(SettingError, match=rf"^{flag} is -?\d+: give a whole number from [01] to \d+$"):
         Rule(proxy_port=port, proxy_uid=uid, metadata_ip=IMDS, metadata_port=metadata_port)
@@ -174,14 +169,13 @@ def test_out_of_range_names_the_flag(flag: str, numbers: tuple[int, int, int]) -
 @pytest.mark.parametrize(
     "text", ["", "localhost", "::1", "169.254.169", "169.254.169.254/32", "1.2.3.04", "1.2.3.4; flush ruleset"]
 )
-def test_only_a_dotted_address_is_one(text: str) -> None:
-    """What is not exactly an IPv4 address never gets into a script."""
+def test_text_that_is_not_an_ipv4_address_is_rejected(text: str) -> None:
+    """Such text must never get into a script."""
     with pytest.raises(SettingError, match="--metadata-ip"):
         parse_address(text)
 
 
-def test_an_address_is_read() -> None:
-    """The usual address reads as itself."""
+def test_ipv4_address_is_parsed() -> None:
     assert parse_address("169.254.169.254") == IMDS
 
 
@@ -203,14 +197,14 @@ anything_json = st.recursive(
 )
 
 
-def test_nfts_listing_is_read_back() -> None:
-    """The rule that nft lists is the rule that was installed; newer nft also give the family of its own table."""
+def test_nft_listing_is_parsed_as_the_installed_rule() -> None:
+    """Newer nft also lists the address family of the rule's own table."""
     assert parse_nft(LISTING) == InForce(RULE)
     assert parse_nft(LISTING.replace('"dnat": {', '"dnat": {"family": "ip", ')) == InForce(RULE)
 
 
-def test_the_chain_of_an_earlier_version_is_recognised() -> None:
-    """It has the priority that service meshes have, and no rule for the sidecar's own connections."""
+def test_chain_of_an_earlier_version_is_outdated() -> None:
+    """It has the priority of service meshes and no rule for the sidecar's own connections."""
     assert parse_nft(FIRST_LISTING) == InForce(RULE, outdated=True)
     assert parse_iptables(SAVED.replace(IPTABLES_SIDECAR, "")) == InForce(RULE, jumps=1, outdated=True)
 
@@ -243,13 +237,11 @@ def test_the_chain_of_an_earlier_version_is_recognised() -> None:
         pytest.param('{"nftables":' * 100_000, id="deep"),
     ],
 )
-def test_any_other_table_is_altered(listing: str) -> None:
-    """A table under our name that differs in anything is not taken for ours."""
+def test_table_that_differs_in_anything_is_altered(listing: str) -> None:
     assert parse_nft(listing) == Altered()
 
 
-def test_iptables_listing_is_read_back() -> None:
-    """The rule that iptables-save prints is the rule that was installed."""
+def test_iptables_listing_is_parsed_as_the_installed_rule() -> None:
     assert parse_iptables(SAVED) == InForce(RULE, jumps=1)
 
 
@@ -270,20 +262,18 @@ def test_iptables_listing_is_read_back() -> None:
         pytest.param(SAVED.replace("169.254.169.254", "169.254.169"), 1, id="no address"),
     ],
 )
-def test_any_other_chain_is_altered(listing: str, jumps: int) -> None:
-    """A chain under our name that differs is not taken for ours, and how often it is jumped to is kept."""
+def test_chain_that_differs_in_anything_is_altered(listing: str, jumps: int) -> None:
+    """The number of jumps to it is reported."""
     assert parse_iptables(listing) == Altered(jumps)
 
 
 @pytest.mark.parametrize("listing", ["", SAVED.replace("WISP", "THEIRS"), SAVED.replace("WISP", "WISPER")])
-def test_no_chain_is_absent(listing: str) -> None:
-    """Without our chain nothing of ours is there."""
+def test_listing_without_our_chain_is_absent(listing: str) -> None:
     assert parse_iptables(listing) == Absent()
 
 
 @given(st.text() | anything_json.map(json.dumps) | anything_json.map(lambda value: json.dumps({"nftables": value})))
-def test_no_listing_is_an_error(listing: str) -> None:
-    """Whatever a tool prints, reading it gives an answer."""
+def test_any_listing_is_parsed_without_an_error(listing: str) -> None:
     assert isinstance(parse_nft(listing), get_args(Present))
     assert isinstance(parse_iptables(f":WISP - [0:0]\n-A WISP {listing}"), get_args(Present))
 
@@ -297,8 +287,8 @@ def test_no_listing_is_an_error(listing: str) -> None:
         ("", Backend.IPTABLES_LEGACY),
     ],
 )
-def test_which_iptables_it_is(version: str, backend: Backend) -> None:
-    """The version's bracket says which kernel interface an `iptables` speaks to."""
+def test_iptables_version_names_its_kernel_interface(version: str, backend: Backend) -> None:
+    """The interface is in parentheses."""
     assert iptables_variant(version) is backend
 
 
@@ -311,6 +301,6 @@ def test_which_iptables_it_is(version: str, backend: Backend) -> None:
         ("", False),
     ],
 )
-def test_what_is_a_refusal(complaint: str, refusal: bool) -> None:  # noqa: FBT001 -- a parameter of the test
-    """EPERM and EACCES are the kernel's refusal; anything else is a failure."""
+def test_missing_permission_is_distinguished_from_other_failures(complaint: str, refusal: bool) -> None:  # noqa: FBT001 -- a parameter of the test
+    """EPERM and EACCES mean that the kernel refused."""
     assert is_refusal(complaint) is refusal

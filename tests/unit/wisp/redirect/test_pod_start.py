@@ -37,8 +37,8 @@ def _program(folder: Path, name: str, script: str) -> None:
 
 
 @pytest.mark.parametrize("port", ["8000", "0", "99999"])
-def test_it_fails_as_the_command_does(tmp_path: Path, port: str) -> None:
-    """With the same words and the same status."""
+def test_invalid_port_fails_as_in_the_command(tmp_path: Path, port: str) -> None:
+    """Messages and exit status are the same."""
     short = _wisp("redirect", "up", f"--proxy-port={port}", path=tmp_path)
     assert short == _wisp("redirect", "up", "--proxy-port", port, path=tmp_path)
     assert short[0] != 0
@@ -53,8 +53,8 @@ def test_it_fails_as_the_command_does(tmp_path: Path, port: str) -> None:
     ],
     ids=["refused", "not supported", "killed"],
 )
-def test_a_failing_nft_is_reported_as_by_the_command(tmp_path: Path, script: str) -> None:
-    """With nft's own text and the remedy."""
+def test_failing_nft_is_reported_as_by_the_command(tmp_path: Path, script: str) -> None:
+    """The message has nft's own text and a hint."""
     _program(tmp_path, "nft", script)
     _program(tmp_path, "conntrack", "exit 1")
     short = _wisp("redirect", "up", "--proxy-port=9000", path=tmp_path)
@@ -63,8 +63,8 @@ def test_a_failing_nft_is_reported_as_by_the_command(tmp_path: Path, script: str
     assert "nft failed" in short[2]
 
 
-def test_an_nft_that_cannot_be_started_is_reported_as_by_the_command(tmp_path: Path) -> None:
-    """For example one for another processor."""
+def test_nft_that_cannot_be_started_is_reported_as_by_the_command(tmp_path: Path) -> None:
+    """An example is a program for another processor."""
     _program(tmp_path, "conntrack", "exit 1")
     (tmp_path / "nft").write_bytes(b"\x7fELF")
     (tmp_path / "nft").chmod(0o755)
@@ -76,8 +76,8 @@ def test_an_nft_that_cannot_be_started_is_reported_as_by_the_command(tmp_path: P
 @pytest.mark.system
 @pytest.mark.needs(*NEEDED, "conntrack")
 @pytest.mark.parametrize("names", [("nft", "conntrack"), ("nft",)], ids=["as in the image", "without conntrack"])
-def test_it_does_what_the_command_does(names: tuple[str, ...], tmp_path: Path) -> None:
-    """It leaves the same rules and says the same; the second changes nothing."""
+def test_rules_and_output_are_those_of_the_command(names: tuple[str, ...], tmp_path: Path) -> None:
+    """The second run changes nothing."""
     path = programs(tmp_path, *names)
     with pod() as inside:
         said, rules = [], []
@@ -91,8 +91,7 @@ def test_it_does_what_the_command_does(names: tuple[str, ...], tmp_path: Path) -
 
 @pytest.mark.system
 @pytest.mark.needs(*NEEDED, "iptables-nft")
-def test_a_rule_that_iptables_holds_is_removed(tmp_path: Path) -> None:
-    """Where iptables is installed, it is asked, as by the command."""
+def test_rule_installed_with_iptables_is_removed(tmp_path: Path) -> None:
     path = programs(tmp_path, "nft", "conntrack", *(f"iptables-nft{ending}" for ending in ("", "-save", "-restore")))
     with pod() as inside:
         assert _up(inside, path, "--backend=iptables")[0] == 0
@@ -104,8 +103,8 @@ def test_a_rule_that_iptables_holds_is_removed(tmp_path: Path) -> None:
 @pytest.mark.system
 @pytest.mark.needs(*NEEDED)
 @pytest.mark.parametrize("tracked", [True, False], ids=["connections are tracked", "none is tracked"])
-def test_conntrack_is_asked_where_connections_are_tracked(tmp_path: Path, *, tracked: bool) -> None:
-    """Asking takes as long as all the rest; in a new pod there is none."""
+def test_conntrack_runs_only_where_connections_are_tracked(tmp_path: Path, *, tracked: bool) -> None:
+    """It takes as long as everything else together, and a new pod tracks no connections."""
     programs(tmp_path, "nft")
     asked = tmp_path / "asked"
     _program(tmp_path, "conntrack", f'echo "$@" > {asked}')
@@ -135,8 +134,8 @@ def _modules(path: Path) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_hardly_anything_is_loaded(tmp_path: Path) -> None:
-    """It takes every pod's time: where nft takes the rule, not even what the command does without its library."""
+def test_few_modules_are_loaded(tmp_path: Path) -> None:
+    """Loading them delays every pod."""
     _program(tmp_path, "nft", "exit 0")
     _program(tmp_path, "conntrack", "exit 1")
     loaded = _modules(tmp_path)
@@ -150,6 +149,5 @@ def test_hardly_anything_is_loaded(tmp_path: Path) -> None:
     assert loaded.isdisjoint({"click", "re", "subprocess", "enum", "typing"})
 
 
-def test_no_command_line_library_is_loaded(tmp_path: Path) -> None:
-    """Where nft does not do either."""
+def test_command_line_library_is_not_loaded_even_if_nft_fails(tmp_path: Path) -> None:
     assert "click" not in _modules(tmp_path)
