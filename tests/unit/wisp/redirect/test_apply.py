@@ -253,7 +253,7 @@ def test_program_that_cannot_start_is_a_tool_error(tmp_path: Path, content: byte
     "content, may_exist", [("filter\nnat\n", True), ("filter\n", False), ("", False), (None, False)]
 )
 def test_legacy_nat_table_is_found_in_the_list_of_the_kernel(
-    tmp_path: Path, content: str | None, may_exist: bool
+    tmp_path: Path, content: str | None, *, may_exist: bool
 ) -> None:
     """Without a list there are no legacy tables."""
     names = tmp_path / "ip_tables_names"
