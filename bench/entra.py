@@ -14,8 +14,7 @@ from urllib.parse import urlencode
 
 from wisp_local.cloud.issuer import Projection, service_account_token
 from wisp_local.cloud.names import MAXIMUM_FEDERATED_CREDENTIALS
-from wisp_local.cloud.seed import Credential, Identity, Issuer, Seed, SeedFile
-from wisp_local.cloud.seeding import apply_seed
+from wisp_local.cloud.seed import Credential, Identity, Issuer, Seed, SeedFile, apply_seed
 from wisp_local.cloud.state.store import Store
 
 BASE = "https://bench.invalid"

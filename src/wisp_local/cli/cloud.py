@@ -21,8 +21,7 @@ from wisp_local.cloud.entra.directory import DEFAULT_AUDIENCE, Application, Mana
 from wisp_local.cloud.issuer import MINIMUM_LIFETIME, Issuer, Projection, service_account_token
 from wisp_local.cloud.kubeconfig import read_kubeconfig
 from wisp_local.cloud.roles import BUILT_IN
-from wisp_local.cloud.seed import json_schema
-from wisp_local.cloud.seeding import apply_seed, load_seed
+from wisp_local.cloud.seed import apply_seed, json_schema, load_seed
 from wisp_local.cloud.serving import Settings
 from wisp_local.cloud.serving import serve as serve_cloud
 from wisp_local.cloud.state.store import Store

@@ -26,7 +26,7 @@ from wisp_local.cloud.entra.claims import DEFAULT_LIFETIME
 from wisp_local.cloud.issuer_keys import HttpsFetch, RemoteIssuers
 from wisp_local.cloud.names import is_host, is_issuer_url
 from wisp_local.cloud.page.guard import is_this_machine
-from wisp_local.cloud.seeding import apply_seed, load_seed
+from wisp_local.cloud.seed import apply_seed, load_seed
 from wisp_local.cloud.state.store import Store
 from wisp_local.cloud.web import write_line
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from wisp.base.isolation import forbid_core_dumps
 from wisp.base.secret import Secret
 from wisp.entra.exchange.endpoint import MOST_AT_ONCE, TokenEndpoint
-from wisp.entra.exchange.trust import TrustError
+from wisp.entra.exchange.files import TrustError
 from wisp.entra.messages import TokenKey, pack_result, unavailable, unpack_request, unpack_settings
 from wisp.entra.route import ForwardProxy, TokenProxy
 from wisp.entra.settings import ExchangeSettings

@@ -13,9 +13,8 @@ import urllib3
 
 from wisp import __version__
 from wisp.azure import scope_of, token_url, token_url_behind
-from wisp.entra.exchange.assertion import read_assertion
+from wisp.entra.exchange.files import Trust, TrustError, anchors_of, authority_anchors, read_assertion
 from wisp.entra.exchange.interpret import claims_of_capabilities, interpret
-from wisp.entra.exchange.trust import Trust, TrustError, anchors_of, authority_anchors
 from wisp.entra.messages import Refused, Result, TokenKey, unavailable
 from wisp.entra.route import ForwardProxy
 from wisp.entra.settings import ExchangeSettings

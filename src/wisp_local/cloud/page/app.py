@@ -14,8 +14,7 @@ from starlette.routing import Route
 from wisp_local.cloud.entra.exchange import Token
 from wisp_local.cloud.page.guard import FormMarks, Guard, host_of, is_from_page, is_this_machine
 from wisp_local.cloud.page.record import Entry, Record
-from wisp_local.cloud.page.rendering import templates
-from wisp_local.cloud.page.views import Context, Views
+from wisp_local.cloud.page.views import Context, Views, templates
 from wisp_local.cloud.web import UNLOGGED, Site, read_body
 
 _STATIC = Path(__file__).parent / "static"

@@ -1,8 +1,13 @@
 """The contents of the page's templates, read from the state of the cloud and from the record."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
+
+import jinja2
+from markupsafe import Markup, escape
 
 from wisp_local.cloud.cluster import ManagedCluster
 from wisp_local.cloud.entra.directory import Application, FederatedCredential, Signature
@@ -11,10 +16,10 @@ from wisp_local.cloud.entra.refusals import CERTIFICATE_NOT_REGISTERED, Refused
 from wisp_local.cloud.entra.request import audience_of
 from wisp_local.cloud.issuer import KEYS_PATH, verifies
 from wisp_local.cloud.issuer_keys import UnreachableIssuers
-from wisp_local.cloud.page.explanation import is_match
+from wisp_local.cloud.page.explanation import Piece, is_match
 from wisp_local.cloud.page.record import Entry, Record
 from wisp_local.cloud.page.refusal import fix, time_problem, valid_time
-from wisp_local.cloud.page.tokens import Decoded, claims
+from wisp_local.cloud.page.tokens import Decoded, claims, moment, since, visible
 from wisp_local.cloud.web import Site
 
 _RECENT = 25  # exchanges on the front page
@@ -203,3 +208,57 @@ class Views:
             "number": number,
             "pages": pages,
         }
+
+
+_BREAKS = re.compile(r"[^:/]*[:/]+|[^:/]+", re.DOTALL)
+
+
+@cache
+def templates() -> jinja2.Environment:
+    """Return the environment of the templates in this package, each compiled once a process."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__ or ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
+    )
+    environment.filters.update(
+        moment=moment,
+        clock=lambda seconds: moment(seconds)[11:19],
+        iso=lambda seconds: moment(seconds).removesuffix(" UTC").replace(" ", "T") + "Z",
+        since=since,
+        lines=_lines,
+        piece=_piece,
+        sentence=lambda text: f"{_capital(text)}." if text else "",
+        capital=_capital,
+        breakable=_breakable,
+    )
+    return environment
+
+
+def _visible(value: object) -> object:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _lines(text: str) -> Markup:
+    """Show text of several lines, such as a command; line breaks within values are spelled out already."""
+    return Markup("\n").join(escape(visible(line)) for line in text.split("\n"))
+
+
+def _piece(piece: Piece) -> Markup:
+    """Show a piece of a difference, with visible spaces where it differs."""
+    text = visible(piece.text)
+    return escape(text.replace(" ", "\N{SYMBOL FOR SPACE}") if piece.differs else text)
+
+
+def _breakable(text: str) -> Markup:
+    """Show a long value that may continue on the next line after a colon or a slash."""
+    return Markup("").join(
+        Markup('<span class="segment">{}</span>').format(visible(segment)) for segment in _BREAKS.findall(text)
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

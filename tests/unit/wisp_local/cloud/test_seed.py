@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.wisp_local.cloud.small_azure import BASE_URL, Clock, KeyPool
 from wisp_local.cloud.errors import ConflictError, RequestError, SeedError
-from wisp_local.cloud.seed import Seed, SeedFile, json_schema, read_seed
-from wisp_local.cloud.seeding import apply_seed, load_seed
+from wisp_local.cloud.seed import Seed, SeedFile, apply_seed, json_schema, load_seed, read_seed
 from wisp_local.cloud.state.store import Store
 
 TENANT, CLIENT, ISSUER = (f"{digit * 8}-1111-4111-8111-111111111111" for digit in "abc")
@@ -157,7 +156,10 @@ WRONG = [
     (
         "missing",
         "identities:\n  - name: app",
-        "line 2: identities[0]: resourceGroup is missing: add resourceGroup: the resource group, created if it does not exist",
+        (
+            "line 2: identities[0]: resourceGroup is missing: add resourceGroup: "
+            "the resource group, created if it does not exist"
+        ),
     ),
     ("no list", "identities: {}", "line 1: identities: this has to be a list"),
     ("no mapping", "tenant: x", "line 1: tenant: this has to be a mapping"),
