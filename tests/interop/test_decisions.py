@@ -151,7 +151,7 @@ def test_requests_are_described_in_the_table() -> None:
         "selectors": "`clientid`",
         "headers": "`metadata: true`, `x-identity-header`",
         "probes": "`GET ?api-version=1`",
-        "asked twice, sends": "2",
+        "requests for two tokens": "2",
     }
 
 

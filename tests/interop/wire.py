@@ -26,7 +26,7 @@ _COMMON |= {"connection", "content-length", "sec-fetch-mode"}
 SentRequests: TypeAlias = Mapping[str, str]
 """The requests of a client, by the headings of the table."""
 
-COLUMNS = ("request", "selectors", "headers", "probes", "asked twice, sends")
+COLUMNS = ("request", "selectors", "headers", "probes", "requests for two tokens")
 
 
 @dataclass(frozen=True)

@@ -13,22 +13,22 @@ Usage: wisp proxy [--proxy-port PORT] [--log-level LEVEL] [--authority-ca FILE]
        wisp proxy --probe [--proxy-port PORT]
        wisp proxy --version [-o text|json]
 
-Answer http://169.254.169.254/metadata/identity/oauth2/token on 127.0.0.1:PORT with the managed identity's tokens.
+Serve the token endpoint of the instance metadata service on 127.0.0.1:PORT, with tokens of the managed identity.
 
-  --proxy-port PORT    port to listen on, on loopback only (8000)
+  --proxy-port PORT    port to listen on, only on loopback (8000)
   --log-level LEVEL    debug, info, warning or error (info)
-  --authority-ca FILE  PEM file of authorities to trust for Entra, besides the system's and SSL_CERT_FILE / SSL_CERT_DIR
-  --passthrough LIST   what is passed on to the node's metadata service, names separated by commas, or none
-                       (instance,versions,scheduledevents,attested,loadbalancer). Another name,
-                       scheduledevents-acknowledge, passes on the POST that acknowledges an event of the node
+  --authority-ca FILE  PEM file of CAs to trust for Entra, in addition to the system's and SSL_CERT_FILE / SSL_CERT_DIR
+  --passthrough LIST   requests to forward to the node's metadata service: names separated by commas, or none
+                       (instance,versions,scheduledevents,attested,loadbalancer). scheduledevents-acknowledge also
+                       forwards the POST that acknowledges an event of the node
   --metadata-endpoint IP[:PORT]
-                       where the node's metadata service is (169.254.169.254:80)
+                       address of the node's metadata service (169.254.169.254:80)
   --refusal-hold SECONDS
-                       how long a refusal of Entra's is remembered before Entra is asked again, 0 to 300 (5)
-  --probe              ask a running sidecar whether it is ready, waiting up to 10 s for it; exit with 0 or 1
+                       how long a refusal by Entra is cached before the next request to Entra, 0 to 300 (5)
+  --probe              wait up to 10 s until a running sidecar is ready; the exit status is 0 if it is, else 1
   --version            print version, commit, Python and platform
-  -o, --output FORM    how --version prints them, text or json (text)
-  --help               print this
+  -o, --output FORM    output format of --version, text or json (text)
+  --help               print this help
 
 Environment: AZURE_TENANT_ID, AZURE_FEDERATED_TOKEN_FILE; AZURE_CLIENT_ID (the default identity), AZURE_AUTHORITY_HOST;
 AZURE_KUBERNETES_TOKEN_PROXY, _SNI_NAME, _CA_FILE or _CA_DATA (custom token endpoint); HTTPS_PROXY, ALL_PROXY, NO_PROXY.
