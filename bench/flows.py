@@ -13,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
@@ -106,7 +107,8 @@ def cached_token_and_exchange(traces: Traces, folder: Path) -> tuple[list[str], 
         for resource in ("https://vault.azure.net", "https://storage.azure.com"):
             request_token(server.port, _TOKEN + resource)
         with contextlib.closing(HTTPConnection("127.0.0.1", server.port, timeout=60)) as client:
-            _get(client)
+            time.sleep(0.5)  # earlier connections have ended
+            _get(client)  # this second's response is rendered
             traces.mark(server.pid)
             _get(client)
             token = traces.since_mark(server.pid)
