@@ -6,7 +6,7 @@ from typing import Any
 import click
 import yaml
 
-from tests.unit.wisp.admission.command import run
+from tests.unit.wisp.cli.command import run
 from wisp.admission.policy import Policy
 from wisp.cli.policy import policy_options
 

@@ -6,7 +6,7 @@
 import sys
 from pathlib import Path
 
-from tests.unit.wisp.admission.command import TENANT, Ran, run
+from tests.unit.wisp.cli.command import TENANT, CommandResult, run
 from wisp.cli import wisp
 
 MANIFESTS = Path(__file__).parent / "custom"
@@ -14,7 +14,7 @@ GOLDEN = MANIFESTS / "injected"
 NAMES = sorted(path.name for path in MANIFESTS.glob("*.yaml") if path.name != "accounts.yaml")
 
 
-def injected(name: str) -> Ran:
+def injected(name: str) -> CommandResult:
     """Run `wisp inject` on a manifest."""
     options = ("--server-version", "1.34", "--proxy-image", "wisp:test")
     accounts = ("--service-account", str(MANIFESTS / "accounts.yaml"))
@@ -23,4 +23,4 @@ def injected(name: str) -> Ran:
 
 if __name__ == "__main__" and sys.argv[1:] == ["--write"]:
     for each in NAMES:
-        (GOLDEN / each).write_text(injected(each).printed, encoding="utf-8")
+        (GOLDEN / each).write_text(injected(each).stdout, encoding="utf-8")

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.wisp.admission.command import inject
 from tests.unit.wisp.admission.observed import CASES
 from tests.unit.wisp.admission.pods import (
     ACCOUNTS,
@@ -27,6 +26,7 @@ from tests.unit.wisp.admission.pods import (
 )
 from tests.unit.wisp.admission.test_mutate import BINDING, ENDPOINT, MOUNT, PEM
 from tests.unit.wisp.admission.test_properties import anyhow
+from tests.unit.wisp.cli.command import inject
 from wisp.admission.mutate import mutate
 from wisp.admission.policy import ConfigMapCA, InlineCA, Policy
 from wisp.admission.types import PodError
@@ -246,12 +246,12 @@ def test_proxy_only_in_manifests() -> None:
     who = json.dumps({**account("default"), "metadata": {**account("default")["metadata"], "namespace": "apps"}})
     for document, options in ((pod(annotations=ONLY), ()), (with_sidecar(), ("--inject-proxy-only",))):
         ran = inject(f"{who}\n---\n{json.dumps(document)}", "-o", "json", "--server-version", "1.34", *options)
-        assert ran.noted == ""
-        _, end = json.JSONDecoder().raw_decode(ran.printed)
-        assert is_proxy_only(json.loads(ran.printed[end:]))
+        assert ran.stderr == ""
+        _, end = json.JSONDecoder().raw_decode(ran.stdout)
+        assert is_proxy_only(json.loads(ran.stdout[end:]))
     refused = inject(json.dumps(pod(annotations={**ONLY, "inject-proxy-sidecar": "0"})))
     assert refused.status == 1
-    assert "inject-proxy-sidecar refuses it" in refused.noted
+    assert "inject-proxy-sidecar refuses it" in refused.stderr
 
 
 @anyhow

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.wisp.admission.command import Ran, inject
 from tests.unit.wisp.admission.custom_resources import GOLDEN, MANIFESTS, NAMES, injected
 from tests.unit.wisp.admission.pods import account
+from tests.unit.wisp.cli.command import CommandResult, inject
 
 LABEL = "azure.workload.identity/use"
 ACCOUNT = yaml.dump(account())
@@ -19,9 +19,9 @@ def test_every_labelled_template_of_a_manifest_is_injected_once(name: str) -> No
     """Every labelled template gets its identity, and nothing else changes; a second time changes nothing."""
     ran = injected(name)
     assert ran.status == 0
-    assert ran.printed == (GOLDEN / name).read_text(encoding="utf-8")
-    again = inject(ran.printed, "--service-account", str(MANIFESTS / "accounts.yaml"), "--server-version", "1.34")
-    assert again.printed == ran.printed
+    assert ran.stdout == (GOLDEN / name).read_text(encoding="utf-8")
+    again = inject(ran.stdout, "--service-account", str(MANIFESTS / "accounts.yaml"), "--server-version", "1.34")
+    assert again.stdout == ran.stdout
 
 
 TEMPLATES = {
@@ -60,10 +60,10 @@ def template(annotations: dict[str, str] | None = None, **spec: Any) -> dict[str
     return {"metadata": metadata, "spec": {"serviceAccountName": "app", "containers": [{"name": "app"}], **spec}}
 
 
-def refused(ran: Ran) -> str:
+def refused(ran: CommandResult) -> str:
     """Return the one line that says why nothing is printed."""
-    assert (ran.status, ran.printed) == (1, "")
-    return ran.noted.splitlines()[-1]
+    assert (ran.status, ran.stdout) == (1, "")
+    return ran.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("mode", ["redirect", "env"])
@@ -78,7 +78,7 @@ def test_knative_sidecar_is_refused_but_the_identity_is_injected(kind: str, mode
     assert f'{kind} "web" (document 2, /spec/template): Knative Serving rejects the sidecar' in said
     assert "leave this object to the webhook" in said
     ran = inject(of(kind, "serving.knative.dev/v1", {"template": template()}))
-    assert (ran.status, ran.printed.count("AZURE_CLIENT_ID")) == (0, 1)
+    assert (ran.status, ran.stdout.count("AZURE_CLIENT_ID")) == (0, 1)
 
 
 def test_service_of_another_group_is_not_taken_for_knative() -> None:
@@ -205,7 +205,7 @@ def test_containers_of_another_kind_are_not_a_template() -> None:
         text = of(kind, version, {"containers": [{"name": "a"}]}, labels={LABEL: "true"})
         ran = inject(text, "--all")
         assert ran.status == 0
-        assert "AZURE" not in ran.printed
+        assert "AZURE" not in ran.stdout
 
 
 @pytest.mark.parametrize(
@@ -218,9 +218,9 @@ def test_containers_of_another_kind_are_not_a_template() -> None:
 def test_account_named_outside_the_template_is_used(spec: dict[str, Any], account_name: str) -> None:
     """Flink and Spark name it beside the template."""
     ran = inject(of("FlinkDeployment", "flink.apache.org/v1beta1", spec))
-    assert (ran.status, ran.noted) == (0, "")
+    assert (ran.status, ran.stderr) == (0, "")
     assert account_name == "app"
-    assert "6a1d0c9e" in ran.printed.partition("---")[2]
+    assert "6a1d0c9e" in ran.stdout.partition("---")[2]
 
 
 def test_embedded_object_inherits_the_namespace_except_in_lists_and_templates() -> None:
@@ -250,7 +250,7 @@ def test_embedded_service_accounts_are_found() -> None:
         )
     )
     ran = inject(text)
-    assert (ran.status, "value: 6a1d0c9e" in ran.printed.replace('"', "")) == (0, True)
+    assert (ran.status, "value: 6a1d0c9e" in ran.stdout.replace('"', "")) == (0, True)
 
 
 def test_items_of_an_api_list_have_the_kind_of_the_list() -> None:
@@ -258,8 +258,8 @@ def test_items_of_an_api_list_have_the_kind_of_the_list() -> None:
     item = {"metadata": {"name": "web", "namespace": "apps", **template()["metadata"]}, "spec": template()["spec"]}
     ran = inject(f"{ACCOUNT}---\n{yaml.dump({'kind': 'PodList', 'apiVersion': 'v1', 'items': [item]})}")
     alone = inject(f"{ACCOUNT}---\n{yaml.dump({'kind': 'Pod', **item})}")
-    (after,) = list(yaml.safe_load_all(ran.printed))[1]["items"]
-    assert {"kind": "Pod", **after} == list(yaml.safe_load_all(alone.printed))[1]
+    (after,) = list(yaml.safe_load_all(ran.stdout))[1]["items"]
+    assert {"kind": "Pod", **after} == list(yaml.safe_load_all(alone.stdout))[1]
 
 
 def test_status_and_records_of_the_cluster_are_ignored() -> None:
@@ -276,14 +276,14 @@ def test_status_and_records_of_the_cluster_are_ignored() -> None:
     record = {"kind": "ControllerRevision", "metadata": {"name": "web"}, "data": {"spec": {"template": template()}}}
     text = f"{yaml.dump(deployment)}---\n{yaml.dump(record)}"
     ran = inject(text)
-    assert (ran.status, ran.noted, ran.printed) == (0, "", text)
+    assert (ran.status, ran.stderr, ran.stdout) == (0, "", text)
 
 
 def test_member_names_are_escaped_in_pointers() -> None:
     """Members of any name may lead to a template."""
     ran = inject(of("Set", "example.dev/v1", {"a/b~c": {"": template()}}))
     assert ran.status == 0
-    spec = list(yaml.safe_load_all(ran.printed))[1]["spec"]["a/b~c"][""]["spec"]
+    spec = list(yaml.safe_load_all(ran.stdout))[1]["spec"]["a/b~c"][""]["spec"]
     assert spec["containers"][0]["env"]
 
 
@@ -295,7 +295,7 @@ def test_document_that_is_a_list_is_injected() -> None:
         "spec": {"template": template()},
     }
     ran = inject(f"{ACCOUNT}---\n{yaml.dump([manifest])}")
-    assert list(yaml.safe_load_all(ran.printed))[1][0]["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert list(yaml.safe_load_all(ran.stdout))[1][0]["spec"]["template"]["spec"]["containers"][0]["env"]
 
 
 def test_shared_templates_are_injected_once_each() -> None:
@@ -321,7 +321,7 @@ spec:
 """
     ran = inject(text)
     assert ran.status == 0
-    spec = list(yaml.safe_load_all(ran.printed))[1]["spec"]
+    spec = list(yaml.safe_load_all(ran.stdout))[1]["spec"]
     assert spec["first"] == spec["second"]
     assert [each["name"] for each in spec["first"]["spec"]["containers"][0]["env"]].count("AZURE_CLIENT_ID") == 1
     assert spec["third"]["spec"] == {"serviceAccountName": "app", "containers": [{"name": "app"}]}
@@ -342,7 +342,7 @@ def test_merges_of_merges_have_as_many_keys_as_names() -> None:
     text = "m0: &m0 {x: 1}\n" + "".join(f"m{n}: &m{n} {{<<: [*m{n - 1}, *m{n - 1}], k{n}: 1}}\n" for n in range(1, 60))
     ran = inject(f"{ACCOUNT}---\n{text}{yaml.dump(template())}", "-n", "apps", "-o", "json")
     assert ran.status == 0
-    assert '"k58": 1' in ran.printed
+    assert '"k58": 1' in ran.stdout
 
 
 def test_nesting_is_bounded() -> None:
@@ -354,7 +354,7 @@ def test_nesting_is_bounded() -> None:
             inner = {"a": inner}
         return of("Set", "example.dev/v1", inner)
 
-    assert inject(nested(150)).printed.count("AZURE_CLIENT_ID") == 1
+    assert inject(nested(150)).stdout.count("AZURE_CLIENT_ID") == 1
     assert "is nested too deeply, in document 2" in refused(inject(nested(300)))
 
 
@@ -369,4 +369,4 @@ def test_manifest_in_a_config_map_is_not_injected() -> None:
     manifest = yaml.dump({"kind": "Deployment", "spec": {"template": template()}})
     text = yaml.dump({"kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"deployment.yaml": manifest}})
     ran = inject(text)
-    assert (ran.status, ran.printed, ran.noted) == (0, text, "")
+    assert (ran.status, ran.stdout, ran.stderr) == (0, text, "")

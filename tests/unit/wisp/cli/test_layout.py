@@ -9,9 +9,9 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.wisp.admission.command import inject
 from tests.unit.wisp.admission.pods import ACCOUNTS, PODS, POLICIES, account, mutation
 from tests.unit.wisp.admission.test_properties import anyhow
+from tests.unit.wisp.cli.command import inject
 from wisp.admission.patch import apply
 from wisp.admission.policy import Policy
 from wisp.cli.manifests import as_yaml, changed_yaml, read_documents
@@ -150,8 +150,8 @@ def is_subsequence(lines: list[str], text: str) -> bool:
 def injected(text: str) -> str:
     """Return a document after injection, without the service account in front of it."""
     ran = inject(ACCOUNT + text, "--server-version", "1.34")
-    assert (ran.status, ran.noted) == (0, "")
-    return ran.printed.partition("---\n")[2]
+    assert (ran.status, ran.stderr) == (0, "")
+    return ran.stdout.partition("---\n")[2]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -168,7 +168,7 @@ def test_injection_only_inserts_lines(name: str) -> None:
 def test_layout_does_not_change_the_meaning(name: str) -> None:
     """The YAML that is printed is read as the JSON that is printed."""
     (before,) = read_documents(DOCUMENTS[name], "")
-    as_json = inject(ACCOUNT + DOCUMENTS[name], "--server-version", "1.34", "-o", "json").printed
+    as_json = inject(ACCOUNT + DOCUMENTS[name], "--server-version", "1.34", "-o", "json").stdout
     again = [document.content for document in read_documents(injected(DOCUMENTS[name]), "")]
     assert again == [list(read_documents(as_json, ""))[1].content]
     assert again[0].get("novel") == before.content.get("novel")
@@ -187,7 +187,7 @@ def test_comments_stay_in_front_of_what_follows_them() -> None:
 
 def test_containers_inserted_before_a_commented_one_leave_its_comment_with_it() -> None:
     """An ordinary sidecar is the first container; the comment of the application stays above the application."""
-    after = inject(ACCOUNT + INDENTED, "--server-version", "1.31").printed
+    after = inject(ACCOUNT + INDENTED, "--server-version", "1.31").stdout
     assert "    containers:\n        - name: azwi-proxy\n" in after
     assert "        # The application.\n        - name: app\n" in after
 
@@ -213,8 +213,8 @@ def test_templates_that_need_different_changes_are_written_out() -> None:
     """An alias that would change an unlabelled template as well is not kept."""
     text = ANCHORS.replace("  second: *template", "  second: {metadata: {}, spec: {containers: *containers}}")
     ran = inject(ACCOUNT + text)
-    assert ran.noted == "note: document 2 is printed without its comments, because its layout cannot be kept\n"
-    (_, after) = read_documents(ran.printed, "")
+    assert ran.stderr == "note: document 2 is printed without its comments, because its layout cannot be kept\n"
+    (_, after) = read_documents(ran.stdout, "")
     assert after.content["spec"]["second"]["spec"] == {"containers": [{"name": "app"}]}
     assert "env" in after.content["spec"]["first"]["spec"]["containers"][0]
 
@@ -223,9 +223,9 @@ def test_many_documents_are_separated_as_before() -> None:
     """Only the document that changes is written again."""
     other = "kind:   ConfigMap\ndata: { a:   b }\n"
     ran = inject(f"{other}---\n{ACCOUNT}--- # the pod\n{PLAIN}...\n---\n{other}")
-    assert ran.printed.startswith(f"{other}---\n")
-    assert ran.printed.endswith(f"---\n{other}")
-    assert "---\n# the pod\n# Who this is for.\n" in ran.printed
+    assert ran.stdout.startswith(f"{other}---\n")
+    assert ran.stdout.endswith(f"---\n{other}")
+    assert "---\n# the pod\n# Who this is for.\n" in ran.stdout
 
 
 @settings(anyhow, max_examples=50)

@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.wisp.admission.command import Ran, inject
 from tests.unit.wisp.admission.pods import account
+from tests.unit.wisp.cli.command import CommandResult, inject
 
 PREFIX = "azure.workload.identity/"
 LABEL = f"{PREFIX}use"
@@ -19,9 +19,9 @@ ACCOUNT = account()
 def warned(*documents: dict[str, Any], arguments: tuple[str, ...] = ()) -> list[str]:
     """Return the warnings about documents, which are printed, without the words that all warnings begin with."""
     ran = inject("\n---\n".join(json.dumps(each) for each in documents), *arguments)
-    assert ran.status == 0, ran.noted
-    assert list(yaml.safe_load_all(ran.printed))
-    return [line.removeprefix("warning: ") for line in ran.noted.splitlines()]
+    assert ran.status == 0, ran.stderr
+    assert list(yaml.safe_load_all(ran.stdout))
+    return [line.removeprefix("warning: ") for line in ran.stderr.splitlines()]
 
 
 def workload(
@@ -414,10 +414,10 @@ def test_label_that_is_not_a_string_is_an_error(written: str, where: str) -> Non
         assert '"web" (document 2' in said
 
 
-def refused(ran: Ran) -> str:
+def refused(ran: CommandResult) -> str:
     """Return the one line that says why nothing is printed."""
-    assert (ran.status, ran.printed) == (1, "")
-    return ran.noted.splitlines()[-1]
+    assert (ran.status, ran.stdout) == (1, "")
+    return ran.stderr.splitlines()[-1]
 
 
 def test_selector_that_is_not_a_string_is_an_error() -> None:
@@ -504,8 +504,8 @@ def test_any_document_has_findings_of_one_line(document: Any) -> None:
         ran = inject(text, *every)
         assert ran.status in (0, 1)
         if ran.status == 1:
-            assert ran.printed == ""
-            assert not ran.noted.splitlines()[-1].startswith("warning")
+            assert ran.stdout == ""
+            assert not ran.stderr.splitlines()[-1].startswith("warning")
         else:
-            again = inject(ran.printed, *every)
-            assert (again.status, again.printed) == (0, ran.printed)
+            again = inject(ran.stdout, *every)
+            assert (again.status, again.stdout) == (0, ran.stdout)

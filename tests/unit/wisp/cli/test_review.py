@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.unit.wisp.admission.command import TENANT, Ran, run
 from tests.unit.wisp.admission.pods import account, pod, review, with_sidecar
+from tests.unit.wisp.cli.command import TENANT, CommandResult, run
 from wisp.cli.review import review as command
 
 
@@ -19,7 +19,7 @@ def _file(tmp_path: Path) -> Path:
     return file
 
 
-def reviewed(text: str, file: Path, *arguments: str) -> Ran:
+def reviewed(text: str, file: Path, *arguments: str) -> CommandResult:
     """Run it on `text`."""
     return run(command, "--service-accounts", str(file), *TENANT, *arguments, text=text)
 
@@ -34,7 +34,7 @@ def test_reviews_are_answered_one_on_each_line(file: Path) -> None:
     text = "\n\n".join(map(json.dumps, documents))
     ran = reviewed(text, file)
     assert ran.status == 0
-    answers = [json.loads(line)["response"] for line in ran.printed.splitlines()]
+    answers = [json.loads(line)["response"] for line in ran.stdout.splitlines()]
     assert [(each["uid"], each["allowed"], "patch" in each) for each in answers] == [
         ("1", True, True),
         ("2", False, False),
@@ -46,7 +46,7 @@ def test_label_on_the_account_only_causes_a_warning(file: Path) -> None:
     """A pod without the label is let by, with a warning when its account was meant for one with it."""
     document = pod(serviceAccountName="app")
     document["metadata"]["labels"] = {}
-    answer = json.loads(reviewed(json.dumps(review(document)), file).printed)["response"]
+    answer = json.loads(reviewed(json.dumps(review(document)), file).stdout)["response"]
     assert (answer["allowed"], "patch" in answer) == (True, False)
     assert [each.partition(",")[0] for each in answer["warnings"]] == ["service account app asks for an identity"]
 
@@ -55,7 +55,7 @@ def test_label_on_the_account_only_causes_a_warning(file: Path) -> None:
 def test_server_version_decides_about_native_sidecars(file: Path, version: tuple[str, ...], *, told: bool) -> None:
     """It decides whether a Job's pod ends."""
     document = json.dumps(review(with_sidecar(serviceAccountName="app", restartPolicy="Never")))
-    answer = json.loads(reviewed(document, file, *version).printed)["response"]
+    answer = json.loads(reviewed(document, file, *version).stdout)["response"]
     assert ("warnings" in answer) is told
 
 
@@ -72,5 +72,5 @@ def test_invalid_review_ends_the_command_with_its_number(file: Path, text: str, 
     """It is said which, after the answers before it."""
     ran = reviewed(f"{json.dumps(review({}))}\n{text}\n", file)
     assert ran.status == 1
-    assert len(ran.printed.splitlines()) == 1
-    assert said in ran.noted
+    assert len(ran.stdout.splitlines()) == 1
+    assert said in ran.stderr

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from tests.unit.wisp.admission.command import inject
 from tests.unit.wisp.admission.pods import (
     JSON,
     NON_ROOT,
@@ -20,6 +19,7 @@ from tests.unit.wisp.admission.pods import (
     variables,
     with_sidecar,
 )
+from tests.unit.wisp.cli.command import inject
 from wisp.admission.mutate import mutate
 from wisp.admission.pod import is_windows, may_be_windows, read_decoded
 from wisp.admission.review import Refuse, decide
@@ -126,8 +126,8 @@ def test_sidecar_on_windows_is_refused(way: str) -> None:
     assert isinstance(decision, Refuse)
     assert "the pod runs on Windows, where there is no sidecar" in decision.message
     ran = inject(json.dumps(with_sidecar(**spec)))
-    assert (ran.status, ran.printed) == (1, "")
-    assert 'Pod "web" (document 1): the pod runs on Windows' in ran.noted
+    assert (ran.status, ran.stdout) == (1, "")
+    assert 'Pod "web" (document 1): the pod runs on Windows' in ran.stderr
     assert variables(named(mutate(pod(**spec), account(), POLICY), "app"))["AZURE_FEDERATED_TOKEN_FILE"]
 
 
