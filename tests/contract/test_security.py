@@ -106,7 +106,8 @@ def test_what_is_wrong_is_found(claim: str, fault: str) -> None:
 def test_what_is_right_is_not_a_fault() -> None:
     """With a class, and with a case of a parametrised test."""
     right = (
-        "- One. `tests/unit/wisp/http/test_epoll_server.py::TestMost::test_the_one_idle_longest_gives_way`\n"
+        "- One. `tests/unit/wisp/http/test_epoll_server.py::"
+        "TestConnectionLimit::test_longest_idle_connection_is_evicted`\n"
         "- Two,\n  on two lines. "
         "`tests/contract/test_security.py::test_what_is_wrong_is_found[a case that is not there]`"
     )

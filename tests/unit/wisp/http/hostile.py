@@ -1,4 +1,4 @@
-"""Requests that another server could read otherwise than we do, or that nobody should read at all, with our answer."""
+"""Requests that another server could read differently, or that no server should accept, with their answers."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ _EMPTY = b"\r\n0\r\n\r\n"
 
 
 class Hostile(NamedTuple):
-    """Bytes that deserve `status` and the end of their connection."""
+    """Bytes that are answered with `status` and end the connection."""
 
     status: int
     data: bytes

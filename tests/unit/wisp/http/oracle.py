@@ -1,4 +1,4 @@
-"""What is served of a stream: by us, and by h11, which is another implementation of the same grammar."""
+"""What is served of a stream by wisp and by h11, an independent implementation of the same grammar."""
 
 import h11
 
@@ -7,7 +7,7 @@ from wisp.http.messages import Reject, Request
 
 
 def ours(pieces: list[bytes]) -> tuple[list[Request], bool]:
-    """Return what a server would serve, up to the request that ends the connection, and whether there was a reject."""
+    """Return what the server would serve up to the request that ends the connection, and whether it rejected one."""
     requests: list[Request] = []
     for event in outcome(pieces):
         if isinstance(event, Reject):
@@ -19,7 +19,7 @@ def ours(pieces: list[bytes]) -> tuple[list[Request], bool]:
 
 
 def theirs(stream: bytes) -> tuple[list[Request], bool]:
-    """Return the same by h11."""
+    """Return the same for h11."""
     requests: list[Request] = []
     try:
         while (read := _read(stream)) is not None:
@@ -33,7 +33,7 @@ def theirs(stream: bytes) -> tuple[list[Request], bool]:
 
 
 def _read(stream: bytes) -> tuple[Request, bytes] | None:
-    """Read one request and return it with what follows it; None where it is not complete."""
+    """Read one request and return it with the remaining input; None if it is incomplete."""
     while stream.startswith(b"\r\n"):  # h11 does not ignore empty lines before a request
         stream = stream[2:]
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
@@ -52,6 +52,6 @@ def _read(stream: bytes) -> tuple[Request, bytes] | None:
 
 
 def _comparable(request: Request) -> Request:
-    """Return the request as h11 sees it: no connection of HTTP/1.0 is kept alive, and a coding is in small letters."""
+    """Return the request as h11 sees it: HTTP/1.0 connections do not persist, and codings are in lower case."""
     headers = tuple((name, value.lower() if name == b"transfer-encoding" else value) for name, value in request.headers)
     return request._replace(headers=headers, keep_alive=request.keep_alive and not request.http_1_0)

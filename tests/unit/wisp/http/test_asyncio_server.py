@@ -1,4 +1,4 @@
-"""The asyncio server: limits of connections and memory, TLS handshakes, slow clients, and the end."""
+"""The asyncio server: limits of connections and memory, TLS handshakes, slow clients and shutdown."""
 
 import asyncio
 import contextlib
@@ -26,19 +26,18 @@ POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
 @pytest.fixture(name="anyio_backend")
 def _anyio_backend() -> tuple[str, dict[str, bool]]:
-    """Run tests on the loop that the webhook has."""
+    """Run the tests on the webhook's event loop."""
     return "asyncio", {"use_uvloop": True}
 
 
-async def test_requests_in_one_piece() -> None:
-    """Are answered in their order."""
+async def test_pipelined_requests_are_answered_in_order() -> None:
     async with listening() as line:
         client = await line.connect()
         client.send(GET % 1 + GET % 2 + GET % 3)
         assert [(await client.response())[1] for _ in range(3)] == [b"/1", b"/2", b"/3"]
 
 
-async def test_many_requests_in_one_piece_do_not_hold_up_others() -> None:
+async def test_many_pipelined_requests_do_not_delay_other_clients() -> None:
     """One of them is answered in each turn of the loop."""
     async with listening() as line:
         flood, client = await line.connect(), await line.connect()
@@ -48,8 +47,8 @@ async def test_many_requests_in_one_piece_do_not_hold_up_others() -> None:
         assert line.application.answered.index(b"/2") < 300
 
 
-async def test_a_body_over_the_limit_is_refused_before_it_arrives() -> None:
-    """By its length, and the connection ends."""
+async def test_body_over_the_limit_is_rejected_before_it_arrives() -> None:
+    """Its declared length suffices, and the connection ends."""
     async with listening() as line:
         client = await line.connect()
         client.send(POST % 300_001)
@@ -57,8 +56,8 @@ async def test_a_body_over_the_limit_is_refused_before_it_arrives() -> None:
         assert await client.ended() == b""
 
 
-async def test_a_chunked_body_is_refused_as_it_passes_the_limit() -> None:
-    """Nothing beyond the limit is kept."""
+async def test_chunked_body_is_rejected_when_it_passes_the_limit() -> None:
+    """Nothing beyond the limit is held."""
     async with listening() as line:
         client = await line.connect()
         client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -66,16 +65,16 @@ async def test_a_chunked_body_is_refused_as_it_passes_the_limit() -> None:
         assert (await client.response())[0] == 413
 
 
-async def test_a_client_that_sends_on_gets_its_rejection() -> None:
-    """The connection is not reset while the client still sends what is not read."""
+async def test_client_that_continues_sending_gets_its_rejection() -> None:
+    """The connection is not reset while the client still sends."""
     async with listening() as line:
         client = await line.connect()
         client.send(POST % 10_000_000 + bytes(1_000_000))
         assert (await client.response())[0] == 413
 
 
-async def test_a_slow_request_is_told_so() -> None:
-    """It has 10 seconds, however it trickles in."""
+async def test_slow_request_gets_408_after_ten_seconds() -> None:
+    """However it trickles in."""
     async with listening() as line:
         client = await line.begin(b"GET")
         line.later(9.0)
@@ -87,8 +86,8 @@ async def test_a_slow_request_is_told_so() -> None:
         assert (await client.response())[0] == 408
 
 
-async def test_a_client_that_has_gone_when_its_time_is_up_harms_nobody() -> None:
-    """Telling it so fails; the deadlines of others are enforced all the same."""
+async def test_client_gone_at_its_deadline_does_not_affect_others() -> None:
+    """Sending the 408 fails; the deadlines of other connections are still enforced."""
     async with listening() as line:
         gone = socket.create_connection(("127.0.0.1", line.server.port))
         gone.sendall(b"GET")
@@ -100,8 +99,8 @@ async def test_a_client_that_has_gone_when_its_time_is_up_harms_nobody() -> None
         assert (await client.response())[0] == 408
 
 
-async def test_a_request_that_follows_another_has_no_more_time() -> None:
-    """The beginning of a request that came with the one before it is not an idle connection."""
+async def test_second_request_has_no_additional_time() -> None:
+    """The start of a request that arrived with the previous one is not an idle connection."""
     async with listening() as line:
         client = await line.connect()
         client.send(GET % 1 + b"GET")
@@ -112,7 +111,7 @@ async def test_a_request_that_follows_another_has_no_more_time() -> None:
 
 
 async def test_empty_lines_do_not_prolong_a_connection() -> None:
-    """They are ignored before a request, and no sign of one."""
+    """Empty lines before a request are ignored."""
     async with listening() as line:
         client = await line.connect()
         for _ in range(20):
@@ -124,8 +123,7 @@ async def test_empty_lines_do_not_prolong_a_connection() -> None:
         await until(lambda: not line.server.peers)
 
 
-async def test_an_idle_connection_ends_after_its_time() -> None:
-    """180 seconds after the last response."""
+async def test_idle_connection_ends_180_seconds_after_the_last_response() -> None:
     async with listening() as line:
         client = await line.connect()
         await client.get()
@@ -137,8 +135,7 @@ async def test_an_idle_connection_ends_after_its_time() -> None:
         assert await client.ended() == b""
 
 
-async def test_the_limit_holds_and_closed_connections_leave_it() -> None:
-    """However many connect, and however they end."""
+async def test_connection_limit_holds_and_closed_connections_do_not_count() -> None:
     async with listening(connections=3) as line:
         for number in range(30):
             client = await line.connect()
@@ -155,7 +152,7 @@ async def test_the_limit_holds_and_closed_connections_leave_it() -> None:
 
 
 async def test_handshakes_are_counted_and_make_room_for_each_other() -> None:
-    """A client with a genuine handshake is served among them; a handshake has 5 seconds."""
+    """A real client's handshake succeeds among the others; a handshake has 5 seconds."""
     server, tls = presented()
     async with listening(connections=4, tls=server) as line:
         for _ in range(4):
@@ -168,8 +165,8 @@ async def test_handshakes_are_counted_and_make_room_for_each_other() -> None:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
-async def test_a_handshake_that_has_begun_is_not_displaced_by_those_that_have_not(version: ssl.TLSVersion) -> None:
-    """A genuine client sends its first message at once, and may then take its time: 5 seconds in all."""
+async def test_started_handshake_is_not_displaced_by_silent_connections(version: ssl.TLSVersion) -> None:
+    """A real client sends its first message immediately, and then has 5 seconds in all."""
     server, tls = presented(minimum="1.2")
     tls.maximum_version = version
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -198,10 +195,10 @@ async def test_a_handshake_that_has_begun_is_not_displaced_by_those_that_have_no
 
 
 async def test_incomplete_requests_displace_neither_idle_connections_nor_each_others_successors() -> None:
-    """Attackers that come back whenever they are displaced only displace each other."""
+    """Attackers that reconnect when displaced only displace each other."""
     async with listening(connections=8) as line:
-        kept = await line.connect()
-        await kept.get()
+        persistent = await line.connect()
+        await persistent.get()
         for number in range(60):
             line.now += 0.001
             await line.begin(b"GET /")
@@ -209,12 +206,12 @@ async def test_incomplete_requests_displace_neither_idle_connections_nor_each_ot
                 genuine = await line.connect("127.0.0.2")
                 await genuine.get()
                 genuine.writer.close()
-        await kept.get()
+        await persistent.get()
         assert line.server.closed["connections"] > 40
 
 
-async def test_idle_connections_do_not_displace_a_request_on_its_way() -> None:
-    """Places full of idle connections make room among themselves."""
+async def test_idle_connections_do_not_displace_an_incomplete_request() -> None:
+    """If idle connections fill all slots, only they make room."""
     async with listening(connections=4) as line:
         slow = await line.begin(b"GET /1 HTT")
         for _ in range(20):
@@ -224,8 +221,8 @@ async def test_idle_connections_do_not_displace_a_request_on_its_way() -> None:
         assert await slow.response() == (200, b"/1")
 
 
-async def test_a_source_address_that_has_its_share_displaces_its_own() -> None:
-    """Others are left alone; without the limit it takes all places."""
+async def test_source_address_at_its_limit_displaces_its_own_connections() -> None:
+    """Other sources are unaffected; without the limit it takes all slots."""
     async with listening(connections=100, per_source=2) as line:
         other = await line.begin(b"GET /", "127.0.0.2")
         mine = [await line.begin(b"GET /") for _ in range(5)]
@@ -240,8 +237,8 @@ async def test_a_source_address_that_has_its_share_displaces_its_own() -> None:
         assert len(line.server.peers) == 10
 
 
-async def test_newcomers_of_one_turn_displace_each_other_too() -> None:
-    """More of them than are accepted together: the last ones stay."""
+async def test_connections_accepted_in_one_turn_displace_each_other() -> None:
+    """If more arrive than are accepted together, the last ones stay."""
     async with listening(connections=100, per_source=2) as line:
         waiting = [socket.create_connection(("127.0.0.1", line.server.port)) for _ in range(12)]
         await until(lambda: line.server.closed["source"] == 10)
@@ -252,8 +249,8 @@ async def test_newcomers_of_one_turn_displace_each_other_too() -> None:
             connection.close()
 
 
-async def test_a_source_address_whose_connections_all_work_is_refused_another() -> None:
-    """What is being answered is not given up."""
+async def test_source_address_with_only_busy_connections_gets_no_more() -> None:
+    """Requests in progress are not evicted."""
     async with listening(connections=100, per_source=2) as line:
         line.application.later = asyncio.get_running_loop().create_future()
         working = [await line.begin(POST % 2 + b"ab") for _ in range(2)]
@@ -263,7 +260,7 @@ async def test_a_source_address_whose_connections_all_work_is_refused_another() 
 
 
 async def test_bodies_in_flight_are_bounded() -> None:
-    """Those that wait longest go, and no small request is among them."""
+    """The longest waiting are evicted, and no small request is among them."""
     async with listening(connections=10, held=500_000) as line:
         small = await line.begin(POST % 10_000 + bytes(9_000))
         large = [await incomplete(line) for _ in range(12)]
@@ -275,7 +272,7 @@ async def test_bodies_in_flight_are_bounded() -> None:
 
 
 async def incomplete(line: Line) -> Client:
-    """Send most of a large request, and wait until it is there."""
+    """Send most of a large request, and wait until it has arrived."""
     line.now += 0.001
     client = await line.connect()
     client.send(POST % 250_000 + bytes(200_000))
@@ -285,7 +282,7 @@ async def incomplete(line: Line) -> Client:
 
 
 def newest(line: Line) -> ServerConnection:
-    """Return the server's half of the connection that came last."""
+    """Return the server's side of the newest connection."""
     return max(line.server.peers, key=lambda connection: connection.since)
 
 
@@ -303,8 +300,8 @@ async def test_large_requests_being_answered_are_bounded_too() -> None:
         assert await waiting[-1].response() == (200, b"late")
 
 
-async def test_requests_that_wait_for_a_response_are_not_read() -> None:
-    """What a client sends meanwhile stays in the kernel, but for what came with the request."""
+async def test_later_requests_are_not_read_while_a_response_is_pending() -> None:
+    """What the client sends stays in the kernel, except for what arrived with the request."""
     async with listening(held=2**24) as line:
         line.application.later = asyncio.get_running_loop().create_future()
         client = await line.begin(GET % 1)
@@ -320,7 +317,7 @@ async def test_requests_that_wait_for_a_response_are_not_read() -> None:
 @pytest.mark.system
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
 async def test_a_slow_reader_gets_the_whole_response(*, secure: bool) -> None:
-    """With Connection: close as well: the connection ends when all is sent, not when a timer of TLS does."""
+    """With Connection: close as well: the connection ends when all is sent, not when a timer of TLS expires."""
     server, tls = presented()
     go_on = threading.Event()
 
@@ -341,8 +338,8 @@ async def test_a_slow_reader_gets_the_whole_response(*, secure: bool) -> None:
         assert len((await reading).partition(b"\r\n\r\n")[2]) == LARGE
 
 
-async def test_a_reader_that_takes_too_long_is_cut_off() -> None:
-    """After 30 seconds, whatever it has read meanwhile."""
+async def test_reader_is_disconnected_after_30_seconds() -> None:
+    """Whatever it has read meanwhile."""
     async with listening(held=2**24) as line:
         await not_reading(line)
         line.later(30.0)
@@ -350,7 +347,7 @@ async def test_a_reader_that_takes_too_long_is_cut_off() -> None:
 
 
 async def test_unsent_responses_are_bounded() -> None:
-    """The slowest readers go; who reads is served."""
+    """The slowest readers are disconnected; clients that read are served."""
     async with listening(connections=20, held=3 * LARGE) as line:
         readers = [await not_reading(line) for _ in range(8)]
         assert line.server.host.held <= 3 * LARGE
@@ -360,7 +357,7 @@ async def test_unsent_responses_are_bounded() -> None:
 
 
 async def not_reading(line: Line) -> Client:
-    """ApiRequest for a large response without reading it, and wait until it waits."""
+    """Request a large response without reading it, and wait until the server waits."""
     line.now += 0.001
     client = await line.connect()
     client.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -370,7 +367,7 @@ async def not_reading(line: Line) -> Client:
 
 
 async def test_slow_readers_do_not_keep_others_out() -> None:
-    """When all places are theirs, the slowest makes room."""
+    """When they hold all slots, the slowest makes room."""
     async with listening(connections=3, held=2**24) as line:
         for _ in range(3):
             await not_reading(line)
@@ -378,8 +375,7 @@ async def test_slow_readers_do_not_keep_others_out() -> None:
         assert line.server.closed["connections"] == 1
 
 
-async def test_an_answer_that_takes_time() -> None:
-    """Holds back those after it, and only those of its own connection."""
+async def test_slow_answer_delays_only_its_own_connection() -> None:
     async with listening() as line:
         line.application.later = later = asyncio.get_running_loop().create_future()
         client = await line.begin(GET % 1)
@@ -391,8 +387,8 @@ async def test_an_answer_that_takes_time() -> None:
         assert await client.response() == (200, b"/2")
 
 
-async def test_a_client_that_has_closed_its_half_gets_its_answer() -> None:
-    """Also when that takes time."""
+async def test_half_closed_client_gets_its_answer() -> None:
+    """Also if the answer takes time."""
     async with listening() as line:
         line.application.later = asyncio.get_running_loop().create_future()
         client = await line.begin(POST % 2 + b"ab")
@@ -401,8 +397,8 @@ async def test_a_client_that_has_closed_its_half_gets_its_answer() -> None:
         assert await client.response() == (200, b"late")
 
 
-async def test_a_client_that_waits_for_100_continue() -> None:
-    """It is invited once, and then has as long as any other for the rest."""
+async def test_client_gets_100_continue_once() -> None:
+    """It then has the usual time for the rest."""
     async with listening() as line:
         client = await line.connect()
         client.send(b"POST /9 HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
@@ -413,8 +409,7 @@ async def test_a_client_that_waits_for_100_continue() -> None:
         assert (await client.response())[0] == 408
 
 
-async def test_at_the_end_every_answer_is_the_last() -> None:
-    """While it stops, connections are answered and closed, and then it is over."""
+async def test_stopping_server_answers_and_closes_connections() -> None:
     async with listening() as line:
         client, idle = await line.begin(b"GET /1 HTTP"), await line.connect()
         await idle.get()
@@ -422,15 +417,15 @@ async def test_at_the_end_every_answer_is_the_last() -> None:
         assert await idle.ended() == b""
         client.send(b"/1.1\r\nHost: x\r\n\r\n")
         assert b"Connection: close" in await client.ended()
-        for each in (client, idle):
-            each.writer.close()
+        for connection in (client, idle):
+            connection.writer.close()
         await line.server.drain(PATIENCE)
         assert not line.server.peers
 
 
 @pytest.mark.parametrize("end", ["reset", "hang up", "rejected", "answered late"])
-async def test_a_closed_connection_is_freed_at_once(end: str) -> None:
-    """Not when the garbage collector runs: what a crowd of them holds would add up until then."""
+async def test_closed_connection_is_freed_without_the_garbage_collector(end: str) -> None:
+    """Otherwise the memory of many closed connections would add up until a collection."""
     server, tls = presented()
     async with listening(tls=server) as line:
         client = await line.connect(tls=tls)
@@ -449,14 +444,16 @@ async def test_a_closed_connection_is_freed_at_once(end: str) -> None:
                 await client.ended()
             client.writer.transport.abort()
             await until(lambda: not line.server.peers)
-            await until(lambda: not any(isinstance(each, (Peer, ServerConnection)) for each in gc.get_objects()))
+            await until(
+                lambda: not any(isinstance(instance, (Peer, ServerConnection)) for instance in gc.get_objects())
+            )
         finally:
             gc.enable()
 
 
 @pytest.mark.parametrize("secured", [False, True], ids=["clear", "tls"])
-async def test_a_reset_behind_unread_data_is_noticed(*, secured: bool) -> None:
-    """The connection ends then, not when its time is up."""
+async def test_reset_behind_unread_data_ends_the_connection(*, secured: bool) -> None:
+    """It ends then, not at its deadline."""
     server, tls = presented()
     async with listening(tls=server if secured else None) as line:
         client = await line.connect(tls=tls if secured else None)
@@ -470,7 +467,7 @@ async def test_a_reset_behind_unread_data_is_noticed(*, secured: bool) -> None:
 
 @pytest.mark.parametrize("secured", [False, True], ids=["clear", "tls"])
 async def test_a_reset_while_a_response_is_unsent_ends_the_connection(*, secured: bool) -> None:
-    """Nothing of it is kept, and its memory is not counted any more."""
+    """None of it is held, and its memory is no longer counted."""
     server, tls = presented()
     async with listening(held=2**24, tls=server if secured else None) as line:
         client = await line.connect(tls=tls if secured else None)
@@ -484,8 +481,8 @@ async def test_a_reset_while_a_response_is_unsent_ends_the_connection(*, secured
         assert line.server.host.held == 0
 
 
-async def test_running_out_of_descriptors_makes_room() -> None:
-    """The listener goes on with fewer connections; it does not spin, and serves who comes."""
+async def test_exhausted_descriptors_evict_connections() -> None:
+    """The listener continues with fewer connections; it does not spin, and serves new clients."""
     async with listening(connections=1000) as line:
         with few_descriptors(spare=20):
             clients = []
@@ -501,7 +498,7 @@ async def test_running_out_of_descriptors_makes_room() -> None:
 
 @contextlib.contextmanager
 def few_descriptors(spare: int) -> Iterator[None]:
-    """Let this process open no more than so many files."""
+    """Set the limit of open files of this process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with socket.socket() as probe:
         resource.setrlimit(resource.RLIMIT_NOFILE, (probe.fileno() + spare, hard))

@@ -1,4 +1,4 @@
-"""The state machine of a server connection, without sockets: what it returns, which state follows, and until when."""
+"""The state machine of a server connection without sockets: what it returns, the next state and its deadline."""
 
 import select
 
@@ -37,7 +37,7 @@ TIMES = Times(handshake=5, message=6, answer=7, write=30, linger=1, idle=120)
 
 
 class Driver:
-    """A driver's side of a connection: it keeps what the connection returns, and takes all of it unless told not to."""
+    """A driver's side of a connection: it records what the connection returns and takes all of it by default."""
 
     def __init__(self, application: Application, state: State = RECEIVING) -> None:
         self.application = application
@@ -45,8 +45,8 @@ class Driver:
         self.connection = ServerConnection(self.host, self, 0.0, state=state)
         self.sent = bytearray()
 
-    def say(self, data: bytes, now: float = 0.0, *, takes: int = 1 << 30) -> bytes:
-        """Let `data` arrive, and `takes` bytes of what is returned be sent; return all of it."""
+    def receive(self, data: bytes, now: float = 0.0, *, takes: int = 1 << 30) -> bytes:
+        """Let `data` arrive and send `takes` bytes of what is returned; return all of it."""
         output = self.connection.receive(data, now)
         if takes < len(output):
             self.connection.keep_unsent(output[takes:], now)
@@ -57,7 +57,7 @@ class Driver:
         self.sent += self.connection.answer(response, 0.0)
 
     def addresses(self) -> tuple[tuple[str, int], tuple[str, int]]:
-        """Return no address in particular."""
+        """Return fixed addresses."""
         return ("", 0), ("", 0)
 
     def begin(self, streamed: StreamedResponse) -> None:
@@ -104,13 +104,12 @@ def _driver() -> Driver:
     return Driver(Application())
 
 
-def test_the_bits_are_those_of_epoll() -> None:
-    """A driver may hand them to the kernel as they are."""
+def test_event_bits_equal_those_of_epoll() -> None:
+    """A driver can pass them to the kernel unchanged."""
     assert (READ, WRITE) == (select.EPOLLIN, select.EPOLLOUT)
 
 
-def test_every_state_has_a_limit_and_an_end() -> None:
-    """None lasts indefinitely, unless the limit says so."""
+def test_every_state_has_a_time_limit_and_an_outcome() -> None:
     assert all(hasattr(TIMES, state.limit) and state.late for state in STATES)
 
 
@@ -130,9 +129,9 @@ def test_every_state_has_a_limit_and_an_end() -> None:
         pytest.param(NEXT * 65, SENDING, 30, id="more requests than one turn serves"),
     ],
 )
-def test_state_after_what_arrived(driver: Driver, data: bytes, state: State, seconds: float) -> None:
-    """It follows from what is left to do, and its time begins then."""
-    driver.say(data, 4.0)
+def test_state_after_input(driver: Driver, data: bytes, state: State, seconds: float) -> None:
+    """The state follows from the work left to do, and its time starts then."""
+    driver.receive(data, 4.0)
     begun = 0.0 if state is RECEIVING and not data.startswith((b"GET /next", b"POST")) else 4.0
     assert (driver.connection.state, driver.connection.deadline) == (state, begun + seconds)
 
@@ -150,8 +149,8 @@ def test_state_after_what_arrived(driver: Driver, data: bytes, state: State, sec
         pytest.param(FLUSHING, CLOSED, None, id="flushing"),
     ],
 )
-def test_state_when_its_time_is_up(state: State, late: State, output: bytes | None) -> None:
-    """A request that has begun hears 408, an idle connection ends in order, and others are closed."""
+def test_state_after_its_time_limit(state: State, late: State, output: bytes | None) -> None:
+    """A started request gets 408, an idle connection ends in order, and all others are closed."""
     driver = in_state(state)
     returned = driver.connection.expire(driver.connection.deadline)
     if returned is None:
@@ -168,7 +167,7 @@ def in_state(state: State) -> Driver:
         driver.connection.shake_hands(1.0, done=False)
     steps = {RECEIVING: GET, IDLE: NEXT, ANSWERING: LATER, SENDING: NEXT, FINISHING: LAST, FLUSHING: NEXT}
     if state in steps:
-        driver.say(steps[state], takes=5 if state is SENDING else 1 << 30)
+        driver.receive(steps[state], takes=5 if state is SENDING else 1 << 30)
     if state is FLUSHING:
         driver.connection.finish(0.0, client_closed=True)
     assert driver.connection.state is state
@@ -176,8 +175,8 @@ def in_state(state: State) -> Driver:
 
 
 @pytest.mark.parametrize("state", [FINISHING, FLUSHING], ids=["finishing", "flushing"])
-def test_a_client_that_still_takes_has_the_time_for_it(state: State) -> None:
-    """Half a minute in all, not one more for each look."""
+def test_slow_reader_has_one_time_limit_for_the_whole_response(state: State) -> None:
+    """Half a minute in total; checking does not extend it."""
     driver, now = in_state(state), 0.0
     while driver.connection.expire(now, still_taken=True) is not None:
         now += 1.0
@@ -185,8 +184,8 @@ def test_a_client_that_still_takes_has_the_time_for_it(state: State) -> None:
     assert now == 30.0
 
 
-def test_a_handshake_has_its_time_as_a_whole() -> None:
-    """The client's first message does not renew it; the first request has its own time."""
+def test_handshake_has_one_time_limit() -> None:
+    """The client's first message does not extend it; the first request has its own limit."""
     driver = Driver(Application(), ACCEPTED)
     driver.connection.shake_hands(2.0, done=False)
     assert (driver.connection.state, driver.connection.since, driver.connection.deadline) == (HANDSHAKE, 2.0, 5.0)
@@ -194,10 +193,10 @@ def test_a_handshake_has_its_time_as_a_whole() -> None:
     assert (driver.connection.state, driver.connection.deadline) == (RECEIVING, 9.0)
 
 
-def test_further_requests_wait_until_the_responses_are_taken(driver: Driver) -> None:
-    """Of responses beyond the limit no more are made; then the rest is answered, and the time goes on meanwhile."""
+def test_pipelined_requests_wait_until_earlier_responses_are_read(driver: Driver) -> None:
+    """Beyond the limit of unsent responses no request is answered. The time limit continues meanwhile."""
     some = b"GET /some HTTP/1.1\r\nHost: x\r\n\r\n"
-    output = driver.say(some * 9, takes=100)
+    output = driver.receive(some * 9, takes=100)
     assert UNSENT_LIMIT <= len(output) < UNSENT_LIMIT + 6000
     assert driver.connection.state is SENDING
     assert driver.host.held == len(output) - 100 + len(some) * 5
@@ -213,18 +212,18 @@ def test_further_requests_wait_until_the_responses_are_taken(driver: Driver) -> 
     assert driver.host.held == 0
 
 
-def test_a_late_response_is_followed_by_those_to_requests_behind_it(driver: Driver) -> None:
-    """In order; nothing is answered twice."""
-    driver.say(LATER + NEXT)
+def test_late_response_is_followed_by_the_responses_to_later_requests(driver: Driver) -> None:
+    """In order; no request is answered twice."""
+    driver.receive(LATER + NEXT)
     driver.application.reply()
     driver.reply(Response(200, b"again"))
     assert (driver.sent.count(b"200 OK"), driver.connection.state) == (2, IDLE)
 
 
-def test_what_a_source_holds_is_counted_until_the_response_is_whole() -> None:
-    """And the response is framed in chunks when its length is not known."""
+def test_memory_of_a_response_source_is_counted_until_the_response_is_complete() -> None:
+    """A response of unknown length is sent in chunks."""
     driver = Driver(application := Streaming())
-    driver.say(NEXT + GET)
+    driver.receive(NEXT + GET)
     assert driver.host.held == 3 + len(GET)
     assert application.responder is driver
     driver.begin(StreamedResponse(200, b"X: y\r\n", None))
@@ -234,19 +233,18 @@ def test_what_a_source_holds_is_counted_until_the_response_is_whole() -> None:
     assert (driver.connection.state, driver.host.held) == (RECEIVING, len(GET))
 
 
-def test_a_closed_connection_holds_nothing_and_says_nothing(driver: Driver) -> None:
-    """A response that comes too late is dropped."""
-    driver.say(LATER + NEXT)
+def test_closed_connection_holds_no_memory_and_drops_a_late_response(driver: Driver) -> None:
+    driver.receive(LATER + NEXT)
     driver.connection.close()
     assert driver.connection.owes
     driver.connection.release()
     assert not driver.connection.owes
-    assert (driver.connection.state, driver.host.held, driver.say(NEXT)) == (CLOSED, 0, b"")
+    assert (driver.connection.state, driver.host.held, driver.receive(NEXT)) == (CLOSED, 0, b"")
 
 
-def test_every_response_is_the_last_of_a_server_that_is_closing(driver: Driver) -> None:
-    """Requests that have begun are served."""
-    driver.say(GET)
+def test_closing_server_marks_every_response_as_the_last(driver: Driver) -> None:
+    """Requests that have started are served."""
+    driver.receive(GET)
     driver.host.closing = True
-    assert b"Connection: close" in driver.say(b"\r\n")
+    assert b"Connection: close" in driver.receive(b"\r\n")
     assert driver.connection.state is FINISHING

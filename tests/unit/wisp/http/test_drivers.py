@@ -1,4 +1,4 @@
-"""Both servers over real sockets: the same bytes make the same requests, answers and ends as the parser says."""
+"""Both servers over real sockets: the same bytes give the requests, answers and ends that the parser gives."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def _world(request: pytest.FixtureRequest) -> Iterator[World]:
 
 
 def served(world: World, pieces: list[bytes]) -> tuple[list[Request], list[int], bool]:
-    """Return the requests that the application got, the statuses of the answers, and whether the connection ended."""
+    """Return the application's requests, the answers' statuses, and whether the connection ended."""
     application = world.application
     application.asked, application.rejects = [], []
     client = world.connect()
@@ -56,14 +56,14 @@ def expected(stream: bytes) -> tuple[list[Request], list[int], bool]:
 
 
 def without_head(stream: bytes) -> bool:
-    """Say whether no answer can be one to HEAD, which the test's client does not follow."""
+    """Return whether no request is HEAD, which the test's client does not support."""
     return b"HEAD" not in stream and b"/later" not in stream
 
 
 @pytest.mark.parametrize("size", [1 << 20, 1], ids=["at once", "byte by byte"])
 @pytest.mark.parametrize("hostile", ALL.values(), ids=ALL)
 def test_hostile_bytes_end_the_connection(world: World, hostile: Hostile, size: int) -> None:
-    """With the status that they deserve, and nothing after them is served."""
+    """The status is the documented one, and nothing after the bytes is served."""
     stream = NEXT + hostile.data + NEXT
     pieces = [stream[start : start + size] for start in range(0, len(stream), size)]
     requests, statuses, ended = served(world, pieces)
@@ -73,14 +73,13 @@ def test_hostile_bytes_end_the_connection(world: World, hostile: Hostile, size: 
 @thorough
 @given(streams.filter(without_head), cut_points)
 def test_any_bytes_are_served_as_the_parser_reads_them(world: World, stream: bytes, cut_points: list[int]) -> None:
-    """However they are split."""
     assert served(world, cut(stream, cut_points[:4])) == expected(stream)
 
 
 @thorough
 @given(pipelines.filter(without_head), st.lists(st.integers(0, 10_000), max_size=4))
 def test_pipelined_requests_are_served_as_h11_reads_them(world: World, stream: bytes, cut_points: list[int]) -> None:
-    """In their order, each answered once."""
+    """In order, with one answer each."""
     requests, statuses, ended = served(world, cut(stream, cut_points))
     theirs_read, rejected = theirs(stream)
     comparable = requests[: len(theirs_read)]  # h11 ends a connection of HTTP/1.0, though it be kept alive

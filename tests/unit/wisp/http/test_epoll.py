@@ -1,4 +1,4 @@
-"""The loop: who is called, when, and who no longer."""
+"""The event loop: which callbacks it calls, when, and which it no longer calls."""
 
 import os
 import select
@@ -12,7 +12,7 @@ from wisp.http.sockets import Socket, packet_pair
 
 
 class Alarm:
-    """Something timed that notes when it was called."""
+    """A timed object that records when it was called."""
 
     def __init__(self, clock: Clock, at: float | None) -> None:
         self.clock = clock
@@ -20,11 +20,11 @@ class Alarm:
         self.rung: list[float] = []
 
     def due(self) -> float | None:
-        """Return the one time."""
+        """Return the single due time."""
         return self.at
 
     def tick(self) -> None:
-        """Note the time; that was all."""
+        """Record the time of the call."""
         self.rung.append(self.clock())
         self.at = None
 
@@ -49,39 +49,39 @@ def _pair() -> Iterator[tuple[Socket, Socket]]:
         end.close()
 
 
-def test_who_is_ready_is_called(loop: Loop, pair: tuple[Socket, Socket]) -> None:
-    """A callback hears what its descriptor is ready for, as long as it is ready."""
-    heard: list[int] = []
-    loop.watch(pair[0].fileno(), heard.append)
+def test_callback_receives_the_ready_events(loop: Loop, pair: tuple[Socket, Socket]) -> None:
+    """It is called again as long as its descriptor stays ready."""
+    received: list[int] = []
+    loop.watch(pair[0].fileno(), received.append)
     loop.turn(0)
-    assert heard == []
+    assert received == []
     pair[1].send(b"x")
     loop.turn(0)
     loop.turn(0)
-    assert heard == [READ, READ]
+    assert received == [READ, READ]
 
 
-def test_one_may_wait_for_something_else(loop: Loop, pair: tuple[Socket, Socket]) -> None:
-    """Events are changed in place; a hang-up is reported to a callback that waits for nothing, too."""
-    heard: list[int] = []
-    loop.watch(pair[0].fileno(), heard.append)
+def test_watched_events_can_be_changed(loop: Loop, pair: tuple[Socket, Socket]) -> None:
+    """Events are changed in place. A hang-up is reported even to a callback that waits for nothing."""
+    received: list[int] = []
+    loop.watch(pair[0].fileno(), received.append)
     loop.change(pair[0].fileno(), WRITE)
     loop.turn(0)
     loop.change(pair[0].fileno(), 0)
     loop.turn(0)
-    assert heard == [WRITE]
+    assert received == [WRITE]
     pair[1].close()
     loop.turn(0)
-    assert heard[1:] == [select.EPOLLHUP]
+    assert received[1:] == [select.EPOLLHUP]
 
 
-def test_the_forgotten_are_not_called(loop: Loop) -> None:
-    """Not even in the turn in which a neighbour's callback made them forgotten; forgetting twice does no harm."""
+def test_forgotten_descriptors_are_not_called(loop: Loop) -> None:
+    """This holds within the same turn, and forgetting a descriptor twice is harmless."""
     ends = [os.eventfd(1), os.eventfd(1)]
-    heard: list[int] = []
+    received: list[int] = []
 
     def forget_both(_events: int) -> None:
-        heard.append(1)
+        received.append(1)
         for end in ends:
             loop.forget(end)
 
@@ -89,15 +89,14 @@ def test_the_forgotten_are_not_called(loop: Loop) -> None:
         loop.watch(end, forget_both)
     loop.turn(0)
     loop.turn(0)
-    assert heard == [1]
+    assert received == [1]
     for end in ends:
         loop.forget(end)
         os.close(end)
 
 
 @pytest.mark.parametrize("at, rung", [(1000.0, [1000.0]), (999.0, [1000.0]), (1000.1, []), (None, [])])
-def test_times_are_kept(loop: Loop, clock: Clock, at: float | None, rung: list[float]) -> None:
-    """What is due is called, once; what is not, is not."""
+def test_timed_object_is_called_once_when_due(loop: Loop, clock: Clock, at: float | None, rung: list[float]) -> None:
     alarm = Alarm(clock, at)
     loop.add_timed(alarm)
     loop.turn(0)
@@ -105,8 +104,8 @@ def test_times_are_kept(loop: Loop, clock: Clock, at: float | None, rung: list[f
     assert alarm.rung == rung
 
 
-def test_the_next_due_time_bounds_the_wait(clock: Clock) -> None:
-    """A turn without a bound of its own ends when the next thing is due: here at once, or this test would hang."""
+def test_next_due_time_bounds_the_wait(clock: Clock) -> None:
+    """A turn without its own timeout ends when the next timer is due: at once here, or this test would hang."""
     loop = Loop(clock)
     alarms = [Alarm(clock, None), Alarm(clock, 2000.0), Alarm(clock, 1000.0)]
     for alarm in alarms:
@@ -116,11 +115,12 @@ def test_the_next_due_time_bounds_the_wait(clock: Clock) -> None:
     loop.close()
 
 
-def test_a_timed_object_is_called_once_a_turn_until_it_is_removed(loop: Loop, clock: Clock) -> None:
-    """However often it was added; it may remove itself while it is called."""
+def test_timed_object_is_called_once_per_turn_until_removed(loop: Loop, clock: Clock) -> None:
+    """It may have been added several times, and may remove itself while it is called."""
 
     class Once(Alarm):
         def tick(self) -> None:
+            """Record the time of the call."""
             super().tick()
             loop.remove_timed(self)
             self.at = 1000.0
@@ -134,7 +134,7 @@ def test_a_timed_object_is_called_once_a_turn_until_it_is_removed(loop: Loop, cl
 
 
 def test_run_ends_when_stopped(loop: Loop, pair: tuple[Socket, Socket]) -> None:
-    """A callback may stop the loop; the turn is finished first."""
+    """A callback may stop the loop; the current turn is finished first."""
     loop.watch(pair[0].fileno(), lambda _events: loop.stop())
     pair[1].send(b"x")
     loop.run()

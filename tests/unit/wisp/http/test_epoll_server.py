@@ -1,4 +1,4 @@
-"""Many connections: how many at a time, who gives way, what exhaustion does, and how the server ends."""
+"""The epoll server with many connections: limits, eviction, exhausted resources and shutdown."""
 
 import errno
 import os
@@ -28,21 +28,21 @@ def _world() -> Iterator[World]:
 
 @pytest.fixture(name="small")
 def _small() -> Iterator[World]:
-    """Make a world whose server takes four connections."""
+    """Create a world whose server accepts four connections."""
     with World.made(most=4) as world:
         yield world
 
 
 def served(client: Client) -> bool:
-    """Say whether the client has been answered and goes on."""
+    """Return whether the client has an answer and an open connection."""
     return bool(client.answers) and client.ended is None
 
 
-class TestMost:
-    """The limit on connections."""
+class TestConnectionLimit:
+    """The limit on the number of connections."""
 
-    def test_the_one_idle_longest_gives_way(self, small: World) -> None:
-        """Longest since its last answer, not since it came; and one for one."""
+    def test_longest_idle_connection_is_evicted(self, small: World) -> None:
+        """Idle time counts from the last answer, not from the start. Each new connection evicts one."""
         clients = []
         for _ in range(4):
             clients.append(small.connect(NEXT))
@@ -54,8 +54,8 @@ class TestMost:
         assert [client.ended for client in clients] == [None, "closed", None, None]
         assert served(newcomer)
 
-    def test_a_newcomer_does_not_give_way_to_the_next(self, small: World) -> None:
-        """Who has just come is not idle longest, though it has less time left than those who have been served."""
+    def test_new_connection_is_not_evicted_for_the_next_one(self, small: World) -> None:
+        """A new connection is not the longest idle, though less time is left to it than to served ones."""
         old = [small.connect(NEXT) for _ in range(4)]
         small.after(100)
         first = small.connect()
@@ -69,15 +69,15 @@ class TestMost:
         assert served(second)
         assert [client.ended for client in old].count("closed") == 2
 
-    def test_who_waits_for_the_application_does_not_give_way(self, small: World) -> None:
-        """One newcomer has a place nevertheless; the next waits, in the kernel's queue, until somebody has finished."""
+    def test_connection_that_waits_for_the_application_is_not_evicted(self, small: World) -> None:
+        """One new connection gets a place; the next waits in the kernel's queue until another has finished."""
         clients = [small.connect(LATER) for _ in range(4)]
         small.settle()
         clients.append(small.connect(LATER))
         small.settle()
         newcomer = small.connect(NEXT)
         small.after(1)
-        assert small.application.owed == 5
+        assert small.application.pending_replies == 5
         assert not newcomer.received
         clients[2].vanish()
         small.settle()
@@ -87,8 +87,8 @@ class TestMost:
         assert [client.ended for client in clients if client is not clients[2]] == [None] * 4
 
     @pytest.mark.parametrize("held", [b"", GET, BIG, CLOSE], ids=["silent", "asking", "not reading", "half read"])
-    def test_the_incomplete_one_that_waited_longest_gives_way(self, small: World, held: bytes) -> None:
-        """One for one, and newcomers are served however many connections are held."""
+    def test_longest_waiting_incomplete_request_is_evicted(self, small: World, held: bytes) -> None:
+        """New clients are served however many connections are held open."""
         clients = []
         for _ in range(4):
             client = small.connect()
@@ -106,8 +106,8 @@ class TestMost:
             assert clients[number].ended is not None
         assert clients[3].ended is None
 
-    def test_a_request_that_is_here_is_answered_before_its_connection_gives_way(self, small: World) -> None:
-        """A client that reuses an idle connection just then gets its answer."""
+    def test_arrived_request_is_answered_before_its_connection_is_evicted(self, small: World) -> None:
+        """A client that reuses an idle connection at that moment gets its answer."""
         clients = [small.connect(NEXT) for _ in range(4)]
         small.settle()
         newcomer = small.connect(NEXT)
@@ -118,8 +118,8 @@ class TestMost:
         assert [len(client.answers) for client in clients] == [2] * 4
         assert [client.ended for client in clients].count("closed") == 1
 
-    def test_a_newcomer_does_not_wait_for_all_the_others(self, world: World) -> None:
-        """It is answered in the turn of the loop in which it is seen, no matter who else has sent something before."""
+    def test_new_client_is_answered_in_the_turn_it_is_accepted(self, world: World) -> None:
+        """Earlier input of other clients does not delay it."""
         others = [world.connect(NEXT) for _ in range(400)]
         world.settle()
         for client in others:
@@ -130,8 +130,7 @@ class TestMost:
         assert served(newcomer)
         assert sum(client.move() for client in others) < 200
 
-    def test_the_queue_is_looked_at_again(self, small: World) -> None:
-        """A busy connection that becomes idle, and stays open, gives way to who has been waiting."""
+    def test_waiting_client_is_accepted_when_a_busy_connection_becomes_idle(self, small: World) -> None:
         clients = [small.connect(LATER) for _ in range(5)]
         small.settle()
         newcomer = small.connect(NEXT)
@@ -143,7 +142,7 @@ class TestMost:
         assert [client.ended for client in clients].count("closed") == 1
 
     def test_1024_connections_are_served(self) -> None:
-        """The limit as it is: 1,024 stay, the next makes the first go of those that are in the way."""
+        """The real limit: 1,024 connections stay, and the next one evicts the first."""
         with _descriptors(4096), World.made() as world:
             idle = world.connect(NEXT)
             world.after(1)
@@ -163,7 +162,7 @@ class TestMost:
 
 
 class TestMemory:
-    """The limit on what all connections hold."""
+    """The limit on the memory that all connections hold."""
 
     @pytest.mark.parametrize(
         "held",
@@ -173,8 +172,8 @@ class TestMemory:
         ],
         ids=["bodies", "chunked bodies"],
     )
-    def test_those_that_hold_most_are_closed(self, world: World, held: bytes) -> None:
-        """8 MiB are all; who holds little is not affected, nor is who comes then."""
+    def test_connections_that_hold_the_most_memory_are_closed(self, world: World, held: bytes) -> None:
+        """The limit is 8 MiB. Connections that hold little, and new ones, are unaffected."""
         modest = world.connect(GET)
         world.settle()
         greedy = [world.connect(held) for _ in range(200)]
@@ -189,8 +188,8 @@ class TestMemory:
         world.settle()
         assert served(modest)
 
-    def test_answers_count(self, world: World) -> None:
-        """Three of 4 MiB that nobody reads are too many; the longest waiting are closed, and do not look whole."""
+    def test_unread_answers_count_as_memory(self, world: World) -> None:
+        """Three unread answers of 4 MiB exceed the limit: the longest waiting are closed and do not look complete."""
         clients = [world.connect(BIG, reading=False)]
         for _ in range(2):
             world.after(1)
@@ -201,8 +200,7 @@ class TestMemory:
         world.settle()
         assert [client.ended for client in clients] == ["reset", "reset", None]
 
-    def test_nothing_is_counted_of_those_that_are_gone(self, world: World) -> None:
-        """However they ended."""
+    def test_memory_of_ended_connections_is_not_counted(self, world: World) -> None:
         held = POST + b"Content-Length: 65536\r\n\r\n" + b"b" * 1000
         for data in (held, held + b"b" * 64_536, BIG, GET, LATER + GET):
             world.connect(data, reading=data != BIG)
@@ -219,7 +217,7 @@ class TestMemory:
 
 @contextmanager
 def _descriptors(soft: int) -> Iterator[None]:
-    """Let this process have no descriptors from number `soft` on."""
+    """Set the limit of file descriptors to `soft`."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limits[1] != resource.RLIM_INFINITY and limits[1] < soft:
         raise MissingSkip(Missing(f"permission to open {soft} files", f"ulimit -Hn {soft}"))
@@ -231,7 +229,7 @@ def _descriptors(soft: int) -> Iterator[None]:
 
 
 class FullListener:
-    """A listener at which somebody waits, and whose `accept` fails with `error`."""
+    """A listener with a waiting client whose `accept` fails with `error`."""
 
     def __init__(self, error: int) -> None:
         self._event = os.eventfd(1)
@@ -252,10 +250,10 @@ class FullListener:
 
 
 class TestExhaustion:
-    """What the kernel refuses."""
+    """Errors that the kernel returns when a resource is exhausted."""
 
-    def test_no_descriptors_left(self, world: World) -> None:
-        """The idle give way; with none idle, newcomers wait; with descriptors again, they are served."""
+    def test_exhausted_descriptors_evict_idle_connections(self, world: World) -> None:
+        """With no idle connection new clients wait; with descriptors again they are served."""
         idle = world.connect(NEXT)
         world.settle()
         clients = [world.connect(NEXT) for _ in range(3)]
@@ -268,8 +266,8 @@ class TestExhaustion:
         assert served(clients[2])
 
     @pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE, errno.ENOMEM], ids=errno.errorcode.get)
-    def test_nobody_to_give_way(self, error: int) -> None:
-        """Nothing is tried again and again, and nothing is given up: there is a try every tenth of a second."""
+    def test_failed_accept_is_retried_every_tenth_of_a_second(self, error: int) -> None:
+        """Nothing is evicted and the loop does not spin."""
         clock = Clock()
         loop = BusyLoop(clock)
         listener = FullListener(error)
@@ -282,8 +280,8 @@ class TestExhaustion:
         server.close()
         loop.close()
 
-    def test_a_client_gone_before_it_was_accepted(self) -> None:
-        """It is the client's affair; the next one is looked at at once."""
+    def test_client_that_left_before_accept_is_skipped(self) -> None:
+        """The next client is accepted immediately."""
         loop = BusyLoop(Clock())
         listener = FullListener(errno.ECONNABORTED)
         server = EpollServer(_socket_like(listener), Application(), loop)
@@ -299,19 +297,18 @@ def _socket_like(listener: FullListener) -> Socket:
 
 
 class TestDrain:
-    """The end, in good order."""
+    """The graceful shutdown."""
 
     def drained(self, world: World) -> bool:
-        """Say whether the server has let the loop end."""
+        """Return whether the server has let the loop end."""
         return not world.loop._running
 
-    def test_with_nobody_there(self, world: World) -> None:
-        """At once."""
+    def test_drain_without_connections_ends_at_once(self, world: World) -> None:
         world.epoll_server.drain()
         assert self.drained(world)
 
-    def test_the_idle_are_closed(self, world: World) -> None:
-        """At once, those who have asked and those who have not."""
+    def test_drain_closes_idle_connections(self, world: World) -> None:
+        """Both those that have been served and those that have not."""
         clients = [world.connect(NEXT), world.connect()]
         world.settle()
         world.epoll_server.drain()
@@ -319,8 +316,8 @@ class TestDrain:
         assert self.drained(world)
         assert [client.ended for client in clients] == ["closed", "closed"]
 
-    def test_nobody_is_accepted_any_more(self, world: World) -> None:
-        """A client may try elsewhere rather than wait."""
+    def test_drain_accepts_no_new_connections(self, world: World) -> None:
+        """A client should try elsewhere rather than wait."""
         waiting = world.connect(LATER)
         world.settle()
         world.epoll_server.drain()
@@ -328,8 +325,8 @@ class TestDrain:
             world.connect()
         assert waiting.ended is None
 
-    def test_who_waits_is_answered_and_told(self, world: World) -> None:
-        """An answer that was owed says Connection: close, and is the last; then the loop ends."""
+    def test_drain_answers_waiting_requests_with_connection_close(self, world: World) -> None:
+        """The loop ends after the last answer."""
         client = world.connect(LATER + NEXT)
         world.settle()
         world.epoll_server.drain()
@@ -343,8 +340,7 @@ class TestDrain:
         world.settle()
         assert self.drained(world)
 
-    def test_who_has_begun_may_finish(self, world: World) -> None:
-        """A request of which a part is here is served."""
+    def test_drain_serves_a_partly_received_request(self, world: World) -> None:
         client = world.connect(NEXT[:20])
         world.settle()
         world.epoll_server.drain()
@@ -352,8 +348,8 @@ class TestDrain:
         world.settle()
         assert [answer.headers[b"connection"] for answer in client.answers] == [b"close"]
 
-    def test_what_is_here_already_is_served(self, world: World) -> None:
-        """A request that waits unread when the signal comes was sent in time, as was one not yet accepted."""
+    def test_drain_serves_requests_sent_before_the_signal(self, world: World) -> None:
+        """This includes an unread request and one of a connection not yet accepted."""
         accepted = world.connect(NEXT)
         world.settle()
         accepted.send(NEXT)
@@ -363,8 +359,8 @@ class TestDrain:
         assert [answer.headers.get(b"connection") for answer in accepted.answers] == [None, b"close"]
         assert [answer.headers.get(b"connection") for answer in queued.answers] == [b"close"]
 
-    def test_who_reads_may_finish(self, world: World) -> None:
-        """An answer on its way arrives whole, and the connection ends behind it."""
+    def test_drain_finishes_sending_an_answer(self, world: World) -> None:
+        """The answer arrives complete, and then the connection ends."""
         client = world.connect()
         client.reading = False
         client.send(BIG)
@@ -379,8 +375,7 @@ class TestDrain:
         assert self.drained(world)
 
     @pytest.mark.parametrize("busy", [LATER, NEXT[:20]], ids=["waiting", "asking"])
-    def test_five_seconds_are_all(self, world: World, busy: bytes) -> None:
-        """Clients that have not finished by then are cut off."""
+    def test_drain_closes_remaining_connections_after_five_seconds(self, world: World, busy: bytes) -> None:
         client = world.connect(busy)
         world.settle()
         world.epoll_server.drain()
@@ -393,8 +388,7 @@ class TestDrain:
         assert client.ended is not None
 
 
-def test_closing_with_clients_there(world: World) -> None:
-    """A server can be closed without having been drained."""
+def test_server_can_be_closed_without_draining(world: World) -> None:
     client = world.connect(LATER)
     world.settle()
     world.epoll_server.close()

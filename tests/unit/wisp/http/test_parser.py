@@ -1,4 +1,4 @@
-"""The state machine: the same events however the bytes are split, within limits, in bounded memory."""
+"""The request parser: the same events for any split of the input, within limits and in bounded memory."""
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -23,21 +23,20 @@ thorough = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, 
 @example(GET + b"x: " + b"b" * 17000 + b"\n\r\n\r\n", [16500])
 @example(POST + b"Transfer-Encoding: chunked\r\n\r\n11170\r\n" + b"c" * 70000 + b"x", [69000])
 @example(POST + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"e" * 140_000 + b"\0\r\n", [139_000])
-def test_splits_do_not_matter(stream: bytes, cut_points: list[int]) -> None:
-    """Any bytes give the same requests and the same reject, reason included, however they are split."""
+def test_any_split_gives_the_same_events(stream: bytes, cut_points: list[int]) -> None:
+    """Any bytes give the same requests and the same rejection, including its reason."""
     assert outcome(cut(stream, cut_points)) == outcome([stream])
 
 
 @thorough
 @given(streams.filter(lambda stream: len(stream) < 2000))
-def test_not_even_byte_by_byte(stream: bytes) -> None:
-    """One byte at a time gives what all at once does."""
+def test_byte_by_byte_input_gives_the_same_events(stream: bytes) -> None:
     assert outcome(stream[at : at + 1] for at in range(len(stream))) == outcome([stream])
 
 
 @pytest.mark.parametrize("hostile", ALL.values(), ids=ALL)
-def test_hostile_bytes_one_at_a_time(hostile: Hostile) -> None:
-    """The hostile requests are refused by the same status when they trickle in."""
+def test_hostile_requests_are_rejected_byte_by_byte(hostile: Hostile) -> None:
+    """The status is the same as for a request that arrives at once."""
     data = hostile.data + NEXT
     (reject,) = outcome(data[at : at + 1] for at in range(len(data)))
     assert isinstance(reject, Reject)
@@ -46,16 +45,15 @@ def test_hostile_bytes_one_at_a_time(hostile: Hostile) -> None:
 
 @thorough
 @given(st.lists(st.binary(max_size=200)))
-def test_noise_is_never_an_exception(pieces: list[bytes]) -> None:
-    """Whatever arrives is a request, a reject or nothing yet; after a reject there is nothing more."""
+def test_arbitrary_bytes_raise_no_exception(pieces: list[bytes]) -> None:
+    """Every input is a request, a rejection or incomplete; nothing follows a rejection."""
     seen = events(pieces)
     assert not any(isinstance(event, Reject) for event in seen[:-1])
 
 
 @thorough
 @given(st.lists(streams, max_size=4), cut_points)
-def test_the_memo_changes_nothing(streams: list[bytes], cut_points: list[int]) -> None:
-    """Connections that share a memo give the events that they give on their own."""
+def test_shared_memo_gives_the_same_events(streams: list[bytes], cut_points: list[int]) -> None:
     memo = HeadCache()
     for stream in [*streams, *streams]:
         assert outcome([stream], memo) == outcome([stream])
@@ -65,7 +63,7 @@ def test_the_memo_changes_nothing(streams: list[bytes], cut_points: list[int]) -
 @thorough
 @given(streams, cut_points)
 def test_memory_is_bounded(stream: bytes, cut_points: list[int]) -> None:
-    """Held between reads: less than one body and its framing; nothing once a request has been refused."""
+    """Between reads the parser holds less than one body with its framing, and nothing after a rejection."""
     connection = RequestReader()
     for piece in cut(stream, [*cut_points, *range(0, len(stream), READ)]):
         last = drained(connection, piece)[-1:]
@@ -108,7 +106,7 @@ def with_headers(count: int) -> bytes:
     ids=["head", "target", "body", "headers"],
 )
 def test_limits_are_exact(fits: bytes, one_more: bytes, status: int) -> None:
-    """16 KiB of head, 8 KiB of target, 64 KiB of body and 100 headers are served, one more is not."""
+    """16 KiB of head, 8 KiB of target, 64 KiB of body and 100 headers are accepted; one more is rejected."""
     request, following = events([fits + NEXT])
     assert isinstance(request, Request)
     assert isinstance(following, Request)
@@ -129,15 +127,14 @@ def test_limits_are_exact(fits: bytes, one_more: bytes, status: int) -> None:
     ],
     ids=["target", "method", "header", "headers", "bare LF", "body"],
 )
-def test_what_cannot_be_right_is_refused_at_once(beginning: bytes, status: int) -> None:
-    """A request over its limits is refused before the rest of it has come."""
+def test_request_over_a_limit_is_rejected_before_it_is_complete(beginning: bytes, status: int) -> None:
     (reject,) = events([beginning])
     assert isinstance(reject, Reject)
     assert reject.status == status
 
 
-def test_pipelined_requests_come_one_by_one() -> None:
-    """Each call gives one request, so that the caller may stop in between."""
+def test_each_call_returns_one_pipelined_request() -> None:
+    """The caller can stop between requests."""
     connection = RequestReader()
     first = connection.receive(NEXT * 3)
     assert isinstance(first, Request)
@@ -148,7 +145,7 @@ def test_pipelined_requests_come_one_by_one() -> None:
 
 @pytest.mark.parametrize("blank", [b"\r\n", b"\r\n" * 20_000])
 def test_empty_lines_between_requests_are_ignored(blank: bytes) -> None:
-    """Old clients send a line end too many after a body (RFC 9112 §2.2); it takes no memory and begins no message."""
+    """Old clients send an extra line end after a body (RFC 9112 §2.2). It takes no memory and starts no message."""
     connection = RequestReader()
     assert connection.receive(blank) is None
     assert connection.between_messages
@@ -160,22 +157,19 @@ class TestExpect:
 
     head = POST + b"Expect: 100-Continue\r\nContent-Length: 3\r\n\r\n"
 
-    def test_a_client_that_waits_is_told_to_go_on(self) -> None:
-        """Once, however slowly the body comes then."""
+    def test_waiting_client_gets_one_100_continue(self) -> None:
+        """It gets only one, however slowly the body arrives."""
         seen = events([self.head, b"a", b"b", b"c"])
         assert [type(event) for event in seen] == [Continue, Request]
 
-    def test_a_client_that_does_not_wait_is_not(self) -> None:
-        """A body that is here already needs no invitation."""
+    def test_no_100_continue_for_a_body_that_has_arrived(self) -> None:
         assert [type(event) for event in events([self.head + b"a", b"bc"])] == [Request]
 
-    def test_each_request_is_told_for_itself(self) -> None:
-        """The second request on a connection is invited as the first was."""
+    def test_second_request_gets_its_own_100_continue(self) -> None:
         seen = events([self.head, b"abc", self.head, b"abc"])
         assert [type(event) for event in seen] == [Continue, Request, Continue, Request]
 
-    def test_chunked_bodies_too(self) -> None:
-        """The framing of the body makes no difference."""
+    def test_chunked_body_gets_100_continue(self) -> None:
         head = POST + b"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
         assert [type(event) for event in events([head, b"0\r\n\r\n"])] == [Continue, Request]
 
@@ -188,44 +182,41 @@ class TestExpect:
         ],
         ids=["HTTP/1.0", "no body", "empty body"],
     )
-    def test_not_where_there_is_nothing_to_wait_for(self, head: bytes) -> None:
-        """HTTP/1.0 knows no interim answers; a request without a body is complete."""
+    def test_no_100_continue_for_http_1_0_or_without_a_body(self, head: bytes) -> None:
+        """HTTP/1.0 has no interim responses, and a request without a body is complete."""
         assert not any(isinstance(event, Continue) for event in events([head]))
 
-    def test_a_body_too_large_is_not_invited(self) -> None:
-        """The client hears 413 instead, and need not send it."""
+    def test_too_large_body_gets_413_instead_of_100_continue(self) -> None:
         reject = one(POST + b"Expect: 100-continue\r\nContent-Length: 65537\r\n\r\n")
         assert isinstance(reject, Reject)
 
 
 class TestMemo:
-    """What is remembered of heads."""
+    """The memo of parsed request heads."""
 
-    def test_the_same_bytes_are_the_same_request(self) -> None:
-        """A head seen before is not parsed again, on any connection."""
+    def test_known_head_is_not_parsed_again(self) -> None:
+        """The memo is shared by all connections."""
         memo = HeadCache()
         (first,) = outcome([NEXT], memo)
         (again,) = outcome([NEXT], memo)
         assert first is again
 
     @pytest.mark.parametrize("data", [padded(1025), b"GET /\r\n\r\n"], ids=["long", "malformed"])
-    def test_what_is_not_remembered(self, data: bytes) -> None:
-        """Long heads, and bytes that are not a request."""
+    def test_long_and_malformed_heads_are_not_remembered(self, data: bytes) -> None:
         memo = HeadCache()
         events([data], memo)
         assert not memo
         assert not memo.with_body
 
-    def test_of_a_request_with_a_body_the_head_is(self) -> None:
-        """And of it only the head: each request brings its own body."""
+    def test_only_the_head_of_a_request_with_a_body_is_remembered(self) -> None:
         memo = HeadCache()
         first, second = (outcome([with_body(3).replace(b"bbb", body)], memo) for body in (b"one", b"two"))
         assert not memo
         assert len(memo.with_body) == 1
         assert [first, second] == [outcome([with_body(3).replace(b"bbb", body)]) for body in (b"one", b"two")]
 
-    def test_it_is_bounded(self) -> None:
-        """A workload that never repeats itself does not fill it."""
+    def test_memo_size_is_bounded(self) -> None:
+        """A workload that never repeats a request does not fill it."""
         memo = HeadCache()
         for number in range(1000):
             events([b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number], memo)
@@ -233,8 +224,8 @@ class TestMemo:
         assert len(memo) + len(memo.with_body) <= 32
 
 
-def test_another_limit_for_bodies() -> None:
-    """A webhook takes larger ones than a sidecar."""
+def test_body_limit_can_be_set() -> None:
+    """The webhook accepts larger bodies than the sidecar."""
     body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n" + b"b" * 65537
     assert isinstance(RequestReader(body_limit=65537).receive(body), Request)
     assert isinstance(RequestReader(body_limit=65536).receive(body), Reject)

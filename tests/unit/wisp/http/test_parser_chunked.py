@@ -1,4 +1,4 @@
-"""Where a chunked body ends, what is in it, and how much of it may come."""
+"""Where a chunked body ends, what it contains, and its size limits."""
 
 import pytest
 
@@ -13,7 +13,7 @@ HEAD = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 @pytest.mark.parametrize("hostile", CHUNKS.values(), ids=CHUNKS)
 def test_hostile_bodies_end_the_connection(hostile: Hostile) -> None:
-    """A chunked body with an error in it is refused whole, and nothing after it is served."""
+    """A malformed chunked body is rejected as a whole, and nothing after it is served."""
     (reject,) = events([hostile.data + NEXT])
     assert isinstance(reject, Reject)
     assert reject.status == hostile.status
@@ -32,8 +32,8 @@ def test_hostile_bodies_end_the_connection(hostile: Hostile) -> None:
         (b"0\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", b""),
     ],
 )
-def test_the_body_ends_where_it_ends(body: bytes, decoded: bytes) -> None:
-    """Chunks are joined, extensions and trailers dropped, and the next request begins at the next byte."""
+def test_next_request_begins_after_the_last_chunk(body: bytes, decoded: bytes) -> None:
+    """Chunks are joined, extensions and trailers dropped."""
     first, second = events([HEAD + body + NEXT])
     assert isinstance(first, Request)
     assert isinstance(second, Request)
@@ -41,8 +41,8 @@ def test_the_body_ends_where_it_ends(body: bytes, decoded: bytes) -> None:
 
 
 @pytest.mark.parametrize("size", [8, 1000, BODY_LIMIT])
-def test_the_largest_body(size: int) -> None:
-    """64 KiB may come, in chunks of eight bytes or all in one; one byte more may not."""
+def test_chunked_body_of_64_kib_is_accepted_and_one_byte_more_rejected(size: int) -> None:
+    """The chunks may be of eight bytes or one large chunk."""
     parts = [b"a" * min(size, BODY_LIMIT - start) for start in range(0, BODY_LIMIT, size)]
     data = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
     accepted = one(HEAD + data + b"0\r\n\r\n")
@@ -53,29 +53,27 @@ def test_the_largest_body(size: int) -> None:
 
 
 @pytest.mark.parametrize("padding", [0, 1], ids=["fits", "one byte more"])
-def test_framing_is_not_endless(padding: int) -> None:
-    """Extensions and trailers may take as much as a body may, and no more."""
+def test_chunk_framing_is_bounded(padding: int) -> None:
+    """Extensions and trailers may take as much as a body, and no more."""
     room = 2 * BODY_LIMIT - len(b"1;\r\na\r\n0\r\n\r\n")
     event = one(HEAD + b"1;" + b"e" * (room + padding) + b"\r\na\r\n0\r\n\r\n")
     assert isinstance(event, Reject) == bool(padding)
 
 
-def test_trailers_are_not_endless() -> None:
-    """A trailer that does not end is a body too large."""
+def test_endless_trailer_is_rejected_as_a_too_large_body() -> None:
     assert events([HEAD + b"0\r\n", *(b"T: %b\r\n" % (b"t" * 1000) for _ in range(140))]) == [
         Reject(413, "The request body is larger than 65536 bytes")
     ]
 
 
-def test_a_declared_size_takes_no_memory() -> None:
-    """A chunk that claims to be huge is waited for, not made room for."""
+def test_declared_chunk_size_allocates_no_memory() -> None:
     decoder = ChunkedBody(BODY_LIMIT)
     assert decoder.feed(bytearray(b"FFFFFFFFFFFFFFFF\r\nabc")) is None
     assert bytes(decoder.body) == b"abc"
 
 
-def test_bodies_leave_nothing_behind() -> None:
-    """A decoder is freed with its last reference: bodies of 64 KiB must not wait for the collector of cycles."""
+def test_decoder_is_freed_without_the_garbage_collector() -> None:
+    """Bodies of 64 KiB must not wait for the collector of cycles."""
     with counting_cycles() as found:
         for _ in range(20):
             assert isinstance(one(HEAD + b"3\r\nabc\r\n0\r\n\r\n"), Request)

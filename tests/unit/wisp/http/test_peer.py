@@ -1,4 +1,4 @@
-"""One connection over a real socket: what it answers, in which order, how long it waits, and how it ends."""
+"""One connection over a real socket: its answers, their order, its time limits and its end."""
 
 import contextlib
 from collections.abc import Iterator
@@ -31,18 +31,18 @@ def _epoll_world() -> Iterator[World]:
 
 
 def numbered(number: int, where: bytes = b"") -> bytes:
-    """Return a request that can be told from others."""
+    """Return a request that is distinguishable by number."""
     return b"GET %b/%d HTTP/1.1\r\nHost: x\r\n\r\n" % (where, number)
 
 
 def bodies(client: Client) -> list[bytes]:
-    """Return what the client was answered."""
+    """Return the bodies that the client received."""
     return [answer.body for answer in client.answers]
 
 
 @pytest.mark.parametrize("hostile", ALL.values(), ids=ALL)
-def test_hostile_requests_are_answered_once(world: World, hostile: Hostile) -> None:
-    """The client of a hostile request hears its status and the end of it; what follows is not served."""
+def test_hostile_request_gets_one_answer_and_ends_the_connection(world: World, hostile: Hostile) -> None:
+    """What follows it is not served."""
     client = world.connect(NEXT + hostile.data + NEXT * 3)
     world.settle()
     first, reject = client.answers
@@ -53,16 +53,16 @@ def test_hostile_requests_are_answered_once(world: World, hostile: Hostile) -> N
 
 
 class TestOrder:
-    """Pipelined requests are answered in their order."""
+    """Pipelined requests are answered in order."""
 
-    def test_when_the_answers_are_at_hand(self, world: World) -> None:
-        """All of them in one packet, or nearly."""
+    def test_immediate_answers_are_sent_together(self, world: World) -> None:
+        """In one packet, or nearly."""
         client = world.connect(b"".join(numbered(number) for number in range(300)))
         world.settle()
         assert bodies(client) == [b"/%d" % number for number in range(300)]
 
-    def test_when_one_comes_later(self, world: World) -> None:
-        """What was asked after it waits, unread by the application, and so do those who come meanwhile."""
+    def test_later_requests_wait_for_a_late_answer(self, world: World) -> None:
+        """They stay unread by the application, as do requests that arrive meanwhile."""
         client = world.connect(numbered(1) + LATER + numbered(2))
         world.settle()
         client.send(numbered(3) + LATER + numbered(4))
@@ -75,8 +75,8 @@ class TestOrder:
         world.settle()
         assert bodies(client)[4:] == [b"/later", b"/4"]
 
-    def test_a_request_that_waits_is_not_kept(self, world: World) -> None:
-        """The connection remembers of it what the bytes of the answer depend on."""
+    def test_waiting_request_is_not_held_in_memory(self, world: World) -> None:
+        """The connection remembers only what the bytes of the answer depend on."""
         large = LATER.replace(b"/later", b"/later/" + b"l" * 4000).replace(
             b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\nabc"
         )
@@ -88,8 +88,7 @@ class TestOrder:
         world.settle()
         assert bodies(client) == [b"/later/" + b"l" * 4000 + b"abc"]
 
-    def test_each_connection_for_itself(self, world: World) -> None:
-        """One client's wait is not another's."""
+    def test_waiting_client_does_not_delay_others(self, world: World) -> None:
         waiting = world.connect(LATER)
         world.settle()
         served = world.connect(numbered(1))
@@ -98,10 +97,10 @@ class TestOrder:
 
 
 class TestSlowReaders:
-    """Answers that nobody reads."""
+    """Answers that the client does not read."""
 
-    def test_the_unread_stops_the_reading(self, world: World) -> None:
-        """A client that sends and does not read fills the kernel's buffers and then its own, not our memory."""
+    def test_unread_answers_stop_reading_requests(self, world: World) -> None:
+        """A client that sends without reading fills the kernel's buffers and its own, not the server's memory."""
         client = Client(world.port)
         world.clients.append(client)
         client.reading = False
@@ -116,8 +115,7 @@ class TestSlowReaders:
         world.settle()
         assert [body[4000:] for body in bodies(client)] == [b"/%d" % number for number in range(count)]
 
-    def test_they_are_given_up(self, world: World) -> None:
-        """Half a minute is patience enough."""
+    def test_client_that_does_not_read_is_closed_after_half_a_minute(self, world: World) -> None:
         client = world.connect()
         client.reading = False
         client.send(BIG)
@@ -126,8 +124,8 @@ class TestSlowReaders:
         world.after(0.1)
         assert not world.server.peers
 
-    def test_reading_a_little_now_and_then_does_not_help(self, world: World) -> None:
-        """The half minute is for everything that was asked for, not for each answer."""
+    def test_reading_slowly_does_not_extend_the_time_limit(self, world: World) -> None:
+        """The half minute applies to all pending answers together."""
         client = world.connect(BIG * 4, buffer=1 << 16, reading=False)
         for _ in range(3):
             world.after(9)
@@ -144,8 +142,10 @@ class TestSlowReaders:
         assert not world.server.peers
 
     @pytest.mark.parametrize("request_", [SOME, SOME_AND_CLOSE], ids=["keep-alive", "close"])
-    def test_the_kernel_keeps_nothing_of_those_given_up(self, world: World, request_: bytes) -> None:
-        """Closed in good order, a connection whose client does not read leaves its answer in the kernel's memory."""
+    def test_connection_closed_for_not_reading_leaves_no_data_in_the_kernel(
+        self, world: World, request_: bytes
+    ) -> None:
+        """An orderly close would leave the answer in the kernel's memory."""
         client = world.connect(request_, buffer=1, reading=False)
         world.settle()
         (connection,) = world.server.peers
@@ -158,8 +158,8 @@ class TestSlowReaders:
         assert client.ended == "reset"
         assert not client.answers
 
-    def test_who_asks_no_more_and_does_not_read_keeps_its_place(self, world: World) -> None:
-        """Else the answers that the kernel keeps for such clients had no bound; those who read get theirs."""
+    def test_half_closed_client_that_does_not_read_still_counts_as_a_connection(self, world: World) -> None:
+        """Otherwise the answers held by the kernel would be unbounded. Clients that read get theirs."""
         clients = [world.connect(SOME, buffer=1, reading=False) for _ in range(2)]
         world.settle()
         for client in clients:
@@ -176,8 +176,8 @@ class TestSlowReaders:
         world.settle()
         assert clients[1].ended == "reset"
 
-    def test_who_reads_late_gets_the_last_answer_whole(self, world: World) -> None:
-        """A connection that ends with an answer ends no sooner than that is taken."""
+    def test_late_reader_gets_the_complete_last_answer(self, world: World) -> None:
+        """A connection that ends with an answer ends only when the answer has been read."""
         client = world.connect(SOME_AND_CLOSE, buffer=1, reading=False)
         for _ in range(20):
             world.after(1)
@@ -186,8 +186,7 @@ class TestSlowReaders:
         assert [len(answer.body) for answer in client.answers] == [len(b"/some") + 5000]
         assert client.ended == "closed"
 
-    def test_they_may_vanish_amid_an_answer(self, world: World) -> None:
-        """A reset while we send ends that connection and nothing else."""
+    def test_reset_while_sending_ends_only_that_connection(self, world: World) -> None:
         client = world.connect()
         client.reading = False
         client.send(BIG)
@@ -196,7 +195,7 @@ class TestSlowReaders:
         world.settle()
         assert not world.server.peers
 
-    def test_a_big_answer_arrives_whole(self, world: World) -> None:
+    def test_large_answer_arrives_complete(self, world: World) -> None:
         """4 MiB in as many pieces as the kernel takes, and the next request is served."""
         client = world.connect(BIG + NEXT)
         world.settle()
@@ -204,11 +203,11 @@ class TestSlowReaders:
 
 
 class TestTimes:
-    """How long a connection may take."""
+    """Time limits of a connection."""
 
     @pytest.mark.parametrize("part", [b"G", GET, POST + b"Content-Length: 3\r\n\r\nab"], ids=["byte", "head", "body"])
-    def test_a_request_has_five_seconds(self, world: World, part: bytes) -> None:
-        """Then its client hears 408, in JSON as everything, and the connection ends."""
+    def test_incomplete_request_gets_408_after_five_seconds(self, world: World, part: bytes) -> None:
+        """The answer is JSON, and the connection ends."""
         client = world.connect(part)
         world.after(4.9)
         assert not client.received
@@ -218,8 +217,8 @@ class TestTimes:
         assert answer.headers[b"content-type"].startswith(b"application/json")
         assert client.ended == "closed"
 
-    def test_trickling_does_not_help(self, world: World) -> None:
-        """The five seconds count from the first byte, whatever comes after it."""
+    def test_sending_slowly_does_not_extend_the_time_limit(self, world: World) -> None:
+        """The five seconds count from the first byte."""
         client = world.connect()
         for byte in GET[:10]:
             assert not client.received
@@ -227,8 +226,8 @@ class TestTimes:
             world.after(0.5)
         assert [answer.status for answer in client.answers] == [408]
 
-    def test_the_first_request_has_them_too(self, world: World) -> None:
-        """Who connects and says nothing is closed without a word, empty lines or not."""
+    def test_silent_new_connection_is_closed_after_five_seconds(self, world: World) -> None:
+        """It is closed without an answer, also if it sent empty lines."""
         silent, blank = world.connect(), world.connect()
         for _ in range(10):
             blank.send(b"\r\n")
@@ -236,8 +235,8 @@ class TestTimes:
         assert {silent.ended, blank.ended} == {"reset" if world.resets else "closed"}
         assert not silent.received + blank.received
 
-    def test_every_request_has_its_own(self, world: World) -> None:
-        """A connection on which requests follow each other lives on."""
+    def test_every_request_has_its_own_time_limit(self, world: World) -> None:
+        """A connection on which requests follow each other stays open."""
         client = world.connect()
         for number in range(10):
             client.send(numbered(number)[:9])
@@ -246,8 +245,8 @@ class TestTimes:
             world.after(4)
         assert len(client.answers) == 10
 
-    def test_idle_connections_live_two_minutes(self, world: World) -> None:
-        """From the last answer; then they are closed without a word."""
+    def test_idle_connection_is_closed_after_two_minutes(self, world: World) -> None:
+        """Counted from the last answer; it is closed without an answer."""
         client = world.connect(numbered(1))
         world.after(100)
         client.send(numbered(2))
@@ -257,8 +256,8 @@ class TestTimes:
         assert client.ended == "closed"
         assert len(client.answers) == 2
 
-    def test_empty_lines_do_not_keep_it_alive(self, world: World) -> None:
-        """Nor do they begin a request that could be late."""
+    def test_empty_lines_do_not_extend_the_idle_time(self, world: World) -> None:
+        """Nor do they start a request that could be late."""
         client = world.connect(numbered(1))
         world.settle()
         for _ in range(12):
@@ -269,8 +268,7 @@ class TestTimes:
         assert client.ended == "closed"
         assert len(client.answers) == 1
 
-    def test_the_application_has_its_own(self, world: World) -> None:
-        """A request that was read whole is not late, however long its answer takes."""
+    def test_complete_request_is_not_late_while_the_application_works(self, world: World) -> None:
         client = world.connect(LATER)
         world.after(1000)
         assert client.ended is None
@@ -292,10 +290,10 @@ class TestEnds:
         ],
         ids=["1.1 close", "1.0", "1.0 keep-alive", "1.1"],
     )
-    def test_as_the_client_wants(
+    def test_connection_ends_when_the_client_asks_for_it(
         self, world: World, request_: bytes, connection: bytes | None, ended: str | None
     ) -> None:
-        """RFC 9112 §9.3; nothing is served after the request that ends it."""
+        """RFC 9112 §9.3; nothing is served after that request."""
         client = world.connect(request_ + NEXT)
         world.settle()
         assert client.ended == ended
@@ -304,29 +302,28 @@ class TestEnds:
 
     @pytest.mark.parametrize("where", [b"", b"/later"])
     def test_half_closed_clients_get_their_answers(self, world: World, where: bytes) -> None:
-        """A client may say that it will ask no more before it has read anything."""
+        """A client may close its sending side before it has read anything."""
         client = world.connect(numbered(1, where) + numbered(2, where))
         client.half_close()
         world.settle()
-        while world.application.owed:
+        while world.application.pending_replies:
             world.application.reply()
             world.settle()
         assert bodies(client) == [where + b"/1", where + b"/2"]
         assert client.ended == "closed"
         assert not world.server.peers
 
-    def test_half_a_request_and_no_more(self, world: World) -> None:
-        """There is nothing to answer."""
+    def test_half_closed_client_with_an_incomplete_request_gets_no_answer(self, world: World) -> None:
         client = world.connect(GET)
         client.half_close()
         world.settle()
         assert client.ended == "closed"
         assert not client.received
 
-    def test_a_client_that_vanishes_holds_its_place(self, epoll_world: World) -> None:
-        """Its socket is freed, but what is being done for it is counted until it is done: else that had no bound.
+    def test_reset_client_counts_until_its_request_is_done(self, epoll_world: World) -> None:
+        """Its socket is freed, but its work counts until it is done; otherwise that work would be unbounded.
 
-        The asyncio server cancels what is being done, instead, when its time is up.
+        The asyncio server cancels the work instead.
         """
         world = epoll_world
         client = world.connect(LATER + NEXT)
@@ -340,8 +337,8 @@ class TestEnds:
         assert not world.server.peers
         assert len(world.application.asked) == 1
 
-    def test_a_client_that_leaves_in_good_order(self, world: World) -> None:
-        """A closed socket cannot be told from a half-closed one until we write."""
+    def test_closed_client_is_noticed_when_answering(self, world: World) -> None:
+        """A closed socket is indistinguishable from a half-closed one until the server writes."""
         client = world.connect(LATER)
         world.settle()
         client.socket.close()
@@ -350,8 +347,7 @@ class TestEnds:
         world.settle()
         assert not world.server.peers
 
-    def test_a_reset_between_requests(self, world: World) -> None:
-        """It is a client gone, and no more than that."""
+    def test_reset_between_requests_ends_the_connection(self, world: World) -> None:
         client = world.connect(NEXT)
         world.settle()
         client.vanish()
@@ -359,8 +355,8 @@ class TestEnds:
         assert not world.server.peers
 
     @pytest.mark.parametrize("size", [1_000, 400_000])
-    def test_a_client_that_still_sends_can_read_the_refusal(self, world: World, size: int) -> None:
-        """Closing with bytes unread would reset the connection, and the answer away with it."""
+    def test_client_that_still_sends_can_read_the_rejection(self, world: World, size: int) -> None:
+        """Closing with unread bytes would reset the connection and lose the answer."""
         client = world.connect(POST + b"Content-Length: 100000000\r\n\r\n" + b"b" * size)
         world.settle()
         assert [answer.status for answer in client.answers] == [413]
@@ -370,8 +366,8 @@ class TestEnds:
         world.settle()
         assert not world.server.peers
 
-    def test_but_not_for_ever(self, world: World) -> None:
-        """A second after the refusal the connection is gone, sent to or not."""
+    def test_rejected_connection_is_closed_after_a_second(self, world: World) -> None:
+        """Whether the client still sends or not."""
         client = world.connect(POST + b"Content-Length: 100000000\r\n\r\n")
         for _ in range(10):
             client.send(b"b" * 1000)
@@ -379,11 +375,11 @@ class TestEnds:
         assert not world.server.peers
 
 
-class TestShape:
-    """What depends on the kind of request."""
+class TestRequestKinds:
+    """Behaviour that depends on the kind of request."""
 
-    def test_head(self, world: World) -> None:
-        """HEAD has GET's length and no body, and the next answer follows its head."""
+    def test_head_answer_has_the_length_and_no_body(self, world: World) -> None:
+        """The next answer follows the head directly."""
         client = world.connect(b"HEAD /head HTTP/1.1\r\nHost: x\r\n\r\n" + b"HEAD /later HTTP/1.1\r\nHost: x\r\n\r\n")
         world.settle()
         world.application.reply()
@@ -392,8 +388,7 @@ class TestShape:
         assert lengths == [b"5", b"6"]
         assert client.received.endswith(b"\r\n\r\n")
 
-    def test_continue(self, world: World) -> None:
-        """A client that waits for 100 Continue gets it before the answer, and then has five seconds again."""
+    def test_client_gets_100_continue_and_another_five_seconds(self, world: World) -> None:
         client = world.connect(POST + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n")
         world.settle()
         assert client.received == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -402,15 +397,13 @@ class TestShape:
         world.settle()
         assert bodies(client) == [b"", b"/abc"]
 
-    def test_another_expectation(self, world: World) -> None:
-        """Nothing else can be expected."""
+    def test_other_expectations_are_rejected(self, world: World) -> None:
         client = world.connect(POST + b"Expect: tea\r\nContent-Length: 3\r\n\r\n")
         world.settle()
         assert [answer.status for answer in client.answers] == [417]
 
 
-def test_connections_leave_nothing_behind(world: World) -> None:
-    """A connection is freed when it ends, without the collector of cycles."""
+def test_connection_is_freed_without_the_garbage_collector(world: World) -> None:
     world.connect(NEXT)
     world.settle()
     with counting_cycles() as found:

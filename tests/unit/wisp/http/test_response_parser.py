@@ -1,4 +1,4 @@
-"""Responses of another server: the same however they are split, and nothing but a response passes for one."""
+"""The response parser: the same result for any split of the input, and nothing but a response is accepted."""
 
 from collections.abc import Iterable
 
@@ -39,7 +39,7 @@ streams = st.lists(_lines | st.binary(max_size=4), max_size=8).map(b"".join)
 
 
 def read(pieces: Iterable[bytes]) -> tuple[ResponseHead | None, bytes, bool, bool]:
-    """Return the head, the body, whether it is whole once nothing more comes, and whether it was malformed."""
+    """Return the head, the body, whether it is complete at the end of input, and whether it was malformed."""
     received, body = ResponseReader(), b""
     for piece in pieces:
         fed = received.feed(piece)
@@ -51,8 +51,7 @@ def read(pieces: Iterable[bytes]) -> tuple[ResponseHead | None, bytes, bool, boo
 
 
 @given(streams, cut_points)
-def test_the_same_however_it_is_split(stream: bytes, splits: list[int]) -> None:
-    """Head, body and end do not depend on what came when; what is malformed is so in either."""
+def test_any_split_gives_the_same_response(stream: bytes, splits: list[int]) -> None:
     whole, pieces = read([stream]), read(cut(stream, splits))
     assert whole[3] == pieces[3]
     if not whole[3]:
@@ -60,14 +59,13 @@ def test_the_same_however_it_is_split(stream: bytes, splits: list[int]) -> None:
 
 
 @given(st.lists(st.binary(max_size=200), max_size=5))
-def test_nothing_raises(pieces: list[bytes]) -> None:
-    """Whatever the bytes."""
+def test_arbitrary_bytes_raise_no_exception(pieces: list[bytes]) -> None:
     read(pieces)
     read([OK, b"Transfer-Encoding: chunked\r\n\r\n", *pieces])
 
 
-def test_a_head() -> None:
-    """Names are in lower case, values without blanks around them, trailers not among them."""
+def test_head_has_lower_case_names_and_stripped_values() -> None:
+    """Trailers are not part of it."""
     head, body, whole, _ = read(
         [OK + b"X-Ms-A:  b \r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: x\r\n\r\n"]
     )
@@ -75,24 +73,23 @@ def test_a_head() -> None:
     assert (body, whole) == (b"abc", True)
 
 
-def test_one_response() -> None:
-    """A second one is not part of the first's body, even in the same packet."""
+def test_second_response_is_not_part_of_the_first_body() -> None:
+    """Even in the same packet."""
     answer = OK + b"Content-Length: 3\r\n\r\nabc"
     _, body, whole, _ = read([answer * 2])
     assert (body, whole) == (b"abc", True)
 
 
 @pytest.mark.parametrize("size, fits", [(OVERHEAD_LIMIT, True), (OVERHEAD_LIMIT + 1, False)], ids=["fits", "too long"])
-def test_the_longest_head(size: int, fits: bool) -> None:  # noqa: FBT001
-    """16 KiB, its empty line included, in one piece or in many."""
+def test_head_of_16_kib_is_accepted_and_one_byte_more_rejected(size: int, fits: bool) -> None:  # noqa: FBT001
+    """The empty line is included, in one piece or in many."""
     frame = OK + b"X: \r\nContent-Length: 0\r\n\r\n"
     data = frame.replace(b"X: ", b"X: " + b"y" * (size - len(frame)))
     for pieces in ([data], cut(data, range(0, size, 1000))):
         assert read(pieces)[3] is not fits
 
 
-def test_a_body_of_any_size_is_not_kept() -> None:
-    """What was returned is gone."""
+def test_returned_body_is_not_held_in_memory() -> None:
     received = ResponseReader()
     received.feed(OK + b"Content-Length: 100000000\r\n\r\n")
     for _ in range(100):

@@ -1,4 +1,4 @@
-"""Whatever clients do, in whatever order: each hears its own answers, in order, and nothing is kept of them."""
+"""Whatever clients do in any order, each gets its own answers in order, and nothing of them stays in memory."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,8 +13,8 @@ MOST = 5
 
 
 @dataclass(eq=False)
-class Asking:
-    """A client, what it has asked in whole, and the rest of a request that it has begun to send."""
+class PipeliningClient:
+    """A client, its complete requests, and the rest of a request that it has started to send."""
 
     client: Client
     asked: list[bytes] = field(default_factory=list)
@@ -22,7 +22,7 @@ class Asking:
 
 
 class Clients(RuleBasedStateMachine):
-    """Clients of one server: they ask in pieces, wait, leave and vanish, while time passes and answers come late."""
+    """Clients of one server: they send in pieces, wait, leave and reset, while time passes and answers come late."""
 
     driver: type[World] = World
     asking_clients = Bundle("asking_clients")
@@ -31,92 +31,92 @@ class Clients(RuleBasedStateMachine):
         super().__init__()
         self.stack = ExitStack()
         self.world = self.stack.enter_context(self.driver.made(most=MOST))
-        self.known: list[Asking] = []
+        self.known: list[PipeliningClient] = []
         self.number = 0
 
     @rule(target=asking_clients)
-    def connect(self) -> Asking:
-        """Let a client come; one that is idle may have to go for it."""
-        asking = Asking(self.world.connect())
-        self.known.append(asking)
+    def connect(self) -> PipeliningClient:
+        """Let a client connect; an idle one may be evicted for it."""
+        pipeliner = PipeliningClient(self.world.connect())
+        self.known.append(pipeliner)
         self.world.settle()
-        return asking
+        return pipeliner
 
-    @rule(asking=asking_clients, where=st.sampled_from([b"", b"", b"/later"]), cut=st.integers(0, 100))
-    def ask(self, asking: Asking, where: bytes, cut: int) -> None:
-        """Send the rest of what was begun, and begin another request."""
+    @rule(pipeliner=asking_clients, where=st.sampled_from([b"", b"", b"/later"]), cut=st.integers(0, 100))
+    def ask(self, pipeliner: PipeliningClient, where: bytes, cut: int) -> None:
+        """Send the rest of the started request, and start another one."""
         self.number += 1
         target = b"%b/%d" % (where, self.number)
         request = b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % target
         cut %= len(request)
-        asking.client.send(asking.rest + request[:cut])
-        asking.rest = request[cut:]
-        asking.asked.append(target)
+        pipeliner.client.send(pipeliner.rest + request[:cut])
+        pipeliner.rest = request[cut:]
+        pipeliner.asked.append(target)
         self.world.settle()
 
-    @rule(asking=asking_clients)
-    def finish(self, asking: Asking) -> None:
-        """Send the rest of what was begun."""
-        asking.client.send(asking.rest)
-        asking.rest = b""
+    @rule(pipeliner=asking_clients)
+    def finish(self, pipeliner: PipeliningClient) -> None:
+        """Send the rest of the started request."""
+        pipeliner.client.send(pipeliner.rest)
+        pipeliner.rest = b""
         self.world.settle()
 
-    @rule(asking=asking_clients, where=st.sampled_from([b"", b"/later"]), count=st.integers(1, 5))
-    def ask_many(self, asking: Asking, where: bytes, count: int) -> None:
+    @rule(pipeliner=asking_clients, where=st.sampled_from([b"", b"/later"]), count=st.integers(1, 5))
+    def ask_many(self, pipeliner: PipeliningClient, where: bytes, count: int) -> None:
         """Send several requests at once."""
         for _ in range(count):
-            self.ask(asking, where, 0)
-        self.finish(asking)
+            self.ask(pipeliner, where, 0)
+        self.finish(pipeliner)
 
-    @rule(asking=consumes(asking_clients))
-    def half_close(self, asking: Asking) -> None:
-        """Ask no more, and wait for what was asked."""
-        if asking.client.ended is None:
-            asking.client.half_close()
+    @rule(pipeliner=consumes(asking_clients))
+    def half_close(self, pipeliner: PipeliningClient) -> None:
+        """Close the sending side, and wait for the answers."""
+        if pipeliner.client.ended is None:
+            pipeliner.client.half_close()
         self.world.settle()
 
-    @rule(asking=consumes(asking_clients))
-    def vanish(self, asking: Asking) -> None:
+    @rule(pipeliner=consumes(asking_clients))
+    def vanish(self, pipeliner: PipeliningClient) -> None:
         """Reset the connection."""
-        asking.client.vanish()
+        pipeliner.client.vanish()
         self.world.settle()
 
     @rule(number=st.integers(0, 100))
     def reply(self, number: int) -> None:
-        """Let the application answer one of those it owes, in any order."""
-        owed = self.world.application.owed
-        if owed:
-            self.world.application.reply(number % owed)
+        """Let the application answer one of the pending requests, in any order."""
+        pending_replies = self.world.application.pending_replies
+        if pending_replies:
+            self.world.application.reply(number % pending_replies)
             self.world.settle()
 
     @rule(seconds=st.sampled_from([0.05, 1.0, 4.0, 6.0, 130.0]))
     def wait(self, seconds: float) -> None:
-        """Time passes."""
+        """Let time pass."""
         self.world.after(seconds)
 
     @invariant()
-    def answers_are_those_asked_for(self) -> None:
-        """Every answer is to the client's own next request; only a request that came too late may end it otherwise."""
-        for asking in self.known:
-            for answer, target in zip(asking.client.answers, asking.asked, strict=False):
+    def answers_match_the_requests(self) -> None:
+        """Every answer belongs to the client's own next request, except the 408 of a late request."""
+        for pipeliner in self.known:
+            for answer, target in zip(pipeliner.client.answers, pipeliner.asked, strict=False):
                 assert (answer.status, answer.body) == (200, target) or answer.status == 408
-            assert len(asking.client.answers) <= len(asking.asked)
+            assert len(pipeliner.client.answers) <= len(pipeliner.asked)
 
     @invariant()
-    def no_more_than_allowed(self) -> None:
-        """Check the limit, on connections and on what the loop watches: those and the listener."""
+    def limits_hold(self) -> None:
+        """Check the number of connections and of the loop's descriptors: the connections and the listener."""
         assert len(self.world.server.peers) <= MOST + 1  # the one for newcomers while nobody can give way
         assert self.world.watched <= MOST + 2
 
     def teardown(self) -> None:
-        """End the server: it has nothing left, within its time."""
-        while self.world.application.owed:
+        """Stop the server: it holds nothing within its time."""
+        while self.world.application.pending_replies:
             self.world.application.reply()
             self.world.settle()
         self.world.stop()
         self.world.after(5)
         assert self.world.stopped
-        assert not [asking for asking in self.known if asking.client.ended is None and asking.client.move()]
+        assert not [pipeliner for pipeliner in self.known if pipeliner.client.ended is None and pipeliner.client.move()]
         self.stack.close()
 
 

@@ -1,4 +1,4 @@
-"""The few sockets that the sidecar needs."""
+"""Socket helpers of the sidecar."""
 
 import _socket
 import errno
@@ -21,8 +21,8 @@ from wisp.http.sockets import (
 )
 
 
-def test_accepted_connections_answer_at_once() -> None:
-    """They never block and do not wait for Nagle's algorithm."""
+def test_accepted_connections_do_not_block_or_delay() -> None:
+    """They do not use Nagle's algorithm."""
     listener = listen("127.0.0.1", 0)
     with pytest.raises(BlockingIOError):
         accept(listener)
@@ -46,8 +46,8 @@ def test_accepted_connections_have_small_buffers() -> None:
 
 
 @pytest.mark.parametrize("read", [True, False])
-def test_who_does_not_take_what_was_sent(read: bool) -> None:  # noqa: FBT001 -- a parameter of the test
-    """A connection is stuck while the other side's buffer is full, and no longer once it has read, or is gone."""
+def test_connection_is_stuck_until_the_peer_reads(read: bool) -> None:  # noqa: FBT001 -- a parameter of the test
+    """It is no longer stuck once the peer has read or has gone."""
     listener = listen("127.0.0.1", 0)
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
@@ -66,16 +66,15 @@ def test_who_does_not_take_what_was_sent(read: bool) -> None:  # noqa: FBT001 --
     listener.close()
 
 
-def test_a_port_in_use() -> None:
-    """It is an OSError, and the socket made for it is closed (an open one would be a warning, and so an error here)."""
+def test_port_in_use_raises_os_error() -> None:
+    """The socket created for it is closed; an open one would be a warning and fail this test."""
     listener = listen("127.0.0.1", 0)
     with pytest.raises(OSError, match="Address already in use"):
         listen("127.0.0.1", listener.getsockname()[1])
     listener.close()
 
 
-def test_packets_keep_their_bounds() -> None:
-    """Two packets are two reads."""
+def test_packet_boundaries_are_preserved() -> None:
     ours, theirs = packet_pair()
     ours.send(b"a")
     ours.send(b"b")
@@ -86,8 +85,7 @@ def test_packets_keep_their_bounds() -> None:
     theirs.close()
 
 
-def test_a_connection_that_is_made() -> None:
-    """It never blocks, and tells when it is made."""
+def test_connecting_does_not_block_and_reports_success() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     connection = connect("127.0.0.1", listener.getsockname()[1])
     assert connection.gettimeout() == 0
@@ -97,8 +95,8 @@ def test_a_connection_that_is_made() -> None:
     listener.close()
 
 
-def test_a_connection_that_is_not_made() -> None:
-    """Refused it tells why; not known yet, that too."""
+def test_failed_connection_is_reported() -> None:
+    """A refused connection reports its error, and a pending one that it is pending."""
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     listener.close()
@@ -111,14 +109,14 @@ def test_a_connection_that_is_not_made() -> None:
     unconnected.close()
 
 
-def test_no_way_to_connect() -> None:
-    """What the kernel knows at once is an OSError, and the socket made for it is closed."""
+def test_immediate_connect_error_raises_os_error() -> None:
+    """The socket created for it is closed."""
     with pytest.raises(OSError, match=r"Permission denied|unreachable"):
         connect("255.255.255.255", 80)
 
 
-def test_a_connection_broken_off() -> None:
-    """The other side reads a reset, not an end."""
+def test_aborted_connection_is_reset() -> None:
+    """The peer reads a reset, not an end."""
     listener = socket.create_server(("127.0.0.1", 0))
     connection = connect("127.0.0.1", listener.getsockname()[1])
     accepted, _ = listener.accept()
@@ -131,14 +129,13 @@ def test_a_connection_broken_off() -> None:
 
 
 @pytest.mark.parametrize("text", ["0.0.0.0", "169.254.169.254", "255.255.255.255"])  # noqa: S104 -- no bind
-def test_addresses(text: str) -> None:
-    """Four decimal numbers."""
+def test_dotted_ipv4_addresses_are_accepted(text: str) -> None:
     assert is_ipv4(text)
 
 
 @pytest.mark.parametrize(
     "text", ["", "1", "1.2.3", "1.2.3.256", "01.2.3.4", "0x1.2.3.4", "1.2.3.4 ", "::1", "a\0", "\udcff"]
 )
-def test_what_is_no_address(text: str) -> None:
-    """Nothing that inet_aton would guess at."""
+def test_abbreviated_and_malformed_addresses_are_rejected(text: str) -> None:
+    """This includes forms that inet_aton would accept."""
     assert not is_ipv4(text)

@@ -1,4 +1,4 @@
-"""Bytes as clients, careless and hostile ones included, put them on the wire, and what a `Connection` makes of them."""
+"""Bytes that careless and hostile clients send, and the events that a `Connection` returns for them."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -14,7 +14,7 @@ NEXT = b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def drained(connection: RequestReader, data: bytes) -> list[Event]:
-    """Give `data` to the connection and return every event that it completes."""
+    """Pass `data` to the connection and return every event that it completes."""
     events = []
     event = connection.receive(data)
     while event is not None:
@@ -30,7 +30,7 @@ def events(pieces: Iterable[bytes], memo: HeadCache | None = None) -> list[Event
 
 
 def outcome(pieces: Iterable[bytes], memo: HeadCache | None = None) -> list[Request | Reject]:
-    """Return the events without Continue, which by its nature depends on what has arrived when."""
+    """Return the events without Continue, which depends on when the input arrives."""
     return [event for event in events(pieces, memo) if not isinstance(event, Continue)]
 
 

@@ -1,4 +1,4 @@
-"""A server on a real loop and real sockets, with a clock set by hand and an application that tests control."""
+"""A server on a real loop with real sockets, a clock set by hand, and an application that tests control."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ _TURNS = 5000
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """A clock that advances only by hand."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -35,7 +35,7 @@ class Clock:
 
 
 class BusyLoop(Loop):
-    """A loop that counts its calls, so that one can tell when it has nothing more to do."""
+    """A loop that counts its calls, which tells when it has nothing left to do."""
 
     calls = 0
 
@@ -50,7 +50,7 @@ class BusyLoop(Loop):
 
 
 class Application:
-    """Answers with the target and the body; what is asked of /later when told to, /big and /some at length."""
+    """Answers with target and body: /later when `reply` is called, /big and /some with long bodies."""
 
     def __init__(self) -> None:
         self.asked: list[Request] = []
@@ -71,13 +71,13 @@ class Application:
         return Response(reject.status, b'{"error":"%b"}' % reject.reason.encode())
 
     def reply(self, number: int = 0) -> None:
-        """Answer what has been owed longest, or the `number`-th after it."""
+        """Answer the oldest pending request, or the `number`-th after it."""
         request, reply = self._owed.pop(number)
         reply(_echo(request))
 
     @property
-    def owed(self) -> int:
-        """How many answers are owed."""
+    def pending_replies(self) -> int:
+        """The number of pending answers."""
         return len(self._owed)
 
 
@@ -87,7 +87,7 @@ def _echo(request: Request) -> Response:
 
 
 class Answer(NamedTuple):
-    """An answer as the client read it."""
+    """A complete answer as the client read it."""
 
     status: int
     headers: dict[bytes, bytes]
@@ -95,7 +95,7 @@ class Answer(NamedTuple):
 
 
 def answers(data: bytes, *, head: bool = False) -> list[Answer]:
-    """Return the whole answers in `data`, none of which has a body if they are to HEAD."""
+    """Return the complete answers in `data`; answers to HEAD have no body."""
     found = []
     position = 0
     while (end := data.find(b"\r\n\r\n", position) + 4) > 3:
@@ -107,8 +107,8 @@ def answers(data: bytes, *, head: bool = False) -> list[Answer]:
     return found
 
 
-class End:
-    """One end of a connection. It never blocks: what the kernel does not take waits until the world turns."""
+class SocketEnd:
+    """One end of a connection. It never blocks: what the kernel does not take waits until the next `move`."""
 
     def __init__(self, connected: socket.socket) -> None:
         self.socket = connected
@@ -126,7 +126,7 @@ class End:
         self.push()
 
     def push(self) -> None:
-        """Send what could not be sent."""
+        """Send what is still unsent."""
         try:
             while self.unsent:
                 del self.unsent[: self.socket.send(self.unsent[: 1 << 18])]
@@ -149,7 +149,7 @@ class End:
             self.ended = "reset"
 
     def move(self) -> bool:
-        """Send and read; say whether there was anything to do."""
+        """Send and read; return whether there was anything to do."""
         if self.socket.fileno() < 0:
             return False
         before = len(self.unsent), len(self.received), self.ended
@@ -167,7 +167,7 @@ class End:
         self.socket.close()
 
 
-class Client(End):
+class Client(SocketEnd):
     """One connection to the server."""
 
     def __init__(self, port: int, *, buffer: int | None = None) -> None:
@@ -185,12 +185,12 @@ class Client(End):
 
     @property
     def answers(self) -> list[Answer]:
-        """The whole answers so far."""
+        """Return the complete answers in `data`; answers to HEAD have no body."""
         return answers(bytes(self.received))
 
 
 class World:
-    """Everything together, with the epoll server. `most` is how many connections the server takes."""
+    """The epoll server with its loop, application and clients. `most` is the limit of connections."""
 
     resets = False
     """Whether the server closes connections by a reset that their clients have not closed."""
@@ -290,8 +290,8 @@ class World:
         assert not self.loop._callbacks
 
 
-class Awaited:
-    """An application as the asyncio server has them: what the world's application answers later is a future."""
+class AsyncApplication:
+    """The application as the asyncio server calls it: a late answer is a future."""
 
     def __init__(self, application: Application, loop: asyncio.AbstractEventLoop) -> None:
         self._application = application
@@ -308,13 +308,13 @@ class Awaited:
 
 
 class AsyncioWorld(World):
-    """The same with the asyncio server, on uvloop."""
+    """The same with the asyncio server on uvloop."""
 
     resets = True
 
     def _begin(self, listener: Socket, limits: Limits) -> None:
         self.turns = uvloop.new_event_loop()
-        application = Awaited(self.application, self.turns)
+        application = AsyncApplication(self.application, self.turns)
         self.asyncio_server = AsyncioServer(listener, application, limits=limits, clock=self.clock)
         self.server = self.asyncio_server
         self._run(self._open())

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import h11
 
-from tests.unit.wisp.http.world import Client, End, World
+from tests.unit.wisp.http.world import Client, SocketEnd, World
 from wisp.base.log import Log
 from wisp.http.connection import Source
 from wisp.http.messages import Reject, Request, Response
@@ -25,12 +25,12 @@ OLD_GET = GET.replace(b"HTTP/1.1", b"HTTP/1.0")
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
 
 
-class Node(End):
+class Node(SocketEnd):
     """The metadata service's listener: it accepts every connection, into `served`."""
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(socket.create_server(("127.0.0.1", port)))
-        self.served: list[End] = []
+        self.served: list[SocketEnd] = []
         self.reads = True
         """Whether it reads from those that come from now on."""
         self.endpoint = MetadataEndpoint("127.0.0.1", self.socket.getsockname()[1])
@@ -40,7 +40,7 @@ class Node(End):
         accepted = False
         try:
             while self.socket.fileno() >= 0:
-                end = End(self.socket.accept()[0])
+                end = SocketEnd(self.socket.accept()[0])
                 end.reading = self.reads
                 self.served.append(end)
                 accepted = True
@@ -132,7 +132,7 @@ class RelayWorld(World):
         """Say the status."""
         return Response(reject.status, b"")
 
-    def asked(self, data: bytes = GET) -> tuple[Client, End]:
+    def asked(self, data: bytes = GET) -> tuple[Client, SocketEnd]:
         """Let a client ask, and return it with the node's end of what came of it."""
         client = self.connect(data)
         self.settle()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.cycles import counting_cycles
 from tests.unit.wisp.http.wire import cut
-from tests.unit.wisp.http.world import Client, End
+from tests.unit.wisp.http.world import Client, SocketEnd
 from tests.unit.wisp.proxy.relayed import GET, OLD_GET, PLAIN, RelayWorld, heard
 from wisp.proxy.metadata_proxy import ABSENCE, CONNECT_LIMIT, MOST, READ_LIMIT
 from wisp.proxy.returned import MetadataEndpoint
@@ -169,7 +169,7 @@ class TestWhole:
         assert [answer.body for answer in heard(client)] == [b"pong", b"abc", b"pong", b"def", b"pong"]
 
     @staticmethod
-    def posted(world: RelayWorld) -> tuple[Client, End]:
+    def posted(world: RelayWorld) -> tuple[Client, SocketEnd]:
         """Let a client acknowledge at length, to a node that does not read yet: a part of it stays with the relay."""
         world.node.reads = False
         world.node.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -480,7 +480,7 @@ class TestClients:
         assert client.ended == "closed"
 
     @staticmethod
-    def stuffed(world: RelayWorld, head: bytes, buffer: int | None = None) -> tuple[Client, End]:
+    def stuffed(world: RelayWorld, head: bytes, buffer: int | None = None) -> tuple[Client, SocketEnd]:
         """Let a node send 8 MB to a client that reads nothing, until nothing moves."""
         client = world.connect(GET, buffer=buffer, reading=False)
         world.settle()
