@@ -37,7 +37,7 @@ from wisp.admission.warnings import warnings_about_unlabelled
     ],
 )
 def test_misspelled_label_is_recognised(key: str) -> None:
-    """It is told from others, under labels and under annotations."""
+    """It is recognised under labels and under annotations."""
     assert correct_spelling(key) == USE
     (similar,) = warnings_about_unlabelled(unlabelled("labels", {key: "true"})["metadata"], {})
     assert similar.endswith(f"is misspelled: write {USE}")
@@ -48,7 +48,6 @@ def test_misspelled_label_is_recognised(key: str) -> None:
 
 @pytest.mark.parametrize("known", sorted((ON_PODS | ON_ACCOUNTS) - {USE}))
 def test_misspelled_annotation_is_recognised(known: str) -> None:
-    """Whichever it is."""
     suffix = known.removeprefix(PREFIX)
     for key in (
         f"azure.workload.identity.{suffix}",
@@ -86,11 +85,9 @@ def test_misspelled_annotation_is_recognised(known: str) -> None:
     ],
 )
 def test_correct_and_unrelated_keys_are_not_misspelled(key: str) -> None:
-    """It is not taken for a misspelled one."""
     assert correct_spelling(key) is None
 
 
 @given(st.text(max_size=80))
 def test_any_key_means_at_most_one_known_key(key: str) -> None:
-    """It means at most one known key."""
     assert known_key(key) in (None, key, USE, *ON_PODS, *ON_ACCOUNTS)

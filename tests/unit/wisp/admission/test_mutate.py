@@ -70,8 +70,8 @@ GOLDENS = {
 
 
 @pytest.mark.parametrize("name", GOLDENS)
-def test_patch_of_each_kind_of_pod(name: str) -> None:
-    """Operation by operation, as it is sent."""
+def test_patch_matches_the_golden_file(name: str) -> None:
+    """The operations have the order in which they are sent."""
     before, policy = GOLDENS[name]
     golden = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
     operations = list(mutation(before, account(), policy).operations)
@@ -107,7 +107,7 @@ SETUP = {"name": "setup", "image": "setup:1"}
 def test_sidecar_is_native_where_the_policy_allows(
     native: str, version: tuple[int, int] | None, *, is_native: bool
 ) -> None:
-    """From 1.32 on every kubelet is one that runs native sidecars; otherwise it is an ordinary container, the first."""
+    """From 1.32 on every kubelet runs native sidecars; otherwise the sidecar is the first ordinary container."""
     policy = replace(POLICY, native_sidecar=NativeSidecar(native), server_version=version)
     after = mutate(with_sidecar(initContainers=[SETUP]), account(), policy)
     assert inits(after) == ["azwi-proxy-init", *(["azwi-proxy"] if is_native else []), "setup"]
@@ -115,15 +115,14 @@ def test_sidecar_is_native_where_the_policy_allows(
     assert named(after, "azwi-proxy").get("restartPolicy") == ("Always" if is_native else None)
 
 
-def test_containers_of_an_earlier_injector_get_the_identity() -> None:
-    """Ours come first all the same."""
+def test_our_init_containers_come_before_those_of_an_earlier_injector() -> None:
     mesh = {"name": "istio-init", "image": "istio:1"}
     after = mutate(with_sidecar(initContainers=[mesh, SETUP]), account(), POLICY)
     assert inits(after) == ["azwi-proxy-init", "azwi-proxy", "istio-init", "setup"]
 
 
 def test_containers_of_a_later_injector_get_the_identity_on_reinvocation() -> None:
-    """What it put first moves back, and what it added gets its identity."""
+    """Our containers move back to the front."""
     once = mutate(with_sidecar(), account(), POLICY)
     mesh = {"name": "istio-proxy", "image": "istio:1", "restartPolicy": "Always"}
     once["spec"]["initContainers"].insert(0, mesh)
@@ -134,7 +133,7 @@ def test_containers_of_a_later_injector_get_the_identity_on_reinvocation() -> No
 
 
 def test_defaults_of_the_api_server_cause_no_change() -> None:
-    """On reinvocation the pod comes with defaults; nothing is sent back."""
+    """On reinvocation the pod contains defaults; no patch is sent."""
     once = mutate(with_sidecar(), account(), POLICY)
     once["spec"]["volumes"][0]["projected"]["defaultMode"] = 420
     named(once, "azwi-proxy")["ports"][0]["protocol"] = "TCP"
@@ -142,8 +141,8 @@ def test_defaults_of_the_api_server_cause_no_change() -> None:
     assert mutation(once, account(), POLICY).operations == ()
 
 
-def test_volume_of_an_earlier_name_is_used_again() -> None:
-    """A manifest copied from a mutated pod keeps that pod's volume: two mounts at one path would be refused."""
+def test_volume_of_a_copied_pod_is_used_again() -> None:
+    """A manifest copied from a mutated pod contains that pod's volume; two mounts at one path are invalid."""
     once = mutate(pod(), account(), POLICY)
     once["metadata"]["name"] = "copy"
     assert mutation(once, account(), POLICY).operations == ()
@@ -151,7 +150,6 @@ def test_volume_of_an_earlier_name_is_used_again() -> None:
 
 @pytest.mark.parametrize("more", [{"subPath": "token"}, {"readOnly": False}, {"mountPath": "/elsewhere"}], ids=str)
 def test_wrong_mount_of_the_token_volume_is_replaced(more: dict[str, Any]) -> None:
-    """It is replaced."""
     once = mutate(pod(), account(), POLICY)
     right = [dict(each) for each in named(once, "app")["volumeMounts"]]
     named(once, "app")["volumeMounts"][0] = {**right[0], **more}
@@ -159,7 +157,6 @@ def test_wrong_mount_of_the_token_volume_is_replaced(more: dict[str, Any]) -> No
 
 
 def test_duplicate_mount_is_removed() -> None:
-    """It is there once."""
     once = mutate(pod(), account(), POLICY)
     mounts = named(once, "app")["volumeMounts"]
     mounts.append({**mounts[0], "mountPath": "/twice"})
@@ -167,7 +164,6 @@ def test_duplicate_mount_is_removed() -> None:
 
 
 def test_own_mount_at_the_token_path_stays_with_a_warning() -> None:
-    """It stays, and that is said."""
     own = {"name": "app", "volumeMounts": [{"name": "own", "mountPath": MOUNT}]}
     document = pod(own, volumes=[{"name": "own", "emptyDir": {}}])
     assert named(mutate(document, account(), POLICY), "app")["volumeMounts"] == own["volumeMounts"]
@@ -177,7 +173,7 @@ def test_own_mount_at_the_token_path_stays_with_a_warning() -> None:
 
 
 def test_sidecar_satisfies_pod_security_restricted() -> None:
-    """Every field that the standard asks of a container; there is no other container in environment mode."""
+    """Every field that the standard requires is set. In env mode there is no other container of ours."""
     after = mutate(with_sidecar(annotations={"inject-proxy-mode": "env"}), account(), POLICY)
     assert inits(after) == ["azwi-proxy"]
     context = named(after, "azwi-proxy")["securityContext"]
@@ -191,7 +187,7 @@ def test_sidecar_satisfies_pod_security_restricted() -> None:
 
 
 def test_env_mode_sets_variables_instead_of_the_redirect() -> None:
-    """Containers and sidecar agree on the header, also in a container that comes later and in a renamed pod."""
+    """Containers and sidecar have the same header, also a container added later and in a renamed pod."""
     document = with_sidecar(
         annotations={"inject-proxy-mode": "env", "proxy-sidecar-port": "9000"}, initContainers=[SETUP]
     )
@@ -210,8 +206,8 @@ def test_env_mode_sets_variables_instead_of_the_redirect() -> None:
     assert "IDENTITY_ENDPOINT" not in variables(named(after, "azwi-proxy"))
 
 
-def test_the_header_differs_from_pod_to_pod() -> None:
-    """By name, so that it is the same each time."""
+def test_header_is_derived_from_the_name_of_the_pod() -> None:
+    """It is the same at every mutation of one pod."""
     one, other = (with_sidecar(annotations={"inject-proxy-mode": "env"}) for _ in range(2))
     other["metadata"]["name"] = "other"
     headers = {
@@ -239,7 +235,7 @@ def test_the_header_differs_from_pod_to_pod() -> None:
 def test_annotated_resources_apply_to_both_containers(
     annotations: dict[str, str], requests: tuple[str | None, ...], limits: tuple[str | None, ...]
 ) -> None:
-    """The policy's, and the pod's annotations over them: for both, as a LimitRange looks at each container."""
+    """Annotations override the policy for both containers, since a LimitRange checks each container."""
     after = mutate(with_sidecar(annotations=annotations), account(), POLICY)
     for name in ("azwi-proxy", "azwi-proxy-init"):
         resources = named(after, name)["resources"]
@@ -247,8 +243,8 @@ def test_annotated_resources_apply_to_both_containers(
         assert (resources["limits"].get("cpu"), resources["limits"].get("memory")) == limits
 
 
-def test_resources_without_annotations_are_those_of_each_container() -> None:
-    """An annotation is over the policy's for sidecar and redirect alike; for the rest they may differ."""
+def test_resources_without_annotations_may_differ_between_containers() -> None:
+    """An annotation overrides the policy for sidecar and redirect; other values stay."""
     policy = replace(POLICY, redirect_resources=Resources(cpu_limit="2", memory_limit="1Gi"))
     after = mutate(with_sidecar(annotations={"proxy-memory-limit": "64Mi"}), account(), policy)
     assert named(after, "azwi-proxy-init")["resources"] == {"limits": {"cpu": "2", "memory": "64Mi"}}
@@ -282,7 +278,7 @@ def test_resources_without_annotations_are_those_of_each_container() -> None:
 def test_pod_level_resources_are_left_out_of_containers(
     measured: dict[str, dict[str, str]], annotations: dict[str, str], left: dict[str, dict[str, str]]
 ) -> None:
-    """Its containers' requests may not be more than its own: of what it says of itself, ours say nothing."""
+    """Containers must not request more than the pod: for resources that the pod sets, ours set none."""
     before = with_sidecar(annotations=annotations)
     before["spec"]["resources"] = measured
     after = mutate(before, account(), POLICY)
@@ -292,15 +288,15 @@ def test_pod_level_resources_are_left_out_of_containers(
 
 
 def test_empty_resources_are_omitted() -> None:
-    """The cluster may want none."""
+    """A cluster may be configured without resources."""
     policy = replace(POLICY, proxy_resources=Resources(), redirect_resources=Resources())
     after = mutate(with_sidecar(), account(), policy)
     assert "resources" not in named(after, "azwi-proxy")
     assert "resources" not in named(after, "azwi-proxy-init")
 
 
-def test_a_guaranteed_pod_stays_guaranteed() -> None:
-    """Its class depends on every container: ours ask for what they may use."""
+def test_guaranteed_pod_stays_guaranteed() -> None:
+    """The QoS class depends on every container, so requests of ours equal their limits."""
     own = {"name": "app", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}
     after = mutate(with_sidecar(own), account(), POLICY)
     for name in ("azwi-proxy", "azwi-proxy-init"):
@@ -375,7 +371,7 @@ def test_a_guaranteed_pod_stays_guaranteed() -> None:
 def test_ca_of_a_token_endpoint_is_in_the_volume_or_a_variable(
     ca: EndpointCA | None, *, file: bool, data: str | None, source: dict[str, Any] | None
 ) -> None:
-    """In the volume with a variable that says where, or in a variable."""
+    """For a file in the volume, a variable has its path."""
     policy = replace(POLICY, token_endpoint=replace(ENDPOINT, ca=ca))
     after = mutate(pod(annotations=BINDING), account(), policy)
     told = variables(named(after, "app"))
@@ -388,7 +384,7 @@ def test_ca_of_a_token_endpoint_is_in_the_volume_or_a_variable(
 
 
 def test_legacy_mount_has_the_token_at_its_old_path() -> None:
-    """A volume of its own, since one mounted by subPath is never renewed; with the same audience and lifetime."""
+    """It is a separate volume, since a subPath mount is never renewed; audience and lifetime are the same."""
     after = mutate(pod(annotations={"service-account-token-expiration": "7200"}), account(), _legacy())
     (new, old) = after["spec"]["volumes"]
     (token,) = old["projected"]["sources"]
@@ -404,7 +400,6 @@ def test_legacy_mount_has_the_token_at_its_old_path() -> None:
 
 
 def test_own_mount_at_the_legacy_path_stays() -> None:
-    """It stays: it is what the mount stands in for."""
     own = {"name": "app", "volumeMounts": [{"name": "own", "mountPath": "/var/run/secrets/azure/tokens"}]}
     after = mutate(pod(own), account(), _legacy())
     assert [each["mountPath"] for each in named(after, "app")["volumeMounts"]] == [
@@ -413,8 +408,8 @@ def test_own_mount_at_the_legacy_path_stays() -> None:
     ]
 
 
-def test_mounts_of_ours_are_exchanged() -> None:
-    """It goes where it belongs, and the other has its place at once, not the second time only."""
+def test_swapped_mounts_of_ours_are_corrected() -> None:
+    """One mutation is enough to move both to their paths."""
     usual = mutate(pod(), account(), _legacy())["spec"]
     volume = usual["volumes"][0]
     own = {"name": "app", "volumeMounts": [{"name": volume["name"], "mountPath": "/var/run/secrets/azure/tokens"}]}
@@ -427,22 +422,20 @@ def _legacy() -> Policy:
     return replace(POLICY, legacy_token_mount=True)
 
 
-def test_authority_ca_is_a_variable_of_the_sidecar() -> None:
-    """Only the sidecar is told."""
+def test_authority_ca_is_a_variable_of_the_sidecar_only() -> None:
     after = mutate(with_sidecar(), account(), replace(POLICY, authority_ca=PEM))
     assert variables(named(after, "azwi-proxy"))["WISP_AUTHORITY_CA_DATA"] == PEM
     assert "WISP_AUTHORITY_CA_DATA" not in variables(named(after, "app"))
 
 
 def test_default_container_that_is_set_stays() -> None:
-    """Whoever set it knows better."""
     document = with_sidecar({"name": "a"}, {"name": "b"})
     document["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"] = "b"
     assert mutate(document, account(), POLICY)["metadata"] == document["metadata"]
 
 
 def test_windows_pod_without_a_sidecar_gets_the_identity() -> None:
-    """Variables and the token work there."""
+    """Variables and the token work on Windows."""
     after = mutate(pod(os={"name": "windows"}), account(), POLICY)
     assert variables(named(after, "app"))["AZURE_FEDERATED_TOKEN_FILE"]
 
@@ -464,7 +457,7 @@ def test_windows_pod_without_a_sidecar_gets_the_identity() -> None:
 def test_passthrough_of_the_sidecar_is_the_policy_narrowed_by_the_annotation(
     annotation: str | None, cluster: tuple[str, ...], expected: str | None
 ) -> None:
-    """A pod may narrow the cluster's list and never widen it; the sidecar's own default needs no argument."""
+    """A pod cannot widen the cluster's list; the sidecar's default needs no argument."""
     annotations = {} if annotation is None else {"proxy-passthrough": annotation}
     after = mutate(with_sidecar(annotations=annotations), account(), replace(POLICY, passthrough=cluster))
     (arguments,) = (each["args"] for each in after["spec"]["initContainers"] if each["name"] == "azwi-proxy")
@@ -530,8 +523,7 @@ def test_passthrough_of_the_sidecar_is_the_policy_narrowed_by_the_annotation(
         pytest.param({"spec": {"containers": [{"name": "\ud800"}]}}, "not valid JSON", id="lone surrogate"),
     ],
 )
-def test_invalid_annotation_is_refused_with_a_hint(document: dict[str, Any], said: str) -> None:
-    """Whoever made it is told what is wrong and what to do."""
+def test_invalid_pod_is_refused_with_a_hint(document: dict[str, Any], said: str) -> None:
     with pytest.raises(PodError) as refused:
         mutate(document, account(), POLICY)
     assert said in str(refused.value)
@@ -561,8 +553,7 @@ def test_invalid_annotation_is_refused_with_a_hint(document: dict[str, Any], sai
     ],
     ids=repr,
 )
-def test_valid_expiration_is_used(text: str, seconds: int | None) -> None:
-    """It is read as Go reads an integer."""
+def test_expiration_is_parsed_as_go_parses_integers(text: str, seconds: int | None) -> None:
     document = pod(annotations={"service-account-token-expiration": text})
     if seconds is None:
         with pytest.raises(PodError, match="3600 to 86400"):

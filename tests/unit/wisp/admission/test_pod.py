@@ -120,7 +120,7 @@ LINUX: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("way", WINDOWS)
 def test_sidecar_on_windows_is_refused(way: str) -> None:
-    """It is refused alike by the webhook and by `wisp inject`; without it the pod has its identity."""
+    """The webhook and `wisp inject` both refuse it; without the sidecar the pod gets its identity."""
     spec = WINDOWS[way]
     decision = decide(read(review(with_sidecar(**spec))), account(), POLICY)
     assert isinstance(decision, Refuse)
@@ -133,7 +133,7 @@ def test_sidecar_on_windows_is_refused(way: str) -> None:
 
 @pytest.mark.parametrize("way", BOTH)
 def test_sidecar_that_may_run_on_windows_causes_a_warning(way: str) -> None:
-    """The pod may run on Linux: it gets the sidecar, and its author is warned."""
+    """The pod may also run on Linux, so it gets the sidecar."""
     done = mutation(with_sidecar(**BOTH[way]), account(), POLICY)
     assert [each.partition(",")[0] for each in done.warnings] == ["the pod may run on Windows nodes"]
     assert mutation(pod(**BOTH[way]), account(), POLICY).warnings == ()
@@ -141,14 +141,13 @@ def test_sidecar_that_may_run_on_windows_causes_a_warning(way: str) -> None:
 
 @pytest.mark.parametrize("way", LINUX)
 def test_sidecar_on_linux_causes_no_warning(way: str) -> None:
-    """Nothing is refused or said."""
     done = mutation(with_sidecar(**LINUX[way]), account(), POLICY)
     assert (bool(done.operations), done.warnings) == (True, ())
 
 
 @given(JSON, JSON)
 def test_any_spec_is_decided(first: Any, second: Any) -> None:
-    """What an API server would reject is rejected, or is no way to ask for anything."""
+    """A spec that an API server would reject is rejected, or does not ask for Windows."""
     rule = {
         "requiredDuringSchedulingIgnoredDuringExecution": first,
         "preferredDuringSchedulingIgnoredDuringExecution": first,

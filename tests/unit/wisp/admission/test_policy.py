@@ -23,7 +23,7 @@ from wisp.base.errors import SettingError
     ids=str,
 )
 def test_invalid_policy_cannot_be_created(changes: dict[str, Any], said: str) -> None:
-    """Whoever makes one is told, not whoever is admitted by it."""
+    """The error occurs when the policy is created, not when a pod is admitted."""
     with pytest.raises(SettingError, match=said):
         replace(POLICY, **changes)
 
@@ -33,13 +33,13 @@ def test_invalid_policy_cannot_be_created(changes: dict[str, Any], said: str) ->
     [("1.34", (1, 34)), ("v1.34.2", (1, 34)), ("1.34+", (1, 34)), ("1.34.1-gke.1", (1, 34)), (" 1.34-rc.0", (1, 34))],
 )
 def test_version_is_parsed(text: str, version: tuple[int, int]) -> None:
-    """As API servers and people write it."""
+    """API servers and people write versions in these forms."""
     assert parse_version(text) == version
 
 
 @pytest.mark.parametrize("text", ["", "1", "one.two", "1.", "1.99999", "1.x"])
 def test_invalid_version_is_refused(text: str) -> None:
-    """It is shown."""
+    """The error quotes it."""
     with pytest.raises(SettingError, match=re.escape(repr(text))):
         parse_version(text)
 
@@ -69,13 +69,12 @@ def test_invalid_version_is_refused(text: str) -> None:
     ],
 )
 def test_quantity_is_parsed_as_kubernetes_parses_it(text: str, amount: Fraction | None) -> None:
-    """As Kubernetes has them."""
     assert parse_quantity(text) == amount
 
 
 @pytest.mark.parametrize("usual", [SIDECAR_RESOURCES, REDIRECT_RESOURCES], ids=["sidecar", "redirect"])
 def test_default_resources_are_complete_and_consistent(usual: Resources) -> None:
-    """All four are there, for a ResourceQuota asks for any of them, and requests are within limits."""
+    """A ResourceQuota may require any of the four values; requests must not exceed limits."""
     for request, limit in ((usual.cpu_request, usual.cpu_limit), (usual.memory_request, usual.memory_limit)):
         assert request is not None
         assert limit is not None

@@ -30,7 +30,7 @@ def own(pod: dict[str, Any], key: str) -> list[dict[str, Any]]:
 @anyhow
 @given(PODS, ACCOUNTS, POLICIES)
 def test_mutating_twice_changes_nothing(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
-    """Nor is there anything in the patch."""
+    """The second patch is empty."""
     once = mutate(pod, who, policy)
     assert mutation(once, who, policy).operations == ()
 
@@ -38,7 +38,7 @@ def test_mutating_twice_changes_nothing(pod: dict[str, Any], who: dict[str, Any]
 @anyhow
 @given(PODS, ACCOUNTS, POLICIES)
 def test_patch_gives_the_mutated_pod(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
-    """An API server that applies it, over the wire, gets what `mutate` returns; the pod given is not altered."""
+    """Applying the encoded patch gives what `mutate` returns; the original pod is not changed."""
     before = deepcopy(pod)
     asked = read(review(pod))
     response = answer(asked, decide(asked, who, policy))["response"]
@@ -49,8 +49,8 @@ def test_patch_gives_the_mutated_pod(pod: dict[str, Any], who: dict[str, Any], p
 
 @anyhow
 @given(PODS, ACCOUNTS, POLICIES)
-def test_present_containers_and_fields_stay(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
-    """Containers keep their order and content, and fields that no one has heard of survive."""
+def test_existing_containers_and_fields_stay(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
+    """Containers have the same order and content, and unknown fields stay."""
     after = mutate(pod, who, policy)
     assert {key: value for key, value in after["spec"].items() if key in pod["spec"] and key not in _TOUCHED} == {
         key: value for key, value in pod["spec"].items() if key not in _TOUCHED
@@ -74,7 +74,7 @@ _TOKEN = "azure-workload-identity-"
 @anyhow
 @given(PODS, ACCOUNTS, POLICIES)
 def test_our_containers_are_first_and_once(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
-    """The redirect before everything, the sidecar before the pod's own."""
+    """The redirect comes first, then the sidecar, then the pod's own containers."""
     after = mutate(pod, who, policy)
     annotations = pod["metadata"].get("annotations") or {}
     if {"true", ""} & {annotations.get(f"azure.workload.identity/inject-proxy-{each}") for each in ("sidecar", "only")}:
@@ -91,7 +91,7 @@ def test_our_containers_are_first_and_once(pod: dict[str, Any], who: dict[str, A
 @anyhow
 @given(PODS, ACCOUNTS, POLICIES)
 def test_warnings_are_short_and_few(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
-    """Kubernetes asks for 120 characters each."""
+    """Kubernetes recommends at most 120 characters each."""
     warnings = mutation(pod, who, policy).warnings
     assert len(warnings) <= MAX_WARNINGS
     assert all(len(each) <= MAX_LENGTH and each.isprintable() for each in warnings)
@@ -100,7 +100,6 @@ def test_warnings_are_short_and_few(pod: dict[str, Any], who: dict[str, Any], po
 @anyhow
 @given(JSON, JSON)
 def test_any_json_as_a_review_is_read_or_refused(document: Any, other: Any) -> None:
-    """It is no admission review, and that is said."""
     kind = {"group": "", "version": "v1", "kind": "Pod"}
     for request in (document, {"uid": document, "kind": kind}, {"uid": "1", "kind": document, "namespace": other}):
         for body in (document, {"kind": document, "apiVersion": other}, {**review({}), "request": request}):
@@ -115,7 +114,7 @@ def test_any_json_as_a_review_is_read_or_refused(document: Any, other: Any) -> N
 @anyhow
 @given(st.binary(max_size=64), st.binary(max_size=64))
 def test_any_bytes_in_a_review_are_decided_or_refused(first: bytes, second: bytes) -> None:
-    """They are refused by the review or by the decision about the pod, and as a rule are no JSON."""
+    """The review or the pod in it is refused if the bytes are not JSON."""
     whole = json.dumps(review({"metadata": {"labels": LABELS, "name": "FIRST"}, "spec": {"a": "SECOND"}})).encode()
     for before, after in ((b'"FIRST"', b'"SECOND"'), (b"FIRST", b"SECOND"), (b'"uid"', b'"object"')):
         body = whole.replace(before, first).replace(after, second)
@@ -129,7 +128,7 @@ def test_any_bytes_in_a_review_are_decided_or_refused(first: bytes, second: byte
 @anyhow
 @given(JSON, JSON)
 def test_any_json_as_a_pod_is_decided(document: Any, spec: Any) -> None:
-    """Invalid pods and invalid service accounts are admitted or refused, too."""
+    """This includes invalid pods and invalid service accounts."""
     for pod in (document, {"metadata": document, "spec": spec}, {"metadata": {"labels": LABELS}, "spec": spec}):
         if type(pod) is not dict:
             with pytest.raises(ReviewError, match="not a Pod"):
@@ -146,7 +145,7 @@ def test_any_json_as_a_pod_is_decided(document: Any, spec: Any) -> None:
 def test_any_json_in_a_labelled_pod_is_decided(
     annotations: Any, containers: Any, environment: Any, volumes: Any
 ) -> None:
-    """What an API server would never send is refused in words."""
+    """A pod that an API server would never send is refused with a message."""
     container = {"name": "a", "env": environment, "volumeMounts": volumes, "ports": environment, "resources": volumes}
     for inner in (
         containers,

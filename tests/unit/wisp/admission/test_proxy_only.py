@@ -64,7 +64,7 @@ def is_proxy_only(document: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("policy", [POLICY, OLD_POLICY], ids=["native sidecar", "regular sidecar"])
 @pytest.mark.parametrize("mode", [{}, ENV], ids=["redirect", "env"])
 def test_sidecar_alone_has_the_identity(mode: dict[str, str], policy: Policy) -> None:
-    """With init containers, a custom token endpoint, a private authority and the legacy mount."""
+    """The pod has init containers, a custom token endpoint, a private authority and the legacy mount."""
     version = policy.server_version
     document = pod(APP, annotations={**ONLY, **mode, **BINDING}, initContainers=[SETUP])
     after = mutate(document, account(), replace(FULL, server_version=version))
@@ -81,7 +81,7 @@ def test_sidecar_alone_has_the_identity(mode: dict[str, str], policy: Policy) ->
 
 @pytest.mark.parametrize("ca", [ConfigMapCA("wi-ca"), InlineCA(PEM)], ids=["file", "data"])
 def test_ca_of_the_endpoint_is_only_in_the_sidecar(ca: ConfigMapCA | InlineCA) -> None:
-    """In a variable or in the volume, whichever way they are given."""
+    """It is in a variable or in the volume."""
     policy = replace(POLICY, token_endpoint=replace(ENDPOINT, ca=ca))
     after = mutate(pod(annotations={**ONLY, **BINDING}), account(), policy)
     names = {"AZURE_KUBERNETES_CA_FILE", "AZURE_KUBERNETES_CA_DATA"}
@@ -90,15 +90,15 @@ def test_ca_of_the_endpoint_is_only_in_the_sidecar(ca: ConfigMapCA | InlineCA) -
 
 
 @pytest.mark.parametrize("value", ["true", "True", "1", "", "yes"])
-def test_any_value_that_is_not_false_means_yes(value: str) -> None:
-    """As with inject-proxy-sidecar; a misspelt value withholds the identity rather than giving it away."""
+def test_any_value_except_false_means_true(value: str) -> None:
+    """This is as with inject-proxy-sidecar; a misspelled value withholds the identity."""
     assert is_proxy_only(mutate(pod(annotations={"inject-proxy-only": value}), account(), POLICY))
 
 
 @pytest.mark.parametrize("value", ["false", "False", "FALSE", "f", "F", "0"])
 @pytest.mark.parametrize("policy", [POLICY, DEFAULT], ids=["default false", "default true"])
 def test_false_gives_every_container_the_identity(value: str, policy: Policy) -> None:
-    """It overrides the cluster's default, and asks for no sidecar by itself."""
+    """It overrides the cluster's default, and alone it adds no sidecar."""
     after = mutate(with_sidecar(annotations={"inject-proxy-only": value}), account(), policy)
     assert set(variables(named(after, "app"))) == FOUR
     assert has_token(named(after, "app"))
@@ -107,8 +107,8 @@ def test_false_gives_every_container_the_identity(value: str, policy: Policy) ->
     assert mutation(alone, account(), policy).warnings == ()
 
 
-def test_the_default_is_for_pods_with_a_sidecar() -> None:
-    """A pod that asks for none has the identity itself: nobody else in it could give it a token."""
+def test_cluster_default_applies_only_to_pods_with_a_sidecar() -> None:
+    """A pod without a sidecar needs the identity itself."""
     assert is_proxy_only(mutate(with_sidecar(), account(), DEFAULT))
     for annotations in (None, {"inject-proxy-sidecar": "false"}):
         after = mutate(pod(annotations=annotations), account(), DEFAULT)
@@ -117,7 +117,7 @@ def test_the_default_is_for_pods_with_a_sidecar() -> None:
 
 
 def test_annotation_that_refuses_the_sidecar_contradicts_proxy_only() -> None:
-    """Neither is obeyed: the application would have no identity at all, or one that it was not to have."""
+    """The pod is refused: it would have no identity, or one in containers that must not have it."""
     document = pod(annotations={**ONLY, "inject-proxy-sidecar": "false"})
     with pytest.raises(
         PodError, match=r"inject-proxy-only asks for the sidecar, and .*inject-proxy-sidecar refuses it"
@@ -127,7 +127,7 @@ def test_annotation_that_refuses_the_sidecar_contradicts_proxy_only() -> None:
 
 @pytest.mark.parametrize("spec", [{"hostNetwork": True}, {"os": {"name": "windows"}}], ids=str)
 def test_pod_that_cannot_have_a_sidecar_is_refused(spec: dict[str, Any]) -> None:
-    """By the name of the annotation that it has."""
+    """The message names the annotation."""
     with pytest.raises(PodError) as refused:
         mutate(pod(annotations=ONLY, **spec), account(), POLICY)
     assert f"annotation {PREFIX}inject-proxy-only" in str(refused.value)
@@ -135,7 +135,7 @@ def test_pod_that_cannot_have_a_sidecar_is_refused(spec: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("mode", [{}, ENV], ids=["redirect", "env"])
 def test_identity_of_an_earlier_mutation_is_removed(mode: dict[str, str]) -> None:
-    """Of every container but the sidecar, old and new mount alike; what is the user's own stays, and its order."""
+    """Every container except the sidecar loses both mounts and the variables; the user's own stay in order."""
     own: list[dict[str, Any]] = [
         {"name": "A", "value": "1"},
         {"name": "AZURE_CLIENT_ID", "valueFrom": {"fieldRef": {}}},
@@ -165,7 +165,7 @@ OBSERVED = [each for each in CASES if each.name == "sidecar"]
 
 
 def test_identity_that_the_reference_added_is_removed() -> None:
-    """Its webhook, which came first, gives the redirect and the application the token, too."""
+    """Its webhook ran first and gave the token to the redirect and the application."""
     (case,) = OBSERVED
     document = case.answer["pod"]
     document = {**document, "metadata": {**document["metadata"], "annotations": {f"{PREFIX}inject-proxy-only": "true"}}}
@@ -176,7 +176,7 @@ def test_identity_that_the_reference_added_is_removed() -> None:
 
 
 def test_container_of_another_injector_gets_nothing() -> None:
-    """On reinvocation, in either order of the webhooks; by variables it gets the sidecar's address."""
+    """The order of the webhooks does not matter; in env mode the container gets the sidecar's address."""
     for mode, expected in (({}, set()), (ENV, PLACES)):
         once = mutate(pod(annotations={**ONLY, **mode}), account(), POLICY)
         once["spec"]["initContainers"].insert(0, {"name": "istio-proxy", "image": "istio:1"})
@@ -187,7 +187,7 @@ def test_container_of_another_injector_gets_nothing() -> None:
 
 
 def test_variables_of_the_user_stay() -> None:
-    """With a warning where the SDKs would exchange a token themselves; a client id alone is no such case."""
+    """A warning is added if the SDKs would exchange a token themselves; a client id alone causes none."""
     client = {"name": "AZURE_CLIENT_ID", "value": CLIENT_ID}
     after = mutate(pod({**APP, "env": [client]}, annotations=ONLY), account(), POLICY)
     assert named(after, "app")["env"] == [client]
@@ -202,7 +202,7 @@ def test_variables_of_the_user_stay() -> None:
 
 
 def test_mount_of_the_user_at_the_token_path_stays() -> None:
-    """It stays without a warning, since no token is expected there."""
+    """No token is expected there, so there is no warning."""
     own = {"name": "own", "mountPath": MOUNT}
     document = pod({**APP, "volumeMounts": [own]}, annotations=ONLY, volumes=[{"name": "own", "emptyDir": {}}])
     assert named(mutate(document, account(), POLICY), "app")["volumeMounts"] == [own]
@@ -210,7 +210,7 @@ def test_mount_of_the_user_at_the_token_path_stays() -> None:
 
 
 def test_skipped_containers_get_nothing() -> None:
-    """By variables they are not told where the sidecar is; without, there is nothing to skip, and no warning of it."""
+    """In env mode they do not get the sidecar's address; in redirect mode there is nothing to skip."""
     skipping = {**ONLY, "skip-containers": "app"}
     assert mutation(pod(annotations=skipping), account(), POLICY).warnings == ()
     document = pod(APP, {"name": "other"}, annotations={**skipping, **ENV})
@@ -221,7 +221,7 @@ def test_skipped_containers_get_nothing() -> None:
 
 
 def test_skipped_sidecar_has_no_identity() -> None:
-    """And that is said."""
+    """A warning is added."""
     document = pod(annotations={**ONLY, "skip-containers": "azwi-proxy"})
     after = mutate(document, account(), POLICY)
     assert variables(named(after, "azwi-proxy")) == {}
@@ -232,7 +232,7 @@ def test_skipped_sidecar_has_no_identity() -> None:
 
 
 def test_hint_for_identity_bindings_disappears_once_proxy_only_is_set() -> None:
-    """Who has chosen, either way, is not told again."""
+    """Either value counts."""
     policy = replace(POLICY, token_endpoint=ENDPOINT)
     assert mutation(with_sidecar(annotations=BINDING), account(), policy).warnings != ()
     for chosen in ("true", "false"):
@@ -241,8 +241,7 @@ def test_hint_for_identity_bindings_disappears_once_proxy_only_is_set() -> None:
     assert mutation(with_sidecar(annotations=BINDING), account(), replace(policy, proxy_only=True)).warnings == ()
 
 
-def test_proxy_only_in_manifests() -> None:
-    """`wisp inject` knows the annotation, and the default as an option."""
+def test_inject_command_has_the_annotation_and_the_default_as_an_option() -> None:
     who = json.dumps({**account("default"), "metadata": {**account("default")["metadata"], "namespace": "apps"}})
     for document, options in ((pod(annotations=ONLY), ()), (with_sidecar(), ("--inject-proxy-only",))):
         ran = inject(f"{who}\n---\n{json.dumps(document)}", "-o", "json", "--server-version", "1.34", *options)
@@ -259,7 +258,7 @@ def test_proxy_only_in_manifests() -> None:
 def test_no_other_container_has_the_identity(
     document: dict[str, Any], who: dict[str, Any], policy: Policy, mode: dict[str, str]
 ) -> None:
-    """Whatever was in the pod: no token's mount, and no variable of the identity but those that were there."""
+    """No token is mounted, and only variables that the pod already had are present."""
     kept = {key: value for key, value in (document["metadata"].get("annotations") or {}).items() if "proxy" not in key}
     asked = {f"{PREFIX}{key}": value for key, value in {**ONLY, **mode}.items()}
     before = {**document, "metadata": {**document["metadata"], "annotations": {**kept, **asked}}}

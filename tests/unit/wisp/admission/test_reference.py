@@ -38,7 +38,7 @@ def answered(case: Case) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_answer_matches_the_reference_except_for_listed_differences(case: Case) -> None:
-    """The pod that comes of the patch is the reference's, with the differences."""
+    """The patched pod is compared."""
     theirs, ours = expected(case), answered(case)
     assert ours["allowed"] is theirs["allowed"]
     if not theirs["allowed"]:
@@ -54,7 +54,7 @@ MUTATED = [case for case in CASES if case.answer["allowed"] and expected(case)["
 
 @pytest.mark.parametrize("case", MUTATED, ids=lambda case: case.name)
 def test_pod_mutated_by_the_reference_is_completed(case: Case) -> None:
-    """Volumes and containers have the same names, so what it put in is taken for what is to be put in."""
+    """Volumes and containers have the same names, so those that the reference added are used."""
     assert case.account is not None
     pod = mutate(case.answer["pod"], case.account, case.policy)
     theirs, ours = case.answer["pod"]["spec"], pod["spec"]
@@ -65,12 +65,10 @@ def test_pod_mutated_by_the_reference_is_completed(case: Case) -> None:
 
 
 @pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda difference: difference.name)
-def test_every_listed_difference_occurs(difference: Difference) -> None:
-    """It is one in some observed answer."""
+def test_every_listed_difference_occurs_in_an_observed_answer(difference: Difference) -> None:
     assert concerned(difference)
 
 
 def test_table_of_differences_in_the_documentation_is_current() -> None:
-    """The document has it as it is."""
     assert committed() == table()
     assert len(CASES) == 45

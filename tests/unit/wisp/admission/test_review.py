@@ -13,7 +13,7 @@ UID = "705ab4f5-6393-11e8-b7cc-42010a800002"
 
 
 def test_account_of_the_pod_is_required() -> None:
-    """In the review's namespace; a pod has none of its own when it is made."""
+    """The review's namespace counts, since a new pod may not have one."""
     document = pod(serviceAccountName="app")
     document["metadata"]["namespace"] = "elsewhere"
     assert required_account(read(review(document))) == AccountRef("apps", "app")
@@ -23,13 +23,13 @@ def test_account_of_the_pod_is_required() -> None:
 
 @pytest.mark.parametrize("spec", [{}, {"spec": None}], ids=["absent", "null"])
 def test_pod_without_a_spec_is_refused(spec: dict[str, Any]) -> None:
-    """It is refused: there is nothing that a patch could be applied to."""
+    """A patch could not be applied to it."""
     decision = decide(read(review({"metadata": pod()["metadata"], **spec})), account(), POLICY)
     assert decision == Refuse(400, "the pod has no spec: add a spec with the pod's containers")
 
 
 def test_review_without_an_operation_is_a_creation() -> None:
-    """The pod is taken for one that is being made, lest it be let by without its identity."""
+    """Otherwise the pod would be admitted without its identity."""
     document = review(pod(serviceAccountName="app"))
     del document["request"]["operation"]
     assert decide(read(document), account(), POLICY) == decide(read(review(pod())), account(), POLICY)
@@ -61,7 +61,7 @@ def mirror() -> dict[str, Any]:
     ],
 )
 def test_pods_without_the_label_and_mirrors_are_admitted_unchanged(document: dict[str, Any]) -> None:
-    """Without a patch, and without an account being looked for."""
+    """There is no patch, and no account is read."""
     asked = read(document)
     assert required_account(asked) is None
     decision = decide(asked, None, POLICY)
@@ -70,7 +70,7 @@ def test_pods_without_the_label_and_mirrors_are_admitted_unchanged(document: dic
 
 @pytest.mark.parametrize("value", ["True", "TRUE", "yes", "1", "enabled", "on", ""])
 def test_label_with_another_value_causes_a_warning(value: str) -> None:
-    """Where the webhook sees such a pod, it is let by with a warning, whether its account is known or not."""
+    """The pod is admitted unchanged, whether or not its account is known."""
     for who in (None, {"metadata": {"name": "app"}}):
         decision = decide(read(review(unlabelled(value))), who, POLICY)
         text = f'the label azure.workload.identity/use is "{value}": only "true" counts, so nothing is injected'
@@ -78,13 +78,13 @@ def test_label_with_another_value_causes_a_warning(value: str) -> None:
 
 
 def test_update_causes_no_warning() -> None:
-    """Nor is what else makes no pod: its author was told when it was made."""
+    """The author was warned when the pod was created."""
     for changes in ({"operation": "UPDATE"}, {"subResource": "ephemeralcontainers"}):
         assert decide(read(review(unlabelled("True"), **changes)), None, POLICY) == Admit()
 
 
 def test_label_on_the_account_only_causes_a_warning() -> None:
-    """Where the account is known though the pod has no label, its maker is told."""
+    """This needs the account, which is known only in some cases."""
     labelled = {"metadata": {"name": "app", "labels": {"azure.workload.identity/use": "true"}}}
     for who, warnings in ((labelled, 1), (account(), 1), ({}, 0), ({"metadata": {"labels": []}}, 0)):
         decision = decide(read(review(unlabelled())), who, POLICY)
@@ -94,15 +94,14 @@ def test_label_on_the_account_only_causes_a_warning() -> None:
 
 
 def test_missing_account_is_refused() -> None:
-    """The pod is refused, in the API server's words and with what to do."""
+    """The message is the API server's, with a hint."""
     decision = decide(read(review(pod(serviceAccountName="nobody"))), None, POLICY)
     assert isinstance(decision, Refuse)
     assert decision.code == 400
     assert decision.message.startswith('serviceaccounts "nobody" not found in namespace "apps": create it')
 
 
-def test_answer_has_patch_and_warnings() -> None:
-    """Patch and warnings are those of the mutation."""
+def test_answer_has_the_patch_and_warnings_of_the_mutation() -> None:
     document = with_sidecar(annotations={"skip-containers": "ghost"})
     asked = read(review(document))
     response = answer(asked, decide(asked, account(), POLICY))
@@ -122,8 +121,7 @@ def test_answer_has_patch_and_warnings() -> None:
     }
 
 
-def test_refusal_has_a_status() -> None:
-    """Code and message are a Kubernetes Status's."""
+def test_refusal_has_a_kubernetes_status() -> None:
     asked = read(review(with_sidecar(hostNetwork=True)))
     response = answer(asked, decide(asked, account(), POLICY))["response"]
     assert response["allowed"] is False
@@ -136,7 +134,7 @@ def test_refusal_has_a_status() -> None:
     "who", [{"metadata": 1}, {"metadata": {"annotations": {"a": 1}}}, {"metadata": {"annotations": []}}], ids=str
 )
 def test_invalid_account_is_refused(who: dict[str, Any]) -> None:
-    """It is named as what is wrong."""
+    """The message names the account as the cause."""
     decision = decide(read(review(pod())), who, POLICY)
     assert isinstance(decision, Refuse)
     assert decision.message.startswith("ServiceAccount/metadata")
@@ -156,13 +154,13 @@ def test_invalid_account_is_refused(who: dict[str, Any]) -> None:
     ],
 )
 def test_invalid_review_is_an_error(document: object, said: str) -> None:
-    """The error says what came instead."""
+    """The message describes what was sent."""
     with pytest.raises(ReviewError) as refused:
         read(document)
     assert said in str(refused.value)
 
 
 def test_core_group_may_be_null() -> None:
-    """Which is the empty one, or none."""
+    """A missing group means the core group, too."""
     asked = read(review(pod(serviceAccountName="app"), kind={"version": "v1", "kind": "Pod"}))
     assert required_account(asked) == AccountRef("apps", "app")

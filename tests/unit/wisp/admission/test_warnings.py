@@ -203,7 +203,6 @@ KEY_CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_mistake_causes_one_warning(name: str) -> None:
-    """It is the only one, and says what it is about."""
     said, document, who, policy = CASES[name]
     (warning,) = warned(document, who, policy)
     assert said in warning
@@ -212,7 +211,7 @@ def test_mistake_causes_one_warning(name: str) -> None:
 
 @pytest.mark.parametrize("name", KEY_CASES)
 def test_mistaken_key_causes_one_warning(name: str) -> None:
-    """It is the only one about labels and annotations, and the pod is admitted."""
+    """The pod is admitted, with no other warning about labels and annotations."""
     document, who, said = KEY_CASES[name]
     decision = decide(read(review(document)), who, POLICY)
     assert isinstance(decision, Admit)
@@ -222,7 +221,7 @@ def test_mistaken_key_causes_one_warning(name: str) -> None:
 
 
 def test_every_warning_is_tested_and_documented() -> None:
-    """Except the one about pods without the label, which is tested with reviews."""
+    """The warning about pods without the label is tested with reviews."""
     source = Path(warnings.__file__).read_text(encoding="utf-8")
     texts = set(re.findall(r"^([A-Z_]+) = (?:\(\n|[\"'])", source, re.MULTILINE))
     assert texts == {*CASES, *KEY_CASES, "NOT_LABELLED"}
@@ -265,7 +264,6 @@ def test_every_warning_is_tested_and_documented() -> None:
     ],
 )
 def test_correct_pod_causes_no_warning(document: dict[str, Any], policy: Policy) -> None:
-    """Nothing is said where nothing is wrong."""
     assert warned(document, None, policy) == ()
 
 
@@ -303,7 +301,7 @@ def capable(*, add: tuple[str, ...] = (), drop: tuple[str, ...] = (), **context:
 def test_containers_that_can_bypass_the_redirect_cause_a_warning(
     pods: dict[str, Any] | None, container: dict[str, Any] | None, *, is_warned: bool
 ) -> None:
-    """Root with SETUID can become the sidecar's user, and the redirect does not see raw packets."""
+    """Root with SETUID can become the sidecar's user, and raw packets bypass the redirect."""
     document = with_sidecar({**APP, "securityContext": container}, securityContext=pods)
     expected = (warnings.BYPASS.format("app"),) if is_warned else ()
     assert warned(document) == expected
@@ -313,28 +311,25 @@ def test_containers_that_can_bypass_the_redirect_cause_a_warning(
 
 
 def test_long_names_are_shortened() -> None:
-    """So that all of a warning fits."""
+    """The whole warning then fits into its maximum length."""
     (warning,) = warned(pod(annotations={"skip-containers": "x" * 300}))
     assert len(warning) == warnings.MAX_LENGTH
     assert warning.endswith("…, which is not a container of the pod")
 
 
 def test_warnings_beyond_twelve_are_counted() -> None:
-    """After a dozen."""
     found = warned(pod(annotations={"skip-containers": ";".join(map(str, range(100)))}))
     assert len(found) == warnings.MAX_WARNINGS
     assert found[-1] == "and 89 more"
 
 
-def test_line_ends_are_escaped() -> None:
-    """A name is whatever its maker wrote."""
+def test_line_ends_in_names_are_escaped() -> None:
     (warning,) = warned(pod(annotations={"skip-containers": "a\nb"}))
     assert warning == r"skip-containers names 'a\nb', which is not a container of the pod"
 
 
 @given(JSON, JSON)
 def test_any_metadata_causes_short_warnings(pods: Any, accounts: Any) -> None:
-    """Whatever an unlabelled pod and its account say, warnings are short."""
     for metadata in (pods, {"labels": pods, "annotations": accounts}):
         for found in (
             warnings_about_unlabelled(metadata, {"metadata": accounts}),
@@ -345,7 +340,6 @@ def test_any_metadata_causes_short_warnings(pods: Any, accounts: Any) -> None:
 
 @pytest.mark.parametrize("key", [f"{PREFIX}{'x' * 60}", f"{PREFIX}service-account-token-expiratio"])
 def test_long_keys_cause_short_warnings(key: str) -> None:
-    """However long a key is."""
     for kind in ("labels", "annotations"):
         found = mutation(with_metadata(pod(), kind, {key: "1"}), with_metadata(account(), kind, {key: "1"}), POLICY)
         assert len(found.warnings) == 2
@@ -353,5 +347,5 @@ def test_long_keys_cause_short_warnings(key: str) -> None:
 
 
 def test_label_on_the_account_of_a_labelled_pod_causes_no_warning() -> None:
-    """The label on a service account has no effect, but older guides put it there: nothing is said."""
+    """Older guides put the label on service accounts, where it has no effect."""
     assert mutation(pod(), with_metadata(account(), "labels", {USE: "true"}), POLICY).warnings == ()

@@ -16,7 +16,7 @@ ACCOUNT = yaml.dump(account())
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_labelled_template_of_a_manifest_is_injected_once(name: str) -> None:
-    """Every labelled template gets its identity, and nothing else changes; a second time changes nothing."""
+    """Nothing else changes, and injecting again changes nothing."""
     ran = injected(name)
     assert ran.status == 0
     assert ran.stdout == (GOLDEN / name).read_text(encoding="utf-8")
@@ -37,8 +37,7 @@ TEMPLATES = {
 }
 
 
-def test_golden_files_have_a_volume_for_each_labelled_template() -> None:
-    """The golden files hold one volume for each."""
+def test_golden_files_have_a_volume_per_labelled_template() -> None:
     found = {
         name: json.dumps(list(yaml.safe_load_all((GOLDEN / name).read_text(encoding="utf-8")))).count(
             "expirationSeconds"
@@ -69,7 +68,7 @@ def refused(ran: CommandResult) -> str:
 @pytest.mark.parametrize("mode", ["redirect", "env"])
 @pytest.mark.parametrize("kind", ["Service", "Configuration"])
 def test_knative_sidecar_is_refused_but_the_identity_is_injected(kind: str, mode: str) -> None:
-    """Knative's API rejects it in either form, so it is refused with what to do; the identity alone is injected."""
+    """Knative's API rejects both forms of the sidecar."""
     prefix = "azure.workload.identity/"
     asked = {f"{prefix}inject-proxy-mode": mode, f"{prefix}inject-proxy-sidecar": "true"}
     said = refused(
@@ -81,8 +80,7 @@ def test_knative_sidecar_is_refused_but_the_identity_is_injected(kind: str, mode
     assert (ran.status, ran.stdout.count("AZURE_CLIENT_ID")) == (0, 1)
 
 
-def test_service_of_another_group_is_not_taken_for_knative() -> None:
-    """The group counts, not the kind."""
+def test_service_of_another_group_is_not_knative() -> None:
     asked = {"azure.workload.identity/inject-proxy-sidecar": "true"}
     assert inject(of("Service", "example.dev/v1", {"template": template(asked)})).status == 0
 
@@ -184,7 +182,7 @@ ASKING: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("name", ASKING)
 def test_label_that_reaches_pods_without_a_template_is_an_error(name: str) -> None:
-    """Pods come to carry the label, or should, but there is nothing to inject into: an error that says where."""
+    """The pods get the label from a field that has no containers to inject into."""
     text, said = ASKING[name]
     line = refused(inject(text))
     assert said in line
@@ -193,14 +191,14 @@ def test_label_that_reaches_pods_without_a_template_is_an_error(name: str) -> No
 
 
 def test_label_without_a_template_next_to_an_injected_one_is_an_error() -> None:
-    """One part of an object has a template, another has not: nothing is printed without the second."""
+    """The first part of the object has a template, the second has none; nothing is printed."""
     spec = {"head": template(), "workers": {"podLabels": {LABEL: "true"}}}
     said = refused(inject(of("Cluster", "example.dev/v1", spec)))
     assert 'Cluster "web" (document 2, /spec/workers/podLabels): the label' in said
 
 
 def test_containers_of_another_kind_are_not_a_template() -> None:
-    """Prometheus merges `spec.containers` into its own, SidecarSet injects them: neither is a pod."""
+    """Prometheus merges `spec.containers` into its own, and SidecarSet injects them: neither is a pod."""
     for kind, version in (("Prometheus", "monitoring.coreos.com/v1"), ("SidecarSet", "apps.kruise.io/v1alpha1")):
         text = of(kind, version, {"containers": [{"name": "a"}]}, labels={LABEL: "true"})
         ran = inject(text, "--all")
@@ -216,7 +214,7 @@ def test_containers_of_another_kind_are_not_a_template() -> None:
     ],
 )
 def test_account_named_outside_the_template_is_used(spec: dict[str, Any], account_name: str) -> None:
-    """Flink and Spark name it beside the template."""
+    """Flink and Spark name it next to the template."""
     ran = inject(of("FlinkDeployment", "flink.apache.org/v1beta1", spec))
     assert (ran.status, ran.stderr) == (0, "")
     assert account_name == "app"
@@ -224,7 +222,7 @@ def test_account_named_outside_the_template_is_used(spec: dict[str, Any], accoun
 
 
 def test_embedded_object_inherits_the_namespace_except_in_lists_and_templates() -> None:
-    """An embedded object without a namespace is made in that of the object around it, but for lists and Templates."""
+    """An embedded object is created in the namespace of the object around it."""
     manifest = {"kind": "Deployment", "metadata": {"name": "web"}, "spec": {"template": template()}}
     around = of("Object", "kubernetes.crossplane.io/v1alpha2", {"forProvider": {"manifest": manifest}})
     assert inject(around).status == 0
@@ -234,7 +232,7 @@ def test_embedded_object_inherits_the_namespace_except_in_lists_and_templates() 
 
 
 def test_embedded_service_accounts_are_found() -> None:
-    """Service accounts are found where the objects around them embed them, mentions of them are not taken for one."""
+    """References to accounts are not accounts."""
     embedded = {"spec": {"manifests": [account()]}, "kind": "Work", "metadata": {"name": "work"}}
     binding = {
         "kind": "RoleBinding",
@@ -254,7 +252,6 @@ def test_embedded_service_accounts_are_found() -> None:
 
 
 def test_items_of_an_api_list_have_the_kind_of_the_list() -> None:
-    """Its items have no kind of their own: the list's says it."""
     item = {"metadata": {"name": "web", "namespace": "apps", **template()["metadata"]}, "spec": template()["spec"]}
     ran = inject(f"{ACCOUNT}---\n{yaml.dump({'kind': 'PodList', 'apiVersion': 'v1', 'items': [item]})}")
     alone = inject(f"{ACCOUNT}---\n{yaml.dump({'kind': 'Pod', **item})}")
@@ -263,7 +260,7 @@ def test_items_of_an_api_list_have_the_kind_of_the_list() -> None:
 
 
 def test_status_and_records_of_the_cluster_are_ignored() -> None:
-    """Is neither injected nor warned about: status, managed fields, records of a controller."""
+    """They are neither injected nor warned about."""
     deployment = {
         "kind": "Deployment",
         "metadata": {
@@ -280,7 +277,7 @@ def test_status_and_records_of_the_cluster_are_ignored() -> None:
 
 
 def test_member_names_are_escaped_in_pointers() -> None:
-    """Members of any name may lead to a template."""
+    """Members of any name may contain a template."""
     ran = inject(of("Set", "example.dev/v1", {"a/b~c": {"": template()}}))
     assert ran.status == 0
     spec = list(yaml.safe_load_all(ran.stdout))[1]["spec"]["a/b~c"][""]["spec"]
@@ -288,7 +285,7 @@ def test_member_names_are_escaped_in_pointers() -> None:
 
 
 def test_document_that_is_a_list_is_injected() -> None:
-    """A file of several objects as one JSON array is injected too, though kubectl does not read it."""
+    """Kubectl does not read such a file."""
     manifest = {
         "kind": "Deployment",
         "metadata": {"name": "web", "namespace": "apps"},
@@ -299,7 +296,7 @@ def test_document_that_is_a_list_is_injected() -> None:
 
 
 def test_shared_templates_are_injected_once_each() -> None:
-    """What one reference stands for in two places is changed in both, and not twice in one."""
+    """A template that an alias repeats is changed in both places, once."""
     text = f"""{ACCOUNT}---
 kind: Set
 apiVersion: example.dev/v1
@@ -332,13 +329,11 @@ spec:
     "line", ["l{n}: &l{n} [*l{m}, *l{m}]", "l{n}: &l{n} {{a: *l{m}, b: *l{m}}}"], ids=["lists", "maps"]
 )
 def test_aliases_that_expand_to_an_enormous_document_are_refused(line: str) -> None:
-    """A small file that would be an enormous one is refused, not written out."""
     text = "l0: &l0 [x, y]\n" + "".join(f"{line.format(n=n, m=n - 1)}\n" for n in range(1, 60))
     assert "most of them through aliases: write it with fewer" in refused(inject(text))
 
 
 def test_merges_of_merges_have_as_many_keys_as_names() -> None:
-    """They have as many keys as they have names."""
     text = "m0: &m0 {x: 1}\n" + "".join(f"m{n}: &m{n} {{<<: [*m{n - 1}, *m{n - 1}], k{n}: 1}}\n" for n in range(1, 60))
     ran = inject(f"{ACCOUNT}---\n{text}{yaml.dump(template())}", "-n", "apps", "-o", "json")
     assert ran.status == 0
@@ -346,7 +341,7 @@ def test_merges_of_merges_have_as_many_keys_as_names() -> None:
 
 
 def test_nesting_is_bounded() -> None:
-    """Nesting is bounded, well above what any object has."""
+    """The limit is well above the depth of real objects."""
 
     def nested(levels: int) -> str:
         inner: Any = template()
@@ -359,13 +354,11 @@ def test_nesting_is_bounded() -> None:
 
 
 def test_unrendered_chart_is_refused_with_the_command_that_renders_it() -> None:
-    """It is no YAML, and what to do is said."""
     text = 'kind: Deployment\nmetadata:\n  labels:\n    {{- include "labels" . | nindent 4 }}\n'
     assert "helm template CHART | wisp inject -f -" in refused(inject(text))
 
 
 def test_manifest_in_a_config_map_is_not_injected() -> None:
-    """Whatever it looks like."""
     manifest = yaml.dump({"kind": "Deployment", "spec": {"template": template()}})
     text = yaml.dump({"kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"deployment.yaml": manifest}})
     ran = inject(text)

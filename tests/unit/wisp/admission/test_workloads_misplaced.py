@@ -234,7 +234,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_misplaced_key_causes_one_warning_with_its_place(name: str) -> None:
-    """It is named with its object, its document and its path, and what to do; the manifest is printed as it is."""
+    """The warning has the object, document, path and fix; the manifest is printed unchanged."""
     document, said = MISTAKES[name]
     assert [said in each for each in warned(document)] == [True]
 
@@ -324,12 +324,12 @@ def test_misplaced_key_causes_one_warning_with_its_place(name: str) -> None:
     ],
 )
 def test_correct_manifest_causes_no_warning(documents: list[dict[str, Any]]) -> None:
-    """Nothing is said of a label that selects, or that others have as well as the pods."""
+    """Selectors may contain the label, and so may objects around pods that have it."""
     assert [each for each in warned(ACCOUNT, *documents) if "has no effect" in each or "in a selector" in each] == []
 
 
 def test_selector_of_another_object_causes_no_warning() -> None:
-    """A pod's own rules about other pods say nothing about itself."""
+    """A pod's own rules about other pods do not concern the pod."""
     document = workload()
     term = {"labelSelector": {"matchLabels": USED}, "topologyKey": "a"}
     affinity = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
@@ -338,7 +338,7 @@ def test_selector_of_another_object_causes_no_warning() -> None:
 
 
 def test_all_makes_a_misplaced_label_harmless() -> None:
-    """With --all, pods get their identity without the label, wherever it is."""
+    """With --all, pods get their identity without the label."""
     ran = warned(ACCOUNT, with_metadata(workload(), labels=USED), arguments=("--all",))
     assert ran == []
 
@@ -429,7 +429,6 @@ def test_selector_that_is_not_a_string_is_an_error() -> None:
 @pytest.mark.parametrize("labels", [[f"{LABEL}=true"], f"{LABEL}=true", 1, [{LABEL: "true"}]], ids=str)
 @pytest.mark.parametrize("every", [(), ("--all",)], ids=["labelled", "all"])
 def test_labels_that_are_not_a_map_are_an_error(labels: Any, every: tuple[str, ...]) -> None:
-    """They are refused."""
     document = workload()
     document["spec"]["template"]["metadata"]["labels"] = labels
     said = refused(inject(json.dumps(document), *every))
@@ -460,7 +459,7 @@ ACCOUNT_MISTAKES = [
 
 @pytest.mark.parametrize("metadata, said", ACCOUNT_MISTAKES, ids=[str(each[0]) for each in ACCOUNT_MISTAKES])
 def test_misplaced_key_on_a_service_account_causes_a_warning(metadata: dict[str, Any], said: str) -> None:
-    """It is said once: of the pods that run as it, or of itself where there are none."""
+    """There is one warning: about the pods that use the account, or about the account if there are none."""
     own = ACCOUNT["metadata"]
     merged = {key: {**own.get(key, {}), **value} for key, value in metadata.items()}
     mistaken = with_metadata(ACCOUNT, **merged)

@@ -65,7 +65,7 @@ def at(document: Any, way: tuple[str | int, ...]) -> Any:
 @pytest.mark.parametrize("form", ["yaml", "json"])
 @pytest.mark.parametrize("kind", WORKLOADS)
 def test_pods_of_every_kind_of_workload_are_injected_once(kind: str, form: str) -> None:
-    """Its pods get the identity, once however often it is done, and nothing else of it changes."""
+    """Injecting again changes nothing, and everything else in the workload stays."""
     document, way = WORKLOADS[kind]
     text = f"{ACCOUNT}\n---\n{json.dumps(document)}\n"
     ran = inject(text, "-o", form)
@@ -86,7 +86,7 @@ def test_pods_of_every_kind_of_workload_are_injected_once(kind: str, form: str) 
 
 
 def test_documents_without_labelled_pods_are_printed_unchanged() -> None:
-    """To the letter: other objects, templates without the label, comments; empty documents vanish."""
+    """Other objects, templates without the label and comments stay byte for byte; empty documents disappear."""
     text = (
         "# first\n---\n---\nkind: ConfigMap # mine\ndata: {on: y, t: 12:30,\n  d: 2024-01-01}\n...\n---\n"
         f"{yaml.dump(workload('Deployment', {'template': {'spec': {'containers': [{'name': 'a'}]}}}))}---\n- 1\n"
@@ -97,8 +97,8 @@ def test_documents_without_labelled_pods_are_printed_unchanged() -> None:
     assert inject("").stdout == ""
 
 
-def test_messages_have_one_line_whatever_the_names_are() -> None:
-    """Whatever an object is called, and whatever leads to its template."""
+def test_message_has_one_line_whatever_the_names_are() -> None:
+    """Names and paths may contain line ends."""
     document = workload("Set\n", {"a\nb": template()}, "example.dev/v1")
     ran = inject(json.dumps(document))
     assert ran.status == 1
@@ -108,7 +108,6 @@ def test_messages_have_one_line_whatever_the_names_are() -> None:
 
 
 def test_all_injects_templates_without_the_label() -> None:
-    """Templates without the label are injected when asked for."""
     bare = workload("Deployment", {"template": {"spec": {"containers": [{"name": "app"}]}}})
     text = json.dumps(bare)
     assert "AZURE_TENANT_ID" not in inject(text).stdout
@@ -118,7 +117,7 @@ def test_all_injects_templates_without_the_label() -> None:
 
 
 def test_service_accounts_are_read_from_files_and_manifests(tmp_path: Path) -> None:
-    """By namespace and name; one among the manifests does as well."""
+    """An account is found by namespace and name."""
     file = tmp_path / "accounts.yaml"
     file.write_text(yaml.dump({"kind": "List", "items": [account(), account("other", client_id="other")]}))
     document = json.dumps(pod(serviceAccountName="app"))
@@ -137,7 +136,6 @@ def test_service_accounts_are_read_from_files_and_manifests(tmp_path: Path) -> N
 
 
 def test_label_on_the_account_only_causes_a_warning() -> None:
-    """Is a mistake that a manifest shows."""
     document = {**pod(serviceAccountName="app"), "metadata": {"name": "web"}}
     ran = inject(f"{ACCOUNT}\n---\n{json.dumps(document)}")
     assert "AZURE_CLIENT_ID" not in ran.stdout
@@ -173,7 +171,7 @@ def test_label_on_the_account_only_causes_a_warning() -> None:
     ],
 )
 def test_invalid_manifest_is_refused_with_its_document(text: str, status: int, said: str) -> None:
-    """Nothing is printed, and one line says which document it is."""
+    """Nothing is printed on standard output; one line names the document."""
     ran = inject(text)
     assert (ran.status, ran.stdout) == (status, "")
     assert said in ran.stderr
@@ -181,7 +179,7 @@ def test_invalid_manifest_is_refused_with_its_document(text: str, status: int, s
 
 
 def test_example_in_the_documentation_is_injected_without_a_warning() -> None:
-    """The manifest of docs/reference/admission.md is injected as it stands, without a warning."""
+    """The manifest is in docs/reference/admission.md."""
     text = (ROOT / "docs/reference/admission.md").read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
     ran = inject(text, "--server-version", "1.34")
     assert (ran.status, ran.stderr) == (0, "")

@@ -26,12 +26,12 @@ from wisp.cli import wisp
     ],
 )
 def test_markers_between_documents_are_written_again(text: str, printed: str) -> None:
-    """What is of a document stays, what parts it from others is made anew."""
+    """Documents stay as they are; only the separators are normalised."""
     assert inject(text).stdout == printed
 
 
 def test_printed_json_can_be_injected_again() -> None:
-    """Several documents of JSON, as they are printed, are what they were."""
+    """The output has several JSON documents."""
     documents = "\n---\n".join((json.dumps(account()), json.dumps(pod(serviceAccountName="app")), "- 1", "text"))
     printed = inject(documents, "-o", "json").stdout
     assert printed.count("AZURE_CLIENT_ID") == 1
@@ -40,7 +40,7 @@ def test_printed_json_can_be_injected_again() -> None:
 
 
 def test_keys_are_text() -> None:
-    """As for kubectl, which reads manifests into JSON."""
+    """Kubectl converts manifests to JSON, whose keys are strings."""
     text = f"{yaml.dump(pod())}novel: {{8080: a, on: b, n: c, 2.5: d, ~: e}}\n"
     novel = {"8080": "a", "true": "b", "false": "c", "2.5": "d", "null": "e"}
     assert json.loads(inject(text, "-o", "json").stdout)["novel"] == novel
@@ -52,7 +52,7 @@ def test_keys_are_text() -> None:
 
 
 def test_text_that_looks_like_another_type_is_quoted() -> None:
-    """Whatever a reader of YAML 1.1, 1.2 or Go could take it for."""
+    """Readers of YAML 1.1 and 1.2, in Python or Go, then read it as text."""
     words = ["1e3", "0x1f", "0o17", "017", "12:30", "2024-01-01", "y", "No", "null", "~", "", " a", ".5", "+1", "1_0"]
     words += ["- a", "a: b", "a #b", "a:", "é", "two\nlines\n", "tab\tand\n more", "{", "=", "<<", "@a", "1.2.3", "e1"]
     document = pod({"name": "app", "args": words})
@@ -89,7 +89,7 @@ def test_text_that_looks_like_another_type_is_quoted() -> None:
     ],
 )
 def test_scalars_are_read_as_kubectl_reads_them(text: str, value: object) -> None:
-    """And written so that they are read as the same."""
+    """The output is read as the same value."""
     ran = inject(f"{yaml.dump(pod())}novel: {text}\n", "-o", "json")
     assert repr(json.loads(ran.stdout)["novel"]) == repr(value)
     again = inject(inject(f"{yaml.dump(pod())}novel: {text}\n").stdout, "-o", "json")
@@ -98,14 +98,12 @@ def test_scalars_are_read_as_kubectl_reads_them(text: str, value: object) -> Non
 
 @pytest.mark.parametrize("novel", ["&a [*a]", ".inf", ".nan"])
 def test_values_that_json_lacks_are_refused(novel: str) -> None:
-    """It is refused, not printed as something else."""
     ran = inject(f"{yaml.dump(pod())}novel: {novel}\n", "-o", "json")
     assert (ran.status, ran.stdout) == (1, "")
     assert any(each in ran.stderr for each in ("nested too deeply", "not JSON compliant"))
 
 
 def test_unreadable_file_is_named(tmp_path: Path) -> None:
-    """They are named."""
     file = tmp_path / "latin"
     file.write_bytes(b"\xff")
     for path, said in ((tmp_path / "none", "no such file"), (tmp_path, "is a directory"), (file, "it is not UTF-8")):
@@ -114,14 +112,14 @@ def test_unreadable_file_is_named(tmp_path: Path) -> None:
         assert f"cannot read {str(path)!r}: {said}" in ran.stderr
 
 
-def test_many_comments_with_crlf_take_linear_time() -> None:
-    """Comments before a document stay, however many there are: their number must not double the work each time."""
+def test_many_comments_with_crlf_are_read_quickly() -> None:
+    """The work must not double with every comment."""
     licence = "# line\r\n\r\n" * 200
     text = f"{licence}apiVersion: v1\r\nkind: ConfigMap\r\n"
     assert inject(text).stdout == text.replace("\r\n", "\n")
 
 
 def test_number_too_long_for_python_is_text() -> None:
-    """It is text, as other numbers that are too large."""
+    """So are other numbers that are too large."""
     digits = "9" * 5000
     assert json.loads(inject(f"kind: ConfigMap\ndata: {digits}\n", "-o", "json").stdout)["data"] == digits

@@ -64,15 +64,14 @@ def made(*arguments: str, **environ: str) -> Policy:
     return result
 
 
-def test_default_policy() -> None:
-    """A tenant is all that has to be said."""
+def test_policy_needs_only_a_tenant() -> None:
     assert made() == Policy(tenant_id=TENANT)
     assert made().authority_host == "https://login.microsoftonline.com/"
     assert made().server_version is None
 
 
-def test_policy_from_the_environment() -> None:
-    """As the chart sets it."""
+def test_tenant_and_authority_are_read_from_the_environment() -> None:
+    """The chart sets these variables."""
     environ = {"AZURE_TENANT_ID": TENANT, "AZURE_ENVIRONMENT": "AzureChinaCloud"}
     result, _ = policy(environ=environ)
     assert result == Policy(tenant_id=TENANT, authority_host="https://login.chinacloudapi.cn/")
@@ -80,8 +79,7 @@ def test_policy_from_the_environment() -> None:
     assert result == Policy(tenant_id=TENANT, authority_host="https://login.test/")
 
 
-def test_policy_from_every_other_option(tmp_path: Path) -> None:
-    """Each option says one thing of the policy."""
+def test_every_option_sets_its_field_of_the_policy(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.write_text(PEM)
     arguments = (
@@ -109,8 +107,8 @@ def test_policy_from_every_other_option(tmp_path: Path) -> None:
     assert made("--proxy-image=p:1").redirect_image == "p:1"
 
 
-def test_token_endpoint_from_options(tmp_path: Path) -> None:
-    """With its CA from one of three places, or from none."""
+def test_token_endpoint_is_read_from_options(tmp_path: Path) -> None:
+    """Its CA comes from one of three sources, or there is none."""
     file = tmp_path / "ca.pem"
     file.write_text(PEM)
     given: list[tuple[str, EndpointCA | None]] = [
@@ -139,8 +137,8 @@ def test_token_endpoint_from_options(tmp_path: Path) -> None:
         )
 
 
-def test_token_endpoint_from_the_environment() -> None:
-    """By azure-workload-identity's variables, all of them; empty ones say nothing."""
+def test_token_endpoint_is_read_from_the_environment() -> None:
+    """The variables are azure-workload-identity's; empty ones are ignored."""
     prefix = "AZURE_KUBERNETES_"
     environ = {f"{prefix}TOKEN_PROXY": "https://10.0.0.1/x", f"{prefix}SNI_NAME": "sni.test"}
     given: list[tuple[dict[str, str], EndpointCA | None]] = [
@@ -203,7 +201,7 @@ def test_token_endpoint_from_the_environment() -> None:
     ],
 )
 def test_label_selector_is_checked_as_kubernetes_checks_it(selector: str, said: str | None) -> None:
-    """What Kubernetes would refuse in each pod is refused when the webhook starts."""
+    """A selector that Kubernetes would reject in every pod is rejected when the webhook starts."""
     signer = "--custom-token-endpoint-ca-bundle-signer=a.test/b"
     result, ran = policy(
         "--tenant-id", TENANT, *BINDING, signer, f"--custom-token-endpoint-ca-bundle-selector={selector}"
@@ -218,7 +216,7 @@ def test_label_selector_is_checked_as_kubernetes_checks_it(selector: str, said: 
 
 
 def test_url_alone_does_not_enable_the_token_endpoint() -> None:
-    """A URL alone, as it may be in the environment, asks for nothing."""
+    """The environment may contain the URL for other reasons."""
     assert made(AZURE_KUBERNETES_TOKEN_PROXY="https://10.0.0.1/").token_endpoint is None
 
 
@@ -270,7 +268,7 @@ def test_url_alone_does_not_enable_the_token_endpoint() -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_wrong_option_is_named_with_a_hint(arguments: list[str], said: str) -> None:
-    """It is named, with what to do, and the status is that of a setting."""
+    """The exit status is 2."""
     result, ran = policy("--tenant-id", TENANT, *arguments)
     assert result is None
     assert ran.status == 2
@@ -278,7 +276,7 @@ def test_wrong_option_is_named_with_a_hint(arguments: list[str], said: str) -> N
 
 
 def test_every_option_is_documented() -> None:
-    """In docs/reference/admission.md; those of the redirect as those of the sidecar."""
+    """Options of the redirect container are documented with those of the sidecar, in docs/reference/admission.md."""
     documented = (ROOT / "docs/reference/admission.md").read_text(encoding="utf-8").split("## The policy")[1]
 
     @click.command()

@@ -24,8 +24,8 @@ def reviewed(text: str, file: Path, *arguments: str) -> CommandResult:
     return run(command, "--service-accounts", str(file), *TENANT, *arguments, text=text)
 
 
-def test_reviews_are_answered_one_on_each_line(file: Path) -> None:
-    """In the order of the reviews; blank lines are none."""
+def test_answers_are_printed_one_per_line(file: Path) -> None:
+    """They have the order of the reviews; blank lines are skipped."""
     documents = [
         review(pod(serviceAccountName="app"), uid="1"),
         review(pod(serviceAccountName="nobody"), uid="2"),
@@ -43,7 +43,7 @@ def test_reviews_are_answered_one_on_each_line(file: Path) -> None:
 
 
 def test_label_on_the_account_only_causes_a_warning(file: Path) -> None:
-    """A pod without the label is let by, with a warning when its account was meant for one with it."""
+    """A pod without the label is admitted unchanged, with a warning if its account asks for an identity."""
     document = pod(serviceAccountName="app")
     document["metadata"]["labels"] = {}
     answer = json.loads(reviewed(json.dumps(review(document)), file).stdout)["response"]
@@ -53,7 +53,7 @@ def test_label_on_the_account_only_causes_a_warning(file: Path) -> None:
 
 @pytest.mark.parametrize("version, told", [((), True), (("--server-version", "1.34"), False)])
 def test_server_version_decides_about_native_sidecars(file: Path, version: tuple[str, ...], *, told: bool) -> None:
-    """It decides whether a Job's pod ends."""
+    """A Job's pod ends only with a native sidecar; otherwise there is a warning."""
     document = json.dumps(review(with_sidecar(serviceAccountName="app", restartPolicy="Never")))
     answer = json.loads(reviewed(document, file, *version).stdout)["response"]
     assert ("warnings" in answer) is told
@@ -69,7 +69,7 @@ def test_server_version_decides_about_native_sidecars(file: Path, version: tuple
     ids=["no JSON", "no review", "too deep"],
 )
 def test_invalid_review_ends_the_command_with_its_number(file: Path, text: str, said: str) -> None:
-    """It is said which, after the answers before it."""
+    """The answers to earlier reviews are printed."""
     ran = reviewed(f"{json.dumps(review({}))}\n{text}\n", file)
     assert ran.status == 1
     assert len(ran.stdout.splitlines()) == 1

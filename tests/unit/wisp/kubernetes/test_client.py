@@ -11,7 +11,7 @@ from wisp.kubernetes.types import ApiRequest, ApiUnavailableError
 
 
 def test_reused_connection_that_was_closed_is_replaced(server: apiserver.ApiServer, config: ApiServer) -> None:
-    """It is not an error: the request is sent again on a new connection."""
+    """The request is sent again on a new connection."""
 
     async def scenario() -> None:
         client = ApiClient(config)
@@ -25,7 +25,7 @@ def test_reused_connection_that_was_closed_is_replaced(server: apiserver.ApiServ
 
 
 def test_untrusted_api_server_receives_nothing(server: apiserver.ApiServer, config: ApiServer) -> None:
-    """Above all no token."""
+    """It must not receive the token."""
     other = apiserver.ApiServer()
     other.port = server.port
     server.stop()

@@ -38,8 +38,7 @@ def write(folder: Path, *, cluster: dict[str, Any] | None = None, user: dict[str
     return path
 
 
-def test_token_and_address_of_the_current_context(tmp_path: Path) -> None:
-    """Host, port, path and token of the current context."""
+def test_address_and_token_come_from_the_current_context(tmp_path: Path) -> None:
     server = from_kubeconfig(write(tmp_path))
     assert server[:3] == ("api", 6443, "/base")
     token = server.token()
@@ -48,7 +47,7 @@ def test_token_and_address_of_the_current_context(tmp_path: Path) -> None:
 
 
 def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
-    """Not in the working directory; a token file is read again each time."""
+    """They do not start at the working directory. A token file is read again at each use."""
     (tmp_path / "ca.crt").write_bytes(CERTIFICATE.ca)
     (tmp_path / "token").write_text("first\n")
     cluster = {"certificate-authority-data": None, "certificate-authority": "ca.crt"}
@@ -60,7 +59,7 @@ def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
 
 
 def test_client_certificate_needs_no_token(tmp_path: Path) -> None:
-    """As in kubeconfigs of administrators."""
+    """Administrators' kubeconfigs have client certificates."""
     user = {
         "client-certificate-data": data(CERTIFICATE.chain),
         "client-key-data": data(CERTIFICATE.key.reveal().encode()),
@@ -83,21 +82,19 @@ def test_client_certificate_needs_no_token(tmp_path: Path) -> None:
 def test_unusable_or_unsupported_entry_is_reported(
     tmp_path: Path, cluster: dict[str, Any], user: dict[str, Any], words: str
 ) -> None:
-    """The error says what is wrong."""
     with pytest.raises(SettingError, match=words):
         from_kubeconfig(write(tmp_path, cluster=cluster, user=user))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "a: b", "{", "current-context: x\ncontexts: []"])
 def test_file_that_is_not_a_kubeconfig_is_reported(tmp_path: Path, text: str) -> None:
-    """The error says so."""
     (tmp_path / "config").write_text(text)
     with pytest.raises(SettingError, match="not a usable kubeconfig"):
         from_kubeconfig(tmp_path / "config")
 
 
 def test_pod_finds_address_token_and_ca(tmp_path: Path) -> None:
-    """The address in the environment, token and CA in files; the token is read again each time."""
+    """The address is in the environment, token and CA are in files; the token is read again at each use."""
     (tmp_path / "ca.crt").write_bytes(CERTIFICATE.ca)
     (tmp_path / "token").write_text("first")
     server = in_cluster({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "6443"}, tmp_path)
@@ -113,6 +110,5 @@ def test_pod_finds_address_token_and_ca(tmp_path: Path) -> None:
     ids=["no address", "no service account"],
 )
 def test_hint_says_what_to_do_outside_a_pod(tmp_path: Path, environ: dict[str, str], hint: str) -> None:
-    """Give a kubeconfig, or let the pod have its token."""
     with pytest.raises(SettingError, match=hint):
         in_cluster(environ, tmp_path)
