@@ -20,7 +20,7 @@ def objects(text: str) -> list[dict[str, Any]]:
 
 def one(text: str, kind: str) -> dict[str, Any]:
     """Return the one object of a kind."""
-    (found,) = (each for each in objects(text) if each["kind"] == kind)
+    (found,) = (document for document in objects(text) if document["kind"] == kind)
     return found
 
 
@@ -41,8 +41,8 @@ def policy(text: str, folder: Path) -> Policy:
     """Return the policy that the webhook makes of its arguments and variables; `folder` is for the files they name."""
     authority = folder / "ca.crt"
     authority.write_text(PEM)
-    _, *arguments = (each.replace("/authority/ca.crt", str(authority)) for each in container(text)["args"])
-    environ = {each["name"]: each["value"] for each in container(text)["env"] if "value" in each}
+    _, *arguments = (argument.replace("/authority/ca.crt", str(authority)) for argument in container(text)["args"])
+    environ = {variable["name"]: variable["value"] for variable in container(text)["env"] if "value" in variable}
     made: list[Policy] = []
 
     @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})

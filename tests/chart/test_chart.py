@@ -84,17 +84,17 @@ def test_webhook_accepts_the_arguments_of_the_chart(case: str, tmp_path: Path, m
     """Its policy is made from them."""
     (tmp_path / "ca.crt").write_text(PEM)
     mounted = re.compile("/(authority|client-ca)/ca.crt")
-    first, *arguments = (mounted.sub(f"{tmp_path}/ca.crt", each) for each in container(rendered(case))["args"])
+    first, *arguments = (mounted.sub(f"{tmp_path}/ca.crt", argument) for argument in container(rendered(case))["args"])
     assert first == "webhook"
     monkeypatch.setenv("AZURE_TENANT_ID", TENANT)  # one case has it in the container's variables
     serve.make_context("webhook", list(arguments))
     assert policy(rendered(case), tmp_path).tenant_id == TENANT
 
 
-@pytest.mark.parametrize("level, told", [("all", "debug"), ("trace", "debug"), ("", "warning"), ("error", "error")])
-def test_log_levels_of_azure_workload_identity_are_translated(level: str, told: str) -> None:
+@pytest.mark.parametrize("level, expected", [("all", "debug"), ("trace", "debug"), ("", "warning"), ("error", "error")])
+def test_log_levels_of_azure_workload_identity_are_translated(level: str, expected: str) -> None:
     done = template("--set", f"azureTenantID={TENANT}", "--set-string", f"logLevel={level}")
-    assert f"--log-level={told}" in container(done.stdout)["args"]
+    assert f"--log-level={expected}" in container(done.stdout)["args"]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_log_levels_of_azure_workload_identity_are_translated(level: str, told: 
 def test_passthrough_is_a_list_or_text_with_commas(setting: str, argument: str | None) -> None:
     """Without the value, the webhook's own default applies."""
     done = template("--set", f"azureTenantID={TENANT}", "--set-json", setting)
-    arguments = [each for each in container(done.stdout)["args"] if each.startswith("--proxy-passthrough")]
+    arguments = [flag for flag in container(done.stdout)["args"] if flag.startswith("--proxy-passthrough")]
     assert arguments == ([] if argument is None else [f"--proxy-passthrough={argument}"])
 
 
@@ -122,7 +122,9 @@ def test_chart_contains_neither_ca_bundle_nor_certificates(case: str) -> None:
     (webhook,) = one(text, "MutatingWebhookConfiguration")["webhooks"]
     assert set(webhook["clientConfig"]) == {"service"}
     assert all(
-        set(each) == {"apiVersion", "kind", "metadata", "type"} for each in objects(text) if each["kind"] == "Secret"
+        set(document) == {"apiVersion", "kind", "metadata", "type"}
+        for document in objects(text)
+        if document["kind"] == "Secret"
     )
 
 
@@ -138,23 +140,29 @@ def test_webhook_pods_do_not_match_the_object_selector(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_names_in_arguments_are_those_of_the_objects(case: str) -> None:
     text = rendered(case)
-    told = dict(each[2:].split("=", 1) for each in container(text)["args"] if each.startswith("--") and "=" in each)
+    options = dict(
+        argument[2:].split("=", 1)
+        for argument in container(text)["args"]
+        if argument.startswith("--") and "=" in argument
+    )
     (webhook,) = one(text, "MutatingWebhookConfiguration")["webhooks"]
     service = one(text, "Service")
-    assert told["service-name"] == service["metadata"]["name"] == webhook["clientConfig"]["service"]["name"]
+    assert options["service-name"] == service["metadata"]["name"] == webhook["clientConfig"]["service"]["name"]
     assert webhook["clientConfig"]["service"]["port"] == service["spec"]["ports"][0]["port"]
     assert (
         service["spec"]["selector"].items() <= one(text, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
     )
-    if "certificate-dir" not in told:
-        assert told["webhook-configuration"] == one(text, "MutatingWebhookConfiguration")["metadata"]["name"]
-        assert told["certificate-secret"] == one(text, "Secret")["metadata"]["name"]
+    if "certificate-dir" not in options:
+        assert options["webhook-configuration"] == one(text, "MutatingWebhookConfiguration")["metadata"]["name"]
+        assert options["certificate-secret"] == one(text, "Secret")["metadata"]["name"]
 
 
 def test_webhook_has_only_the_permissions_it_needs() -> None:
     """It reads service accounts and updates two named objects."""
     text = rendered("defaults")
-    rules = [rule for each in objects(text) if each["kind"] in {"Role", "ClusterRole"} for rule in each["rules"]]
+    rules = [
+        rule for document in objects(text) if document["kind"] in {"Role", "ClusterRole"} for rule in document["rules"]
+    ]
     assert {(rule["resources"][0], *rule.get("resourceNames", ["*"]), *sorted(rule["verbs"])) for rule in rules} == {
         ("serviceaccounts", "*", "get", "list", "watch"),
         ("mutatingwebhookconfigurations", "wisp", "get", "list", "patch", "watch"),
@@ -164,7 +172,9 @@ def test_webhook_has_only_the_permissions_it_needs() -> None:
 
 def test_webhook_only_reads_service_accounts_with_cert_manager() -> None:
     text = rendered("cert-manager")
-    rules = [rule for each in objects(text) if each["kind"] in {"Role", "ClusterRole"} for rule in each["rules"]]
+    rules = [
+        rule for document in objects(text) if document["kind"] in {"Role", "ClusterRole"} for rule in document["rules"]
+    ]
     assert [rule["resources"] for rule in rules] == [["serviceaccounts"]]
 
 
@@ -194,7 +204,7 @@ def test_client_ca_is_mounted_at_the_path_of_the_argument() -> None:
 def test_connections_per_source_is_an_argument_if_set(connections: str, argument: list[str]) -> None:
     """Without a value, the webhook's own default applies; 0 is a value."""
     done = template("--set", f"azureTenantID={TENANT},connectionsPerSource={connections}")
-    assert [each for each in container(done.stdout)["args"] if "connections" in each] == argument
+    assert [flag for flag in container(done.stdout)["args"] if "connections" in flag] == argument
 
 
 @pytest.mark.parametrize(
@@ -215,7 +225,7 @@ def test_admission_policy_is_rendered_where_the_api_server_has_it(arguments: lis
     """A value overrides the detection. There is no policy with cert-manager."""
     done = template("--set", f"azureTenantID={TENANT}", *arguments)
     assert done.returncode == 0, done.stderr
-    kinds = [each["kind"] for each in objects(done.stdout)]
+    kinds = [document["kind"] for document in objects(done.stdout)]
     assert kinds.count("ValidatingAdmissionPolicy") == kinds.count("ValidatingAdmissionPolicyBinding") == is_there
 
 

@@ -32,9 +32,9 @@ Values: TypeAlias = dict[str, Any]
 def rendered(folder: Path, *values: Values) -> str:
     """Render the chart with the reference's own values, and these over them."""
     files = [reference.values_file()]
-    for number, each in enumerate(values):
+    for number, overrides in enumerate(values):
         files.append(folder / f"{number}.yaml")
-        files[-1].write_text(yaml.safe_dump(each))
+        files[-1].write_text(yaml.safe_dump(overrides))
     arguments = [word for file in files for word in ("--values", str(file))]
     done = template(*arguments, "--set", f"azureTenantID={TENANT}")
     assert done.returncode == 0, done.stderr
@@ -257,14 +257,14 @@ def test_variable_takes_precedence_over_the_value(name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("name", REPLACED)
 def test_variable_for_an_image_is_rejected_with_the_value_to_use(name: str, tmp_path: Path) -> None:
     """Images of the reference are other programs."""
-    said = refusal(tmp_path, {"extraEnv": [{"name": name, "value": "mcr.example/proxy:v1.6.0"}]})
-    assert f"extraEnv has {name}, but" in said
-    assert REPLACED[name] in said
+    message = refusal(tmp_path, {"extraEnv": [{"name": name, "value": "mcr.example/proxy:v1.6.0"}]})
+    assert f"extraEnv has {name}, but" in message
+    assert REPLACED[name] in message
 
 
 def test_every_flag_of_the_reference_is_documented() -> None:
     documented = (ROOT / "docs/how-to/install.md").read_text(encoding="utf-8")
-    assert [each for each in sorted(reference.flags()) if f"`--{each}`" not in documented] == []
+    assert [flag for flag in sorted(reference.flags()) if f"`--{flag}`" not in documented] == []
 
 
 def test_tenant_may_be_a_domain(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_variable_from_a_config_map_replaces_the_argument(tmp_path: Path) -> Non
     """The chart does not know its value."""
     source = {"configMapKeyRef": {"name": "settings", "key": "tenant"}}
     text = rendered(tmp_path, {"extraEnv": [{"name": "AZURE_TENANT_ID", "valueFrom": source}]})
-    assert not any(each.startswith("--tenant-id") for each in container(text)["args"])
+    assert not any(flag.startswith("--tenant-id") for flag in container(text)["args"])
 
 
 def test_empty_variable_is_ignored(tmp_path: Path) -> None:
@@ -396,12 +396,12 @@ NULLS = sorted({*groups(OWN), *TAKEN, "podDisruptionBudget.maxUnavailable", "cer
 OPTIONAL = ("certManager", "networkPolicy", "podMonitor")
 
 
-@pytest.mark.parametrize("name", [each for each in NULLS if each != "azureTenantID"])
+@pytest.mark.parametrize("name", [name for name in NULLS if name != "azureTenantID"])
 def test_null_removes_a_value_and_the_chart_still_renders(name: str, tmp_path: Path) -> None:
     """In YAML, null is a key without a value."""
     values: Any = None
-    for each in reversed(name.split(".")):
-        values = {each: values}
+    for part in reversed(name.split(".")):
+        values = {part: values}
     on = [{group: {"enabled": True}} for group in OPTIONAL if name.startswith(f"{group}.")]
     policy(rendered(tmp_path, *on, values), tmp_path)
 
@@ -464,8 +464,8 @@ MEANINGLESS: dict[str, tuple[Values, str]] = {
 
 @pytest.mark.parametrize("name", MEANINGLESS)
 def test_meaningless_setting_is_rejected_with_a_hint(name: str, tmp_path: Path) -> None:
-    values, said = MEANINGLESS[name]
-    assert said in refusal(tmp_path, values)
+    values, expected = MEANINGLESS[name]
+    assert expected in refusal(tmp_path, values)
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,10 @@ def test_schema_and_defaults_have_the_same_values() -> None:
 
 def test_resources_of_injected_containers_are_the_defaults_of_the_command() -> None:
     for name, usual in (("proxy", SIDECAR_RESOURCES), ("redirect", REDIRECT_RESOURCES)):
-        said = DEFAULTS[name]["resources"]
-        flat = {f"{part}_{kind}": said[f"{kind}s"][part] for part in ("cpu", "memory") for kind in ("request", "limit")}
+        resources = DEFAULTS[name]["resources"]
+        flat = {
+            f"{part}_{kind}": resources[f"{kind}s"][part] for part in ("cpu", "memory") for kind in ("request", "limit")
+        }
         assert Resources(**flat) == usual
 
 

@@ -1,4 +1,4 @@
-"""Containers of the image by a real runtime, crun: as kubelet would have them, with nothing that is not said here."""
+"""Containers of the image by a real runtime, crun: as kubelet would have them, with only the privileges in `Pod`."""
 
 import contextlib
 import json
@@ -62,10 +62,10 @@ def _blob(digest: str) -> str:
     return "blobs/" + digest.replace(":", "/")
 
 
-def run(image: Image, pod: Pod, arguments: Sequence[str], said: str = "") -> subprocess.CompletedProcess[str]:
+def run(image: Image, pod: Pod, arguments: Sequence[str], text: str = "") -> subprocess.CompletedProcess[str]:
     """Run the image's entry point with the arguments to its end."""
     with _bundle(image, pod, [*image.config.entrypoint, *arguments]) as command:
-        return subprocess.run(command, input=said, capture_output=True, text=True, check=False, timeout=_PATIENCE)
+        return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=_PATIENCE)
 
 
 def run_program(image: Image, pod: Pod, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
@@ -81,8 +81,8 @@ def running(image: Image, pod: Pod, command: Sequence[str], log: Path) -> Iterat
     """Run a program until the block ends; yield its process id here. It has to end by SIGTERM, with status 0."""
     with (
         _bundle(image, pod, command) as whole,
-        log.open("wb") as said,
-        subprocess.Popen(whole, stdin=subprocess.DEVNULL, stdout=said, stderr=said) as process,
+        log.open("wb") as output,
+        subprocess.Popen(whole, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process,
     ):
         try:
             yield _first_process(Path(whole[-2]), process)
@@ -111,7 +111,7 @@ def _bundle(image: Image, pod: Pod, command: Sequence[str]) -> Iterator[list[str
 
 def _specification(image: Image, pod: Pod, command: Sequence[str]) -> Mapping[str, object]:
     """Say it in the words of the OCI runtime specification."""
-    environment = dict(each.split("=", 1) for each in image.config.environment) | dict(pod.environment)
+    environment = dict(variable.split("=", 1) for variable in image.config.environment) | dict(pod.environment)
     sets = ("bounding", "effective", "permitted")  # as containerd and CRI-O give them: none inherited, none ambient
     mounts = [
         {"destination": inside, "type": "bind", "source": str(outside), "options": ["bind", "ro"]}

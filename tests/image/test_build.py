@@ -34,12 +34,12 @@ def test_base_is_built_by_two_tools_and_cached(tmp_path: Path, monkeypatch: pyte
     builder, stream = _builder()
     base = debian_base(tmp_path / "cache", builder)
     assert Path(base.removeprefix("oci-archive:")).is_file()
-    shown = stream.getvalue()
-    assert shown.startswith("Building the base of the image ...\n")
-    assert "the base of the image: mmdebstrap, 20 s: installing packages\n" in shown
-    assert ": COMMIT\n" in shown
+    progress = stream.getvalue()
+    assert progress.startswith("Building the base of the image ...\n")
+    assert "the base of the image: mmdebstrap, 20 s: installing packages\n" in progress
+    assert ": COMMIT\n" in progress
     assert debian_base(tmp_path / "cache", builder) == base
-    assert stream.getvalue() == shown
+    assert stream.getvalue() == progress
 
 
 def test_failing_buildah_leaves_no_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,8 +60,8 @@ def test_failing_step_leaves_no_image_and_no_wheels(tmp_path: Path) -> None:
     builder, stream = _builder()
     with pytest.raises(ToolError, match="building the image failed"):
         build("wisp:test", tmp_path / "dist" / "wisp.tar", "debian:12", tmp_path, builder)
-    shown = stream.getvalue().splitlines()
-    assert [line[:3] for line in shown if line[0].isdigit()] == ["1/4", "2/4"]
-    assert "1/4 base: debian:12" in shown
-    assert f"  output      {tmp_path}/dist/wisp.tar, and its bill of materials next to it" in shown
+    progress = stream.getvalue().splitlines()
+    assert [line[:3] for line in progress if line[0].isdigit()] == ["1/4", "2/4"]
+    assert "1/4 base: debian:12" in progress
+    assert f"  output      {tmp_path}/dist/wisp.tar, and its bill of materials next to it" in progress
     assert list((tmp_path / "dist").iterdir()) == list((tmp_path / "build").iterdir()) == []

@@ -50,7 +50,7 @@ def test_debian_package_with_minimal_metadata_has_no_source_and_no_licences() ->
 
 
 @pytest.mark.parametrize(
-    "said, licences",
+    "field, licences",
     [
         ("License-Expression: MIT OR Apache-2.0", ("MIT OR Apache-2.0",)),
         ("License: BSD\n        of some kind", ("BSD",)),
@@ -59,10 +59,10 @@ def test_debian_package_with_minimal_metadata_has_no_source_and_no_licences() ->
     ],
     ids=["expression", "text", "classifier", "none"],
 )
-def test_python_package_has_a_normalised_name_and_its_licence(said: str, licences: tuple[str, ...]) -> None:
+def test_python_package_has_a_normalised_name_and_its_licence(field: str, licences: tuple[str, ...]) -> None:
     """The licence comes from the most precise field."""
     path = "usr/lib/python3/dist-packages/A_b.dist-info/METADATA"
-    assert list(packages({path: f"Name: A_b\nVersion: 2\n{said}\n\nText\n"})) == [
+    assert list(packages({path: f"Name: A_b\nVersion: 2\n{field}\n\nText\n"})) == [
         Package("pypi", "a-b", "2", licences, {}, None)
     ]
 

@@ -77,14 +77,14 @@ def test_image_prints_the_version_of_the_package(image: Image) -> None:
     ]
     for done in ways:
         assert (done.returncode, done.stdout, done.stderr) == (0, ways[0].stdout, "")
-    told = json.loads(ways[0].stdout)
-    assert told["version"] == __version__
-    assert told["python"].startswith("3.11.")
-    assert told["platform"] == f"linux/{platform.machine()}"
-    assert told["commit"] == "unknown" or re.fullmatch("[0-9a-f]{40}", told["commit"])
+    version = json.loads(ways[0].stdout)
+    assert version["version"] == __version__
+    assert version["python"].startswith("3.11.")
+    assert version["platform"] == f"linux/{platform.machine()}"
+    assert version["commit"] == "unknown" or re.fullmatch("[0-9a-f]{40}", version["commit"])
     labels = image.config.labels
     assert labels["org.opencontainers.image.version"] == __version__
-    assert labels["org.opencontainers.image.revision"] == told["commit"]
+    assert labels["org.opencontainers.image.revision"] == version["commit"]
 
 
 @pytest.mark.parametrize("command", ["proxy", "redirect up", "webhook", "webhook review", "inject"])
@@ -147,8 +147,8 @@ def test_redirect_is_installed_with_net_admin_alone(image: Image, network: str) 
     assert "conntrack --delete" in planned.stdout
     done = run(image, inside, ["redirect", "up", "--proxy-port=8123"])
     assert (done.returncode, done.stderr) == (0, ""), done
-    shown = run(image, inside, ["redirect", "show", "--json"])
-    assert (shown.returncode, "8123" in shown.stdout) == (0, True), shown
+    listed = run(image, inside, ["redirect", "show", "--json"])
+    assert (listed.returncode, "8123" in listed.stdout) == (0, True), listed
     rules = subprocess.run(
         ["nsenter", f"--net={network}", "nft", "list", "ruleset"], capture_output=True, text=True, check=True
     )
@@ -173,8 +173,8 @@ def test_review_command_works_without_a_cluster(image: Image) -> None:
     accounts = image.root.parent / "accounts.yaml"
     accounts.write_text("{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: default}}\n")
     inside = Pod(files={accounts: "/var/run/accounts.yaml"})
-    told = ["--service-accounts", "/var/run/accounts.yaml", "--tenant-id", "0f1e2d3c-0000-4000-8000-000000000001"]
-    done = run(image, inside, ["webhook", "review", *told], review)
+    options = ["--service-accounts", "/var/run/accounts.yaml", "--tenant-id", "0f1e2d3c-0000-4000-8000-000000000001"]
+    done = run(image, inside, ["webhook", "review", *options], review)
     assert done.returncode == 0, done.stderr
     assert '"allowed":true' in done.stdout
 
@@ -188,13 +188,13 @@ def test_configuration_has_user_and_entry_point(image: Image) -> None:
 def test_image_has_no_shell_and_no_unneeded_program(image: Image) -> None:
     """It also has no package manager, compiler, setuid file or device."""
     members = [member for member, _ in files(image.archive)]
-    programs = {Path(each.name).name for each in members if each.isfile() and _is_program(each.name, each.mode)}
+    programs = {Path(file.name).name for file in members if file.isfile() and _is_program(file.name, file.mode)}
     assert not NOBODY_NEEDS & programs
     assert programs == {"nft", "conntrack", Path(_python(image)).name, "proxy", "wisp"}
-    assert not [each.name for each in members if each.mode & 0o6000]
-    assert not [each.name for each in members if each.mode & 0o002 and each.name != "tmp" and not each.issym()]
-    assert {(each.uid, each.gid) for each in members} == {(0, 0)}
-    assert not [each.name for each in members if each.isdev()]
+    assert not [file.name for file in members if file.mode & 0o6000]
+    assert not [file.name for file in members if file.mode & 0o002 and file.name != "tmp" and not file.issym()]
+    assert {(file.uid, file.gid) for file in members} == {(0, 0)}
+    assert not [file.name for file in members if file.isdev()]
 
 
 def _is_program(name: str, mode: int) -> bool:

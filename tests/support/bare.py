@@ -33,9 +33,9 @@ def main(command: Sequence[str]) -> int:
         return subprocess.run(again, env={**os.environ, "WISP_BARE": "1"}, check=False).returncode
     for program in hidden(os.environ["PATH"]):
         subprocess.run(["mount", "--bind", "/dev/null", program], check=True)  # not executable, so not found on PATH
-    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "WISP_BARE")}
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "WISP_BARE")}
     with tempfile.TemporaryDirectory() as home:
-        return subprocess.run(command, env={**kept, "HOME": home}, check=False).returncode
+        return subprocess.run(command, env={**environment, "HOME": home}, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What only the collector of cycles would free, counted: the sidecar is to leave nothing to it."""
+"""Counts objects that only the cyclic garbage collector would free: the sidecar must create none."""
 
 import gc
 from collections.abc import Callable, Generator
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def counting_cycles() -> Generator[Callable[[], int]]:
-    """Switch the collector off until the block ends; give what collects and says how many objects it found.
+    """Switch the collector off until the block ends; yield a function that collects and returns the number of objects.
 
-    All that is there already is set aside first: to look through it again each time would take longer than the test.
+    Existing objects are frozen first: examining them at every collection would take longer than the test.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Hand-written stand-ins that several folders use: clocks, requests, an Entra that answers when it is told to."""
+"""Fakes that several folders use: clocks, requests, and a token exchange that the test answers."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ UNIX = 1_790_000_000.0
 
 
 class Clock:
-    """A clock that shows `now` until it is moved, and moves itself by `step` whenever it is read."""
+    """A clock that returns `now`, and then moves by `step`."""
 
     def __init__(self, now: float = 1000.0, *, step: float = 0.0) -> None:
         self.now = now
@@ -24,13 +24,13 @@ class Clock:
 
     def __call__(self) -> float:
         """Return the present second."""
-        shown = self.now
+        now = self.now
         self.now += self._step
-        return shown
+        return now
 
 
 class UnixClock:
-    """The Unix seconds that go with a steady clock."""
+    """Unix seconds that advance with a monotonic clock."""
 
     def __init__(self, steady: Clock) -> None:
         self._offset = UNIX - steady.now
@@ -42,14 +42,14 @@ class UnixClock:
 
 
 class HeldExchange:
-    """An exchange that answers when the test says so."""
+    """An exchange that answers when the test calls `land`."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[TokenKey, Callable[[Result], None]]] = []
         self.asked: list[TokenKey] = []
 
     def begin(self, ask: TokenKey, done: Callable[[Result], None]) -> None:
-        """Take a call."""
+        """Record a call."""
         self.asked.append(ask)
         self.calls.append((ask, done))
 

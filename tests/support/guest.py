@@ -71,8 +71,8 @@ def _run_without_user_namespaces(command: list[str]) -> int:
             Path(f"/proc/{started.pid}/{name}").write_text("0 0 65536\n", encoding="ascii")
         started.stdin.write(b"go\n")
         started.stdin.close()
-        while said := os.read(started.stdout.fileno(), 65536):
-            os.write(1, said)
+        while output := os.read(started.stdout.fileno(), 65536):
+            os.write(1, output)
         return started.wait()
 
 

@@ -1,4 +1,4 @@
-"""Code that nobody asked for, in a folder that Python may be told to import from."""
+"""Modules of an attacker, in a folder from which Python may be made to import."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ with open(os.path.join(os.path.dirname(__file__), f"ran-{os.getpid()}"), "a") as
 raise ImportError
 """
 MODULES = ("sitecustomize", "usercustomize", "json", "ssl", "brotli", "h2", "_cffi_backend")
-"""Modules that Python loads at its start, of the standard library, and that dependencies load where they are there."""
+"""Modules that Python loads at start, modules of the standard library, and optional modules of dependencies."""
 
 
 class Intruder:
-    """A folder with a module of each name, which notes the process that runs it and fails."""
+    """A folder with modules that record the process that imports them, and fail."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -22,5 +22,5 @@ class Intruder:
             (folder / f"{name}.py").write_text(_RECORD)
 
     def processes(self) -> set[int]:
-        """Return the ids of the processes that ran a module of it."""
+        """Return the ids of the processes that imported one of the modules."""
         return {int(file.name.removeprefix("ran-")) for file in self.folder.glob("ran-*")}

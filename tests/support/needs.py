@@ -1,4 +1,4 @@
-"""What a test needs that a machine may lack: programs, root, namespaces. What is missing skips the test.
+"""Requirements of tests that a machine may lack: programs, root, namespaces. A missing one skips the test.
 
 Mark a test with `@pytest.mark.needs("nft", "ip")`, or call `need` in a fixture. At the end of a run, pytest prints one
 line for each missing thing, with the command that provides it (tests/conftest.py).
@@ -44,21 +44,21 @@ INSTALL: Mapping[str, str] = {
     "wrk": "apt-get install wrk",
     "zsh": "apt-get install zsh",
 }
-"""What tests need and a machine with Python, git and make may lack, each with what provides it."""
+"""Requirements that a machine with Python, git and make may lack, with the command that provides them."""
 
 
 class Missing(NamedTuple):
-    """Something that this machine lacks; `remedy` is a command or an instruction."""
+    """Something that this machine lacks; `hint` is a command or an instruction."""
 
     name: str
     hint: str
 
 
 class MissingSkip(Skipped):
-    """Skips a test for want of `missing`."""
+    """Skips a test because of `missing`."""
 
     def __init__(self, *missing: Missing) -> None:
-        super().__init__("; ".join(f"{each.name} is missing ({each.hint})" for each in missing))
+        super().__init__("; ".join(f"{thing.name} is missing ({thing.hint})" for thing in missing))
         self.missing = missing
 
 
@@ -71,7 +71,7 @@ def need(*names: str) -> None:
 
 def find_missing(*names: str) -> list[Missing]:
     """Return those of `names` that this machine lacks."""
-    return [Missing(each, INSTALL[each]) for each in names if not _is_here(each)]
+    return [Missing(name, INSTALL[name]) for name in names if not _is_here(name)]
 
 
 def _is_here(name: str) -> bool:

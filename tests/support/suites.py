@@ -1,7 +1,7 @@
-"""Runs test suites one after the other and says how long each took: `python3 -m tests.support.suites TARGET...`.
+"""Runs test suites one after the other and reports how long each took: `python3 -m tests.support.suites TARGET...`.
 
 A suite is a target of the Makefile. The first that fails ends the run. The last lines are the times, and the summary of
-the suite that ran last, so that whoever reads only the end of a log sees what failed.
+the suite that ran last, so the end of a log shows what failed.
 """
 
 import re
@@ -49,8 +49,8 @@ def run_all(targets: Sequence[str], run_one: Callable[[str], Suite]) -> list[Sui
 
 def report(suites: Sequence[Suite]) -> str:
     """Return the table of times, and below it the summary of the suite that ran last."""
-    rows = [(f"make {each.target}", each.seconds, "" if each.status == 0 else "  FAILED") for each in suites]
-    rows.append(("total", sum(each.seconds for each in suites), ""))
+    rows = [(f"make {suite.target}", suite.seconds, "" if suite.status == 0 else "  FAILED") for suite in suites]
+    rows.append(("total", sum(suite.seconds for suite in suites), ""))
     table = [f"{name:<16} {seconds:>6,.0f} s{failed}" for name, seconds, failed in rows]
     return "\n".join(["", *table, suites[-1].summary, ""])
 
@@ -62,7 +62,7 @@ def main(targets: Sequence[str]) -> int:
     except KeyboardInterrupt:  # make and pytest have heard it, too
         return 130
     sys.stdout.write(report(suites))
-    return 1 if any(each.status != 0 for each in suites) else 0
+    return 1 if any(suite.status != 0 for suite in suites) else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A terminal with a shell, driven by keys and by what is on the screen."""
+"""A terminal with an interactive shell, for tests that press keys and read the screen."""
 
 import contextlib
 import fcntl
@@ -33,11 +33,11 @@ class Terminal:
         self.press(line + "\n")
 
     def resize(self, rows: int, columns: int) -> None:
-        """Give the window another size."""
+        """Resize the window."""
         fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def expect(self, pattern: str) -> re.Match[str]:
-        """Wait until `pattern` is on the screen, and forget what is there up to its end."""
+        """Wait until `pattern` is on the screen, and discard the screen up to its end."""
         end = time.monotonic() + PATIENCE
         while (found := re.search(pattern, self._screen)) is None:
             assert time.monotonic() < end, f"{pattern!r} is not on the screen: {self._screen!r}"

@@ -1,4 +1,4 @@
-"""Simulated time: the next thing to happen, whatever it is, happens next."""
+"""Simulated time: the clock jumps to the next event or the next due work."""
 
 import heapq
 from collections.abc import Callable
@@ -9,17 +9,17 @@ from tests.support.fakes import Clock
 
 
 class Timed(Protocol):
-    """What has work of its own to do at times."""
+    """Something with work due at certain times."""
 
     def due(self) -> float | None:
-        """Return when, None for never."""
+        """Return when work is due; None for never."""
 
     def tick(self) -> None:
-        """Do what is due."""
+        """Do the work that is due."""
 
 
 class Timeline:
-    """Events to come, on a clock that it moves; `work` does what it has to in between."""
+    """Scheduled events, on a clock that `run` moves."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -27,16 +27,16 @@ class Timeline:
         self._order = count()
 
     def at(self, moment: float, event: Callable[[], None]) -> None:
-        """Let something happen."""
+        """Schedule an event."""
         heapq.heappush(self._events, (moment, next(self._order), event))
 
     def run(self, end: float, work: Timed) -> None:
-        """Let everything happen that will until then."""
+        """Run all events and all due work up to `end`."""
         while (moment := min(self._next(), _due(work))) <= end:
             self._clock.now = max(self._clock.now, moment)
             if _due(work) <= self._clock.now:
                 work.tick()
-                assert _due(work) > self._clock.now, "there is work that is not done"
+                assert _due(work) > self._clock.now, "tick() left work that is due"
             else:
                 heapq.heappop(self._events)[2]()
 

@@ -1,4 +1,4 @@
-"""The one way in which tests wait for something that happens in another process or thread.
+"""Waits for something that happens in another process or thread; every test uses this helper.
 
 No test asserts how long anything takes: a slow or busy machine must not fail one. Speed is what `bench/` measures.
 """

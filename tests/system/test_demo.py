@@ -17,10 +17,10 @@ import pytest
 
 import wisp
 import wisp_local
-from tests.support.apart import apart
 from tests.support.machine import Process, descendants, machine_state, members, own_namespaces, ticks_since_boot
 from tests.support.needs import Missing, MissingSkip, need
 from tests.support.paths import ROOT
+from tests.support.private_network import private_network
 from tests.support.waiting import PATIENCE, wait_until
 from tests.unit.wisp.redirect.pod import NEEDED
 from wisp_local.demo.steps import STEPS
@@ -94,7 +94,7 @@ class DemoRunner:
 def _demos() -> Iterator[DemoRunner]:
     """Return a runner with a HOME, a TMPDIR and a network; afterwards nothing on it may have changed."""
     need(*NEEDED, "newuidmap")
-    with apart(), tempfile.TemporaryDirectory() as folder:
+    with private_network(), tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         folders = {"HOME": str(Path(folder, "home")), "TMPDIR": str(Path(folder, "tmp"))}
         demos = DemoRunner(Path(folder), {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **folders})

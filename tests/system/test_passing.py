@@ -68,8 +68,8 @@ def sidecar(inside: Pod, folder: Path, uid: int) -> Iterator[None]:
 def ask(inside: Pod, path: str) -> tuple[int, dict[str, Any]]:
     """Ask the metadata service as a workload does; return the status and the JSON."""
     url = f"http://{METADATA}{path}"
-    said = inside.must("curl", "-sS", "--path-as-is", "-m120", "-HMetadata:true", "-w", "\n%{http_code}", url)
-    body, _, status = said.rpartition("\n")
+    output = inside.must("curl", "-sS", "--path-as-is", "-m120", "-HMetadata:true", "-w", "\n%{http_code}", url)
+    body, _, status = output.rpartition("\n")
     return int(status), json.loads(body)
 
 
@@ -181,11 +181,11 @@ def test_interception_by_a_mesh_is_reported_with_the_settings(inside: Pod, tmp_p
     with process(*inside.inside, sys.executable, "-c", _MESH), sidecar(inside, tmp_path, PROXY_UID):
         status, document = ask(inside, "/metadata/instance")
         assert (status, document["error"]) == (508, "loop_detected")
-        said = document["error_description"]
-        assert f"a process of uid {MESH_UID} in this pod" in said
-        assert f"traffic.sidecar.istio.io/excludeOutboundIPRanges: {METADATA}/32" in said
-        assert f"config.linkerd.io/skip-subnets: {METADATA}/32" in said
-        assert "--proxy-uid" not in said
+        message = document["error_description"]
+        assert f"a process of uid {MESH_UID} in this pod" in message
+        assert f"traffic.sidecar.istio.io/excludeOutboundIPRanges: {METADATA}/32" in message
+        assert f"config.linkerd.io/skip-subnets: {METADATA}/32" in message
+        assert "--proxy-uid" not in message
         _install_mesh(inside, tool, exempt=True)
         assert ask(inside, "/metadata/instance") == (200, {"node heard": "/metadata/instance"})
         _install_mesh(inside, tool, exempt=False)

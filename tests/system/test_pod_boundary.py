@@ -110,7 +110,7 @@ def test_root_with_default_capabilities_reaches_the_node(redirected: Pod) -> Non
     """They include SETUID: a process that becomes the sidecar's user is exempt as the sidecar is."""
     as_sidecar = (redirected.python, "-c", _AS_USER, str(PROXY_UID))
     assert redirected.must(*confine(DEFAULT_CAPABILITIES, 0), *as_sidecar) == f"node-{METADATA}-80\n"
-    dropped = [each for each in DEFAULT_CAPABILITIES if each != "setuid"]
+    dropped = [capability for capability in DEFAULT_CAPABILITIES if capability != "setuid"]
     assert "PermissionError" in redirected.run(*confine(dropped, 0), *as_sidecar).stderr
 
 

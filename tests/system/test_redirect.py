@@ -143,11 +143,11 @@ def test_show_reads_the_rule_from_the_kernel(inside: Pod, tools: Path) -> None:
     nothing = inside.run(*wisp_command("show", path=tools))
     assert nothing.returncode == 1
     assert "no redirect is in force" in nothing.stderr
-    told = inside.must(*wisp_command("up", "--proxy-uid=4294967294", path=tools))
-    assert inside.must(*wisp_command("show", path=tools)) == told
-    assert "127.0.0.1:8000, except from uid 4294967294" in told
+    installed = inside.must(*wisp_command("up", "--proxy-uid=4294967294", path=tools))
+    assert inside.must(*wisp_command("show", path=tools)) == installed
+    assert "127.0.0.1:8000, except from uid 4294967294" in installed
     (record,) = json.loads(inside.must(*wisp_command("show", "--json", path=tools)))["redirects"]
-    assert record.pop("backend") in told
+    assert record.pop("backend") in installed
     assert record == {"proxy_port": 8000, "proxy_uid": 2**32 - 2, "metadata_ip": METADATA, "metadata_port": 80}
 
 
@@ -192,10 +192,10 @@ def test_connection_tracked_to_the_node_is_cut(inside: Pod) -> None:
     """The workload connects again and reaches the sidecar."""
     need("conntrack")
     inside.must("nft", "-f", "-", text=FOREIGN_NFT)  # a nat chain is what makes the kernel track connections
-    came_of_it: list[str] = []
-    with inside.connected(8081, came_of_it):
+    outcomes: list[str] = []
+    with inside.connected(8081, outcomes):
         _up(inside, "", "--metadata-port=8081")
-    assert came_of_it == ["ConnectionResetError"]
+    assert outcomes == ["ConnectionResetError"]
 
 
 @pytest.mark.parametrize("uid", [0, NOBODY], ids=["root", "another user"])

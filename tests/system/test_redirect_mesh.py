@@ -86,8 +86,8 @@ def test_chain_of_an_earlier_version_is_replaced(tool: str, nft_only: str) -> No
     with _meshed(ISTIO) as inside:
         inside.must("nft", "-f", "-", text=FIRST_RELEASE)
         _join(inside, ISTIO, tool)
-        shown = inside.run(*wisp_command("show", path=nft_only))
-        assert (shown.returncode, "an earlier version" in shown.stderr) == (0, True)
+        result = inside.run(*wisp_command("show", path=nft_only))
+        assert (result.returncode, "an earlier version" in result.stderr) == (0, True)
         assert inside.ask() == "mesh"
         heard: list[str] = []
         with inside.asking(heard):

@@ -15,9 +15,9 @@ import pytest
 
 from tests.support.fakes import CLIENT_ID, jwt
 from tests.support.paths import ROOT
-from tests.support.runs import DIALECTS, WISP, Runner
 from tests.support.terminal import Terminal, shell
 from tests.support.waiting import PATIENCE, wait_until
+from tests.support.wisp_run import DIALECTS, WISP, Runner
 from wisp_local.cloud.state.authority import new_authority
 from wisp_local.cloud.state.store import Store
 

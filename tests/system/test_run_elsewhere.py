@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.apart import apart
 from tests.support.machine import machine_state
 from tests.support.needs import Missing, MissingSkip, need
-from tests.support.runs import DIALECTS, SDK, Runner
+from tests.support.private_network import private_network
 from tests.support.waiting import PATIENCE, wait_until
+from tests.support.wisp_run import DIALECTS, SDK, Runner
 from tests.unit.wisp.redirect.pod import NEEDED
 from wisp_local.cloud.issuer import service_account_token
 from wisp_local.cloud.state.store import Store
@@ -73,7 +73,7 @@ print(json.dumps({
 def _machine() -> Iterator[None]:
     """Require root and the tools; afterwards nothing on the machine may have changed."""
     need(*NEEDED, "curl")
-    with apart():
+    with private_network():
         before = machine_state()
         yield
         wait_until(lambda: machine_state() == before, lambda: f"before: {before}; after: {machine_state()}")

@@ -125,4 +125,4 @@ def test_many_bad_requests_do_not_flood_the_log(sidecar: Sidecar) -> None:
     begun = time.monotonic()
     _repeat(sidecar.port, b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", 5000)
     minutes = 2 + (time.monotonic() - begun) // 60  # begun ones included
-    assert sum(each["event"] == "request refused" for each in sidecar.events()) <= 60 * minutes
+    assert sum(event["event"] == "request refused" for event in sidecar.events()) <= 60 * minutes

@@ -22,5 +22,5 @@ def injected(name: str) -> CommandResult:
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["--write"]:
-    for each in NAMES:
-        (GOLDEN / each).write_text(injected(each).stdout, encoding="utf-8")
+    for name in NAMES:
+        (GOLDEN / name).write_text(injected(name).stdout, encoding="utf-8")

@@ -53,25 +53,27 @@ def concerned(difference: Difference) -> list[str]:
 
 def table() -> str:
     """Return the table of the differences."""
-    rows = [
-        f"| {each.name} | {each.theirs} | {each.ours} | {each.why} | {len(concerned(each))} |\n" for each in DIFFERENCES
-    ]
-    return "| difference | azure-workload-identity v1.6.0 | wisp | why | cases |\n|---|---|---|---|---|\n" + "".join(
-        rows
-    )
+    head = "| difference | azure-workload-identity v1.6.0 | wisp | why | cases |\n|---|---|---|---|---|\n"
+    rows = [(*difference[:4], str(len(concerned(difference)))) for difference in DIFFERENCES]
+    return head + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def _container(answer: Answer, name: str) -> dict[str, Any] | None:
     spec = answer.get("pod", {}).get("spec", {})
-    found = [each for key in ("initContainers", "containers") for each in spec.get(key, []) if each["name"] == name]
+    found = [
+        container
+        for key in ("initContainers", "containers")
+        for container in spec.get(key, [])
+        if container["name"] == name
+    ]
     return found[0] if found else None
 
 
 def _made(case: Case, answer: Answer, name: str) -> dict[str, Any] | None:
-    """Return a container of the webhook's own making, None where the pod brought it along or it is not there."""
+    """Return the container if the webhook added it; None if the pod already had it, or if there is none."""
     spec = case.pod["spec"]
-    brought = [each["name"] for key in ("initContainers", "containers") for each in spec.get(key, [])]
-    return None if name in brought else _container(answer, name)
+    own_names = [container["name"] for key in ("initContainers", "containers") for container in spec.get(key, [])]
+    return None if name in own_names else _container(answer, name)
 
 
 def _says_no(case: Case, answer: Answer) -> None:
@@ -93,15 +95,15 @@ def _texts(_case: Case, answer: Answer) -> None:
 
 def _order(_case: Case, answer: Answer) -> None:
     present = answer.get("pod", {}).get("spec", {}).get("initContainers", [])
-    present.sort(key=lambda each: (each["name"] != REDIRECT, each["name"] != SIDECAR))
+    present.sort(key=lambda container: (container["name"] != REDIRECT, container["name"] != SIDECAR))
 
 
 def _redirect_runs(case: Case, answer: Answer) -> None:
     redirect = _made(case, answer, REDIRECT)
     if redirect is not None:
-        (port,) = [each["value"] for each in redirect["env"] if each["name"] == "PROXY_PORT"]
+        (port,) = [variable["value"] for variable in redirect["env"] if variable["name"] == "PROXY_PORT"]
         redirect["args"] = ["redirect", "up", f"--proxy-port={port}"]
-        redirect["env"] = [each for each in redirect["env"] if each["name"] != "PROXY_PORT"]
+        redirect["env"] = [variable for variable in redirect["env"] if variable["name"] != "PROXY_PORT"]
 
 
 def _redirect_knows(_case: Case, answer: Answer) -> None:
@@ -166,8 +168,8 @@ def _kept(case: Case, answer: Answer) -> None:
     for before, after_ in zip(
         case.pod["spec"]["containers"], answer.get("pod", {"spec": {}})["spec"].get("containers", []), strict=False
     ):
-        for variable, kept in zip(before.get("env", []), after_.get("env", []), strict=False):
-            kept.update(variable)
+        for variable, result in zip(before.get("env", []), after_.get("env", []), strict=False):
+            result.update(variable)
 
 
 DIFFERENCES = (

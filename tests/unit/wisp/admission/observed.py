@@ -20,18 +20,18 @@ class Case(NamedTuple):
 
 
 def _cases(file: str) -> list[Case]:
-    told = json.loads((_FOLDER / file).read_text(encoding="utf-8"))
+    observed = json.loads((_FOLDER / file).read_text(encoding="utf-8"))
     policy = Policy(
-        tenant_id=told["tenantId"],
-        server_version=parse_version(told["serverVersion"]),
+        tenant_id=observed["tenantId"],
+        server_version=parse_version(observed["serverVersion"]),
         proxy_image="/proxy:",  # as it was observed, with no registry set
         redirect_image="/proxy-init:",
-        token_endpoint=_endpoint(told.get("settings")),
+        token_endpoint=_endpoint(observed.get("settings")),
     )
-    accounts = {each["metadata"]["name"]: each for each in told["serviceAccounts"]}
+    accounts = {account["metadata"]["name"]: account for account in observed["serviceAccounts"]}
     return [
-        Case(each["case"], each["pod"], accounts.get(_account(each["pod"])), each["answer"], policy)
-        for each in told["cases"]
+        Case(case["case"], case["pod"], accounts.get(_account(case["pod"])), case["answer"], policy)
+        for case in observed["cases"]
     ]
 
 

@@ -22,8 +22,8 @@ OLD_POLICY = Policy(tenant_id=TENANT, server_version=(1, 31), proxy_image="wisp:
 
 def account(name: str = "app", **annotations: str) -> dict[str, Any]:
     """Return a service account with a client id, changed by `annotations` (`_` stands for `-`)."""
-    said = {PREFIX + key.replace("_", "-"): value for key, value in {"client_id": CLIENT_ID, **annotations}.items()}
-    metadata = {"name": name, "namespace": "apps", "annotations": said}
+    values = {PREFIX + key.replace("_", "-"): value for key, value in {"client_id": CLIENT_ID, **annotations}.items()}
+    metadata = {"name": name, "namespace": "apps", "annotations": values}
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
 
 
@@ -72,13 +72,15 @@ def mutation(document: dict[str, Any], who: dict[str, Any], policy: Policy) -> M
 def named(document: dict[str, Any], name: str) -> dict[str, Any]:
     """Return the container or init container of that name."""
     spec = document["spec"]
-    (found,) = [each for each in (*spec.get("initContainers", []), *spec["containers"]) if each["name"] == name]
+    (found,) = [
+        container for container in (*spec.get("initContainers", []), *spec["containers"]) if container["name"] == name
+    ]
     return dict(found)
 
 
 def variables(container: dict[str, Any]) -> dict[str, Any]:
     """Return a container's variables that have a value."""
-    return {each["name"]: each.get("value") for each in container.get("env", [])}
+    return {variable["name"]: variable.get("value") for variable in container.get("env", [])}
 
 
 JSON = st.recursive(
@@ -168,9 +170,14 @@ PODS = st.builds(
         _with,
         _NOVEL,
         st.fixed_dictionaries(
-            {"containers": st.lists(_CONTAINERS, min_size=1, max_size=3, unique_by=lambda each: each["name"])},
+            {
+                "containers": st.lists(
+                    _CONTAINERS, min_size=1, max_size=3, unique_by=lambda container: container["name"]
+                )
+            },
             optional={
-                "initContainers": st.lists(_CONTAINERS, max_size=3, unique_by=lambda each: each["name"]) | st.none(),
+                "initContainers": st.lists(_CONTAINERS, max_size=3, unique_by=lambda container: container["name"])
+                | st.none(),
                 "volumes": st.lists(
                     st.fixed_dictionaries({"name": _VOLUMES}, optional={"emptyDir": st.just({})}), max_size=3
                 ),

@@ -22,7 +22,7 @@ def patched(document: Any, patch: list[dict[str, Any]]) -> Any:
 
 def _steps(pointer: str) -> list[str]:
     assert pointer.startswith("/")
-    return [each.replace("~1", "/").replace("~0", "~") for each in pointer[1:].split("/")]
+    return [step.replace("~1", "/").replace("~0", "~") for step in pointer[1:].split("/")]
 
 
 def _step(container: Any, step: str) -> Any:

@@ -42,7 +42,8 @@ def test_misspelled_label_is_recognised(key: str) -> None:
     (similar,) = warnings_about_unlabelled(unlabelled("labels", {key: "true"})["metadata"], {})
     assert similar.endswith(f"is misspelled: write {USE}")
     assert any(
-        USE in each for each in warnings_about_unlabelled(unlabelled("annotations", {key: "true"})["metadata"], {})
+        USE in warning
+        for warning in warnings_about_unlabelled(unlabelled("annotations", {key: "true"})["metadata"], {})
     )
 
 

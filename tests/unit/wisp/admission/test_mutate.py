@@ -81,12 +81,12 @@ def test_patch_matches_the_golden_file(name: str) -> None:
 
 def inits(document: dict[str, Any]) -> list[str]:
     """Return the names of the init containers, in order."""
-    return [each["name"] for each in document["spec"].get("initContainers", [])]
+    return [container["name"] for container in document["spec"].get("initContainers", [])]
 
 
 def regulars(document: dict[str, Any]) -> list[str]:
     """Return the names of the containers, in order."""
-    return [each["name"] for each in document["spec"]["containers"]]
+    return [container["name"] for container in document["spec"]["containers"]]
 
 
 SETUP = {"name": "setup", "image": "setup:1"}
@@ -129,7 +129,12 @@ def test_containers_of_a_later_injector_get_the_identity_on_reinvocation() -> No
     again = mutate(once, account(), POLICY)
     assert inits(again) == ["azwi-proxy-init", "azwi-proxy", "istio-proxy"]
     assert variables(named(again, "istio-proxy"))["AZURE_CLIENT_ID"]
-    assert [each["op"] for each in mutation(once, account(), POLICY).operations] == ["add", "add", "move", "move"]
+    assert [operation["op"] for operation in mutation(once, account(), POLICY).operations] == [
+        "add",
+        "add",
+        "move",
+        "move",
+    ]
 
 
 def test_defaults_of_the_api_server_cause_no_change() -> None:
@@ -151,7 +156,7 @@ def test_volume_of_a_copied_pod_is_used_again() -> None:
 @pytest.mark.parametrize("more", [{"subPath": "token"}, {"readOnly": False}, {"mountPath": "/elsewhere"}], ids=str)
 def test_wrong_mount_of_the_token_volume_is_replaced(more: dict[str, Any]) -> None:
     once = mutate(pod(), account(), POLICY)
-    right = [dict(each) for each in named(once, "app")["volumeMounts"]]
+    right = [dict(mount) for mount in named(once, "app")["volumeMounts"]]
     named(once, "app")["volumeMounts"][0] = {**right[0], **more}
     assert named(mutate(once, account(), POLICY), "app")["volumeMounts"] == right
 
@@ -198,11 +203,11 @@ def test_env_mode_sets_variables_instead_of_the_redirect() -> None:
     header = variables(named(after, "azwi-proxy"))["IDENTITY_HEADER"]
     assert len(header) == 32
     for name in ("app", "setup", "late"):
-        told = variables(named(after, name))
-        assert told["IDENTITY_HEADER"] == told["MSI_SECRET"] == header
-        assert told["IDENTITY_ENDPOINT"] == told["MSI_ENDPOINT"]
-        assert told["IDENTITY_ENDPOINT"] == "http://127.0.0.1:9000/metadata/identity/oauth2/token"
-        assert told["AZURE_POD_IDENTITY_AUTHORITY_HOST"] == "http://127.0.0.1:9000"
+        values = variables(named(after, name))
+        assert values["IDENTITY_HEADER"] == values["MSI_SECRET"] == header
+        assert values["IDENTITY_ENDPOINT"] == values["MSI_ENDPOINT"]
+        assert values["IDENTITY_ENDPOINT"] == "http://127.0.0.1:9000/metadata/identity/oauth2/token"
+        assert values["AZURE_POD_IDENTITY_AUTHORITY_HOST"] == "http://127.0.0.1:9000"
     assert "IDENTITY_ENDPOINT" not in variables(named(after, "azwi-proxy"))
 
 
@@ -211,7 +216,8 @@ def test_header_is_derived_from_the_name_of_the_pod() -> None:
     one, other = (with_sidecar(annotations={"inject-proxy-mode": "env"}) for _ in range(2))
     other["metadata"]["name"] = "other"
     headers = {
-        variables(named(mutate(each, account(), POLICY), "azwi-proxy"))["IDENTITY_HEADER"] for each in (one, one, other)
+        variables(named(mutate(document, account(), POLICY), "azwi-proxy"))["IDENTITY_HEADER"]
+        for document in (one, one, other)
     }
     assert len(headers) == 2
 
@@ -374,10 +380,10 @@ def test_ca_of_a_token_endpoint_is_in_the_volume_or_a_variable(
     """For a file in the volume, a variable has its path."""
     policy = replace(POLICY, token_endpoint=replace(ENDPOINT, ca=ca))
     after = mutate(pod(annotations=BINDING), account(), policy)
-    told = variables(named(after, "app"))
-    assert told["AZURE_KUBERNETES_TOKEN_PROXY"] == "https://proxy.test/x"
-    assert told.get("AZURE_KUBERNETES_CA_FILE") == (f"{MOUNT}/ca-cert/ca.crt" if file else None)
-    assert told.get("AZURE_KUBERNETES_CA_DATA") == data
+    values = variables(named(after, "app"))
+    assert values["AZURE_KUBERNETES_TOKEN_PROXY"] == "https://proxy.test/x"
+    assert values.get("AZURE_KUBERNETES_CA_FILE") == (f"{MOUNT}/ca-cert/ca.crt" if file else None)
+    assert values.get("AZURE_KUBERNETES_CA_DATA") == data
     sources = after["spec"]["volumes"][0]["projected"]["sources"]
     assert sources[0]["serviceAccountToken"]["audience"] == "api://binding"
     assert sources[1:] == ([] if source is None else [source])
@@ -402,7 +408,7 @@ def test_legacy_mount_has_the_token_at_its_old_path() -> None:
 def test_own_mount_at_the_legacy_path_stays() -> None:
     own = {"name": "app", "volumeMounts": [{"name": "own", "mountPath": "/var/run/secrets/azure/tokens"}]}
     after = mutate(pod(own), account(), _legacy())
-    assert [each["mountPath"] for each in named(after, "app")["volumeMounts"]] == [
+    assert [mount["mountPath"] for mount in named(after, "app")["volumeMounts"]] == [
         "/var/run/secrets/azure/tokens",
         MOUNT,
     ]
@@ -460,13 +466,15 @@ def test_passthrough_of_the_sidecar_is_the_policy_narrowed_by_the_annotation(
     """A pod cannot widen the cluster's list; the sidecar's default needs no argument."""
     annotations = {} if annotation is None else {"proxy-passthrough": annotation}
     after = mutate(with_sidecar(annotations=annotations), account(), replace(POLICY, passthrough=cluster))
-    (arguments,) = (each["args"] for each in after["spec"]["initContainers"] if each["name"] == "azwi-proxy")
+    (arguments,) = (
+        container["args"] for container in after["spec"]["initContainers"] if container["name"] == "azwi-proxy"
+    )
     assert arguments[2:] == ([] if expected is None else [f"--passthrough={expected}"])
     assert parse_flags(arguments).passthrough == (SEGMENTS if expected is None else read_names(expected))
 
 
 @pytest.mark.parametrize(
-    "document, said",
+    "document, message",
     [
         pytest.param(with_sidecar(hostNetwork=True), "the node's network", id="host network"),
         pytest.param(
@@ -523,10 +531,10 @@ def test_passthrough_of_the_sidecar_is_the_policy_narrowed_by_the_annotation(
         pytest.param({"spec": {"containers": [{"name": "\ud800"}]}}, "not valid JSON", id="lone surrogate"),
     ],
 )
-def test_invalid_pod_is_refused_with_a_hint(document: dict[str, Any], said: str) -> None:
+def test_invalid_pod_is_refused_with_a_hint(document: dict[str, Any], message: str) -> None:
     with pytest.raises(PodError) as refused:
         mutate(document, account(), POLICY)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert refused.value.hint
 
 

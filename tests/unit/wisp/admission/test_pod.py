@@ -36,7 +36,7 @@ def requirement(operator: str, *values: str, key: str = OS) -> dict[str, Any]:
 
 def required(*terms: list[dict[str, Any]] | dict[str, Any]) -> dict[str, Any]:
     """Return a spec with a required node affinity of these terms: each a list of requirements, or the whole term."""
-    whole = [{"matchExpressions": each} if isinstance(each, list) else each for each in terms]
+    whole = [{"matchExpressions": term} if isinstance(term, list) else term for term in terms]
     rule = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": whole}}
     return {"affinity": {"nodeAffinity": rule}}
 
@@ -135,7 +135,7 @@ def test_sidecar_on_windows_is_refused(way: str) -> None:
 def test_sidecar_that_may_run_on_windows_causes_a_warning(way: str) -> None:
     """The pod may also run on Linux, so it gets the sidecar."""
     done = mutation(with_sidecar(**BOTH[way]), account(), POLICY)
-    assert [each.partition(",")[0] for each in done.warnings] == ["the pod may run on Windows nodes"]
+    assert [warning.partition(",")[0] for warning in done.warnings] == ["the pod may run on Windows nodes"]
     assert mutation(pod(**BOTH[way]), account(), POLICY).warnings == ()
 
 

@@ -13,7 +13,7 @@ from wisp.base.errors import SettingError
 
 
 @pytest.mark.parametrize(
-    "changes, said",
+    "changes, message",
     [
         ({"authority_host": "https://login.test"}, "an https URL ending in /"),
         ({"image_pull_policy": "Sometimes"}, "--image-pull-policy is unknown"),
@@ -22,9 +22,9 @@ from wisp.base.errors import SettingError
     ],
     ids=str,
 )
-def test_invalid_policy_cannot_be_created(changes: dict[str, Any], said: str) -> None:
+def test_invalid_policy_cannot_be_created(changes: dict[str, Any], message: str) -> None:
     """The error occurs when the policy is created, not when a pod is admitted."""
-    with pytest.raises(SettingError, match=said):
+    with pytest.raises(SettingError, match=message):
         replace(POLICY, **changes)
 
 

@@ -24,7 +24,7 @@ OURS = ("azwi-proxy", "azwi-proxy-init")
 
 def own(pod: dict[str, Any], key: str) -> list[dict[str, Any]]:
     """Return the pod's own containers."""
-    return [each for each in pod["spec"].get(key) or [] if each["name"] not in OURS]
+    return [container for container in pod["spec"].get(key) or [] if container["name"] not in OURS]
 
 
 @anyhow
@@ -56,14 +56,16 @@ def test_existing_containers_and_fields_stay(pod: dict[str, Any], who: dict[str,
         key: value for key, value in pod["spec"].items() if key not in _TOUCHED
     }
     for key in ("containers", "initContainers"):
-        assert [each["name"] for each in own(after, key)] == [each["name"] for each in own(pod, key)]
+        assert [container["name"] for container in own(after, key)] == [
+            container["name"] for container in own(pod, key)
+        ]
         for theirs, ours in zip(own(pod, key), own(after, key), strict=True):
             rest = [name for name in theirs if name not in ("env", "volumeMounts")]
             assert {name: ours[name] for name in rest} == {name: theirs[name] for name in rest}
             present = theirs.get("env") or []
-            if any(str(each["name"]).startswith(_TOKEN) for each in theirs.get("volumeMounts") or []):
+            if any(str(mount["name"]).startswith(_TOKEN) for mount in theirs.get("volumeMounts") or []):
                 # An earlier mutation's variables are taken away where the sidecar alone has the identity.
-                present = [each for each in present if each in (ours.get("env") or [])]
+                present = [variable for variable in present if variable in (ours.get("env") or [])]
             assert (ours.get("env") or [])[: len(present)] == present
 
 
@@ -77,14 +79,18 @@ def test_our_containers_are_first_and_once(pod: dict[str, Any], who: dict[str, A
     """The redirect comes first, then the sidecar, then the pod's own containers."""
     after = mutate(pod, who, policy)
     annotations = pod["metadata"].get("annotations") or {}
-    if {"true", ""} & {annotations.get(f"azure.workload.identity/inject-proxy-{each}") for each in ("sidecar", "only")}:
-        inits = [each["name"] for each in after["spec"].get("initContainers") or []]
-        regular = [each["name"] for each in after["spec"]["containers"]]
+    if {"true", ""} & {
+        annotations.get(f"azure.workload.identity/inject-proxy-{suffix}") for suffix in ("sidecar", "only")
+    }:
+        inits = [container["name"] for container in after["spec"].get("initContainers") or []]
+        regular = [container["name"] for container in after["spec"]["containers"]]
         assert "azwi-proxy" in (*inits[:2], *regular[:1])
         assert (after["metadata"]["annotations"].get("azure.workload.identity/inject-proxy-mode") == "env") or (
             inits[0] == "azwi-proxy-init"
         )
-        before = [each["name"] for key in ("initContainers", "containers") for each in pod["spec"].get(key) or []]
+        before = [
+            container["name"] for key in ("initContainers", "containers") for container in pod["spec"].get(key) or []
+        ]
         assert (*inits, *regular).count("azwi-proxy") == max(before.count("azwi-proxy"), 1)
 
 
@@ -94,7 +100,7 @@ def test_warnings_are_short_and_few(pod: dict[str, Any], who: dict[str, Any], po
     """Kubernetes recommends at most 120 characters each."""
     warnings = mutation(pod, who, policy).warnings
     assert len(warnings) <= MAX_WARNINGS
-    assert all(len(each) <= MAX_LENGTH and each.isprintable() for each in warnings)
+    assert all(len(warning) <= MAX_LENGTH and warning.isprintable() for warning in warnings)
 
 
 @anyhow
@@ -156,9 +162,9 @@ def test_any_json_in_a_labelled_pod_is_decided(
             "azure.workload.identity/inject-proxy-sidecar": "",
             "azure.workload.identity/inject-proxy-mode": "env",
         }
-        for said in (annotations, sidecar):
+        for values in (annotations, sidecar):
             pod = {
-                "metadata": {"labels": LABELS, "annotations": said},
+                "metadata": {"labels": LABELS, "annotations": values},
                 "spec": {"containers": inner, "volumes": volumes, "securityContext": containers},
             }
             decision = decide(read(review(pod)), {"metadata": {"annotations": {}}}, POLICY)

@@ -45,19 +45,23 @@ FULL = replace(POLICY, legacy_token_mount=True, authority_ca=PEM, token_endpoint
 def others(document: dict[str, Any]) -> list[dict[str, Any]]:
     """Return every container but the sidecar."""
     spec = document["spec"]
-    return [each for each in (*(spec.get("initContainers") or []), *spec["containers"]) if each["name"] != "azwi-proxy"]
+    return [
+        container
+        for container in (*(spec.get("initContainers") or []), *spec["containers"])
+        if container["name"] != "azwi-proxy"
+    ]
 
 
 def has_token(container: dict[str, Any]) -> bool:
     """Say whether a container mounts a volume with the token."""
     mounts = container.get("volumeMounts") or []
-    return any(str(each["name"]).startswith("azure-workload-identity-") for each in mounts)
+    return any(str(mount["name"]).startswith("azure-workload-identity-") for mount in mounts)
 
 
 def is_proxy_only(document: dict[str, Any]) -> bool:
     """Say whether the sidecar is there and alone has the identity."""
     return FOUR.issubset(variables(named(document, "azwi-proxy"))) and not any(
-        FOUR & set(variables(each)) or has_token(each) for each in others(document)
+        FOUR & set(variables(container)) or has_token(container) for container in others(document)
     )
 
 
@@ -70,13 +74,13 @@ def test_sidecar_alone_has_the_identity(mode: dict[str, str], policy: Policy) ->
     after = mutate(document, account(), replace(FULL, server_version=version))
     sidecar = named(after, "azwi-proxy")
     assert set(variables(sidecar)) - {"IDENTITY_HEADER"} == FOUR | ENDPOINTS | {"WISP_AUTHORITY_CA_DATA"}
-    assert [each["mountPath"] for each in sidecar["volumeMounts"]] == [MOUNT]
-    assert [each["name"] for each in after["spec"]["volumes"]] == [sidecar["volumeMounts"][0]["name"]]
-    for each in others(after):
-        expected = PLACES if mode and each["name"] != "azwi-proxy-init" else set()
-        assert set(variables(each)) == expected
-        assert "volumeMounts" not in each
-        assert each.get("env") != []
+    assert [mount["mountPath"] for mount in sidecar["volumeMounts"]] == [MOUNT]
+    assert [volume["name"] for volume in after["spec"]["volumes"]] == [sidecar["volumeMounts"][0]["name"]]
+    for container in others(after):
+        expected = PLACES if mode and container["name"] != "azwi-proxy-init" else set()
+        assert set(variables(container)) == expected
+        assert "volumeMounts" not in container
+        assert container.get("env") != []
 
 
 @pytest.mark.parametrize("ca", [ConfigMapCA("wi-ca"), InlineCA(PEM)], ids=["file", "data"])
@@ -154,14 +158,14 @@ def test_identity_of_an_earlier_mutation_is_removed(mode: dict[str, str]) -> Non
     after = mutate(once, account(), policy)
     app = named(after, "app")
     assert app["env"][:2] == own
-    assert {each["name"] for each in app["env"][2:]} == (PLACES if mode else set())
+    assert {variable["name"] for variable in app["env"][2:]} == (PLACES if mode else set())
     assert app["volumeMounts"] == [data]
     assert set(variables(named(after, "setup"))) == (PLACES if mode else set())
     assert "volumeMounts" not in named(after, "setup")
     assert mutation(after, account(), policy) == ((), ())
 
 
-OBSERVED = [each for each in CASES if each.name == "sidecar"]
+OBSERVED = [case for case in CASES if case.name == "sidecar"]
 
 
 def test_identity_that_the_reference_added_is_removed() -> None:
@@ -225,7 +229,7 @@ def test_skipped_sidecar_has_no_identity() -> None:
     document = pod(annotations={**ONLY, "skip-containers": "azwi-proxy"})
     after = mutate(document, account(), POLICY)
     assert variables(named(after, "azwi-proxy")) == {}
-    assert not any(has_token(each) for each in others(after))
+    assert not any(has_token(container) for container in others(after))
     assert mutation(document, account(), POLICY).warnings == (
         "skip-containers names azwi-proxy: without the identity the sidecar will not start",
     )
@@ -259,14 +263,16 @@ def test_no_other_container_has_the_identity(
     document: dict[str, Any], who: dict[str, Any], policy: Policy, mode: dict[str, str]
 ) -> None:
     """No token is mounted, and only variables that the pod already had are present."""
-    kept = {key: value for key, value in (document["metadata"].get("annotations") or {}).items() if "proxy" not in key}
-    asked = {f"{PREFIX}{key}": value for key, value in {**ONLY, **mode}.items()}
-    before = {**document, "metadata": {**document["metadata"], "annotations": {**kept, **asked}}}
+    other_annotations = {
+        key: value for key, value in (document["metadata"].get("annotations") or {}).items() if "proxy" not in key
+    }
+    requested = {f"{PREFIX}{key}": value for key, value in {**ONLY, **mode}.items()}
+    before = {**document, "metadata": {**document["metadata"], "annotations": {**other_annotations, **requested}}}
     after = mutate(before, who, policy)
     for key in ("initContainers", "containers"):  # a name may be in both
-        present = {each["name"]: each for each in before["spec"].get(key) or []}
-        for each in after["spec"].get(key) or []:
-            if each["name"] != "azwi-proxy":
-                assert not has_token(each)
-                had = {one["name"] for one in present.get(each["name"], {}).get("env") or []}
-                assert {one["name"] for one in each.get("env") or []} & FOUR <= had
+        present = {container["name"]: container for container in before["spec"].get(key) or []}
+        for container in after["spec"].get(key) or []:
+            if container["name"] != "azwi-proxy":
+                assert not has_token(container)
+                had = {one["name"] for one in present.get(container["name"], {}).get("env") or []}
+                assert {one["name"] for one in container.get("env") or []} & FOUR <= had

@@ -29,8 +29,8 @@ def answered(case: Case) -> dict[str, Any]:
             },
         }
     )
-    wanted = required_account(asked)
-    assert wanted == ("parity", case.pod["spec"].get("serviceAccountName") or "default")
+    required = required_account(asked)
+    assert required == ("parity", case.pod["spec"].get("serviceAccountName") or "default")
     response = answer(asked, decide(asked, case.account, case.policy))["response"]
     assert response.pop("uid") == case.name
     return dict(response)
@@ -60,8 +60,8 @@ def test_pod_mutated_by_the_reference_is_completed(case: Case) -> None:
     theirs, ours = case.answer["pod"]["spec"], pod["spec"]
     assert ours["volumes"] == theirs["volumes"]
     assert ours["containers"] == theirs["containers"]
-    names = [each["name"] for each in ours.get("initContainers", [])]
-    assert sorted(names) == sorted(each["name"] for each in theirs.get("initContainers", []))
+    names = [container["name"] for container in ours.get("initContainers", [])]
+    assert sorted(names) == sorted(container["name"] for container in theirs.get("initContainers", []))
 
 
 @pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda difference: difference.name)

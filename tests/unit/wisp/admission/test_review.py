@@ -141,7 +141,7 @@ def test_invalid_account_is_refused(who: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "document, said",
+    "document, message",
     [
         pytest.param([], "not an AdmissionReview", id="a list"),
         pytest.param({"kind": "Pod"}, "not an AdmissionReview", id="a pod"),
@@ -153,11 +153,11 @@ def test_invalid_account_is_refused(who: dict[str, Any]) -> None:
         pytest.param(review({}, kind="Pod"), "$.request.kind", id="a kind that is none"),
     ],
 )
-def test_invalid_review_is_an_error(document: object, said: str) -> None:
+def test_invalid_review_is_an_error(document: object, message: str) -> None:
     """The message describes what was sent."""
     with pytest.raises(ReviewError) as refused:
         read(document)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_core_group_may_be_null() -> None:

@@ -203,20 +203,20 @@ KEY_CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_mistake_causes_one_warning(name: str) -> None:
-    said, document, who, policy = CASES[name]
+    expected, document, who, policy = CASES[name]
     (warning,) = warned(document, who, policy)
-    assert said in warning
+    assert expected in warning
     assert all(part in warning for part in getattr(warnings, name).split("{}"))
 
 
 @pytest.mark.parametrize("name", KEY_CASES)
 def test_mistaken_key_causes_one_warning(name: str) -> None:
     """The pod is admitted, with no other warning about labels and annotations."""
-    document, who, said = KEY_CASES[name]
+    document, who, expected = KEY_CASES[name]
     decision = decide(read(review(document)), who, POLICY)
     assert isinstance(decision, Admit)
-    found = [each for each in decision.warnings if "asks for an identity" not in each]
-    assert [said in each for each in found] == [True]
+    found = [warning for warning in decision.warnings if "asks for an identity" not in warning]
+    assert [expected in warning for warning in found] == [True]
     assert all(part in found[0] for part in getattr(warnings, name).split("{}"))
 
 
@@ -234,9 +234,9 @@ def test_every_warning_is_tested_and_documented() -> None:
     [
         pytest.param(pod(), POLICY, id="a plain pod"),
         pytest.param(with_sidecar(initContainers=[SETUP], restartPolicy="Never"), POLICY, id="a Job"),
-        pytest.param(with_sidecar(restartPolicy="Always"), OLD_POLICY, id="no native sidecar, no matter"),
+        pytest.param(with_sidecar(restartPolicy="Always"), OLD_POLICY, id="regular sidecar with restartPolicy Always"),
         pytest.param(pod(annotations={"use-binding": "true"}), replace(POLICY, token_endpoint=ENDPOINT), id="binding"),
-        pytest.param(pod(annotations={"use-other": "false"}), POLICY, id="another binding, not wanted"),
+        pytest.param(pod(annotations={"use-other": "false"}), POLICY, id="another binding, disabled"),
         pytest.param(
             with_sidecar(annotations={"skip-containers": "azwi-proxy-init"}), POLICY, id="the redirect may be skipped"
         ),
@@ -275,8 +275,8 @@ def capable(*, add: tuple[str, ...] = (), drop: tuple[str, ...] = (), **context:
 @pytest.mark.parametrize(
     "pods, container, is_warned",
     [
-        pytest.param(None, None, True, id="nothing said"),
-        pytest.param({}, {}, True, id="nothing in it"),
+        pytest.param(None, None, True, id="no security context"),
+        pytest.param({}, {}, True, id="empty security contexts"),
         pytest.param({"runAsUser": 0}, None, True, id="root"),
         pytest.param({"runAsUser": 1000}, None, False, id="another user"),
         pytest.param({"runAsNonRoot": True}, None, False, id="not root"),
@@ -335,7 +335,7 @@ def test_any_metadata_causes_short_warnings(pods: Any, accounts: Any) -> None:
             warnings_about_unlabelled(metadata, {"metadata": accounts}),
             warnings_about_unused({"metadata": metadata}),
         ):
-            assert all(len(each) <= MAX_LENGTH and each.isprintable() for each in found)
+            assert all(len(warning) <= MAX_LENGTH and warning.isprintable() for warning in found)
 
 
 @pytest.mark.parametrize("key", [f"{PREFIX}{'x' * 60}", f"{PREFIX}service-account-token-expiratio"])
@@ -343,7 +343,7 @@ def test_long_keys_cause_short_warnings(key: str) -> None:
     for kind in ("labels", "annotations"):
         found = mutation(with_metadata(pod(), kind, {key: "1"}), with_metadata(account(), kind, {key: "1"}), POLICY)
         assert len(found.warnings) == 2
-        assert all(len(each) <= MAX_LENGTH for each in found.warnings)
+        assert all(len(warning) <= MAX_LENGTH for warning in found.warnings)
 
 
 def test_label_on_the_account_of_a_labelled_pod_causes_no_warning() -> None:

@@ -71,11 +71,11 @@ def test_knative_sidecar_is_refused_but_the_identity_is_injected(kind: str, mode
     """Knative's API rejects both forms of the sidecar."""
     prefix = "azure.workload.identity/"
     asked = {f"{prefix}inject-proxy-mode": mode, f"{prefix}inject-proxy-sidecar": "true"}
-    said = refused(
+    error = refused(
         inject(of(kind, "serving.knative.dev/v1", {"template": template(asked)}), "--server-version", "1.34")
     )
-    assert f'{kind} "web" (document 2, /spec/template): Knative Serving rejects the sidecar' in said
-    assert "leave this object to the webhook" in said
+    assert f'{kind} "web" (document 2, /spec/template): Knative Serving rejects the sidecar' in error
+    assert "leave this object to the webhook" in error
     ran = inject(of(kind, "serving.knative.dev/v1", {"template": template()}))
     assert (ran.status, ran.stdout.count("AZURE_CLIENT_ID")) == (0, 1)
 
@@ -183,9 +183,9 @@ ASKING: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("name", ASKING)
 def test_label_that_reaches_pods_without_a_template_is_an_error(name: str) -> None:
     """The pods get the label from a field that has no containers to inject into."""
-    text, said = ASKING[name]
+    text, expected = ASKING[name]
     line = refused(inject(text))
-    assert said in line
+    assert expected in line
     assert line.startswith("error: ")
     assert "leave this object to the webhook" in line or "add the pod's containers" in line
 
@@ -193,8 +193,8 @@ def test_label_that_reaches_pods_without_a_template_is_an_error(name: str) -> No
 def test_label_without_a_template_next_to_an_injected_one_is_an_error() -> None:
     """The first part of the object has a template, the second has none; nothing is printed."""
     spec = {"head": template(), "workers": {"podLabels": {LABEL: "true"}}}
-    said = refused(inject(of("Cluster", "example.dev/v1", spec)))
-    assert 'Cluster "web" (document 2, /spec/workers/podLabels): the label' in said
+    error = refused(inject(of("Cluster", "example.dev/v1", spec)))
+    assert 'Cluster "web" (document 2, /spec/workers/podLabels): the label' in error
 
 
 def test_containers_of_another_kind_are_not_a_template() -> None:
@@ -240,8 +240,8 @@ def test_embedded_service_accounts_are_found() -> None:
         "subjects": [{"kind": "ServiceAccount", "name": "app"}],
     }
     text = "---\n".join(
-        yaml.dump(each)
-        for each in (
+        yaml.dump(document)
+        for document in (
             embedded,
             binding,
             {"kind": "ReplicaSet", "metadata": {"namespace": "apps"}, "spec": {"template": template()}},
@@ -320,7 +320,9 @@ spec:
     assert ran.status == 0
     spec = list(yaml.safe_load_all(ran.stdout))[1]["spec"]
     assert spec["first"] == spec["second"]
-    assert [each["name"] for each in spec["first"]["spec"]["containers"][0]["env"]].count("AZURE_CLIENT_ID") == 1
+    assert [variable["name"] for variable in spec["first"]["spec"]["containers"][0]["env"]].count(
+        "AZURE_CLIENT_ID"
+    ) == 1
     assert spec["third"]["spec"] == {"serviceAccountName": "app", "containers": [{"name": "app"}]}
     assert spec["fourth"]["spec"]["containers"][0]["env"][0]["name"] == "AZURE_TENANT_ID"
 

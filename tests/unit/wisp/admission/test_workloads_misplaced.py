@@ -18,7 +18,7 @@ ACCOUNT = account()
 
 def warned(*documents: dict[str, Any], arguments: tuple[str, ...] = ()) -> list[str]:
     """Return the warnings about documents, which are printed, without the words that all warnings begin with."""
-    ran = inject("\n---\n".join(json.dumps(each) for each in documents), *arguments)
+    ran = inject("\n---\n".join(json.dumps(document) for document in documents), *arguments)
     assert ran.status == 0, ran.stderr
     assert list(yaml.safe_load_all(ran.stdout))
     return [line.removeprefix("warning: ") for line in ran.stderr.splitlines()]
@@ -235,8 +235,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", MISTAKES)
 def test_misplaced_key_causes_one_warning_with_its_place(name: str) -> None:
     """The warning has the object, document, path and fix; the manifest is printed unchanged."""
-    document, said = MISTAKES[name]
-    assert [said in each for each in warned(document)] == [True]
+    document, expected = MISTAKES[name]
+    assert [expected in warning for warning in warned(document)] == [True]
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_misplaced_key_causes_one_warning_with_its_place(name: str) -> None:
             ],
             id="annotated on both",
         ),
-        pytest.param([with_metadata(workload(), labels={LABEL: "false"})], id="not wanted"),
+        pytest.param([with_metadata(workload(), labels={LABEL: "false"})], id="label false"),
         pytest.param(
             [
                 {
@@ -325,7 +325,9 @@ def test_misplaced_key_causes_one_warning_with_its_place(name: str) -> None:
 )
 def test_correct_manifest_causes_no_warning(documents: list[dict[str, Any]]) -> None:
     """Selectors may contain the label, and so may objects around pods that have it."""
-    assert [each for each in warned(ACCOUNT, *documents) if "has no effect" in each or "in a selector" in each] == []
+    assert [
+        warning for warning in warned(ACCOUNT, *documents) if "has no effect" in warning or "in a selector" in warning
+    ] == []
 
 
 def test_selector_of_another_object_causes_no_warning() -> None:
@@ -344,7 +346,7 @@ def test_all_makes_a_misplaced_label_harmless() -> None:
 
 
 @pytest.mark.parametrize(
-    "labels, said",
+    "labels, expected",
     [
         ({LABEL: "True"}, 'the label azure.workload.identity/use is "True": only "true" counts'),
         ({LABEL: "TRUE"}, 'is "TRUE": only "true" counts'),
@@ -365,11 +367,11 @@ def test_all_makes_a_misplaced_label_harmless() -> None:
     ],
     ids=str,
 )
-def test_wrong_label_of_a_template_causes_a_warning(labels: dict[str, str], said: str) -> None:
+def test_wrong_label_of_a_template_causes_a_warning(labels: dict[str, str], expected: str) -> None:
     """It is almost right, and nothing is injected: a warning says why, with the template's path."""
     (warning,) = warned(workload(labels=labels))
     assert warning.startswith('Deployment "web" (document 1, /spec/template): the label ')
-    assert said in warning
+    assert expected in warning
 
 
 @pytest.mark.parametrize("value", ["false", "False", "no", "0", "off", "n", "disabled"])
@@ -379,7 +381,7 @@ def test_declining_label_causes_no_warning(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "annotations, said",
+    "annotations, expected",
     [
         (USED, "the annotation use has no effect: azure.workload.identity/use is a label of the pod"),
         ({f"{PREFIX}Use": "true"}, f"the annotation {PREFIX}Use has no effect: {LABEL} is a label of the pod"),
@@ -390,9 +392,9 @@ def test_declining_label_causes_no_warning(value: str) -> None:
     ],
     ids=str,
 )
-def test_misspelled_annotation_of_a_template_causes_a_warning(annotations: dict[str, str], said: str) -> None:
+def test_misspelled_annotation_of_a_template_causes_a_warning(annotations: dict[str, str], expected: str) -> None:
     """It cannot stand for the label."""
-    assert [said in each for each in warned(workload(annotations=annotations))] == [True]
+    assert [expected in warning for warning in warned(workload(annotations=annotations))] == [True]
 
 
 @pytest.mark.parametrize(
@@ -409,9 +411,9 @@ def test_label_that_is_not_a_string_is_an_error(written: str, where: str) -> Non
     }[where]()
     text = yaml.dump(document).replace("VALUE", written)
     for every in ((), ("--all",)):
-        said = refused(inject(f"{yaml.dump(ACCOUNT)}---\n{text}", *every))
-        assert f'/{LABEL} is not a string: write its value in quotes, such as "true"' in said
-        assert '"web" (document 2' in said
+        error = refused(inject(f"{yaml.dump(ACCOUNT)}---\n{text}", *every))
+        assert f'/{LABEL} is not a string: write its value in quotes, such as "true"' in error
+        assert '"web" (document 2' in error
 
 
 def refused(ran: CommandResult) -> str:
@@ -431,14 +433,14 @@ def test_selector_that_is_not_a_string_is_an_error() -> None:
 def test_labels_that_are_not_a_map_are_an_error(labels: Any, every: tuple[str, ...]) -> None:
     document = workload()
     document["spec"]["template"]["metadata"]["labels"] = labels
-    said = refused(inject(json.dumps(document), *every))
-    assert 'Deployment "web" (document 1, /spec/template): /spec/template/metadata/labels is not an object' in said
+    error = refused(inject(json.dumps(document), *every))
+    assert 'Deployment "web" (document 1, /spec/template): /spec/template/metadata/labels is not an object' in error
 
 
 def test_other_label_that_is_not_a_string_is_not_checked() -> None:
     """API servers reject the pod for it, so it is not injected."""
-    said = refused(inject(f"{yaml.dump(ACCOUNT)}---\n{yaml.dump(workload(labels={**USED, 'version': 1}))}"))
-    assert "/metadata/labels has a value that is not a string, under 'version'" in said
+    error = refused(inject(f"{yaml.dump(ACCOUNT)}---\n{yaml.dump(workload(labels={**USED, 'version': 1}))}"))
+    assert "/metadata/labels has a value that is not a string, under 'version'" in error
 
 
 ACCOUNT_MISTAKES = [
@@ -457,18 +459,18 @@ ACCOUNT_MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize("metadata, said", ACCOUNT_MISTAKES, ids=[str(each[0]) for each in ACCOUNT_MISTAKES])
-def test_misplaced_key_on_a_service_account_causes_a_warning(metadata: dict[str, Any], said: str) -> None:
+@pytest.mark.parametrize("metadata, expected", ACCOUNT_MISTAKES, ids=[str(mistake[0]) for mistake in ACCOUNT_MISTAKES])
+def test_misplaced_key_on_a_service_account_causes_a_warning(metadata: dict[str, Any], expected: str) -> None:
     """There is one warning: about the pods that use the account, or about the account if there are none."""
     own = ACCOUNT["metadata"]
     merged = {key: {**own.get(key, {}), **value} for key, value in metadata.items()}
     mistaken = with_metadata(ACCOUNT, **merged)
     (alone,) = warned(mistaken)
     assert alone.startswith('ServiceAccount "app" (document 1): ')
-    assert said in alone
+    assert expected in alone
     (with_a_pod,) = warned(mistaken, workload(labels=USED))
     assert with_a_pod.startswith('Deployment "web" (document 2, /spec/template): ')
-    assert said in with_a_pod
+    assert expected in with_a_pod
 
 
 def test_account_annotation_that_is_not_a_string_is_an_error() -> None:

@@ -137,7 +137,7 @@ def test_text_without_dots_stays(text: str) -> None:
 )
 def test_token_is_masked_in_any_text(claims: dict[str, str], before: str, after: str) -> None:
     token = jwt(**claims)
-    assert not any(each in masked(before + token + after) for each in token.split(".")[1:])
+    assert not any(part_of_token in masked(before + token + after) for part_of_token in token.split(".")[1:])
 
 
 @given(st.text("eyJhbGciOi.-_%2E5", max_size=300), st.booleans())

@@ -18,7 +18,7 @@ class Holder(NamedTuple):
 
 
 @pytest.mark.parametrize(
-    "shown",
+    "text",
     [
         pytest.param(repr(SECRET), id="repr"),
         pytest.param(str(SECRET), id="str"),
@@ -30,9 +30,9 @@ class Holder(NamedTuple):
         pytest.param(ascii(SECRET), id="ascii"),
     ],
 )
-def test_secret_is_masked_in_every_text_form(shown: str) -> None:
-    assert "***" in shown
-    assert "hunter2" not in shown
+def test_secret_is_masked_in_every_text_form(text: str) -> None:
+    assert "***" in text
+    assert "hunter2" not in text
 
 
 def test_traceback_does_not_contain_the_secret() -> None:

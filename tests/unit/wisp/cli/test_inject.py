@@ -143,7 +143,7 @@ def test_label_on_the_account_only_causes_a_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    "text, status, said",
+    "text, status, message",
     [
         pytest.param("a: [", 1, "standard input is not YAML: ", id="no YAML"),
         pytest.param("a: !!python/name:os.system x", 1, "could not determine a constructor", id="a tag"),
@@ -170,11 +170,11 @@ def test_label_on_the_account_only_causes_a_warning() -> None:
         ),
     ],
 )
-def test_invalid_manifest_is_refused_with_its_document(text: str, status: int, said: str) -> None:
+def test_invalid_manifest_is_refused_with_its_document(text: str, status: int, message: str) -> None:
     """Nothing is printed on standard output; one line names the document."""
     ran = inject(text)
     assert (ran.status, ran.stdout) == (status, "")
-    assert said in ran.stderr
+    assert message in ran.stderr
     assert ran.stderr.splitlines()[-1].startswith("error: ")
 
 
@@ -184,4 +184,4 @@ def test_example_in_the_documentation_is_injected_without_a_warning() -> None:
     ran = inject(text, "--server-version", "1.34")
     assert (ran.status, ran.stderr) == (0, "")
     _, after = yaml.safe_load_all(ran.stdout)
-    assert [each["name"] for each in after["spec"]["initContainers"]] == ["azwi-proxy-init", "azwi-proxy"]
+    assert [container["name"] for container in after["spec"]["initContainers"]] == ["azwi-proxy-init", "azwi-proxy"]

@@ -210,7 +210,7 @@ def test_a_template_that_aliases_repeat_is_changed_once() -> None:
 
 
 def test_templates_that_need_different_changes_are_written_out() -> None:
-    """An alias that would change an unlabelled template as well is not kept."""
+    """An alias that would also change an unlabelled template is replaced by its content."""
     text = ANCHORS.replace("  second: *template", "  second: {metadata: {}, spec: {containers: *containers}}")
     ran = inject(ACCOUNT + text)
     assert ran.stderr == "note: document 2 is printed without its comments, because its layout cannot be kept\n"

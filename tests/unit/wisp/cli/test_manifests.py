@@ -100,16 +100,16 @@ def test_scalars_are_read_as_kubectl_reads_them(text: str, value: object) -> Non
 def test_values_that_json_lacks_are_refused(novel: str) -> None:
     ran = inject(f"{yaml.dump(pod())}novel: {novel}\n", "-o", "json")
     assert (ran.status, ran.stdout) == (1, "")
-    assert any(each in ran.stderr for each in ("nested too deeply", "not JSON compliant"))
+    assert any(reason in ran.stderr for reason in ("nested too deeply", "not JSON compliant"))
 
 
 def test_unreadable_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "latin"
     file.write_bytes(b"\xff")
-    for path, said in ((tmp_path / "none", "no such file"), (tmp_path, "is a directory"), (file, "it is not UTF-8")):
+    for path, reason in ((tmp_path / "none", "no such file"), (tmp_path, "is a directory"), (file, "it is not UTF-8")):
         ran = run(wisp, "inject", "-f", str(path), "--tenant-id", "t")
         assert ran.status == 2
-        assert f"cannot read {str(path)!r}: {said}" in ran.stderr
+        assert f"cannot read {str(path)!r}: {reason}" in ran.stderr
 
 
 def test_many_comments_with_crlf_are_read_quickly() -> None:

@@ -161,7 +161,7 @@ def test_token_endpoint_is_read_from_the_environment() -> None:
 
 
 @pytest.mark.parametrize(
-    "selector, said",
+    "selector, message",
     [
         pytest.param("a=b", "is not a label selector: ", id="kubectl's syntax"),
         pytest.param("[" * 100_000, "is not a label selector: ", id="nested too deeply"),
@@ -200,19 +200,19 @@ def test_token_endpoint_is_read_from_the_environment() -> None:
         ),
     ],
 )
-def test_label_selector_is_checked_as_kubernetes_checks_it(selector: str, said: str | None) -> None:
+def test_label_selector_is_checked_as_kubernetes_checks_it(selector: str, message: str | None) -> None:
     """A selector that Kubernetes would reject in every pod is rejected when the webhook starts."""
     signer = "--custom-token-endpoint-ca-bundle-signer=a.test/b"
     result, ran = policy(
         "--tenant-id", TENANT, *BINDING, signer, f"--custom-token-endpoint-ca-bundle-selector={selector}"
     )
-    if said is None:
+    if message is None:
         assert result is not None
         assert result.token_endpoint is not None
         assert result.token_endpoint.ca == TrustBundleCA("a.test/b")
         return
     assert (result, ran.status) == (None, 2)
-    assert said in ran.stderr
+    assert message in ran.stderr
 
 
 def test_url_alone_does_not_enable_the_token_endpoint() -> None:
@@ -221,7 +221,7 @@ def test_url_alone_does_not_enable_the_token_endpoint() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    "arguments, message",
     [
         (["--tenant-id", "no tenant"], "--tenant-id is not a tenant: 'no tenant'"),
         (
@@ -267,12 +267,12 @@ def test_url_alone_does_not_enable_the_token_endpoint() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_wrong_option_is_named_with_a_hint(arguments: list[str], said: str) -> None:
+def test_wrong_option_is_named_with_a_hint(arguments: list[str], message: str) -> None:
     """The exit status is 2."""
     result, ran = policy("--tenant-id", TENANT, *arguments)
     assert result is None
     assert ran.status == 2
-    assert said in ran.stderr
+    assert message in ran.stderr
 
 
 def test_every_option_is_documented() -> None:
@@ -286,8 +286,8 @@ def test_every_option_is_documented() -> None:
     options = {option for parameter in command.params for option in parameter.opts}
     assert len(options) > 20
     assert [
-        each
-        for each in options
-        if f"`{each.replace('--redirect-cpu', '--proxy-cpu').replace('--redirect-mem', '--proxy-mem')}"
+        flag
+        for flag in options
+        if f"`{flag.replace('--redirect-cpu', '--proxy-cpu').replace('--redirect-mem', '--proxy-mem')}"
         not in documented
     ] == []

@@ -35,7 +35,7 @@ def test_answers_are_printed_one_per_line(file: Path) -> None:
     ran = reviewed(text, file)
     assert ran.status == 0
     answers = [json.loads(line)["response"] for line in ran.stdout.splitlines()]
-    assert [(each["uid"], each["allowed"], "patch" in each) for each in answers] == [
+    assert [(answer["uid"], answer["allowed"], "patch" in answer) for answer in answers] == [
         ("1", True, True),
         ("2", False, False),
         ("3", True, False),
@@ -48,19 +48,19 @@ def test_label_on_the_account_only_causes_a_warning(file: Path) -> None:
     document["metadata"]["labels"] = {}
     answer = json.loads(reviewed(json.dumps(review(document)), file).stdout)["response"]
     assert (answer["allowed"], "patch" in answer) == (True, False)
-    assert [each.partition(",")[0] for each in answer["warnings"]] == ["service account app asks for an identity"]
+    assert [warning.partition(",")[0] for warning in answer["warnings"]] == ["service account app asks for an identity"]
 
 
-@pytest.mark.parametrize("version, told", [((), True), (("--server-version", "1.34"), False)])
-def test_server_version_decides_about_native_sidecars(file: Path, version: tuple[str, ...], *, told: bool) -> None:
+@pytest.mark.parametrize("version, is_warned", [((), True), (("--server-version", "1.34"), False)])
+def test_server_version_decides_about_native_sidecars(file: Path, version: tuple[str, ...], *, is_warned: bool) -> None:
     """A Job's pod ends only with a native sidecar; otherwise there is a warning."""
     document = json.dumps(review(with_sidecar(serviceAccountName="app", restartPolicy="Never")))
     answer = json.loads(reviewed(document, file, *version).stdout)["response"]
-    assert ("warnings" in answer) is told
+    assert ("warnings" in answer) is is_warned
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, message",
     [
         ("{", "review 2: the body is not JSON: "),
         ("[]", "review 2: the body is not an Admission"),
@@ -68,9 +68,9 @@ def test_server_version_decides_about_native_sidecars(file: Path, version: tuple
     ],
     ids=["no JSON", "no review", "too deep"],
 )
-def test_invalid_review_ends_the_command_with_its_number(file: Path, text: str, said: str) -> None:
+def test_invalid_review_ends_the_command_with_its_number(file: Path, text: str, message: str) -> None:
     """The answers to earlier reviews are printed."""
     ran = reviewed(f"{json.dumps(review({}))}\n{text}\n", file)
     assert ran.status == 1
     assert len(ran.stdout.splitlines()) == 1
-    assert said in ran.stderr
+    assert message in ran.stderr

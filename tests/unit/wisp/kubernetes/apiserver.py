@@ -88,7 +88,7 @@ class World:
 
     def asked(self, fragment: str) -> int:
         """Count the requests with `fragment` in them."""
-        return sum(fragment in each for each in self.requests)
+        return sum(fragment in request for request in self.requests)
 
     def get(self, resource: str, name: str, namespace: str = "") -> Object:
         """Return a document."""
@@ -132,7 +132,7 @@ class World:
         """Return the documents, in order of their names."""
         return [
             document
-            for (kind, place, called), document in sorted(self.objects.items(), key=lambda each: each[0])
+            for (kind, place, called), document in sorted(self.objects.items(), key=lambda item: item[0])
             if kind == resource and namespace in (None, place) and name in (None, called)
         ]
 
@@ -241,7 +241,7 @@ class _Handler(BaseHTTPRequestHandler):
                 if version < world.oldest:
                     self._line({"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old"}})
                     break
-                for change in [each for each in list(world.changes) if each.version > version]:
+                for change in [entry for entry in list(world.changes) if entry.version > version]:
                     version = change.version
                     metadata = change.object["metadata"]
                     fits = namespace in (None, metadata.get("namespace", "")) and name in (None, metadata["name"])
@@ -323,9 +323,9 @@ class ApiServer:
             server.shutdown()
             server.server_close()
             self.world.break_watches()
-            for each in list(server.open):
+            for connection in list(server.open):
                 with suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
+                    connection.shutdown(socket.SHUT_RDWR)
 
     @property
     def ca(self) -> bytes:
@@ -372,8 +372,8 @@ def webhook_configuration(name: str = "wisp-webhook", webhooks: int = 1) -> Obje
         "kind": "MutatingWebhookConfiguration",
         "metadata": {"name": name},
         "webhooks": [
-            {"name": f"mutation{each}.azure-workload-identity.io", "clientConfig": {"service": {"name": name}}}
-            for each in range(webhooks)
+            {"name": f"mutation{number}.azure-workload-identity.io", "clientConfig": {"service": {"name": name}}}
+            for number in range(webhooks)
         ],
     }
 

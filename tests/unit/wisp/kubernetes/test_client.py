@@ -1,4 +1,4 @@
-"""Connections to the API server: kept ones, and trust."""
+"""Connections to the API server: reuse and trust."""
 
 import asyncio
 

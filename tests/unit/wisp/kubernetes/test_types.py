@@ -82,6 +82,6 @@ def test_list_without_items_is_parsed() -> None:
 
 
 def test_reduced_metadata_has_only_labels_and_annotations_with_the_prefix() -> None:
-    """Those of others are not kept in memory."""
+    """Other labels and annotations take no memory."""
     found = Metadata("a", "n", "1", {ID: "x", "kubectl": "long"}, {"app": "web"}).reduced(PREFIX)
     assert found == Metadata("a", "n", annotations={ID: "x"})

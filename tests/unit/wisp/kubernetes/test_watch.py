@@ -1,4 +1,4 @@
-"""Watches: what is kept up to date, what restarts one, and how long to wait for that."""
+"""Watches: changes they report, faults that restart them, and pauses before a restart."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator

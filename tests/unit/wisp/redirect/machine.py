@@ -23,13 +23,13 @@ class NatTable:
 
     def restore(self, script: str) -> Outcome:
         """Take a --noflush script whole or, at the first line that fails, not at all."""
-        wanted = {name: list(rules) for name, rules in self.chains.items()}
+        chains = {name: list(rules) for name, rules in self.chains.items()}
         head, *lines, tail = script.splitlines()
         assert (head, tail) == ("*nat", "COMMIT")
         for line in lines:
-            if not _take(wanted, line):
+            if not _take(chains, line):
                 return Outcome(2, "", f"iptables-restore: line failed: {line}")
-        self.chains = wanted
+        self.chains = chains
         return DONE
 
     def save(self) -> str:
@@ -92,7 +92,7 @@ class FakeMachine:
         return self.nat[Backend.IPTABLES_LEGACY] != NatTable()
 
     def lock_opens(self) -> bool:
-        """Answer as told."""
+        """Return the value given to the constructor."""
         return self.lock
 
     def run(self, command: Command) -> Outcome:

@@ -76,7 +76,7 @@ if often:
         heard.add(ask())
 print(*sorted(heard))
 """
-# Connects, waits to be told on its standard input, then speaks; prints what came of it.
+# Connects, waits for the end of its standard input, then sends; prints the answer or the name of the error.
 _SPEAK_LATER = """
 import socket, sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=60) as connection:
@@ -142,11 +142,11 @@ class Pod:
             heard += asker.communicate()[0].split()
 
     @contextlib.contextmanager
-    def connected(self, port: int, came_of_it: list[str]) -> Iterator[None]:
+    def connected(self, port: int, outcomes: list[str]) -> Iterator[None]:
         """Hold a connection to the metadata address meanwhile and speak on it afterwards; say what came of it."""
         with process(*self.inside, self.python, "-c", _SPEAK_LATER, METADATA, str(port)) as speaker:
             yield
-            came_of_it.append(speaker.communicate()[0].strip())
+            outcomes.append(speaker.communicate()[0].strip())
 
     def answering(self, *listeners: str) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
         """Answer in the pod on each `label,ip,port`."""

@@ -194,8 +194,8 @@ def test_there_is_one_tool_for_each_backend(
     """Nft comes first, then `iptables`, then the other iptables; no backend has two tools."""
     machine = FakeMachine(*programs)
     machine.iptables = f"iptables v1.8.9 {iptables}"
-    wanted = [tool if isinstance(tool, Tool) else Tool(Backend(f"iptables-{tool[0]}"), tool[1]) for tool in found]
-    assert find_tools(machine) == tuple(wanted)
+    expected = [tool if isinstance(tool, Tool) else Tool(Backend(f"iptables-{tool[0]}"), tool[1]) for tool in found]
+    assert find_tools(machine) == tuple(expected)
 
 
 def test_lock_that_cannot_be_opened_is_replaced() -> None:

@@ -27,11 +27,11 @@ def _policy() -> dict[str, Any]:
 def _allows(address: str) -> bool:
     """Apply the peers of the one egress rule (NetworkPolicyPeer: an ipBlock allows its cidr without `except`)."""
     (rule,) = _policy()["spec"]["egress"]
-    blocks = [each["ipBlock"] for each in rule["to"] if "ipBlock" in each]
+    blocks = [peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer]
     asked = ipaddress.ip_address(address)
     return any(
         asked in ipaddress.ip_network(block["cidr"])
-        and not any(asked in ipaddress.ip_network(each) for each in block.get("except", ()))
+        and not any(asked in ipaddress.ip_network(network) for network in block.get("except", ()))
         for block in blocks
     )
 
@@ -66,5 +66,5 @@ def test_network_policy_is_valid() -> None:
             assert set(peer) in ({"ipBlock"}, {"namespaceSelector"})
             block = peer.get("ipBlock", {"cidr": "::/0"})
             network = ipaddress.ip_network(block["cidr"])
-            inside = [ipaddress.ip_network(each) for each in block.get("except", ())]
-            assert all(each.version == network.version and each.prefixlen > network.prefixlen for each in inside)
+            inside = [ipaddress.ip_network(inner) for inner in block.get("except", ())]
+            assert all(inner.version == network.version and inner.prefixlen > network.prefixlen for inner in inside)

@@ -1,4 +1,4 @@
-"""What is run, given what is wanted and what is present."""
+"""The commands that the redirect runs, planned from the options and the rules that are installed."""
 
 import json
 from collections.abc import Mapping
@@ -85,12 +85,12 @@ def test_new_rule_is_installed_before_old_ones_are_removed() -> None:
 
 
 @pytest.mark.parametrize(
-    "choice, kept",
+    "choice, expected",
     [(Choice.AUTO, (NFT, MODERN, LEGACY)), (Choice.NFT, (NFT,)), (Choice.IPTABLES, (MODERN, LEGACY))],
     ids=lambda value: value.value if isinstance(value, Choice) else "",
 )
-def test_backend_option_selects_tools_in_order(choice: Choice, kept: tuple[Tool, ...]) -> None:
-    assert candidates((NFT, MODERN, LEGACY), choice) == kept
+def test_backend_option_selects_tools_in_order(choice: Choice, expected: tuple[Tool, ...]) -> None:
+    assert candidates((NFT, MODERN, LEGACY), choice) == expected
 
 
 ports = st.integers(1, 65535)

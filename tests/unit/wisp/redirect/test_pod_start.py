@@ -80,13 +80,13 @@ def test_rules_and_output_are_those_of_the_command(names: tuple[str, ...], tmp_p
     """The second run changes nothing."""
     path = programs(tmp_path, *names)
     with pod() as inside:
-        said, rules = [], []
+        outputs, rules = [], []
         for flags in (("--proxy-port=9000",), _LONG, ("--proxy-port=9000",)):
-            said.append(_up(inside, path, *flags))
+            outputs.append(_up(inside, path, *flags))
             rules.append(inside.must("nft", "list", "ruleset"))
-    assert said == [said[1]] * 3
+    assert outputs == [outputs[1]] * 3
     assert rules == [rules[1]] * 3
-    assert (said[0][0], "127.0.0.1:9000" in said[0][1], "redirect to :9000" in rules[0]) == (0, True, True)
+    assert (outputs[0][0], "127.0.0.1:9000" in outputs[0][1], "redirect to :9000" in rules[0]) == (0, True, True)
 
 
 @pytest.mark.system
@@ -139,7 +139,7 @@ def test_few_modules_are_loaded(tmp_path: Path) -> None:
     _program(tmp_path, "nft", "exit 0")
     _program(tmp_path, "conntrack", "exit 1")
     loaded = _modules(tmp_path)
-    assert {each for each in loaded if each.startswith("wisp")} == {
+    assert {module for module in loaded if module.startswith("wisp")} == {
         "wisp",
         "wisp.__main__",
         "wisp.redirect",

@@ -1,5 +1,5 @@
 """Fixtures of these tests."""
 
-from tests.support.runs import runner_fixture
+from tests.support.wisp_run import runner_fixture
 
 __all__ = ["runner_fixture"]

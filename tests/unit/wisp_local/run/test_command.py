@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.runs import SDK, Runner
+from tests.support.wisp_run import SDK, Runner
 from wisp.cli import main
 from wisp_local.cloud.state.store import Store
 from wisp_local.run.environment import CREDENTIAL_VARIABLES

@@ -1,4 +1,4 @@
-"""Runs `wisp run` with a home of its own, and finds the processes that serve it."""
+"""Runs `wisp run` with a separate home folder, and finds the processes that serve it."""
 
 import contextlib
 import os

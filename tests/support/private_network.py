@@ -1,4 +1,4 @@
-"""A network and mounts of the tests' own: what a demo leaves on the machine is told from what others do there."""
+"""A private network and private mounts, so a test sees what a demo leaves behind and nothing of other processes."""
 
 import ctypes
 import os
@@ -12,10 +12,10 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @contextmanager
-def apart() -> Generator[None]:
-    """Be, with all that is started meanwhile, on a network that has loopback alone, and unseen with mounts. Needs root.
+def private_network() -> Generator[None]:
+    """Move this thread, and processes it starts, to a network with only loopback and to private mounts. Needs root.
 
-    That is this thread and those that it starts: the others stay where they are.
+    Threads that already exist stay where they are.
     """
     folder = os.getcwd()  # noqa: PTH109 -- as text, for going back
     before = [(os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), kind) for name, kind in _KINDS]
