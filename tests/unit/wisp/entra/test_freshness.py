@@ -1,4 +1,4 @@
-"""How good a token still is, and how long a failing Entra is left alone."""
+"""When a token is renewed, and how long a failing Entra is not asked."""
 
 import pytest
 from hypothesis import given
@@ -25,7 +25,7 @@ lifetimes = st.integers(1, 10**6)
 
 
 def token(expires_in: int, refresh_in: int | None = None, spread: float = 0.0) -> Token:
-    """Return the token that arrives at second 0."""
+    """Return a token that arrives at second 0."""
     return token_of(granted(expires_in=expires_in, refresh_in=refresh_in), now=0.0, unix=UNIX, spread=spread)
 
 
@@ -43,16 +43,18 @@ def token(expires_in: int, refresh_in: int | None = None, spread: float = 0.0) -
         pytest.param(10, None, 5.0, 8.0, id="ten seconds"),
     ],
 )
-def test_the_times_of_a_token(expires_in: int, refresh_in: int | None, renew_at: float, spare_at: float) -> None:
-    """It is renewed at half-life and spare five minutes before its end."""
+def test_renewal_at_half_life_and_spare_near_expiry(
+    expires_in: int, refresh_in: int | None, renew_at: float, spare_at: float
+) -> None:
+    """The spare time is the last five minutes of a token."""
     got = token(expires_in, refresh_in)
     assert (got.renew_at, got.spare_at, got.expires_at) == pytest.approx((renew_at, spare_at, expires_in))
     assert got.expires_on == int(UNIX) + expires_in
 
 
 @given(lifetimes, st.none() | lifetimes, spreads)
-def test_the_times_are_in_order(expires_in: int, refresh_in: int | None, spread: float) -> None:
-    """A token is renewed while it is still good, spare after that, and at last expired."""
+def test_token_times_are_in_order(expires_in: int, refresh_in: int | None, spread: float) -> None:
+    """A token is renewed while it is valid, then spare, and finally expired."""
     got = token(expires_in, refresh_in, spread)
     assert 0 < got.renew_at <= got.spare_at < got.expires_at
     if expires_in >= 2 * MARGIN:
@@ -60,8 +62,7 @@ def test_the_times_are_in_order(expires_in: int, refresh_in: int | None, spread:
 
 
 @given(st.integers(7200, 10**6), spreads)
-def test_half_life_is_never_missed(expires_in: int, spread: float) -> None:
-    """Who comes at half-life finds a newer token due; it is not sooner than a tenth before that."""
+def test_renewal_is_due_at_half_life_and_at_most_a_tenth_earlier(expires_in: int, spread: float) -> None:
     assert 0.45 * expires_in <= token(expires_in, None, spread).renew_at <= 0.5 * expires_in
 
 
@@ -80,20 +81,20 @@ def test_half_life_is_never_missed(expires_in: int, spread: float) -> None:
     ],
 )
 @given(spreads)
-def test_hold_off(refused: Refused, failures: int, least: float, most: float, spread: float) -> None:
-    """Refusals are remembered about five seconds, faults back off to half a minute, Retry-After is kept."""
+def test_hold_off_after_each_kind_of_failure(
+    refused: Refused, failures: int, least: float, most: float, spread: float
+) -> None:
+    """Refusals are cached for about five seconds, faults back off to half a minute, Retry-After is respected."""
     assert least <= hold_off(refused, failures=failures, spread=spread) <= most
 
 
 @given(st.integers(1, 10**6), spreads)
-def test_patience(failures: int, spread: float) -> None:
-    """A renewal that fails is tried ever more seldom, every five minutes at least."""
+def test_failed_renewals_back_off_to_five_minutes(failures: int, spread: float) -> None:
     assert min(300.0, 5.0 * 2 ** min(failures, 9)) / 2 <= patience(failures=failures, spread=spread) <= 300.0
 
 
 @pytest.mark.parametrize("code", sorted(EVENTUAL_CODES))
-def test_codes_that_pass_are_tried_again(code: int) -> None:
-    """A few times, and no more."""
+def test_temporary_codes_are_retried_a_few_times(code: int) -> None:
     assert {70021, 70025, 700211, 700213} <= EVENTUAL_CODES
     refused = REFUSED._replace(aadsts=code)
     delays = [retry_delay(refused, known=None, tries=tries, since_first=0.0) for tries in range(1, 6)]
@@ -101,20 +102,19 @@ def test_codes_that_pass_are_tried_again(code: int) -> None:
 
 
 @pytest.mark.parametrize("code", [None, 700016, 700212, 7002138, 700024, 70023, 700222, 500011, 7000272, 50027])
-def test_others_are_not(code: int | None) -> None:
-    """They say what is so."""
+def test_permanent_codes_are_not_retried(code: int | None) -> None:
     assert retry_delay(REFUSED._replace(aadsts=code), known=None, tries=1, since_first=0.0) is None
 
 
-def test_a_known_refusal_is_not_tried_again() -> None:
-    """Where the last exchange was refused with the same code, it does not pass by itself."""
+def test_repeated_code_is_not_retried() -> None:
+    """If the last exchange was refused with the same code, it does not pass by itself."""
     assert retry_delay(REFUSED, known=REFUSED, tries=1, since_first=0.0) is None
     assert retry_delay(REFUSED, known=unavailable("x"), tries=1, since_first=0.0) is not None
 
 
 @given(st.integers(1, 5), st.floats(0, 100))
-def test_the_last_try_begins_in_time(tries: int, since_first: float) -> None:
-    """With the nine seconds that an exchange may take, nobody waits over twelve."""
+def test_last_try_starts_within_the_wait_limit(tries: int, since_first: float) -> None:
+    """With the nine seconds that an exchange may take, nobody waits longer than twelve."""
     delay = retry_delay(REFUSED, known=None, tries=tries, since_first=since_first)
     assert delay is None or since_first + delay <= EVENTUAL_WINDOW
     assert EVENTUAL_WINDOW + DEADLINE <= 12.0

@@ -1,4 +1,4 @@
-"""The two ends of the exchange process understand each other."""
+"""Messages between the sidecar and the exchange process."""
 
 import json
 
@@ -33,8 +33,7 @@ results = st.builds(Granted, text.map(Secret), st.integers(1, 10**9), numbers, n
 
 
 @given(st.integers(1, 10**12), text, text)
-def test_a_question_arrives(number: int, client_id: str, resource: str) -> None:
-    """What is asked is what is heard."""
+def test_request_survives_packing(number: int, client_id: str, resource: str) -> None:
     assert unpack_request(pack_request(number, TokenKey(client_id, resource))) == (
         number,
         TokenKey(client_id, resource),
@@ -42,19 +41,18 @@ def test_a_question_arrives(number: int, client_id: str, resource: str) -> None:
 
 
 @given(st.integers(1, 10**12), results)
-def test_an_answer_arrives(number: int, result: Result) -> None:
-    """What is answered is what is heard."""
+def test_result_survives_packing(number: int, result: Result) -> None:
     assert unpack_result(pack_result(number, result)) == (number, result)
 
 
-def test_the_settings_arrive() -> None:
-    """Paths that are not UTF-8 do, too."""
+def test_settings_survive_packing() -> None:
+    """Also with paths that are not UTF-8."""
     settings = ExchangeSettings(None, "tenant", "/var/\udcff/token", "https://a/", None)
     assert ExchangeSettings(*unpack_settings(pack_settings(settings))) == settings
 
 
-def test_nested_settings_arrive() -> None:
-    """As lists, and what is secret is revealed to the other end."""
+def test_nested_settings_survive_packing() -> None:
+    """Secrets are revealed to the exchange process."""
     fields = (("u", None), (Secret("s"),), None)
     assert unpack_settings(pack_settings(fields)) == [["u", None], ["s"], None]
 
@@ -66,14 +64,13 @@ def test_nested_settings_arrive() -> None:
         pytest.param(Refused(400, "😀" * 128, "😀" * 4096, "refused", 700213, 1.0), id="a refusal"),
     ],
 )
-def test_the_largest_answers_fit_in_a_packet(result: Result) -> None:
-    """The longest texts that are kept of an answer can be handed over."""
+def test_largest_result_fits_in_a_packet(result: Result) -> None:
     assert len(pack_result(10**9, result)) < MOST
 
 
 @given(st.binary(max_size=60) | st.recursive(st.integers() | st.text(), st.lists).map(json.dumps).map(str.encode))
-def test_garbage_is_a_value_error(packet: bytes) -> None:
-    """Nothing else is raised, and its text does not repeat the packet."""
+def test_malformed_packet_raises_value_error(packet: bytes) -> None:
+    """The text of the error does not repeat the packet."""
     with pytest.raises(ValueError, match=r"in the packet$") as error:
         unpack_result(packet)
     assert error.value.__cause__ is None
@@ -95,7 +92,6 @@ def test_garbage_is_a_value_error(packet: bytes) -> None:
         pytest.param(b"{}", id="an object"),
     ],
 )
-def test_what_is_no_answer(packet: bytes) -> None:
-    """A packet that is almost a result is refused."""
+def test_packet_that_is_almost_a_result_is_rejected(packet: bytes) -> None:
     with pytest.raises(ValueError, match="in the packet"):
         unpack_result(packet)

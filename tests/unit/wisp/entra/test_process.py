@@ -1,4 +1,4 @@
-"""The exchange process, run for real: it answers, dies, hangs and comes back, and the sidecar's end outlives it all."""
+"""The real exchange process: it answers, dies, hangs and restarts, and the sidecar's end survives all of it."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ ENDS = ECHO.format(answer="os._exit(1)")
 
 
 class Sidecar:
-    """A loop with an exchange process, and what came of its calls."""
+    """A loop with an exchange process, and the results of its calls."""
 
     def __init__(self, settings: ExchangeSettings, clock: Callable[[], float], *command: str) -> None:
         self.loop = Loop(clock)
@@ -47,7 +47,7 @@ class Sidecar:
         self.process = ExchangeProcess(settings, self.loop, lambda *seen: self.observed.append(seen), start)
 
     def begin(self, ask: TokenKey = ASK) -> None:
-        """Ask."""
+        """Start an exchange."""
         before = len(self.results)
         self.process.begin(ask, self.results.append)
         assert len(self.results) == before, "the caller was called back before it was ready"
@@ -62,12 +62,12 @@ class Sidecar:
         wait_until(lambda: condition() or turned(), pause=0.0)
 
     def result(self) -> Result:
-        """Return the result of the one call."""
+        """Return the single result."""
         self.turn_until(lambda: self.results)
         return self.results.pop()
 
     def refusal(self) -> Refused:
-        """Return the refusal of the one call."""
+        """Return the single refusal."""
         result = self.result()
         assert isinstance(result, Refused)
         return result
@@ -75,20 +75,20 @@ class Sidecar:
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Generator[Authority]:
-    """Give an Entra that grants."""
+    """Return an authority that grants tokens."""
     with Authority(tmp_path) as authority:
         yield authority
 
 
 @pytest.fixture
 def settings(authority: Authority, token_file: Path) -> ExchangeSettings:
-    """Give the settings that go with both."""
+    """Return the settings for the authority and the token file."""
     return ExchangeSettings(None, "tenant", str(token_file), authority.url, str(authority.ca_file))
 
 
 @pytest.fixture
 def sidecars() -> Generator[Callable[..., Sidecar]]:
-    """Make sidecars, closed at the end."""
+    """Return a factory of sidecars, which are closed at the end."""
     made: list[Sidecar] = []
 
     def make(settings: ExchangeSettings, *command: str, clock: Callable[[], float] = time.monotonic) -> Sidecar:
@@ -105,7 +105,7 @@ Make = Callable[..., Sidecar]
 
 
 def is_gone(pid: int) -> bool:
-    """Say whether there is no such process."""
+    """Return whether the process does not exist."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -113,8 +113,10 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-def test_one_round_trip(sidecars: Make, settings: ExchangeSettings, authority: Authority, token_file: Path) -> None:
-    """A token is one POST of the form that Entra's documentation shows; its connection is kept for the next."""
+def test_exchange_is_one_post_and_its_connection_is_reused(
+    sidecars: Make, settings: ExchangeSettings, authority: Authority, token_file: Path
+) -> None:
+    """The form is the one in Entra's documentation."""
     sidecar = sidecars(settings)
     sidecar.process.start()
     for resource in ("https://database.windows.net/", "https://vault.azure.net", "api://x/.default"):
@@ -134,8 +136,7 @@ def test_one_round_trip(sidecars: Make, settings: ExchangeSettings, authority: A
     ]
 
 
-def test_every_exchange_is_observed(sidecars: Make, settings: ExchangeSettings) -> None:
-    """With what was asked, the result, and the seconds it took."""
+def test_exchange_is_observed_with_key_result_and_duration(sidecars: Make, settings: ExchangeSettings) -> None:
     sidecar = sidecars(settings)
     begun = time.monotonic()
     sidecar.begin()
@@ -145,8 +146,8 @@ def test_every_exchange_is_observed(sidecars: Make, settings: ExchangeSettings) 
     assert 0 < seconds <= time.monotonic() - begun
 
 
-def test_the_file_is_read_every_time(sidecars: Make, settings: ExchangeSettings, token_file: Path) -> None:
-    """The kubelet rotates it; what is wrong with it is said and forgotten."""
+def test_token_file_is_read_for_every_exchange(sidecars: Make, settings: ExchangeSettings, token_file: Path) -> None:
+    """The kubelet rotates it; a fault in it is reported once and not cached."""
     sidecar = sidecars(settings)
     good = token_file.read_text()
     token_file.unlink()
@@ -157,8 +158,9 @@ def test_the_file_is_read_every_time(sidecars: Make, settings: ExchangeSettings,
     assert isinstance(sidecar.result(), Granted)
 
 
-def test_many_at_once(sidecars: Make, settings: ExchangeSettings, authority: Authority) -> None:
-    """Exchanges run side by side, each answered with its own."""
+def test_concurrent_exchanges_get_their_own_results(
+    sidecars: Make, settings: ExchangeSettings, authority: Authority
+) -> None:
     sidecar = sidecars(settings)
     together = threading.Barrier(4)
 
@@ -175,8 +177,8 @@ def test_many_at_once(sidecars: Make, settings: ExchangeSettings, authority: Aut
     }
 
 
-def test_killed_between_exchanges(sidecars: Make, settings: ExchangeSettings) -> None:
-    """The next question starts another process; nothing is left of the first."""
+def test_process_killed_between_exchanges_is_replaced(sidecars: Make, settings: ExchangeSettings) -> None:
+    """Nothing is left of the first."""
     sidecar = sidecars(settings)
     sidecar.begin()
     sidecar.result()
@@ -189,8 +191,7 @@ def test_killed_between_exchanges(sidecars: Make, settings: ExchangeSettings) ->
     assert sidecar.process.pid not in (0, first)
 
 
-def test_killed_unnoticed(sidecars: Make, settings: ExchangeSettings) -> None:
-    """A question sent to a process that is just ending is asked again."""
+def test_request_to_an_ending_process_is_sent_again(sidecars: Make, settings: ExchangeSettings) -> None:
     sidecar = sidecars(settings)
     sidecar.begin()
     sidecar.result()
@@ -200,8 +201,10 @@ def test_killed_unnoticed(sidecars: Make, settings: ExchangeSettings) -> None:
     assert isinstance(sidecar.result(), Granted)
 
 
-def test_killed_during_an_exchange(sidecars: Make, settings: ExchangeSettings, authority: Authority) -> None:
-    """The exchange is made again, once: the client that waits gets the token."""
+def test_exchange_of_a_killed_process_is_repeated_once(
+    sidecars: Make, settings: ExchangeSettings, authority: Authority
+) -> None:
+    """The waiting client gets its token."""
     sidecar = sidecars(settings)
     killed = threading.Event()
     authority.behaviour = lambda post: grants(post) if killed.wait(PATIENCE) else None
@@ -215,10 +218,10 @@ def test_killed_during_an_exchange(sidecars: Make, settings: ExchangeSettings, a
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_to_the_group_leaves_it_alone(
+def test_signal_to_the_group_does_not_end_the_process(
     sidecars: Make, settings: ExchangeSettings, authority: Authority, number: signal.Signals
 ) -> None:
-    """The sidecar decides when it ends: what is in flight is finished."""
+    """The sidecar decides when it ends: running exchanges are finished."""
     sidecar = sidecars(settings)
 
     def signals(post: Post) -> bytes:
@@ -230,8 +233,8 @@ def test_a_signal_to_the_group_leaves_it_alone(
     assert isinstance(sidecar.result(), Granted)
 
 
-def test_an_idle_process_exits_and_is_started_again(sidecars: Make, settings: ExchangeSettings) -> None:
-    """And is started again by the next question."""
+def test_idle_process_exits_and_is_started_again(sidecars: Make, settings: ExchangeSettings) -> None:
+    """By the next exchange."""
     idle = "from wisp.entra.exchange.__main__ import main; main(idle=0.05)"
     sidecar = sidecars(settings, sys.executable, "-c", idle)
     sidecar.begin()
@@ -241,7 +244,7 @@ def test_an_idle_process_exits_and_is_started_again(sidecars: Make, settings: Ex
     assert isinstance(sidecar.result(), Granted)
 
 
-def test_it_ends_when_the_sidecar_is_gone(settings: ExchangeSettings) -> None:
+def test_process_ends_when_the_sidecar_is_gone(settings: ExchangeSettings) -> None:
     """At the end of its channel, even while an exchange hangs."""
     child = ExchangeChild.start(settings)
     child._channel.close()
@@ -249,10 +252,10 @@ def test_it_ends_when_the_sidecar_is_gone(settings: ExchangeSettings) -> None:
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_a_process_that_cannot_be_started_is_reported_at_the_next_turn(
+def test_process_that_cannot_be_started_is_reported_at_the_next_turn(
     sidecars: Make, settings: ExchangeSettings
 ) -> None:
-    """The client gets the error at the next turn, not before."""
+    """Not before: the caller is not called back during its call."""
     sidecar = sidecars(settings, "/nonexistent/python")
     sidecar.process.start()
     assert sidecar.process.pid == 0
@@ -273,8 +276,10 @@ def test_a_process_that_cannot_be_started_is_reported_at_the_next_turn(
         pytest.param(GARBAGE, id="answers garbage"),
     ],
 )
-def test_a_process_that_is_of_no_use(sidecars: Make, settings: ExchangeSettings, script: str) -> None:
-    """After the second try the client gets the error; the sidecar goes on."""
+def test_failing_process_is_reported_after_the_second_try(
+    sidecars: Make, settings: ExchangeSettings, script: str
+) -> None:
+    """The sidecar continues."""
     sidecar = sidecars(settings, sys.executable, "-c", script)
     sidecar.begin()
     refused = sidecar.refusal()
@@ -284,8 +289,7 @@ def test_a_process_that_is_of_no_use(sidecars: Make, settings: ExchangeSettings,
     assert sidecar.refusal().cause == "exchange_process"
 
 
-def test_an_answer_that_nobody_waits_for(sidecars: Make, settings: ExchangeSettings) -> None:
-    """It is dropped."""
+def test_unexpected_result_is_dropped(sidecars: Make, settings: ExchangeSettings) -> None:
     clock = Clock()
     sidecar = sidecars(settings, sys.executable, "-c", UNASKED, clock=clock)
     sidecar.begin()
@@ -294,8 +298,8 @@ def test_an_answer_that_nobody_waits_for(sidecars: Make, settings: ExchangeSetti
     sidecar.turn_until(lambda: len(sidecar.results) == 2)
 
 
-def test_a_silent_process_is_ended(sidecars: Make, settings: ExchangeSettings) -> None:
-    """After nine seconds, by a clock that the test moves; a later question goes to a new process."""
+def test_silent_process_is_ended_after_nine_seconds(sidecars: Make, settings: ExchangeSettings) -> None:
+    """The test moves the clock. A later exchange goes to a new process."""
     clock = Clock()
     sidecar = sidecars(settings, sys.executable, "-c", SILENCE, clock=clock)
     sidecar.begin()
@@ -317,8 +321,7 @@ def test_a_silent_process_is_ended(sidecars: Make, settings: ExchangeSettings) -
     assert sidecar.refusal().cause == "unavailable"
 
 
-def test_closing_answers_nobody(sidecars: Make, settings: ExchangeSettings) -> None:
-    """The process is gone, and with it what was under way."""
+def test_closing_ends_the_process_without_callbacks(sidecars: Make, settings: ExchangeSettings) -> None:
     sidecar = sidecars(settings, sys.executable, "-c", SILENCE)
     sidecar.begin()
     pid = sidecar.process.pid
@@ -329,8 +332,8 @@ def test_closing_answers_nobody(sidecars: Make, settings: ExchangeSettings) -> N
     assert not sidecar.results
 
 
-def test_the_assertion_stays_in_the_process(settings: ExchangeSettings, token_file: Path) -> None:
-    """Its command line does not name it."""
+def test_assertion_stays_in_the_exchange_process(settings: ExchangeSettings, token_file: Path) -> None:
+    """Its command line does not contain it."""
     child = ExchangeChild.start(settings)
     try:
         command = Path(f"/proc/{child.pid}/cmdline")
@@ -344,7 +347,7 @@ def test_the_assertion_stays_in_the_process(settings: ExchangeSettings, token_fi
 def test_no_code_from_the_working_directory(
     sidecars: Make, settings: ExchangeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
-    """A file there that is called like a module is not taken for it."""
+    """A file there with the name of a module is not imported."""
     (tmp_path / "here" / folder).mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")
     sidecar = sidecars(settings)
@@ -355,7 +358,7 @@ def test_no_code_from_the_working_directory(
 def test_no_code_from_the_environment(
     sidecars: Make, settings: ExchangeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever Python would run at its start, or take for a module of its library or of a dependency."""
+    """Neither what Python runs at its start nor modules that replace those of its library or a dependency."""
     intruder = Intruder(tmp_path / "intruder")
     monkeypatch.setenv("PYTHONPATH", str(intruder.folder))
     sidecar = sidecars(settings)
@@ -364,10 +367,10 @@ def test_no_code_from_the_environment(
     assert not intruder.processes()
 
 
-def test_keys_of_connections_are_not_written_down(
+def test_tls_keys_are_not_logged(
     sidecars: Make, settings: ExchangeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As Python's ssl would to SSLKEYLOGFILE: with them, who records the traffic reads the assertion."""
+    """Python's ssl would write them to SSLKEYLOGFILE, and anyone who records the traffic could read the assertion."""
     keys = tmp_path / "keys"
     monkeypatch.setenv("SSLKEYLOGFILE", str(keys))
     sidecar = sidecars(settings)
@@ -376,8 +379,10 @@ def test_keys_of_connections_are_not_written_down(
     assert not keys.exists()
 
 
-def test_its_environment(settings: ExchangeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trust stores and locale, of all that the sidecar's has; Python itself may add LC_CTYPE."""
+def test_process_gets_only_trust_store_and_locale_variables(
+    settings: ExchangeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python itself may add LC_CTYPE."""
     monkeypatch.setenv("SSL_CERT_DIR", "/some/folder")
     monkeypatch.setenv("OPENSSL_CONF", "/some/file")
     child = ExchangeChild.start(settings, (sys.executable, "-c", TELLS_ENVIRONMENT))

@@ -1,4 +1,4 @@
-"""Which requests go out through a forward proxy."""
+"""Requests that go through a forward proxy."""
 
 from contextlib import suppress
 
@@ -45,8 +45,8 @@ PROXY = "http://proxy.test:3128"
         ),
     ],
 )
-def test_the_variables(environ: dict[str, str], forward: ForwardProxy | None) -> None:
-    """The first of them that is not empty says which proxy; its credentials are a thing apart."""
+def test_first_non_empty_variable_names_the_proxy(environ: dict[str, str], forward: ForwardProxy | None) -> None:
+    """Its credentials are separate from its URL."""
     assert forward_proxy_for(ENTRA, environ) == forward
 
 
@@ -86,8 +86,8 @@ def test_the_variables(environ: dict[str, str], forward: ForwardProxy | None) ->
         ("", "https://127.test/", True),
     ],
 )
-def test_no_proxy(no_proxy: str, url: str, through: bool) -> None:  # noqa: FBT001
-    """Hosts with their subdomains, addresses, networks, ports; AKS lists the cluster's networks there. And loopback."""
+def test_no_proxy_exempts_hosts_addresses_networks_and_loopback(no_proxy: str, url: str, through: bool) -> None:  # noqa: FBT001
+    """Subdomains and ports are covered. AKS lists the cluster's networks in NO_PROXY."""
     assert (forward_proxy_for(url, {"HTTPS_PROXY": PROXY, "NO_PROXY": no_proxy}) is not None) is through
     assert (forward_proxy_for(url, {"HTTPS_PROXY": PROXY, "no_proxy": no_proxy, "NO_PROXY": ""}) is not None) is through
 
@@ -95,23 +95,22 @@ def test_no_proxy(no_proxy: str, url: str, through: bool) -> None:  # noqa: FBT0
 @pytest.mark.parametrize(
     "text", ["socks5://user:hunter2@proxy.test", "http://", "proxy test", "http://user:hunter2@", "http://proxy.test:0"]
 )
-def test_what_is_no_proxy(text: str) -> None:
-    """The variable is named, and the remedy; no password."""
+def test_invalid_proxy_is_reported_with_its_variable(text: str) -> None:
+    """The error has a hint and contains no password."""
     with pytest.raises(SettingError, match=r"^HTTPS_PROXY is not the URL of an http or https proxy") as error:
         forward_proxy_for(ENTRA, {"HTTPS_PROXY": text})
     assert "hunter2" not in str(error.value)
 
 
 @given(st.text())
-def test_any_exemption_is_read(no_proxy: str) -> None:
-    """Nonsense in NO_PROXY exempts nobody and breaks nothing."""
+def test_any_no_proxy_value_is_accepted(no_proxy: str) -> None:
+    """Invalid entries exempt nothing."""
     for url in ("https://10.0.0.1/", "https://[::1]:8443/", ENTRA):
         forward_proxy_for(url, {"HTTPS_PROXY": PROXY, "NO_PROXY": no_proxy})
 
 
 @given(st.text(min_size=1))
-def test_any_proxy_is_read_or_refused(text: str) -> None:
-    """As a URL with a host, or not at all."""
+def test_any_proxy_value_is_a_url_with_a_host_or_an_error(text: str) -> None:
     with suppress(SettingError):
         forward = forward_proxy_for(ENTRA, {"HTTPS_PROXY": text})
         assert forward is None or forward.url.startswith(("http://", "https://"))

@@ -1,4 +1,4 @@
-"""The custom token endpoint, as the environment says it."""
+"""The custom token endpoint in the environment."""
 
 import pytest
 
@@ -10,7 +10,7 @@ URL = "https://proxy.test:8443/x"
 
 
 def environ(**values: str) -> dict[str, str]:
-    """Return the variables, by the ends of their names."""
+    """Return the variables, named by their suffixes."""
     return {f"AZURE_KUBERNETES_{name}": value for name, value in values.items()}
 
 
@@ -31,8 +31,10 @@ def environ(**values: str) -> dict[str, str]:
         ),
     ],
 )
-def test_what_is_taken(given: dict[str, str], token_proxy: TokenProxy | None) -> None:
-    """An empty value is a missing one."""
+def test_custom_token_endpoint_is_read_from_the_environment(
+    given: dict[str, str], token_proxy: TokenProxy | None
+) -> None:
+    """An empty value counts as missing."""
     assert token_proxy_of(given) == token_proxy
 
 
@@ -48,12 +50,12 @@ def test_what_is_taken(given: dict[str, str], token_proxy: TokenProxy | None) ->
         pytest.param(environ(CA_FILE="/x"), "AZURE_KUBERNETES_TOKEN_PROXY is not", id="CA file alone"),
         pytest.param(environ(CA_DATA="x"), "AZURE_KUBERNETES_TOKEN_PROXY is not", id="CA data alone"),
         pytest.param(environ(TOKEN_PROXY=URL, CA_FILE="/x", CA_DATA=PEM_BEGIN), "are both set", id="both CAs"),
-        pytest.param(environ(TOKEN_PROXY=URL, CA_DATA="MIIB"), "_CA_DATA holds no certificate", id="no PEM"),
+        pytest.param(environ(TOKEN_PROXY=URL, CA_DATA="MIIB"), "_CA_DATA holds no certificate", id="not PEM"),
         pytest.param(environ(TOKEN_PROXY=URL, SNI_NAME="a b"), "_SNI_NAME is not a name: 'a b'", id="no name"),
     ],
 )
-def test_what_is_refused(given: dict[str, str], problem: str) -> None:
-    """What azidentity refuses, and what cannot work; the variable is named, no password is."""
+def test_invalid_custom_token_endpoint_is_reported(given: dict[str, str], problem: str) -> None:
+    """The error names the variable and contains no password. azidentity rejects the same values."""
     with pytest.raises(SettingError) as error:
         token_proxy_of(given)
     assert problem in error.value.problem

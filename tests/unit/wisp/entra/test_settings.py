@@ -1,4 +1,4 @@
-"""Settings are right, or one line says which is not and what to do."""
+"""Settings are valid, or one error says which is not and what to do."""
 
 import os
 import subprocess
@@ -29,33 +29,32 @@ GOOD = {
 
 
 def changed(**changes: str | None) -> dict[str, str]:
-    """Return good settings with some changed; None takes one away."""
+    """Return valid settings with some changed; None removes one."""
     return {name: value for name, value in {**GOOD, **changes}.items() if value is not None}
 
 
-def test_what_the_webhook_sets() -> None:
-    """It is taken as it is."""
+def test_variables_of_the_webhook_are_accepted() -> None:
     assert exchange_settings(environ=GOOD) == ExchangeSettings(
         CLIENT_ID, TENANT, GOOD["AZURE_FEDERATED_TOKEN_FILE"], GOOD["AZURE_AUTHORITY_HOST"], None
     )
 
 
 @pytest.mark.parametrize("client_id", [None, "", "  "])
-def test_no_default_identity(client_id: str | None) -> None:
-    """A service account need not name an identity."""
+def test_default_identity_is_optional(client_id: str | None) -> None:
+    """A service account need not name one."""
     assert exchange_settings(environ=changed(AZURE_CLIENT_ID=client_id)).client_id is None
 
 
 @pytest.mark.parametrize("host", [None, "", " "])
-def test_the_public_cloud_is_the_default(host: str | None) -> None:
-    """An empty value is a missing one."""
+def test_public_cloud_is_the_default(host: str | None) -> None:
+    """An empty value counts as missing."""
     assert (
         exchange_settings(environ=changed(AZURE_AUTHORITY_HOST=host)).authority == "https://login.microsoftonline.com/"
     )
 
 
-def test_a_client_id_in_one_spelling() -> None:
-    """Two spellings of one identity would be two tokens."""
+def test_client_id_is_normalised() -> None:
+    """Two spellings of one identity would cause two tokens."""
     assert exchange_settings(environ=changed(AZURE_CLIENT_ID=f" {CLIENT_ID.upper()} ")).client_id == CLIENT_ID
 
 
@@ -111,8 +110,10 @@ def test_a_client_id_in_one_spelling() -> None:
         pytest.param({"HTTPS_PROXY": "ftp://x"}, "HTTPS_PROXY is not the URL", "http://HOST:PORT", id="a proxy of ftp"),
     ],
 )
-def test_a_bad_setting(changes: dict[str, str | None], problem: str, hint: str) -> None:
-    """The error names the variable, and the hint what to do; both in one line."""
+def test_bad_setting_is_reported_with_its_variable_and_a_hint(
+    changes: dict[str, str | None], problem: str, hint: str
+) -> None:
+    """Each is one line."""
     with pytest.raises(SettingError) as error:
         exchange_settings(environ=changed(**changes))
     assert problem in error.value.problem
@@ -120,8 +121,8 @@ def test_a_bad_setting(changes: dict[str, str | None], problem: str, hint: str) 
     assert "\n" not in str(error.value)
 
 
-def test_a_password_in_an_authority_is_not_shown() -> None:
-    """Readers of the pod's log need not know it."""
+def test_password_in_an_authority_is_not_reported() -> None:
+    """Readers of the pod's log must not see it."""
     with pytest.raises(SettingError) as error:
         exchange_settings(environ=changed(AZURE_AUTHORITY_HOST="https://user:hunter2@host/"))
     assert "'https://***@host/'" in error.value.problem
@@ -161,8 +162,8 @@ BINDING = {"AZURE_KUBERNETES_TOKEN_PROXY": "https://10.0.0.1/", "AZURE_KUBERNETE
         ),
     ],
 )
-def test_who_is_asked_and_how(changes: dict[str, str], place: str, words: dict[str, str]) -> None:
-    """A custom token endpoint and a proxy are said in errors and in the log; credentials are not."""
+def test_authority_is_described_without_credentials(changes: dict[str, str], place: str, words: dict[str, str]) -> None:
+    """The description names a custom endpoint and a proxy. It is used in errors and in the log."""
     settings = exchange_settings(environ=changed(**changes))
     assert settings.endpoint_name == place
     assert settings.described().items() >= words.items()
@@ -170,8 +171,7 @@ def test_who_is_asked_and_how(changes: dict[str, str], place: str, words: dict[s
     assert "hunter2" not in repr(settings)
 
 
-def test_a_binding_with_a_ca_file(tmp_path: Path) -> None:
-    """The file is looked at before anybody is served."""
+def test_ca_file_of_a_binding_is_checked_at_start(tmp_path: Path) -> None:
     file = tmp_path / "ca.crt"
     file.write_text("-----BEGIN CERTIFICATE-----\n")
     settings = exchange_settings(environ=changed(**BINDING, AZURE_KUBERNETES_CA_FILE=str(file)))
@@ -189,8 +189,8 @@ def test_a_binding_with_a_ca_file(tmp_path: Path) -> None:
         pytest.param(lambda file: file.write_bytes(b"\x30\x82\x01"), "holds no certificate", id="DER"),
     ],
 )
-def test_a_bad_ca_file(tmp_path: Path, make: object, problem: str) -> None:
-    """The flag and the file are named; a FIFO does not hang the start."""
+def test_bad_ca_file_is_reported_with_the_flag(tmp_path: Path, make: object, problem: str) -> None:
+    """A FIFO does not block the start."""
     assert callable(make)
     file = tmp_path / "ca\n.pem"
     make(file)
@@ -200,29 +200,27 @@ def test_a_bad_ca_file(tmp_path: Path, make: object, problem: str) -> None:
     assert f"--authority-ca {str(file)!r}" in error.value.problem
 
 
-def test_a_good_ca_file(tmp_path: Path) -> None:
-    """A PEM file may have words before its certificates."""
+def test_ca_file_may_have_text_before_its_certificates(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.write_text("# our own\n-----BEGIN CERTIFICATE-----\n")
     assert exchange_settings(str(file), GOOD).authority_ca == str(file)
 
 
-def test_a_ca_in_a_variable() -> None:
-    """What the webhook puts there for an authority behind a private CA; an empty one is a missing one."""
+def test_ca_certificate_can_be_given_in_a_variable() -> None:
+    """The webhook sets it for an authority with a private CA; an empty one counts as missing."""
     pem = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----"
     assert exchange_settings(environ=changed(WISP_AUTHORITY_CA_DATA=f"{pem}\n")).authority_ca_data == pem
     assert exchange_settings(environ=changed(WISP_AUTHORITY_CA_DATA=" ")).authority_ca_data is None
 
 
-def test_this_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where none is given."""
+def test_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in GOOD.items():
         monkeypatch.setenv(name, value)
     assert exchange_settings() == exchange_settings(environ=GOOD)
 
 
 def test_child_processes_get_few_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that they need, and none that runs code there or writes down keys."""
+    """Only those that they need, and none that runs code or logs keys."""
     needed = {"SSL_CERT_FILE": "f", "SSL_CERT_DIR": "d", "LANG": "C.UTF-8", "LC_ALL": "C", "LD_LIBRARY_PATH": "/l"}
     others = ("PYTHONPATH", "PYTHONHOME", "LD_PRELOAD", "OPENSSL_CONF", "OPENSSL_MODULES", "SSLKEYLOGFILE", "PATH")
     assert child_environment({**needed, **dict.fromkeys(others, "x"), **GOOD}) == needed
@@ -230,8 +228,8 @@ def test_child_processes_get_few_variables(monkeypatch: pytest.MonkeyPatch) -> N
     assert child_environment()["SSL_CERT_DIR"] == "/some/folder"
 
 
-def test_the_workload() -> None:
-    """Its other names and its header are taken as they are; the header does not show itself."""
+def test_workload_settings_are_read() -> None:
+    """The header's value is not printed."""
     environ = {"AZURE_OBJECT_ID": OBJECT_ID, "AZURE_RESOURCE_ID": "/subscriptions/s", "IDENTITY_HEADER": "a-header"}
     settings = workload_settings(environ)
     assert settings == WorkloadSettings(OBJECT_ID, "/subscriptions/s", Secret("a-header"))
@@ -239,13 +237,12 @@ def test_the_workload() -> None:
 
 
 @pytest.mark.parametrize("environ", [{}, {"AZURE_OBJECT_ID": "", "AZURE_RESOURCE_ID": " ", "IDENTITY_HEADER": ""}])
-def test_nothing_of_the_workload(environ: dict[str, str]) -> None:
-    """None of it needs to be there, and an empty value is a missing one."""
+def test_workload_settings_are_optional(environ: dict[str, str]) -> None:
+    """An empty value counts as missing."""
     assert workload_settings(environ) == WorkloadSettings()
 
 
-def test_a_header_that_everyone_must_show() -> None:
-    """It is said in so many words, and there has to be one."""
+def test_required_identity_header_must_be_enabled_and_configured() -> None:
     required = {"WISP_IDENTITY_HEADER_REQUIRED": "true"}
     assert workload_settings({**required, "IDENTITY_HEADER": "a-header"}).header_required
     with pytest.raises(SettingError, match="without IDENTITY_HEADER: set both or none"):
@@ -253,14 +250,13 @@ def test_a_header_that_everyone_must_show() -> None:
 
 
 @pytest.mark.parametrize("name", ["AZURE_OBJECT_ID", "AZURE_RESOURCE_ID"])
-def test_names_that_are_none(name: str) -> None:
-    """What cannot be one is refused, by the variable's name."""
+def test_invalid_name_is_reported_with_its_variable(name: str) -> None:
     with pytest.raises(SettingError, match=f"^{name} is not a "):
         workload_settings({name: "wi-demo-identity"})
 
 
-def test_what_most_sidecars_do_not_need_is_not_loaded() -> None:
-    """Every pod pays for its sidecar's memory, few have a custom token endpoint or a forward proxy."""
+def test_rarely_needed_modules_are_not_loaded() -> None:
+    """Few sidecars have a custom token endpoint or a forward proxy, and all pay for the memory."""
     script = (
         "import sys; from wisp.entra.settings import exchange_settings; exchange_settings();"
         "assert not {'wisp.entra.token_proxy', 'wisp.entra.forward_proxy', 'ipaddress'} & sys.modules.keys()"

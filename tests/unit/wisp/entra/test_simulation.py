@@ -1,4 +1,4 @@
-"""Days of the token store's life in a moment: clients come and go, Entra has good hours and bad ones."""
+"""Simulated days of the token store: clients come and go, and Entra has good and bad hours."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ GRACE = 12.0
 
 
 class Phase(NamedTuple):
-    """A condition and the seconds that it lasts."""
+    """A condition and its duration in seconds."""
 
     condition: str
     seconds: float
@@ -43,7 +43,7 @@ class Phase(NamedTuple):
 
 @dataclass
 class World:
-    """The store, an Entra with moods, clients, and what they lived through."""
+    """The store, a simulated Entra, clients, and their experience."""
 
     seed: int
     lifetime: int
@@ -64,11 +64,11 @@ class World:
         self.store = TokenStore(self.begin, clocks, most=4)
 
     def at(self, moment: float, event: Callable[[], None]) -> None:
-        """Let something happen."""
+        """Schedule an action."""
         self._timeline.at(moment, event)
 
     def run(self, end: float) -> None:
-        """Let everything happen that will until then."""
+        """Run every action that is due until then."""
         self._timeline.run(end, self.store)
 
     def set_condition(self, condition: str) -> None:
@@ -78,7 +78,7 @@ class World:
         self.condition = condition
 
     def begin(self, ask: TokenKey, done: Callable[[Result], None]) -> None:
-        """Be asked for a token, as the exchange process is."""
+        """Start an exchange, as the exchange process does."""
         assert self.flying.get(ask, 0) == 0, "two exchanges of one key at once"
         self.flying[ask] = 1
         self.calls.append(self.clock.now)
@@ -92,7 +92,7 @@ class World:
         done(result)
 
     def come(self, ask: TokenKey) -> None:
-        """Be a client that asks once."""
+        """Make one request as a client."""
         begun = self.clock.now
         self.unanswered += 1
         outcome = self.store.fresh(ask) or self.store.request(ask, lambda outcome: self._hear(begun, outcome))
@@ -112,7 +112,7 @@ class World:
 
 
 def live(world: World, phases: list[Phase], *, keys: int, gap: float) -> float:
-    """Let `keys` clients come about every `gap` seconds through the phases; return when it ended."""
+    """Let clients use `keys` every `gap` seconds or so through the phases; return when it ended."""
     asks = [TokenKey(CLIENT_ID, f"https://{number}/") for number in range(keys)]
     end = 0.0
     for phase in phases:
@@ -138,7 +138,7 @@ phases = st.lists(
 def test_clients_are_answered_in_time_whatever_entra_does(
     seed: int, script: list[Phase], lifetime: int, gap: float
 ) -> None:
-    """Everybody is answered within twelve seconds, never with an expired token, from one exchange a key at a time."""
+    """Everybody is answered within twelve seconds, never with an expired token, by one exchange per key at a time."""
     world = World(seed, lifetime)
     live(world, script, keys=2, gap=gap)
     assert world.unanswered == 0
@@ -146,8 +146,8 @@ def test_clients_are_answered_in_time_whatever_entra_does(
 
 
 @pytest.mark.parametrize("lifetime", [3600, 86399])
-def test_a_good_day_under_load(lifetime: int) -> None:
-    """No request fails, hardly one waits, and no token has under five minutes left, though 2% of exchanges fail."""
+def test_load_on_a_good_day_causes_no_failures(lifetime: int) -> None:
+    """Hardly a request waits, and no token has less than five minutes left, though 2% of exchanges fail."""
     world = World(7, lifetime, flaky=0.02)
     end = live(world, [Phase("up", 48 * 3600.0)], keys=3, gap=60.0)
     assert all(isinstance(outcome, Token) for outcome in world.outcomes)
@@ -155,16 +155,16 @@ def test_a_good_day_under_load(lifetime: int) -> None:
     assert len(world.calls) <= 3 * 1.2 * (end / (0.45 * lifetime) + 1)
 
 
-def test_clients_that_come_seldom() -> None:
-    """Whenever one comes, it gets a token with more than five minutes left, if it must wait for it a moment."""
+def test_rare_requests_get_tokens_with_five_minutes_left() -> None:
+    """A request may have to wait a moment for it."""
     world = World(7, 3600)
     live(world, [Phase("up", 60 * 86400.0)], keys=3, gap=5000.0)
     assert all(isinstance(outcome, Token) for outcome in world.outcomes)
     assert 0 < sum(wait > 0 for wait in world.waits) < len(world.waits) / 2
 
 
-def test_an_outage_of_hours_is_not_noticed() -> None:
-    """Tokens of a day outlive it: nobody fails, nobody waits, and Entra is asked every few minutes a key."""
+def test_outage_of_hours_is_not_noticed() -> None:
+    """Tokens of a day outlive it: nobody fails or waits, and Entra gets a call every few minutes per key."""
     world = World(7, 86399)
     outage = Phase("down", 6 * 3600.0)
     live(world, [Phase("up", 11 * 3600.0), outage, Phase("up", 3600.0)], keys=2, gap=20.0)
@@ -174,8 +174,8 @@ def test_an_outage_of_hours_is_not_noticed() -> None:
 
 
 @pytest.mark.parametrize("condition, longest", [("down", 1.0), ("hanging", DEADLINE), ("refusing", 2.75)])
-def test_a_broken_authority_under_load(condition: str, longest: float) -> None:
-    """Clients that come twenty times a second cost Entra a few calls a minute; it comes back within half a minute."""
+def test_load_on_a_broken_authority_causes_few_calls(condition: str, longest: float) -> None:
+    """Clients that come twenty times a second cause a few calls a minute; recovery takes at most half a minute."""
     world = World(7, 3600)
     live(world, [Phase(condition, 600.0), Phase("up", 60.0)], keys=1, gap=0.05)
     calls = [moment for moment in world.calls if moment < 600]
@@ -187,7 +187,7 @@ def test_a_broken_authority_under_load(condition: str, longest: float) -> None:
 
 
 @pytest.mark.parametrize("condition", ["down", "hanging", "throttling", "refusing"])
-def test_a_hundred_at_once_cost_what_one_does(condition: str) -> None:
+def test_a_hundred_concurrent_clients_cause_as_many_calls_as_one(condition: str) -> None:
     """On a broken authority, too."""
     calls = []
     for clients in (1, 100):

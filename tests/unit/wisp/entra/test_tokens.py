@@ -1,4 +1,4 @@
-"""The token store, moment by moment."""
+"""The token store, event by event."""
 
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -20,11 +20,11 @@ Outcome: TypeAlias = Token | Refused | None
 
 @dataclass
 class Bench:
-    """A store with everything around it in the test's hands."""
+    """A token store whose clock and exchanges the test controls."""
 
     clock: Clock = field(default_factory=Clock)
     entra: HeldExchange = field(default_factory=HeldExchange)
-    heard: list[Outcome] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
     most: int = 128
     refusal_hold: float = REFUSAL_HOLD
 
@@ -33,11 +33,11 @@ class Bench:
         self.store = TokenStore(self.entra.begin, clocks, most=self.most, refusal_hold=self.refusal_hold)
 
     def ask(self, ask: TokenKey = ASK) -> Outcome:
-        """Ask as a request does: the warm path first."""
-        return self.store.fresh(ask) or self.store.request(ask, self.heard.append)
+        """Make a request: the cache first, then the store."""
+        return self.store.fresh(ask) or self.store.request(ask, self.outcomes.append)
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass, doing what falls due on the way when it does."""
+        """Advance the clock, and do what is due meanwhile."""
         end = self.clock.now + seconds
         while (due := self.store.due()) is not None and due <= end:
             self.clock.now = max(self.clock.now, due)
@@ -45,15 +45,15 @@ class Bench:
         self.clock.now = end
 
     def hold(self, result: Result | None = None, ask: TokenKey = ASK) -> None:
-        """Get a token, or a refusal, into the store."""
+        """Put a token or a refusal into the store."""
         self.ask(ask)
         self.entra.land(result or granted(expires_in=DAY))
-        self.heard.clear()
+        self.outcomes.clear()
 
     def revoke(self, value: str, ask: TokenKey = ASK) -> Outcome:
-        """Ask as a client does whose token was rejected."""
+        """Make a request of a client whose token was rejected."""
         self.store.revoke(ask, Secret(value).sha256())
-        return self.store.request(ask, self.heard.append)
+        return self.store.request(ask, self.outcomes.append)
 
 
 @pytest.fixture
@@ -63,26 +63,25 @@ def bench() -> Bench:
 
 
 def value(outcome: Outcome) -> str:
-    """Return what the outcome's token is."""
+    """Return the token of an outcome."""
     assert isinstance(outcome, Token)
     return outcome.access_token.reveal()
 
 
 def description(outcome: Outcome) -> str:
-    """Return what the outcome's refusal says."""
+    """Return the description of an outcome's refusal."""
     assert isinstance(outcome, Refused)
     return outcome.description
 
 
-def test_one_exchange_however_many_wait(bench: Bench) -> None:
-    """A hundred who ask at once are answered by one exchange, each of them."""
+def test_concurrent_requests_share_one_exchange(bench: Bench) -> None:
     assert [bench.ask() for _ in range(100)] == [None] * 100
     bench.entra.land(granted("one"))
-    assert [value(outcome) for outcome in bench.heard] == ["one"] * 100
+    assert [value(outcome) for outcome in bench.outcomes] == ["one"] * 100
     assert bench.entra.asked == [ASK]
 
 
-def test_one_exchange_a_key(bench: Bench) -> None:
+def test_each_key_has_its_own_exchange(bench: Bench) -> None:
     """Other resources and identities are other keys."""
     others = [TokenKey("a", "r"), TokenKey("b", "r"), TokenKey("a", "r/")]
     for ask in others * 2:
@@ -90,8 +89,8 @@ def test_one_exchange_a_key(bench: Bench) -> None:
     assert bench.entra.asked == others
 
 
-def test_a_token_is_served_without_asking(bench: Bench) -> None:
-    """Until half-life nothing is asked."""
+def test_cached_token_is_served_without_an_exchange(bench: Bench) -> None:
+    """Until its half-life."""
     bench.hold()
     for _ in range(100):
         bench.pass_time(400)
@@ -99,8 +98,8 @@ def test_a_token_is_served_without_asking(bench: Bench) -> None:
     assert len(bench.entra.asked) == 1
 
 
-def test_renewal_in_the_background(bench: Bench) -> None:
-    """From half-life a newer token is got while the old one is served."""
+def test_token_is_renewed_in_the_background(bench: Bench) -> None:
+    """From half-life on, while the old token is served."""
     bench.hold(granted("old", DAY))
     bench.pass_time(DAY / 2 + 1)
     assert len(bench.entra.asked) == 2
@@ -109,17 +108,16 @@ def test_renewal_in_the_background(bench: Bench) -> None:
     assert value(bench.ask()) == "new"
 
 
-def test_who_asks_late_waits_for_a_newer_token(bench: Bench) -> None:
-    """Nothing with under five minutes left is handed out while Entra can be asked."""
+def test_request_near_expiry_waits_for_a_newer_token(bench: Bench) -> None:
+    """A token with less than five minutes left is not served while Entra is available."""
     bench.hold(granted("old", DAY))
     bench.clock.now += DAY - 299
     assert bench.ask() is None
     bench.entra.land(granted("new", DAY))
-    assert [value(outcome) for outcome in bench.heard] == ["new"]
+    assert [value(outcome) for outcome in bench.outcomes] == ["new"]
 
 
-def test_who_asks_late_joins_the_renewal_under_way(bench: Bench) -> None:
-    """No second exchange is begun."""
+def test_request_near_expiry_joins_the_running_renewal(bench: Bench) -> None:
     bench.hold()
     bench.pass_time(DAY - 299)
     assert bench.ask() is None
@@ -127,7 +125,7 @@ def test_who_asks_late_joins_the_renewal_under_way(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("fault", [DOWN, REFUSED, EVENTUAL], ids=["down", "refused", "refused for now"])
-def test_a_valid_token_is_served_while_entra_fails(bench: Bench, fault: Refused) -> None:
+def test_valid_token_is_served_while_entra_fails(bench: Bench, fault: Refused) -> None:
     """To its last second, and no longer."""
     bench.hold(granted("old", DAY))
     bench.clock.now += DAY - 10
@@ -135,7 +133,7 @@ def test_a_valid_token_is_served_while_entra_fails(bench: Bench, fault: Refused)
     while bench.entra.calls:
         bench.entra.land(fault)
         bench.pass_time(1.5)
-    assert [value(outcome) for outcome in bench.heard] == ["old"]
+    assert [value(outcome) for outcome in bench.outcomes] == ["old"]
     assert value(bench.ask()) == "old"
     bench.clock.now += 10
     assert not isinstance(bench.ask(), Token)
@@ -150,8 +148,8 @@ def test_a_valid_token_is_served_while_entra_fails(bench: Bench, fault: Refused)
         pytest.param([0.9, 1.8, 2.7], 7, id="again and again"),
     ],
 )
-def test_a_token_nobody_wants_runs_out(bench: Bench, asks_after: list[float], renewals: int) -> None:
-    """Asked for once, it is renewed twice, so that who comes once in its life finds one; then it is left alone."""
+def test_unused_token_is_not_renewed_indefinitely(bench: Bench, asks_after: list[float], renewals: int) -> None:
+    """A token requested once is renewed twice, so that a client that comes once in its lifetime finds one."""
     bench.hold()
     moments = iter([*(1000.0 + DAY * part for part in asks_after), float("inf")])
     next_ask = next(moments)
@@ -166,8 +164,8 @@ def test_a_token_nobody_wants_runs_out(bench: Bench, asks_after: list[float], re
     assert bench.store.due() is None
 
 
-def test_a_token_left_to_run_out_is_renewed_when_asked_for(bench: Bench) -> None:
-    """It is still good, so nobody waits."""
+def test_expiring_token_is_renewed_when_requested(bench: Bench) -> None:
+    """It is still valid, so nobody waits."""
     bench.hold()
     for _ in range(2):
         bench.pass_time(DAY / 2)
@@ -178,8 +176,8 @@ def test_a_token_left_to_run_out_is_renewed_when_asked_for(bench: Bench) -> None
     assert len(bench.entra.calls) == 1
 
 
-def test_a_failing_renewal_backs_off(bench: Bench) -> None:
-    """While the old token is good, Entra is asked ever more seldom: a broken federation costs it little."""
+def test_failing_renewal_backs_off(bench: Bench) -> None:
+    """While the old token is valid, a broken federation causes few calls."""
     bench.hold()
     bench.pass_time(DAY / 2)
     for _ in range(6 * 3600):
@@ -190,8 +188,8 @@ def test_a_failing_renewal_backs_off(bench: Bench) -> None:
     assert len(bench.entra.asked) < 10 + 6 * 3600 / 150
 
 
-def test_renewals_end_with_the_token(bench: Bench) -> None:
-    """Once it has run out, only somebody who asks makes Entra be asked."""
+def test_renewals_end_when_the_token_expires(bench: Bench) -> None:
+    """After that only a request causes an exchange."""
     bench.hold()
     for _ in range(2000):
         bench.pass_time(60)
@@ -204,8 +202,8 @@ def test_renewals_end_with_the_token(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("fault, seconds", [(REFUSED, 4.5), (DOWN, 1.0)], ids=["refused", "down"])
-def test_errors_are_remembered(bench: Bench, fault: Refused, seconds: float) -> None:
-    """For a few seconds nobody makes Entra be asked again; then the first who asks does."""
+def test_error_is_cached_for_a_few_seconds(bench: Bench, fault: Refused, seconds: float) -> None:
+    """Then the first request causes another exchange."""
     bench.hold(fault)
     bench.clock.now += seconds - 0.1
     assert description(bench.ask()) == fault.description
@@ -214,8 +212,7 @@ def test_errors_are_remembered(bench: Bench, fault: Refused, seconds: float) -> 
     assert len(bench.entra.asked) == 2
 
 
-def test_retry_after_is_kept_and_counts_down(bench: Bench) -> None:
-    """Entra's own time to wait is handed on, less what has passed of it."""
+def test_retry_after_of_entra_counts_down(bench: Bench) -> None:
     bench.hold(Refused(429, "too_many_requests", "slow down", "throttled", None, 30.0))
     bench.pass_time(10.5)
     refused = bench.ask()
@@ -227,8 +224,8 @@ def test_retry_after_is_kept_and_counts_down(bench: Bench) -> None:
     assert bench.ask() is None
 
 
-def test_faults_back_off(bench: Bench) -> None:
-    """Down for long, Entra is asked every quarter of a minute to every half; once it is up that is forgotten."""
+def test_faults_back_off_and_success_resets_the_delay(bench: Bench) -> None:
+    """During a long outage Entra is asked every 15 to 30 seconds."""
     for _ in range(2000):  # 2.0 ** 1024 is not a number any more
         bench.hold(DOWN)
         bench.clock.now += 30
@@ -244,19 +241,19 @@ def test_faults_back_off(bench: Bench) -> None:
     assert bench.ask() is None
 
 
-def test_a_refusal_need_not_be_remembered() -> None:
-    """With no hold, the request after the federation is fixed gets a token. Faults still make it back off."""
+def test_caching_of_refusals_can_be_disabled() -> None:
+    """The next request after the federation is fixed gets a token. Faults still cause a back-off."""
     bench = Bench(refusal_hold=0.0)
     bench.hold(REFUSED)
     assert bench.ask() is None
     bench.entra.land(granted(expires_in=DAY))
-    assert isinstance(bench.heard[-1], Token)
+    assert isinstance(bench.outcomes[-1], Token)
     bench = Bench(refusal_hold=0.0)
     bench.hold(DOWN)
     assert isinstance(bench.ask(), Refused)
 
 
-def test_a_refusal_that_may_pass_is_tried_again(bench: Bench) -> None:
+def test_temporary_refusal_is_retried(bench: Bench) -> None:
     """A few times within a bounded wait, while the client waits."""
     assert bench.ask() is None
     for delay in EVENTUAL_DELAYS:
@@ -265,58 +262,56 @@ def test_a_refusal_that_may_pass_is_tried_again(bench: Bench) -> None:
         assert not bench.entra.calls
         bench.pass_time(0.01)
         assert len(bench.entra.calls) == 1
-        assert bench.heard == []
+        assert bench.outcomes == []
     bench.entra.land(EVENTUAL)
-    assert bench.heard == [EVENTUAL]
+    assert bench.outcomes == [EVENTUAL]
     assert bench.clock.now - 1000 < 2.75
 
 
-def test_a_refusal_that_passes_is_never_heard(bench: Bench) -> None:
-    """The second try succeeds: so does the request."""
+def test_refusal_that_passes_is_not_reported(bench: Bench) -> None:
+    """The second try succeeds, and so does the request."""
     bench.ask()
     bench.entra.land(EVENTUAL)
     bench.pass_time(1)
     bench.entra.land(granted("one"))
-    assert [value(outcome) for outcome in bench.heard] == ["one"]
+    assert [value(outcome) for outcome in bench.outcomes] == ["one"]
 
 
-def test_who_asks_between_two_tries_waits_with_the_others(bench: Bench) -> None:
-    """A try that is still to come is a flight under way."""
+def test_request_between_two_tries_waits_for_the_next(bench: Bench) -> None:
     bench.ask()
     bench.entra.land(EVENTUAL)
     assert bench.ask() is None
     assert not bench.entra.calls
     bench.pass_time(1)
     bench.entra.land(REFUSED)
-    assert bench.heard == [REFUSED, REFUSED]
+    assert bench.outcomes == [REFUSED, REFUSED]
 
 
-def test_a_federation_known_to_be_broken_costs_one_try_at_a_time(bench: Bench) -> None:
-    """After the first few tries each further one is heard at once."""
+def test_repeated_refusal_is_reported_after_one_try(bench: Bench) -> None:
+    """Only the first refusal is retried."""
     bench.ask()
     while bench.entra.calls:
         bench.entra.land(EVENTUAL)
         bench.pass_time(1.5)
     bench.pass_time(6)
-    bench.heard.clear()
+    bench.outcomes.clear()
     bench.ask()
     bench.entra.land(EVENTUAL)
-    assert bench.heard == [EVENTUAL]
+    assert bench.outcomes == [EVENTUAL]
 
 
-def test_slow_refusals_are_not_tried_again_for_long(bench: Bench) -> None:
-    """Nobody waits over twelve seconds, even if the last try takes all of its nine."""
+def test_slow_refusals_are_not_retried_beyond_twelve_seconds(bench: Bench) -> None:
+    """Even if the last try takes all of its nine seconds."""
     bench.ask()
     for _ in range(2):
         bench.clock.now += 1.3
         bench.entra.land(EVENTUAL)
         bench.pass_time(0.2)
-    assert bench.heard == [EVENTUAL]
+    assert bench.outcomes == [EVENTUAL]
     assert len(bench.entra.asked) == 2
 
 
-def test_an_odd_lifetime_costs_one_exchange_a_second(bench: Bench) -> None:
-    """Whatever Entra says, it is not asked all the time."""
+def test_invalid_lifetime_causes_at_most_one_exchange_per_second(bench: Bench) -> None:
     for _ in range(100):
         bench.clock.now += 0.1
         bench.ask()
@@ -325,8 +320,8 @@ def test_an_odd_lifetime_costs_one_exchange_a_second(bench: Bench) -> None:
     assert len(bench.entra.asked) <= 11
 
 
-def test_the_store_is_bounded() -> None:
-    """The key asked for longest ago makes room."""
+def test_number_of_keys_is_bounded() -> None:
+    """The least recently used key is dropped."""
     bench = Bench(most=3)
     for name in "abc":
         bench.hold(ask=TokenKey(name, "r"))
@@ -338,8 +333,8 @@ def test_the_store_is_bounded() -> None:
     assert bench.ask(TokenKey("b", "r")) is None
 
 
-def test_nonsense_drops_no_token() -> None:
-    """Keys that Entra refuses make room before keys with a token do, however old those are."""
+def test_refused_keys_are_dropped_before_tokens() -> None:
+    """However old the tokens are."""
     bench = Bench(most=3)
     bench.hold(ask=TokenKey("good", "r"))
     for number in range(10):
@@ -348,8 +343,8 @@ def test_nonsense_drops_no_token() -> None:
     assert isinstance(bench.ask(TokenKey("good", "r")), Token)
 
 
-def test_keys_that_wait_for_entra_drop_half_of_the_tokens_at_most() -> None:
-    """While Entra does not answer, requests for more and more resources do not displace the token in use."""
+def test_pending_keys_drop_at_most_half_of_the_tokens() -> None:
+    """Requests for more and more resources do not displace the token in use while Entra does not answer."""
     bench = Bench(most=4)
     for name in "abcd":
         bench.hold(ask=TokenKey("good", name))
@@ -361,8 +356,8 @@ def test_keys_that_wait_for_entra_drop_half_of_the_tokens_at_most() -> None:
     assert isinstance(bench.ask(TokenKey("good", "d")), Token)
 
 
-def test_a_key_in_flight_is_not_dropped() -> None:
-    """Clients that wait get an answer; if all keys are being exchanged, a new one gets a refusal."""
+def test_pending_key_is_not_dropped() -> None:
+    """If all keys are pending, a new one gets a refusal."""
     bench = Bench(most=3)
     for name in "abc":
         assert bench.ask(TokenKey(name, "r")) is None
@@ -371,30 +366,29 @@ def test_a_key_in_flight_is_not_dropped() -> None:
     assert refused.status == 503
     for _ in "abc":
         bench.entra.land(granted())
-    assert len(bench.heard) == 3
+    assert len(bench.outcomes) == 3
     assert bench.ask(TokenKey("d", "r")) is None
 
 
-def test_a_leap_of_the_clock(bench: Bench) -> None:
-    """After a night's sleep the token has run out, and is not served."""
+def test_token_that_expired_during_a_clock_jump_is_not_served(bench: Bench) -> None:
+    """For example after a night's suspend."""
     bench.hold(granted("old", DAY))
     bench.clock.now += 2 * DAY
     assert bench.ask() is None
     bench.store.tick()
     bench.entra.land(DOWN)
-    assert [description(outcome) for outcome in bench.heard] == ["down"]
+    assert [description(outcome) for outcome in bench.outcomes] == ["down"]
 
 
-def test_a_waiter_may_ask_again(bench: Bench) -> None:
-    """Who is answered can have its next request with us already."""
+def test_callback_can_make_another_request(bench: Bench) -> None:
     again: list[Outcome] = []
     bench.store.request(ASK, lambda _: again.append(bench.ask()))
     bench.entra.land(granted("one"))
     assert [value(outcome) for outcome in again] == ["one"]
 
 
-def test_the_earliest_expiry(bench: Bench) -> None:
-    """It is the token's that ends first; None without a token."""
+def test_earliest_expiry_of_all_tokens(bench: Bench) -> None:
+    """None without a token."""
     assert bench.store.earliest_expiry() is None
     bench.hold(granted(expires_in=100))
     bench.hold(granted(expires_in=50), TokenKey("b", "r"))
@@ -405,29 +399,28 @@ def test_the_earliest_expiry(bench: Bench) -> None:
 CAPABLE = ASK._replace(capabilities="cp1")
 
 
-def test_a_rejected_token_is_exchanged_once_however_many_ask(bench: Bench) -> None:
-    """Who names it, who does not, and who names it after the new one came all get the new one."""
+def test_rejected_token_is_exchanged_once_for_all_requests(bench: Bench) -> None:
+    """Clients that name its hash, that do not, and that name it after the new token came, all get the new token."""
     bench.hold(granted("old", DAY))
     bench.pass_time(60)
     assert [bench.revoke("old"), bench.revoke("old"), bench.ask()] == [None] * 3
     bench.entra.land(granted("new", DAY))
-    assert [value(outcome) for outcome in bench.heard] == ["new"] * 3
+    assert [value(outcome) for outcome in bench.outcomes] == ["new"] * 3
     assert value(bench.revoke("old")) == "new"
     assert value(bench.ask()) == "new"
     assert len(bench.entra.asked) == 2
 
 
 @pytest.mark.parametrize("digest", ["", "0" * 64, Secret("another").sha256(), Secret("old").sha256().upper()])
-def test_any_other_hash_changes_nothing(bench: Bench, digest: str) -> None:
-    """The token stays."""
+def test_unknown_hash_leaves_the_token(bench: Bench, digest: str) -> None:
     bench.hold(granted("old", DAY))
     assert not bench.store.revoke(ASK, digest)
     assert value(bench.ask()) == "old"
     assert len(bench.entra.asked) == 1
 
 
-def test_the_hash_of_another_resources_token_changes_nothing(bench: Bench) -> None:
-    """Neither here nor there; nor does another identity's."""
+def test_hash_of_another_keys_token_leaves_both_tokens(bench: Bench) -> None:
+    """This applies to other resources and identities."""
     others = [ASK._replace(resource="r"), ASK._replace(client_id="c")]
     for name, ask in zip("abc", [ASK, *others], strict=True):
         bench.hold(granted(name, DAY), ask)
@@ -437,35 +430,35 @@ def test_the_hash_of_another_resources_token_changes_nothing(bench: Bench) -> No
     assert len(bench.entra.asked) == 3
 
 
-def test_a_token_of_other_capabilities_is_rejected_too(bench: Bench) -> None:
-    """A client that names its capabilities only with the challenge got its token without: nobody gets that again."""
+def test_rejecting_a_token_rejects_that_of_other_capabilities(bench: Bench) -> None:
+    """A client that sends its capabilities only with the challenge got its token without them."""
     bench.hold(granted("plain", DAY))
     assert bench.revoke("plain", CAPABLE) is None
     assert bench.entra.asked == [ASK, CAPABLE]
     bench.entra.land(granted("capable", DAY))
     assert bench.ask() is None
     bench.entra.land(granted("plain again", DAY))
-    assert [value(outcome) for outcome in bench.heard] == ["capable", "plain again"]
+    assert [value(outcome) for outcome in bench.outcomes] == ["capable", "plain again"]
 
 
 @pytest.mark.parametrize("fault", [DOWN, REFUSED], ids=["down", "refused"])
-def test_a_rejected_token_is_not_served_stale(bench: Bench, fault: Refused) -> None:
-    """Who asks hears the fault, with or without the hash, until there is a new one."""
+def test_rejected_token_is_not_served_while_entra_fails(bench: Bench, fault: Refused) -> None:
+    """Requests with and without the hash get the fault until there is a new token."""
     bench.hold(granted("old", DAY))
     bench.pass_time(60)
     assert bench.revoke("old") is None
     bench.entra.land(fault)
-    assert [description(outcome) for outcome in bench.heard] == [fault.description]
+    assert [description(outcome) for outcome in bench.outcomes] == [fault.description]
     assert description(bench.ask()) == fault.description
     assert description(bench.revoke("old")) == fault.description
     bench.pass_time(10)
     assert bench.ask() is None
     bench.entra.land(granted("new", DAY))
-    assert value(bench.heard[-1]) == "new"
+    assert value(bench.outcomes[-1]) == "new"
 
 
-def test_a_token_rejected_while_renewals_fail(bench: Bench) -> None:
-    """The time that Entra is left alone is kept; then it is asked."""
+def test_rejection_waits_for_the_back_off(bench: Bench) -> None:
+    """Then Entra is asked."""
     bench.hold(granted("old", DAY))
     bench.pass_time(DAY / 2)
     bench.entra.land(Refused(429, "too_many_requests", "slow down", "throttled", None, 30.0))
@@ -477,18 +470,18 @@ def test_a_token_rejected_while_renewals_fail(bench: Bench) -> None:
     assert len(bench.entra.calls) == 1
 
 
-def test_a_token_rejected_during_its_renewal(bench: Bench) -> None:
-    """The exchange under way is the one that is waited for, by everybody; its failure is heard."""
+def test_rejection_joins_the_running_renewal(bench: Bench) -> None:
+    """Everyone waits for it, and its failure is reported."""
     bench.hold(granted("old", DAY))
     bench.pass_time(DAY / 2)
     assert [bench.revoke("old"), bench.ask()] == [None, None]
     assert len(bench.entra.calls) == 1
     bench.entra.land(DOWN)
-    assert [description(outcome) for outcome in bench.heard] == ["down"] * 2
+    assert [description(outcome) for outcome in bench.outcomes] == ["down"] * 2
 
 
-def test_a_token_rejected_within_its_first_second(bench: Bench) -> None:
-    """It is exchanged at once; of several that are rejected in a row one is a second, and the clients wait for it."""
+def test_several_rejections_cause_one_exchange_per_second(bench: Bench) -> None:
+    """The first is exchanged immediately; clients wait for the next."""
     bench.hold(granted("0", DAY))
     assert bench.revoke("0") is None
     bench.entra.land(granted("1", DAY))
@@ -497,12 +490,12 @@ def test_a_token_rejected_within_its_first_second(bench: Bench) -> None:
     assert not bench.entra.calls
     bench.pass_time(0.01)
     bench.entra.land(granted("2", DAY))
-    assert [value(outcome) for outcome in bench.heard] == ["1", "2", "2"]
+    assert [value(outcome) for outcome in bench.outcomes] == ["1", "2", "2"]
     assert len(bench.entra.asked) == 3
 
 
-def test_a_rejected_token_is_not_renewed_but_its_successor_is(bench: Bench) -> None:
-    """The background renewal goes on with the new token's own times."""
+def test_renewal_follows_the_replacement_of_a_rejected_token(bench: Bench) -> None:
+    """The background renewal uses the new token's times."""
     bench.hold(granted("old", DAY))
     bench.pass_time(60)
     bench.revoke("old")
@@ -513,18 +506,18 @@ def test_a_rejected_token_is_not_renewed_but_its_successor_is(bench: Bench) -> N
     assert len(bench.entra.asked) == 3
 
 
-def test_a_rejected_token_does_not_count_as_one(bench: Bench) -> None:
-    """Its expiry is not reported, and its entry makes room first."""
+def test_rejected_token_does_not_count_as_a_token(bench: Bench) -> None:
+    """Its expiry is not reported, and its entry is dropped first."""
     bench.hold(granted("old", DAY))
     bench.store.revoke(ASK, Secret("old").sha256())
     assert bench.store.earliest_expiry() is None
 
 
 class TestWaiting:
-    """How many requests may wait."""
+    """The limit of waiting requests."""
 
-    def test_no_more_than_512_wait(self, bench: Bench) -> None:
-        """The next gets the time to ask again, and is answered then; those who waited are answered by the exchange."""
+    def test_at_most_512_requests_wait(self, bench: Bench) -> None:
+        """The next one gets a Retry-After and is answered then; the waiting ones are answered by the exchange."""
         other = TokenKey("client", "https://other.example")
         assert [bench.ask(ask) for ask in (ASK, other) * (MOST_WAITING // 2)] == [None] * MOST_WAITING
         refused = bench.ask()
@@ -532,15 +525,15 @@ class TestWaiting:
         assert (refused.status, refused.retry_after) == (503, 1.0)
         assert "512 requests" in refused.description
         bench.entra.land(granted("one"))
-        assert len(bench.heard) == MOST_WAITING // 2
+        assert len(bench.outcomes) == MOST_WAITING // 2
         assert value(bench.ask()) == "one"
         assert bench.ask(other) is None
 
-    def test_a_valid_token_is_given_to_those_who_cannot_wait(self, bench: Bench) -> None:
-        """A client that wants a newer token gets the one that there is."""
+    def test_valid_token_is_served_when_too_many_wait(self, bench: Bench) -> None:
+        """A client that wants a newer token gets the cached one."""
         bench.hold(granted("one", expires_in=DAY))
         bench.pass_time(2)
-        assert [bench.store.request(ASK, bench.heard.append, renew=True) for _ in range(MOST_WAITING)] == [
+        assert [bench.store.request(ASK, bench.outcomes.append, renew=True) for _ in range(MOST_WAITING)] == [
             None
         ] * MOST_WAITING
-        assert value(bench.store.request(ASK, bench.heard.append, renew=True)) == "one"
+        assert value(bench.store.request(ASK, bench.outcomes.append, renew=True)) == "one"

@@ -1,4 +1,4 @@
-"""Every path that some server could take a target for: an oracle that knows nothing of how the sidecar decides."""
+"""An oracle: every path that some server could read in a target. It is independent of the sidecar's decisions."""
 
 import re
 import unicodedata
@@ -9,7 +9,7 @@ _MOST = 400
 
 
 def readings(target: bytes) -> set[str]:
-    """Return `target`'s path in all the spellings that come of decoding, folding and resolving it, in any order."""
+    """Return the path of `target` in every spelling that decoding, folding and resolving give in any order."""
     found = {target.decode("latin-1")}
     fresh = set(found)
     while fresh and len(found) < _MOST:
@@ -19,7 +19,7 @@ def readings(target: bytes) -> set[str]:
 
 
 def is_identity(path: str) -> bool:
-    """Say whether a path in its last spelling is the node's identity, or what is below it."""
+    """Return whether a path is that of the node's identity, or below it."""
     return re.match(r"/metadata/identity(/|$)", path) is not None
 
 
@@ -33,7 +33,7 @@ def _unquoted_utf16(path: str) -> str:
 
 
 def _overlong(path: str) -> str:
-    """Decode UTF-8 as one that does not mind how many bytes a character takes."""
+    """Decode UTF-8 leniently, with overlong encodings of characters."""
 
     def character(match: re.Match[str]) -> str:
         first, *rest = match[0].encode("latin-1")
@@ -47,7 +47,7 @@ def _overlong(path: str) -> str:
 
 
 def _compatible(path: str) -> str:
-    """Fold fullwidth letters, ligatures and their like."""
+    """Fold fullwidth letters, ligatures and similar characters."""
     return unicodedata.normalize("NFKC", path)
 
 
@@ -57,13 +57,13 @@ def _without_parameters(path: str) -> str:
 
 def _resolved(path: str) -> str:
     """Remove dot segments (RFC 3986 §5.2.4), and dots and blanks at the end of a segment, as Windows does."""
-    kept: list[str] = []
+    segments: list[str] = []
     for segment in path.split("/"):
         if segment == "..":
-            del kept[max(1, len(kept) - 1) :]
+            del segments[max(1, len(segments) - 1) :]
         elif segment != ".":
-            kept.append(segment)
-    return "/".join(kept)
+            segments.append(segment)
+    return "/".join(segments)
 
 
 _READERS: tuple[Callable[[str], str], ...] = (

@@ -1,4 +1,4 @@
-"""Which api-versions are served."""
+"""Which API versions are served."""
 
 from datetime import date, timedelta
 
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from wisp.imds.dialects import APP_SERVICE, METADATA_SERVICE, OLD_APP_SERVICE, is_date
 
 
-def test_the_published_versions_are_all_there() -> None:
-    """Thirty have a token endpoint; they are dates, in order."""
+def test_all_published_versions_are_known() -> None:
+    """Thirty versions have a token endpoint; they are dates, in order."""
     assert len(METADATA_SERVICE.versions) == 30
     assert METADATA_SERVICE.versions[-1] == "2025-04-07"
     assert sorted(set(METADATA_SERVICE.versions)) == list(METADATA_SERVICE.versions)
@@ -18,8 +18,7 @@ def test_the_published_versions_are_all_there() -> None:
 
 
 @given(st.dates())
-def test_every_date_of_the_calendar_is_one(day: date) -> None:
-    """It is served if it is later than the newest version."""
+def test_every_calendar_date_after_the_newest_version_is_served(day: date) -> None:
     text = f"{day.year:04}-{day.month:02}-{day.day:02}"
     assert is_date(text)
     assert METADATA_SERVICE.serves(text) is (text in METADATA_SERVICE.versions or text > "2025-04-07")
@@ -28,8 +27,7 @@ def test_every_date_of_the_calendar_is_one(day: date) -> None:
 
 
 @given(st.integers(0, 9999), st.integers(0, 99), st.integers(0, 99))
-def test_other_days_are_not_dates(year: int, month: int, day: int) -> None:
-    """The calendar decides."""
+def test_date_that_is_not_in_the_calendar_is_not_served(year: int, month: int, day: int) -> None:
     text = f"{year:04}-{month:02}-{day:02}"
     try:
         expected = (date(2000 + year % 400, month, 1) + timedelta(day - 1)).month == month and day > 0
@@ -62,11 +60,10 @@ def test_other_days_are_not_dates(year: int, month: int, day: int) -> None:
     ],
 )
 def test_other_forms_of_a_date_are_not_served(text: str) -> None:
-    """No other form of a date is served, and no digits but ASCII's."""
+    """Only ASCII digits in the documented form are accepted."""
     assert not is_date(text)
     assert not METADATA_SERVICE.serves(text)
 
 
 def test_a_missing_version_is_not_served() -> None:
-    """A dialect that has versions wants one."""
     assert not METADATA_SERVICE.serves(None)

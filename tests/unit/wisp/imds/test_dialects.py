@@ -1,4 +1,4 @@
-"""In which dialect the token endpoint is asked, and who may ask in it."""
+"""Dialects of the token endpoint, and what authorises a request in each."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def cloud_shell(body: bytes, **headers: str) -> Request:
 
 
 @pytest.mark.parametrize(
-    "request_, wanted",
+    "request_, expected",
     [
         pytest.param(
             ask(app_service(), metadata="", **SHOWN),
@@ -65,9 +65,9 @@ def cloud_shell(body: bytes, **headers: str) -> Request:
         pytest.param(ask(app_service()), TokenRequest(ARM, None), id="the metadata service's own of 2019, as Rust"),
     ],
 )
-def test_app_service(request_: Request, wanted: TokenRequest) -> None:
-    """A client that sends the header is served in App Service's dialects, of both years."""
-    assert decide(request_, HEADER) == wanted
+def test_app_service_request_with_the_identity_header_is_accepted(request_: Request, expected: TokenRequest) -> None:
+    """In both versions of the dialect."""
+    assert decide(request_, HEADER) == expected
 
 
 @pytest.mark.parametrize(
@@ -75,22 +75,22 @@ def test_app_service(request_: Request, wanted: TokenRequest) -> None:
     [
         pytest.param(ask(app_service(), metadata=""), id="no header"),
         pytest.param(ask(app_service(), metadata="", x_identity_header="wrong"), id="a wrong header"),
-        pytest.param(ask(app_service(), x_identity_header="wrong"), id="a wrong header beside Metadata"),
+        pytest.param(ask(app_service(), x_identity_header="wrong"), id="a wrong header and Metadata"),
         pytest.param(ask(app_service(), metadata="", x_identity_header="\xff"), id="a header not in ASCII"),
         pytest.param(ask(app_service("2017-09-01"), metadata=""), id="no secret"),
         pytest.param(ask(app_service("2017-09-01"), metadata="", secret="0f3b"), id="a part of the secret"),
     ],
 )
-def test_who_does_not_show_the_header(request_: Request) -> None:
-    """It is a 401, and the answer does not tell the header."""
+def test_app_service_request_without_the_identity_header_gets_401(request_: Request) -> None:
+    """The answer does not reveal the header's value."""
     refuse = decide(request_, HEADER)
     assert isinstance(refuse, Refusal)
     assert refuse.status == 401
     assert HEADER.reveal() not in refuse.description
 
 
-def showing(request: Request, name: bytes, value: bytes) -> Request:
-    """Return the request with a header, which may be empty."""
+def with_identity_header(request: Request, name: bytes, value: bytes) -> Request:
+    """Return the request with a header, whose value may be empty."""
     return request._replace(headers=(*request.headers, (name, value)))
 
 
@@ -104,29 +104,30 @@ def showing(request: Request, name: bytes, value: bytes) -> Request:
     ],
     ids=["2019", "2017", "Service Fabric"],
 )
-def test_without_a_header_of_its_own_any_value_is_taken(version: str, name: bytes, selector: str, value: bytes) -> None:
-    """Microsoft's migration page has the application's IDENTITY_HEADER set to true, and the sidecar's not set."""
+def test_any_header_value_is_accepted_without_a_configured_one(
+    version: str, name: bytes, selector: str, value: bytes
+) -> None:
+    """Microsoft's migration page sets the application's IDENTITY_HEADER to true, and none for the sidecar."""
     target = app_service(version, **{selector: CLIENT_ID})
     for request in (ask(target, metadata=""), ask(target)):
-        decision = decide(showing(request, name, value), None)
+        decision = decide(with_identity_header(request, name, value), None)
         assert decision == TokenRequest(ARM, Selector("client_id", CLIENT_ID))
 
 
 @pytest.mark.parametrize("value", [b"true", b"", b"0f3b-identity-headeR", b"0f3b-identity-header "])
 @pytest.mark.parametrize("required", [False, True])
-def test_with_a_header_of_its_own_no_other_value_is_taken(value: bytes, *, required: bool) -> None:
-    """Only exactly the sidecar's own."""
+def test_only_the_configured_header_value_is_accepted(value: bytes, *, required: bool) -> None:
     for version, name in (("2019-08-01", b"x-identity-header"), ("2017-09-01", b"secret")):
-        request = showing(ask(app_service(version), metadata=""), name, value)
+        request = with_identity_header(ask(app_service(version), metadata=""), name, value)
         refuse = decide(request, HEADER, header_required=required)
         assert isinstance(refuse, Refusal)
         assert refuse.status == 401
 
 
-def test_the_name_that_has_a_value_counts() -> None:
+def test_empty_one_of_two_header_names_is_ignored() -> None:
     """A client may send both names and leave one empty."""
-    empty = showing(ask(app_service("2017-09-01"), metadata=""), b"x-identity-header", b"")
-    assert decide(showing(empty, b"secret", HEADER.reveal().encode()), HEADER) == TokenRequest(ARM, None)
+    empty = with_identity_header(ask(app_service("2017-09-01"), metadata=""), b"x-identity-header", b"")
+    assert decide(with_identity_header(empty, b"secret", HEADER.reveal().encode()), HEADER) == TokenRequest(ARM, None)
 
 
 @pytest.mark.parametrize(
@@ -135,18 +136,20 @@ def test_the_name_that_has_a_value_counts() -> None:
         pytest.param(ask(app_service(), metadata=""), id="App Service without the header"),
         pytest.param(ask(app_service("2017-09-01"), metadata=""), id="of 2017"),
         pytest.param(ask(metadata=""), id="a probe"),
-        pytest.param(showing(cloud_shell(b"resource=x", metadata=""), b"x-identity-header", b"x"), id="Cloud Shell"),
+        pytest.param(
+            with_identity_header(cloud_shell(b"resource=x", metadata=""), b"x-identity-header", b"x"), id="Cloud Shell"
+        ),
     ],
 )
-def test_a_header_that_no_web_page_sends_has_to_be_there(request_: Request) -> None:
-    """Without IDENTITY_HEADER of its own the sidecar still takes no request that a browser could be made to send."""
+def test_header_that_no_web_page_can_send_is_required(request_: Request) -> None:
+    """Without IDENTITY_HEADER too, no request is accepted that a browser could be made to send."""
     refuse = decide(request_, None)
     assert isinstance(refuse, Refusal)
     assert (refuse.status, refuse.error) == (400, "bad_request_102")
 
 
-def test_a_forwarded_request_is_refused_whatever_it_shows() -> None:
-    """X-Forwarded-For is the sign of a reverse proxy that was forgotten."""
+def test_forwarded_request_is_rejected_with_any_credentials() -> None:
+    """X-Forwarded-For means that a reverse proxy exposes the sidecar."""
     refuse = decide(ask(app_service(), metadata="", x_identity_header="true", x_forwarded_for="::1"), None)
     assert isinstance(refuse, Refusal)
     assert "X-Forwarded-For" in refuse.description
@@ -161,46 +164,44 @@ def test_a_forwarded_request_is_refused_whatever_it_shows() -> None:
         pytest.param(token_request(app_service(), metadata=""), id="App Service"),
     ],
 )
-def test_where_the_header_is_required(request_: Request) -> None:
-    """No dialect is served without it, and each is with it."""
+def test_required_identity_header_applies_to_every_dialect(request_: Request) -> None:
+    """Without it no dialect is served, with it all are."""
     refuse = decide(request_, HEADER, header_required=True)
     assert isinstance(refuse, Refusal)
     assert refuse.status == 401
-    headers = tuple(each for each in request_.headers if each[0] != b"x-identity-header")
-    shown = request_._replace(headers=(*headers, (b"x-identity-header", HEADER.reveal().encode())))
-    assert isinstance(decide(shown, HEADER, header_required=True), TokenRequest)
+    headers = tuple(header for header in request_.headers if header[0] != b"x-identity-header")
+    with_header = request_._replace(headers=(*headers, (b"x-identity-header", HEADER.reveal().encode())))
+    assert isinstance(decide(with_header, HEADER, header_required=True), TokenRequest)
 
 
-def test_a_header_beside_metadata_is_ignored_without_one_of_our_own() -> None:
-    """Rust sends X-IDENTITY-HEADER to the metadata service too."""
+def test_identity_header_with_metadata_header_is_ignored_without_a_configured_one() -> None:
+    """The Rust SDK sends X-IDENTITY-HEADER to the metadata service too."""
     assert decide(ask(x_identity_header="whatever"), None) == TokenRequest(ARM, None)
 
 
-def test_a_version_that_app_service_does_not_have() -> None:
-    """The refusal names the one that it has."""
+def test_unknown_app_service_version_is_rejected_with_the_known_one() -> None:
     refuse = decide(ask(app_service("2018-02-01"), metadata="", **SHOWN), HEADER)
     assert isinstance(refuse, Refusal)
     assert refuse.status == 400
     assert refuse.description.endswith("Versions served: 2019-08-01 and later dates (YYYY-MM-DD)")
 
 
-@pytest.mark.parametrize("metadata", ["", "true"], ids=["alone", "beside Metadata"])
+@pytest.mark.parametrize("metadata", ["", "true"], ids=["alone", "with Metadata"])
 @pytest.mark.parametrize("header", [HEADER, None], ids=["own header", "no header"])
-def test_a_later_version_of_app_service(metadata: str, header: Secret | None) -> None:
-    """It is served as today's is: SDKs move to a new version before pods do."""
+def test_later_app_service_version_is_served_as_the_current_one(metadata: str, header: Secret | None) -> None:
+    """SDKs move to a new version before pods do."""
     target = app_service("2022-03-01", principal_id=CLIENT_ID)
-    wanted = TokenRequest(ARM, Selector("object_id", CLIENT_ID))
-    assert decide(ask(target, metadata=metadata, **SHOWN), header) == wanted
+    expected = TokenRequest(ARM, Selector("object_id", CLIENT_ID))
+    assert decide(ask(target, metadata=metadata, **SHOWN), header) == expected
 
 
-def test_a_later_version_with_the_header_of_2017() -> None:
-    """The version decides, not the name under which the header is sent."""
+def test_app_service_version_decides_not_the_header_name() -> None:
     request = ask(app_service("2019-08-01", client_id=CLIENT_ID), metadata="", secret=HEADER.reveal())
     assert decide(request, HEADER) == TokenRequest(ARM, Selector("client_id", CLIENT_ID))
 
 
 @pytest.mark.parametrize(
-    "request_, wanted",
+    "request_, expected",
     [
         pytest.param(cloud_shell(b"resource=https%3A%2F%2Fmanagement.azure.com%2F"), None, id="the resource only"),
         pytest.param(
@@ -218,13 +219,13 @@ def test_a_later_version_with_the_header_of_2017() -> None:
         ),
     ],
 )
-def test_cloud_shell(request_: Request, wanted: Selector | None) -> None:
-    """A form in the body of a POST asks, too."""
-    assert decide(request_, HEADER) == TokenRequest(ARM, wanted)
+def test_cloud_shell_request_is_accepted(request_: Request, expected: Selector | None) -> None:
+    """It is a POST with a form."""
+    assert decide(request_, HEADER) == TokenRequest(ARM, expected)
 
 
 @pytest.mark.parametrize(
-    "request_, status, said",
+    "request_, status, reason",
     [
         pytest.param(cloud_shell(b"resource=x", metadata=""), 400, "metadata header", id="no Metadata header"),
         pytest.param(cloud_shell(b""), 400, "audience", id="an empty body"),
@@ -233,9 +234,8 @@ def test_cloud_shell(request_: Request, wanted: Selector | None) -> None:
         pytest.param(cloud_shell(b"resource=x", x_forwarded_for="::1"), 400, "X-Forwarded-For", id="forwarded"),
     ],
 )
-def test_a_refusal_of_cloud_shell(request_: Request, status: int, said: str) -> None:
-    """It is refused for the same reasons."""
+def test_bad_cloud_shell_request_is_rejected_with_its_reason(request_: Request, status: int, reason: str) -> None:
     refuse = decide(request_, None)
     assert isinstance(refuse, Refusal)
     assert refuse.status == status
-    assert said in refuse.description
+    assert reason in refuse.description

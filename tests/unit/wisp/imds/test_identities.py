@@ -1,4 +1,4 @@
-"""Which client id a selector means."""
+"""Which client id a selector stands for."""
 
 import pytest
 
@@ -13,7 +13,7 @@ RESOURCE_ID = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIden
 
 
 @pytest.mark.parametrize(
-    "selector, wanted",
+    "selector, expected",
     [
         pytest.param(None, CLIENT_ID, id="the default"),
         pytest.param(Selector("client_id", CLIENT_ID), CLIENT_ID, id="its own client id"),
@@ -28,14 +28,14 @@ RESOURCE_ID = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIden
         pytest.param(Selector("resource_id", OBJECT_ID), None, id="an object id given as a resource id"),
     ],
 )
-def test_selectors(selector: Selector | None, wanted: str | None) -> None:
-    """Settings say which names the pod's own identity has."""
+def test_selector_resolves_to_a_client_id_by_settings(selector: Selector | None, expected: str | None) -> None:
+    """The settings say which names the pod's own identity has."""
     identities = Identities(CLIENT_ID, object_id=OBJECT_ID, resource_id=RESOURCE_ID)
-    assert identities.resolve(() if selector is None else (selector,)) == Resolution(wanted)
+    assert identities.resolve(() if selector is None else (selector,)) == Resolution(expected)
 
 
-def test_no_default() -> None:
-    """A pod without an identity of its own has none to give, whatever else the settings say."""
+def test_pod_without_an_identity_has_no_default() -> None:
+    """Other settings do not matter."""
     identities = Identities(None, object_id=OBJECT_ID)
     assert identities.resolve(()) == Resolution(None)
     assert identities.resolve((Selector("object_id", OBJECT_ID),)) == Resolution(None)
@@ -53,17 +53,17 @@ def test_no_default() -> None:
     ],
     ids=["an object id", "a resource id", "the other kind", "another's", "no client id", "no default"],
 )
-def test_what_may_be_the_defaults(
+def test_unknown_name_may_be_the_default_identity(
     default: str | None, object_id: str | None, selector: Selector, *, expected: bool
 ) -> None:
-    """Any name but a client id, as long as its name of that kind is not known."""
+    """Any name but a client id, unless the default's name of that kind is known."""
     identities = Identities(default, object_id=object_id)
     identities.learn("11111111-2222-3333-4444-666666666666", "another's", "/subscriptions/another's")
     assert identities.resolve((selector,)) == (Resolution(default, certain=False) if expected else Resolution(None))
 
 
-def test_what_is_learnt_is_bounded() -> None:
-    """A client that asks for tokens of ever more identities does not fill the memory."""
+def test_number_of_learnt_identities_is_bounded() -> None:
+    """A client that asks for more and more identities does not fill the memory."""
     identities = Identities(None)
     for number in range(1000):
         identities.learn(CLIENT_ID, f"object-{number}", f"/subscriptions/{number}")
@@ -98,8 +98,8 @@ OTHER_CLIENT = Selector("client_id", OTHER)
         pytest.param((CLIENT, Selector("client_id", "no-guid")), Resolution(None), id="no client id"),
     ],
 )
-def test_several_selectors_by_settings(selectors: tuple[Selector, ...], meaning: Resolution) -> None:
-    """They have to name one identity, as far as is known."""
+def test_several_selectors_must_name_one_identity(selectors: tuple[Selector, ...], meaning: Resolution) -> None:
+    """As far as it is known from the settings."""
     identities = Identities(CLIENT_ID, object_id=OBJECT_ID, resource_id=RESOURCE_ID)
     assert identities.resolve(selectors) == meaning
     assert identities.resolve(selectors[::-1]) == meaning
@@ -121,25 +121,25 @@ def test_several_selectors_by_settings(selectors: tuple[Selector, ...], meaning:
         pytest.param((OBJECT, OTHER_OBJECT), Resolution(None), Resolution(None), id="two of a kind"),
     ],
 )
-def test_several_selectors_before_and_after_the_first_token(
+def test_unknown_names_are_resolved_by_the_first_token(
     selectors: tuple[Selector, ...], before: Resolution, after: Resolution
 ) -> None:
-    """Names that are not known may be the identity's until its token tells its own."""
+    """Unknown names may belong to the identity until its token gives its own names."""
     identities = Identities(CLIENT_ID)
     assert identities.resolve(selectors) == before
     identities.learn(CLIENT_ID, OBJECT_ID.upper(), RESOURCE_ID)
     assert identities.resolve(selectors) == after
 
 
-def test_several_selectors_without_a_default() -> None:
-    """A client id makes the identity; names alone do not."""
+def test_names_without_a_client_id_need_a_default_identity() -> None:
+    """A client id selects the identity; names alone do not."""
     identities = Identities(None)
     assert identities.resolve((OTHER_CLIENT, RESOURCE)) == Resolution(OTHER, certain=False)
     assert identities.resolve((OBJECT, RESOURCE)) == Resolution(None)
 
 
 @pytest.mark.parametrize(
-    "selectors, shown",
+    "selectors, expected_texts",
     [
         pytest.param([("client_id", CLIENT), ("msi_res_id", RESOURCE)], (CLIENT_ID, RESOURCE_ID), id="ids"),
         pytest.param([("mi_res_id", RESOURCE), ("msi_res_id", OTHER_RESOURCE)], (RESOURCE_ID,), id="both spellings"),
@@ -163,17 +163,19 @@ def test_several_selectors_without_a_default() -> None:
         ),
     ],
 )
-def test_the_refusal_of_several_selectors(selectors: list[tuple[str, Selector]], shown: tuple[str, ...]) -> None:
-    """It names the parameters and their values; what cannot be an id may be a secret in the wrong place."""
+def test_conflicting_selectors_are_reported_with_their_values(
+    selectors: list[tuple[str, Selector]], expected_texts: tuple[str, ...]
+) -> None:
+    """A value that cannot be an id is not repeated: it may be a secret in the wrong parameter."""
     refuse = refusal_of(tuple(selectors))
     assert isinstance(refuse, Refusal)
     assert (refuse.status, refuse.error) == (400, "invalid_request")
     assert all(name in refuse.description for name, _ in selectors)
-    assert all(text in refuse.description for text in shown)
+    assert all(text in refuse.description for text in expected_texts)
     assert not any(text in refuse.description for text in ("eyJ", "xxx"))
 
 
-def test_the_same_unknown_identity_twice_is_not_found() -> None:
-    """One identity is meant, however often it is named."""
+def test_unknown_identity_named_twice_is_not_found() -> None:
+    """It is not reported as two identities."""
     upper = Selector("resource_id", RESOURCE_ID.upper())
     assert refusal_of((("msi_res_id", RESOURCE), ("mi_res_id", upper))) == NOT_FOUND

@@ -1,4 +1,4 @@
-"""What may pass to the node's metadata service, and what of the answer comes back."""
+"""Requests that may be forwarded to the node's metadata service, and what of the response comes back."""
 
 import h11
 import pytest
@@ -26,14 +26,14 @@ IDENTITY = "/metadata/identity/oauth2/token"
 
 
 def passed(target: str) -> ForwardedRequest:
-    """Return what a GET of `target` becomes."""
+    """Return the forwarded request for a GET of `target`."""
     forward = judge(token_request(target), SEGMENTS)
     assert isinstance(forward, ForwardedRequest)
     return forward
 
 
 def refused(request: Request, allowed: tuple[str, ...] = SEGMENTS) -> Refusal:
-    """Return why `request` does not pass."""
+    """Return why `request` is not forwarded."""
     refuse = judge(request, allowed)
     assert isinstance(refuse, Refusal)
     return refuse
@@ -52,8 +52,8 @@ def refused(request: Request, allowed: tuple[str, ...] = SEGMENTS) -> Refusal:
         ("/metadata/{}?nonce=1234567890&x=$a,b:c+d", "/metadata/{}?nonce=1234567890&x=$a,b:c+d"),
     ],
 )
-def test_what_passes(segment: str, spelling: str, target: str) -> None:
-    """It goes on in the client's case and with its query, without scheme, host and slashes around it."""
+def test_allowed_path_is_forwarded(segment: str, spelling: str, target: str) -> None:
+    """In the client's case and with its query, without scheme, host and surrounding slashes."""
     assert passed(spelling.format(segment)).target == target.format(segment).encode()
 
 
@@ -104,8 +104,8 @@ NOT_PLAIN = [
 
 
 @pytest.mark.parametrize("target", NOT_PLAIN)
-def test_what_is_not_there(target: str) -> None:
-    """Anything but a plain path below an allowed name is a 404 that says what is served."""
+def test_other_path_gets_404_with_the_allowed_names(target: str) -> None:
+    """Anything but a plain path below an allowed name."""
     refuse = refused(token_request(INSTANCE)._replace(target=target.encode()))
     assert (refuse.status, refuse.error) == (404, "not_found")
     assert "/metadata/identity/oauth2/token and, of the node's metadata service, /metadata/instance" in (
@@ -113,8 +113,8 @@ def test_what_is_not_there(target: str) -> None:
     )
 
 
-def test_narrowed() -> None:
-    """What is not to be passed on is not there, and the answer does not name it."""
+def test_name_that_is_not_enabled_gets_404() -> None:
+    """The answer does not list it."""
     assert isinstance(judge(token_request("/metadata/versions"), ("versions",)), ForwardedRequest)
     assert refused(token_request(INSTANCE), ("versions",)).description == (
         "Nothing is served but the token endpoint /metadata/identity/oauth2/token and, of the node's metadata service, "
@@ -126,7 +126,7 @@ def test_narrowed() -> None:
 
 
 @pytest.mark.parametrize(
-    "request_, status, error, said",
+    "request_, status, error, reason",
     [
         pytest.param(token_request(INSTANCE, metadata=""), 400, "bad_request_102", "Required metadata", id="no header"),
         pytest.param(token_request(INSTANCE, metadata="yes"), 400, "bad_request_102", "Required", id="another value"),
@@ -155,16 +155,18 @@ def test_narrowed() -> None:
         ),
     ],
 )
-def test_a_refusal(request_: Request, status: int, error: str, said: str) -> None:
-    """A request that says nothing to show that the workload itself is asking, or asks oddly, does not pass."""
+def test_request_without_authorisation_is_not_forwarded(
+    request_: Request, status: int, error: str, reason: str
+) -> None:
+    """Nothing shows that the workload itself sent it, or it is malformed."""
     refuse = refused(request_)
     assert (refuse.status, refuse.error) == (status, error)
-    assert said in refuse.description
+    assert reason in refuse.description
 
 
 @pytest.mark.parametrize("mark", [b"1", b"", b"a-mark"])
-def test_what_a_sidecar_has_passed_on(mark: bytes) -> None:
-    """It does not go round again, whatever else it holds."""
+def test_request_forwarded_by_a_sidecar_is_not_forwarded_again(mark: bytes) -> None:
+    """Whatever else it contains."""
     request = token_request(INSTANCE, metadata="", x_forwarded_for="10.0.0.1")
     marked = request._replace(headers=(*request.headers, (MARK, mark)))
     assert judge(marked, SEGMENTS) == AlreadyForwarded(mark)
@@ -173,8 +175,8 @@ def test_what_a_sidecar_has_passed_on(mark: bytes) -> None:
 
 
 @pytest.mark.parametrize("method", [b"HEAD", b"PUT", b"OPTIONS", b"DELETE", b"CONNECT", b"PATCH", b"TRACE", b"POST"])
-def test_other_methods(method: bytes) -> None:
-    """By default only GET passes, for scheduled events too: a POST would acknowledge an event of the node."""
+def test_only_get_is_forwarded_by_default(method: bytes) -> None:
+    """For scheduled events too: a POST would acknowledge an event of the node."""
     for target in (INSTANCE, "/metadata/scheduledevents"):
         refuse = refused(token_request(target, method=method))
         assert (refuse.status, refuse.allow) == (405, "GET")
@@ -191,8 +193,8 @@ def test_other_methods(method: bytes) -> None:
         (("scheduledevents", ACKNOWLEDGE), "GET, POST"),
     ],
 )
-def test_acknowledging_is_a_permission_of_its_own(allowed: tuple[str, ...], methods: str | None) -> None:
-    """Each of the two names allows one method; what is not allowed at all is a path that is not served."""
+def test_acknowledging_events_needs_its_own_permission(allowed: tuple[str, ...], methods: str | None) -> None:
+    """Each of the two names allows one method; a path that no name allows is not served."""
     for method in (b"GET", b"POST", b"PUT"):
         judged = judge(token_request("/metadata/scheduledevents", method=method), allowed)
         if methods is not None and method.decode() in methods:
@@ -204,14 +206,14 @@ def test_acknowledging_is_a_permission_of_its_own(allowed: tuple[str, ...], meth
 
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
 @pytest.mark.parametrize("segment", ["instance", ACKNOWLEDGE, "identity"])
-def test_acknowledging_allows_nothing_else(segment: str, method: bytes) -> None:
-    """The name is not a path, and the POST of no other path passes."""
+def test_permission_to_acknowledge_allows_no_other_path(segment: str, method: bytes) -> None:
+    """The name is not a path, and no other path can be posted to."""
     allowed = (ACKNOWLEDGE, "instance") if method == b"POST" else (ACKNOWLEDGE,)
     assert isinstance(judge(token_request(f"/metadata/{segment}", method=method), allowed), Refusal)
 
 
-def test_the_bytes() -> None:
-    """The node sees its own name, one set of our headers, and of the client's those that it has a use for."""
+def test_forwarded_request_has_its_own_host_and_allowed_headers() -> None:
+    """The node sees its own name, one set of the sidecar's headers, and the client's allowed headers."""
     request = token_request(
         INSTANCE,
         metadata="True",
@@ -240,8 +242,8 @@ def test_the_bytes() -> None:
     )
 
 
-def test_an_acknowledgement() -> None:
-    """Its body goes with its length and type."""
+def test_acknowledgement_is_forwarded_with_its_body() -> None:
+    """And the body's length and type."""
     request = token_request("/metadata/scheduledevents", method=b"POST", content_type="application/json")
     forward = judge(request._replace(body=b'{"StartRequests":[]}'), NAMES)
     assert isinstance(forward, ForwardedRequest)
@@ -259,7 +261,7 @@ def test_an_acknowledgement() -> None:
 
 
 def words(text: str) -> st.SearchStrategy[str]:
-    """Give one of the words of `text`."""
+    """Return a strategy for one of the words of `text`."""
     return st.sampled_from(text.split())
 
 
@@ -279,8 +281,8 @@ targets = st.tuples(_START, _others, _climbs, _IDENTITY | _ELSEWHERE, _ends).map
 
 @settings(max_examples=200)
 @given(targets)
-def test_whatever_passes_is_nowhere_near_the_nodes_identity(target: str) -> None:
-    """However a server may read the target that reaches it, it is not below /metadata/identity, and is on our list."""
+def test_no_forwarded_target_can_be_read_as_the_nodes_identity(target: str) -> None:
+    """No reading of the target is below /metadata/identity, and every one is allowed."""
     forward = judge(token_request(INSTANCE)._replace(target=target.encode()), SEGMENTS)
     if isinstance(forward, ForwardedRequest):
         for reading in readings(forward.target) | readings(target.encode()):
@@ -290,8 +292,8 @@ def test_whatever_passes_is_nowhere_near_the_nodes_identity(target: str) -> None
 
 @settings(max_examples=200)
 @given(targets)
-def test_what_could_be_read_as_the_nodes_identity_is_a_token_request_or_does_not_pass(target: str) -> None:
-    """From the other side: where any reading is below /metadata/identity, nothing goes upstream."""
+def test_target_readable_as_the_nodes_identity_is_not_forwarded(target: str) -> None:
+    """It is a token request or rejected if any reading of it is below /metadata/identity."""
     request = token_request(INSTANCE)._replace(target=target.encode())
     path = target.encode().split(b"?")[0]
     if any(is_identity(reading) for reading in readings(path)):
@@ -322,8 +324,7 @@ def test_what_could_be_read_as_the_nodes_identity_is_a_token_request_or_does_not
         "/metadata/%c4%b1dentity",
     ],
 )
-def test_the_oracle_sees_through(target: str) -> None:
-    """It is not blind: it recognises each way of writing the node's identity."""
+def test_oracle_recognises_every_spelling_of_the_nodes_identity(target: str) -> None:
     assert any(map(is_identity, readings(target.encode())))
 
 
@@ -331,8 +332,8 @@ def test_the_oracle_sees_through(target: str) -> None:
     st.lists(st.tuples(st.sampled_from([b"accept", b"user-agent", b"metadata", b"x-y"]), st.binary(max_size=12))),
     st.binary(max_size=50),
 )
-def test_what_is_sent_is_one_request(headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    """Whatever the headers hold, another implementation reads one request: ours, with this body."""
+def test_forwarded_bytes_are_one_request(headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    """Whatever the headers contain, h11 reads one request with this body."""
     fields = ((b"metadata", b"true"), *headers)
     request = token_request("/metadata/scheduledevents", method=b"POST")._replace(headers=fields, body=body)
     forward = judge(request, NAMES)
@@ -349,8 +350,8 @@ def test_what_is_sent_is_one_request(headers: list[tuple[bytes, bytes]], body: b
     assert server.trailing_data == (b"", False)
 
 
-def test_response_headers() -> None:
-    """The client gets what describes the answer, and nothing that is between the node and us."""
+def test_only_headers_that_describe_the_response_come_back() -> None:
+    """Headers between the node and the sidecar are removed."""
     headers = [
         (b"content-type", b"application/json; charset=utf-8"),
         (b"server", b"IMDS/150.870.65.1854"),
@@ -370,7 +371,7 @@ def test_response_headers() -> None:
     )
 
 
-def test_a_mark_is_a_header_name() -> None:
+def test_mark_is_a_lower_case_header_name() -> None:
     """It is compared with names in lower case."""
     assert MARK.islower()
     assert isinstance(decide(token_request(INSTANCE)), OtherPath)

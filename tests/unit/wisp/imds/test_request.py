@@ -1,4 +1,4 @@
-"""What a request to the metadata service asks for, and how the others are refused."""
+"""What a request to the metadata service asks for, and how other requests are rejected."""
 
 import pytest
 from hypothesis import given
@@ -34,14 +34,13 @@ RESOURCE_ID = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIden
         pytest.param(token_target(client_id="", object_id=""), id="empty selectors"),
     ],
 )
-def test_a_token_request(target: str) -> None:
-    """However it is spelled, it asks for a token of the pod's own identity."""
+def test_every_spelling_of_a_token_request_is_accepted(target: str) -> None:
+    """It asks for a token of the pod's own identity."""
     assert decide(token_request(target)) == TokenRequest(ARM, None)
 
 
 @pytest.mark.parametrize("version", [*METADATA_SERVICE.versions, "2021-08-01", "2025-04-08", "2031-01-31"])
-def test_every_published_version_is_served_and_later_ones(version: str) -> None:
-    """They ask for a token in the same way."""
+def test_published_and_later_versions_are_served(version: str) -> None:
     assert decide(token_request(token_target(**{"api-version": version}))) == TokenRequest(ARM, None)
 
 
@@ -58,18 +57,17 @@ def test_every_published_version_is_served_and_later_ones(version: str) -> None:
         "latest",
     ],
 )
-def test_other_versions_are_refused(version: str) -> None:
-    """The refusal names what is served."""
+def test_unknown_version_is_rejected_with_the_served_ones(version: str) -> None:
     refuse = decide(token_request(token_target(**{"api-version": version})))
     assert isinstance(refuse, Refusal)
     assert (refuse.status, refuse.error) == (400, "invalid_request")
     assert "not supported" in refuse.description
-    assert all(each in refuse.description for each in (*METADATA_SERVICE.versions, "later dates"))
+    assert all(version in refuse.description for version in (*METADATA_SERVICE.versions, "later dates"))
 
 
 @pytest.mark.parametrize("value", ["true", "True", "TRUE"])
-def test_the_metadata_header_in_any_case(value: str) -> None:
-    """Azure does not mind the case of its value."""
+def test_metadata_header_value_is_case_insensitive(value: str) -> None:
+    """As in Azure."""
     assert isinstance(decide(token_request(metadata=value)), TokenRequest)
 
 
@@ -82,8 +80,7 @@ def test_the_metadata_header_in_any_case(value: str) -> None:
         ("mi_res_id", "resource_id", RESOURCE_ID),
     ],
 )
-def test_a_selector(parameter: str, kind: str, value: str) -> None:
-    """Each spelling names an identity."""
+def test_selector_is_read_in_each_spelling(parameter: str, kind: str, value: str) -> None:
     assert decide(token_request(token_target(**{parameter: value}))) == TokenRequest(ARM, Selector(kind, value))
 
 
@@ -96,14 +93,13 @@ def test_a_selector(parameter: str, kind: str, value: str) -> None:
     ],
     ids=["names", "a resource id", "two resources"],
 )
-def test_names_in_another_case(query: str, expected: TokenRequest | None) -> None:
-    """Mean the same: who names an identity never gets another one's token."""
+def test_query_parameter_names_are_case_insensitive(query: str, expected: TokenRequest | None) -> None:
+    """A client that names an identity never gets the token of another one."""
     decision = decide(token_request(f"{TOKEN_PATH}?{query}"))
     assert decision == expected or (expected is None and isinstance(decision, Refusal) and decision.status == 400)
 
 
-def test_names_in_another_case_in_a_form() -> None:
-    """Names of parameters in a form have no case either."""
+def test_form_parameter_names_are_case_insensitive() -> None:
     posted = token_request(TOKEN_PATH, method=b"POST")._replace(body=b"Resource=a&CLIENT_ID=b")
     assert decide(posted) == TokenRequest("a", Selector("client_id", "b"))
 
@@ -118,8 +114,8 @@ def test_names_in_another_case_in_a_form() -> None:
     ],
     ids=["one twice", "two", "both spellings", "empty ones"],
 )
-def test_several_selectors(query: str, given: list[tuple[str, str, str]] | None) -> None:
-    """All are kept, in their order, with the parameters that gave them; empty ones do not count."""
+def test_several_selectors_are_read_in_order(query: str, given: list[tuple[str, str, str]] | None) -> None:
+    """With the names of their parameters; empty ones do not count."""
     decision = decide(token_request(f"{TOKEN_PATH}?api-version=2018-02-01&resource=a&{query}"))
     named = tuple((name, Selector(kind, value)) for name, kind, value in given or ())
     first = named[0][1] if named else Selector("resource_id", "/c")
@@ -142,22 +138,22 @@ DIGEST = "0123456789abcdef" * 4
         ("\u0130" + DIGEST[2:], ""),
         ("", ""),
     ],
-    ids=["as MSAL", "upper case", "short", "long", "no hex", "Arabic", "blank", "longer in lower case", "empty"],
+    ids=["as MSAL", "upper case", "short", "long", "not hex", "Arabic", "spaces", "longer in lower case", "empty"],
 )
-def test_the_hash_of_a_rejected_token(value: str, expected: str) -> None:
-    """It is kept in lower case; what cannot be one is ignored."""
+def test_hash_of_a_rejected_token_is_read_in_lower_case(value: str, expected: str) -> None:
+    """An invalid hash is ignored."""
     parameters = {"xms_cc": "cp1", "token_sha256_to_refresh": value}
     assert decide(token_request(token_target(**parameters))) == TokenRequest(ARM, None, "cp1", revoked=expected)
 
 
 @given(st.text(min_size=1, max_size=LONGEST_RESOURCE).filter(str.isprintable))
-def test_the_resource_is_exactly_as_asked(resource: str) -> None:
-    """Whatever it holds, it is neither tidied nor cut."""
+def test_resource_is_not_changed(resource: str) -> None:
+    """It is neither normalised nor cut."""
     assert decide(token_request(token_target(resource))) == TokenRequest(resource, None)
 
 
 @pytest.mark.parametrize(
-    "request_, status, error, said",
+    "request_, status, error, reason",
     [
         pytest.param(token_request(metadata=""), 400, "bad_request_102", "Required metadata header", id="no header"),
         pytest.param(token_request(metadata="false"), 400, "bad_request_102", "Required metadata", id="header false"),
@@ -192,17 +188,16 @@ def test_the_resource_is_exactly_as_asked(resource: str) -> None:
         pytest.param(token_request(f"{TOKEN_PATH}?a=%ff"), 400, "invalid_request", "UTF-8", id="not UTF-8"),
     ],
 )
-def test_a_bad_request_is_refused_with_its_reason(request_: Request, status: int, error: str, said: str) -> None:
-    """Each fault of a request has its error: a 400, which clients do not repeat."""
+def test_bad_request_is_rejected_with_its_reason(request_: Request, status: int, error: str, reason: str) -> None:
+    """Every fault gives a 400, which clients do not retry."""
     refuse = decide(request_)
     assert isinstance(refuse, Refusal)
     assert (refuse.status, refuse.error) == (status, error)
-    assert said in refuse.description
+    assert reason in refuse.description
 
 
 @pytest.mark.parametrize("method", [b"HEAD", b"PUT", b"OPTIONS", b"DELETE", b"CONNECT", b"PATCH", b"TRACE"])
-def test_other_methods(method: bytes) -> None:
-    """The token path takes GET and POST only and says so."""
+def test_token_path_allows_only_get_and_post(method: bytes) -> None:
     refuse = decide(token_request(method=method))
     assert isinstance(refuse, Refusal)
     assert (refuse.status, refuse.allow) == (405, "GET, POST")
@@ -216,18 +211,17 @@ def test_other_methods(method: bytes) -> None:
         pytest.param({"claims": '{"access_token":{"nbf":{"essential":true,"value":"1"}}}'}, id="a claims challenge"),
     ],
 )
-def test_a_renewed_token_is_wanted(parameters: dict[str, str]) -> None:
-    """A client that had its token refused by a resource does not want the same again."""
+def test_client_can_ask_for_a_new_token(parameters: dict[str, str]) -> None:
+    """A client whose token a resource rejected does not want the same one again."""
     assert decide(token_request(token_target(**parameters))) == TokenRequest(ARM, None, renew=True)
 
 
-def test_capabilities() -> None:
-    """What the client says it can do is kept as it says it."""
+def test_client_capabilities_are_read_unchanged() -> None:
     assert decide(token_request(token_target(xms_cc="CP1"))) == TokenRequest(ARM, None, "CP1")
 
 
 @pytest.mark.parametrize("value", ['CP1"}', "x" * 65, "a b"], ids=["a quote", "too long", "a blank"])
-def test_capabilities_that_are_none(value: str) -> None:
+def test_invalid_capabilities_are_ignored(value: str) -> None:
     """Text that is not a list of names does not get into a claims request."""
     refuse = decide(token_request(token_target(xms_cc=value)))
     assert isinstance(refuse, Refusal)
@@ -245,19 +239,17 @@ def test_capabilities_that_are_none(value: str) -> None:
         ("/", "/"),
     ],
 )
-def test_other_paths_are_passed_on(target: str, path: str) -> None:
-    """They go on in lower case and without extra slashes around them, nothing decoded."""
+def test_other_path_is_forwarded_in_canonical_form(target: str, path: str) -> None:
+    """In lower case and without extra slashes around it; nothing is decoded."""
     assert decide(token_request(target)) == OtherPath(path)
 
 
 @given(st.text(st.characters(codec="ascii")))
-def test_the_canonical_spelling_is_final(path: str) -> None:
-    """Canonical twice is canonical once."""
+def test_canonical_form_is_idempotent(path: str) -> None:
     assert canonical(canonical(path)) == canonical(path)
 
 
 @given(st.binary(max_size=100), st.lists(st.tuples(st.just(b"metadata"), st.binary(max_size=8)), max_size=2))
-def test_nothing_raises(target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-    """Whatever the bytes, there is a decision."""
+def test_any_request_gives_a_decision(target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
     request = Request(b"GET", b"/metadata/identity/oauth2/token?" + target, tuple(headers), b"", False, True)  # noqa: FBT003
     assert decide(request) is not None

@@ -1,4 +1,4 @@
-"""Which requests are rejected on every route: those for another host, of web pages, and with a header given twice."""
+"""Requests that every route rejects: for another host, sent by web pages, or with a duplicate deciding header."""
 
 import pytest
 from hypothesis import given
@@ -31,7 +31,7 @@ DECIDING = (
 
 
 def with_headers(request: Request, *headers: tuple[bytes, bytes]) -> Request:
-    """Return `request` with more headers behind its own."""
+    """Return `request` with more headers after its own."""
     return request._replace(headers=(*request.headers, *headers))
 
 
@@ -42,8 +42,8 @@ def with_headers(request: Request, *headers: tuple[bytes, bytes]) -> Request:
         "127.0.0.1", "127.0.0.1:65535", "127.255.255.254:1", "127.0.0.0", "[::1]", "[::1]:8000",
     ],
 )  # fmt: skip
-def test_a_host_that_is_served(host: str) -> None:
-    """These are the hosts that SDKs and programs send, with any port."""
+def test_known_host_is_accepted_with_any_port(host: str) -> None:
+    """These are the hosts that SDKs and programs send."""
     assert is_local(host.encode())
     assert check(token_request(Host=host)._replace(headers=((b"host", host.encode()),))) is None
 
@@ -60,8 +60,8 @@ def test_a_host_that_is_served(host: str) -> None:
         "169.254.169.254\uff0e", "127.0.0.\u0661",
     ],
 )  # fmt: skip
-def test_a_host_that_is_not_served(host: str) -> None:
-    """A name that a DNS server could resolve to loopback, and another address, are answered with 421."""
+def test_other_host_is_rejected_with_421(host: str) -> None:
+    """This includes names that a DNS server could resolve to loopback, and other addresses."""
     assert not is_local(host.encode())
     for target in TARGETS:
         request = with_headers(token_request(target), (b"host", host.encode()))
@@ -70,8 +70,8 @@ def test_a_host_that_is_not_served(host: str) -> None:
 
 
 @given(st.text(alphabet="127.0.0.1localhost:[]69254abcxyz-_@%", max_size=30))
-def test_only_local_names_are_local(host: str) -> None:
-    """Every host that is served is one of three names or an address in 127.0.0.0/8, with at most one port."""
+def test_accepted_host_is_a_known_name_or_loopback_address(host: str) -> None:
+    """Every accepted host is one of three names or an address in 127.0.0.0/8, with at most one port."""
     if is_local(host.encode()):
         name = host.rsplit(":", 1)[0] if host.rsplit(":", 1)[-1].isdigit() or host.endswith(":") else host
         numbers = name.split(".")
@@ -80,8 +80,8 @@ def test_only_local_names_are_local(host: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_request_without_host_is_one_of_http_1_0(target: str | None) -> None:
-    """The parser of heads lets HTTP/1.0 alone do without it, so it is accepted here."""
+def test_request_without_host_is_accepted(target: str | None) -> None:
+    """The parser lets only HTTP/1.0 requests omit it."""
     assert decide(token_request(target)) != MISDIRECTED
 
 
@@ -99,13 +99,12 @@ def test_a_request_without_host_is_one_of_http_1_0(target: str | None) -> None:
         ("http:///metrics", MISDIRECTED),
     ],
 )
-def test_the_host_of_an_absolute_target(target: str, expected: OtherPath | Refusal) -> None:
-    """It must be acceptable as Host must: a proxy that is sent the request would forward it there."""
+def test_host_of_an_absolute_target_is_checked(target: str, expected: OtherPath | Refusal) -> None:
+    """It must be acceptable as Host must: a proxy that receives the request would forward it there."""
     assert decide(token_request(target, Host="localhost")._replace(headers=((b"host", b"localhost"),))) == expected
 
 
-def test_host_counts_beside_an_absolute_target() -> None:
-    """One that is not served is rejected, whatever the target names."""
+def test_host_header_is_checked_with_an_absolute_target_too() -> None:
     request = with_headers(token_request("http://169.254.169.254/metrics"), (b"host", b"rebind.test"))
     assert decide(request) == MISDIRECTED
 
@@ -124,14 +123,14 @@ def test_host_counts_beside_an_absolute_target() -> None:
         (b"sec-fetch-site", b""),
     ],
 )
-def test_a_web_page(target: str | None, name: bytes, value: bytes) -> None:
-    """What a browser says of a page's request is believed: it is rejected on every route."""
+def test_request_of_a_web_page_is_rejected(target: str | None, name: bytes, value: bytes) -> None:
+    """The headers that a browser adds are trusted on every route."""
     assert decide(with_headers(token_request(target), (name, value))) == FROM_WEB_PAGE
     assert FROM_WEB_PAGE.status == 403
 
 
-def test_a_person_at_a_browser() -> None:
-    """A request by the address bar is of no page: such as /metrics, looked at through kubectl port-forward."""
+def test_request_typed_into_a_browser_is_accepted() -> None:
+    """It belongs to no web page: for example /metrics, viewed through kubectl port-forward."""
     request = with_headers(token_request("/metrics"), (b"host", b"localhost:8000"), (b"sec-fetch-site", b"none"))
     assert decide(request) == OtherPath("/metrics")
 
@@ -141,8 +140,8 @@ def test_a_person_at_a_browser() -> None:
 @pytest.mark.parametrize(
     "values", [(b"true", b"true"), (b"false", b"true"), (b"", b"")], ids=["same", "other", "empty"]
 )
-def test_a_deciding_header_given_twice_is_refused(target: str | None, name: bytes, values: tuple[bytes, bytes]) -> None:
-    """Every header that decides may be given once: which of two counts is a matter on which programs differ."""
+def test_duplicate_deciding_header_is_rejected(target: str | None, name: bytes, values: tuple[bytes, bytes]) -> None:
+    """Programs differ on which of two values counts."""
     headers = tuple((name, value) for value in values)
     refuse = decide(token_request(target)._replace(headers=(*headers, (b"x", b"y"))))
     assert isinstance(refuse, Refusal)
@@ -150,7 +149,7 @@ def test_a_deciding_header_given_twice_is_refused(target: str | None, name: byte
     assert f"more than one {name.decode()} header" in refuse.description
 
 
-def test_headers_that_decide_nothing_may_be_repeated() -> None:
+def test_other_headers_may_be_repeated() -> None:
     """Proxies add such headers again."""
     request = with_headers(
         token_request(), (b"via", b"1.1 a"), (b"via", b"1.1 b"), (b"accept", b"a"), (b"accept", b"b")
@@ -158,8 +157,8 @@ def test_headers_that_decide_nothing_may_be_repeated() -> None:
     assert isinstance(decide(request), TokenRequest)
 
 
-def test_every_header_that_decides_is_among_the_deciding_fields() -> None:
-    """The route of a request is remembered by them."""
+def test_deciding_fields_contain_every_deciding_header() -> None:
+    """The route of a request is cached by these fields."""
     fields = tuple((name, b"1") for name in DECIDING)
     request = Request(
         b"GET",
@@ -175,18 +174,17 @@ def test_every_header_that_decides_is_among_the_deciding_fields() -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("method", [b"GET", b"POST", b"PUT"])
-def test_a_required_identity_header(target: str | None, method: bytes) -> None:
-    """Where it is required, every route but health is closed to requests without it."""
+def test_required_identity_header_guards_every_route_but_health(target: str | None, method: bytes) -> None:
     secret = Secret("an-identity-header")
     for headers in ((), ((b"x-identity-header", b"other"),), ((b"secret", b""),)):
         request = with_headers(token_request(target, method=method), *headers)
         decision = decide(request, secret, header_required=True)
         assert (decision == UNAUTHORIZED) is (target != "/readyz")
     for name in (b"x-identity-header", b"secret"):
-        shown = with_headers(token_request(target, method=method), (name, b"an-identity-header"))
-        assert decide(shown, secret, header_required=True) != UNAUTHORIZED
+        with_header = with_headers(token_request(target, method=method), (name, b"an-identity-header"))
+        assert decide(with_header, secret, header_required=True) != UNAUTHORIZED
 
 
-def test_a_required_identity_header_and_a_sidecar_without_one() -> None:
-    """There is nothing to compare with, so nobody is served."""
+def test_required_identity_header_without_a_configured_value_rejects_everything() -> None:
+    """There is no value to compare with."""
     assert decide(token_request("/metrics", x_identity_header="x"), None, header_required=True) == UNAUTHORIZED

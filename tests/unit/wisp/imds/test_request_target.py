@@ -1,4 +1,4 @@
-"""Targets are taken apart as every other implementation does it."""
+"""Request targets are parsed as other implementations parse them."""
 
 from urllib.parse import parse_qsl, unquote_plus, urlencode
 
@@ -12,8 +12,8 @@ queries = st.text(st.sampled_from("aZ09=&+%2fF;/?:@ .-_~é€😀"), max_size=60
 
 
 @given(queries)
-def test_a_form_is_read_as_urllib_reads_it(query: str) -> None:
-    """Names and values, blanks, escapes and their order are the standard library's, wherever the text is UTF-8."""
+def test_form_is_parsed_as_urllib_parses_it(query: str) -> None:
+    """Names, values, blanks, escapes and their order match the standard library wherever the text is UTF-8."""
     try:
         expected = parse_qsl(query, keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
@@ -24,8 +24,7 @@ def test_a_form_is_read_as_urllib_reads_it(query: str) -> None:
 
 
 @given(st.lists(st.tuples(st.text(min_size=1), st.text())))
-def test_what_a_client_encodes_is_what_is_read(pairs: list[tuple[str, str]]) -> None:
-    """Reading undoes `urlencode`, whatever the text."""
+def test_parsing_reverses_urlencode(pairs: list[tuple[str, str]]) -> None:
     encodable = [(name, value) for name, value in pairs if (name + value).isascii() or _is_utf8(name + value)]
     assert list(parse_form(urlencode(encodable).encode())) == encodable
 
@@ -39,15 +38,15 @@ def _is_utf8(text: str) -> bool:
 
 
 @given(st.binary(max_size=80))
-def test_any_bytes_are_a_target_or_none(target: bytes) -> None:
-    """No target raises, and what is taken for one has an absolute path in ASCII."""
+def test_any_bytes_give_an_absolute_ascii_path_or_none(target: bytes) -> None:
+    """No target raises an exception."""
     parsed = parse_target(target)
     assert parsed is None or (parsed[0].startswith("/") and parsed[0].isascii())
 
 
 @given(st.binary(max_size=40).filter(lambda text: b"&" not in text and b"=" not in text))
-def test_a_value_is_decoded_as_urllib_decodes_it(value: bytes) -> None:
-    """Broken escapes stand for themselves."""
+def test_value_is_decoded_as_urllib_decodes_it(value: bytes) -> None:
+    """Broken escapes are left as they are."""
     try:
         expected = unquote_plus(value.decode(), errors="strict")
     except UnicodeDecodeError:
@@ -59,7 +58,7 @@ def test_a_value_is_decoded_as_urllib_decodes_it(value: bytes) -> None:
     "target, path",
     [
         pytest.param(b"/metadata/identity/oauth2/token", "/metadata/identity/oauth2/token", id="origin form"),
-        pytest.param(b"//metadata/x/", "//metadata/x/", id="slashes are kept"),
+        pytest.param(b"//metadata/x/", "//metadata/x/", id="slashes are preserved"),
         pytest.param(b"http://169.254.169.254/metadata/x", "/metadata/x", id="absolute form"),
         pytest.param(b"HTTPS://[::1]:80/metadata/x", "/metadata/x", id="absolute form, another scheme and case"),
         pytest.param(b"http://169.254.169.254", "/", id="absolute form without a path"),
@@ -76,12 +75,12 @@ def test_a_value_is_decoded_as_urllib_decodes_it(value: bytes) -> None:
         pytest.param(b"", None, id="nothing"),
     ],
 )
-def test_the_path_of_a_target(target: bytes, path: str | None) -> None:
-    """Scheme and authority go, everything else stays as sent; a target without a path is refused."""
+def test_path_of_a_target_is_unchanged(target: bytes, path: str | None) -> None:
+    """Scheme and authority are removed, everything else stays as sent; a target without a path is rejected."""
     parsed = parse_target(target)
     assert (parsed and parsed[0]) == path
 
 
-def test_a_query_of_an_absolute_form_is_kept() -> None:
-    """A query that holds slashes is not a path."""
+def test_query_of_an_absolute_target_is_preserved() -> None:
+    """A query with slashes is not a path."""
     assert parse_target(b"http://host?resource=https://x/") == ("/", (("resource", "https://x/"),))

@@ -1,4 +1,4 @@
-"""Reads Prometheus' text exposition format 0.0.4, strictly, so that the metrics page can be held to it."""
+"""A strict parser of Prometheus' text exposition format 0.0.4."""
 
 import re
 from dataclasses import dataclass, field

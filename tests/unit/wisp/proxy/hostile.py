@@ -16,7 +16,7 @@ _BEHIND = b"%x\r\n" % len(TOKEN_REQUEST) + TOKEN_REQUEST + b"\r\n0\r\n\r\n"
 
 
 class Case(NamedTuple):
-    """What is sent, the statuses of the answers, and what to show of it."""
+    """A request, the expected statuses, and how the documentation shows it."""
 
     data: bytes
     statuses: tuple[int, ...]
@@ -39,7 +39,7 @@ def _shown(data: bytes) -> str:
 
 
 def _token(path: bytes, status: int = 404) -> Case:
-    """Ask for a token under another spelling of its path."""
+    """Request a token with another spelling of its path."""
     return _get(path + b"?" + _QUERY, status)._replace(shown=_shown(b"GET " + path))
 
 
@@ -179,7 +179,7 @@ REQUESTS = {
 
 
 def _aimed(data: bytes) -> bytes:
-    """Aim at what may pass, with all that it needs to, and a token request behind it."""
+    """Return a valid forwarded request followed by a token request."""
     aimed = data.replace(b"GET / ", b"GET /metadata/instance ").replace(b"POST / ", b"POST /metadata/scheduledevents ")
     return aimed.replace(b"\r\nHost: x\r\n", b"\r\nHost: localhost\r\nMetadata: true\r\n", 1) + TOKEN_REQUEST
 
@@ -282,7 +282,7 @@ connection is closed after the answer, so the second request is not served.
 
 
 def page() -> str:
-    """Return the page that shows them all."""
+    """Return the documentation page of all cases."""
     spellings = [f"| {name} | `{case.shown}` | {_answer(case)} |" for name, case in SPELLINGS.items()]
     requests = [f"| {name} | {_answer(case)} |" for name, case in REQUESTS.items()]
     checks = [f"| `{name}` | {status} |" for name, (status, _) in CHECKS.items()]

@@ -1,4 +1,4 @@
-"""A node's metadata service in threads, written by hand: it records every byte that reaches it, and answers as told."""
+"""A hand-written metadata service of a node in threads: it records every byte and returns the answers it is given."""
 
 import contextlib
 import re
@@ -14,7 +14,7 @@ ANSWER = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 
 
 
 class Node:
-    """Serve at `address` from now on until the block ends; `answer` gives the bytes to answer a request with."""
+    """Serve at `address` until the block ends; `answer` returns the bytes of the answer to a request."""
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self.requests: list[bytes] = []

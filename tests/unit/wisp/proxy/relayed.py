@@ -1,4 +1,4 @@
-"""A sidecar's passing on between clients and a metadata service that a test plays by hand, with a clock set by hand."""
+"""A sidecar that forwards requests to a metadata service that the test plays, with a clock set by hand."""
 
 import json
 import os
@@ -26,7 +26,7 @@ PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
 
 
 class Node(SocketEnd):
-    """The metadata service's listener: it accepts every connection, into `served`."""
+    """The metadata service's listener: it accepts every connection and adds it to `served`."""
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(socket.create_server(("127.0.0.1", port)))
@@ -36,7 +36,7 @@ class Node(SocketEnd):
         self.endpoint = MetadataEndpoint("127.0.0.1", self.socket.getsockname()[1])
 
     def move(self) -> bool:
-        """Accept and let the connections send and read; say whether there was anything to do."""
+        """Accept connections and let them send and read; return whether there was anything to do."""
         accepted = False
         try:
             while self.socket.fileno() >= 0:
@@ -49,13 +49,13 @@ class Node(SocketEnd):
         return sum(end.move() for end in self.served) > 0 or accepted
 
     def close(self) -> None:
-        """Close everything."""
+        """Close every socket, and check that nothing is left."""
         for end in [self, *self.served]:
             end.socket.close()
 
 
 class Heard(NamedTuple):
-    """An answer as another implementation of HTTP reads it."""
+    """An answer as h11 reads it."""
 
     status: int
     headers: dict[bytes, bytes]
@@ -68,7 +68,7 @@ class Heard(NamedTuple):
 
 
 def heard(client: Client) -> list[Heard]:
-    """Return the whole answers that the client got; raise h11.RemoteProtocolError where one was cut short."""
+    """Return the complete answers that the client received; raise h11.RemoteProtocolError for an incomplete one."""
     connection = h11.Connection(h11.CLIENT)
     connection.receive_data(bytes(client.received))
     if client.ended is not None:
@@ -92,7 +92,7 @@ def heard(client: Client) -> list[Heard]:
 
 
 class RelayWorld(World):
-    """A server that passes on what may pass, and the node."""
+    """A server that forwards allowed requests, and the node."""
 
     def __init__(self, folder: Path, endpoint: MetadataEndpoint | None = None) -> None:
         self.node = Node()
@@ -105,7 +105,7 @@ class RelayWorld(World):
     @classmethod
     @contextmanager
     def between(cls, folder: Path, endpoint: MetadataEndpoint | None = None) -> Iterator["RelayWorld"]:
-        """Make one, and end it."""
+        """Create a world, and close it at the end."""
         world = cls(folder, endpoint)
         try:
             yield world
@@ -120,7 +120,7 @@ class RelayWorld(World):
         return super()._move() + self.node.move()
 
     def answer(self, request: Request, _reply: Callable[[Response], None]) -> Response | Source:
-        """Pass on what may pass; /ping is answered here."""
+        """Forward allowed requests; answer /ping directly."""
         if request.target == b"/ping":
             return Response(200, b"pong")
         decision = judge(request, NAMES)
@@ -129,28 +129,28 @@ class RelayWorld(World):
         return self.passing.answer(decision, request)
 
     def rejected(self, reject: Reject) -> Response:
-        """Say the status."""
+        """Return the status of the rejection."""
         return Response(reject.status, b"")
 
     def asked(self, data: bytes = GET) -> tuple[Client, SocketEnd]:
-        """Let a client ask, and return it with the node's end of what came of it."""
+        """Send a request, and return the client with the node's end of the resulting connection."""
         client = self.connect(data)
         self.settle()
         return client, self.node.served[-1]
 
     def said(self, client: Client) -> Heard:
-        """Let everything happen, and return the only answer that the client got."""
+        """Let everything happen, and return the only answer that the client received."""
         self.settle()
         (answer,) = heard(client)
         return answer
 
     def events(self, event: str) -> list[dict[str, Any]]:
-        """Return what was logged of an event."""
+        """Return the log lines of an event."""
         lines = [json.loads(line) for line in self._log_file.read_text().splitlines()]
         return [line for line in lines if line["event"] == event]
 
     def causes(self) -> list[str]:
-        """Return why passes failed, and check that each is counted."""
+        """Return why requests failed, and check that each failure is counted."""
         causes = [event["cause"] for event in self.events("pass failed")]
         assert self.metrics.requests["pass_failed"] == len(causes)
         return causes

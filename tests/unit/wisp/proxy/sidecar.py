@@ -1,4 +1,4 @@
-"""The sidecar as pods run it: `python -m wisp.proxy` in a process of its own, and a client's view of it."""
+"""The sidecar as pods run it: `python -m wisp.proxy` in a separate process, and a client of it."""
 
 import http.client
 import json
@@ -22,7 +22,7 @@ TENANT = "0f1e2d3c-0000-4000-8000-000000000001"
 
 
 def free_port() -> int:
-    """Return a free port of loopback, below those that the system gives to clients: it stays free until it is used."""
+    """Return a free loopback port below the ephemeral range: it stays free until it is used."""
     while True:
         port = random.randrange(10_000, 32_768)  # noqa: S311 -- other runs of the tests choose another, no secret
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -30,7 +30,7 @@ def free_port() -> int:
 
 
 def is_gone(pid: int) -> bool:
-    """Say whether that process has ended, waited for by its new parent or not yet."""
+    """Return whether the process has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
     except OSError:
@@ -38,7 +38,7 @@ def is_gone(pid: int) -> bool:
 
 
 class Answer(NamedTuple):
-    """What a client hears; header names are in lower case."""
+    """An answer as a client reads it; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -66,7 +66,7 @@ def _answers(connection: socket.socket) -> Iterator[Answer]:
 
 
 class Sidecar:
-    """A running sidecar; `said` is everything it let be seen but tokens."""
+    """A running sidecar; `output` is everything it made visible except tokens."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         self.process = process
@@ -75,7 +75,7 @@ class Sidecar:
         self.said: list[str] = []
 
     def get(self, target: str, method: str = "GET", **headers: str) -> Answer:
-        """Ask on a connection of its own; in header names, `_` stands for `-`."""
+        """Send a request on a separate connection; in header names, `_` stands for `-`."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             fields = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -90,7 +90,7 @@ class Sidecar:
         return answer
 
     def token(self, resource: str = ARM, **parameters: str) -> Answer:
-        """Ask for a token."""
+        """Request a token."""
         return self.get(token_target(resource, **parameters), Metadata="true")
 
     def tokens_at_once(self, clients: int, *, times: int = 1) -> list[Answer]:
@@ -154,7 +154,7 @@ class Pod(NamedTuple):
 
 
 def pod(folder: Path, authority: str, *, tenant: str = TENANT, client_id: str = CLIENT_ID) -> Pod:
-    """Make a pod whose token no authority checks."""
+    """Return a pod whose token no authority checks."""
     file = folder / "azure-identity-token"
     file.write_text(jwt(sub="system:serviceaccount:default:default"))
     environment = {
@@ -168,7 +168,7 @@ def pod(folder: Path, authority: str, *, tenant: str = TENANT, client_id: str = 
 
 @contextmanager
 def running(pod: Pod, *flags: str, wrapper: tuple[str, ...] = (), port: int = 0) -> Generator[Sidecar]:
-    """Run a sidecar in `pod` until the block ends; nothing secret may have been seen of it by then."""
+    """Run a sidecar in `pod` until the block ends, and check that no secret became visible."""
     port = port or free_port()
     log = pod.folder / f"sidecar-{port}.log"
     command = [*wrapper, *COMMAND, "--proxy-port", str(port), *flags]
@@ -186,6 +186,6 @@ def running(pod: Pod, *flags: str, wrapper: tuple[str, ...] = (), port: int = 0)
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a sidecar that is to end by itself, in a clean environment."""
+    """Run a sidecar that is expected to end by itself, in a clean environment."""
     command = [*COMMAND, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)

@@ -1,4 +1,4 @@
-"""Azure's own Python clients, unmodified, against the sidecar. They know only where the metadata service is."""
+"""Unmodified Azure SDKs for Python against the sidecar. They know only where the metadata service is."""
 
 import json
 import os
@@ -30,7 +30,7 @@ with requests.Session() as session:
 
 
 def ask(script: str, sidecar: Sidecar, **variables: str) -> dict[str, Any]:
-    """Run a client that prints JSON; `variables` tell it where to ask, in place of the usual one."""
+    """Run a client that prints JSON; `variables` override where it sends its requests."""
     told = variables or {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"http://127.0.0.1:{sidecar.port}"}
     environment = {"PATH": os.environ["PATH"], **told}
     ended = subprocess.run(
@@ -52,8 +52,7 @@ def ask(script: str, sidecar: Sidecar, **variables: str) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_token(sidecar: Sidecar, authority: Authority, script: str) -> None:
-    """Each gets the token, from one exchange."""
+def test_sdk_gets_a_token_from_one_exchange(sidecar: Sidecar, authority: Authority, script: str) -> None:
     expected = sidecar.token(ARM).document["access_token"]
     assert ask(script, sidecar)["access_token"] == expected
     assert len(authority.posts) == 1
@@ -72,15 +71,14 @@ BOTH_CLIENTS = pytest.mark.parametrize(
 @pytest.mark.parametrize(
     "endpoint, header", [("IDENTITY_ENDPOINT", "IDENTITY_HEADER"), ("MSI_ENDPOINT", "MSI_SECRET")], ids=["2019", "2017"]
 )
-def test_a_pod_that_was_migrated_by_hand(sidecar: Sidecar, script: str, endpoint: str, header: str) -> None:
-    """Its variables are those of Microsoft's migration page; the sidecar has no IDENTITY_HEADER of its own."""
+def test_pod_migrated_by_hand_gets_a_token(sidecar: Sidecar, script: str, endpoint: str, header: str) -> None:
+    """Its variables are those of Microsoft's migration page; the sidecar has no IDENTITY_HEADER."""
     told = {endpoint: f"http://localhost:{sidecar.port}/metadata/identity/oauth2/token", header: "true"}
     assert ask(script, sidecar, **told)["access_token"] == sidecar.token(ARM).document["access_token"]
 
 
 @BOTH_CLIENTS
-def test_a_refusal(sidecar: Sidecar, authority: Authority, script: str) -> None:
-    """Each shows Entra's own code to the person who has to fix the federation, and does not repeat the request."""
+def test_sdk_reports_entras_error_code_without_retrying(sidecar: Sidecar, authority: Authority, script: str) -> None:
     authority.behaviour = refuses(401, 700212)
     assert "AADSTS700212" in json.dumps(ask(script, sidecar))
     assert len(authority.posts) == 1

@@ -1,4 +1,4 @@
-"""docs/reference/sidecar.md says what is."""
+"""docs/reference/sidecar.md matches the program."""
 
 import re
 
@@ -30,13 +30,11 @@ def rows(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split(" | ")] for line in lines[1:]]
 
 
-def test_the_documented_usage_is_the_programs() -> None:
-    """It is the program's own."""
+def test_documented_usage_matches_the_program() -> None:
     assert f"```\n{USAGE}```\n" in DOCUMENT
 
 
-def test_the_documented_clouds_are_the_programs() -> None:
-    """Those that the program knows, as it knows them."""
+def test_documented_clouds_match_the_program() -> None:
     known = [
         [each.name, *(", ".join(f"`{url}`" for url in urls) for urls in (each.authorities, (each.resource_manager,)))]
         for each in CLOUDS
@@ -44,8 +42,7 @@ def test_the_documented_clouds_are_the_programs() -> None:
     assert rows("Clouds") == known
 
 
-def test_the_documented_limits_are_the_programs() -> None:
-    """Each is the program's own."""
+def test_documented_limits_match_the_program() -> None:
     limits = dict(rows("Limits"))
     assert limits["request head, header fields, request target"] == (
         f"{HEAD_LIMIT // 1024} KiB, {HEADERS_LIMIT}, {TARGET_LIMIT // 1024} KiB"
@@ -61,14 +58,12 @@ def test_the_documented_limits_are_the_programs() -> None:
     assert limits["concurrent requests to the node's metadata service"] == str(MOST)
 
 
-def test_every_metric_is_documented() -> None:
-    """Each is there, and no other."""
+def test_documented_metrics_match_the_program() -> None:
     page = Metrics().render(tokens=1, earliest_expiry=1).decode()
     assert {re.findall(r"wisp_\w+", row[0])[0] for row in rows("Metrics")} == set(re.findall(r"TYPE (\w+)", page))
 
 
-def test_every_log_event_is_documented_with_its_level() -> None:
-    """Each event is there with its level, and no other."""
+def test_documented_log_events_and_levels_match_the_program() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "src/wisp/proxy").glob("*.py"))
     written = {(event, level) for level, event in re.findall(r'log\.(debug|info|warning)\("([^"]+)"', sources)}
     assert written == {(event, row[1]) for row in rows("Log") for event in re.findall(r"`([^`]+)`", row[0])}
@@ -86,7 +81,7 @@ def test_every_log_event_is_documented_with_its_level() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_the_documented_errors_are_the_programs(condition: str, request_: Request) -> None:
+def test_documented_errors_match_the_responses(condition: str, request_: Request) -> None:
     """The table's status and error are those of the response."""
     (row,) = (row for row in rows("Responses") if row[0].startswith(condition))
     refuse = decide(request_)
@@ -110,6 +105,5 @@ def test_the_documented_errors_are_the_programs(condition: str, request_: Reques
         ),
     ],
 )
-def test_the_documented_numbers_are_the_programs(sentence: str) -> None:
-    """They are the program's."""
+def test_documented_numbers_match_the_program(sentence: str) -> None:
     assert sentence in " ".join(DOCUMENT.split())

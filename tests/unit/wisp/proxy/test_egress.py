@@ -1,4 +1,4 @@
-"""The sidecar's ways out, as the environment of a real one says them: identity bindings and forward proxies."""
+"""Outgoing connections of a real sidecar: identity bindings and forward proxies in its environment."""
 
 from base64 import b64encode
 from collections.abc import Generator
@@ -17,22 +17,22 @@ PASSWORD = "hunter2"
 
 @pytest.fixture
 def custom(tmp_path: Path) -> Generator[FaultyAuthority]:
-    """Give a custom token endpoint."""
+    """Return a custom token endpoint."""
     with FaultyAuthority(tmp_path, names=(SNI,)) as authority:
         yield authority
 
 
 @pytest.fixture
 def bound(tmp_path: Path, custom: FaultyAuthority) -> Pod:
-    """Give a pod with an identity binding, as the webhook makes it; nobody is at its authority."""
+    """Return a pod with an identity binding as the webhook creates it; its authority is unreachable."""
     own = pod(tmp_path, "https://login.invalid/")
     own.environment["AZURE_KUBERNETES_TOKEN_PROXY"] = f"{custom.url}x"
     own.environment["AZURE_KUBERNETES_SNI_NAME"] = SNI
     return own
 
 
-def test_a_ca_file(custom: FaultyAuthority, bound: Pod) -> None:
-    """The token comes from the custom endpoint; the log says so."""
+def test_token_comes_from_the_custom_endpoint_with_a_ca_file(custom: FaultyAuthority, bound: Pod) -> None:
+    """The log names the endpoint."""
     bound.environment["AZURE_KUBERNETES_CA_FILE"] = str(custom.ca_file)
     with running(bound) as sidecar:
         assert sidecar.token().document["resource"] == ARM
@@ -41,8 +41,8 @@ def test_a_ca_file(custom: FaultyAuthority, bound: Pod) -> None:
         assert sidecar.events()[0]["token_proxy"] == f"{custom.url}x/"
 
 
-def test_a_hundred_kilobytes_of_ca_data(custom: FaultyAuthority, bound: Pod) -> None:
-    """They reach the exchange process, and the log does not repeat them."""
+def test_100_kb_of_ca_data_reach_the_exchange_process(custom: FaultyAuthority, bound: Pod) -> None:
+    """The log does not repeat them."""
     bound.environment["AZURE_KUBERNETES_CA_DATA"] = "# many words\n" * 8000 + custom.ca_file.read_text()
     with running(bound) as sidecar:
         assert sidecar.token().status == 200
@@ -51,14 +51,14 @@ def test_a_hundred_kilobytes_of_ca_data(custom: FaultyAuthority, bound: Pod) -> 
 
 @pytest.fixture
 def distant(tmp_path: Path) -> Generator[FaultyAuthority]:
-    """Give an Entra whose name only forward proxies know."""
+    """Return an authority whose name only forward proxies can resolve."""
     with FaultyAuthority(tmp_path) as authority:
         yield authority
 
 
 @pytest.fixture
 def proxied(tmp_path: Path, distant: FaultyAuthority) -> Generator[tuple[Pod, FakeForwardProxy]]:
-    """Give a pod behind a forward proxy that wants its credentials."""
+    """Return a pod behind a forward proxy that requires credentials."""
     own = pod(tmp_path, distant.distant_url)
     authorization = b64encode(f"user:{PASSWORD}".encode()).decode()
     with FakeForwardProxy(wants(f"Basic {authorization}")) as proxy:
@@ -66,8 +66,8 @@ def proxied(tmp_path: Path, distant: FaultyAuthority) -> Generator[tuple[Pod, Fa
         yield own, proxy
 
 
-def test_a_forward_proxy(proxied: tuple[Pod, FakeForwardProxy], distant: FaultyAuthority) -> None:
-    """Entra is asked through it; its password is in nothing that is said, when it breaks neither."""
+def test_token_comes_through_the_forward_proxy(proxied: tuple[Pod, FakeForwardProxy], distant: FaultyAuthority) -> None:
+    """The proxy's password never becomes visible, also when either side fails."""
     own, proxy = proxied
     with running(own, "--authority-ca", str(distant.ca_file)) as sidecar:
         assert sidecar.token().status == 200
@@ -82,8 +82,8 @@ def test_a_forward_proxy(proxied: tuple[Pod, FakeForwardProxy], distant: FaultyA
     assert PASSWORD not in "".join(sidecar.said)
 
 
-def test_an_exempt_authority(proxied: tuple[Pod, FakeForwardProxy], distant: FaultyAuthority) -> None:
-    """What NO_PROXY names is asked directly, and so cannot be found; loopback needs no naming."""
+def test_authority_in_no_proxy_is_connected_to_directly(proxied: tuple[Pod, FakeForwardProxy], distant: FaultyAuthority) -> None:
+    """Its name then does not resolve; loopback needs no entry."""
     own, proxy = proxied
     own.environment["NO_PROXY"] = "10.0.0.0/8,.test"
     with running(own, "--authority-ca", str(distant.ca_file)) as sidecar:
@@ -106,8 +106,8 @@ def test_an_exempt_authority(proxied: tuple[Pod, FakeForwardProxy], distant: Fau
         pytest.param({"AZURE_AUTHORITY_HOST": "AzureChinaCloud"}, "use its authority, https://login.ch", id="a cloud"),
     ],
 )
-def test_it_does_not_start(environment: dict[str, str], said: str) -> None:
-    """The error names the variable, the hint what to do, and neither a password."""
+def test_invalid_proxy_or_endpoint_stops_the_start(environment: dict[str, str], said: str) -> None:
+    """The error names the variable, the hint what to do, and neither contains a password."""
     good = {"AZURE_TENANT_ID": "contoso", "AZURE_CLIENT_ID": CLIENT_ID, "AZURE_FEDERATED_TOKEN_FILE": "/nowhere"}
     ended = run(**good, **environment)
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 2)

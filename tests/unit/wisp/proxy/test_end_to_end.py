@@ -1,4 +1,4 @@
-"""The sidecar over real processes: against the local cloud, and against an Entra that misbehaves."""
+"""The sidecar as a real process, against the local cloud and against a faulty authority."""
 
 import hashlib
 import itertools
@@ -40,14 +40,14 @@ PROJECTION = Projection("kube-system", "wi-demo-sa")
 
 @dataclass(frozen=True)
 class Federated:
-    """A sidecar whose Entra is the local cloud, and the means to give its pod other assertions."""
+    """A sidecar whose authority is the local cloud, and ways to change its pod's assertion."""
 
     sidecar: Sidecar
     pod: Pod
     cloud: Cloud
 
     def present(self, **changes: object) -> None:
-        """Put an assertion with some claims changed into the pod."""
+        """Replace the pod's assertion by one with some claims changed."""
         with Store(self.cloud.state) as store:
             issuer = store.issuers.named("wilab")
             claims = service_account_claims(self.issuer_url, PROJECTION, now=time.time())
@@ -63,7 +63,7 @@ class Federated:
 
 @contextmanager
 def running_federated(cloud: Cloud, folder: Path) -> Generator[Federated]:
-    """Run a sidecar in a pod of the walk-through's identity until the block ends."""
+    """Run a sidecar in a pod of the guide's identity until the block ends."""
     asks = workload(cloud.state, cloud.url)
     folder.mkdir(exist_ok=True)
     own = pod(folder, f"{cloud.url}/", tenant=asks.tenant, client_id=asks.client_id)
@@ -74,20 +74,19 @@ def running_federated(cloud: Cloud, folder: Path) -> Generator[Federated]:
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cloud]:
-    """Give a local cloud."""
+    """Return a local cloud."""
     with running_cloud(tmp_path_factory.mktemp("cloud") / "state.db") as cloud:
         yield cloud
 
 
 @pytest.fixture(scope="module")
 def federated(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Generator[Federated]:
-    """Give a sidecar in a pod of the walk-through's identity."""
+    """Return a sidecar in a pod of the guide's identity."""
     with running_federated(cloud, tmp_path_factory.mktemp("pod")) as federated:
         yield federated
 
 
-def test_the_walk_through(federated: Federated) -> None:
-    """The token is the managed identity's own, for the audience that was asked for."""
+def test_token_is_issued_for_the_managed_identity_and_audience(federated: Federated) -> None:
     document = federated.sidecar.token().document
     claims = claims_of(document["access_token"])
     assert claims["aud"] == ARM
@@ -124,11 +123,8 @@ REFUSALS: dict[str, tuple[int, Callable[[Federated], None]]] = {
 }
 
 
-def test_entra_refuses(cloud: Cloud, tmp_path: Path) -> None:
-    """The client hears Entra's own code and text, in JSON, as a request error that it does not repeat.
-
-    Several pods ask at a time: codes that may pass are tried again for two seconds.
-    """
+def test_entras_refusal_is_returned_as_a_request_error(cloud: Cloud, tmp_path: Path) -> None:
+    """The client gets Entra's code and text in JSON, and does not retry. Several pods ask at a time: temporary codes are retried for two seconds."""
 
     def ask(name: str) -> Answer:
         with running_federated(cloud, tmp_path / name) as world:
@@ -145,16 +141,15 @@ def test_entra_refuses(cloud: Cloud, tmp_path: Path) -> None:
         assert document["error"] in ("invalid_client", "invalid_request"), name
 
 
-def test_an_unknown_resource_and_an_unknown_identity(federated: Federated) -> None:
-    """Entra's own refusals, too."""
+def test_unknown_resource_and_unknown_identity_are_refused_by_entra(federated: Federated) -> None:
     assert "AADSTS500011" in federated.sidecar.token("https://nobody.example").document["error_description"]
     heard = federated.sidecar.token(client_id="11111111-2222-3333-4444-555555555555").document
     assert heard["error"] == "invalid_request"
     assert heard["error_description"].startswith("Identity not found: AADSTS700016: ")
 
 
-def test_one_round_trip(sidecar: Sidecar, authority: Authority) -> None:
-    """A cold token is one POST to Entra: no discovery, no second one for clients that ask meanwhile or later."""
+def test_first_token_causes_exactly_one_post(sidecar: Sidecar, authority: Authority) -> None:
+    """No discovery, and no second exchange for concurrent or later requests."""
     with ThreadPoolExecutor(32) as clients:
         answers = list(clients.map(lambda _: sidecar.token(), range(100)))
     assert {each.status for each in answers} == {200}
@@ -163,8 +158,8 @@ def test_one_round_trip(sidecar: Sidecar, authority: Authority) -> None:
     assert authority.connections == 1
 
 
-def test_a_rejected_token(sidecar: Sidecar, authority: Authority) -> None:
-    """Many clients name its hash, as MSAL does: one more POST, one new token for all. A fault is heard."""
+def test_rejected_token_is_exchanged_once_for_many_clients(sidecar: Sidecar, authority: Authority) -> None:
+    """They send its hash, as MSAL does. A fault is reported."""
     numbers = itertools.count()
 
     def grants_another(_: Post) -> bytes:
@@ -184,8 +179,7 @@ def test_a_rejected_token(sidecar: Sidecar, authority: Authority) -> None:
     assert [sidecar.token(**rejected).status, sidecar.token(xms_cc="cp1").status] == [401, 401]
 
 
-def test_the_log(sidecar: Sidecar) -> None:
-    """Every line is an event in JSON; the exchange is one."""
+def test_every_log_line_is_a_json_event(sidecar: Sidecar) -> None:
     sidecar.token()
     sidecar.get("/nothing")
     assert sidecar.end() == 0
@@ -201,8 +195,8 @@ def test_the_log(sidecar: Sidecar) -> None:
     assert events[1]["resource"] == ARM
 
 
-def test_the_metrics(sidecar: Sidecar, authority: Authority) -> None:
-    """They count what happened, as Prometheus reads it."""
+def test_metrics_count_requests_and_exchanges(sidecar: Sidecar, authority: Authority) -> None:
+    """As Prometheus reads them."""
     sidecar.token()
     sidecar.token()
     authority.behaviour = refuses(401, 700212)
@@ -221,8 +215,7 @@ def test_the_metrics(sidecar: Sidecar, authority: Authority) -> None:
     assert 86300 < left <= 86400
 
 
-def test_the_token_file(sidecar: Sidecar, own_pod: Pod) -> None:
-    """What is wrong with it is said, file and all; nothing need be restarted once it is right."""
+def test_token_file_fault_is_reported_and_recovers_without_restart(sidecar: Sidecar, own_pod: Pod) -> None:
     good = own_pod.token_file.read_text()
     own_pod.token_file.unlink()
     for resource, content in (("missing", None), ("empty", ""), ("malformed", "hello"), ("a directory", None)):
@@ -236,8 +229,8 @@ def test_the_token_file(sidecar: Sidecar, own_pod: Pod) -> None:
     wait_until(lambda: sidecar.token("missing").status == 200)
 
 
-def test_throttled(sidecar: Sidecar, authority: Authority) -> None:
-    """A 429 stays one, its time is kept and counts down, and nobody makes Entra be asked before."""
+def test_429_is_passed_on_with_its_remaining_time(sidecar: Sidecar, authority: Authority) -> None:
+    """Nobody makes Entra be asked before."""
     authority.behaviour = lambda _: answer(429, {"error": "throttled"}, "Retry-After: 3000")
     waits = [int(sidecar.token().headers["retry-after"]) for _ in range(20)]
     assert waits == sorted(waits, reverse=True)
@@ -246,16 +239,15 @@ def test_throttled(sidecar: Sidecar, authority: Authority) -> None:
     assert len(authority.posts) == 1
 
 
-def test_a_hundred_clients_of_a_broken_authority(sidecar: Sidecar, authority: Authority) -> None:
-    """They cost it one call."""
+def test_a_hundred_clients_of_a_broken_authority_cause_one_call(sidecar: Sidecar, authority: Authority) -> None:
     assert sidecar.token(VAULT).status == 200
     authority.behaviour = lambda _: answer(500, {})
     assert [each.status for each in sidecar.tokens_at_once(100)] == [503] * 100
     assert len(authority.posts) == 2
 
 
-def test_a_refusal_that_passes(sidecar: Sidecar, authority: Authority) -> None:
-    """Federated credentials are eventually consistent: the client hears nothing of it."""
+def test_temporary_refusal_is_hidden_from_the_client(sidecar: Sidecar, authority: Authority) -> None:
+    """Federated credentials are eventually consistent."""
     assert sidecar.token(VAULT).status == 200, "the exchange process is there, and its connection"
     authority.behaviour = in_turn(refuses(401, 70025), refuses(401, 700213), refuses(401, 700211), grants)
     assert sidecar.token().status == 200
@@ -263,8 +255,8 @@ def test_a_refusal_that_passes(sidecar: Sidecar, authority: Authority) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND"])
-def test_methods(federated: Federated, method: str) -> None:
-    """Every path answers every method; a HEAD has no body."""
+def test_every_path_answers_every_method(federated: Federated, method: str) -> None:
+    """An answer to HEAD has no body."""
     sidecar = federated.sidecar
     expected = {"/readyz": 200, "/healthz": 200, "/metrics": 200, token_target(): 200, "/nothing": 404}
     for target, status in expected.items():
@@ -286,10 +278,10 @@ def test_methods(federated: Federated, method: str) -> None:
         pytest.param(signal.SIGINT, True, id="SIGINT to the group"),
     ],
 )
-def test_stopping_during_an_exchange(
+def test_signal_during_an_exchange_still_delivers_the_token(
     own_pod: Pod, authority: Authority, number: signal.Signals, *, group: bool
 ) -> None:
-    """The client still gets its token, nobody else gets in, the end is clean; a signal to the group is the same."""
+    """No new client is accepted, and the exit status is 0. A signal to the group has the same effect."""
     release = threading.Event()
     heard: list[int] = []
     authority.behaviour = lambda post: grants(post) if release.wait(PATIENCE) else None
@@ -313,8 +305,8 @@ def _refuses_connections(port: int) -> bool:
     return False
 
 
-def test_stopping_at_once(own_pod: Pod, authority: Authority) -> None:
-    """As soon as it listens a signal is a clean end: process 1 of a container cannot lose one."""
+def test_signal_right_after_start_ends_cleanly(own_pod: Pod, authority: Authority) -> None:
+    """Process 1 of a container cannot lose a signal."""
     port = free_port()
     command = [*COMMAND, "--proxy-port", str(port), "--authority-ca", str(authority.ca_file)]
     with subprocess.Popen(command, env={**os.environ, **own_pod.environment}) as process:
@@ -323,8 +315,8 @@ def test_stopping_at_once(own_pod: Pod, authority: Authority) -> None:
         assert process.wait(PATIENCE) == 0
 
 
-def test_clients_quicker_than_the_sidecar(own_pod: Pod, authority: Authority) -> None:
-    """Who asks the moment that it listens, before it has loaded how to answer, is answered all the same."""
+def test_requests_during_startup_are_answered(own_pod: Pod, authority: Authority) -> None:
+    """Even before the sidecar has loaded the modules to answer them."""
     port = free_port()
     command = [*COMMAND, "--proxy-port", str(port), "--authority-ca", str(authority.ca_file)]
     environment = {**os.environ, **own_pod.environment}
@@ -337,8 +329,8 @@ def test_clients_quicker_than_the_sidecar(own_pod: Pod, authority: Authority) ->
     assert len(authority.posts) == 1
 
 
-def test_the_exchange_process_is_killed(sidecar: Sidecar, authority: Authority) -> None:
-    """Between exchanges and during one: clients notice nothing."""
+def test_killed_exchange_process_is_not_noticed_by_clients(sidecar: Sidecar, authority: Authority) -> None:
+    """Between exchanges and during one."""
     assert sidecar.token().status == 200
     os.kill(sidecar.child(), signal.SIGKILL)
     assert sidecar.token(VAULT).status == 200
@@ -353,8 +345,8 @@ def test_the_exchange_process_is_killed(sidecar: Sidecar, authority: Authority) 
         assert waiting.result().status == 200
 
 
-def test_nothing_is_left_of_a_killed_sidecar(sidecar: Sidecar, authority: Authority) -> None:
-    """Its exchange process notices and ends, in the middle of an exchange too."""
+def test_exchange_process_ends_when_the_sidecar_is_killed(sidecar: Sidecar, authority: Authority) -> None:
+    """Even in the middle of an exchange."""
     wait_until(sidecar.child)
     child = sidecar.child()
     release = threading.Event()
@@ -369,8 +361,8 @@ def test_nothing_is_left_of_a_killed_sidecar(sidecar: Sidecar, authority: Author
 
 
 @pytest.mark.needs("root")  # to look at the descriptors of a process whose memory is closed
-def test_standard_streams_closed(own_pod: Pod, authority: Authority) -> None:
-    """No connection takes their place: what is logged reaches no client."""
+def test_closed_standard_streams_are_not_reused_by_connections(own_pod: Pod, authority: Authority) -> None:
+    """Log lines must not reach a client."""
     wrapper = ("sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-')
     with running(own_pod, "--authority-ca", str(authority.ca_file), wrapper=wrapper) as sidecar:
         assert sidecar.token().status == 200
@@ -380,8 +372,7 @@ def test_standard_streams_closed(own_pod: Pod, authority: Authority) -> None:
         assert sidecar.end() == 0
 
 
-def test_children_ignored(own_pod: Pod, authority: Authority) -> None:
-    """Started by something that ignores SIGCHLD, it still can wait for its own."""
+def test_sidecar_waits_for_its_child_when_sigchld_is_ignored(own_pod: Pod, authority: Authority) -> None:
     ignoring = (
         "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
     )
@@ -414,8 +405,8 @@ GOOD = {
         pytest.param(["\udcff\n"], {}, r"unknown flag '\udcff\n'", id="no text"),
     ],
 )
-def test_it_does_not_start(arguments: list[str], changes: dict[str, str], said: str) -> None:
-    """One line names the setting and one the hint; the status is 2."""
+def test_bad_setting_stops_the_start_with_a_hint(arguments: list[str], changes: dict[str, str], said: str) -> None:
+    """One line names the setting, another the hint; the status is 2."""
     ended = run(*arguments, **{**GOOD, **changes})
     assert (ended.returncode, ended.stdout) == (2, "")
     assert said in ended.stderr
@@ -425,8 +416,7 @@ def test_it_does_not_start(arguments: list[str], changes: dict[str, str], said: 
     assert nothing == ""
 
 
-def test_a_port_in_use() -> None:
-    """The port is named, and the flag."""
+def test_port_in_use_is_reported_with_the_flag() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         ended = run("--proxy-port", str(port), **GOOD)
@@ -446,14 +436,12 @@ def test_a_port_in_use() -> None:
         (["-h", "--proxy-port", "1"], USAGE),
     ],
 )
-def test_what_needs_no_settings(arguments: list[str], stdout: str) -> None:
-    """The version and the usage."""
+def test_version_and_usage_need_no_settings(arguments: list[str], stdout: str) -> None:
     ended = run(*arguments)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, stdout, "")
 
 
-def test_a_reader_that_has_gone() -> None:
-    """Output that nobody reads is not an error."""
+def test_closed_standard_output_is_not_an_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     ended = subprocess.run([*COMMAND, "--help"], stdout=writer, stderr=subprocess.PIPE, check=False)
@@ -461,8 +449,7 @@ def test_a_reader_that_has_gone() -> None:
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
-def test_the_probe(own_pod: Pod, authority: Authority) -> None:
-    """It waits for a sidecar that starts, and reports a missing one."""
+def test_probe_waits_for_a_starting_sidecar_and_reports_a_missing_one(own_pod: Pod, authority: Authority) -> None:
     port = free_port()
     with subprocess.Popen([*COMMAND, "--probe", "--proxy-port", str(port)]) as early:
         command = [*COMMAND, "--proxy-port", str(port), "--authority-ca", str(authority.ca_file)]
@@ -472,8 +459,8 @@ def test_the_probe(own_pod: Pod, authority: Authority) -> None:
             process.terminate()
 
 
-def test_a_probe_of_something_else() -> None:
-    """What answers otherwise is not ready, and said to be so at once when asked in a program."""
+def test_probe_of_another_server_reports_not_ready() -> None:
+    """In a program, it is reported at the first answer."""
     from wisp.proxy.probe import probe  # noqa: PLC0415
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -497,28 +484,28 @@ UNWANTED = {
 
 
 def _modules(script: str) -> list[str]:
-    """Return what is loaded after `script`."""
+    """Return the modules loaded after `script`."""
     command = [COMMAND[0], "-c", f"{script}; import sys; print(*sys.modules)"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
-def test_the_import_closure() -> None:
-    """What every pod's sidecar loads is little: each of these would cost it memory and start-up."""
+def test_sidecar_loads_only_the_modules_it_needs() -> None:
+    """Each other module would cost every pod memory and start-up time."""
     loaded = _modules("import wisp.proxy.app, wisp.proxy.token_service, wisp.entra.process")
     assert "wisp.entra.tokens" in loaded
     assert {name.partition(".")[0] for name in loaded} & UNWANTED == set()
 
 
-def test_no_annotation_is_compiled() -> None:
-    """A string in a NamedTuple is compiled, for which Python makes its 100 classes of syntax trees: 0.2 MB."""
+def test_named_tuples_have_no_string_annotations() -> None:
+    """Python compiles a string in a NamedTuple, which creates the 100 classes of its syntax trees: 0.2 MB."""
     script = "import wisp.proxy.app, wisp.proxy.token_service, wisp.entra.process, gc, typing"
     seen = "[name for name in gc.get_objects() if isinstance(name, typing.ForwardRef)]"
     done = subprocess.run([COMMAND[0], "-c", f"{script}; print({seen})"], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
-def test_readiness_waits_for_nothing() -> None:
-    """JSON, the token store and the exchange are loaded once the sidecar listens."""
+def test_sidecar_listens_before_the_token_service_is_loaded() -> None:
+    """JSON, the token store and the exchange are loaded afterwards."""
     loaded = _modules("import wisp.proxy.app")
     late = {
         "json",
@@ -532,8 +519,8 @@ def test_readiness_waits_for_nothing() -> None:
     assert late.isdisjoint(loaded)
 
 
-def test_a_probe_waits_for_nothing() -> None:
-    """What `--probe` sends is answered before the checks and the token service are loaded."""
+def test_probe_is_answered_before_the_checks_are_loaded() -> None:
+    """The same holds for the token service."""
     answered = (
         "from wisp.http.parser import parse_head; from wisp.proxy.app import Front; "
         "from wisp.proxy.probe import REQUEST; front = Front(lambda: 1 / 0); "
@@ -542,10 +529,10 @@ def test_a_probe_waits_for_nothing() -> None:
     assert {"wisp.imds", "wisp.proxy.token_service"}.isdisjoint(_modules(answered))
 
 
-def test_the_assertion_and_the_tokens_are_nowhere_to_be_seen(
+def test_assertion_and_tokens_never_become_visible(
     sidecar: Sidecar, authority: Authority, own_pod: Pod
 ) -> None:
-    """Not even where Entra repeats the assertion in its error: `running` looks at everything at the end."""
+    """Even if Entra repeats the assertion in its error: `running` checks all output at the end."""
 
     def repeats(post: Post) -> bytes:
         text = f"AADSTS50027: JWT {post.form['client_assertion'][0]} is bad, not {jwt(a=1)}"
@@ -558,8 +545,8 @@ def test_the_assertion_and_the_tokens_are_nowhere_to_be_seen(
     assert sidecar.events()[-1]["reason"] == heard["error_description"]
 
 
-def test_installed_in_folders_of_pythonpath(own_pod: Pod, authority: Authority) -> None:
-    """As `pip install --target` does: the exchange process, which ignores PYTHONPATH, finds wisp and urllib3, too."""
+def test_installation_in_folders_of_pythonpath_works(own_pod: Pod, authority: Authority) -> None:
+    """As with `pip install --target`: the exchange process, which ignores PYTHONPATH, finds wisp and urllib3 too."""
     interpreter = Path(sys.executable).resolve()
     wrapper = ("sh", "-c", 'shift; exec "$0" -S "$@"', str(interpreter))
     folders = os.pathsep.join(path for path in sys.path if path)

@@ -1,4 +1,4 @@
-"""What `wisp` takes for the sidecar's command line."""
+"""Arguments that `wisp` treats as the sidecar's command line."""
 
 import subprocess
 import sys
@@ -9,8 +9,8 @@ import pytest
 @pytest.mark.parametrize(
     "arguments", [("--proxy-port=0",), ("--proxy-port", "0"), ("--log-level=info", "--proxy-port=0")]
 )
-def test_flags_of_the_reference_mean_the_sidecar(arguments: tuple[str, ...]) -> None:
-    """Pods that it has mutated start the image's entry point with the sidecar's flags and nothing before them."""
+def test_flags_of_azure_workload_identity_start_the_sidecar(arguments: tuple[str, ...]) -> None:
+    """Pods that its webhook mutated start the image's entry point with only the sidecar's flags."""
     said = [
         subprocess.run([sys.executable, "-m", "wisp", *words, *arguments], capture_output=True, text=True, check=False)
         for words in ((), ("proxy",))
@@ -20,8 +20,8 @@ def test_flags_of_the_reference_mean_the_sidecar(arguments: tuple[str, ...]) -> 
     assert "proxy-port" in said[0].stderr
 
 
-def test_its_probe_means_the_sidecar() -> None:
-    """It is asked by the same entry point."""
+def test_probe_flag_of_azure_workload_identity_starts_the_probe() -> None:
+    """It uses the same entry point."""
     said = subprocess.run(
         [sys.executable, "-m", "wisp", "--probe", "--proxy-port=0"], capture_output=True, text=True, check=False
     )

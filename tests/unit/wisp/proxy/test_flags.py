@@ -34,7 +34,7 @@ from wisp.proxy.flags import USAGE, Flags, parse_flags
     ids=lambda value: " ".join(value) if type(value) is list else "",
 )
 def test_flags_are_parsed_and_the_last_of_several_counts(arguments: list[str], flags: Flags) -> None:
-    """Values come after a blank or an equals sign; the last of several counts."""
+    """Values follow a space or an equals sign."""
     assert parse_flags(arguments) == flags
 
 
@@ -80,8 +80,7 @@ def test_flags_are_parsed_and_the_last_of_several_counts(arguments: list[str], f
     ],
     ids=lambda value: " ".join(value) if type(value) is list else "",
 )
-def test_a_bad_flag_is_named(arguments: list[str], said: str) -> None:
-    """It is named."""
+def test_bad_flag_is_reported_by_name(arguments: list[str], said: str) -> None:
     with pytest.raises(SettingError, match="--") as error:
         parse_flags(arguments)
     assert said in error.value.problem
@@ -89,8 +88,7 @@ def test_a_bad_flag_is_named(arguments: list[str], said: str) -> None:
 
 
 @given(st.lists(st.text(max_size=12) | st.sampled_from(["--proxy-port", "--probe", "8000", "--log-level", "info"])))
-def test_arguments_raise_nothing_but_setting_errors(arguments: list[str]) -> None:
-    """Whatever the words are."""
+def test_any_arguments_give_settings_or_a_setting_error(arguments: list[str]) -> None:
     try:
         flags = parse_flags(arguments)
     except SettingError:
@@ -98,8 +96,7 @@ def test_arguments_raise_nothing_but_setting_errors(arguments: list[str]) -> Non
     assert 1 <= flags.port <= 65535
 
 
-def test_the_usage_explains_every_flag_and_its_default() -> None:
-    """The usage names each, and its default."""
+def test_usage_lists_every_flag_with_its_default() -> None:
     for name in ("--proxy-port", "--log-level", "--authority-ca", "--passthrough", "--probe", "--version", "--help"):
         assert f"\n  {name}" in USAGE
     assert f"({Flags().port})" in USAGE

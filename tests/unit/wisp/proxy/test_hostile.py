@@ -1,4 +1,4 @@
-"""The hostile requests of `hostile.py`, against the real process with a real way to tokens and a recording node."""
+"""The requests of `hostile.py` against the real process, with real tokens and a recording node."""
 
 import contextlib
 import re
@@ -27,7 +27,7 @@ class Besieged(NamedTuple):
     node: Node
 
     def ask(self, data: bytes, at_a_time: int) -> bytes:
-        """Send `data`, so many bytes at a time, and no more; return all that is answered until the connection ends."""
+        """Send `data` in pieces of a size, then nothing more; return the answers until the connection ends."""
         received = bytearray()
         with socket.create_connection(("127.0.0.1", self.sidecar.port), PATIENCE) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -56,8 +56,8 @@ def statuses(answers: bytes) -> tuple[int, ...]:
     return tuple(int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers))
 
 
-def test_those_that_are_not_hostile(besieged: Besieged) -> None:
-    """A token is available, and a node that answers: else what follows would show nothing."""
+def test_ordinary_requests_get_a_token_and_metadata(besieged: Besieged) -> None:
+    """Otherwise the other tests would prove nothing."""
     assert b'"access_token":"' in besieged.ask(TOKEN_REQUEST, 1 << 20)
     besieged.node.requests.clear()
     good = b"GET /metadata/instance HTTP/1.1\r\nHost: localhost\r\nMetadata: true\r\n\r\n"
@@ -82,16 +82,16 @@ def test_those_that_are_not_hostile(besieged: Besieged) -> None:
         ("http://localhost:8000", "1.0", None),
     ],
 )
-def test_a_host_that_is_served(besieged: Besieged, target: str, version: str, host: str | None) -> None:
-    """Workloads send these, by the redirect or by variables: they get tokens."""
+def test_request_to_a_known_host_gets_a_token(besieged: Besieged, target: str, version: str, host: str | None) -> None:
+    """Workloads send these, through the redirect or by variables."""
     fields = [] if host is None else [f"Host: {host}"]
     lines = [f"GET {target}{token_target()} HTTP/{version}", *fields, "Metadata: true", "", ""]
     assert b'"access_token":"' in besieged.ask("\r\n".join(lines).encode(), 1 << 20)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_a_hostile_request_gets_its_documented_answer(besieged: Besieged, case: Case) -> None:
-    """It hears an error, in JSON, at once or byte by byte; the node hears nothing, and no token comes of it."""
+def test_hostile_request_gets_its_documented_answer(besieged: Besieged, case: Case) -> None:
+    """The answer is an error in JSON, for input at once or byte by byte. The node gets nothing, and no token is issued."""
     for at_a_time in (1 << 20, 1):
         answers = besieged.ask(case.data, at_a_time)
         assert statuses(answers) == case.statuses
@@ -103,7 +103,7 @@ def test_a_hostile_request_gets_its_documented_answer(besieged: Besieged, case: 
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_both_servers_answer_a_hostile_request_alike(case: Case, driver: str) -> None:
-    """The sidecar's application, in memory behind each server's connections: the same statuses, and the same end."""
+    """The sidecar's application runs in memory behind the connections of each server: same statuses, same end."""
     for at_a_time in (1 << 20, 1):
         pod = Pod(lambda application: application, at_once=True, required=False, passed=NAMES)
         conversation = Conversation(pod.application, DRIVERS[driver], 1 << 20, pod.entra.answer)
@@ -117,8 +117,7 @@ def test_both_servers_answer_a_hostile_request_alike(case: Case, driver: str) ->
         assert hung_up == (b"Connection: close" in answered)
 
 
-def test_there_are_enough() -> None:
-    """Of each kind."""
+def test_minimum_number_of_hostile_requests_of_each_kind() -> None:
     assert len(SPELLINGS) >= 40
     assert len(REQUESTS) >= 20
     assert len(FRAMING) >= 40
@@ -126,6 +125,6 @@ def test_there_are_enough() -> None:
     assert all(status >= 400 for case in CASES.values() for status in case.statuses)
 
 
-def test_the_page() -> None:
-    """docs/reference/hostile-requests.md is what `python -m tests.unit.wisp.proxy.hostile` writes."""
+def test_documentation_page_is_up_to_date() -> None:
+    """`python -m tests.unit.wisp.proxy.hostile` writes docs/reference/hostile-requests.md."""
     assert (ROOT / "docs/reference/hostile-requests.md").read_text(encoding="utf-8") == page()

@@ -1,4 +1,4 @@
-"""The image's `/proxy`: the sidecar, and a probe that loads nothing of it."""
+"""The image's `/proxy`: the sidecar, and a probe that loads none of it."""
 
 import subprocess
 import sys
@@ -32,8 +32,8 @@ def _start(*arguments: str, then: str = "pass") -> subprocess.CompletedProcess[s
     ],
     ids=" ".join,
 )
-def test_everything_but_the_hook_is_the_sidecars(arguments: tuple[str, ...]) -> None:
-    """It says and returns what `wisp proxy` does."""
+def test_proxy_behaves_like_wisp_proxy_without_the_probe_flag(arguments: tuple[str, ...]) -> None:
+    """Output and exit status are the same."""
     expected = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
     done = _start(*arguments)
     assert (done.returncode, done.stdout, done.stderr) == (expected.returncode, expected.stdout, expected.stderr)
@@ -42,7 +42,7 @@ def test_everything_but_the_hook_is_the_sidecars(arguments: tuple[str, ...]) -> 
 @pytest.mark.parametrize(
     "more", [(), ("--log-level=info",), ("--log-level=",)], ids=["short", "ours", "the reference's"]
 )
-def test_the_hook_loads_nothing_of_the_sidecar(sidecar: Sidecar, more: tuple[str, ...]) -> None:
+def test_probe_loads_no_modules_of_the_sidecar(sidecar: Sidecar, more: tuple[str, ...]) -> None:
     """It shares the CPU limit of the sidecar that it waits for."""
     done = _start(f"--proxy-port={sidecar.port}", "--probe", *more, then="print(*sys.modules)")
     assert (done.returncode, done.stderr) == (0, "")
@@ -52,8 +52,7 @@ def test_the_hook_loads_nothing_of_the_sidecar(sidecar: Sidecar, more: tuple[str
     assert loaded.isdisjoint({"socket", "typing", "enum", "os"})
 
 
-def test_a_missing_sidecar_is_reported() -> None:
-    """With the port and the reason."""
+def test_missing_sidecar_is_reported_with_port_and_reason() -> None:
     port = free_port()
     with pytest.raises(WispError, match=rf"no sidecar is ready on 127\.0\.0\.1:{port} \(Connection refused\)"):
         check(port, patience=0.0)

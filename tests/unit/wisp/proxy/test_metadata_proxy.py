@@ -1,4 +1,4 @@
-"""The way to the metadata service and back, played by hand: framing, faults, limits, and who waits for whom."""
+"""Forwarding to a metadata service that the test plays: framing, faults, limits, and waiting clients."""
 
 import os
 import re
@@ -34,11 +34,11 @@ def _world(tmp_path: Path) -> Iterator[RelayWorld]:
         yield world
 
 
-class TestWhole:
-    """Answers that arrive."""
+class TestCompleteResponses:
+    """Responses that arrive complete."""
 
-    def test_what_the_node_hears(self, world: RelayWorld) -> None:
-        """One request in our own words, after which the connection is of no more use."""
+    def test_forwarded_request_bytes(self, world: RelayWorld) -> None:
+        """One request written by the sidecar, after which the connection is closed."""
         client, served = world.asked()
         line, host, close, mark, *others = bytes(served.received).split(b"\r\n")
         assert (line, close) == (b"GET /metadata/instance HTTP/1.1", b"Connection: close")
@@ -80,7 +80,7 @@ class TestWhole:
         ],
     )
     @pytest.mark.parametrize("bytewise", [False, True], ids=["at once", "byte by byte"])
-    def test_bodies(
+    def test_response_body_is_framed_by_length_or_chunks(
         self,
         world: RelayWorld,
         answer: bytes,
@@ -88,7 +88,7 @@ class TestWhole:
         body: bytes,
         bytewise: bool,  # noqa: FBT001
     ) -> None:
-        """A length is kept, anything else comes in chunks; the connection goes on to the next request."""
+        """A known length is preserved, everything else is sent in chunks; the connection continues."""
         client, served = world.asked()
         for piece in cut(answer, range(len(answer)) if bytewise else []):
             served.send(piece)
@@ -105,8 +105,8 @@ class TestWhole:
 
     @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"], ids=["204", "304"])
     @pytest.mark.parametrize("extra", [b"", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n"])
-    def test_no_body(self, world: RelayWorld, status: bytes, extra: bytes) -> None:
-        """These have none, whatever their head says and whatever comes after it."""
+    def test_response_without_body_ignores_its_framing_headers(self, world: RelayWorld, status: bytes, extra: bytes) -> None:
+        """Whatever the head says and whatever follows it."""
         client, served = world.asked()
         served.send(b"HTTP/1.1 %b\r\n%b\r\nabc" % (status, extra))
         client.send(PING)
@@ -124,10 +124,10 @@ class TestWhole:
             pytest.param(KEPT_OLD_GET, CHUNKED + b"3\r\nabc\r\n0\r\n\r\n", b"close", "closed", id="chunks, kept alive"),
         ],
     )
-    def test_clients_of_1_0(
+    def test_http_1_0_client_gets_no_chunks(
         self, world: RelayWorld, request_: bytes, answer: bytes, connection: bytes, ended: str | None
     ) -> None:
-        """They know no chunks: if the length is not known, the connection ends after the body."""
+        """Without a known length the connection ends after the body."""
         client, served = world.asked(request_)
         served.send(answer)
         world.settle()
@@ -137,8 +137,7 @@ class TestWhole:
         assert b"Transfer-Encoding" not in head
         assert client.ended == ended
 
-    def test_headers(self, world: RelayWorld) -> None:
-        """What describes the answer comes through; what is between the node and us does not."""
+    def test_only_headers_that_describe_the_response_are_returned(self, world: RelayWorld) -> None:
         client, served = world.asked()
         served.send(
             b"HTTP/1.1 429 Slow Down\r\nContent-Type: text/plain\r\nServer: IMDS\r\nRetry-After: 7\r\nX-Ms-A: b\r\n"
@@ -156,8 +155,8 @@ class TestWhole:
             b"content-length": b"2",
         }
 
-    def test_in_order(self, world: RelayWorld) -> None:
-        """What was asked before is answered before, what after, after; the node hears of one at a time."""
+    def test_pipelined_requests_are_answered_in_order(self, world: RelayWorld) -> None:
+        """The node gets one at a time."""
         client, served = world.asked(PING + GET + PING + GET + PING)
         assert [answer.body for answer in heard(client)] == [b"pong"]
         assert len(world.node.served) == 1
@@ -170,7 +169,7 @@ class TestWhole:
 
     @staticmethod
     def posted(world: RelayWorld) -> tuple[Client, SocketEnd]:
-        """Let a client acknowledge at length, to a node that does not read yet: a part of it stays with the relay."""
+        """Acknowledge with a long body, to a node that does not read yet: a part of it stays with the relay."""
         world.node.reads = False
         world.node.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client = world.connect(POST)
@@ -183,8 +182,8 @@ class TestWhole:
         assert relay._unsent
         return client, world.node.served[-1]
 
-    def test_a_body_goes_up(self, world: RelayWorld) -> None:
-        """An acknowledgement of 64 KiB arrives whole, however slowly the node reads."""
+    def test_request_body_of_64_kib_arrives_complete(self, world: RelayWorld) -> None:
+        """However slowly the node reads."""
         client, served = self.posted(world)
         world.after(READ_LIMIT - 1)
         served.reading = True
@@ -194,15 +193,15 @@ class TestWhole:
         served.send(PLAIN)
         assert world.said(client).body == b"abc"
 
-    def test_an_answer_before_the_body_is_read(self, world: RelayWorld) -> None:
-        """A node that refuses and reads no further is heard out."""
+    def test_early_response_of_the_node_is_returned(self, world: RelayWorld) -> None:
+        """The node rejects the request without reading its whole body."""
         client, served = self.posted(world)
         served.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nabc")
         assert world.said(client).status == 413
 
 
 class TestFaults:
-    """A node that does not answer as it should."""
+    """A node that sends faulty responses."""
 
     @pytest.mark.parametrize(
         "answer",
@@ -228,8 +227,8 @@ class TestFaults:
             pytest.param(CHUNKED + b"zz\r\n", id="an invalid chunk"),
         ],
     )
-    def test_garbage(self, world: RelayWorld, answer: bytes) -> None:
-        """It is a 502 in JSON that says what is wrong, and the connection goes on."""
+    def test_malformed_response_gives_502_with_the_reason(self, world: RelayWorld, answer: bytes) -> None:
+        """In JSON, and the client's connection continues."""
         client, served = world.asked()
         served.send(answer)
         client.send(PING)
@@ -242,8 +241,8 @@ class TestFaults:
 
     @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200", OK], ids=["nothing", "a word", "half a head"])
     @pytest.mark.parametrize("end", ["half_close", "vanish"])
-    def test_gone_before_the_head(self, world: RelayWorld, said: bytes, end: str) -> None:
-        """It is a 502, whether the node closed in good order or not."""
+    def test_connection_closed_before_the_head_gives_502(self, world: RelayWorld, said: bytes, end: str) -> None:
+        """Whether the node closed it in order or reset it."""
         client, served = world.asked()
         served.send(said)
         world.settle()
@@ -262,8 +261,8 @@ class TestFaults:
         ],
     )
     @pytest.mark.parametrize("fault", ["half_close", "vanish", "silence", "garbage"])
-    def test_gone_amid_the_body(self, world: RelayWorld, request_: bytes, said: bytes, fault: str) -> None:
-        """The client's connection breaks off: nothing that it has could be taken for the whole."""
+    def test_connection_closed_within_the_body_aborts_the_response(self, world: RelayWorld, request_: bytes, said: bytes, fault: str) -> None:
+        """Nothing that the client has could be mistaken for the complete response."""
         if fault == "garbage" and b"Content-Length" in said:
             said = CHUNKED + b"3\r\nabc\r\n"
         client, served = world.asked(request_)
@@ -283,8 +282,7 @@ class TestFaults:
                 heard(client)
         assert len(world.causes()) == 1
 
-    def test_an_end_that_is_a_reset(self, world: RelayWorld) -> None:
-        """Where the end of the connection is the end of the body, a reset is not."""
+    def test_reset_does_not_complete_a_body_that_ends_with_the_connection(self, world: RelayWorld) -> None:
         client, served = world.asked()
         served.send(OK + b"\r\nabc")
         world.settle()
@@ -293,8 +291,8 @@ class TestFaults:
         assert client.ended == "reset"
         assert world.causes() == ["truncated"]
 
-    def test_silence(self, world: RelayWorld) -> None:
-        """After ten seconds without a byte the client hears 503, and may ask again."""
+    def test_silent_node_gives_503_after_ten_seconds(self, world: RelayWorld) -> None:
+        """The client may retry."""
         client, served = world.asked()
         world.after(READ_LIMIT - 0.1)
         assert not client.received
@@ -308,8 +306,8 @@ class TestFaults:
         assert world.causes() == ["timeout"]
         assert served.ended == "closed"
 
-    def test_slowness_is_none(self, world: RelayWorld) -> None:
-        """A byte every nine seconds is an answer, in the end."""
+    def test_slow_response_is_complete(self, world: RelayWorld) -> None:
+        """A byte every nine seconds is enough."""
         client, served = world.asked()
         for byte in PLAIN:
             served.send(bytes([byte]))
@@ -319,16 +317,16 @@ class TestFaults:
     @pytest.mark.parametrize(
         "endless", [b"1;" + b"e" * 40_000, b"0\r\n" + b"T: x\r\n" * 8000], ids=["chunk", "trailers"]
     )
-    def test_framing_without_end(self, world: RelayWorld, endless: bytes) -> None:
-        """Chunk extensions and trailers may take 16 KiB between them, not the memory."""
+    def test_chunk_framing_of_a_response_is_bounded(self, world: RelayWorld, endless: bytes) -> None:
+        """Extensions and trailers may take 16 KiB in total."""
         client, served = world.asked()
         served.send(CHUNKED + b"3\r\nabc\r\n" + endless)
         world.settle()
         assert client.ended == "reset"
         assert world.causes() == ["malformed"]
 
-    def test_the_request_id_comes_back(self, world: RelayWorld) -> None:
-        """With what we say of a failure, too."""
+    def test_request_id_is_returned(self, world: RelayWorld) -> None:
+        """Also with the sidecar's own errors."""
         client, served = world.asked(GET.replace(b"\r\n\r\n", b"\r\nx-ms-client-request-id: 1-2\r\n\r\n"))
         served.vanish()
         assert world.said(client).headers[b"x-ms-client-request-id"] == b"1-2"
@@ -337,8 +335,7 @@ class TestFaults:
 class TestAbsence:
     """Nodes without a metadata service."""
 
-    def test_refused(self, world: RelayWorld) -> None:
-        """The client hears so at once, and who asks in the next seconds without another try."""
+    def test_refused_connection_gives_503_and_is_cached_for_seconds(self, world: RelayWorld) -> None:
         port = world.node.endpoint.port
         world.node.socket.close()
         client = world.connect(GET)
@@ -357,8 +354,7 @@ class TestAbsence:
         assert not world.node.served
         assert world.causes() == ["unreachable"] * 2
 
-    def test_it_comes_up(self, world: RelayWorld) -> None:
-        """After those seconds it is asked again."""
+    def test_node_is_tried_again_after_the_cached_failure(self, world: RelayWorld) -> None:
         port = world.node.endpoint.port
         world.node.socket.close()
         world.said(world.connect(GET))
@@ -368,14 +364,12 @@ class TestAbsence:
         served.send(PLAIN)
         assert world.said(client).body == b"abc"
 
-    def test_no_route(self, tmp_path: Path) -> None:
-        """What the kernel refuses at once is reported in the same way."""
+    def test_immediate_connect_error_gives_503(self, tmp_path: Path) -> None:
         with RelayWorld.between(tmp_path, MetadataEndpoint("255.255.255.255", 80)) as world:
             assert world.said(world.connect(GET)).status == 503
             assert world.causes() == ["unreachable"]
 
-    def test_nobody_answers_the_door(self, tmp_path: Path) -> None:
-        """A connection that is not made in two seconds is not waited for."""
+    def test_connection_attempt_is_given_up_after_two_seconds(self, tmp_path: Path) -> None:
         with ExitStack() as stack:
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
             port = listener.getsockname()[1]
@@ -393,8 +387,8 @@ class TestAbsence:
             assert "no connection within 2 s" in answer.document["error_description"]
             assert world.causes() == ["unreachable"]
 
-    def test_no_descriptors_left(self, world: RelayWorld) -> None:
-        """That is our trouble, not the node's, and is over as soon as there are some."""
+    def test_exhausted_descriptors_give_503_until_some_are_free(self, world: RelayWorld) -> None:
+        """This is not reported as the node's fault."""
         client = world.connect(PING)
         world.settle()
         lowest = os.open("/dev/null", os.O_RDONLY)
@@ -416,11 +410,11 @@ class TestAbsence:
         assert world.causes() == ["exhausted"]
 
 
-class TestMany:
-    """How many at a time."""
+class TestConcurrency:
+    """The number of concurrent requests."""
 
-    def test_at_most_32(self, world: RelayWorld) -> None:
-        """The next hears 503 at once, until one of them is done."""
+    def test_at_most_32_requests_are_forwarded_at_once(self, world: RelayWorld) -> None:
+        """The next one gets 503 immediately, until another is done."""
         clients = [world.asked()[0] for _ in range(MOST)]
         refused = world.said(world.connect(GET))
         assert (refused.status, refused.headers[b"retry-after"]) == (503, b"1")
@@ -432,8 +426,7 @@ class TestMany:
         assert world.said(client).body == b"abc"
         assert world.causes() == ["too_many"]
 
-    def test_one_after_the_other(self, world: RelayWorld) -> None:
-        """A client that asks for the next in the same breath takes no second place meanwhile."""
+    def test_sequential_requests_of_a_client_use_one_slot(self, world: RelayWorld) -> None:
         clients = [world.asked(GET * 2)[0] for _ in range(MOST)]
         for number in range(2 * MOST):
             world.node.served[number].send(PLAIN)
@@ -442,15 +435,15 @@ class TestMany:
 
 
 class TestClients:
-    """Clients that go, or do not read."""
+    """Clients that leave or do not read."""
 
     @pytest.mark.parametrize(
         "said",
         [b"", OK + b"Content-Length: 9\r\n\r\nabc", CHUNKED + b"3\r\nabc\r\n"],
         ids=["before", "length", "chunks"],
     )
-    def test_who_vanishes(self, world: RelayWorld, said: bytes) -> None:
-        """The node's connection is closed at once, and nothing is kept."""
+    def test_reset_client_closes_the_nodes_connection(self, world: RelayWorld, said: bytes) -> None:
+        """Immediately, and nothing stays in memory."""
         client, served = world.asked()
         served.send(said)
         world.settle()
@@ -460,8 +453,8 @@ class TestClients:
         assert world.causes() == ["client_gone"]
         assert not world.server.peers
 
-    def test_who_closes(self, world: RelayWorld) -> None:
-        """A closed socket cannot be told from a half-closed one until we write to it."""
+    def test_closed_client_is_noticed_when_writing(self, world: RelayWorld) -> None:
+        """A closed socket is indistinguishable from a half-closed one until then."""
         client, served = world.asked()
         client.socket.close()
         for _ in range(3):
@@ -470,8 +463,7 @@ class TestClients:
         assert served.ended is not None
         assert not world.server.peers
 
-    def test_who_asks_no_more(self, world: RelayWorld) -> None:
-        """A half-closed client gets its answer."""
+    def test_half_closed_client_gets_its_answer(self, world: RelayWorld) -> None:
         client, served = world.asked()
         client.half_close()
         world.settle()
@@ -489,8 +481,8 @@ class TestClients:
         world.settle()
         return client, served
 
-    def test_who_reads_slowly(self, world: RelayWorld) -> None:
-        """The node waits for the client: what neither has is in the kernel, but for one read of ours."""
+    def test_slow_reader_slows_the_node_down(self, world: RelayWorld) -> None:
+        """The rest is in the kernel, except for one read of the sidecar."""
         client, served = self.stuffed(world, OK + b"Content-Length: %d\r\n\r\n" % (8 << 20))
         (connection,) = world.server.peers
         assert served.unsent
@@ -501,8 +493,8 @@ class TestClients:
         assert heard(client)[0].body == b"b" * (8 << 20)
         assert not world.causes()
 
-    def test_who_never_reads(self, world: RelayWorld) -> None:
-        """After half a minute it is given up, and the node with it."""
+    def test_client_that_does_not_read_is_closed_after_half_a_minute(self, world: RelayWorld) -> None:
+        """The node's connection, too."""
         client, served = self.stuffed(world, OK + b"\r\n")
         world.after(29.9)
         assert served.ended is None
@@ -514,8 +506,8 @@ class TestClients:
         assert world.causes() == ["client_gone"]
 
     @pytest.mark.system
-    def test_who_reads_a_little_now_and_then(self, world: RelayWorld) -> None:
-        """The half minute is for the whole answer, not for each piece of it."""
+    def test_reading_slowly_does_not_extend_the_time_limit(self, world: RelayWorld) -> None:
+        """The half minute applies to the whole answer."""
         client, served = self.stuffed(world, OK + b"\r\n", buffer=1 << 16)
         for _ in range(3):
             world.after(9.9)
@@ -530,8 +522,8 @@ class TestClients:
         assert served.ended is not None
         assert world.causes() == ["client_gone"]
 
-    def test_a_node_that_vanishes_meanwhile(self, world: RelayWorld) -> None:
-        """It calls nobody until the client has read; then the client learns of it."""
+    def test_node_lost_while_the_client_does_not_read_is_reported_later(self, world: RelayWorld) -> None:
+        """It wakes nobody until the client has read."""
         client, served = self.stuffed(world, OK + b"Content-Length: %d\r\n\r\n" % (8 << 20))
         served.vanish()
         world.settle()  # which never comes to rest if it calls again and again
@@ -545,7 +537,7 @@ class TestClients:
 class TestStopping:
     """A server that drains."""
 
-    def test_what_is_under_way_is_finished(self, world: RelayWorld) -> None:
+    def test_draining_server_finishes_forwarded_requests(self, world: RelayWorld) -> None:
         """The answer says that it is the last."""
         client, served = world.asked()
         world.epoll_server.drain()
@@ -557,8 +549,7 @@ class TestStopping:
         assert not world.loop._running
 
     @pytest.mark.parametrize("request_", [GET, OLD_GET], ids=["1.1", "1.0"])
-    def test_but_not_for_ever(self, world: RelayWorld, request_: bytes) -> None:
-        """What is still under way when the time is over breaks off."""
+    def test_forwarded_requests_are_aborted_when_the_drain_time_is_over(self, world: RelayWorld, request_: bytes) -> None:
         client, served = world.asked(request_)
         served.send(CHUNKED + b"3\r\nabc\r\n")
         world.settle()
@@ -571,8 +562,8 @@ class TestStopping:
 
 
 @pytest.mark.parametrize("said", [PLAIN, b"x\r\n\r\n", b"", CHUNKED + b"3\r\nabc\r\n"])
-def test_passes_leave_nothing_behind(world: RelayWorld, said: bytes) -> None:
-    """Relay, parser and peer are freed when the pass ends, without the collector of cycles."""
+def test_forwarding_leaves_no_objects_behind(world: RelayWorld, said: bytes) -> None:
+    """Relay, parser and peer are freed at the end, without the collector of cycles."""
     with counting_cycles() as found:
         for _ in range(2):  # the first of its kind loads and remembers things
             found()
@@ -589,6 +580,5 @@ def test_passes_leave_nothing_behind(world: RelayWorld, said: bytes) -> None:
 
 
 @pytest.mark.parametrize("port, name", [(80, b"10.0.0.1"), (81, b"10.0.0.1:81")])
-def test_an_endpoints_name(port: int, name: bytes) -> None:
-    """The port is part of the Host header where it is not HTTP's own."""
+def test_host_header_has_the_port_unless_it_is_80(port: int, name: bytes) -> None:
     assert MetadataEndpoint("10.0.0.1", port).name == name

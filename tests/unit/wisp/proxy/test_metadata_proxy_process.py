@@ -1,4 +1,4 @@
-"""Passing on by the real process: much at once in little memory, itself for a node, no node at all."""
+"""Forwarding by the real process: large responses in little memory, itself as the node, and no node."""
 
 import http.client
 import socket
@@ -32,27 +32,27 @@ def _node() -> Iterator[Node]:
 
 @contextmanager
 def passing(pod: Pod, authority: Authority, *flags: str, endpoint: str) -> Generator[Sidecar]:
-    """Run a sidecar that passes on to `endpoint`."""
+    """Run a sidecar that forwards to `endpoint`."""
     with running(pod, "--authority-ca", str(authority.ca_file), "--metadata-endpoint", endpoint, *flags) as sidecar:
         yield sidecar
 
 
 def peak(sidecar: Sidecar) -> int:
-    """Return the most memory that the process ever had, in bytes (proc_pid_status(5))."""
+    """Return the peak memory of the process in bytes (proc_pid_status(5))."""
     status = Path(f"/proc/{sidecar.process.pid}/status").read_text(encoding="ascii")
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))) * 1024
 
 
 def outcome(sidecar: Sidecar, name: str) -> int:
-    """Return how many requests ended so."""
+    """Return how many requests had the outcome."""
     page = sidecar.get("/metrics").body.decode()
     return int(page.split(f'wisp_requests_total{{outcome="{name}"}} ')[1].split("\n")[0])
 
 
-def test_a_request_is_forwarded_to_the_node_and_its_answer_returned(
+def test_request_is_forwarded_and_its_response_returned(
     own_pod: Pod, authority: Authority, node: Node
 ) -> None:
-    """It comes back, the node sees who asked, and tokens are answered meanwhile."""
+    """The node sees the client's headers, and tokens are served meanwhile."""
     with passing(own_pod, authority, endpoint=node.address) as sidecar:
         answer = sidecar.get(INSTANCE, Metadata="true", User_Agent="a client", x_ms_client_request_id="1-2")
         assert (answer.status, answer.body) == (200, b'{"from":"node"}')
@@ -63,10 +63,10 @@ def test_a_request_is_forwarded_to_the_node_and_its_answer_returned(
     assert b"\r\nuser-agent: a client\r\n" in request
 
 
-def test_an_event_of_the_node_is_acknowledged_only_where_that_is_enabled(
+def test_events_can_be_acknowledged_only_if_enabled(
     own_pod: Pod, authority: Authority, node: Node
 ) -> None:
-    """By default the events can be read, and the node hears of no POST."""
+    """By default events can only be read, and the node receives no POST."""
     events = "/metadata/scheduledevents?api-version=2020-07-01"
     with passing(own_pod, authority, endpoint=node.address) as sidecar:
         refused = sidecar.get(events, "POST", Metadata="true")
@@ -82,10 +82,9 @@ def test_an_event_of_the_node_is_acknowledged_only_where_that_is_enabled(
     assert (read[:4], acknowledged[:5]) == (b"GET ", b"POST ")
 
 
-def test_a_required_identity_header_guards_every_path_but_health(
+def test_required_identity_header_guards_every_path_but_health(
     own_pod: Pod, authority: Authority, node: Node
 ) -> None:
-    """Without it nothing is answered but health; with it, everything is."""
     required = {"IDENTITY_HEADER": "the-header", "WISP_IDENTITY_HEADER_REQUIRED": "true"}
     own = own_pod._replace(environment={**own_pod.environment, **required})
     targets = (token_target(), INSTANCE, "/metadata/scheduledevents", "/metrics", "/nothing")
@@ -102,10 +101,9 @@ def test_a_required_identity_header_guards_every_path_but_health(
 
 
 @pytest.mark.parametrize("head", [b"Content-Length: %d\r\n\r\n" % MUCH, b"\r\n"], ids=["a length", "to the end"])
-def test_a_response_of_50_mb_streams_through_less_than_1_mb(
+def test_response_of_50_mb_streams_through_less_than_1_mb(
     own_pod: Pod, authority: Authority, node: Node, head: bytes
 ) -> None:
-    """50 MB go through the sidecar, and its memory never grows by more than 1 MB for it."""
     node.answer = lambda _: iter([b"HTTP/1.1 200 OK\r\n" + head, *[b"m" * 1_000_000] * (MUCH // 1_000_000)])
     with passing(own_pod, authority, endpoint=node.address) as sidecar:
         sidecar.token()
@@ -119,8 +117,8 @@ def test_a_response_of_50_mb_streams_through_less_than_1_mb(
         assert peak(sidecar) - before < MOST_GROWN
 
 
-def test_what_slow_clients_do_not_read_stays_with_the_node(own_pod: Pod, authority: Authority, node: Node) -> None:
-    """Twenty of them, with 50 MB for each on its way: what they do not take stays with the node."""
+def test_unread_responses_stay_with_the_node(own_pod: Pod, authority: Authority, node: Node) -> None:
+    """Twenty clients read 50 MB each slowly."""
     node.answer = lambda _: iter([b"HTTP/1.1 200 OK\r\n\r\n", *[b"m" * 1_000_000] * (MUCH // 1_000_000)])
     with passing(own_pod, authority, endpoint=node.address) as sidecar:
         sidecar.token()
@@ -137,8 +135,8 @@ def test_what_slow_clients_do_not_read_stays_with_the_node(own_pod: Pod, authori
     assert len(node.requests) == 20
 
 
-def test_a_sidecar_that_forwards_to_itself_says_so(own_pod: Pod, authority: Authority) -> None:
-    """A sidecar that takes itself for the metadata service says so, at once, and does not go round."""
+def test_sidecar_that_forwards_to_itself_reports_it(own_pod: Pod, authority: Authority) -> None:
+    """At once, without a loop."""
     port = free_port()
     flags = ("--authority-ca", str(authority.ca_file), "--metadata-endpoint", f"127.0.0.1:{port}")
     with running(own_pod, *flags, port=port) as sidecar:
@@ -151,8 +149,8 @@ def test_a_sidecar_that_forwards_to_itself_says_so(own_pod: Pod, authority: Auth
     )
 
 
-def test_a_missing_metadata_service_is_reported_every_time(own_pod: Pod, authority: Authority) -> None:
-    """Off Azure a client hears so, every time."""
+def test_missing_metadata_service_is_reported_every_time(own_pod: Pod, authority: Authority) -> None:
+    """As outside Azure."""
     with passing(own_pod, authority, endpoint=f"127.0.0.1:{free_port()}") as sidecar:
         answers = [sidecar.get(INSTANCE, Metadata="true") for _ in range(50)]
         assert {answer.status for answer in answers} == {503}
@@ -162,7 +160,7 @@ def test_a_missing_metadata_service_is_reported_every_time(own_pod: Pod, authori
 
 
 def listening(sidecar: Sidecar) -> list[dict[str, Any]]:
-    """Return the line that says with what settings it runs; a request can be logged before it."""
+    """Return the log line with the settings; a request may be logged before it."""
     return [event for event in sidecar.events() if event["event"] == "listening"]
 
 
@@ -170,7 +168,6 @@ def listening(sidecar: Sidecar) -> list[dict[str, Any]]:
 def test_only_the_names_in_the_flag_are_forwarded(
     own_pod: Pod, authority: Authority, node: Node, names: str, there: int
 ) -> None:
-    """What the flag does not name is not there."""
     with passing(own_pod, authority, "--passthrough", names, endpoint=node.address) as sidecar:
         assert sidecar.get(INSTANCE, Metadata="true").status == there
         wait_until(lambda: listening(sidecar))
@@ -178,7 +175,7 @@ def test_only_the_names_in_the_flag_are_forwarded(
 
 
 def test_forwarding_is_loaded_with_the_first_request_that_needs_it() -> None:
-    """A sidecar that nobody asks for the node's metadata does not hold what passes it on."""
+    """Sidecars that nobody asks for metadata save its memory."""
     script = "import sys, wisp.proxy.app, wisp.proxy.token_service, wisp.entra.process; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert "wisp.proxy.token_service" in loaded

@@ -1,4 +1,4 @@
-"""The metrics page is what Prometheus reads."""
+"""The metrics page in Prometheus' format."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,12 +11,12 @@ CAUSES = ("granted", "refused", "throttled", "unavailable", "token_file", "excha
 
 
 def page(metrics: Metrics, *, tokens: int = 0, earliest_expiry: int | None = None) -> dict[str, Family]:
-    """Return the page, parsed."""
+    """Return the parsed page."""
     return parse(metrics.render(tokens=tokens, earliest_expiry=earliest_expiry).decode())
 
 
-def test_an_empty_page() -> None:
-    """Every outcome is there from the start; an expiry is not, where there is no token."""
+def test_page_lists_every_outcome_from_the_start() -> None:
+    """There is no expiry without a token."""
     families = page(Metrics())
     assert {key: family.kind for key, family in families.items()} == {
         "wisp_requests_total": "counter",
@@ -33,16 +33,15 @@ def test_an_empty_page() -> None:
     assert families["wisp_build_info"].samples == {("", f"version={__version__}"): 1}
 
 
-def test_an_expiry() -> None:
-    """It is in Unix seconds."""
+def test_expiry_is_in_unix_seconds() -> None:
     families = page(Metrics(), tokens=3, earliest_expiry=1_790_000_000)
     assert families["wisp_token_expiry_timestamp_seconds"].samples == {("",): 1_790_000_000}
     assert families["wisp_tokens"].samples == {("",): 3}
 
 
 @given(st.lists(st.tuples(st.sampled_from(CAUSES), st.none() | st.integers(1, 10**9), st.floats(0, 100)), max_size=200))
-def test_exchanges(seen: list[tuple[str, int | None, float]]) -> None:
-    """Whatever Entra's codes, all are counted, under a bounded number of labels, in a histogram that adds up."""
+def test_exchanges_have_a_bounded_number_of_labels(seen: list[tuple[str, int | None, float]]) -> None:
+    """Every code of Entra is counted, and the histogram adds up."""
     metrics = Metrics()
     for exchange in seen:
         metrics.exchanged(*exchange)

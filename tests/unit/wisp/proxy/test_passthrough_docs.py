@@ -1,4 +1,4 @@
-"""docs/reference/passthrough.md says what is."""
+"""docs/reference/passthrough.md matches the program."""
 
 import re
 from pathlib import Path
@@ -15,8 +15,8 @@ from wisp.proxy import metadata_proxy
 DOCUMENT = (ROOT / "docs/reference/passthrough.md").read_text(encoding="utf-8")
 
 
-def test_every_name_is_documented_with_its_method_and_path() -> None:
-    """Each is there, in the sidecar's order, with the method and the path that it passes on."""
+def test_documented_names_match_the_program() -> None:
+    """In the sidecar's order, with the method and the path that each forwards."""
     rows = re.findall(r"^\| `([\w-]+)` \| `([A-Z]+) (/metadata/\w+)`", DOCUMENT, re.MULTILINE)
     assert tuple(name for name, _, _ in rows) == NAMES
     for name, method, path in rows:
@@ -39,21 +39,19 @@ def _passes(target: str, method: str, name: str) -> bool:
         f"carries `{MARK.decode()}`",
     ],
 )
-def test_the_documented_numbers_are_the_programs(sentence: str) -> None:
-    """They are the program's."""
+def test_documented_numbers_match_the_program(sentence: str) -> None:
     assert sentence in DOCUMENT
 
 
-def test_every_cause_is_documented() -> None:
-    """Those that the log may name, and no other."""
+def test_documented_causes_match_the_log() -> None:
     sources = Path(metadata_proxy.__file__).read_text()
     written = set(re.findall(r'Failure\("(\w+)"', sources)) | set(re.findall(r'cause="(\w+)"', sources))
     (documented,) = re.findall(r"`cause` \(([^)]+)\)", DOCUMENT)
     assert set(re.findall(r"`(\w+)`", documented)) == written
 
 
-def test_the_documented_headers_are_the_forwarded_ones() -> None:
-    """Those that come back, and those that go."""
+def test_documented_headers_match_the_program() -> None:
+    """In both directions."""
     sent = token_request("/metadata/instance", accept="a", content_type="b", user_agent="c", x_ms_client_request_id="d")
     forward = judge(sent, SEGMENTS)
     assert isinstance(forward, ForwardedRequest)

@@ -1,4 +1,4 @@
-"""Why a request that a sidecar passed on came back: what tells the causes apart, with real connections."""
+"""Why a forwarded request came back to a sidecar: the causes are distinguished with real connections."""
 
 import os
 import socket
@@ -66,8 +66,8 @@ def _world(tmp_path: Path) -> Iterator[RelayWorld]:
         ),
     ],
 )
-def test_each_cause_has_its_remedy(evidence: Evidence, named: tuple[str, ...], unnamed: tuple[str, ...]) -> None:
-    """The answer names what is wrong and what to do, and nothing that is not wrong."""
+def test_each_cause_is_reported_with_its_hint(evidence: Evidence, named: tuple[str, ...], unnamed: tuple[str, ...]) -> None:
+    """The answer names nothing that is not wrong."""
     refuse = refusal_of(evidence)
     assert (refuse.status, refuse.error) == (508, "loop_detected")
     assert all(text in refuse.description for text in named)
@@ -75,12 +75,12 @@ def test_each_cause_has_its_remedy(evidence: Evidence, named: tuple[str, ...], u
 
 
 def _sent_back(world: RelayWorld, request: bytes) -> Client:
-    """Send to the sidecar what the node was sent, on a connection of somebody else's."""
+    """Send the request that the node received back to the sidecar on another connection."""
     return world.connect(request)
 
 
-def test_a_request_that_another_process_sends_back(world: RelayWorld) -> None:
-    """It is known by its connection, whose user the kernel tells."""
+def test_request_sent_back_by_another_process_is_recognised(world: RelayWorld) -> None:
+    """By the user of its connection, which the kernel gives."""
     client, served = world.asked()
     returned = _sent_back(world, bytes(served.received))
     answer = world.said(returned)
@@ -93,8 +93,8 @@ def test_a_request_that_another_process_sends_back(world: RelayWorld) -> None:
     assert not client.received
 
 
-def test_a_request_of_another_sidecar_is_refused(world: RelayWorld) -> None:
-    """Its mark is another; it is refused, however it came."""
+def test_request_of_another_sidecar_is_rejected(world: RelayWorld) -> None:
+    """Its mark differs; it is rejected however it came."""
     forged = _sent_back(world, b"GET /metadata/instance HTTP/1.1\r\nHost: x\r\nx-wisp-passed: 1\r\n\r\n")
     answer = world.said(forged)
     assert answer.status == 508
@@ -102,8 +102,8 @@ def test_a_request_of_another_sidecar_is_refused(world: RelayWorld) -> None:
     assert not world.node.served
 
 
-def test_a_client_that_does_not_wait_to_hear_why(world: RelayWorld) -> None:
-    """Nobody is answered, and what follows is served."""
+def test_client_that_left_before_the_answer_is_skipped(world: RelayWorld) -> None:
+    """Later requests are served."""
     _client, served = world.asked()
     returned = _sent_back(world, bytes(served.received))
     returned.socket.close()
@@ -111,8 +111,8 @@ def test_a_client_that_does_not_wait_to_hear_why(world: RelayWorld) -> None:
     assert world.said(world.connect(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")).body == b"pong"
 
 
-def test_requests_behind_one_that_came_back(world: RelayWorld) -> None:
-    """They are answered on the same connection, in their order, with the id of each."""
+def test_requests_after_a_returned_one_are_answered_in_order(world: RelayWorld) -> None:
+    """On the same connection, with the id of each."""
     _client, served = world.asked()
     request = bytes(served.received).replace(b"Connection: close", b"x-ms-client-request-id: an-id")
     returned = _sent_back(world, request + b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -124,8 +124,8 @@ def test_requests_behind_one_that_came_back(world: RelayWorld) -> None:
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "mapped into IPv6"])
-def test_the_user_of_a_connection_comes_from_the_kernels_tables(family: socket.AddressFamily) -> None:
-    """The kernel's tables of this network namespace tell it."""
+def test_user_of_a_connection_is_read_from_the_kernels_tables(family: socket.AddressFamily) -> None:
+    """Those of this network namespace."""
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(family) as client:
         address = listener.getsockname()
         client.connect(address if family == socket.AF_INET else (f"::ffff:{address[0]}", address[1]))

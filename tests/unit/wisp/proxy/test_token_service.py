@@ -1,4 +1,4 @@
-"""What a client hears, request by request: Entra, the clock and the log are in the test's hands."""
+"""Answers of the token service, request by request, with a simulated Entra, clock and log."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ OTHER = "11111111-2222-3333-4444-555555555555"
 
 
 class Sink:
-    """A log kept in a file."""
+    """A log in a file."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
@@ -44,7 +44,7 @@ class Sink:
         self.log = Log("debug", self._file.fileno())
 
     def events(self) -> list[str]:
-        """Return what was logged, by name."""
+        """Return the log lines of an event."""
         return [json.loads(line)["event"] for line in self._path.read_text().splitlines()]
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class Sink:
 
 @dataclass
 class Bench:
-    """A front with all that is behind it."""
+    """The sidecar's application without sockets."""
 
     sink: Sink
     client_id: str | None = CLIENT_ID
@@ -91,24 +91,24 @@ class Bench:
         return response
 
     def answer(self, request: Request) -> Response:
-        """Return what a request is answered with at once."""
+        """Return the immediate answer to a request."""
         response = self.ask(request)
         assert response is not None
         return response
 
     def get(self, target: str, method: bytes = b"GET") -> Response:
-        """Return what a plain request is answered with at once."""
+        """Return the immediate answer to a plain request."""
         return self.answer(token_request(target, method=method, metadata=""))
 
     def hold(self, value: str = "a-token", ask: TokenKey = ASK) -> None:
-        """Get a token into the store."""
+        """Put a token into the store."""
         self.store.request(ask, lambda _: None)
         self.entra.land(granted(value))
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Any:
-    """Give a sidecar without sockets."""
+    """Return a sidecar without sockets."""
     sink = Sink(tmp_path / "log")
     yield Bench(sink)
     sink.close()
@@ -128,8 +128,8 @@ def header(response: Response, name: str) -> str | None:
     return next((value for key, value in pairs if key == name), None)
 
 
-def test_the_first_token_is_awaited_and_may_not_be_stored(bench: Bench) -> None:
-    """The client waits for it; nobody may store it."""
+def test_first_token_is_awaited_and_must_not_be_cached(bench: Bench) -> None:
+    """No client or proxy may cache it."""
     assert bench.ask(token_request()) is None
     bench.entra.land(granted("one"))
     (response,) = bench.replies
@@ -140,8 +140,8 @@ def test_the_first_token_is_awaited_and_may_not_be_stored(bench: Bench) -> None:
     assert bench.metrics.cache_hits == 0
 
 
-def test_a_cached_token_counts_its_lifetime_down(bench: Bench) -> None:
-    """Its remaining life counts down, its end does not move."""
+def test_remaining_lifetime_of_a_cached_token_counts_down(bench: Bench) -> None:
+    """Its expiry does not change."""
     bench.hold()
     first = document(bench.answer(token_request()))
     bench.clock.now += 100.5
@@ -151,8 +151,8 @@ def test_a_cached_token_counts_its_lifetime_down(bench: Bench) -> None:
     assert bench.metrics.cache_hits == 2
 
 
-def test_a_renewed_token_is_answered_at_once(bench: Bench) -> None:
-    """The rendered answer of the old one is forgotten, within the same second too."""
+def test_renewed_token_is_served_immediately(bench: Bench) -> None:
+    """The rendered answer of the old one is dropped, even within the same second."""
     bench.hold("old")
     bench.clock.now += 43200
     assert document(bench.answer(token_request()))["access_token"] == "old"
@@ -172,10 +172,10 @@ def test_a_renewed_token_is_answered_at_once(bench: Bench) -> None:
     ids=["host", "origin", "site", "metadata twice", "secret twice"],
 )
 @pytest.mark.parametrize("identifier", [(), (("x-ms-client-request-id", "1"),)], ids=["plain", "with an id"])
-def test_a_remembered_route_is_not_that_of_a_request_with_other_deciding_headers(
+def test_cached_route_is_not_used_for_other_deciding_headers(
     bench: Bench, headers: tuple[tuple[str, str], ...], status: int, identifier: tuple[tuple[str, str], ...]
 ) -> None:
-    """A request that every route rejects is distinguished from one that has its target and is answered with a token."""
+    """A request that every route rejects is not answered like an accepted one with the same target."""
     bench.hold()
     good = _with_headers(token_request(), ("host", "localhost"), *identifier)
     bad = _with_headers(token_request(), *headers, *identifier)
@@ -188,8 +188,7 @@ def _with_headers(request: Request, *headers: tuple[str, str]) -> Request:
 
 
 @pytest.mark.parametrize("target", ["/readyz", "/healthz", "/READYZ/", "http://127.0.0.1/healthz"])
-def test_health_is_checked_and_needs_no_identity_header(bench: Bench, target: str) -> None:
-    """A probe is answered where the header is required, and a web page is not."""
+def test_health_needs_no_identity_header_but_rejects_web_pages(bench: Bench, target: str) -> None:
     bench.identities = Identities(CLIENT_ID, header=Secret("x"), header_required=True)
     plain = token_request(target, metadata="", host="localhost:8000")
     assert bench.answer(plain).status == 200
@@ -199,8 +198,8 @@ def test_health_is_checked_and_needs_no_identity_header(bench: Bench, target: st
 
 
 @pytest.mark.parametrize("size", [10, 20_000], ids=["small", "large"])
-def test_each_of_many_tokens_is_answered_as_its_own(bench: Bench, size: int) -> None:
-    """Each is answered as its own, whether it is remembered rendered or not."""
+def test_each_of_many_tokens_is_served_for_its_own_request(bench: Bench, size: int) -> None:
+    """Whether its rendered answer is cached or not."""
     for number in range(100):
         ask = ASK._replace(resource=f"https://{number}/")
         bench.hold(f"{number}" + "x" * size, ask)
@@ -220,10 +219,9 @@ def test_each_of_many_tokens_is_answered_as_its_own(bench: Bench, size: int) -> 
     ],
     ids=["default", "empty", "another", "in capitals"],
 )
-def test_the_client_id_defaults_to_the_pods_and_has_one_spelling(
+def test_client_id_defaults_to_the_pods_and_is_normalised(
     bench: Bench, parameters: dict[str, str], client_id: str
 ) -> None:
-    """The pod's own, or the client id that is asked for, in one spelling."""
     bench.ask(token_request(token_target(**parameters)))
     assert bench.entra.asked == [TokenKey(client_id, ARM)]
 
@@ -238,8 +236,8 @@ NOT_FOUND = {"error": "invalid_request", "error_description": "Identity not foun
     [{"object_id": NAMED.upper()}, {"msi_res_id": "/SUBSCRIPTIONS/s/x/"}, {"mi_res_id": "/subscriptions/s/x"}],
     ids=lambda selector: next(iter(selector)),
 )
-def test_the_first_request_names_the_pods_identity(bench: Bench, selector: dict[str, str]) -> None:
-    """By what only a token of it can tell: it is asked for and its own words decide; then it is known."""
+def test_unknown_name_is_resolved_by_the_first_token(bench: Bench, selector: dict[str, str]) -> None:
+    """Only a token can tell whether the name is the pod's: its claims decide, and then it is known."""
     request = token_request(token_target(**selector))
     assert bench.ask(request) is None
     assert bench.entra.asked == [ASK]
@@ -252,8 +250,8 @@ def test_the_first_request_names_the_pods_identity(bench: Bench, selector: dict[
 
 
 @pytest.mark.parametrize("parameter", ["object_id", "msi_res_id", "mi_res_id"])
-def test_an_unknown_identity_gets_no_token(bench: Bench, parameter: str) -> None:
-    """It gets no token; once the pod's own names are known, Entra is not asked."""
+def test_unknown_identity_gets_no_token(bench: Bench, parameter: str) -> None:
+    """Once the pod's own names are known, Entra is not asked."""
     request = token_request(token_target(**{parameter: OTHER}))
     assert bench.ask(request) is None
     bench.entra.land(OF_ITSELF)
@@ -265,8 +263,8 @@ def test_an_unknown_identity_gets_no_token(bench: Bench, parameter: str) -> None
     assert bench.entra.asked == [ASK]
 
 
-def test_tokens_that_say_nothing_of_themselves(bench: Bench) -> None:
-    """Name no identity: nobody gets one who selected by such a name, and one token is enough to know."""
+def test_name_selects_no_token_without_identity_claims(bench: Bench) -> None:
+    """One token is enough to know."""
     request = token_request(token_target(object_id=NAMED))
     assert bench.ask(request) is None
     bench.entra.land(granted())
@@ -274,22 +272,19 @@ def test_tokens_that_say_nothing_of_themselves(bench: Bench) -> None:
     assert bench.entra.asked == [ASK]
 
 
-def test_whether_it_is_the_pods_identity_cannot_be_told_now(bench: Bench) -> None:
-    """A temporary fault does not mean that there is no such identity."""
+def test_temporary_fault_does_not_mean_unknown_identity(bench: Bench) -> None:
     assert bench.ask(token_request(token_target(object_id=NAMED))) is None
     bench.entra.land(unavailable("down"))
     assert (bench.replies[0].status, header(bench.replies[0], "Retry-After")) == (503, "1")
 
 
-def test_a_name_is_not_a_client_id(bench: Bench) -> None:
-    """A client id is a GUID."""
+def test_client_id_must_be_a_guid(bench: Bench) -> None:
     assert document(bench.answer(token_request(token_target(client_id="app"))))["error_description"] == (
         "Identity not found"
     )
 
 
-def test_without_a_default_identity_the_client_must_name_one(tmp_path: Path) -> None:
-    """Where the service account names none, the client has to."""
+def test_client_must_name_an_identity_without_a_default(tmp_path: Path) -> None:
     sink = Sink(tmp_path / "log")
     bench = Bench(sink, client_id=None)
     assert document(bench.answer(token_request()))["error_description"] == "Identity not found"
@@ -320,10 +315,10 @@ ENTRA = "AADSTS700016: Application with identifier 'x' was not found. Trace ID: 
         ),
     ],
 )
-def test_the_client_gets_entras_own_words(
+def test_error_has_entras_text_and_a_rounded_up_retry_after(
     bench: Bench, refused: Refused, status: int, retry_after: str | None, outcome: str
 ) -> None:
-    """The client hears Entra's own words; a time to wait is rounded up, or it would come too soon."""
+    """Rounded down, the client would come too soon."""
     bench.ask(token_request())
     bench.entra.land(refused)
     (response,) = bench.replies
@@ -338,14 +333,13 @@ PATHS = ["/metadata/versions", "/metadata/identity/getplatformmetadata", "/metad
 
 @pytest.mark.parametrize("target", PATHS)
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST", b"OPTIONS"])
-def test_other_paths_are_not_found_whatever_the_method(bench: Bench, target: str, method: bytes) -> None:
-    """They are not there, whatever the method."""
+def test_unknown_path_is_404_for_every_method(bench: Bench, target: str, method: bytes) -> None:
     response = bench.get(target, method)
     assert (response.status, document(response)["error"]) == (404, "not_found")
 
 
-def test_allowed_paths_are_forwarded_with_each_clients_own_headers(bench: Bench) -> None:
-    """Each time with that client's own headers, and only what the sidecar was told to pass on."""
+def test_allowed_path_is_forwarded_with_the_clients_headers(bench: Bench) -> None:
+    """Only names that the sidecar is configured to forward."""
     for agent in ("one", "two"):
         request = token_request("/metadata/instance?a=b", user_agent=agent, x_ms_client_request_id=f"id-{agent}")
         assert bench.answer(request).body == b"passed"
@@ -364,29 +358,25 @@ PAGES = ["/readyz", "/healthz", "/metrics"]
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("spelling", ["{}", "{}/", "/{}", "{}?verbose", "http://127.0.0.1:8000{}", "{}#x"])
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
-def test_pages(bench: Bench, page: str, spelling: str, method: bytes) -> None:
-    """They are there in the usual spellings."""
+def test_pages_are_served_in_the_usual_spellings(bench: Bench, page: str, spelling: str, method: bytes) -> None:
     assert bench.get(spelling.format(page), method).status == 200
 
 
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("method", [b"POST", b"OPTIONS", b"PUT", b"DELETE"])
-def test_pages_take_no_other_method(bench: Bench, page: str, method: bytes) -> None:
-    """The answer says which they take."""
+def test_pages_reject_other_methods_with_allow(bench: Bench, page: str, method: bytes) -> None:
     response = bench.get(page, method)
     assert (response.status, header(response, "Allow")) == (405, "GET, HEAD")
 
 
 @pytest.mark.parametrize("method", [b"HEAD", b"OPTIONS", b"PUT", b"DELETE"])
-def test_the_token_path_takes_get_and_post_only(bench: Bench, method: bytes) -> None:
-    """The answer says so."""
+def test_token_path_rejects_other_methods_with_allow(bench: Bench, method: bytes) -> None:
     response = bench.answer(token_request(method=method))
     assert (response.status, header(response, "Allow")) == (405, "GET, POST")
     assert document(response)["error"] == "method_not_allowed"
 
 
-def test_readiness_needs_no_service(bench: Bench) -> None:
-    """It is not even loaded."""
+def test_readiness_does_not_load_the_token_service(bench: Bench) -> None:
     assert bench.get("/readyz").body == b'{"status":"ok"}'
     assert bench.get("/healthz").status == 200
     assert bench.loads == 0
@@ -397,23 +387,21 @@ def test_readiness_needs_no_service(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("target, probed", [("/readyz", True), ("/healthz", True), ("/metrics", False)])
-def test_a_probe_is_noted_and_loads_nothing(bench: Bench, target: str, *, probed: bool) -> None:
-    """The sidecar loads the rest when the probe of its postStart hook has been answered."""
+def test_probe_is_noted_and_loads_nothing(bench: Bench, target: str, *, probed: bool) -> None:
+    """The sidecar loads the rest once the probe of its postStart hook is answered."""
     assert not bench.front.probed
     bench.get(target)
     assert (bench.front.probed, bench.loads == 0) == (probed, probed)
 
 
 @pytest.mark.parametrize("spelling", ["/readyz", "/readyz/"])
-def test_stopping(bench: Bench, spelling: str) -> None:
-    """It is not ready any more, and still alive."""
+def test_stopping_sidecar_is_alive_but_not_ready(bench: Bench, spelling: str) -> None:
     bench.front.ready = False
     assert bench.get(spelling).status == 503
     assert bench.get("/healthz").status == 200
 
 
-def test_bytes_that_are_no_request(bench: Bench) -> None:
-    """They are answered in JSON, too."""
+def test_malformed_request_gets_a_json_error(bench: Bench) -> None:
     response = bench.front.rejected(Reject(431, "The request head is longer than 16384 bytes"))
     assert response.status == 431
     assert document(response)["error"] == "invalid_request"
@@ -433,8 +421,8 @@ def test_bytes_that_are_no_request(bench: Bench) -> None:
         pytest.param("", False, id="empty"),
     ],
 )
-def test_the_request_id(bench: Bench, identifier: str, echoed: bool) -> None:  # noqa: FBT001
-    """It comes back with tokens and errors alike, if it is shaped like one; it does not change the answer's bytes."""
+def test_valid_request_id_is_returned_with_every_answer(bench: Bench, identifier: str, echoed: bool) -> None:  # noqa: FBT001
+    """It does not change the answer's other bytes."""
     bench.hold()
     for target in (token_target(), "/metadata/versions", token_target("")):
         response = bench.answer(token_request(target, x_ms_client_request_id=identifier))
@@ -442,16 +430,15 @@ def test_the_request_id(bench: Bench, identifier: str, echoed: bool) -> None:  #
     assert header(bench.answer(token_request()), "x-ms-client-request-id") is None
 
 
-def test_an_answer_is_remembered_without_the_request_id(bench: Bench) -> None:
-    """Requests that differ in it alone share everything else."""
+def test_cached_answer_does_not_depend_on_the_request_id(bench: Bench) -> None:
     bench.hold()
     bodies = {bench.answer(token_request(x_ms_client_request_id=str(number))).body for number in range(100)}
     assert len(bodies) == 1
     assert len(bench.front.service._router._routes) == 0
 
 
-def test_what_is_remembered_of_requests_is_bounded(bench: Bench) -> None:
-    """In number, and each in size."""
+def test_request_cache_is_bounded(bench: Bench) -> None:
+    """In number of entries and in the size of each."""
     for number in range(1000):
         bench.get(f"/{number}")
         bench.get("/" + "x" * 3000 + str(number))
@@ -463,8 +450,8 @@ def test_what_is_remembered_of_requests_is_bounded(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("parameters", [{}, {"object_id": OTHER}], ids=["token", "inquiry"])
-def test_a_request_that_waits_is_not_kept(bench: Bench, parameters: dict[str, str]) -> None:
-    """Hundreds may wait, with heads and bodies of 80 KiB each; what comes back in the answer is kept."""
+def test_waiting_request_is_not_held_in_memory(bench: Bench, parameters: dict[str, str]) -> None:
+    """Hundreds may wait, with heads and bodies of 80 KiB; only what the answer repeats is held."""
     large = b"x" * 10_000
     request = token_request(token_target(**parameters))
     headers = (*request.headers, (b"x-large", large), (b"x-ms-client-request-id", b"an-id"))
@@ -478,8 +465,7 @@ def test_a_request_that_waits_is_not_kept(bench: Bench, parameters: dict[str, st
     assert header(bench.replies[0], "x-ms-client-request-id") == "an-id"
 
 
-def test_the_metrics_page(bench: Bench) -> None:
-    """It is of Prometheus' own type, and counts what happened."""
+def test_metrics_page_has_prometheus_type_and_counts(bench: Bench) -> None:
     bench.hold()
     bench.answer(token_request())
     bench.get("/x")
@@ -491,8 +477,8 @@ def test_the_metrics_page(bench: Bench) -> None:
     assert b"wisp_token_expiry_timestamp_seconds 1790086399" in response.body
 
 
-def test_no_token_is_logged_or_counted(bench: Bench) -> None:
-    """Its bytes are in its answer and nowhere else."""
+def test_token_is_only_in_its_answer(bench: Bench) -> None:
+    """It is neither logged nor in the metrics."""
     bench.hold("SECRET")
     bench.answer(token_request())
     bench.get("/x")
@@ -502,15 +488,14 @@ def test_no_token_is_logged_or_counted(bench: Bench) -> None:
     assert "SECRET" not in bench.sink._path.read_text()
 
 
-def test_a_client_that_has_gone(bench: Bench) -> None:
-    """Its reply is made and goes nowhere; the token stays for the next."""
+def test_token_for_a_client_that_has_gone_is_cached(bench: Bench) -> None:
     bench.ask(token_request())
     bench.entra.land(granted("one"))
     assert document(bench.answer(token_request()))["access_token"] == "one"
 
 
-def test_a_renewal_waits_for_the_new_token(bench: Bench) -> None:
-    """A client that bypasses the cache hears of the token that comes, not of the one that was there."""
+def test_bypass_cache_waits_for_the_new_token(bench: Bench) -> None:
+    """The client does not get the cached one."""
     bench.hold("an-old-token")
     bench.clock.now += 2.0
     assert bench.ask(token_request(token_target(bypass_cache="true"))) is None
@@ -518,14 +503,12 @@ def test_a_renewal_waits_for_the_new_token(bench: Bench) -> None:
     assert document(bench.replies[0])["access_token"] == "a-new-token"
 
 
-def test_renewals_do_not_hammer_entra(bench: Bench) -> None:
-    """Within a second of an exchange the token that it gave is new enough."""
+def test_bypass_cache_causes_at_most_one_exchange_per_second(bench: Bench) -> None:
     bench.hold("a-token")
     assert document(bench.answer(token_request(token_target(bypass_cache="true"))))["access_token"] == "a-token"
 
 
-def test_a_renewal_that_fails_leaves_the_token(bench: Bench) -> None:
-    """A token that is still valid is better than none."""
+def test_bypass_cache_serves_the_valid_token_if_the_renewal_fails(bench: Bench) -> None:
     bench.hold("an-old-token")
     bench.clock.now += 2.0
     assert bench.ask(token_request(token_target(bypass_cache="true"))) is None
@@ -536,8 +519,8 @@ def test_a_renewal_that_fails_leaves_the_token(bench: Bench) -> None:
 @pytest.mark.parametrize(
     "selector", [{"object_id": NAMED.upper()}, {"msi_res_id": "/SUBSCRIPTIONS/s/x/"}], ids=["object_id", "msi_res_id"]
 )
-def test_another_identity_is_known_once_its_token_told(bench: Bench, selector: dict[str, str]) -> None:
-    """A selector that nobody could resolve at first is resolved by what a token asked for by client id said."""
+def test_other_identity_is_known_after_its_first_token(bench: Bench, selector: dict[str, str]) -> None:
+    """A name that could not be resolved at first is resolved by a token requested by client id."""
     request = token_request(token_target(**selector))
     bench.ask(request)
     bench.entra.land(granted()._replace(object_id=CLIENT_ID, resource_id="/subscriptions/own"))
@@ -548,8 +531,8 @@ def test_another_identity_is_known_once_its_token_told(bench: Bench, selector: d
 
 
 @pytest.mark.parametrize("code", [700016, 70021, 70025, 700211, 700212, 700213, 7002138])
-def test_an_identity_the_pod_has_no_right_to(bench: Bench, code: int) -> None:
-    """A client id that the client named and Entra refuses is not found, in words that SDKs know, with the reason."""
+def test_refused_client_id_is_reported_as_identity_not_found(bench: Bench, code: int) -> None:
+    """In the words that SDKs recognise, with Entra's reason."""
     assert bench.ask(token_request(token_target(client_id=OTHER))) is None
     while not bench.replies:  # codes that may pass are asked for again
         bench.clock.now = max(bench.clock.now, bench.store.due() or 0.0)
@@ -561,15 +544,15 @@ def test_an_identity_the_pod_has_no_right_to(bench: Bench, code: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["x_identity_header", "secret"])
-def test_an_error_in_app_services_dialect(bench: Bench, name: str) -> None:
-    """It says the same in App Service's own fields, which are all that some SDKs read."""
+def test_app_service_error_has_its_own_fields(bench: Bench, name: str) -> None:
+    """Some SDKs read only those."""
     answer = document(bench.answer(token_request(token_target(""), **{name: "a-header"})))  # type: ignore[arg-type]
     assert answer["error"] == "invalid_request"
     assert (answer["statusCode"], answer["message"]) == (400, answer["error_description"])
 
 
-def test_a_refusal_is_rendered_once(bench: Bench) -> None:
-    """Each dialect's in its own words, however often and in whatever turn; so many are remembered and no more."""
+def test_refusal_is_rendered_once_per_dialect(bench: Bench) -> None:
+    """However often it is served; the number of cached refusals is bounded."""
     plain = token_request(metadata="")
     app_service = token_request(metadata="", secret="a-header")
     first = bench.answer(plain)
@@ -584,15 +567,14 @@ def test_a_refusal_is_rendered_once(bench: Bench) -> None:
     assert len(bench.front.service._renderer._refusals) <= 8
 
 
-def test_a_refusal_carries_the_id_of_each_who_is_refused(bench: Bench) -> None:
-    """What is remembered has none."""
+def test_cached_refusal_has_each_clients_request_id(bench: Bench) -> None:
     answers = [bench.answer(token_request(metadata="", x_ms_client_request_id=name)) for name in ("one", "two", "")]
     assert [b"one" in answer.headers for answer in answers] == [True, False, False]
     assert [b"two" in answer.headers for answer in answers] == [False, True, False]
 
 
 def digest_of(token: str) -> str:
-    """Return what MSAL sends of a token that was rejected."""
+    """Return the hash that MSAL sends for a rejected token."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -613,8 +595,8 @@ DIALECTS = pytest.mark.parametrize("dialect", ["IMDS", "2019", "2017", "POST"])
 
 
 @DIALECTS
-def test_a_rejected_token_is_exchanged_again_once(bench: Bench, dialect: str) -> None:
-    """Many clients name it: one exchange, and all get the new token, also those who still name the old one then."""
+def test_rejected_token_is_exchanged_once_for_many_clients(bench: Bench, dialect: str) -> None:
+    """All get the new token, also clients that name the old one later."""
     bench.hold("old", CAPABLE)
     request = rejecting(dialect, "old")
     assert [bench.ask(request), bench.ask(request)] == [None, None]
@@ -626,8 +608,8 @@ def test_a_rejected_token_is_exchanged_again_once(bench: Bench, dialect: str) ->
 
 
 @DIALECTS
-def test_a_rejected_token_is_not_served_while_entra_fails(bench: Bench, dialect: str) -> None:
-    """The old token is not served to anybody; the client hears the fault."""
+def test_rejected_token_is_not_served_while_entra_fails(bench: Bench, dialect: str) -> None:
+    """All clients get the fault."""
     bench.hold("old", CAPABLE)
     assert bench.ask(rejecting(dialect, "old")) is None
     bench.entra.land(unavailable("down"))
@@ -637,16 +619,15 @@ def test_a_rejected_token_is_not_served_while_entra_fails(bench: Bench, dialect:
 
 @DIALECTS
 @pytest.mark.parametrize("digest", ["", "x", digest_of("another"), "old"])
-def test_an_unknown_hash_gets_the_cached_token(bench: Bench, dialect: str, digest: str) -> None:
-    """The client gets the token that there is."""
+def test_unknown_hash_gets_the_cached_token(bench: Bench, dialect: str, digest: str) -> None:
     bench.hold("old", CAPABLE)
     request = rejecting(dialect, "", token_sha256_to_refresh=digest)
     assert document(bench.answer(request))["access_token"] == "old"
     assert bench.entra.asked == [CAPABLE]
 
 
-def test_bypass_cache_keeps_its_meaning_next_to_a_hash(bench: Bench) -> None:
-    """bypass_cache keeps its meaning: a newer token, or the old one if Entra gives none; a rejected one never."""
+def test_bypass_cache_with_a_hash_never_serves_the_rejected_token(bench: Bench) -> None:
+    """It returns a newer token, or the cached valid one if Entra fails."""
     bench.hold("old", CAPABLE)
     bench.clock.now += 2
     assert bench.ask(rejecting("IMDS", "another", bypass_cache="true")) is None
@@ -658,8 +639,8 @@ def test_bypass_cache_keeps_its_meaning_next_to_a_hash(bench: Bench) -> None:
     assert bench.replies[1].status == 503
 
 
-def test_a_rejected_token_of_an_identity_that_is_named_otherwise(bench: Bench) -> None:
-    """By a name that the first token tells, or that it has yet to tell."""
+def test_rejected_token_of_an_identity_selected_by_name_is_exchanged(bench: Bench) -> None:
+    """The name may be known from the first token or still unknown."""
     bench.hold("old", CAPABLE)
     assert bench.ask(rejecting("IMDS", "old", object_id=NAMED)) is None
     bench.entra.land(OF_ITSELF)
@@ -670,8 +651,7 @@ def test_a_rejected_token_of_an_identity_that_is_named_otherwise(bench: Bench) -
     assert bench.entra.asked == [CAPABLE] * 3
 
 
-def test_a_rejection_is_logged_without_the_token(bench: Bench) -> None:
-    """Once, when it takes effect; neither the token nor its hash is in the log."""
+def test_rejection_is_logged_once_without_token_and_hash(bench: Bench) -> None:
     bench.hold("old-token", CAPABLE)
     for _ in range(2):
         bench.ask(rejecting("IMDS", "old-token"))
@@ -685,7 +665,7 @@ BOTH = {"client_id": CLIENT_ID, "msi_res_id": "/SUBSCRIPTIONS/s/x/"}
 
 
 def test_two_selectors_of_the_pods_identity_are_confirmed_by_its_token(bench: Bench) -> None:
-    """Its token tells whether both are its own; then it is known."""
+    """Its claims tell whether both are its own; then it is known."""
     request = token_request(token_target(**BOTH))
     assert bench.ask(request) is None
     bench.entra.land(OF_ITSELF)
@@ -703,8 +683,8 @@ def test_two_selectors_of_the_pods_identity_are_confirmed_by_its_token(bench: Be
     ],
     ids=["one is another's", "both are"],
 )
-def test_two_selectors_of_other_identities_are_refused_by_name(bench: Bench, parameters: dict[str, str]) -> None:
-    """The refusal names both, first and every further time."""
+def test_two_selectors_of_different_identities_are_reported_by_name(bench: Bench, parameters: dict[str, str]) -> None:
+    """At the first and every later request."""
     request = token_request(token_target(**parameters))
     assert bench.ask(request) is None
     bench.entra.land(OF_ITSELF)
@@ -716,7 +696,6 @@ def test_two_selectors_of_other_identities_are_refused_by_name(bench: Bench, par
 
 
 def test_two_selectors_of_another_identity_are_confirmed_by_its_token(bench: Bench) -> None:
-    """Its own token tells, as the pod's identity's does."""
     request = token_request(token_target(client_id=OTHER, object_id=NAMED))
     assert bench.ask(request) is None
     assert bench.entra.asked == [TokenKey(OTHER, ARM)]
@@ -725,16 +704,15 @@ def test_two_selectors_of_another_identity_are_confirmed_by_its_token(bench: Ben
     assert bench.answer(token_request(token_target(client_id=CLIENT_ID, object_id=NAMED))).status == 400
 
 
-def test_two_client_ids_are_refused_without_asking_entra(bench: Bench) -> None:
-    """Entra is not asked for either."""
+def test_two_client_ids_are_rejected_without_an_exchange(bench: Bench) -> None:
     answer = bench.answer(token_request(token_target(client_id=CLIENT_ID) + f"&client_id={OTHER}"))
     assert answer.status == 400
     assert all(each in document(answer)["error_description"] for each in (CLIENT_ID, OTHER))
     assert bench.entra.asked == []
 
 
-def test_two_selectors_while_entra_fails_get_the_fault(bench: Bench) -> None:
-    """Whether they are the same identity's cannot be told: the client hears the fault."""
+def test_two_selectors_get_the_fault_while_entra_fails(bench: Bench) -> None:
+    """Whether they name one identity is unknown then."""
     assert bench.ask(token_request(token_target(**BOTH))) is None
     bench.entra.land(unavailable("down"))
     assert bench.replies[0].status == 503

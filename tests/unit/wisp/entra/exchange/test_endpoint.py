@@ -1,4 +1,4 @@
-"""What the exchange process hears from an authority that misbehaves, and whom it trusts."""
+"""Exchanges with an authority that misbehaves, and which certificates are trusted."""
 
 import shutil
 import socket
@@ -21,14 +21,14 @@ ASSERTION = jwt(sub="system:serviceaccount:default:default")
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Generator[Authority]:
-    """Give an Entra that grants."""
+    """Return an authority that grants tokens."""
     with Authority(tmp_path) as authority:
         yield authority
 
 
 @pytest.fixture
 def settings(authority: Authority, tmp_path: Path) -> ExchangeSettings:
-    """Give the settings that go with it."""
+    """Return the settings for the authority."""
     file = tmp_path / "token"
     file.write_text(ASSERTION)
     return ExchangeSettings(None, "tenant", str(file), authority.url, str(authority.ca_file))
@@ -36,24 +36,21 @@ def settings(authority: Authority, tmp_path: Path) -> ExchangeSettings:
 
 @pytest.fixture
 def endpoint(settings: ExchangeSettings) -> Generator[TokenEndpoint]:
-    """Give the endpoint as the process has it."""
+    """Return the endpoint as the process creates it."""
     endpoint = TokenEndpoint(settings)
     yield endpoint
     endpoint.close()
 
 
 def refusal(endpoint: TokenEndpoint) -> Refused:
-    """Return how an exchange is refused."""
+    """Return the refusal of an exchange."""
     result = endpoint.exchange(ASK)
     assert isinstance(result, Refused)
     assert ASSERTION not in result.description
     return result
 
 
-def test_an_idle_connection_is_reused_and_replaced_once_it_is_closed(
-    endpoint: TokenEndpoint, authority: Authority
-) -> None:
-    """It is used again, and replaced once the other side has closed it."""
+def test_idle_connection_is_reused_and_replaced_after_its_end(endpoint: TokenEndpoint, authority: Authority) -> None:
     assert isinstance(endpoint.exchange(ASK), Granted)
     assert isinstance(endpoint.exchange(ASK), Granted)
     assert authority.connections == 1
@@ -63,22 +60,22 @@ def test_an_idle_connection_is_reused_and_replaced_once_it_is_closed(
 
 
 @pytest.mark.parametrize(
-    "kept, times, requests",
+    "reused, times, requests",
     [
-        pytest.param(True, 1, 2, id="a kept connection"),
-        pytest.param(True, 2, 2, id="a kept one, then another"),
+        pytest.param(True, 1, 2, id="a reused connection"),
+        pytest.param(True, 2, 2, id="a reused connection, then another"),
         pytest.param(False, 1, 1, id="a new connection"),
     ],
 )
-def test_a_connection_that_closes_at_a_request(
+def test_request_on_a_closing_reused_connection_is_repeated_once(
     endpoint: TokenEndpoint,
     authority: Authority,
-    kept: bool,  # noqa: FBT001
+    reused: bool,  # noqa: FBT001
     times: int,
     requests: int,
 ) -> None:
-    """The other side may have been closing a kept one, so another is tried, once; a new one is not closed by chance."""
-    if kept:
+    """A reused connection may have been closing by chance, a new one was not."""
+    if reused:
         assert isinstance(endpoint.exchange(ASK), Granted)
         authority.posts.clear()
     authority.behaviour = in_turn(*[lambda _: None] * times, grants)
@@ -93,7 +90,7 @@ HUGE = answer(200, {"access_token": "x" * (1 << 20), "expires_in": 3600})
 
 
 @pytest.mark.parametrize(
-    "said, status",
+    "response, status",
     [
         pytest.param(None, 503, id="a connection closed without a word"),
         pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", 503, id="another protocol"),
@@ -108,17 +105,19 @@ HUGE = answer(200, {"access_token": "x" * (1 << 20), "expires_in": 3600})
         pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" + answer(401, {"error": "invalid_client"}), 401, id="100 first"),
     ],
 )
-def test_misbehaviour(endpoint: TokenEndpoint, authority: Authority, said: bytes | None, status: int) -> None:
-    """Each is a refusal with a reason; the next exchange works."""
-    authority.behaviour = lambda _: None if said is None else Last(said)
+def test_malformed_response_is_refused_and_the_next_exchange_works(
+    endpoint: TokenEndpoint, authority: Authority, response: bytes | None, status: int
+) -> None:
+    authority.behaviour = lambda _: None if response is None else Last(response)
     assert refusal(endpoint).status == status
     authority.behaviour = grants
     assert isinstance(endpoint.exchange(ASK), Granted)
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_huge_answer_spoils_no_connection(endpoint: TokenEndpoint, authority: Authority, times: int) -> None:
-    """What was not read of it is not taken for the next answer."""
+def test_rest_of_a_huge_response_is_not_read_as_the_next(
+    endpoint: TokenEndpoint, authority: Authority, times: int
+) -> None:
     authority.behaviour = lambda _: HUGE
     for _ in range(times):
         assert "usable access_token" in refusal(endpoint).description
@@ -126,8 +125,7 @@ def test_a_huge_answer_spoils_no_connection(endpoint: TokenEndpoint, authority: 
     assert isinstance(endpoint.exchange(ASK), Granted)
 
 
-def test_refused(settings: ExchangeSettings, tmp_path: Path) -> None:
-    """Nobody listens."""
+def test_refused_connection_is_reported(settings: ExchangeSettings, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     endpoint = TokenEndpoint(settings._replace(authority=f"https://127.0.0.1:{port}/"))
@@ -137,14 +135,13 @@ def test_refused(settings: ExchangeSettings, tmp_path: Path) -> None:
         endpoint.close()
 
 
-def test_a_name_that_does_not_resolve_is_reported(settings: ExchangeSettings) -> None:
-    """Its name does not exist (RFC 2606)."""
+def test_name_that_does_not_resolve_is_reported(settings: ExchangeSettings) -> None:
+    """The name does not exist (RFC 2606)."""
     refused = refusal(TokenEndpoint(settings._replace(authority="https://login.invalid/")))
     assert "name cannot be resolved" in refused.description
 
 
-def test_an_endpoint_without_tls_gets_no_assertion(settings: ExchangeSettings) -> None:
-    """Something else than TLS listens."""
+def test_server_without_tls_gets_no_assertion(settings: ExchangeSettings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=_speak_plainly, args=(listener,))
         thread.start()
@@ -160,15 +157,15 @@ def _speak_plainly(listener: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
 
-def test_an_untrusted_certificate_is_refused(settings: ExchangeSettings) -> None:
-    """The remedy is part of the text."""
+def test_untrusted_certificate_is_refused(settings: ExchangeSettings) -> None:
+    """The message has a hint."""
     refused = refusal(TokenEndpoint(settings._replace(authority_ca=None)))
     assert "not trusted" in refused.description
     assert "--authority-ca or SSL_CERT_FILE" in refused.description
 
 
-def test_an_authority_in_a_variable(settings: ExchangeSettings, authority: Authority) -> None:
-    """PEM text does as well as a file; text that only looks like it is named, and is not passed over."""
+def test_ca_certificate_can_be_given_as_pem_text(settings: ExchangeSettings, authority: Authority) -> None:
+    """Text that only looks like PEM is reported, not ignored."""
     pem = authority.ca_file.read_text()
     endpoint = TokenEndpoint(settings._replace(authority_ca=None, authority_ca_data=pem))
     assert isinstance(endpoint.exchange(ASK), Granted)
@@ -179,14 +176,15 @@ def test_an_authority_in_a_variable(settings: ExchangeSettings, authority: Autho
     )
 
 
-def test_a_certificate_for_another_name_is_refused(settings: ExchangeSettings) -> None:
-    """A certificate of another name is not trusted either."""
+def test_certificate_for_another_name_is_refused(settings: ExchangeSettings) -> None:
     endpoint = TokenEndpoint(settings._replace(authority=settings.authority.replace("127.0.0.1", "localhost")))
     assert "not trusted (Hostname mismatch" in refusal(endpoint).description
 
 
-def test_a_ca_file_replaced(endpoint: TokenEndpoint, authority: Authority, tmp_path: Path) -> None:
-    """A new one counts from the next exchange on, and so does one that is no longer good."""
+def test_replaced_ca_file_is_used_for_the_next_exchange(
+    endpoint: TokenEndpoint, authority: Authority, tmp_path: Path
+) -> None:
+    """A file that is no longer valid counts too."""
     good = authority.ca_file.read_bytes()
     authority.ca_file.write_bytes(new_authority(time.time()).certificate_pem)
     assert "not trusted" in refusal(endpoint).description
@@ -205,8 +203,9 @@ def test_a_ca_file_replaced(endpoint: TokenEndpoint, authority: Authority, tmp_p
         pytest.param(b"-----BEGIN CERTIFICATE-----\nzzz\n-----END CERTIFICATE-----\n", "no certificate", id="garbage"),
     ],
 )
-def test_a_bad_ca_file(endpoint: TokenEndpoint, authority: Authority, content: bytes | None, why: str) -> None:
-    """It is named, and the exchange succeeds once it is fixed."""
+def test_bad_ca_file_is_reported_until_it_is_fixed(
+    endpoint: TokenEndpoint, authority: Authority, content: bytes | None, why: str
+) -> None:
     good = authority.ca_file.read_bytes()
     authority.ca_file.unlink()
     if content is not None:
@@ -218,10 +217,10 @@ def test_a_bad_ca_file(endpoint: TokenEndpoint, authority: Authority, content: b
     assert isinstance(endpoint.exchange(ASK), Granted)
 
 
-def test_the_systems_authorities(
+def test_system_ca_file_is_read_again_when_it_changes(
     settings: ExchangeSettings, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SSL_CERT_FILE is honoured, and read again when it changes."""
+    """SSL_CERT_FILE is honoured."""
     bundle = tmp_path / "bundle.pem"
     bundle.write_bytes(new_authority(time.time()).certificate_pem)
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
@@ -232,25 +231,24 @@ def test_the_systems_authorities(
     endpoint.close()
 
 
-def test_throttled(endpoint: TokenEndpoint, authority: Authority) -> None:
-    """The header's time is kept."""
+def test_retry_after_of_a_429_is_returned(endpoint: TokenEndpoint, authority: Authority) -> None:
     authority.behaviour = lambda _: answer(429, {}, "Retry-After: 17")
     refused = refusal(endpoint)
     assert (refused.status, refused.retry_after) == (429, 17.0)
 
 
-def test_kubelets_rotation(
+def test_rotated_token_file_is_followed(
     endpoint: TokenEndpoint, authority: Authority, tmp_path: Path, settings: ExchangeSettings
 ) -> None:
-    """The file is a link into `..data`, a link that is swapped: the assertion is the one it leads to at the moment."""
+    """The file is a link into `..data`, which the kubelet replaces."""
     file = Path(settings.token_file)
     file.unlink()
     file.symlink_to("..data/token")
-    shown = [jwt(jti=str(number)) for number in range(3)]
-    for number, assertion in enumerate(shown):
+    assertions = [jwt(jti=str(number)) for number in range(3)]
+    for number, assertion in enumerate(assertions):
         (tmp_path / f"..{number}").mkdir()
         (tmp_path / f"..{number}" / "token").write_text(assertion)
         (tmp_path / "..data_tmp").symlink_to(f"..{number}")
         (tmp_path / "..data_tmp").rename(tmp_path / "..data")
         assert isinstance(endpoint.exchange(ASK), Granted)
-    assert [post.form["client_assertion"] for post in authority.posts] == [[each] for each in shown]
+    assert [post.form["client_assertion"] for post in authority.posts] == [[assertion] for assertion in assertions]

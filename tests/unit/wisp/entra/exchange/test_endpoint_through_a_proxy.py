@@ -1,4 +1,4 @@
-"""Exchanges through a forward proxy, and what is heard of one that is broken."""
+"""Exchanges through a forward proxy, and errors of a broken one."""
 
 import time
 from base64 import b64encode
@@ -25,28 +25,28 @@ PASSWORD = "hunter2"
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Generator[Authority]:
-    """Give an Entra that grants."""
+    """Return an authority that grants tokens."""
     with Authority(tmp_path) as authority:
         yield authority
 
 
 @pytest.fixture
 def proxy() -> Generator[FakeForwardProxy]:
-    """Give a proxy that tunnels."""
+    """Return a proxy that tunnels."""
     with FakeForwardProxy() as proxy:
         yield proxy
 
 
 @pytest.fixture
 def settings(authority: Authority, proxy: FakeForwardProxy, token_file: Path) -> ExchangeSettings:
-    """Give the settings of a pod that reaches Entra through it."""
+    """Return the settings of a pod that reaches Entra through the proxy."""
     forward = ForwardProxy(f"http://{proxy.address}", "HTTPS_PROXY", Secret(f"us%3Aer:{PASSWORD}%40"))
     ca_file = str(authority.ca_file)
     return ExchangeSettings(None, "tenant", str(token_file), authority.url, ca_file, None, forward)
 
 
 def refusal(endpoint: TokenEndpoint) -> str:
-    """Return why an exchange failed for now."""
+    """Return why an exchange failed temporarily."""
     result = endpoint.exchange(ASK)
     assert isinstance(result, Refused)
     assert (result.status, result.cause) == (503, "unavailable")
@@ -54,10 +54,10 @@ def refusal(endpoint: TokenEndpoint) -> str:
     return result.description
 
 
-def test_the_assertion_goes_through_a_tunnel_of_the_proxy(
+def test_assertion_goes_through_a_tunnel_of_the_proxy(
     endpoints: Make, settings: ExchangeSettings, authority: Authority, proxy: FakeForwardProxy
 ) -> None:
-    """The proxy sees whom we speak to and its own credentials, decoded; TLS is with Entra; the tunnel is kept."""
+    """The proxy sees the host and its own credentials, decoded. TLS is with Entra, and the tunnel is reused."""
     endpoint = endpoints(settings)
     assert isinstance(endpoint.exchange(ASK), Granted)
     assert isinstance(endpoint.exchange(ASK), Granted)
@@ -69,17 +69,15 @@ def test_the_assertion_goes_through_a_tunnel_of_the_proxy(
 
 
 def test_a_closed_tunnel_is_replaced(endpoints: Make, settings: ExchangeSettings, authority: Authority) -> None:
-    """A new one is dug."""
     endpoint = endpoints(settings)
     assert isinstance(endpoint.exchange(ASK), Granted)
     authority.hang_up()
     assert isinstance(endpoint.exchange(ASK), Granted)
 
 
-def test_a_tunnel_whose_end_is_noticed_late(
+def test_request_into_a_dead_tunnel_is_repeated_in_a_new_one(
     endpoints: Make, settings: ExchangeSettings, authority: Authority, proxy: FakeForwardProxy
 ) -> None:
-    """The form goes into a tunnel that leads nowhere any more, and then once more into a new one."""
     proxy.treatment = tunnels_and_notices_late
     endpoint = endpoints(settings)
     assert isinstance(endpoint.exchange(ASK), Granted)
@@ -88,27 +86,27 @@ def test_a_tunnel_whose_end_is_noticed_late(
     assert len(authority.posts) == len(proxy.heads) == 2
 
 
-def test_a_proxy_that_hangs_up_at_once_is_not_asked_again(
+def test_new_connection_closed_by_the_proxy_is_not_retried(
     endpoints: Make, settings: ExchangeSettings, proxy: FakeForwardProxy
 ) -> None:
-    """Only a connection that was kept may just have been closing."""
+    """Only a reused connection may have been closing by chance."""
     proxy.treatment = says(b"")
     assert "closed the connection without an answer" in refusal(endpoints(settings))
     assert len(proxy.heads) == 1
 
 
-def test_a_proxy_over_tls_must_be_trusted(
+def test_certificate_of_a_tls_proxy_must_be_trusted(
     endpoints: Make, settings: ExchangeSettings, authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It is trusted as Entra is: by the system's authorities and --authority-ca."""
+    """By the system's authorities and --authority-ca, like Entra's."""
     own = new_authority(time.time())
     tls = tls_context(new_server_certificate(own, ["127.0.0.1"], time.time()))
     with FakeForwardProxy(tunnels, tls) as proxy:
         settings = settings._replace(forward=ForwardProxy(f"https://{proxy.address}", "https_proxy"))
         endpoint = endpoints(settings)
-        heard = refusal(endpoint)
+        message = refusal(endpoint)
         assert (
-            f"the proxy https://{proxy.address} (https_proxy) cannot be used: its certificate is not trusted" in heard
+            f"the proxy https://{proxy.address} (https_proxy) cannot be used: its certificate is not trusted" in message
         )
         (tmp_path / "proxy.pem").write_bytes(own.certificate_pem)
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "proxy.pem"))
@@ -116,21 +114,22 @@ def test_a_proxy_over_tls_must_be_trusted(
     assert len(authority.posts) == 1
 
 
-def test_the_proxy_gets_its_credentials_and_errors_do_not(
+def test_proxy_credentials_are_sent_and_not_reported(
     endpoints: Make, settings: ExchangeSettings, proxy: FakeForwardProxy
 ) -> None:
-    """What it wants and does not get is said without what it got."""
     proxy.treatment = wants(f"Basic {b64encode(f'us:er:{PASSWORD}@'.encode()).decode()}")
     assert isinstance(endpoints(settings).exchange(ASK), Granted)
     assert settings.forward is not None
     for credentials in (None, Secret(f"other:{PASSWORD}")):
         without = settings._replace(forward=settings.forward._replace(credentials=credentials))
-        heard = refusal(endpoints(without))
-        assert f"the proxy http://{proxy.address} (HTTPS_PROXY) requires credentials, or other ones (HTTP 407)" in heard
+        message = refusal(endpoints(without))
+        assert (
+            f"the proxy http://{proxy.address} (HTTPS_PROXY) requires credentials, or other ones (HTTP 407)" in message
+        )
 
 
 def hangs_up(connection: object, head: str) -> None:
-    """Say nothing."""
+    """Close the connection without an answer."""
 
 
 @pytest.mark.parametrize(
@@ -142,14 +141,14 @@ def hangs_up(connection: object, head: str) -> None:
         pytest.param(hangs_up, ": it closed the connection without an answer", id="hangs up"),
     ],
 )
-def test_a_broken_proxy_is_reported_by_name(
+def test_broken_proxy_is_reported_by_name(
     endpoints: Make, settings: ExchangeSettings, proxy: FakeForwardProxy, treatment: Treatment, why: str
 ) -> None:
-    """The message names it, not Entra; it works again once it is fixed."""
+    """The message names the proxy, not Entra. Exchanges succeed once it is fixed."""
     proxy.treatment = treatment
     endpoint = endpoints(settings)
-    heard = refusal(endpoint)
-    assert f" the proxy http://{proxy.address} (HTTPS_PROXY){why}" in heard
+    message = refusal(endpoint)
+    assert f" the proxy http://{proxy.address} (HTTPS_PROXY){why}" in message
     proxy.treatment = tunnels
     assert isinstance(endpoint.exchange(ASK), Granted)
 
@@ -161,30 +160,29 @@ def test_a_broken_proxy_is_reported_by_name(
         ("http://proxy.invalid:3128", "its name cannot be resolved"),
     ],
 )
-def test_an_unreachable_proxy_is_reported_with_its_variable(
+def test_unreachable_proxy_is_reported_with_its_variable(
     endpoints: Make, settings: ExchangeSettings, url: str, why: str
 ) -> None:
-    """The variable to check is its own."""
     settings = settings._replace(forward=ForwardProxy(url, "HTTPS_PROXY", Secret(f"u:{PASSWORD}")))
-    heard = refusal(endpoints(settings))
-    assert f"the proxy {url} (HTTPS_PROXY) cannot be used: {why}" in heard
+    message = refusal(endpoints(settings))
+    assert f"the proxy {url} (HTTPS_PROXY) cannot be used: {why}" in message
 
 
-def test_faults_behind_a_proxy(endpoints: Make, settings: ExchangeSettings, authority: Authority) -> None:
-    """They are Entra's and are said of Entra."""
+def test_faults_behind_a_proxy_are_reported_as_entras(
+    endpoints: Make, settings: ExchangeSettings, authority: Authority
+) -> None:
     authority.behaviour = refuses(401, 700212)
     result = endpoints(settings).exchange(ASK)
     assert isinstance(result, Refused)
     assert result.aadsts == 700212
-    heard = refusal(endpoints(settings._replace(authority_ca=None)))
-    assert heard.startswith(f"Entra at {authority.url} is unavailable through the proxy ")
-    assert "(HTTPS_PROXY): its certificate is not trusted" in heard
+    message = refusal(endpoints(settings._replace(authority_ca=None)))
+    assert message.startswith(f"Entra at {authority.url} is unavailable through the proxy ")
+    assert "(HTTPS_PROXY): its certificate is not trusted" in message
 
 
-def test_a_custom_token_endpoint_behind_a_proxy(
+def test_custom_token_endpoint_behind_a_proxy_uses_its_own_sni_and_trust(
     endpoints: Make, settings: ExchangeSettings, proxy: FakeForwardProxy, tmp_path: Path
 ) -> None:
-    """SNI and trust are the endpoint's own, through the tunnel too."""
     (tmp_path / "custom").mkdir()
     with FaultyAuthority(tmp_path / "custom", names=("sni.test",)) as custom:
         token_proxy = TokenProxy(custom.url, "sni.test", str(custom.ca_file))

@@ -25,15 +25,14 @@ ASSERTION = jwt(sub="system:serviceaccount:default:default")
 
 
 @pytest.mark.parametrize("text", [ASSERTION, f"{ASSERTION}\n", f"  {ASSERTION}\r\n"], ids=["bare", "line", "blanks"])
-def test_a_token(tmp_path: Path, text: str) -> None:
-    """Blanks around it are not its own."""
+def test_token_is_read_without_surrounding_blanks(tmp_path: Path, text: str) -> None:
     file = tmp_path / "token"
     file.write_text(text)
     assert read_assertion(str(file)) == Secret(ASSERTION)
 
 
-def test_a_token_through_links(tmp_path: Path) -> None:
-    """A projected volume is a link to a link, replaced as a whole."""
+def test_token_is_read_through_the_links_of_a_projected_volume(tmp_path: Path) -> None:
+    """A link to a link, replaced as a whole."""
     (tmp_path / "..2026").mkdir()
     (tmp_path / "..2026" / "token").write_text(ASSERTION)
     (tmp_path / "..data").symlink_to("..2026")
@@ -47,7 +46,7 @@ def _socket(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "make, said",
+    "make, reason",
     [
         pytest.param(lambda _: None, "no such file", id="missing"),
         pytest.param(Path.mkdir, "not a regular file", id="directory"),
@@ -59,28 +58,27 @@ def _socket(path: Path) -> None:
         pytest.param(lambda file: file.write_text("x" * 65537), "larger than 65536", id="huge"),
         pytest.param(lambda file: os.truncate(os.open(file, os.O_CREAT | os.O_RDWR), 1 << 40), "larger", id="sparse"),
         pytest.param(lambda file: file.write_bytes(bytes(range(256))), "no JWT", id="binary"),
-        pytest.param(lambda file: file.write_text("hello"), "no JWT", id="no JWT"),
+        pytest.param(lambda file: file.write_text("hello"), "no JWT", id="not a JWT"),
         pytest.param(lambda file: file.write_text("a..c"), "no JWT", id="an empty part"),
         pytest.param(lambda file: file.write_text(f"{ASSERTION} {ASSERTION}"), "no JWT", id="two JWTs"),
         pytest.param(lambda file: file.write_text(f"Bearer {ASSERTION}"), "no JWT", id="a header"),
         pytest.param(lambda file: file.write_text(f"{ASSERTION}.x"), "no JWT", id="four parts"),
     ],
 )
-def test_a_file_without_a_usable_token_is_reported(tmp_path: Path, make: Callable[[Path], None], said: str) -> None:
-    """The refusal names the file, the variable and the fault; it may pass, so it is a 503."""
+def test_file_without_a_usable_token_is_reported(tmp_path: Path, make: Callable[[Path], None], reason: str) -> None:
+    """The refusal names the file, the variable and the fault; it is temporary, so it is a 503."""
     file = tmp_path / "token"
     make(file)
     refused = read_assertion(str(file))
     assert isinstance(refused, Refused)
     assert (refused.status, refused.cause) == (503, "token_file")
-    assert said in refused.description
+    assert reason in refused.description
     assert str(file) in refused.description
     assert "AZURE_FEDERATED_TOKEN_FILE" in refused.description
     assert ASSERTION not in refused.description
 
 
-def test_no_descriptor_is_lost(tmp_path: Path) -> None:
-    """A fault repeated does not use the process up."""
+def test_repeated_faults_leak_no_descriptors(tmp_path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
         read_assertion(str(tmp_path))
@@ -88,8 +86,7 @@ def test_no_descriptor_is_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("root")
-def test_a_file_of_another_user(tmp_path: Path) -> None:
-    """A file that this user may not read is said to be so."""
+def test_unreadable_file_is_reported_as_such(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(ASSERTION)
     file.chmod(0o600)
@@ -112,14 +109,14 @@ Make = Callable[[ExchangeSettings], TokenEndpoint]
 
 @pytest.fixture
 def custom(tmp_path: Path) -> Generator[FaultyAuthority]:
-    """Give a custom token endpoint, whose certificate is for its SNI name alone."""
+    """Return a custom token endpoint whose certificate is for its SNI name only."""
     with FaultyAuthority(tmp_path, names=(SNI,)) as authority:
         yield authority
 
 
 @pytest.fixture
 def settings(custom: FaultyAuthority, token_file: Path) -> ExchangeSettings:
-    """Give the settings of a pod with an identity binding; nobody is at its authority."""
+    """Return the settings of a pod with an identity binding; its authority is unreachable."""
     token_proxy = TokenProxy(f"{custom.url}some/path/", SNI, str(custom.ca_file))
     return ExchangeSettings(None, "tenant", str(token_file), ELSEWHERE, None, token_proxy)
 
@@ -131,63 +128,64 @@ def bound(settings: ExchangeSettings, **changes: Any) -> ExchangeSettings:
 
 
 def refusal(endpoint: TokenEndpoint) -> str:
-    """Return why an exchange failed for now."""
+    """Return why an exchange failed temporarily."""
     result = endpoint.exchange(ASK)
     assert isinstance(result, Refused)
     assert result.status == 503
     return result.description
 
 
-def test_where_the_request_goes(custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings) -> None:
-    """To the endpoint's path and the tenant's, by its SNI name; the Host is the URL's, the form is Entra's."""
+def test_request_goes_to_the_endpoint_with_its_sni_name(
+    custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings
+) -> None:
+    """The path is the endpoint's and the tenant's, Host is that of the URL, the form is Entra's."""
     endpoint = endpoints(settings)
     assert isinstance(endpoint.exchange(ASK), Granted)
     assert isinstance(endpoint.exchange(ASK), Granted)
     assert [post.line for post in custom.posts] == ["POST /some/path/tenant/oauth2/v2.0/token HTTP/1.1"] * 2
-    assert custom.server_names == [SNI], "one connection, kept"
+    assert custom.server_names == [SNI], "one reused connection"
     assert custom.posts[0].form["client_id"] == [ASK.client_id]
     assert custom.posts[0].form["scope"] == [f"{ASK.resource}/.default"]
 
 
-def test_ca_data(custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings) -> None:
-    """Certificates in the variable do as well as a file."""
+def test_ca_certificates_can_be_given_as_data(
+    custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings
+) -> None:
     text = custom.ca_file.read_text()
     assert isinstance(endpoints(bound(settings, ca_file=None, ca_data=text)).exchange(ASK), Granted)
 
 
-def test_ca_data_that_is_none(endpoints: Make, settings: ExchangeSettings) -> None:
-    """What looks like PEM and is not is reported to the client."""
+def test_invalid_ca_data_is_reported_to_the_client(endpoints: Make, settings: ExchangeSettings) -> None:
     text = "-----BEGIN CERTIFICATE-----\nzzz\n-----END CERTIFICATE-----\n"
     endpoint = endpoints(bound(settings, ca_file=None, ca_data=text))
     assert refusal(endpoint).startswith("AZURE_KUBERNETES_CA_DATA cannot be used: it holds no certificate")
 
 
-def test_only_the_bindings_own_authorities_are_trusted(
+def test_only_the_authorities_of_the_binding_are_trusted(
     custom: FaultyAuthority,
     endpoints: Make,
     settings: ExchangeSettings,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """Neither the system's authorities nor --authority-ca count where the binding has its own."""
+    """Neither the system's authorities nor --authority-ca count if the binding has its own."""
     good = tmp_path / "good.pem"
     good.write_bytes(custom.ca_file.read_bytes())
     monkeypatch.setenv("SSL_CERT_FILE", str(good))
     custom.ca_file.write_bytes(new_authority(time.time()).certificate_pem)
-    heard = refusal(endpoints(settings._replace(authority_ca=str(good))))
-    assert "AZURE_KUBERNETES_TOKEN_PROXY) is unavailable: its certificate is not trusted" in heard
-    assert "AZURE_KUBERNETES_CA_FILE or _CA_DATA" in heard
+    message = refusal(endpoints(settings._replace(authority_ca=str(good))))
+    assert "AZURE_KUBERNETES_TOKEN_PROXY) is unavailable: its certificate is not trusted" in message
+    assert "AZURE_KUBERNETES_CA_FILE or _CA_DATA" in message
 
 
 @pytest.mark.parametrize("by_flag", [False, True], ids=["SSL_CERT_FILE", "--authority-ca"])
-def test_without_a_ca_of_its_own(
+def test_binding_without_a_ca_uses_the_trust_for_entra(
     custom: FaultyAuthority,
     endpoints: Make,
     settings: ExchangeSettings,
     monkeypatch: pytest.MonkeyPatch,
     by_flag: bool,  # noqa: FBT001
 ) -> None:
-    """What is trusted for Entra is trusted for it."""
     if not by_flag:
         monkeypatch.setenv("SSL_CERT_FILE", str(custom.ca_file))
     settings = bound(settings, ca_file=None)._replace(authority_ca=str(custom.ca_file) if by_flag else None)
@@ -195,17 +193,17 @@ def test_without_a_ca_of_its_own(
 
 
 @pytest.mark.parametrize("sni_name", [None, "other.sni.test"], ids=["none", "another"])
-def test_the_certificate_must_be_for_the_sni_name(
+def test_certificate_must_be_for_the_sni_name(
     endpoints: Make, settings: ExchangeSettings, sni_name: str | None
 ) -> None:
-    """The certificate must be for the SNI name, and for the URL's host if it is not set."""
+    """Or for the URL's host if no SNI name is set."""
     assert "its certificate is not trusted" in refusal(endpoints(bound(settings, sni_name=sni_name)))
 
 
 def test_redirects_are_not_followed(
     custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings, tmp_path: Path
 ) -> None:
-    """They are not followed: the assertion goes where the settings say and nowhere else."""
+    """The assertion goes only where the settings say."""
     (tmp_path / "other").mkdir()
     with Authority(tmp_path / "other") as other:
         for status in (301, 302, 303, 307, 308):
@@ -215,18 +213,18 @@ def test_redirects_are_not_followed(
 
 
 def renewed(custom: FaultyAuthority) -> CertifiedKey:
-    """Let the endpoint have another authority and show its certificate; return that authority."""
+    """Give the endpoint another authority and a certificate of it; return that authority."""
     authority = new_authority(time.time())
     custom.present(new_server_certificate(authority, [SNI], time.time()))
     return authority
 
 
-def test_a_ca_that_is_rotated(custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings) -> None:
-    """The file is read again when it changes, and kept connections are not used any more: trust in them has ended."""
+def test_rotated_ca_file_is_read_again(custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings) -> None:
+    """Idle connections are closed, since their certificates are no longer trusted."""
     endpoint = endpoints(settings)
     assert isinstance(endpoint.exchange(ASK), Granted)
     authority = renewed(custom)
-    assert isinstance(endpoint.exchange(ASK), Granted), "the kept connection is still trusted"
+    assert isinstance(endpoint.exchange(ASK), Granted), "the idle connection is still trusted"
     assert len(custom.server_names) == 1
     custom.ca_file.write_bytes(authority.certificate_pem)
     assert isinstance(endpoint.exchange(ASK), Granted)
@@ -234,10 +232,10 @@ def test_a_ca_that_is_rotated(custom: FaultyAuthority, endpoints: Make, settings
 
 
 @pytest.mark.parametrize("content", [None, b""], ids=["gone", "empty"])
-def test_in_the_middle_of_a_rotation(
+def test_last_valid_ca_is_used_while_the_file_is_missing(
     custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings, content: bytes | None
 ) -> None:
-    """While the file is gone or empty the last good one counts, as in azidentity; before there was one, it is named."""
+    """As in azidentity. Without an earlier valid one the file is reported."""
     good = custom.ca_file.read_bytes()
     endpoint, late = endpoints(settings), endpoints(settings)
     assert isinstance(endpoint.exchange(ASK), Granted)
@@ -251,8 +249,9 @@ def test_in_the_middle_of_a_rotation(
     assert isinstance(late.exchange(ASK), Granted)
 
 
-def test_a_ca_that_is_spoiled(custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings) -> None:
-    """A file without a certificate is not ignored."""
+def test_ca_file_without_a_certificate_is_reported(
+    custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings
+) -> None:
     good = custom.ca_file.read_bytes()
     endpoint = endpoints(settings)
     assert isinstance(endpoint.exchange(ASK), Granted)
@@ -262,8 +261,10 @@ def test_a_ca_that_is_spoiled(custom: FaultyAuthority, endpoints: Make, settings
     assert isinstance(endpoint.exchange(ASK), Granted)
 
 
-def test_nobody_there(custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings) -> None:
-    """The variable to check is named, not AZURE_AUTHORITY_HOST."""
-    heard = refusal(endpoints(bound(settings, url="https://127.0.0.1:1/")))
-    assert "the connection was refused; check AZURE_KUBERNETES_TOKEN_PROXY" in heard
+def test_unreachable_endpoint_is_reported_with_its_variable(
+    custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings
+) -> None:
+    """Not with AZURE_AUTHORITY_HOST."""
+    message = refusal(endpoints(bound(settings, url="https://127.0.0.1:1/")))
+    assert "the connection was refused; check AZURE_KUBERNETES_TOKEN_PROXY" in message
     assert not custom.posts

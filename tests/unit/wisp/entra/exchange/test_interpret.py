@@ -1,4 +1,4 @@
-"""What a token endpoint answers becomes a token or a refusal, garbage included."""
+"""A token endpoint's response becomes a token or a refusal, whatever it contains."""
 
 import json
 import re
@@ -16,12 +16,12 @@ TRACE = "Trace ID: 9e0f1b1d-1 Correlation ID: 2f7b-2 Timestamp: 2026-11-02 10:00
 
 
 def answer(status: int, document: object, retry_after: str | None = None) -> Result:
-    """Interpret a JSON answer."""
+    """Interpret a JSON response."""
     return interpret(status, retry_after, json.dumps(document).encode(), UNIX)
 
 
 def refusal(code: int, error: str, text: str = "No.") -> dict[str, object]:
-    """Return an error document of Entra's shape."""
+    """Return an error document in Entra's format."""
     return {
         "error": error,
         "error_description": f"AADSTS{code}: {text} {TRACE}",
@@ -34,7 +34,7 @@ def refusal(code: int, error: str, text: str = "No.") -> dict[str, object]:
 
 
 def success(**changes: object) -> dict[str, object]:
-    """Return an answer with a token, some fields changed; None takes one away."""
+    """Return a response with a token and some fields changed; None removes a field."""
     document = {
         "token_type": "Bearer",
         "expires_in": 86399,
@@ -72,23 +72,22 @@ def success(**changes: object) -> dict[str, object]:
         (7000215, "invalid_client"),
     ],
 )
-@pytest.mark.parametrize("status, heard", [(400, 400), (401, 401), (403, 403), (404, 400), (409, 400)])
-def test_entras_own_refusals(code: int, error: str, status: int, heard: int) -> None:
-    """Error, text with its trace id, and code are kept; the status too where clients know it."""
+@pytest.mark.parametrize("status, expected", [(400, 400), (401, 401), (403, 403), (404, 400), (409, 400)])
+def test_refusal_has_entras_error_text_and_code(code: int, error: str, status: int, expected: int) -> None:
+    """The status is preserved if clients know it."""
     document = refusal(code, error)
-    assert answer(status, document) == Refused(heard, error, str(document["error_description"]), "refused", code)
+    assert answer(status, document) == Refused(expected, error, str(document["error_description"]), "refused", code)
 
 
 @pytest.mark.parametrize("error_codes", [None, [], ["700213"], [True], [-1], [10**12], "700213", {"a": 1}, [None]])
-def test_the_code_is_found_in_the_text(error_codes: object) -> None:
-    """Where error_codes is missing or odd, the text says it."""
+def test_code_is_read_from_the_text_without_error_codes(error_codes: object) -> None:
     result = answer(401, {**refusal(700213, "invalid_client"), "error_codes": error_codes})
     assert isinstance(result, Refused)
     assert result.aadsts == 700213
 
 
-def test_a_403_never_says_unreachable() -> None:
-    """Python, Go and Node give managed identity up for a 403 with that word."""
+def test_403_never_contains_the_word_unreachable() -> None:
+    """The Python, Go and Node SDKs give up managed identity for a 403 with that word."""
     result = answer(403, {"error": "access_denied", "error_description": "The server is Unreachable"})
     assert isinstance(result, Refused)
     assert result.status == 400
@@ -102,8 +101,7 @@ def test_a_403_never_says_unreachable() -> None:
         pytest.param([], "x", None, id="with garbage"),
     ],
 )
-def test_throttling(document: object, retry_after: str | None, wait: float | None) -> None:
-    """A 429 stays one, with the time to wait."""
+def test_429_is_returned_with_the_time_to_wait(document: object, retry_after: str | None, wait: float | None) -> None:
     result = answer(429, document, retry_after)
     assert isinstance(result, Refused)
     assert (result.status, result.error, result.cause) == (429, "too_many_requests", "throttled")
@@ -112,7 +110,7 @@ def test_throttling(document: object, retry_after: str | None, wait: float | Non
 
 
 @pytest.mark.parametrize(
-    "status, body, said",
+    "status, body, reason",
     [
         pytest.param(500, b"oops", "HTTP 500", id="500"),
         pytest.param(503, b'{"error":"x","error_description":"later"}', "HTTP 503: later", id="503 with a reason"),
@@ -131,12 +129,12 @@ def test_throttling(document: object, retry_after: str | None, wait: float | Non
         pytest.param(400, b'{"error":"server_error"}', "HTTP 400", id="server_error as a 400"),
     ],
 )
-def test_what_may_pass_is_a_503(status: int, body: bytes, said: str) -> None:
-    """Clients repeat a 503 and never a 400."""
+def test_temporary_fault_is_a_503(status: int, body: bytes, reason: str) -> None:
+    """Clients retry a 503 and never a 400."""
     result = interpret(status, "7", body, UNIX)
     assert isinstance(result, Refused)
     assert (result.status, result.error, result.cause) == (503, "temporarily_unavailable", "unavailable")
-    assert said in result.description
+    assert reason in result.description
     assert result.retry_after == 7.0
 
 
@@ -160,8 +158,7 @@ def test_what_may_pass_is_a_503(status: int, body: bytes, said: str) -> None:
         pytest.param("text", id="a string"),
     ],
 )
-def test_an_unusable_success(document: object) -> None:
-    """A 200 without a token that could be handed on is a fault that may pass."""
+def test_200_without_a_usable_token_is_a_temporary_fault(document: object) -> None:
     result = answer(200, document)
     assert isinstance(result, Refused)
     assert (result.status, result.cause) == (503, "unavailable")
@@ -170,14 +167,12 @@ def test_an_unusable_success(document: object) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"a":' + b"1" * 5000 + b"}"], ids=lambda body: repr(body[:8])
 )
-def test_no_json(body: bytes) -> None:
-    """Garbage of any kind is a fault that may pass."""
+def test_response_that_is_not_json_is_a_temporary_fault(body: bytes) -> None:
     assert isinstance(interpret(200, None, body, UNIX), Refused)
     assert isinstance(interpret(400, None, body, UNIX), Refused)
 
 
-def test_a_token() -> None:
-    """What its claims say of the identity is kept with it."""
+def test_token_is_returned_with_its_identity_claims() -> None:
     token = jwt(nbf=1, oid="o", xms_mirid="/m")
     assert answer(200, success(access_token=token, refresh_in="3600")) == Granted(
         Secret(token), 86399, 3600, 1, "o", "/m"
@@ -185,21 +180,20 @@ def test_a_token() -> None:
 
 
 @pytest.mark.parametrize("expires_in", ["3600", 3600, 3600.5])
-def test_a_lifetime_in_any_spelling(expires_in: object) -> None:
-    """Numbers may come as strings, as some versions of the endpoint send them."""
+def test_lifetime_may_be_a_number_or_a_string(expires_in: object) -> None:
+    """Some versions of the endpoint send strings."""
     assert answer(200, success(expires_in=expires_in)) == granted("opaque", 3600)
 
 
 @pytest.mark.parametrize("claims", [{}, {"nbf": "x", "oid": 7, "xms_mirid": "m" * 1025}, {"oid": None}])
-def test_odd_claims_are_left_out(claims: dict[str, object]) -> None:
-    """A token is good whatever we think of its claims."""
+def test_invalid_claims_are_omitted(claims: dict[str, object]) -> None:
+    """The token is valid anyway."""
     token = jwt(**claims)
     assert answer(200, success(access_token=token)) == granted(token)
 
 
 @pytest.mark.parametrize("token", ["", "a", "a.b", "a.b.c", "..", "a.é.c", "a.W10.c", "a.e30.c", "a.b.c.d.e"])
-def test_claims_of_what_is_no_token(token: str) -> None:
-    """The result has no claims."""
+def test_opaque_token_has_no_claims(token: str) -> None:
     assert claims_of(token) == {}
 
 
@@ -219,8 +213,8 @@ def test_claims_of_what_is_no_token(token: str) -> None:
         (None, None),
     ],
 )
-def test_retry_after(header: str | None, seconds: float | None) -> None:
-    """It is seconds or a date; anything else is nothing."""
+def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
+    """Anything else counts as missing."""
     assert seconds_of(header, UNIX) == seconds
 
 
@@ -236,7 +230,7 @@ fields = st.fixed_dictionaries({}, optional=dict.fromkeys(names, json_values))
 
 @given(st.integers(100, 999), headers, st.binary(max_size=200) | fields.map(json.dumps).map(str.encode))
 def test_any_response_becomes_a_result(status: int, retry_after: str | None, body: bytes) -> None:
-    """Whatever comes back is a token with a lifetime or a refusal that HTTP has a status for."""
+    """A token with a lifetime, or a refusal with a valid HTTP status."""
     result = interpret(status, retry_after, body, UNIX)
     if isinstance(result, Granted):
         assert status == 200
@@ -253,8 +247,8 @@ def test_any_response_becomes_a_result(status: int, retry_after: str | None, bod
     st.dictionaries(st.text(max_size=10), st.text(max_size=60), min_size=1),
     st.sampled_from(["error", "error_description"]),
 )
-def test_no_token_is_kept_in_a_text(status: int, around: str, claims: dict[str, str], place: str) -> None:
-    """A token or an assertion that an answer repeats is struck out, whole, wherever it stands in it."""
+def test_tokens_in_error_texts_are_masked(status: int, around: str, claims: dict[str, str], place: str) -> None:
+    """A repeated token or assertion is removed completely, wherever it occurs in the text."""
     token = jwt(**claims)
     document = {**refusal(50027, "invalid_client"), place: f"AADSTS50027: {around} {token} {around}"}
     result = answer(status, document)
@@ -264,8 +258,8 @@ def test_no_token_is_kept_in_a_text(status: int, around: str, claims: dict[str, 
 
 
 @pytest.mark.parametrize("spelled", ['{"alg":1}', '{ "alg":1}', '{\n"alg":1}', '{\r\n"alg":1}'])
-def test_a_token_of_any_layout_is_recognised(spelled: str) -> None:
-    """JSON may be written with blanks; an encrypted token has five parts."""
+def test_token_of_any_layout_is_masked(spelled: str) -> None:
+    """JSON may contain blanks; an encrypted token has five parts."""
     import base64  # noqa: PLC0415
 
     token = base64.urlsafe_b64encode(spelled.encode()).decode().rstrip("=") + ".cGF5bG9hZA.aXY.Y2lwaGVy.dGFn"
@@ -274,8 +268,7 @@ def test_a_token_of_any_layout_is_recognised(spelled: str) -> None:
     assert not re.search("cGF5bG9hZA|aXY|Y2lwaGVy|dGFn", result.description)
 
 
-def test_a_long_text_is_cut() -> None:
-    """A text is passed on up to a length."""
+def test_long_text_is_cut() -> None:
     result = answer(400, {"error": "e" * 9999, "error_description": "d" * 9999})
     assert isinstance(result, Refused)
     assert (len(result.error), len(result.description)) == (128, 4096)
@@ -283,18 +276,17 @@ def test_a_long_text_is_cut() -> None:
 
 @pytest.mark.parametrize("place", ["error", "error_description"])
 @pytest.mark.parametrize("before", [*range(60, 140, 7), *range(4000, 4100, 13), *range(16_000, 16_400, 37)])
-def test_a_token_where_a_text_is_cut(place: str, before: int) -> None:
+def test_token_at_the_cut_of_a_text_is_masked(place: str, before: int) -> None:
     """No part of it is left, whether the cut is before, in or after it."""
     token = jwt(sub="s" * 200)
     text = ("word " * before)[:before] + token + " word" * 4000
     result = answer(400, {**refusal(50027, "invalid_client"), place: text})
     assert isinstance(result, Refused)
-    kept = result.error + result.description
-    assert not any(part[:8] in kept for part in token.split("."))
+    texts = result.error + result.description
+    assert not any(part[:8] in texts for part in token.split("."))
 
 
-def test_words_are_kept_in_a_text() -> None:
-    """What merely looks like the beginning of a token is part of what went wrong."""
+def test_words_that_only_resemble_a_token_are_not_masked() -> None:
     text = "AADSTS500011: The resource principal named api://keyJoiner.greyJoy.example was not found."
     result = answer(400, {"error": "invalid_resource", "error_description": text})
     assert isinstance(result, Refused)
