@@ -71,7 +71,7 @@ def struck(fault: Fault, folder: Path) -> Iterator[tuple[Site, Sidecar]]:
             _warm_up(sidecar, site, kept=fault.kept)
             fault.strike(site)
             yield site, sidecar
-            assert "hunter2" not in "".join(sidecar.said)
+            assert "hunter2" not in "".join(sidecar.output)
 
 
 def _warm_up(sidecar: Sidecar, site: Site, *, kept: bool) -> None:

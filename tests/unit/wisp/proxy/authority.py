@@ -67,7 +67,7 @@ def refuses(status: int, code: int, *headers: str) -> Behaviour:
 
 
 def in_turn(*behaviours: Behaviour) -> Behaviour:
-    """Behave in each way once, and in the last for ever."""
+    """Behave in each way once, and in the last indefinitely."""
     *first, last = behaviours
     rest = iter(first)
 
@@ -135,9 +135,9 @@ class Authority:
             self._open.add(tls)
             try:
                 with tls:
-                    while (said := self._answer(tls)) is not None:
-                        _send(tls, said)
-                        if isinstance(said, Last):
+                    while (response := self._answer(tls)) is not None:
+                        _send(tls, response)
+                        if isinstance(response, Last):
                             break
             finally:
                 self._open.discard(tls)
@@ -150,11 +150,11 @@ class Authority:
         return self.behaviour(post)
 
 
-def _send(tls: ssl.SSLSocket, said: bytes) -> None:
-    if not isinstance(said, Drip):
-        tls.sendall(said)
+def _send(tls: ssl.SSLSocket, response: bytes) -> None:
+    if not isinstance(response, Drip):
+        tls.sendall(response)
         return
-    for byte in said:
+    for byte in response:
         tls.sendall(bytes((byte,)))
         time.sleep(1 / 3)  # to be slow is what it is for
 

@@ -40,8 +40,8 @@ def _add(family: Family, name: str, line: str) -> None:
     assert match is not None, line
     sample, labels, value = match.groups()
     assert sample in {name + suffix for suffix in _SUFFIXES[family.kind]}, line
-    pairs = [] if labels is None else [f"{each[1]}={each[2]}" for each in _LABEL.finditer(labels)]
-    assert labels is None or ",".join(each[0] for each in _LABEL.finditer(labels)) == labels, line
+    pairs = [] if labels is None else [f"{label[1]}={label[2]}" for label in _LABEL.finditer(labels)]
+    assert labels is None or ",".join(label[0] for label in _LABEL.finditer(labels)) == labels, line
     key = (sample.removeprefix(name), *pairs)
     assert key not in family.samples, "a sample is there once"
     family.samples[key] = float(value)

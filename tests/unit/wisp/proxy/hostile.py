@@ -20,7 +20,7 @@ class Case(NamedTuple):
 
     data: bytes
     statuses: tuple[int, ...]
-    shown: str = ""
+    display: str = ""
 
 
 def _get(target: bytes, status: int, *headers: bytes, method: bytes = b"GET") -> Case:
@@ -40,7 +40,7 @@ def _shown(data: bytes) -> str:
 
 def _token(path: bytes, status: int = 404) -> Case:
     """Request a token with another spelling of its path."""
-    return _get(path + b"?" + _QUERY, status)._replace(shown=_shown(b"GET " + path))
+    return _get(path + b"?" + _QUERY, status)._replace(display=_shown(b"GET " + path))
 
 
 SPELLINGS = {
@@ -283,7 +283,7 @@ connection is closed after the answer, so the second request is not served.
 
 def page() -> str:
     """Return the documentation page of all cases."""
-    spellings = [f"| {name} | `{case.shown}` | {_answer(case)} |" for name, case in SPELLINGS.items()]
+    spellings = [f"| {name} | `{case.display}` | {_answer(case)} |" for name, case in SPELLINGS.items()]
     requests = [f"| {name} | {_answer(case)} |" for name, case in REQUESTS.items()]
     checks = [f"| `{name}` | {status} |" for name, (status, _) in CHECKS.items()]
     framing = [f"| {_cell(name)} | {_answer(Case(b'', (hostile.status,)))} |" for name, hostile in ALL.items()]

@@ -54,7 +54,7 @@ class Node(SocketEnd):
             end.socket.close()
 
 
-class Heard(NamedTuple):
+class ClientAnswer(NamedTuple):
     """An answer as h11 reads it."""
 
     status: int
@@ -67,13 +67,13 @@ class Heard(NamedTuple):
         return json.loads(self.body)
 
 
-def heard(client: Client) -> list[Heard]:
+def client_answers(client: Client) -> list[ClientAnswer]:
     """Return the complete answers that the client received; raise h11.RemoteProtocolError for an incomplete one."""
     connection = h11.Connection(h11.CLIENT)
     connection.receive_data(bytes(client.received))
     if client.ended is not None:
         connection.receive_data(b"")
-    found: list[Heard] = []
+    found: list[ClientAnswer] = []
     while True:
         if connection.our_state is h11.IDLE:
             connection.send(h11.Request(method="GET", target="/", headers=[("Host", "x")]))
@@ -85,7 +85,7 @@ def heard(client: Client) -> list[Heard]:
             body += bytes(event.data)
         if not isinstance(event, h11.EndOfMessage):
             return found
-        found.append(Heard(head.status_code, dict(head.headers), body))
+        found.append(ClientAnswer(head.status_code, dict(head.headers), body))
         if connection.their_state is not h11.DONE or not connection.trailing_data[0]:
             return found
         connection.start_next_cycle()
@@ -132,16 +132,16 @@ class RelayWorld(World):
         """Return the status of the rejection."""
         return Response(reject.status, b"")
 
-    def asked(self, data: bytes = GET) -> tuple[Client, SocketEnd]:
+    def forwarded(self, data: bytes = GET) -> tuple[Client, SocketEnd]:
         """Send a request, and return the client with the node's end of the resulting connection."""
         client = self.connect(data)
         self.settle()
         return client, self.node.served[-1]
 
-    def said(self, client: Client) -> Heard:
+    def only_answer(self, client: Client) -> ClientAnswer:
         """Let everything happen, and return the only answer that the client received."""
         self.settle()
-        (answer,) = heard(client)
+        (answer,) = client_answers(client)
         return answer
 
     def events(self, event: str) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ class Sidecar:
         self.process = process
         self.port = port
         self._log = log
-        self.said: list[str] = []
+        self.output: list[str] = []
 
     def get(self, target: str, method: str = "GET", **headers: str) -> Answer:
         """Send a request on a separate connection; in header names, `_` stands for `-`."""
@@ -86,7 +86,7 @@ class Sidecar:
         finally:
             connection.close()
         if answer.status != 200 or not target.startswith("/metadata"):
-            self.said.append(repr(answer))
+            self.output.append(repr(answer))
         return answer
 
     def token(self, resource: str = ARM, **parameters: str) -> Answer:
@@ -110,7 +110,7 @@ class Sidecar:
         finally:
             os.kill(exchanges, signal.SIGCONT)
         answers = [answer for connection in connections for answer in _answers(connection)]
-        self.said += [repr(answer) for answer in answers if answer.status != 200]
+        self.output += [repr(answer) for answer in answers if answer.status != 200]
         return answers
 
     def events(self) -> list[dict[str, Any]]:
@@ -129,16 +129,16 @@ class Sidecar:
         return self.process.wait(PATIENCE)
 
     def check_discretion(self) -> None:
-        """Fail where a token or an assertion is in anything that was said: all of them begin alike."""
-        self.said.append(self._log.read_text())
-        assert "eyJ" not in "".join(self.said)
+        """Fail where a token or an assertion is in the output: all of them begin with "eyJ"."""
+        self.output.append(self._log.read_text())
+        assert "eyJ" not in "".join(self.output)
 
     def note_what_others_see(self) -> None:
         """Note the metrics page and what the process table shows."""
         if self.process.poll() is None:
             self.get("/metrics")
             for pid in filter(None, (self.process.pid, self.child())):
-                self.said.append(Path(f"/proc/{pid}/cmdline").read_text())
+                self.output.append(Path(f"/proc/{pid}/cmdline").read_text())
 
 
 class Pod(NamedTuple):

@@ -36,8 +36,11 @@ def test_documented_usage_matches_the_program() -> None:
 
 def test_documented_clouds_match_the_program() -> None:
     known = [
-        [each.name, *(", ".join(f"`{url}`" for url in urls) for urls in (each.authorities, (each.resource_manager,)))]
-        for each in CLOUDS
+        [
+            cloud.name,
+            *(", ".join(f"`{url}`" for url in urls) for urls in (cloud.authorities, (cloud.resource_manager,))),
+        ]
+        for cloud in CLOUDS
     ]
     assert rows("Clouds") == known
 

@@ -74,15 +74,17 @@ def test_token_comes_through_the_forward_proxy(proxied: tuple[Pod, FakeForwardPr
         assert (len(proxy.heads), len(distant.posts)) == (1, 1)
         proxy.treatment = says(b"HTTP/1.1 403 hunter2\r\n\r\n")
         distant.hang_up()
-        heard = sidecar.token("https://vault.azure.net")
-        assert heard.status == 503
-        assert f"the proxy http://{proxy.address} (HTTPS_PROXY)" in heard.document["error_description"]
+        token = sidecar.token("https://vault.azure.net")
+        assert token.status == 503
+        assert f"the proxy http://{proxy.address} (HTTPS_PROXY)" in token.document["error_description"]
         assert sidecar.events()[0]["forward_proxy"] == f"http://{proxy.address}"
         assert PASSWORD not in str(sidecar.events())
-    assert PASSWORD not in "".join(sidecar.said)
+    assert PASSWORD not in "".join(sidecar.output)
 
 
-def test_authority_in_no_proxy_is_connected_to_directly(proxied: tuple[Pod, FakeForwardProxy], distant: FaultyAuthority) -> None:
+def test_authority_in_no_proxy_is_connected_to_directly(
+    proxied: tuple[Pod, FakeForwardProxy], distant: FaultyAuthority
+) -> None:
     """Its name then does not resolve; loopback needs no entry."""
     own, proxy = proxied
     own.environment["NO_PROXY"] = "10.0.0.0/8,.test"
@@ -96,7 +98,7 @@ def test_authority_in_no_proxy_is_connected_to_directly(proxied: tuple[Pod, Fake
 
 
 @pytest.mark.parametrize(
-    "environment, said",
+    "environment, reason",
     [
         pytest.param(
             {"AZURE_KUBERNETES_TOKEN_PROXY": f"https://u:{PASSWORD}@x/"}, "TOKEN_PROXY is not an https", id="user info"
@@ -106,10 +108,10 @@ def test_authority_in_no_proxy_is_connected_to_directly(proxied: tuple[Pod, Fake
         pytest.param({"AZURE_AUTHORITY_HOST": "AzureChinaCloud"}, "use its authority, https://login.ch", id="a cloud"),
     ],
 )
-def test_invalid_proxy_or_endpoint_stops_the_start(environment: dict[str, str], said: str) -> None:
+def test_invalid_proxy_or_endpoint_stops_the_start(environment: dict[str, str], reason: str) -> None:
     """The error names the variable, the hint what to do, and neither contains a password."""
     good = {"AZURE_TENANT_ID": "contoso", "AZURE_CLIENT_ID": CLIENT_ID, "AZURE_FEDERATED_TOKEN_FILE": "/nowhere"}
     ended = run(**good, **environment)
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 2)
-    assert said in ended.stderr.replace("\nhint", "")
+    assert reason in ended.stderr.replace("\nhint", "")
     assert PASSWORD not in ended.stderr

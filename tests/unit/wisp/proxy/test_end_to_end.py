@@ -124,7 +124,10 @@ REFUSALS: dict[str, tuple[int, Callable[[Federated], None]]] = {
 
 
 def test_entras_refusal_is_returned_as_a_request_error(cloud: Cloud, tmp_path: Path) -> None:
-    """The client gets Entra's code and text in JSON, and does not retry. Several pods ask at a time: temporary codes are retried for two seconds."""
+    """The client gets Entra's code and text in JSON, and does not retry.
+
+    Several pods ask at a time, since temporary codes are retried for two seconds.
+    """
 
     def ask(name: str) -> Answer:
         with running_federated(cloud, tmp_path / name) as world:
@@ -143,17 +146,17 @@ def test_entras_refusal_is_returned_as_a_request_error(cloud: Cloud, tmp_path: P
 
 def test_unknown_resource_and_unknown_identity_are_refused_by_entra(federated: Federated) -> None:
     assert "AADSTS500011" in federated.sidecar.token("https://nobody.example").document["error_description"]
-    heard = federated.sidecar.token(client_id="11111111-2222-3333-4444-555555555555").document
-    assert heard["error"] == "invalid_request"
-    assert heard["error_description"].startswith("Identity not found: AADSTS700016: ")
+    response = federated.sidecar.token(client_id="11111111-2222-3333-4444-555555555555").document
+    assert response["error"] == "invalid_request"
+    assert response["error_description"].startswith("Identity not found: AADSTS700016: ")
 
 
 def test_first_token_causes_exactly_one_post(sidecar: Sidecar, authority: Authority) -> None:
     """No discovery, and no second exchange for concurrent or later requests."""
     with ThreadPoolExecutor(32) as clients:
         answers = list(clients.map(lambda _: sidecar.token(), range(100)))
-    assert {each.status for each in answers} == {200}
-    assert len({each.document["access_token"] for each in answers}) == 1
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.document["access_token"] for answer in answers}) == 1
     assert [post.line.split("/")[2:] for post in authority.posts] == [["oauth2", "v2.0", "token HTTP", "1.1"]]
     assert authority.connections == 1
 
@@ -170,7 +173,7 @@ def test_rejected_token_is_exchanged_once_for_many_clients(sidecar: Sidecar, aut
     rejected = {"xms_cc": "cp1", "token_sha256_to_refresh": hashlib.sha256(old.encode()).hexdigest()}
     with ThreadPoolExecutor(32) as clients:
         answers = list(clients.map(lambda _: sidecar.token(**rejected), range(100)))
-    (new,) = {each.document["access_token"] for each in answers}
+    (new,) = {answer.document["access_token"] for answer in answers}
     assert new != old
     assert sidecar.token(xms_cc="cp1").document["access_token"] == new
     assert len(authority.posts) == 2
@@ -184,7 +187,7 @@ def test_every_log_line_is_a_json_event(sidecar: Sidecar) -> None:
     sidecar.get("/nothing")
     assert sidecar.end() == 0
     events = sidecar.events()
-    assert [each["event"] for each in events] == [
+    assert [line["event"] for line in events] == [
         "listening",
         "token exchanged",
         "request refused",
@@ -221,10 +224,10 @@ def test_token_file_fault_is_reported_and_recovers_without_restart(sidecar: Side
     for resource, content in (("missing", None), ("empty", ""), ("malformed", "hello"), ("a directory", None)):
         if content is not None:
             own_pod.token_file.write_text(content)
-        heard = sidecar.token(resource)
-        assert (heard.status, heard.document["error"]) == (503, "temporarily_unavailable")
-        assert str(own_pod.token_file) in heard.document["error_description"]
-        assert heard.headers["retry-after"] == "2"
+        response = sidecar.token(resource)
+        assert (response.status, response.document["error"]) == (503, "temporarily_unavailable")
+        assert str(own_pod.token_file) in response.document["error_description"]
+        assert response.headers["retry-after"] == "2"
     own_pod.token_file.write_text(good)
     wait_until(lambda: sidecar.token("missing").status == 200)
 
@@ -242,7 +245,7 @@ def test_429_is_passed_on_with_its_remaining_time(sidecar: Sidecar, authority: A
 def test_a_hundred_clients_of_a_broken_authority_cause_one_call(sidecar: Sidecar, authority: Authority) -> None:
     assert sidecar.token(VAULT).status == 200
     authority.behaviour = lambda _: answer(500, {})
-    assert [each.status for each in sidecar.tokens_at_once(100)] == [503] * 100
+    assert [answer.status for answer in sidecar.tokens_at_once(100)] == [503] * 100
     assert len(authority.posts) == 2
 
 
@@ -260,14 +263,17 @@ def test_every_path_answers_every_method(federated: Federated, method: str) -> N
     sidecar = federated.sidecar
     expected = {"/readyz": 200, "/healthz": 200, "/metrics": 200, token_target(): 200, "/nothing": 404}
     for target, status in expected.items():
-        heard = sidecar.get(target, method, Metadata="true")
+        response = sidecar.get(target, method, Metadata="true")
         if method == "POST" and "metadata" in target:
-            assert (heard.status, "audience" in heard.document["error_description"]) == (400, True)
+            assert (response.status, "audience" in response.document["error_description"]) == (400, True)
         elif status == 200 and (method not in ("GET", "HEAD") or (method == "HEAD" and target.startswith("/metadata"))):
-            assert (heard.status, heard.headers["allow"]) == (405, "GET, POST" if "metadata" in target else "GET, HEAD")
+            assert (response.status, response.headers["allow"]) == (
+                405,
+                "GET, POST" if "metadata" in target else "GET, HEAD",
+            )
         else:
-            assert heard.status == status
-        assert bool(heard.body) == (method != "HEAD")
+            assert response.status == status
+        assert bool(response.body) == (method != "HEAD")
 
 
 @pytest.mark.parametrize(
@@ -283,10 +289,10 @@ def test_signal_during_an_exchange_still_delivers_the_token(
 ) -> None:
     """No new client is accepted, and the exit status is 0. A signal to the group has the same effect."""
     release = threading.Event()
-    heard: list[int] = []
+    statuses: list[int] = []
     authority.behaviour = lambda post: grants(post) if release.wait(PATIENCE) else None
     with running(own_pod, "--authority-ca", str(authority.ca_file), wrapper=("setsid",)) as sidecar:
-        client = threading.Thread(target=lambda: heard.append(sidecar.token().status))
+        client = threading.Thread(target=lambda: statuses.append(sidecar.token().status))
         client.start()
         wait_until(lambda: authority.posts)
         (os.killpg if group else os.kill)(sidecar.process.pid, number)
@@ -294,7 +300,7 @@ def test_signal_during_an_exchange_still_delivers_the_token(
         release.set()
         assert sidecar.process.wait(PATIENCE) == 0
         client.join()
-    assert heard == [200]
+    assert statuses == [200]
 
 
 def _refuses_connections(port: int) -> bool:
@@ -324,7 +330,7 @@ def test_requests_during_startup_are_answered(own_pod: Pod, authority: Authority
         wait_until(lambda: not _refuses_connections(port), "it listens", pause=0.001)
         early = Sidecar(process, port, Path(os.devnull))
         with ThreadPoolExecutor(16) as clients:
-            assert {each.status for each in clients.map(lambda _: early.token(), range(64))} == {200}
+            assert {answer.status for answer in clients.map(lambda _: early.token(), range(64))} == {200}
         assert early.end() == 0
     assert len(authority.posts) == 1
 
@@ -392,7 +398,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize(
-    "arguments, changes, said",
+    "arguments, changes, message",
     [
         pytest.param([], {"AZURE_TENANT_ID": ""}, "AZURE_TENANT_ID is empty", id="tenant"),
         pytest.param([], {"AZURE_CLIENT_ID": "name"}, "AZURE_CLIENT_ID is not a GUID", id="client id"),
@@ -405,11 +411,11 @@ GOOD = {
         pytest.param(["\udcff\n"], {}, r"unknown flag '\udcff\n'", id="no text"),
     ],
 )
-def test_bad_setting_stops_the_start_with_a_hint(arguments: list[str], changes: dict[str, str], said: str) -> None:
+def test_bad_setting_stops_the_start_with_a_hint(arguments: list[str], changes: dict[str, str], message: str) -> None:
     """One line names the setting, another the hint; the status is 2."""
     ended = run(*arguments, **{**GOOD, **changes})
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert said in ended.stderr
+    assert message in ended.stderr
     error, hint, nothing = ended.stderr.split("\n")
     assert error.startswith("error: ")
     assert hint.startswith("hint: ")
@@ -529,9 +535,7 @@ def test_probe_is_answered_before_the_checks_are_loaded() -> None:
     assert {"wisp.imds", "wisp.proxy.token_service"}.isdisjoint(_modules(answered))
 
 
-def test_assertion_and_tokens_never_become_visible(
-    sidecar: Sidecar, authority: Authority, own_pod: Pod
-) -> None:
+def test_assertion_and_tokens_never_become_visible(sidecar: Sidecar, authority: Authority, own_pod: Pod) -> None:
     """Even if Entra repeats the assertion in its error: `running` checks all output at the end."""
 
     def repeats(post: Post) -> bytes:
@@ -539,10 +543,10 @@ def test_assertion_and_tokens_never_become_visible(
         return answer(400, {"error": "invalid_client", "error_description": text})
 
     authority.behaviour = repeats
-    heard = sidecar.token().document
-    assert heard["error_description"] == "AADSTS50027: JWT *** is bad, not ***"
-    assert own_pod.token_file.read_text() not in json.dumps(heard)
-    assert sidecar.events()[-1]["reason"] == heard["error_description"]
+    response = sidecar.token().document
+    assert response["error_description"] == "AADSTS50027: JWT *** is bad, not ***"
+    assert own_pod.token_file.read_text() not in json.dumps(response)
+    assert sidecar.events()[-1]["reason"] == response["error_description"]
 
 
 def test_installation_in_folders_of_pythonpath_works(own_pod: Pod, authority: Authority) -> None:

@@ -11,19 +11,19 @@ import pytest
 )
 def test_flags_of_azure_workload_identity_start_the_sidecar(arguments: tuple[str, ...]) -> None:
     """Pods that its webhook mutated start the image's entry point with only the sidecar's flags."""
-    said = [
+    results = [
         subprocess.run([sys.executable, "-m", "wisp", *words, *arguments], capture_output=True, text=True, check=False)
         for words in ((), ("proxy",))
     ]
-    assert said[0].stderr == said[1].stderr
-    assert said[0].returncode == said[1].returncode != 0
-    assert "proxy-port" in said[0].stderr
+    assert results[0].stderr == results[1].stderr
+    assert results[0].returncode == results[1].returncode != 0
+    assert "proxy-port" in results[0].stderr
 
 
 def test_probe_flag_of_azure_workload_identity_starts_the_probe() -> None:
     """It uses the same entry point."""
-    said = subprocess.run(
+    results = subprocess.run(
         [sys.executable, "-m", "wisp", "--probe", "--proxy-port=0"], capture_output=True, text=True, check=False
     )
-    assert "No such option" not in said.stderr
-    assert said.returncode != 0
+    assert "No such option" not in results.stderr
+    assert results.returncode != 0

@@ -39,7 +39,7 @@ def test_flags_are_parsed_and_the_last_of_several_counts(arguments: list[str], f
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    "arguments, reason",
     [
         (["--proxy-port"], "--proxy-port '' is not a port"),
         (["--proxy-port", "0"], "is not a port"),
@@ -80,10 +80,10 @@ def test_flags_are_parsed_and_the_last_of_several_counts(arguments: list[str], f
     ],
     ids=lambda value: " ".join(value) if type(value) is list else "",
 )
-def test_bad_flag_is_reported_by_name(arguments: list[str], said: str) -> None:
+def test_bad_flag_is_reported_by_name(arguments: list[str], reason: str) -> None:
     with pytest.raises(SettingError, match="--") as error:
         parse_flags(arguments)
-    assert said in error.value.problem
+    assert reason in error.value.problem
     assert error.value.hint
 
 

@@ -91,7 +91,7 @@ def test_request_to_a_known_host_gets_a_token(besieged: Besieged, target: str, v
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_hostile_request_gets_its_documented_answer(besieged: Besieged, case: Case) -> None:
-    """The answer is an error in JSON, for input at once or byte by byte. The node gets nothing, and no token is issued."""
+    """The answer is a JSON error, for input at once or byte by byte. The node gets nothing, and no token is issued."""
     for at_a_time in (1 << 20, 1):
         answers = besieged.ask(case.data, at_a_time)
         assert statuses(answers) == case.statuses

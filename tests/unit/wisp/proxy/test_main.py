@@ -48,7 +48,7 @@ def test_probe_loads_no_modules_of_the_sidecar(sidecar: Sidecar, more: tuple[str
     assert (done.returncode, done.stderr) == (0, "")
     loaded = set(done.stdout.split())
     ours = {"wisp", "wisp.base", "wisp.base.errors", "wisp.proxy", "wisp.proxy.probe", "wisp.proxy.__main__"}
-    assert {each for each in loaded if each.startswith("wisp")} == ours
+    assert {module for module in loaded if module.startswith("wisp")} == ours
     assert loaded.isdisjoint({"socket", "typing", "enum", "os"})
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.support.cycles import counting_cycles
 from tests.unit.wisp.http.wire import cut
 from tests.unit.wisp.http.world import Client, SocketEnd
-from tests.unit.wisp.proxy.relayed import GET, OLD_GET, PLAIN, RelayWorld, heard
+from tests.unit.wisp.proxy.relayed import GET, OLD_GET, PLAIN, RelayWorld, client_answers
 from wisp.proxy.metadata_proxy import ABSENCE, CONNECT_LIMIT, MOST, READ_LIMIT
 from wisp.proxy.returned import MetadataEndpoint
 
@@ -39,14 +39,14 @@ class TestCompleteResponses:
 
     def test_forwarded_request_bytes(self, world: RelayWorld) -> None:
         """One request written by the sidecar, after which the connection is closed."""
-        client, served = world.asked()
+        client, served = world.forwarded()
         line, host, close, mark, *others = bytes(served.received).split(b"\r\n")
         assert (line, close) == (b"GET /metadata/instance HTTP/1.1", b"Connection: close")
         assert host == b"Host: 127.0.0.1:%d" % world.node.endpoint.port
         assert re.fullmatch(rb"x-wisp-passed: [0-9a-f]{16}", mark)
         assert others == [b"metadata: true", b"", b""]
         served.send(PLAIN)
-        assert world.said(client).body == b"abc"
+        assert world.only_answer(client).body == b"abc"
         assert served.ended == "closed"
         assert world.metrics.requests["passed"] == 1
         assert [event["path"] for event in world.events("request passed")] == ["/metadata/instance"]
@@ -89,7 +89,7 @@ class TestCompleteResponses:
         bytewise: bool,  # noqa: FBT001
     ) -> None:
         """A known length is preserved, everything else is sent in chunks; the connection continues."""
-        client, served = world.asked()
+        client, served = world.forwarded()
         for piece in cut(answer, range(len(answer)) if bytewise else []):
             served.send(piece)
             world.settle()
@@ -97,7 +97,7 @@ class TestCompleteResponses:
             served.half_close()
         client.send(PING)
         world.settle()
-        passed, pong = heard(client)
+        passed, pong = client_answers(client)
         assert (passed.status, passed.body, pong.body) == (200, body, b"pong")
         assert framing in passed.headers.items()
         assert b"date" in passed.headers
@@ -105,13 +105,15 @@ class TestCompleteResponses:
 
     @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"], ids=["204", "304"])
     @pytest.mark.parametrize("extra", [b"", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n"])
-    def test_response_without_body_ignores_its_framing_headers(self, world: RelayWorld, status: bytes, extra: bytes) -> None:
+    def test_response_without_body_ignores_its_framing_headers(
+        self, world: RelayWorld, status: bytes, extra: bytes
+    ) -> None:
         """Whatever the head says and whatever follows it."""
-        client, served = world.asked()
+        client, served = world.forwarded()
         served.send(b"HTTP/1.1 %b\r\n%b\r\nabc" % (status, extra))
         client.send(PING)
         world.settle()
-        passed, pong = heard(client)
+        passed, pong = client_answers(client)
         assert (passed.status, passed.body, pong.body) == (int(status[:3]), b"", b"pong")
         assert not {b"content-length", b"transfer-encoding"} & set(passed.headers)
 
@@ -128,7 +130,7 @@ class TestCompleteResponses:
         self, world: RelayWorld, request_: bytes, answer: bytes, connection: bytes, ended: str | None
     ) -> None:
         """Without a known length the connection ends after the body."""
-        client, served = world.asked(request_)
+        client, served = world.forwarded(request_)
         served.send(answer)
         world.settle()
         head, _, body = bytes(client.received).partition(b"\r\n\r\n")
@@ -138,13 +140,13 @@ class TestCompleteResponses:
         assert client.ended == ended
 
     def test_only_headers_that_describe_the_response_are_returned(self, world: RelayWorld) -> None:
-        client, served = world.asked()
+        client, served = world.forwarded()
         served.send(
             b"HTTP/1.1 429 Slow Down\r\nContent-Type: text/plain\r\nServer: IMDS\r\nRetry-After: 7\r\nX-Ms-A: b\r\n"
             b"Connection: close\r\nKeep-Alive: timeout=5\r\nSet-Cookie: a=b\r\nLocation: /\r\n"
             b"Content-Length: 2\r\n\r\n{}"
         )
-        answer = world.said(client)
+        answer = world.only_answer(client)
         assert answer.status == 429
         assert answer.headers.pop(b"date")
         assert answer.headers == {
@@ -157,15 +159,15 @@ class TestCompleteResponses:
 
     def test_pipelined_requests_are_answered_in_order(self, world: RelayWorld) -> None:
         """The node gets one at a time."""
-        client, served = world.asked(PING + GET + PING + GET + PING)
-        assert [answer.body for answer in heard(client)] == [b"pong"]
+        client, served = world.forwarded(PING + GET + PING + GET + PING)
+        assert [answer.body for answer in client_answers(client)] == [b"pong"]
         assert len(world.node.served) == 1
         served.send(PLAIN)
         world.settle()
-        assert [answer.body for answer in heard(client)] == [b"pong", b"abc", b"pong"]
+        assert [answer.body for answer in client_answers(client)] == [b"pong", b"abc", b"pong"]
         world.node.served[1].send(CHUNKED + b"3\r\ndef\r\n0\r\n\r\n")
         world.settle()
-        assert [answer.body for answer in heard(client)] == [b"pong", b"abc", b"pong", b"def", b"pong"]
+        assert [answer.body for answer in client_answers(client)] == [b"pong", b"abc", b"pong", b"def", b"pong"]
 
     @staticmethod
     def posted(world: RelayWorld) -> tuple[Client, SocketEnd]:
@@ -191,13 +193,13 @@ class TestCompleteResponses:
         assert served.received.endswith(b"\r\n\r\n" + b"e" * 65536)
         world.after(READ_LIMIT - 1)
         served.send(PLAIN)
-        assert world.said(client).body == b"abc"
+        assert world.only_answer(client).body == b"abc"
 
     def test_early_response_of_the_node_is_returned(self, world: RelayWorld) -> None:
         """The node rejects the request without reading its whole body."""
         client, served = self.posted(world)
         served.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nabc")
-        assert world.said(client).status == 413
+        assert world.only_answer(client).status == 413
 
 
 class TestFaults:
@@ -229,30 +231,30 @@ class TestFaults:
     )
     def test_malformed_response_gives_502_with_the_reason(self, world: RelayWorld, answer: bytes) -> None:
         """In JSON, and the client's connection continues."""
-        client, served = world.asked()
+        client, served = world.forwarded()
         served.send(answer)
         client.send(PING)
         world.settle()
-        refused, pong = heard(client)
+        refused, pong = client_answers(client)
         assert (refused.status, refused.document["error"], pong.body) == (502, "bad_gateway", b"pong")
         assert "gave no usable answer" in refused.document["error_description"]
         assert world.causes() in (["malformed"], ["redirect"])
         assert served.ended is not None
 
-    @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200", OK], ids=["nothing", "a word", "half a head"])
+    @pytest.mark.parametrize("node_bytes", [b"", b"HTTP/1.1 200", OK], ids=["nothing", "a word", "half a head"])
     @pytest.mark.parametrize("end", ["half_close", "vanish"])
-    def test_connection_closed_before_the_head_gives_502(self, world: RelayWorld, said: bytes, end: str) -> None:
+    def test_connection_closed_before_the_head_gives_502(self, world: RelayWorld, node_bytes: bytes, end: str) -> None:
         """Whether the node closed it in order or reset it."""
-        client, served = world.asked()
-        served.send(said)
+        client, served = world.forwarded()
+        served.send(node_bytes)
         world.settle()
         getattr(served, end)()
-        assert world.said(client).status == 502
+        assert world.only_answer(client).status == 502
         assert world.causes() == ["truncated"]
 
     @pytest.mark.parametrize("request_", [GET, OLD_GET], ids=["1.1", "1.0"])
     @pytest.mark.parametrize(
-        "said",
+        "node_bytes",
         [
             pytest.param(OK + b"Content-Length: 9\r\n\r\nabc", id="a length"),
             pytest.param(CHUNKED + b"3\r\nabc\r\n", id="no last chunk"),
@@ -261,12 +263,14 @@ class TestFaults:
         ],
     )
     @pytest.mark.parametrize("fault", ["half_close", "vanish", "silence", "garbage"])
-    def test_connection_closed_within_the_body_aborts_the_response(self, world: RelayWorld, request_: bytes, said: bytes, fault: str) -> None:
+    def test_connection_closed_within_the_body_aborts_the_response(
+        self, world: RelayWorld, request_: bytes, node_bytes: bytes, fault: str
+    ) -> None:
         """Nothing that the client has could be mistaken for the complete response."""
-        if fault == "garbage" and b"Content-Length" in said:
-            said = CHUNKED + b"3\r\nabc\r\n"
-        client, served = world.asked(request_)
-        served.send(said)
+        if fault == "garbage" and b"Content-Length" in node_bytes:
+            node_bytes = CHUNKED + b"3\r\nabc\r\n"
+        client, served = world.forwarded(request_)
+        served.send(node_bytes)
         world.settle()
         if fault == "silence":
             world.after(READ_LIMIT)
@@ -277,13 +281,13 @@ class TestFaults:
         world.settle()
         assert b"abc" in client.received
         assert client.ended == "reset"
-        if request_ is GET or b"Content-Length" in said:
+        if request_ is GET or b"Content-Length" in node_bytes:
             with pytest.raises(h11.RemoteProtocolError):
-                heard(client)
+                client_answers(client)
         assert len(world.causes()) == 1
 
     def test_reset_does_not_complete_a_body_that_ends_with_the_connection(self, world: RelayWorld) -> None:
-        client, served = world.asked()
+        client, served = world.forwarded()
         served.send(OK + b"\r\nabc")
         world.settle()
         served.vanish()
@@ -293,14 +297,14 @@ class TestFaults:
 
     def test_silent_node_gives_503_after_ten_seconds(self, world: RelayWorld) -> None:
         """The client may retry."""
-        client, served = world.asked()
+        client, served = world.forwarded()
         world.after(READ_LIMIT - 0.1)
         assert not client.received
         served.send(OK)
         world.after(READ_LIMIT - 0.1)
         assert not client.received
         world.after(0.1)
-        answer = world.said(client)
+        answer = world.only_answer(client)
         assert (answer.status, answer.headers[b"retry-after"]) == (503, b"1")
         assert "nothing came for 10 s" in answer.document["error_description"]
         assert world.causes() == ["timeout"]
@@ -308,18 +312,18 @@ class TestFaults:
 
     def test_slow_response_is_complete(self, world: RelayWorld) -> None:
         """A byte every nine seconds is enough."""
-        client, served = world.asked()
+        client, served = world.forwarded()
         for byte in PLAIN:
             served.send(bytes([byte]))
             world.after(9)
-        assert world.said(client).body == b"abc"
+        assert world.only_answer(client).body == b"abc"
 
     @pytest.mark.parametrize(
         "endless", [b"1;" + b"e" * 40_000, b"0\r\n" + b"T: x\r\n" * 8000], ids=["chunk", "trailers"]
     )
     def test_chunk_framing_of_a_response_is_bounded(self, world: RelayWorld, endless: bytes) -> None:
         """Extensions and trailers may take 16 KiB in total."""
-        client, served = world.asked()
+        client, served = world.forwarded()
         served.send(CHUNKED + b"3\r\nabc\r\n" + endless)
         world.settle()
         assert client.ended == "reset"
@@ -327,19 +331,19 @@ class TestFaults:
 
     def test_request_id_is_returned(self, world: RelayWorld) -> None:
         """Also with the sidecar's own errors."""
-        client, served = world.asked(GET.replace(b"\r\n\r\n", b"\r\nx-ms-client-request-id: 1-2\r\n\r\n"))
+        client, served = world.forwarded(GET.replace(b"\r\n\r\n", b"\r\nx-ms-client-request-id: 1-2\r\n\r\n"))
         served.vanish()
-        assert world.said(client).headers[b"x-ms-client-request-id"] == b"1-2"
+        assert world.only_answer(client).headers[b"x-ms-client-request-id"] == b"1-2"
 
 
-class TestAbsence:
+class TestMissingService:
     """Nodes without a metadata service."""
 
     def test_refused_connection_gives_503_and_is_cached_for_seconds(self, world: RelayWorld) -> None:
         port = world.node.endpoint.port
         world.node.socket.close()
         client = world.connect(GET)
-        answer = world.said(client)
+        answer = world.only_answer(client)
         assert (answer.status, answer.headers[b"retry-after"]) == (503, b"5")
         assert answer.document["error"] == "temporarily_unavailable"
         assert answer.document["error_description"] == (
@@ -349,7 +353,7 @@ class TestAbsence:
         world.clock.now += ABSENCE - 0.1
         world.node.__init__(port)  # type: ignore[misc]  # it comes up
         world.settle()
-        again = world.said(world.connect(GET))
+        again = world.only_answer(world.connect(GET))
         assert (again.status, again.headers[b"retry-after"], again.document) == (503, b"1", answer.document)
         assert not world.node.served
         assert world.causes() == ["unreachable"] * 2
@@ -357,16 +361,16 @@ class TestAbsence:
     def test_node_is_tried_again_after_the_cached_failure(self, world: RelayWorld) -> None:
         port = world.node.endpoint.port
         world.node.socket.close()
-        world.said(world.connect(GET))
+        world.only_answer(world.connect(GET))
         world.node.__init__(port)  # type: ignore[misc]
         world.after(ABSENCE)
-        client, served = world.asked()
+        client, served = world.forwarded()
         served.send(PLAIN)
-        assert world.said(client).body == b"abc"
+        assert world.only_answer(client).body == b"abc"
 
     def test_immediate_connect_error_gives_503(self, tmp_path: Path) -> None:
         with RelayWorld.between(tmp_path, MetadataEndpoint("255.255.255.255", 80)) as world:
-            assert world.said(world.connect(GET)).status == 503
+            assert world.only_answer(world.connect(GET)).status == 503
             assert world.causes() == ["unreachable"]
 
     def test_connection_attempt_is_given_up_after_two_seconds(self, tmp_path: Path) -> None:
@@ -382,7 +386,7 @@ class TestAbsence:
             world.after(CONNECT_LIMIT - 0.1)
             assert not client.received
             world.after(0.1)
-            answer = world.said(client)
+            answer = world.only_answer(client)
             assert answer.status == 503
             assert "no connection within 2 s" in answer.document["error_description"]
             assert world.causes() == ["unreachable"]
@@ -401,12 +405,12 @@ class TestAbsence:
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         world.settle()
-        assert [answer.status for answer in heard(client)] == [200, 503]
+        assert [answer.status for answer in client_answers(client)] == [200, 503]
         client.send(GET)
         world.settle()
         world.node.served[0].send(PLAIN)
         world.settle()
-        assert [answer.status for answer in heard(client)] == [200, 503, 200]
+        assert [answer.status for answer in client_answers(client)] == [200, 503, 200]
         assert world.causes() == ["exhausted"]
 
 
@@ -415,37 +419,37 @@ class TestConcurrency:
 
     def test_at_most_32_requests_are_forwarded_at_once(self, world: RelayWorld) -> None:
         """The next one gets 503 immediately, until another is done."""
-        clients = [world.asked()[0] for _ in range(MOST)]
-        refused = world.said(world.connect(GET))
+        clients = [world.forwarded()[0] for _ in range(MOST)]
+        refused = world.only_answer(world.connect(GET))
         assert (refused.status, refused.headers[b"retry-after"]) == (503, b"1")
         assert len(world.node.served) == MOST
         world.node.served[7].send(PLAIN)
-        assert world.said(clients[7]).body == b"abc"
-        client, served = world.asked()
+        assert world.only_answer(clients[7]).body == b"abc"
+        client, served = world.forwarded()
         served.send(PLAIN)
-        assert world.said(client).body == b"abc"
+        assert world.only_answer(client).body == b"abc"
         assert world.causes() == ["too_many"]
 
     def test_sequential_requests_of_a_client_use_one_slot(self, world: RelayWorld) -> None:
-        clients = [world.asked(GET * 2)[0] for _ in range(MOST)]
+        clients = [world.forwarded(GET * 2)[0] for _ in range(MOST)]
         for number in range(2 * MOST):
             world.node.served[number].send(PLAIN)
             world.settle()
-        assert all([answer.body for answer in heard(client)] == [b"abc", b"abc"] for client in clients)
+        assert all([answer.body for answer in client_answers(client)] == [b"abc", b"abc"] for client in clients)
 
 
 class TestClients:
     """Clients that leave or do not read."""
 
     @pytest.mark.parametrize(
-        "said",
+        "node_bytes",
         [b"", OK + b"Content-Length: 9\r\n\r\nabc", CHUNKED + b"3\r\nabc\r\n"],
         ids=["before", "length", "chunks"],
     )
-    def test_reset_client_closes_the_nodes_connection(self, world: RelayWorld, said: bytes) -> None:
+    def test_reset_client_closes_the_nodes_connection(self, world: RelayWorld, node_bytes: bytes) -> None:
         """Immediately, and nothing stays in memory."""
-        client, served = world.asked()
-        served.send(said)
+        client, served = world.forwarded()
+        served.send(node_bytes)
         world.settle()
         client.vanish()
         world.settle()
@@ -455,7 +459,7 @@ class TestClients:
 
     def test_closed_client_is_noticed_when_writing(self, world: RelayWorld) -> None:
         """A closed socket is indistinguishable from a half-closed one until then."""
-        client, served = world.asked()
+        client, served = world.forwarded()
         client.socket.close()
         for _ in range(3):
             served.send(CHUNKED + b"3\r\nabc\r\n" if served.ended is None and not world.events("x") else b"")
@@ -464,11 +468,11 @@ class TestClients:
         assert not world.server.peers
 
     def test_half_closed_client_gets_its_answer(self, world: RelayWorld) -> None:
-        client, served = world.asked()
+        client, served = world.forwarded()
         client.half_close()
         world.settle()
         served.send(CHUNKED + b"3\r\nabc\r\n0\r\n\r\n")
-        assert world.said(client).body == b"abc"
+        assert world.only_answer(client).body == b"abc"
         assert client.ended == "closed"
 
     @staticmethod
@@ -490,7 +494,7 @@ class TestClients:
         world.after(READ_LIMIT + 1)  # which is not the node's fault
         client.reading = True
         world.settle()
-        assert heard(client)[0].body == b"b" * (8 << 20)
+        assert client_answers(client)[0].body == b"b" * (8 << 20)
         assert not world.causes()
 
     def test_client_that_does_not_read_is_closed_after_half_a_minute(self, world: RelayWorld) -> None:
@@ -539,18 +543,20 @@ class TestStopping:
 
     def test_draining_server_finishes_forwarded_requests(self, world: RelayWorld) -> None:
         """The answer says that it is the last."""
-        client, served = world.asked()
+        client, served = world.forwarded()
         world.epoll_server.drain()
         world.settle()
         served.send(PLAIN)
-        answer = world.said(client)
+        answer = world.only_answer(client)
         assert (answer.body, answer.headers[b"connection"]) == (b"abc", b"close")
         world.after(1)
         assert not world.loop._running
 
     @pytest.mark.parametrize("request_", [GET, OLD_GET], ids=["1.1", "1.0"])
-    def test_forwarded_requests_are_aborted_when_the_drain_time_is_over(self, world: RelayWorld, request_: bytes) -> None:
-        client, served = world.asked(request_)
+    def test_forwarded_requests_are_aborted_when_the_drain_time_is_over(
+        self, world: RelayWorld, request_: bytes
+    ) -> None:
+        client, served = world.forwarded(request_)
         served.send(CHUNKED + b"3\r\nabc\r\n")
         world.settle()
         world.epoll_server.drain()
@@ -561,14 +567,14 @@ class TestStopping:
         assert client.ended == "reset"
 
 
-@pytest.mark.parametrize("said", [PLAIN, b"x\r\n\r\n", b"", CHUNKED + b"3\r\nabc\r\n"])
-def test_forwarding_leaves_no_objects_behind(world: RelayWorld, said: bytes) -> None:
+@pytest.mark.parametrize("node_bytes", [PLAIN, b"x\r\n\r\n", b"", CHUNKED + b"3\r\nabc\r\n"])
+def test_forwarding_leaves_no_objects_behind(world: RelayWorld, node_bytes: bytes) -> None:
     """Relay, parser and peer are freed at the end, without the collector of cycles."""
     with counting_cycles() as found:
         for _ in range(2):  # the first of its kind loads and remembers things
             found()
-            client, served = world.asked()
-            served.send(said)
+            client, served = world.forwarded()
+            served.send(node_bytes)
             world.settle()
             client.vanish()
             world.settle()

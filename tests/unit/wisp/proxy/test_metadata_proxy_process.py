@@ -49,9 +49,7 @@ def outcome(sidecar: Sidecar, name: str) -> int:
     return int(page.split(f'wisp_requests_total{{outcome="{name}"}} ')[1].split("\n")[0])
 
 
-def test_request_is_forwarded_and_its_response_returned(
-    own_pod: Pod, authority: Authority, node: Node
-) -> None:
+def test_request_is_forwarded_and_its_response_returned(own_pod: Pod, authority: Authority, node: Node) -> None:
     """The node sees the client's headers, and tokens are served meanwhile."""
     with passing(own_pod, authority, endpoint=node.address) as sidecar:
         answer = sidecar.get(INSTANCE, Metadata="true", User_Agent="a client", x_ms_client_request_id="1-2")
@@ -63,9 +61,7 @@ def test_request_is_forwarded_and_its_response_returned(
     assert b"\r\nuser-agent: a client\r\n" in request
 
 
-def test_events_can_be_acknowledged_only_if_enabled(
-    own_pod: Pod, authority: Authority, node: Node
-) -> None:
+def test_events_can_be_acknowledged_only_if_enabled(own_pod: Pod, authority: Authority, node: Node) -> None:
     """By default events can only be read, and the node receives no POST."""
     events = "/metadata/scheduledevents?api-version=2020-07-01"
     with passing(own_pod, authority, endpoint=node.address) as sidecar:
@@ -82,9 +78,7 @@ def test_events_can_be_acknowledged_only_if_enabled(
     assert (read[:4], acknowledged[:5]) == (b"GET ", b"POST ")
 
 
-def test_required_identity_header_guards_every_path_but_health(
-    own_pod: Pod, authority: Authority, node: Node
-) -> None:
+def test_required_identity_header_guards_every_path_but_health(own_pod: Pod, authority: Authority, node: Node) -> None:
     required = {"IDENTITY_HEADER": "the-header", "WISP_IDENTITY_HEADER_REQUIRED": "true"}
     own = own_pod._replace(environment={**own_pod.environment, **required})
     targets = (token_target(), INSTANCE, "/metadata/scheduledevents", "/metrics", "/nothing")

@@ -20,7 +20,7 @@ def test_documented_names_match_the_program() -> None:
     rows = re.findall(r"^\| `([\w-]+)` \| `([A-Z]+) (/metadata/\w+)`", DOCUMENT, re.MULTILINE)
     assert tuple(name for name, _, _ in rows) == NAMES
     for name, method, path in rows:
-        passed = [each for each in ("GET", "HEAD", "POST", "PUT") if _passes(path, each, name)]
+        passed = [method for method in ("GET", "HEAD", "POST", "PUT") if _passes(path, method, name)]
         assert passed == [method]
 
 

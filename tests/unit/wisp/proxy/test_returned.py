@@ -66,7 +66,9 @@ def _world(tmp_path: Path) -> Iterator[RelayWorld]:
         ),
     ],
 )
-def test_each_cause_is_reported_with_its_hint(evidence: Evidence, named: tuple[str, ...], unnamed: tuple[str, ...]) -> None:
+def test_each_cause_is_reported_with_its_hint(
+    evidence: Evidence, named: tuple[str, ...], unnamed: tuple[str, ...]
+) -> None:
     """The answer names nothing that is not wrong."""
     refuse = refusal_of(evidence)
     assert (refuse.status, refuse.error) == (508, "loop_detected")
@@ -81,9 +83,9 @@ def _sent_back(world: RelayWorld, request: bytes) -> Client:
 
 def test_request_sent_back_by_another_process_is_recognised(world: RelayWorld) -> None:
     """By the user of its connection, which the kernel gives."""
-    client, served = world.asked()
+    client, served = world.forwarded()
     returned = _sent_back(world, bytes(served.received))
-    answer = world.said(returned)
+    answer = world.only_answer(returned)
     assert (answer.status, answer.document["error"]) == (508, "loop_detected")
     assert f"a process of uid {os.getuid()} in this pod, at 127.0.0.1:" in answer.document["error_description"]
     assert world.metrics.requests["refused"] == 1
@@ -96,7 +98,7 @@ def test_request_sent_back_by_another_process_is_recognised(world: RelayWorld) -
 def test_request_of_another_sidecar_is_rejected(world: RelayWorld) -> None:
     """Its mark differs; it is rejected however it came."""
     forged = _sent_back(world, b"GET /metadata/instance HTTP/1.1\r\nHost: x\r\nx-wisp-passed: 1\r\n\r\n")
-    answer = world.said(forged)
+    answer = world.only_answer(forged)
     assert answer.status == 508
     assert "another sidecar" in answer.document["error_description"]
     assert not world.node.served
@@ -104,16 +106,16 @@ def test_request_of_another_sidecar_is_rejected(world: RelayWorld) -> None:
 
 def test_client_that_left_before_the_answer_is_skipped(world: RelayWorld) -> None:
     """Later requests are served."""
-    _client, served = world.asked()
+    _client, served = world.forwarded()
     returned = _sent_back(world, bytes(served.received))
     returned.socket.close()
     world.settle()
-    assert world.said(world.connect(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")).body == b"pong"
+    assert world.only_answer(world.connect(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")).body == b"pong"
 
 
 def test_requests_after_a_returned_one_are_answered_in_order(world: RelayWorld) -> None:
     """On the same connection, with the id of each."""
-    _client, served = world.asked()
+    _client, served = world.forwarded()
     request = bytes(served.received).replace(b"Connection: close", b"x-ms-client-request-id: an-id")
     returned = _sent_back(world, request + b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
     world.settle()

@@ -73,9 +73,9 @@ class Bench:
 
     def _load(self) -> TokenService:
         self.loads += 1
-        beside = OtherEndpoints(self.front.health, ("instance",), self._pass_on)
+        other_endpoints = OtherEndpoints(self.front.health, ("instance",), self._pass_on)
         identities = self.identities or Identities(self.client_id)
-        return TokenService(self.store, identities, self.metrics, self.sink.log, beside)
+        return TokenService(self.store, identities, self.metrics, self.sink.log, other_endpoints)
 
     def _pass_on(self, judged: ForwardedRequest | AlreadyForwarded, _request: Request) -> Response:
         if isinstance(judged, AlreadyForwarded):
@@ -444,7 +444,7 @@ def test_request_cache_is_bounded(bench: Bench) -> None:
         bench.get("/" + "x" * 3000 + str(number))
         bench.answer(token_request(token_target(""), x_padding="x" * 4000 + str(number)))
     remembered = bench.front.service._router._routes
-    size = sum(len(each.target) + sum(map(len, sum(each.headers, ()))) for each in remembered)
+    size = sum(len(request.target) + sum(map(len, sum(request.headers, ()))) for request in remembered)
     assert len(remembered) <= 64
     assert size <= 64 * 2048
 
@@ -580,14 +580,14 @@ def digest_of(token: str) -> str:
 
 def rejecting(dialect: str, token: str, **parameters: str) -> Request:
     """Return a request of a client whose token was rejected."""
-    wanted = {"xms_cc": "cp1", "token_sha256_to_refresh": digest_of(token), **parameters}
+    query = {"xms_cc": "cp1", "token_sha256_to_refresh": digest_of(token), **parameters}
     if dialect == "POST":
-        body = urlencode({"resource": ARM, **wanted}).encode()
+        body = urlencode({"resource": ARM, **query}).encode()
         return token_request("/metadata/identity/oauth2/token", method=b"POST")._replace(body=body)
     if dialect == "IMDS":
-        return token_request(token_target(**wanted))
+        return token_request(token_target(**query))
     version, name = {"2019": ("2019-08-01", "x_identity_header"), "2017": ("2017-09-01", "secret")}[dialect]
-    return token_request(token_target(**{"api-version": version, **wanted}), metadata="", **{name: "true"})  # type: ignore[arg-type]
+    return token_request(token_target(**{"api-version": version, **query}), metadata="", **{name: "true"})  # type: ignore[arg-type]
 
 
 CAPABLE = ASK._replace(capabilities="cp1")
@@ -707,7 +707,7 @@ def test_two_selectors_of_another_identity_are_confirmed_by_its_token(bench: Ben
 def test_two_client_ids_are_rejected_without_an_exchange(bench: Bench) -> None:
     answer = bench.answer(token_request(token_target(client_id=CLIENT_ID) + f"&client_id={OTHER}"))
     assert answer.status == 400
-    assert all(each in document(answer)["error_description"] for each in (CLIENT_ID, OTHER))
+    assert all(client_id in document(answer)["error_description"] for client_id in (CLIENT_ID, OTHER))
     assert bench.entra.asked == []
 
 
