@@ -1,4 +1,4 @@
-"""The values that the chart is rendered with in tests: `tests/chart/values/NAME.yaml`, besides a tenant."""
+"""Cases for rendering the chart: values in `tests/chart/values/NAME.yaml`, with a tenant added."""
 
 import functools
 import subprocess
@@ -16,19 +16,19 @@ NAMESPACE = "wisp-system"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run helm to its end."""
+    """Run helm."""
     return subprocess.run([helm(), *arguments], capture_output=True, text=True, check=False, timeout=120)
 
 
 def template(*arguments: str, release: str = "wisp") -> subprocess.CompletedProcess[str]:
-    """Render the chart; arguments are further ones of `helm template`."""
+    """Render the chart with additional arguments for `helm template`."""
     version = f"{KUBERNETES[0]}.{KUBERNETES[1]}.0"
     return run("template", release, str(CHART), "-n", NAMESPACE, "--kube-version", version, *arguments)
 
 
 @functools.cache
 def rendered(case: str) -> str:
-    """Render a case; raise AssertionError with what helm says where that fails."""
+    """Render a case. Raise AssertionError with helm's message if that fails."""
     done = template("--values", str(VALUES / f"{case}.yaml"), "--set", f"azureTenantID={TENANT}")
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -1,4 +1,4 @@
-"""What Helm rendered, taken apart: the objects, the webhook's container, and the policy that its arguments make."""
+"""Parts of a rendered chart: objects, the webhook's container, and the policy made from its arguments."""
 
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 
 def objects(text: str) -> list[dict[str, Any]]:
-    """Return every object."""
+    """Return all objects."""
     return [document for document in yaml.safe_load_all(text) if document]
 
 
 def one(text: str, kind: str) -> dict[str, Any]:
-    """Return the one object of a kind."""
+    """Return the only object of a kind."""
     (found,) = (document for document in objects(text) if document["kind"] == kind)
     return found
 
@@ -38,7 +38,7 @@ def container(text: str) -> dict[str, Any]:
 
 
 def policy(text: str, folder: Path) -> Policy:
-    """Return the policy that the webhook makes of its arguments and variables; `folder` is for the files they name."""
+    """Return the policy from the webhook's arguments and variables; files that they name are written to `folder`."""
     authority = folder / "ca.crt"
     authority.write_text(PEM)
     _, *arguments = (argument.replace("/authority/ca.crt", str(authority)) for argument in container(text)["args"])

@@ -1,4 +1,4 @@
-"""azure-workload-identity v1.6.0 as it is published: its Go module, from `go mod download`; nothing is copied here."""
+"""The published Go module of azure-workload-identity v1.6.0, from `go mod download`; nothing is copied here."""
 
 import functools
 import json
@@ -12,14 +12,14 @@ import yaml
 
 _MODULE = "github.com/Azure/azure-workload-identity@v1.6.0"
 _SUM = "h1:ODInOIk2hXSrUI0Hjtw8HMUpFGMbewlFSc2rQenA9Yg="
-"""What go.sum would say of it."""
+"""The hash of the module, as in go.sum."""
 _READ = re.compile(r'envconfig:"(\w+)"')
 _FLAG = re.compile(r'flag\.\w+Var\(&\w+, "([^"]+)"')
 
 
 @functools.cache
 def module() -> Path:
-    """Return the folder of its source in Go's module cache; raise AssertionError with what go says where that fails."""
+    """Return the folder of the module in Go's cache. Raise AssertionError with go's message if the download fails."""
     command = ["go", "mod", "download", "-json", _MODULE]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=300, env={**os.environ, "GOFLAGS": "-modcacherw"}

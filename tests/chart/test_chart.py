@@ -1,4 +1,4 @@
-"""The chart as Helm renders it: golden files, what the schema refuses, and the plain manifest made of it."""
+"""The chart rendered by Helm: golden files, invalid values, and the plain manifest."""
 
 import re
 from pathlib import Path
@@ -14,43 +14,43 @@ pytestmark = pytest.mark.chart
 
 REFUSED = {
     "no tenant": ([], "/azureTenantID"),
-    "tenant that is no GUID": (["azureTenantID=contoso"], "/azureTenantID"),
+    "tenant that is not a GUID": (["azureTenantID=contoso"], "/azureTenantID"),
     "unknown value": (["replicas=3"], "'replicas' not allowed"),
-    "unknown value further in": (["image.tag=v1"], "'tag' not allowed"),
+    "unknown nested value": (["image.tag=v1"], "'tag' not allowed"),
     "no replica": (["replicaCount=0"], "/replicaCount"),
     "unknown cloud": (["azureEnvironment=AzureMoonCloud"], 'azureEnvironment is "AzureMoonCloud"'),
     "authority without TLS": (["authorityHost=http://login.example/"], "/authorityHost"),
-    "authority that is no PEM": (["authorityCA=/etc/ca.pem"], "/authorityCA"),
+    "authority that is not PEM": (["authorityCA=/etc/ca.pem"], "/authorityCA"),
     "unknown failure policy": (["mutatingWebhookFailurePolicy=Maybe"], "/mutatingWebhookFailurePolicy"),
     "time-out too long": (["mutatingWebhookTimeoutSeconds=31"], "/mutatingWebhookTimeoutSeconds"),
-    "port that is none": (["service.targetPort=70000"], "/service/targetPort"),
-    "quantity that is none": (["proxy.resources.limits.memory=much"], "/proxy/resources/limits/memory"),
+    "invalid port": (["service.targetPort=70000"], "/service/targetPort"),
+    "invalid quantity": (["proxy.resources.limits.memory=much"], "/proxy/resources/limits/memory"),
     "custom endpoint without audience": (["customTokenEndpoint.annotationSuffix=a"], "/customTokenEndpoint/audience"),
     "custom endpoint without suffix": (["customTokenEndpoint.audience=a"], "/customTokenEndpoint/audience"),
-    "pods that would wait for themselves": (
+    "label of injected pods on the webhook itself": (
         [r"podLabels.azure\.workload\.identity/use=yes"],
         "podLabels has azure.workload.identity/use",
     ),
-    "quantity below nothing": (["proxy.resources.requests.cpu=-1"], "/proxy/resources/requests/cpu"),
-    "suffix that is none": (
+    "negative quantity": (["proxy.resources.requests.cpu=-1"], "/proxy/resources/requests/cpu"),
+    "invalid suffix": (
         ["customTokenEndpoint.annotationSuffix=a b", "customTokenEndpoint.audience=a"],
         "/customTokenEndpoint/annotationSuffix",
     ),
-    "custom audience that is the usual one": (
+    "custom audience that is the default": (
         ["customTokenEndpoint.annotationSuffix=a", "customTokenEndpoint.audience=api://AzureADTokenExchange"],
         "/customTokenEndpoint/audience",
     ),
-    "metrics on no port": (["metricsAddr=:65536"], "/metricsAddr"),
-    "name that is none": (["fullnameOverride=Wisp"], "/fullnameOverride"),
-    "image that is none": (["proxy.image=a b"], "/proxy/image"),
+    "invalid port of metrics": (["metricsAddr=:65536"], "/metricsAddr"),
+    "invalid name": (["fullnameOverride=Wisp"], "/fullnameOverride"),
+    "invalid image": (["proxy.image=a b"], "/proxy/image"),
     "path that cannot be passed on": (["proxy.passthrough={identity}"], "/proxy/passthrough"),
-    "API server on no port": (["networkPolicy.apiServerPorts[0]=0"], "/networkPolicy/apiServerPorts/0"),
-    "client CA that is no PEM": (["clientCA=/etc/ca.pem"], "/clientCA"),
-    "fewer connections than none": (["connectionsPerSource=-1"], "/connectionsPerSource"),
-    "policy that is neither on nor off": (["admissionPolicy.enabled=maybe"], "/admissionPolicy/enabled"),
-    "source that is no peer": (["networkPolicy.from[0].cidr=10.0.0.0/8"], "/networkPolicy/from/0"),
-    "source that says nothing": (["networkPolicy.from[0]="], "/networkPolicy/from/0"),
-    "other metrics": (["metricsBackend=statsd"], 'metricsBackend is "statsd"'),
+    "invalid port of the API server": (["networkPolicy.apiServerPorts[0]=0"], "/networkPolicy/apiServerPorts/0"),
+    "client CA that is not PEM": (["clientCA=/etc/ca.pem"], "/clientCA"),
+    "negative connections": (["connectionsPerSource=-1"], "/connectionsPerSource"),
+    "policy that is neither enabled nor disabled": (["admissionPolicy.enabled=maybe"], "/admissionPolicy/enabled"),
+    "source that is not a peer": (["networkPolicy.from[0].cidr=10.0.0.0/8"], "/networkPolicy/from/0"),
+    "empty source": (["networkPolicy.from[0]="], "/networkPolicy/from/0"),
+    "unsupported metrics backend": (["metricsBackend=statsd"], 'metricsBackend is "statsd"'),
 }
 
 

@@ -1,4 +1,4 @@
-"""The values, variables and flags of azure-workload-identity v1.6.0: each works here, or is refused with a reason."""
+"""Values, variables and flags of azure-workload-identity v1.6.0 have their effect or are rejected with a reason."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,7 @@ OTHER_TENANT = "0f1e2d3c-0000-4000-8000-000000000002"
 SELECTOR = {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["a", "b"]}]}
 BUNDLE = TrustBundleCA("example.com/ca", requirements=(Requirement("tier", "In", ("a", "b")),))
 FREE = frozenset({"resources", "nodeSelector"})
-"""Values whose content is Kubernetes' own."""
+"""Values with content of Kubernetes' types."""
 BINDING = {"annotationSuffix": "binding", "audience": "api://binding"}
 URL = "https://binding.example/x"
 BOUND = {**BINDING, "azureKubernetesTokenProxy": URL}
@@ -30,7 +30,7 @@ Values: TypeAlias = dict[str, Any]
 
 
 def rendered(folder: Path, *values: Values) -> str:
-    """Render the chart with the reference's own values, and these over them."""
+    """Render the chart with the reference's default values and these overrides."""
     files = [reference.values_file()]
     for number, overrides in enumerate(values):
         files.append(folder / f"{number}.yaml")
@@ -42,7 +42,7 @@ def rendered(folder: Path, *values: Values) -> str:
 
 
 def refusal(folder: Path, values: Values) -> str:
-    """Return what Helm says of values that the chart refuses."""
+    """Return Helm's message about values that the chart rejects."""
     (folder / "values.yaml").write_text(yaml.safe_dump({"azureTenantID": TENANT, **values}))
     done = template("--values", str(folder / "values.yaml"))
     assert done.returncode != 0, done.stdout
@@ -59,17 +59,17 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def spec_has(name: str, value: object) -> Callable[[str], bool]:
-    """Return the check that the webhook's pods have a field of that value."""
+    """Return a check that the webhook's pods have a field of that value."""
     return lambda text: bool(pod_spec(text)[name] == value)
 
 
 def argument(text: str) -> Callable[[str], bool]:
-    """Return the check that the webhook has an argument."""
+    """Return a check that the webhook has an argument."""
     return lambda rendered: text in container(rendered)["args"]
 
 
 def endpoint_has(text: str) -> Callable[[str], bool]:
-    """Return the check that the webhook has an argument about the custom token endpoint."""
+    """Return a check that the webhook has an argument about the custom token endpoint."""
     return argument(f"--custom-token-endpoint{text}")
 
 
@@ -233,9 +233,9 @@ VARIABLES: dict[str, tuple[str, Callable[[Policy], object], object]] = {
         BUNDLE,
     ),
 }
-"""Each variable that means something here: a value, what of the policy depends on it, and what that is then."""
+"""Variables that the webhook reads: a value, the field of the policy that depends on it, and the expected field."""
 REPLACED = {"PROXY_IMAGE": "proxy.image", "PROXY_INIT_IMAGE": "redirect.image"}
-"""Each that does not, and the value that is named for it."""
+"""Variables that the chart rejects, and the value that replaces each."""
 
 
 def test_every_variable_of_the_reference_is_tested() -> None:
@@ -442,7 +442,7 @@ MEANINGLESS: dict[str, tuple[Values, str]] = {
         {"customTokenEndpoint": {**BINDING, "azureKubernetesTokenProxy": "http://x"}},
         "/customTokenEndpoint/azureKubernetesTokenProxy",
     ),
-    "authorities that are none": (
+    "authorities that are not PEM": (
         {"customTokenEndpoint": {**BOUND, "azureKubernetesCaData": "/etc/ca.pem"}},
         "/customTokenEndpoint/azureKubernetesCaData",
     ),

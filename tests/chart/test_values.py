@@ -1,4 +1,4 @@
-"""Values, schema and documentation say the same, without Helm."""
+"""Values, schema and documentation of the chart agree; these tests need no Helm."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from wisp.azure import CLOUD_ALIASES, CLOUDS
 DEFAULTS: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 FREE = frozenset({"resources", "nodeSelector"})
-"""Values whose inside is Kubernetes' own."""
+"""Values with content of Kubernetes' types."""
 
 
 def _paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -30,7 +30,7 @@ def _paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 @pytest.fixture(name="validate", scope="module")
 def _validate() -> Callable[[object], None]:
-    """Give what refuses values that the schema does not allow."""
+    """Return a function that raises an error for values that the schema rejects."""
     from jsonschema import Draft202012Validator  # noqa: PLC0415 -- it takes two seconds, which only these tests need
 
     Draft202012Validator.check_schema(SCHEMA)

@@ -23,7 +23,7 @@ def _go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_only_the_path_is_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    """So scripts can use it."""
+    """Scripts can therefore use it."""
     assert main() == 0
     printed = capsys.readouterr()
     assert Path(printed.out.strip()).read_text(encoding="utf-8") == "built\n"
@@ -31,7 +31,6 @@ def test_only_the_path_is_on_standard_output(capsys: pytest.CaptureFixture[str])
 
 
 def test_second_build_prints_the_path_only(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is cached."""
     main()
     first = capsys.readouterr().out
     assert main() == 0

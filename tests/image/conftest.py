@@ -1,4 +1,4 @@
-"""The image, built once for all of these tests, of Debian's packages; WISP_IMAGE names an archive built otherwise."""
+"""The image, built once for all tests from Debian packages; WISP_IMAGE names another archive to test."""
 
 import os
 from pathlib import Path
@@ -26,6 +26,6 @@ def _image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 
 def _open(root: Path) -> None:
-    """Let every user come to the root: pytest's own folders are closed, and a container's root need not be."""
+    """Let every user enter the root: pytest's folders are closed."""
     for folder in (root, *root.parents[:3]):
         folder.chmod(folder.stat().st_mode | 0o055)

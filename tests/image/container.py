@@ -1,4 +1,4 @@
-"""Containers of the image by a real runtime, crun: as kubelet would have them, with only the privileges in `Pod`."""
+"""Runs containers of the image with crun, as kubelet does, with only the privileges in `Pod`."""
 
 import contextlib
 import json
@@ -31,15 +31,15 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True)
 class Pod:
-    """How containers are run: read-only root, no new privileges, no capability but those named."""
+    """Settings of a container: read-only root, no new privileges, only the listed capabilities."""
 
     user: int = 1501
     capabilities: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[Path, str] = field(default_factory=dict)
-    """Files of this machine, and where the container has them, to read."""
+    """Files of this machine, and their read-only paths in the container."""
     network: str | None = None
-    """The network namespace's path; None: this process' own."""
+    """Path of the network namespace; None for that of this process."""
 
 
 def unpack(archive: Path, root: Path) -> None:
@@ -63,13 +63,13 @@ def _blob(digest: str) -> str:
 
 
 def run(image: Image, pod: Pod, arguments: Sequence[str], text: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the image's entry point with the arguments to its end."""
+    """Run the entry point of the image with the arguments."""
     with _bundle(image, pod, [*image.config.entrypoint, *arguments]) as command:
         return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=_PATIENCE)
 
 
 def run_program(image: Image, pod: Pod, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a program of the image in the place of its entry point, as a pod's `command` does."""
+    """Run a program of the image instead of its entry point, like a pod's `command`."""
     with _bundle(image, pod, command) as whole:
         return subprocess.run(
             whole, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=_PATIENCE
@@ -78,7 +78,7 @@ def run_program(image: Image, pod: Pod, command: Sequence[str]) -> subprocess.Co
 
 @contextlib.contextmanager
 def running(image: Image, pod: Pod, command: Sequence[str], log: Path) -> Iterator[int]:
-    """Run a program until the block ends; yield its process id here. It has to end by SIGTERM, with status 0."""
+    """Run a program until the block ends; yield its process id. It must exit with status 0 on SIGTERM."""
     with (
         _bundle(image, pod, command) as whole,
         log.open("wb") as output,
@@ -93,7 +93,7 @@ def running(image: Image, pod: Pod, command: Sequence[str], log: Path) -> Iterat
 
 
 def _first_process(folder: Path, crun: subprocess.Popen[bytes]) -> int:
-    """Return the process id of the container's process 1, once it is there."""
+    """Wait for process 1 of the container, and return its process id."""
     file = folder / "pid"
     wait_until(lambda: crun.poll() is not None or (file.exists() and file.read_text()))
     assert crun.poll() is None, "the container did not start"
@@ -105,12 +105,12 @@ def _bundle(image: Image, pod: Pod, command: Sequence[str]) -> Iterator[list[str
     with tempfile.TemporaryDirectory(prefix="wisp-container-") as folder:
         Path(folder, "config.json").write_text(json.dumps(_specification(image, pod, command)))
         crun = ["crun", "--cgroup-manager=disabled", "--root", f"{folder}/state", "run", "--pid-file", f"{folder}/pid"]
-        apart = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _IN_ONE_HIERARCHY, "sh"]
-        yield [*apart, *crun, "--bundle", folder, f"wisp-{uuid.uuid4().hex[:12]}"]
+        unshared = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _IN_ONE_HIERARCHY, "sh"]
+        yield [*unshared, *crun, "--bundle", folder, f"wisp-{uuid.uuid4().hex[:12]}"]
 
 
 def _specification(image: Image, pod: Pod, command: Sequence[str]) -> Mapping[str, object]:
-    """Say it in the words of the OCI runtime specification."""
+    """Return the configuration of the OCI runtime specification."""
     environment = dict(variable.split("=", 1) for variable in image.config.environment) | dict(pod.environment)
     sets = ("bounding", "effective", "permitted")  # as containerd and CRI-O give them: none inherited, none ambient
     mounts = [

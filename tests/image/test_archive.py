@@ -1,4 +1,4 @@
-"""An OCI archive's name, as containerd reads it."""
+"""The name of an image in an OCI archive, as containerd reads it."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The image is built in numbered steps; the base is cached, and what fails leaves nothing."""
+"""The image is built in numbered steps; the base is cached, and a failed build leaves no files."""
 
 import io
 import itertools

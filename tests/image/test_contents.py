@@ -1,4 +1,4 @@
-"""What an image's files tell of its packages."""
+"""Packages of an image, found from its files."""
 
 import pytest
 

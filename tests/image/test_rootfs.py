@@ -1,4 +1,4 @@
-"""How files get into the new root."""
+"""Files, links and libraries are copied into the root of the image."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The bill of materials against what is really in the image, found in other ways."""
+"""The bill of materials, compared with the content of the image found in other ways."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What the image is built from agrees with itself and with what the tests run."""
+"""Locks, Containerfile and ignore file of the image agree with each other and with the test environment."""
 
 import re
 import tomllib
@@ -33,6 +33,6 @@ def test_wheels_are_for_the_python_of_both_bases() -> None:
 
 
 def test_build_context_has_only_the_files_that_are_copied() -> None:
-    let_by = [line for line in (SOURCE / ".containerignore").read_text().split() if line.startswith("!")]
+    not_ignored = [line for line in (SOURCE / ".containerignore").read_text().split() if line.startswith("!")]
     copied = re.findall(r"^COPY (?!--)(\S+)", (SOURCE / "Containerfile").read_text(), re.MULTILINE)
-    assert sorted(f"!{Path(path)}" for path in copied) == sorted(let_by)
+    assert sorted(f"!{Path(path)}" for path in copied) == sorted(not_ignored)

@@ -8,10 +8,9 @@ import select
 import struct
 import subprocess
 import termios
-import time
 from collections.abc import Iterator, Mapping
 
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import wait_until
 
 _SHELL = ("bash", "--norc", "--noprofile", "-i")
 _PROMPT = "ready> "
@@ -38,13 +37,18 @@ class Terminal:
 
     def expect(self, pattern: str) -> re.Match[str]:
         """Wait until `pattern` is on the screen, and discard the screen up to its end."""
-        end = time.monotonic() + PATIENCE
-        while (found := re.search(pattern, self._screen)) is None:
-            assert time.monotonic() < end, f"{pattern!r} is not on the screen: {self._screen!r}"
-            if select.select([self._descriptor], [], [], 1)[0]:
-                self._screen += os.read(self._descriptor, 65536).decode()
+        wait_until(
+            lambda: re.search(pattern, self._read()), lambda: f"{pattern!r} is not on the screen: {self._screen!r}"
+        )
+        found = re.search(pattern, self._screen)
+        assert found is not None
         self._screen = self._screen[found.end() :]
         return found
+
+    def _read(self) -> str:
+        if select.select([self._descriptor], [], [], 0)[0]:
+            self._screen += os.read(self._descriptor, 65536).decode()
+        return self._screen
 
     def prompt(self) -> None:
         """Wait for the shell's prompt."""

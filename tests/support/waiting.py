@@ -3,6 +3,7 @@
 No test asserts how long anything takes: a slow or busy machine must not fail one. Speed is what `bench/` measures.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -23,3 +24,10 @@ def wait_until(
         if time.monotonic() > end:
             raise AssertionError(f"not within {patience:g} s: {what if isinstance(what, str) else what()}")
         time.sleep(pause)
+
+
+async def wait_until_async(condition: Callable[[], object]) -> None:
+    """Return once `condition` holds; meanwhile other tasks of the event loop run."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 -- there is no event that could be awaited
+            await asyncio.sleep(0.001)

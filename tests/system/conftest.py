@@ -1,4 +1,4 @@
-"""Fixtures of these tests."""
+"""Fixtures of the system tests."""
 
 from tests.support.wisp_run import runner_fixture
 

@@ -45,7 +45,7 @@ _SEND_ACROSS = 'async (url) => { await fetch(url, {mode: "no-cors"}); }'
 
 
 class _Resolver(socketserver.BaseRequestHandler):
-    """Answers a question for the page's A records with both addresses, and any other with none (RFC 1035 §4)."""
+    """Answers a query for the A records of the page with both addresses, and other queries with none (RFC 1035 §4)."""
 
     def handle(self) -> None:
         query, connection = self.request
@@ -61,7 +61,7 @@ class _Resolver(socketserver.BaseRequestHandler):
 
 
 class _Page(http.server.BaseHTTPRequestHandler):
-    """Gives the attacker's page, on a connection that then closes."""
+    """Serves the attacker's page, and closes the connection."""
 
     def do_GET(self) -> None:
         body = b"<!doctype html><title>attacker</title>"
@@ -77,7 +77,7 @@ class _Page(http.server.BaseHTTPRequestHandler):
 
 
 class _Control(_Page):
-    """A server without any check: gives everybody the headers that it was sent."""
+    """A server without checks: answers with the headers of the request."""
 
     def do_GET(self) -> None:
         body = json.dumps({name.lower(): value for name, value in self.headers.items()}).encode()
@@ -107,10 +107,10 @@ def _attack(browser: Browser, port: int) -> dict[str, Any]:
     page = browser.new_page()
     with _serving(http.server.HTTPServer((ATTACKER, port), _Page)):
         page.goto(f"http://{NAME}:{port}/")
-    heard = {name: page.evaluate(_READ, [target, "GET"]) for name, target in TARGETS.items()}
-    heard["token by POST"] = page.evaluate(_READ, ["/metadata/identity/oauth2/token", "POST"])
+    answers = {name: page.evaluate(_READ, [target, "GET"]) for name, target in TARGETS.items()}
+    answers["token by POST"] = page.evaluate(_READ, ["/metadata/identity/oauth2/token", "POST"])
     page.close()
-    return heard
+    return answers
 
 
 def _across(browser: Browser, sidecar: Sidecar) -> list[dict[str, Any]]:

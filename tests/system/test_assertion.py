@@ -1,4 +1,4 @@
-"""Where the assertion is while a sidecar runs: SECURITY.md says that the process that reads requests never has it."""
+"""The assertion is only in the exchange process: the process that reads requests never has it (SECURITY.md)."""
 
 import re
 from collections.abc import Generator

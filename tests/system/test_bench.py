@@ -1,4 +1,4 @@
-"""The bench asks what it says it asks: every dialect is answered by a real sidecar, and the page has them all."""
+"""The benchmark: a real sidecar answers every dialect, and the performance page lists them all."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Processes that hold tokens or keys leave no core dump, and no process but root's reads their memory."""
+"""Processes that hold tokens or keys leave no core dump, and only root can read their memory."""
 
 import contextlib
 import os
@@ -31,23 +31,23 @@ resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
 os.execvp(sys.argv[1], sys.argv[1:])
 """
 DUMPING = (sys.executable, "-c", _UNLIMITED)
-"""Runs a command whose core dumps are as large as they may be."""
+"""Runs a command with the largest limit of core dumps."""
 _WITHOUT_CAPABILITIES = ("setpriv", "--bounding-set", "-all", "--inh-caps", "-all")
 
 
 def unprivileged() -> tuple[str, ...]:
-    """Return the prefix of a command that has no capabilities, and with it none over other processes of its user."""
+    """Return a command prefix that removes all capabilities, and so the access to other processes of the user."""
     return _WITHOUT_CAPABILITIES if os.geteuid() == 0 else ()
 
 
 def is_readable(pid: int) -> bool:
-    """Say whether another process of the same user may read that process' memory: its environment is part of it."""
+    """Return whether another process of the same user may read the process's memory, tested with its environment."""
     command = (*unprivileged(), "cat", f"/proc/{pid}/environ")
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def core_limit(pid: int) -> tuple[str, str]:
-    """Return its limits of a core dump, soft and hard."""
+    """Return the soft and hard limit of core dumps."""
     (line,) = (
         line for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if line.startswith("Max core file size")
     )
@@ -124,7 +124,7 @@ def _cores(folder: Path) -> list[Path]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the working directory, where a process that crashes leaves its core dump: one that is not ours does."""
+    """Change to a folder in which other crashing processes leave core dumps, and return it."""
     pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
     monkeypatch.chdir(tmp_path)
     if not pattern.startswith("core"):

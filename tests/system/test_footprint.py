@@ -1,4 +1,4 @@
-"""What a pod pays for its sidecar: memory and round trips, of the real process with a real authority."""
+"""Memory and round trips of a sidecar: the real process with a real authority."""
 
 from collections.abc import Iterator
 from itertools import chain, repeat
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.long
 MOST_RESIDENT, MOST_ANONYMOUS, MOST_GROWTH = 14.0, 7.0, 1.0
 """In MB of 1,000,000 bytes."""
 MOST_CACHED = 2.0
-"""MB that the caches take, all full of the longest that they take."""
+"""MB that full caches take, with entries of the maximum length."""
 REQUESTS = 200_000
 
 GET = b"GET %b HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n%b\r\n"
@@ -68,20 +68,20 @@ def test_memory_does_not_grow_with_two_hundred_thousand_requests(server: Server)
 
 
 def test_memory_does_not_grow_with_two_hundred_thousand_different_requests(server: Server) -> None:
-    """No two alike: ids, targets, resources, bodies, and what is no request.
+    """Ids, targets, resources and bodies differ in every request; some requests are malformed.
 
     They fill every cache past its bound, which takes memory once; from then on they leave less than 1 MB behind.
     """
     empty = Memory.of(server.pid)
-    _vex(server, range(20_000))
+    _send_different(server, range(20_000))
     _assert_grown(server, empty, MOST_CACHED)
     full = Memory.of(server.pid)
-    _vex(server, range(20_000, 20_000 + REQUESTS))
+    _send_different(server, range(20_000, 20_000 + REQUESTS))
     _assert_grown(server, full, MOST_GROWTH)
 
 
-def _vex(server: Server, numbers: range) -> None:
-    """Send so many requests, each unlike any other, with a hundredth as many that are none."""
+def _send_different(server: Server, numbers: range) -> None:
+    """Send different requests, one per number, and one malformed request per hundred."""
     heavy = numbers[: len(numbers) // 100]
     requests = chain(map(_resource, range(300)), map(_heavy, heavy), map(_light, numbers))
     assert pour(server.port, requests) == 300 + len(heavy) + len(numbers)
@@ -110,7 +110,7 @@ def _light(number: int) -> bytes:
 
 
 def _resource(number: int) -> bytes:
-    """Ask for a token that nobody has asked for: every second one for a resource that does not exist."""
+    """Request a token for the first time; every second request is for a resource that does not exist."""
     name = b"https://%s.example/%d" if number % 2 else b"https://management.azure.com/?%s%d"
     return GET % (TOKEN_PATH.encode().split(b"resource=")[0] + b"resource=" + name % (b"a" * 200, number), b"")
 

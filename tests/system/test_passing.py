@@ -1,4 +1,4 @@
-"""Passing on through a real redirect: the sidecar's own user reaches the node, another or a service mesh do not."""
+"""Passthrough with a real redirect: the sidecar's user reaches the node; another user or a service mesh loops."""
 
 import json
 import os
@@ -38,7 +38,7 @@ sys.stdin.read()
 
 @pytest.fixture(name="inside")
 def _inside() -> Iterator[Pod]:
-    """Give a pod with the redirect in force, on a node with a metadata service."""
+    """Return a pod with the redirect, on a node with a metadata service."""
     need(*NEEDED, "curl")
     with network() as (node, made), process(*node.inside, sys.executable, "-c", _NODE, METADATA):
         made.must(*wisp_command("up"))
@@ -47,7 +47,7 @@ def _inside() -> Iterator[Pod]:
 
 @contextmanager
 def sidecar(inside: Pod, folder: Path, uid: int) -> Iterator[None]:
-    """Run a sidecar in the pod, as `uid`; the capability only lets it read the interpreter wherever that is."""
+    """Run a sidecar in the pod, as `uid`; the capability only lets it read the interpreter."""
     (folder / "token").write_text(jwt(sub="x"))
     capability = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
     user = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *capability] if uid else []
@@ -66,7 +66,7 @@ def sidecar(inside: Pod, folder: Path, uid: int) -> Iterator[None]:
 
 
 def ask(inside: Pod, path: str) -> tuple[int, dict[str, Any]]:
-    """Ask the metadata service as a workload does; return the status and the JSON."""
+    """Request a path of the metadata service as a workload; return the status and the JSON document."""
     url = f"http://{METADATA}{path}"
     output = inside.must("curl", "-sS", "--path-as-is", "-m120", "-HMetadata:true", "-w", "\n%{http_code}", url)
     body, _, status = output.rpartition("\n")

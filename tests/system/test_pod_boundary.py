@@ -20,7 +20,7 @@ from tests.unit.wisp.redirect.pod import (
 
 pytestmark = pytest.mark.system
 
-# What containerd and CRI-O give root in a container that asks for nothing, of what matters here.
+# Capabilities that containerd and CRI-O give root by default, as far as they matter here.
 DEFAULT_CAPABILITIES = ("chown", "dac_override", "fowner", "kill", "setgid", "setuid", "net_bind_service", "net_raw")
 # Becomes the user, connects to the metadata service, prints what answered.
 _AS_USER = f"""
@@ -31,7 +31,7 @@ with socket.socket() as connection:  # which needs no file that only the first u
     connection.connect(("{METADATA}", 80))
     print(connection.recv(100).decode())
 """
-# Listens where the sidecar listens, as another user; prints how that ended.
+# Listens on the sidecar's address as another user; prints the result.
 _LISTEN = """
 import os, socket, sys
 os.setgroups([]); os.setresgid(4321, 4321, 4321); os.setresuid(4321, 4321, 4321)
@@ -141,7 +141,7 @@ def test_every_user_reaches_the_node_without_a_redirect(inside: Pod, uid: int) -
     assert inside.ask("127.0.0.1", 8000, uid=uid) == "proxy-8000"
 
 
-# What a network policy, or AKS's IMDS restriction, is on the node's side of the pod's link.
+# The effect of a network policy, or of AKS's IMDS restriction, on the node's side of the pod's link.
 _BLOCKED = f"""
 table ip blocked {{
 	chain input {{

@@ -1,4 +1,4 @@
-"""What a web page gets of a sidecar on the same machine: neither tokens nor metadata, in a real browser."""
+"""A web page in a real browser gets neither tokens nor metadata from a sidecar on the same machine."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.system
 
 @pytest.fixture(name="found", scope="module")
 def _found(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Attack once, and give what the page could read."""
+    """Attack once, and return what the page could read."""
     need("chromium", NAMESPACES, "unshare", "ip")
     folder = tmp_path_factory.mktemp("rebinding")
     program = [sys.executable, "-m", "tests.system.rebinding", str(folder)]
@@ -34,9 +34,9 @@ def _found(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_attack_succeeds_on_a_server_without_checks(found: Any) -> None:
     """The page reaches the sidecar's address as its own origin and may set the headers of a workload."""
-    for heard in found["control"].values():
-        assert heard["status"] == 200
-        headers = json.loads(heard["body"])
+    for answer in found["control"].values():
+        assert answer["status"] == 200
+        headers = json.loads(answer["body"])
         assert headers["host"] == "rebind.test:8001"
         assert (headers["metadata"], headers["x-identity-header"]) == ("true", "x")
     assert "origin" not in json.loads(found["control"]["token"]["body"])
@@ -46,10 +46,10 @@ def test_attack_succeeds_on_a_server_without_checks(found: Any) -> None:
 def test_rebinding_page_gets_neither_tokens_nor_metadata(found: Any, target: str) -> None:
     """Every route answers that the request is for another host; a workload gets its token at the same time."""
     assert found["workload"] == 200
-    heard = found["sidecar"][target]
-    assert heard["status"] == 421
-    assert json.loads(heard["body"])["error"] == "misdirected_request"
-    assert "access_token" not in heard["body"]
+    answer = found["sidecar"][target]
+    assert answer["status"] == 421
+    assert json.loads(answer["body"])["error"] == "misdirected_request"
+    assert "access_token" not in answer["body"]
     assert found["node heard"] == 0
 
 

@@ -1,4 +1,4 @@
-"""The redirect for real: packets through network namespaces, with nft and both iptables."""
+"""The redirect with real packets: in network namespaces, with nft and both iptables."""
 
 import json
 import tempfile
@@ -46,7 +46,7 @@ def _inside() -> Iterator[Pod]:
 
 @pytest.fixture(name="open_folder")
 def _open_folder() -> Iterator[Path]:
-    """Make a folder that any user may enter; pytest's own are closed."""
+    """Return a folder that any user may enter; pytest's folders are closed."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -54,7 +54,7 @@ def _open_folder() -> Iterator[Path]:
 
 @pytest.fixture(name="tools")
 def _tools(request: pytest.FixtureRequest, open_folder: Path, inside: Pod) -> Path:
-    """Make a folder to be PATH that has one backend's programs only, under the names they have everywhere."""
+    """Return a folder for PATH that has the programs of only one backend."""
     backend = request.param
     if backend == "nft":
         return programs(open_folder, "nft", "conntrack")
@@ -116,11 +116,11 @@ def test_up_with_other_settings_replaces_the_rule(inside: Pod, tools: Path) -> N
 def test_replacing_the_rule_leaves_no_gap(inside: Pod, tools: Path) -> None:
     """No connection bypasses the redirect while `up` replaces it repeatedly."""
     _up(inside, tools)
-    heard: list[str] = []
-    with inside.asking(heard):
+    labels: list[str] = []
+    with inside.asking(labels):
         for port in (8001, 8000) * 3:
             _up(inside, tools, f"--proxy-port={port}")
-    assert heard == ["proxy-8000", "proxy-8001"]
+    assert labels == ["proxy-8000", "proxy-8001"]
 
 
 @every_backend

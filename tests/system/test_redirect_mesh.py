@@ -13,7 +13,7 @@ from tests.unit.wisp.redirect.pod import FIRST_RELEASE, METADATA, NEEDED, PROXY_
 
 pytestmark = pytest.mark.system
 NODE = "10.77.0.1"
-each_mesh = pytest.mark.parametrize(
+every_mesh = pytest.mark.parametrize(
     "mesh, tool",
     [pytest.param(mesh, tool, id=f"{mesh.name}-{tool}") for mesh in MESHES for tool in mesh.tools],
 )
@@ -22,7 +22,7 @@ either_order = pytest.mark.parametrize("mesh_first", [True, False], ids=["the me
 
 @pytest.fixture(name="nft_only")
 def _nft_only() -> Iterator[str]:
-    """Make a folder to be PATH that has what the image has."""
+    """Return a folder for PATH that has the programs of the image."""
     need(*NEEDED)
     with tempfile.TemporaryDirectory() as folder:
         yield str(programs(Path(folder), "nft", "conntrack"))
@@ -44,7 +44,7 @@ def _join(inside: Pod, mesh: Mesh, tool: str) -> None:
 
 
 def _assert_intercepted(inside: Pod, mesh: Mesh, sidecar: str = "proxy-8000") -> None:
-    """Have metadata requests heard by the sidecar, its own by the node, and everything else by the mesh."""
+    """Check that metadata requests reach the sidecar, those of the sidecar the node, and all others the mesh."""
     assert (inside.ask(), inside.ask(uid=0)) == (sidecar, sidecar)
     assert inside.ask(uid=mesh.uid) == sidecar
     assert inside.ask(uid=PROXY_UID) == f"node-{METADATA}-80"
@@ -52,7 +52,7 @@ def _assert_intercepted(inside: Pod, mesh: Mesh, sidecar: str = "proxy-8000") ->
 
 
 @either_order
-@each_mesh
+@every_mesh
 def test_sidecar_answers_in_a_mesh(mesh: Mesh, tool: str, nft_only: str, *, mesh_first: bool) -> None:
     """The order of installation and the tool that the mesh uses do not matter."""
     with _meshed(mesh) as inside:
@@ -89,10 +89,10 @@ def test_chain_of_an_earlier_version_is_replaced(tool: str, nft_only: str) -> No
         result = inside.run(*wisp_command("show", path=nft_only))
         assert (result.returncode, "an earlier version" in result.stderr) == (0, True)
         assert inside.ask() == "mesh"
-        heard: list[str] = []
-        with inside.asking(heard):
+        labels: list[str] = []
+        with inside.asking(labels):
             inside.must(*wisp_command("up", "--proxy-port=8001", path=nft_only))
-        assert heard == ["mesh", "proxy-8001"]
+        assert labels == ["mesh", "proxy-8001"]
         assert inside.rules().count("table ip wisp ") == 1
         _assert_intercepted(inside, ISTIO, "proxy-8001")
         assert inside.run(*wisp_command("show", path=nft_only)).stderr == ""
@@ -102,10 +102,10 @@ def test_upgrade_leaves_no_gap(nft_only: str) -> None:
     """While the chain of an earlier version is replaced, no connection bypasses both."""
     with pod() as inside:
         inside.must("nft", "-f", "-", text=FIRST_RELEASE)
-        heard: list[str] = []
-        with inside.asking(heard):
+        labels: list[str] = []
+        with inside.asking(labels):
             inside.must(*wisp_command("up", "--proxy-port=8001", path=nft_only))
-        assert heard == ["proxy-8000", "proxy-8001"]
+        assert labels == ["proxy-8000", "proxy-8001"]
 
 
 @pytest.mark.parametrize("tool", IPTABLES)

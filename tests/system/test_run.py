@@ -1,4 +1,4 @@
-"""`wisp run` in its slower stories: every dialect and identity, what goes wrong, terminals, and what is left."""
+"""Slow tests of `wisp run`: dialects, identities, errors, terminals, and cleanup."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""`wisp run` with a real authority, in a network of its own, and as an ordinary user without tools."""
+"""`wisp run` with a real authority, in a private network, and as an ordinary user without tools."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The sidecar's slow and privileged stories: its end while Entra hangs, ports of root, floods."""
+"""Slow and privileged tests of the sidecar: stopping while Entra hangs, privileged ports, floods of requests."""
 
 import os
 import signal
@@ -24,27 +24,27 @@ WITHOUT_BINDING = ("setpriv", "--bounding-set", "-net_bind_service", "--inh-caps
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Generator[Authority]:
-    """Give an Entra that grants."""
+    """Return an Entra that grants tokens."""
     with Authority(tmp_path) as authority:
         yield authority
 
 
 @pytest.fixture
 def own_pod(tmp_path: Path, authority: Authority) -> Pod:
-    """Give a pod that knows it."""
+    """Return a pod that uses this Entra."""
     return pod(tmp_path, authority.url)
 
 
 @pytest.fixture
 def sidecar(own_pod: Pod, authority: Authority) -> Generator[Sidecar]:
-    """Give a running sidecar in it."""
+    """Run a sidecar in the pod."""
     with running(own_pod, "--authority-ca", str(authority.ca_file)) as sidecar:
         yield sidecar
 
 
 @pytest.fixture
 def hanging(authority: Authority) -> Generator[threading.Event]:
-    """Let that Entra say nothing until the event is set."""
+    """Make Entra wait with its answer until the event is set."""
     release = threading.Event()
     authority.behaviour = lambda post: grants(post) if release.wait(PATIENCE) else None
     yield release
@@ -87,11 +87,11 @@ def test_port_below_1024_is_reported_with_a_hint(own_pod: Pod) -> None:
     )
 
 
-# Runs a sidecar's command line with a clock that goes on by half a second at every look.
+# Runs the sidecar's command line with a clock that advances by half a second at every reading.
 _HURRIED = """
 import itertools, sys, time
-looks = itertools.count()
-time.monotonic = lambda: next(looks) / 2
+readings = itertools.count()
+time.monotonic = lambda: next(readings) / 2
 time.sleep = lambda _: None
 from wisp.proxy.__main__ import main
 sys.exit(main(sys.argv[1:]))
@@ -107,7 +107,7 @@ def test_probe_without_a_sidecar_fails_with_a_hint() -> None:
 
 
 def _repeat(port: int, request: bytes, times: int) -> None:
-    """Send a request again and again on one connection."""
+    """Send a request repeatedly on one connection."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         for _ in range(times):
             connection.sendall(request)
@@ -124,5 +124,5 @@ def test_many_bad_requests_do_not_flood_the_log(sidecar: Sidecar) -> None:
     """At most sixty lines a minute are written for one event."""
     begun = time.monotonic()
     _repeat(sidecar.port, b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", 5000)
-    minutes = 2 + (time.monotonic() - begun) // 60  # begun ones included
+    minutes = 2 + (time.monotonic() - begun) // 60  # partial minutes included
     assert sum(event["event"] == "request refused" for event in sidecar.events()) <= 60 * minutes

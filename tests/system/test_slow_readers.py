@@ -1,4 +1,4 @@
-"""A sidecar whose places are all taken by clients that do not read, and come back as soon as they are closed."""
+"""A sidecar whose connections are all taken by clients that do not read and reconnect when disconnected."""
 
 import select
 import socket
@@ -25,7 +25,7 @@ REQUESTS = 5000
 
 
 class SlowReaders:
-    """So many clients of `port`, in a thread, until the block ends."""
+    """Clients of `port` that do not read, run in a thread until the block ends."""
 
     def __init__(self, port: int) -> None:
         self._port = port

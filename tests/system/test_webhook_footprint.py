@@ -1,4 +1,4 @@
-"""What a cluster pays for the webhook: memory after 100,000 reviews."""
+"""Memory of the webhook after 100,000 reviews."""
 
 import tempfile
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Names of Azure things."""
+"""Tenants, scopes, authorities and clouds of Azure."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Manifests of custom resources, and what `wisp inject` makes of them: the golden files under custom/injected.
+"""Manifests of custom resources, and the output of `wisp inject` for them: the golden files in custom/injected.
 
 `python -m tests.unit.wisp.admission.custom_resources --write` writes the golden files again.
 """

@@ -1,4 +1,4 @@
-"""Where wisp differs from azure-workload-identity v1.6.0 on purpose: each difference turns its answer into ours.
+"""Deliberate differences from azure-workload-identity v1.6.0; each one turns its answer into the expected one.
 
 `python -m tests.unit.wisp.admission.differences --write` puts the table into docs/reference/webhook-differences.md;
 without --write it is printed.
@@ -29,16 +29,16 @@ class Difference(NamedTuple):
     ours: str
     why: str
     change: Callable[[Case, Answer], None]
-    """Alters the reference's answer; leaves alone what it does not concern."""
+    """Apply the difference to the reference's answer, if it concerns the case."""
 
 
 def expected(case: Case) -> Answer:
-    """Return the answer to a case: the reference's, with every difference."""
+    """Return the expected answer: the reference's, with every difference applied."""
     return after(case, len(DIFFERENCES))
 
 
 def after(case: Case, count: int) -> Answer:
-    """Return the reference's answer with the first `count` differences."""
+    """Return the reference's answer with the first `count` differences applied."""
     answer = deepcopy(case.answer)
     for difference in DIFFERENCES[:count]:
         difference.change(case, answer)
@@ -46,13 +46,13 @@ def after(case: Case, count: int) -> Answer:
 
 
 def concerned(difference: Difference) -> list[str]:
-    """Return the names of the cases that a difference makes one in."""
+    """Return the names of the cases whose answer a difference changes."""
     place = DIFFERENCES.index(difference)
     return [case.name for case in CASES if after(case, place) != after(case, place + 1)]
 
 
 def table() -> str:
-    """Return the table of the differences."""
+    """Return the differences as a Markdown table."""
     head = "| difference | azure-workload-identity v1.6.0 | wisp | why | cases |\n|---|---|---|---|---|\n"
     rows = [(*difference[:4], str(len(concerned(difference)))) for difference in DIFFERENCES]
     return head + "".join(f"| {' | '.join(row)} |\n" for row in rows)
@@ -268,7 +268,7 @@ DIFFERENCES = (
 
 
 def committed() -> str:
-    """Return the table that the document has."""
+    """Return the table in the documentation."""
     return PATH.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
 
 

@@ -10,7 +10,7 @@ _FOLDER = Path(__file__).with_name("reference")
 
 
 class Case(NamedTuple):
-    """A pod, the service account that it runs as (None: there is none), and what came of it."""
+    """A pod, its service account (None if the account does not exist), and the observed answer."""
 
     name: str
     pod: dict[str, Any]
@@ -24,7 +24,7 @@ def _cases(file: str) -> list[Case]:
     policy = Policy(
         tenant_id=observed["tenantId"],
         server_version=parse_version(observed["serverVersion"]),
-        proxy_image="/proxy:",  # as it was observed, with no registry set
+        proxy_image="/proxy:",  # the reference ran without a registry
         redirect_image="/proxy-init:",
         token_endpoint=_endpoint(observed.get("settings")),
     )

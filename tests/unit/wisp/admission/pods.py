@@ -1,4 +1,4 @@
-"""Pods, service accounts and policies for the tests: plain ones, and hypothesis strategies for all the others."""
+"""Pods, service accounts and policies for tests, and hypothesis strategies that generate them."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ def account(name: str = "app", **annotations: str) -> dict[str, Any]:
 
 
 def pod(*containers: dict[str, Any], annotations: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
-    """Return a labelled pod, of one container `app` unless others are given, with annotations of ours.
+    """Return a labelled pod with the given containers, or with one named `app`; annotations get our prefix.
 
     It does not run as root, unless `spec` has another security context.
     """
@@ -46,7 +46,7 @@ def with_sidecar(*containers: dict[str, Any], annotations: dict[str, str] | None
 
 
 def review(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """Return the admission review of a pod's making, its request changed by `changes`."""
+    """Return the admission review for the creation of a pod; `changes` override fields of its request."""
     request = {
         "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
         "kind": {"group": "", "version": "v1", "kind": "Pod"},
@@ -60,12 +60,12 @@ def review(document: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 def read(document: Any) -> Review:
-    """Return what is read in a review that is decoded already."""
+    """Parse an admission review given as decoded JSON."""
     return reviews.read_review(json.dumps(document).encode())
 
 
 def mutation(document: dict[str, Any], who: dict[str, Any], policy: Policy) -> Mutation:
-    """Decide what is done to a pod that is decoded already."""
+    """Return the mutation of a pod given as decoded JSON."""
     return mutate.plan_mutation(read_decoded(document), who, policy)
 
 
@@ -140,7 +140,7 @@ _CONTAINERS = st.builds(
 
 
 def _consistent(annotations: dict[str, str]) -> dict[str, str]:
-    """Return annotations of which none refuses the sidecar that another asks for."""
+    """Remove an annotation that refuses the sidecar if another annotation asks for it."""
     only, sidecar = f"{PREFIX}inject-proxy-only", f"{PREFIX}inject-proxy-sidecar"
     if annotations.get(only, "false") != "false" and annotations.get(sidecar) == "false":
         return {key: value for key, value in annotations.items() if key != sidecar}

@@ -1,11 +1,11 @@
-"""RFC 6902 applied as it is written, to a copy: what an API server does with a patch."""
+"""JSON Patch (RFC 6902), independent of the code under test: applies a patch as an API server does."""
 
 from copy import deepcopy
 from typing import Any
 
 
 def patched(document: Any, patch: list[dict[str, Any]]) -> Any:
-    """Return the document with the patch done. Raise KeyError or IndexError where an operation has no target."""
+    """Return a patched copy of the document. Raise KeyError or IndexError if an operation has no target."""
     document = deepcopy(document)
     for operation in patch:
         value = deepcopy(operation.get("value"))

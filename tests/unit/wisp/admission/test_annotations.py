@@ -1,4 +1,4 @@
-"""Misspelled labels and annotations: which key was meant."""
+"""Recognition of misspelled labels and annotations."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Every way to ask for Windows: pods get their identity there, but no sidecar."""
+"""Pods on Windows: every way to select Windows, and the sidecar that is refused there."""
 
 import json
 from typing import Any
@@ -35,7 +35,7 @@ def requirement(operator: str, *values: str, key: str = OS) -> dict[str, Any]:
 
 
 def required(*terms: list[dict[str, Any]] | dict[str, Any]) -> dict[str, Any]:
-    """Return a spec with a required node affinity of these terms: each a list of requirements, or the whole term."""
+    """Return a spec with a required node affinity of these terms: each is a list of requirements or a whole term."""
     whole = [{"matchExpressions": term} if isinstance(term, list) else term for term in terms]
     rule = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": whole}}
     return {"affinity": {"nodeAffinity": rule}}
@@ -72,7 +72,7 @@ WINDOWS: dict[str, dict[str, Any]] = {
     "every term": required([requirement("In", "windows"), OTHER], [requirement("NotIn", "linux")]),
     "every term that matches a node": required([requirement("In", "windows")], [], [requirement("In", "plan9")]),
     "both requirements": required([requirement("In", "linux", "windows"), requirement("NotIn", "linux")]),
-    "Windows by one way, Linux by another": {"os": {"name": "windows"}, "nodeSelector": {OS: "linux"}},
+    "Windows by os, Linux by node selector": {"os": {"name": "windows"}, "nodeSelector": {OS: "linux"}},
     "Windows options of the pod": {"securityContext": {"windowsOptions": {"runAsUserName": "ContainerUser"}}},
     "host process": {"securityContext": {"windowsOptions": {"hostProcess": True}}},
     "Windows options of a container": {
@@ -85,7 +85,7 @@ WINDOWS: dict[str, dict[str, Any]] = {
 BOTH: dict[str, dict[str, Any]] = {
     "either": required([requirement("In", "linux", "windows")]),
     "terms of either": required([requirement("In", "linux")], [requirement("In", "windows")]),
-    "a term that says nothing of it": required([requirement("In", "windows")], [OTHER]),
+    "a term about something else": required([requirement("In", "windows")], [OTHER]),
     "a term of fields": required([requirement("In", "windows")], FIELDS),
     "SKUs of either": required([requirement("In", "AzureLinux", "Windows2022", key=SKU)]),
     "preferred": preferred(requirement("In", "windows")),
@@ -101,7 +101,7 @@ LINUX: dict[str, dict[str, Any]] = {
     "affinity not to Windows": required([requirement("NotIn", "windows")]),
     "affinity to no build": required([requirement("DoesNotExist", key=BUILD)]),
     "affinity not to a SKU": required([requirement("NotIn", "Windows2019", key=SKU)]),
-    "affinity to what every node has": required([requirement("Exists")]),
+    "affinity to a label that every node has": required([requirement("Exists")]),
     "affinity to no system": required([requirement("DoesNotExist")]),
     "no term": required(),
     "an empty term": required([]),

@@ -1,4 +1,4 @@
-"""What holds for every pod."""
+"""Properties of the mutation that hold for every pod and every review."""
 
 import base64
 import json

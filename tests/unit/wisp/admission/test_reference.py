@@ -1,4 +1,4 @@
-"""Every observed answer of azure-workload-identity v1.6.0 is ours, but for the differences that are meant."""
+"""Answers are those observed from azure-workload-identity v1.6.0, except for the deliberate differences."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ from wisp.admission.review import answer, decide, required_account
 
 
 def answered(case: Case) -> dict[str, Any]:
-    """Put a case to the webhook's decision, as the API server would."""
+    """Return the webhook's answer to a case."""
     asked = read(
         {
             "apiVersion": "admission.k8s.io/v1",

@@ -1,4 +1,4 @@
-"""Admission reviews, from JSON to JSON."""
+"""Admission reviews: parsing, decisions and answers."""
 
 import base64
 import json
@@ -43,7 +43,7 @@ def unlabelled(value: str | None = None) -> dict[str, Any]:
 
 
 def mirror() -> dict[str, Any]:
-    """Return what a kubelet shows of a static pod, which may have no service account token."""
+    """Return the mirror that a kubelet creates for a static pod, which must not have a service account token."""
     document = with_sidecar()
     document["metadata"]["annotations"]["kubernetes.io/config.mirror"] = "5b0e5c8f"
     return document
@@ -84,7 +84,7 @@ def test_update_causes_no_warning() -> None:
 
 
 def test_label_on_the_account_only_causes_a_warning() -> None:
-    """This needs the account, which is known only in some cases."""
+    """It is added if the account of the unlabelled pod is known."""
     labelled = {"metadata": {"name": "app", "labels": {"azure.workload.identity/use": "true"}}}
     for who, warnings in ((labelled, 1), (account(), 1), ({}, 0), ({"metadata": {"labels": []}}, 0)):
         decision = decide(read(review(unlabelled())), who, POLICY)
@@ -150,7 +150,7 @@ def test_invalid_account_is_refused(who: dict[str, Any]) -> None:
         pytest.param(review({}, uid=""), "no request with a uid", id="no uid"),
         pytest.param(review({}, kind={"group": "apps", "version": "v1", "kind": "Pod"}), "apps", id="another group"),
         pytest.param(review({}, kind={"group": "", "version": "v1", "kind": "Node"}), "Node", id="another kind"),
-        pytest.param(review({}, kind="Pod"), "$.request.kind", id="a kind that is none"),
+        pytest.param(review({}, kind="Pod"), "$.request.kind", id="a kind that is text"),
     ],
 )
 def test_invalid_review_is_an_error(document: object, message: str) -> None:

@@ -1,4 +1,4 @@
-"""`wisp inject` on custom resources: templates of pods are found by their shape, wherever they are."""
+"""Pod templates in workloads and custom resources: they are found by their structure, at any depth."""
 
 import json
 from typing import Any
@@ -48,7 +48,7 @@ def test_golden_files_have_a_volume_per_labelled_template() -> None:
 
 
 def of(kind: str, version: str, spec: dict[str, Any], **metadata: Any) -> str:
-    """Return a manifest of one object, after its service account."""
+    """Return a manifest with a service account and one object."""
     named = {"name": "web", "namespace": "apps", **metadata}
     return f"{ACCOUNT}---\n{yaml.dump({'apiVersion': version, 'kind': kind, 'metadata': named, 'spec': spec})}"
 
@@ -60,7 +60,7 @@ def template(annotations: dict[str, str] | None = None, **spec: Any) -> dict[str
 
 
 def refused(ran: CommandResult) -> str:
-    """Return the one line that says why nothing is printed."""
+    """Return the error line; nothing may be printed."""
     assert (ran.status, ran.stdout) == (1, "")
     return ran.stderr.splitlines()[-1]
 

@@ -1,4 +1,4 @@
-"""Labels and annotations in manifests that are not where they have an effect: `wisp inject` says where they belong."""
+"""Labels and annotations of manifests in places without effect: `wisp inject` warns and names the right place."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ ACCOUNT = account()
 
 
 def warned(*documents: dict[str, Any], arguments: tuple[str, ...] = ()) -> list[str]:
-    """Return the warnings about documents, which are printed, without the words that all warnings begin with."""
+    """Return the warnings about documents, which must be printed, without `warning: `."""
     ran = inject("\n---\n".join(json.dumps(document) for document in documents), *arguments)
     assert ran.status == 0, ran.stderr
     assert list(yaml.safe_load_all(ran.stdout))
@@ -42,7 +42,7 @@ def workload(
 
 
 def with_metadata(document: dict[str, Any], **metadata: Any) -> dict[str, Any]:
-    """Return an object with more metadata of its own."""
+    """Return the object with more metadata."""
     return {**document, "metadata": {**document["metadata"], **metadata}}
 
 
@@ -117,11 +117,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
             f"put {LABEL} under /spec/replicatedJobs/0/template/spec/template/metadata/labels"
         ),
     ),
-    "beside the labels": (
+    "next to the labels": (
         with_metadata(workload(), **USED),
         f'Deployment "web" (document 1, /metadata): the label {LABEL} has no effect here: {TO_TEMPLATE}',
     ),
-    "beside the template's labels": (
+    "next to the labels of the template": (
         {
             **workload(),
             "spec": {"template": {"metadata": USED, "spec": {"containers": [{"name": "a"}]}}},
@@ -368,7 +368,7 @@ def test_all_makes_a_misplaced_label_harmless() -> None:
     ids=str,
 )
 def test_wrong_label_of_a_template_causes_a_warning(labels: dict[str, str], expected: str) -> None:
-    """It is almost right, and nothing is injected: a warning says why, with the template's path."""
+    """Nothing is injected; the warning has the reason and the path of the template."""
     (warning,) = warned(workload(labels=labels))
     assert warning.startswith('Deployment "web" (document 1, /spec/template): the label ')
     assert expected in warning
@@ -376,7 +376,7 @@ def test_wrong_label_of_a_template_causes_a_warning(labels: dict[str, str], expe
 
 @pytest.mark.parametrize("value", ["false", "False", "no", "0", "off", "n", "disabled"])
 def test_declining_label_causes_no_warning(value: str) -> None:
-    """It is taken at its word."""
+    """The label with such a value is a deliberate refusal."""
     assert warned(workload(labels={LABEL: value})) == []
 
 
@@ -393,7 +393,7 @@ def test_declining_label_causes_no_warning(value: str) -> None:
     ids=str,
 )
 def test_misspelled_annotation_of_a_template_causes_a_warning(annotations: dict[str, str], expected: str) -> None:
-    """It cannot stand for the label."""
+    """An annotation cannot replace the label."""
     assert [expected in warning for warning in warned(workload(annotations=annotations))] == [True]
 
 
@@ -402,7 +402,7 @@ def test_misspelled_annotation_of_a_template_causes_a_warning(annotations: dict[
 )
 @pytest.mark.parametrize("where", ["template", "object", "pod", "template's annotation"])
 def test_label_that_is_not_a_string_is_an_error(written: str, where: str) -> None:
-    """API servers reject it, so it is refused, with its path and how to write it."""
+    """API servers reject it. The error has its path and the right syntax."""
     document = {
         "template": lambda: workload(labels={LABEL: "VALUE"}),
         "object": lambda: with_metadata(workload(), labels={LABEL: "VALUE"}),
@@ -417,7 +417,7 @@ def test_label_that_is_not_a_string_is_an_error(written: str, where: str) -> Non
 
 
 def refused(ran: CommandResult) -> str:
-    """Return the one line that says why nothing is printed."""
+    """Return the error line; nothing may be printed."""
     assert (ran.status, ran.stdout) == (1, "")
     return ran.stderr.splitlines()[-1]
 
@@ -499,7 +499,7 @@ DOCUMENTS = st.recursive(
 
 @given(DOCUMENTS)
 def test_any_document_has_findings_of_one_line(document: Any) -> None:
-    """It is injected, passed on or refused in words, and a second time nothing changes."""
+    """It is injected, printed unchanged or refused with a message, and injecting again changes nothing."""
     text = json.dumps(document)
     for every in ((), ("--all",)):
         ran = inject(text, *every)

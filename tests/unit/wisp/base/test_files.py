@@ -1,4 +1,4 @@
-"""Files are replaced whole, with the mode asked for, and nothing else is left in their folder."""
+"""Files are replaced atomically, with the requested mode, and no temporary file is left."""
 
 import stat
 from pathlib import Path

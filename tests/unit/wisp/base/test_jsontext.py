@@ -1,4 +1,4 @@
-"""JSON is written and read as the standard library does it."""
+"""JSON is written and read as by the standard library."""
 
 import json
 

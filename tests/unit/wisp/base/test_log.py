@@ -1,4 +1,4 @@
-"""The log is JSON, one object a line, and bounded."""
+"""The log has one JSON object per line and is bounded."""
 
 import json
 import os
@@ -13,20 +13,20 @@ from wisp.base.log import MOST, Log
 
 
 class Lines:
-    """A file that is logged to."""
+    """A log file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
 
     def read(self) -> list[dict[str, Any]]:
-        """Return what was logged."""
+        """Return the logged lines."""
         return [json.loads(line) for line in self._path.read_text().splitlines()]
 
 
 @pytest.fixture
 def lines(tmp_path: Path) -> Generator[Lines]:
-    """Give an empty file."""
+    """Return an empty log file."""
     lines = Lines(tmp_path / "log")
     yield lines
     os.close(lines.descriptor)

@@ -1,4 +1,4 @@
-"""Tokens are struck out of texts, whole; other words are not."""
+"""Tokens in texts are masked completely; other words stay."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from wisp.base.masking import masked
 
 
 def part(document: object, **layout: object) -> str:
-    """Return a part of a token: base64url of JSON without padding."""
+    """Return a segment of a token: unpadded base64url of JSON."""
     text = document if isinstance(document, str) else json.dumps(document, **layout)  # type: ignore[arg-type]
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
@@ -62,9 +62,9 @@ def test_token_is_masked_and_the_text_around_it_stays(text: str, expected: str) 
 
 @pytest.mark.parametrize("before", ["x", "xy", "xyz", "wxyz", "22", "key", "ey", "eyJ", "eyJeyJ", "_", "-"])
 def test_characters_directly_before_a_token_do_not_hide_it(before: str) -> None:
-    struck_out = masked(before + TOKEN)
-    assert struck_out.endswith("***")
-    assert before.startswith(struck_out.removesuffix("***"))
+    result = masked(before + TOKEN)
+    assert result.endswith("***")
+    assert before.startswith(result.removesuffix("***"))
 
 
 @pytest.mark.parametrize(
@@ -110,13 +110,13 @@ def test_header_with_any_json_layout_is_recognised(header: str) -> None:
     ],
 )
 def test_text_that_resembles_a_token_stays(text: str) -> None:
-    """Words, names and parts of a token that is not whole."""
+    """Examples are words, names and incomplete tokens."""
     assert masked(text) == text
 
 
 @pytest.mark.parametrize("token", [TOKEN, UNSIGNED, JWE, TOKEN.replace(".", "%2E"), TOKEN.replace(".", "%252E")])
 def test_truncated_token_at_the_end_is_masked(token: str) -> None:
-    """Wherever that is, no part of it is left but a few characters that every token begins with."""
+    """Wherever it is cut, only a few characters with which every token begins may be left."""
     for length in range(len(token) + 1):
         rest = masked(f"got {token[:length]}", cut=True).removeprefix("got ")
         assert rest in {"", "e", "ey", "***", "***%", "***%2", "***%25", "***%252"}, length
@@ -137,7 +137,7 @@ def test_text_without_dots_stays(text: str) -> None:
 )
 def test_token_is_masked_in_any_text(claims: dict[str, str], before: str, after: str) -> None:
     token = jwt(**claims)
-    assert not any(part_of_token in masked(before + token + after) for part_of_token in token.split(".")[1:])
+    assert not any(segment in masked(before + token + after) for segment in token.split(".")[1:])
 
 
 @given(st.text("eyJhbGciOi.-_%2E5", max_size=300), st.booleans())
@@ -158,7 +158,7 @@ def test_masking_takes_linear_time(unit: str) -> None:
 
 
 def _calls(text: str) -> int:
-    """Return how many calls masking makes, of Python's functions and of C's."""
+    """Count the calls of Python and C functions that masking makes."""
     calls = 0
 
     def count(_frame: object, event: str, _argument: object) -> None:

@@ -1,4 +1,4 @@
-"""A secret does not show itself."""
+"""Secrets are masked unless they are revealed explicitly."""
 
 import json
 import traceback
@@ -12,7 +12,7 @@ SECRET = Secret("hunter2")
 
 
 class Holder(NamedTuple):
-    """Something with a secret in it."""
+    """A record that contains a secret."""
 
     secret: Secret
 

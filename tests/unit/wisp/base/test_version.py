@@ -1,4 +1,4 @@
-"""What `--version` says, and how the commit is found: in a checkout, in what is built, and nowhere."""
+"""`--version`, and how the commit is found in a checkout, in a built package, or not at all."""
 
 import json
 import os
@@ -29,7 +29,7 @@ COMMANDS = {
 FORMS = {
     "text": ("--version",),
     "json": ("--version", "-o", "json"),
-    "the other way round": ("--output=json", "--version"),
+    "json, options in reverse order": ("--output=json", "--version"),
 }
 
 
@@ -59,19 +59,19 @@ def test_version_options_have_no_environment_variables() -> None:
 
 
 def test_text_has_the_short_commit_and_json_the_whole() -> None:
-    what = About("1.2.3", COMMIT, "3.11.7", "linux/x86_64")
-    assert version_text("text", what) == "wisp 1.2.3 (commit 0123456789ab, Python 3.11.7, linux/x86_64)\n"
+    build_info = About("1.2.3", COMMIT, "3.11.7", "linux/x86_64")
+    assert version_text("text", build_info) == "wisp 1.2.3 (commit 0123456789ab, Python 3.11.7, linux/x86_64)\n"
     document = {"version": "1.2.3", "commit": COMMIT, "python": "3.11.7", "platform": "linux/x86_64"}
-    assert json.loads(version_text("json", what)) == document
-    assert version_text("json", what).count("\n") == 1
-    assert "commit unknown," in version_text("text", what._replace(commit="unknown"))
+    assert json.loads(version_text("json", build_info)) == document
+    assert version_text("json", build_info).count("\n") == 1
+    assert "commit unknown," in version_text("text", build_info._replace(commit="unknown"))
 
 
 def test_version_and_platform_are_those_of_the_running_python() -> None:
-    what = about()
-    assert what.version == __version__
-    assert what.python == platform.python_version()
-    assert what.platform == f"{platform.system().lower()}/{platform.machine()}"
+    build_info = about()
+    assert build_info.version == __version__
+    assert build_info.python == platform.python_version()
+    assert build_info.platform == f"{platform.system().lower()}/{platform.machine()}"
 
 
 @pytest.mark.parametrize("command", [("-m", "wisp.proxy"), ("-m", "wisp", "webhook")], ids=["proxy", "webhook"])
@@ -91,7 +91,7 @@ def test_sidecar_does_not_load_the_version_module() -> None:
 
 @pytest.fixture(name="package")
 def _package(tmp_path: Path) -> Path:
-    """Make the folder of a package in a checkout whose repository is empty."""
+    """Return the package folder of a checkout without commits."""
     folder = tmp_path / "src/wisp"
     folder.mkdir(parents=True)
     write(folder / "commit.txt", "$Format:%H$")
@@ -132,13 +132,13 @@ def write(path: Path, text: str) -> None:
             COMMIT,
             id="a symbolic branch",
         ),
-        pytest.param({".git/HEAD": COMMIT + COMMIT[:24]}, COMMIT + COMMIT[:24], id="of SHA-256"),
-        pytest.param({"src/wisp/commit.txt": COMMIT, ".git/HEAD": OTHER}, COMMIT, id="what was built"),
+        pytest.param({".git/HEAD": COMMIT + COMMIT[:24]}, COMMIT + COMMIT[:24], id="a SHA-256 hash"),
+        pytest.param({"src/wisp/commit.txt": COMMIT, ".git/HEAD": OTHER}, COMMIT, id="a built package"),
         pytest.param({}, "unknown", id="no repository"),
         pytest.param({".git/HEAD": "ref: refs/heads/a"}, "unknown", id="a branch without a commit"),
-        pytest.param({".git/HEAD": "ref: HEAD"}, "unknown", id="a circle"),
-        pytest.param({".git/HEAD": "x" * 40}, "unknown", id="no hash"),
-        pytest.param({".git": "gitdir: /nowhere"}, "unknown", id="a worktree that is gone"),
+        pytest.param({".git/HEAD": "ref: HEAD"}, "unknown", id="a reference to itself"),
+        pytest.param({".git/HEAD": "x" * 40}, "unknown", id="not a hash"),
+        pytest.param({".git": "gitdir: /nowhere"}, "unknown", id="a deleted worktree"),
         pytest.param({".git": "\0"}, "unknown", id="garbage"),
         pytest.param({"src/wisp/commit.txt": "\0"}, "unknown", id="garbage in the package"),
     ],
@@ -186,14 +186,14 @@ def test_wheel_and_source_distribution_contain_the_commit(tmp_path: Path) -> Non
 
 
 def build(source: Path, *targets: str, to: Path) -> None:
-    """Build these with the project's own build system."""
+    """Build the targets with the build system of the project."""
     options = [f"--target={target}" for target in targets]
     command = [sys.executable, "-m", "hatchling", "build", f"--directory={to}", *options]
     subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=PATIENCE)
 
 
 def commit_in(wheel: Path) -> str:
-    """Return the commit in a wheel's package, of which there is one."""
+    """Return the commit of the package in a wheel."""
     with zipfile.ZipFile(wheel) as opened:
         assert opened.namelist().count("wisp/commit.txt") == 1
         return opened.read("wisp/commit.txt").decode().strip()

@@ -37,19 +37,19 @@ def verify(server: CertifiedKey, name: x509.verification.Subject, moment: float 
 )
 @pytest.mark.parametrize("moment", [NOW - CLOCK_TOLERANCE, NOW + 10 * DAY], ids=["first second", "last second"])
 def test_strict_verifier_accepts_the_certificate(name: x509.verification.Subject, moment: float) -> None:
-    """It is valid for each of its names, from shortly before it was made until its end."""
+    """It is valid for all its names, from shortly before its creation until its end."""
     verify(SERVER, name, moment)
 
 
 @pytest.mark.parametrize("moment", [NOW - CLOCK_TOLERANCE - 1, NOW + 10 * DAY + 1], ids=["before", "after"])
 def test_strict_verifier_rejects_the_certificate_outside_its_validity(moment: float) -> None:
-    """Neither too early nor too late."""
+    """A clock tolerance applies at the start."""
     with pytest.raises(VerificationError):
         verify(SERVER, x509.DNSName("a.test"), moment)
 
 
 def test_certificate_does_not_outlive_its_authority() -> None:
-    """A longer life than the CA's is cut."""
+    """A longer validity than the CA's is cut."""
     made = issue(AUTHORITY, CertificateRequest("server", ("a.test",)), now=NOW, seconds=1000 * DAY)
     assert made.certificate.not_valid_after_utc == AUTHORITY.certificate.not_valid_after_utc
 
@@ -80,7 +80,7 @@ def test_key_belongs_to_certificate_and_is_not_in_the_repr() -> None:
 
 
 def test_rsa_key_is_not_a_certified_key() -> None:
-    """What was read from elsewhere may hold any kind of key."""
+    """Certificates from elsewhere may have any kind of key."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     with pytest.raises(ValueError, match="not an elliptic curve key"):
         _ = CertifiedKey(private_pem(key), SERVER.certificate_pem).key

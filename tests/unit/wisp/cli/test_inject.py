@@ -1,4 +1,4 @@
-"""`wisp inject`: every kind of manifest, and what is left alone."""
+"""`wisp inject`: workloads, documents that stay unchanged, and errors."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ WORKLOADS: dict[str, tuple[dict[str, Any], tuple[str | int, ...]]] = {
 
 
 def at(document: Any, way: tuple[str | int, ...]) -> Any:
-    """Return what is there."""
+    """Return the value at a path."""
     for step in way:
         document = document[step]
     return document

@@ -1,4 +1,4 @@
-"""`wisp inject` keeps comments and layout: it only inserts lines, and the result means what the mutation says."""
+"""`wisp inject` keeps comments and layout: it inserts lines, and the result is the mutated document."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Manifests: how `wisp inject` reads YAML and JSON, and how it writes them."""
+"""Reading and writing of manifests: YAML, JSON, comments and scalars."""
 
 import json
 from pathlib import Path

@@ -108,7 +108,7 @@ def test_every_option_sets_its_field_of_the_policy(tmp_path: Path) -> None:
 
 
 def test_token_endpoint_is_read_from_options(tmp_path: Path) -> None:
-    """Its CA comes from one of three sources, or there is none."""
+    """The CA is optional and comes from one of three sources."""
     file = tmp_path / "ca.pem"
     file.write_text(PEM)
     given: list[tuple[str, EndpointCA | None]] = [

@@ -1,4 +1,4 @@
-"""`wisp redirect` on the command line, where it needs no privilege."""
+"""Commands of `wisp redirect` that need no privileges."""
 
 from pathlib import Path
 

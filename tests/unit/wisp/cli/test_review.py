@@ -1,4 +1,4 @@
-"""`wisp webhook review`: reviews on standard input, answers on standard output."""
+"""`wisp webhook review` reads reviews on standard input and prints answers."""
 
 import json
 from pathlib import Path
@@ -13,14 +13,14 @@ from wisp.cli.review import review as command
 
 @pytest.fixture(name="file")
 def _file(tmp_path: Path) -> Path:
-    """Give a file with one service account."""
+    """Return a file with one service account."""
     file = tmp_path / "accounts.yaml"
     file.write_text(yaml.dump(account()))
     return file
 
 
 def reviewed(text: str, file: Path, *arguments: str) -> CommandResult:
-    """Run it on `text`."""
+    """Run `wisp webhook review` with `text` as standard input."""
     return run(command, "--service-accounts", str(file), *TENANT, *arguments, text=text)
 
 

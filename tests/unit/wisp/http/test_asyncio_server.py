@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.waiting import PATIENCE
-from tests.unit.wisp.webhook.line import GET, LARGE, Client, Line, listening, presented, until
+from tests.support.waiting import wait_until_async as until
+from tests.unit.wisp.webhook.line import GET, LARGE, Client, Line, listening, presented
 from tests.unit.wisp.webhook.process import SERVICE
 from wisp.http.connection import ACCEPTED, HANDSHAKE, IDLE, RECEIVING, ServerConnection
 from wisp.http.messages import TEXT, Response

@@ -1,6 +1,6 @@
-"""An API server in small, over real TLS: lists in pages, watches, versions that conflict, and faults on request.
+"""A small API server over real TLS: paged lists, watches, version conflicts, and faults on request.
 
-It knows service accounts, Secrets and webhook configurations, as much as the webhook asks of them.
+It supports the requests of the webhook: service accounts, Secrets and webhook configurations.
 """
 
 import base64
@@ -29,7 +29,7 @@ _PATH = re.compile(r"/(?:api/v1|apis/admissionregistration\.k8s\.io/v1)(?:/names
 
 
 class Change(NamedTuple):
-    """One thing that happened."""
+    """A change of an object."""
 
     version: int
     resource: str
@@ -38,7 +38,7 @@ class Change(NamedTuple):
 
 
 class RefusalError(Exception):
-    """Answered as a Status."""
+    """A request that is answered with a Kubernetes Status."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ class RefusalError(Exception):
 
 
 class World:
-    """The objects, by resource, namespace and name; every change has a version and wakes the watches."""
+    """The objects, by resource, namespace and name; every change has a version and notifies watches."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -58,10 +58,10 @@ class World:
         self.generation = 0
         self.requests: list[str] = []
         self.fault: Callable[[str, str], int | None] = lambda _method, _path: None
-        """Method and path to an HTTP status that is answered instead, 0 to hang up; None: no fault."""
+        """Returns the HTTP status to answer instead, 0 to close the connection, or None for no fault."""
 
     def put(self, resource: str, document: Object) -> Object:
-        """Store a document as somebody else might."""
+        """Store a document, as another client would."""
         with self.changed:
             key = self._key(resource, document)
             kind = "MODIFIED" if key in self.objects else "ADDED"
@@ -73,7 +73,7 @@ class World:
             self._store((resource, namespace, name), "DELETED", self.objects[resource, namespace, name])
 
     def expire(self) -> None:
-        """Forget what happened so far, as etcd's compaction does: watches from before get a 410."""
+        """Discard the history, as a compaction of etcd does: older watches get a 410."""
         with self.changed:
             self.version += 1
             self.oldest = self.version
@@ -81,7 +81,7 @@ class World:
             self.changed.notify_all()
 
     def break_watches(self) -> None:
-        """Hang up on every watch."""
+        """Close the connection of every watch."""
         with self.changed:
             self.generation += 1
             self.changed.notify_all()
@@ -96,7 +96,7 @@ class World:
             return self.objects[resource, namespace, name]
 
     def create(self, resource: str, document: Object) -> Object:
-        """Store a document that must be new."""
+        """Store a new document. Raise RefusalError if it exists."""
         with self.changed:
             key = self._key(resource, document)
             if key in self.objects:
@@ -104,7 +104,7 @@ class World:
             return self._store(key, "ADDED", document)
 
     def update(self, resource: str, document: Object) -> Object:
-        """Replace a document that must be as it was read."""
+        """Replace a document. Raise RefusalError unless its version is the current one."""
         with self.changed:
             key = self._key(resource, document)
             held = self._held(key)
@@ -132,8 +132,8 @@ class World:
         """Return the documents, in order of their names."""
         return [
             document
-            for (kind, place, called), document in sorted(self.objects.items(), key=lambda item: item[0])
-            if kind == resource and namespace in (None, place) and name in (None, called)
+            for (kind, place, object_name), document in sorted(self.objects.items(), key=lambda item: item[0])
+            if kind == resource and namespace in (None, place) and name in (None, object_name)
         ]
 
     def _held(self, key: tuple[str, str, str]) -> Object:
@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: "_Server"
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Write no log."""
 
     def do_GET(self) -> None:
         self._answer()
@@ -181,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
             elif fault is not None:
                 raise RefusalError(fault, "a fault on request")  # noqa: TRY301 -- answered just below
             elif self.headers.get("Authorization") != f"Bearer {TOKEN}":
-                raise RefusalError(401, "Unauthorized")  # noqa: TRY301 -- likewise
+                raise RefusalError(401, "Unauthorized")  # noqa: TRY301 -- answered just below
             else:
                 self._route(body)
         except RefusalError as refusal:
@@ -294,11 +294,11 @@ class _Server(ThreadingHTTPServer):
                     self.open.discard(wrapped)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: connections break here on purpose."""
+        """Ignore errors: tests break connections deliberately."""
 
 
 class ApiServer:
-    """A world and a server that can be stopped and started again, at the same port."""
+    """Objects, and a server that can be stopped and started again at the same port."""
 
     def __init__(self, git_version: str = "v1.34.4") -> None:
         self.world = World()
@@ -310,13 +310,13 @@ class ApiServer:
         self.port = 0
 
     def start(self) -> None:
-        """Answer."""
+        """Start serving."""
         self._server = _Server(self.port, self.world, self._context, self._git_version)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """Refuse connections, and hang up on those there are."""
+        """Refuse new connections and close existing ones."""
         server, self._server = self._server, None
         if server is not None:
             server.stopping = True
@@ -334,11 +334,11 @@ class ApiServer:
 
     @property
     def token(self) -> Secret:
-        """What a client must show."""
+        """The bearer token that the server accepts."""
         return Secret(TOKEN)
 
     def write_kubeconfig(self, path: Path) -> Path:
-        """Write how to come here."""
+        """Write a kubeconfig for this server."""
         cluster = {
             "server": f"https://localhost:{self.port}",
             "certificate-authority-data": base64.b64encode(self.ca).decode(),
@@ -355,7 +355,7 @@ class ApiServer:
 
 @contextmanager
 def running() -> Iterator[ApiServer]:
-    """Run an API server with a webhook configuration, and nothing else in it."""
+    """Run an API server that has only a webhook configuration."""
     server = ApiServer()
     server.start()
     server.world.put("mutatingwebhookconfigurations", webhook_configuration())
@@ -366,7 +366,7 @@ def running() -> Iterator[ApiServer]:
 
 
 def webhook_configuration(name: str = "wisp-webhook", webhooks: int = 1) -> Object:
-    """Return one as the chart makes it."""
+    """Return a webhook configuration like the chart's."""
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
@@ -379,7 +379,7 @@ def webhook_configuration(name: str = "wisp-webhook", webhooks: int = 1) -> Obje
 
 
 def service_account(name: str, namespace: str = "default", **annotations: str) -> Object:
-    """Return a service account; annotations by their last part, with _ for -."""
+    """Return a service account; annotations are named without prefix, with `_` for `-`."""
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",

@@ -1,4 +1,4 @@
-"""A small API server, and a client's way to it."""
+"""A small API server, and the configuration of its clients."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where the API server is and how to authenticate: kubeconfig files, and what a pod finds."""
+"""Address and credentials of the API server, from a kubeconfig or inside a pod."""
 
 import base64
 from pathlib import Path
@@ -15,7 +15,7 @@ CERTIFICATE = server_certificate("localhost")
 
 
 def data(value: bytes) -> str:
-    """Return base64."""
+    """Encode with base64."""
     return base64.b64encode(value).decode()
 
 

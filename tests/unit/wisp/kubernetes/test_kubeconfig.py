@@ -1,4 +1,4 @@
-"""Kubeconfigs: the current context, and the files that it refers to."""
+"""Parsing and flattening of kubeconfigs."""
 
 import pytest
 import yaml
@@ -20,7 +20,7 @@ users:
 
 
 def test_flattened_kubeconfig_holds_the_current_context_and_the_contents_of_its_files() -> None:
-    """Under new names, as YAML that refers to no file."""
+    """The YAML has the given names and refers to no file."""
     config = parse_kubeconfig(KUBECONFIG)
     assert config.files() == {"certificate-authority": "ca.pem", "client-certificate": "tls.crt"}
     flattened = config.flattened({"certificate-authority": b"ca", "client-certificate": b"crt"})
@@ -51,7 +51,7 @@ def test_flattened_kubeconfig_holds_the_current_context_and_the_contents_of_its_
     ids=["empty", "no YAML", "a list", "no context", "other context", "no cluster", "no user", "no server"],
 )
 def test_unusable_text_is_rejected(text: str) -> None:
-    """With a reason of one line, in which no credentials are quoted."""
+    """The reason is one line and quotes no credentials."""
     with pytest.raises(KubeconfigError) as raised:
         parse_kubeconfig(text)
     assert "\n" not in str(raised.value)
@@ -59,7 +59,7 @@ def test_unusable_text_is_rejected(text: str) -> None:
 
 
 def test_inline_data_that_is_not_base64_is_rejected() -> None:
-    """The name of the entry is in the message, its value is not."""
+    """The message has the name of the entry but not its value."""
     config = parse_kubeconfig(KUBECONFIG.replace("a2V5", "'s!cret'"))
     with pytest.raises(KubeconfigError, match="client-key-data is not base64") as raised:
         config.data("client-key")

@@ -1,4 +1,4 @@
-"""What is read from the API server's answers and watch events."""
+"""Parsing of the API server's answers and watch events."""
 
 import json
 from typing import Any
@@ -50,7 +50,7 @@ def line(kind: str, **document: Any) -> bytes:
     ],
 )
 def test_watch_line_is_one_of_five_events(text: bytes, expected: Event) -> None:
-    """By its type."""
+    """The type of the line decides."""
     assert parse_event(text) == expected
 
 
@@ -64,7 +64,7 @@ def test_garbage_is_reported_as_a_failure(text: bytes) -> None:
 
 
 def test_messages_of_an_api_server_are_cut() -> None:
-    """They contain what other webhooks and aggregated API servers say, and end in logs and in answers to users."""
+    """They may contain text of other webhooks and API servers, and appear in logs and answers."""
     long = "m" * 100_000
     assert parse_status(400, json.dumps({"message": long, "reason": long, "code": 400}).encode()) == Status(
         long[:1024], long[:1024], 400
@@ -75,7 +75,7 @@ def test_messages_of_an_api_server_are_cut() -> None:
 
 
 def test_list_without_items_is_parsed() -> None:
-    """Go's encoder writes null for it."""
+    """Go encodes an empty list as null."""
     found = parse_page(b'{"metadata": {"resourceVersion": "1"}, "items": null}')
     assert isinstance(found, ListPage)
     assert found.items is None

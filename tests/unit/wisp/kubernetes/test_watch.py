@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import wait_until_async
 from tests.unit.wisp.kubernetes import apiserver
 from tests.unit.wisp.kubernetes.apiserver import service_account
 from wisp.kubernetes.client import ApiClient
@@ -19,7 +19,7 @@ SERVICE_ACCOUNTS = Resource("serviceaccounts", "/api/v1/serviceaccounts")
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
 def test_pauses_grow_with_failures_up_to_half_a_minute(failures: int, spread: float) -> None:
-    """From half a second to 30, never shorter after more failures with the same random number."""
+    """Pauses are 0.5 to 30 seconds; with the same random number they never get shorter."""
     assert 0.5 <= pause(failures, spread) <= pause(failures + 1, spread) <= 30
 
 
@@ -32,11 +32,11 @@ class Copy:
         self.restarts: list[str] = []
 
     def reduced(self, metadata: Metadata) -> Metadata:
-        """Return all of it."""
+        """Return all names."""
         return metadata
 
     def replace(self, objects: Iterable[Metadata]) -> None:
-        """Take a list."""
+        """Replace all names."""
         self.names = {metadata.name for metadata in objects}
 
     def put(self, metadata: Metadata) -> None:
@@ -54,7 +54,7 @@ class Copy:
         return self.names is not None and name in self.names
 
     def restarted(self, resource: str, reason: str) -> None:
-        """Note a restart."""
+        """Count a restart."""
         self.restarts.append(f"{resource}: {reason}")
 
 
@@ -67,10 +67,8 @@ def follow(config: ApiServer, script: Callable[[Copy], Iterable[Callable[[], boo
         task = asyncio.create_task(watcher.run())
         try:
             for condition in script(copy):
-                async with asyncio.timeout(PATIENCE):
-                    while not condition():
-                        assert not task.done()
-                        await asyncio.sleep(0.01)
+                await wait_until_async(lambda condition=condition: task.done() or condition())  # type: ignore[misc]
+                assert not task.done()
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -81,7 +79,7 @@ def follow(config: ApiServer, script: Callable[[Copy], Iterable[Callable[[], boo
 
 
 def test_watcher_follows_changes_through_every_kind_of_fault(server: apiserver.ApiServer, config: ApiServer) -> None:
-    """List, change, deletion, a broken connection, an expired version, refusals, a server that stops and starts."""
+    """It lists, follows changes and deletions, and recovers from broken connections, expired versions and restarts."""
 
     def script(copy: Copy) -> Iterator[Callable[[], bool]]:
         world = server.world

@@ -1,4 +1,4 @@
-"""Rules that are those of service meshes in a pod: all of the pod's outgoing TCP goes to the mesh's proxy."""
+"""Rules of service meshes, which send all outgoing TCP connections of a pod to the mesh's proxy."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ IPTABLES = ("iptables-nft", "iptables-legacy")
 
 
 class Mesh(NamedTuple):
-    """How a mesh intercepts: what it gives to the tools that it may use, its proxy's port and its proxy's user."""
+    """A mesh: its rules, the port and user of its proxy, and the tools that install the rules."""
 
     name: str
     rules: str
@@ -77,7 +77,7 @@ _CONSUL = """\
 -A CONSUL_PROXY_OUTPUT -j CONSUL_PROXY_REDIRECT
 COMMIT
 """
-# Puts itself first in the chain, before rules that are there.
+# Inserts its rule first in the chain, before existing rules.
 _INSERTED = """\
 *nat
 :MESH_OUTBOUND - [0:0]
@@ -103,7 +103,7 @@ MESHES = (
     Mesh("Istio ambient", _AMBIENT, 15001, 1337),
     Mesh("Linkerd", _LINKERD, 4140, 2102),
     Mesh("Consul", _CONSUL, 15001, 5995),
-    Mesh("one that inserts itself", _INSERTED, 15001, 5678),
-    Mesh("one with nft", _NFT.format(priority=-100), 15001, 1337, ("nft",)),
-    Mesh("one with nft and a lower priority", _NFT.format(priority=-150), 15001, 1337, ("nft",)),
+    Mesh("a mesh that inserts its rule first", _INSERTED, 15001, 5678),
+    Mesh("a mesh with nft", _NFT.format(priority=-100), 15001, 1337, ("nft",)),
+    Mesh("a mesh with nft and a lower priority", _NFT.format(priority=-150), 15001, 1337, ("nft",)),
 )

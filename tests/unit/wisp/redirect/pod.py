@@ -20,7 +20,7 @@ from tests.support.needs import NAMESPACES
 from tests.support.waiting import PATIENCE
 
 NEEDED = (NAMESPACES, "nft", "ip", "unshare", "nsenter", "setpriv")
-"""What a pod with a redirect is made with (tests.support.needs)."""
+"""Requirements of a pod with a redirect (tests.support.needs)."""
 
 METADATA = "169.254.169.254"
 WIRE_SERVER = "168.63.129.16"
@@ -34,10 +34,10 @@ table ip wisp {
 	}
 }
 """
-"""The redirect as earlier versions install it with nft: a service mesh may take the traffic before it does."""
+"""The nft redirect of earlier versions: a service mesh may intercept the traffic before it."""
 
-# Answers every connection with the label of the listener it came in by, or leaves it be when that is `silent`; ends
-# with its standard input.
+# Answers every connection with the label of its listener, or not at all if the label is `silent`; ends with its
+# standard input.
 _ANSWER = """
 import selectors, socket, sys
 poll = selectors.DefaultSelector()
@@ -56,7 +56,7 @@ while True:
         connection.sendall(key.data.encode())
         connection.close()
 """
-# Becomes the user, then connects: once, or until its standard input ends; prints the labels heard, or the error.
+# Becomes the user, then connects once, or until its standard input ends; prints the labels of answers, or the error.
 _ASK = """
 import os, select, socket, sys
 uid, ip, port, often = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), len(sys.argv) > 4
@@ -92,7 +92,7 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=60) as co
 
 @contextlib.contextmanager
 def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a program that prints `ready` and ends with its standard input; end it on the way out."""
+    """Run a program that prints `ready` and ends with its standard input, until the block ends."""
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as started:
         assert started.stdin is not None
         assert started.stdout is not None
@@ -103,7 +103,7 @@ def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 @contextlib.contextmanager
 def namespace(*, own_users: bool = False) -> Iterator[int]:
-    """Give the process id of a new network namespace; `own_users`: in a user namespace of its own, ids from 100000."""
+    """Yield the process id of a new network namespace; with `own_users` also a new user namespace, ids from 100000."""
     kind = ("--net", "--user") if own_users else ("--net",)
     with process("unshare", *kind, "sh", "-c", "echo ready; exec cat") as holder:
         if own_users:
@@ -114,7 +114,7 @@ def namespace(*, own_users: bool = False) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod's namespace: run programs in it, ask for things from it."""
+    """The network namespace of a pod or node, in which programs run."""
 
     inside: tuple[str, ...]
     python: str = sys.executable  # one that the pod's users may run
@@ -125,35 +125,35 @@ class Pod:
         return subprocess.run(command, input=text, capture_output=True, check=False, text=True, timeout=PATIENCE)
 
     def must(self, *arguments: str, text: str = "") -> str:
-        """Run a program that has to succeed; return what it printed."""
+        """Run a program that must succeed; return its output."""
         ended = self.run(*arguments, text=text)
         assert ended.returncode == 0, f"{arguments}: {ended.stdout}{ended.stderr}"
         return ended.stdout
 
     def ask(self, ip: str = METADATA, port: int = 80, *, uid: int = WORKLOAD_UID) -> str:
-        """Connect as `uid` and return the label of who answered, or the name of the error."""
+        """Connect as `uid`; return the label of the listener that answered, or the name of the error."""
         return self.must(self.python, "-c", _ASK, str(uid), ip, str(port)).strip()
 
     @contextlib.contextmanager
-    def asking(self, heard: list[str]) -> Iterator[None]:
-        """Ask the metadata service over and over meanwhile; `heard` gets the labels of all who answered."""
+    def asking(self, labels: list[str]) -> Iterator[None]:
+        """Connect to the metadata service repeatedly during the block; `labels` gets the labels of all answers."""
         with process(*self.inside, self.python, "-c", _ASK, str(WORKLOAD_UID), METADATA, "80", "often") as asker:
             yield
-            heard += asker.communicate()[0].split()
+            labels += asker.communicate()[0].split()
 
     @contextlib.contextmanager
     def connected(self, port: int, outcomes: list[str]) -> Iterator[None]:
-        """Hold a connection to the metadata address meanwhile and speak on it afterwards; say what came of it."""
+        """Hold a connection to the metadata address during the block, then send on it; `outcomes` gets the result."""
         with process(*self.inside, self.python, "-c", _SPEAK_LATER, METADATA, str(port)) as speaker:
             yield
             outcomes.append(speaker.communicate()[0].strip())
 
     def answering(self, *listeners: str) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
-        """Answer in the pod on each `label,ip,port`."""
+        """Answer connections on every `label,ip,port` with its label."""
         return process(*self.inside, self.python, "-c", _ANSWER, *listeners)
 
     def rules(self) -> str:
-        """List every rule there is, of nft and both iptables, without counts."""
+        """List all rules of nft and both iptables, without counters."""
         legacy = self.run("iptables-legacy-save").stdout
         lines = [*self.must("nft", "--stateless", "list", "ruleset").splitlines(), *legacy.splitlines()]
         return "\n".join(line for line in lines if not line.startswith("#"))
@@ -161,7 +161,7 @@ class Pod:
 
 @contextlib.contextmanager
 def network(*, own_users: bool = False) -> Iterator[tuple[Pod, Pod]]:
-    """Set up a node that has the metadata service's address, and a pod on it: both empty."""
+    """Set up a node that has the metadata service's address, and a pod on it, both without listeners."""
     with contextlib.ExitStack() as stack:
         node = Pod(("nsenter", f"--target={stack.enter_context(namespace())}", "--net", "--"))
         pid = stack.enter_context(namespace(own_users=own_users))
@@ -192,14 +192,14 @@ def pod(*, own_users: bool = False) -> Iterator[Pod]:
 def wisp_command(
     *arguments: str, capabilities: Sequence[str] | None = None, uid: int = 0, path: str | Path = "", python: str = ""
 ) -> list[str]:
-    """Write the command `wisp redirect ...`: with these capabilities only (None: all), as `uid`, `path` as PATH."""
+    """Return the command `wisp redirect ...` with only these capabilities (None: all), as `uid`; `path` is PATH."""
     environment = [f"PATH={path or os.environ['PATH']}", f"PYTHONPATH={source_path()}", "PYTHONDONTWRITEBYTECODE=1"]
     confined = [] if capabilities is None else confine(capabilities, uid)
     return [*confined, "env", *environment, python or sys.executable, "-m", "wisp", "redirect", *arguments]
 
 
 def programs(folder: Path, *names: str) -> Path:
-    """Link these programs into `folder`, which is to be PATH; what is not installed is left out."""
+    """Link programs into `folder`, for use as PATH; missing programs are skipped."""
     for name in names:
         found = shutil.which(name)
         if found:
@@ -208,7 +208,7 @@ def programs(folder: Path, *names: str) -> Path:
 
 
 def confine(capabilities: Sequence[str], uid: int) -> list[str]:
-    """Write the setpriv prefix that leaves a program these capabilities, as a container runtime would."""
+    """Return the setpriv command that limits a program to these capabilities, as a container runtime does."""
     sets = ",".join(["-all", *(f"+{name}" for name in capabilities)])
     prefix = ["setpriv", f"--bounding-set={sets}", f"--inh-caps={sets}", "--no-new-privs"]
     # A user but root keeps over exec only what is ambient; root's come with the bounding set.
@@ -220,12 +220,12 @@ def confine(capabilities: Sequence[str], uid: int) -> list[str]:
 
 
 def source_path() -> str:
-    """Give the PYTHONPATH under which any interpreter finds wisp and click."""
+    """Return a PYTHONPATH with which any interpreter finds wisp and click."""
     return os.pathsep.join(str(Path(str(module.__file__)).parents[1]) for module in (wisp, click))
 
 
 def python_for(uid: int) -> str | None:
-    """Find an interpreter that `uid` may run; the one in use may be in a folder closed to others."""
+    """Find an interpreter that `uid` may run; this one may be in a folder closed to others."""
     for python in (sys.executable, "/usr/bin/python3"):
         command = [*confine((), uid), "env", f"PYTHONPATH={source_path()}", python, "-c", "import wisp.cli"]
         if subprocess.run(command, capture_output=True, check=False).returncode == 0:

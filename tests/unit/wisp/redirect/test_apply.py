@@ -1,4 +1,4 @@
-"""What the shell of the redirect does on a machine in memory."""
+"""Installing, showing and removing the redirect, on a fake machine and with real programs."""
 
 from ipaddress import IPv4Address
 from pathlib import Path

@@ -54,7 +54,7 @@ def test_network_policy_blocks_only_the_metadata_service(address: str, allowed: 
 
 
 def test_network_policy_is_valid() -> None:
-    """Every `except` is within its cidr, as the API server requires, and NetworkPolicy v1 has every field."""
+    """Every `except` is within its cidr, as the API server requires, and only fields of NetworkPolicy v1 are used."""
     policy = _policy()
     assert (policy["apiVersion"], policy["kind"]) == ("networking.k8s.io/v1", "NetworkPolicy")
     assert set(policy["spec"]) == {"podSelector", "policyTypes", "egress"}

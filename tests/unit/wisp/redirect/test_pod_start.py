@@ -1,4 +1,4 @@
-"""`wisp redirect up --proxy-port=PORT`, as pods run it, is the command that people run."""
+"""The start of the redirect in pods, `wisp redirect up --proxy-port=PORT`, has the effect of the full command."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from tests.unit.wisp.redirect.pod import NEEDED, Pod, pod, programs
 
 _TRACKING = "table ip other {\n chain output {\n type filter hook output priority 0;\n ct state new accept\n }\n}\n"
 _LONG = ("--proxy-port", "9000")
-"""What pods do not say, so that the command line library reads it."""
+"""A form that pods do not use, so the full command parses it."""
 
 
 def _wisp(*arguments: str, path: Path) -> tuple[int, str, str]:

@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 
 from tests.support.certificates import server_certificate
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_until_async
 from tests.unit.wisp.webhook.process import SERVICE
 from wisp.http.asyncio_server import AsyncioServer, bind
 from wisp.http.connection import Limits
@@ -98,7 +98,7 @@ class Line:
         client = await self.connect(source)
         before = self.server.host.held, len(self.application.answered)
         client.send(data)
-        await until(lambda: (self.server.host.held, len(self.application.answered)) != before)
+        await wait_until_async(lambda: (self.server.host.held, len(self.application.answered)) != before)
         return client
 
     def later(self, seconds: float) -> None:
@@ -126,13 +126,6 @@ async def listening(
         yield line
     finally:
         line.close()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 -- what is waited for tells nobody
-            await asyncio.sleep(0.001)
 
 
 def presented(client_ca: str | None = None, *, minimum: str = "1.3") -> tuple[Presented, ssl.SSLContext]:
