@@ -14,8 +14,8 @@ from tests.cluster import sdk
 from tests.cluster.cluster import Cluster
 from tests.cluster.manifests import ENV_MODE, PROXY_ONLY, Manifest, container, pod
 from tests.cluster.team import Team, make_team
-from tests.interop.authority import RESOURCE_MANAGER
 from tests.interop.build import build, cache_folder
+from tests.interop.local_cloud import RESOURCE_MANAGER
 from tests.interop.recipes import DOTNET
 from tests.unit.wisp_local.cloud.process import running
 from wisp_local.cloud.state.store import Store

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable
 
-from tests.fuzz import assertion, authority, connection, node, routing, sidecar
+from tests.fuzz import assertion, connection, node, routing, sidecar, token_response
 from tests.fuzz.target import Target
 from tests.support.fakes import token_target
 from wisp.base.secret import Secret
@@ -145,7 +145,7 @@ BROKEN = {
     "sidecar-without-metadata": Target(lambda data: sidecar.check(data, _Open), 50_000, ("http", "paths")),
     "sidecar-without-hosts": Target(lambda data: sidecar.check(data, _Rebound), 50_000, ("http", "paths")),
     "sidecar-without-method": Target(lambda data: sidecar.check(data, _Confused), 50_000, ("http", "paths")),
-    "authority-without-mask": Target(lambda data: authority.check(data, _repeats), 100_000, ("entra",)),
+    "authority-without-mask": Target(lambda data: token_response.check(data, _repeats), 100_000, ("entra",)),
     "assertion-without-doubt": Target(lambda data: assertion.check(data, _believes), 100_000, ("assertions",)),
     "node-without-blanks": Target(lambda data: node.check(data, _Trimming), 100_000, ("answers",)),
 }

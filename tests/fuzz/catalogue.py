@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.fuzz import assertion, authority, connection, node, routing, sidecar
+from tests.fuzz import assertion, connection, node, routing, sidecar, token_response
 from tests.fuzz.broken import BROKEN
 from tests.fuzz.target import Target
 
@@ -13,7 +13,7 @@ TARGETS = {
     "routing": Target(routing.check, runs=10_000, words=("paths",)),
     "sidecar": Target(sidecar.check, runs=2_000, words=("http", "paths"), longest=2048),
     "node": Target(node.check, runs=10_000, words=("answers",)),
-    "authority": Target(authority.check, runs=20_000, words=("entra",)),
+    "authority": Target(token_response.check, runs=20_000, words=("entra",)),
     "assertion": Target(assertion.check, runs=20_000, words=("assertions",)),
 }
 

@@ -12,8 +12,8 @@ import pytest
 from bench.processes import Memory
 from image.archive import files
 from tests.image.container import Image, Pod, run, run_program, running
+from tests.support.authority import Authority
 from tests.support.waiting import wait_until
-from tests.unit.wisp.proxy.authority import Authority
 from tests.unit.wisp.proxy.sidecar import Sidecar, free_port, pod
 from wisp import __version__
 from wisp.proxy.probe import probe

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.interop.authority import Authority
 from tests.interop.build import Built
 from tests.interop.cells import Case, Row
+from tests.interop.local_cloud import Authority
 from wisp_local.sandbox.processes import ProcessContext, run
 
 LIMIT = 240

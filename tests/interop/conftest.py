@@ -8,10 +8,10 @@ from typing import TypeVar
 import pytest
 
 from tests.interop import document, modes, results, routes, wire
-from tests.interop.authority import Authority
 from tests.interop.build import Built, MissingToolError, build_all, cache_folder
 from tests.interop.cells import TRANSIENT, Cell, Route, Row, Sidecar
 from tests.interop.client_run import Answer, run_client, selector
+from tests.interop.local_cloud import Authority
 from tests.interop.routes import Setup
 from tests.interop.runs import Runs
 from tests.interop.wire import SentRequests

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.interop import authority
-from tests.interop.authority import Authority
+from tests.interop import local_cloud
 from tests.interop.cells import Route, Sidecar
 from tests.interop.injection import IDENTITY, Injected, Sharing, inject
+from tests.interop.local_cloud import Authority
 from tests.support.waiting import PATIENCE
 from tests.unit.wisp.redirect.pod import confine
 from wisp import SIDECAR_UID
@@ -104,7 +104,7 @@ class Setup:
 
     def tunnel(self, targets: Mapping[str, str]) -> AbstractContextManager[str]:
         """Run a proxy next to the authority by which the https URLs in `targets` have other names; give its URL."""
-        return authority.running_tunnel(self.place, self.host, targets, self.folder)
+        return local_cloud.running_tunnel(self.place, self.host, targets, self.folder)
 
     def _injected(self, endpoint: Endpoint, sharing: Sharing) -> Injected:
         """Return the webhook's variables for both containers, with the path of the authority's token file."""
@@ -133,7 +133,7 @@ def by_environment(folder: Path) -> Iterator[Setup]:
     def endpoint() -> Iterator[Endpoint]:
         yield Endpoint(here, _free_port(), here)
 
-    with authority.running_authority(here, _LOOPBACK, folder) as local:
+    with local_cloud.running_authority(here, _LOOPBACK, folder) as local:
         yield Setup(Route.ENVIRONMENT, here, _LOOPBACK, local, folder, endpoint)
 
 
@@ -148,7 +148,7 @@ def by_interception(folder: Path) -> Iterator[Setup]:
             with _pod(node, next(numbers)) as pod:
                 yield Endpoint(_as_user(pod, SIDECAR_UID), _PORT, _as_user(pod, APPLICATION_UID))
 
-        with authority.running_authority(node, _NODE, folder) as local:
+        with local_cloud.running_authority(node, _NODE, folder) as local:
             yield Setup(Route.INTERCEPTION, node, _NODE, local, folder, endpoint)
 
 

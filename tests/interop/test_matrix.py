@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from tests.interop import document, table
-from tests.interop.authority import Authority
 from tests.interop.cells import ERRORS, TOKENS, Case, Cell, Route, cells, hidden_reason
 from tests.interop.client_run import Answer
+from tests.interop.local_cloud import Authority
 
 pytestmark = [pytest.mark.system, pytest.mark.interop, pytest.mark.usefixtures("possible")]
 

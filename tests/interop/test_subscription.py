@@ -5,10 +5,10 @@ from concurrent.futures import Future
 
 import pytest
 
-from tests.interop.authority import RESOURCE_MANAGER
 from tests.interop.build import Built
 from tests.interop.cells import Route, Row, Sidecar
 from tests.interop.client_run import run_client
+from tests.interop.local_cloud import RESOURCE_MANAGER
 from tests.interop.routes import Setup
 from wisp_local.cloud.state.store import Store
 

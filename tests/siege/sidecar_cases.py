@@ -23,7 +23,7 @@ from tests.support.fakes import token_target
 
 if TYPE_CHECKING:
     from tests.siege.targets import SidecarTarget
-    from tests.unit.wisp.proxy.authority import Post
+    from tests.support.authority import Post
 
 _HEADERS = b" HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n"
 _INCOMPLETE = b"GET " + token_target().encode() + _HEADERS

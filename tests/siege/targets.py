@@ -17,10 +17,10 @@ from typing import Any, Protocol
 from tests.siege.attacker import Ports
 from tests.siege.cgroup import MemoryGroup, memory_hierarchy
 from tests.siege.witness import Act
+from tests.support.authority import Authority
 from tests.support.fakes import ARM, token_target
 from tests.unit.wisp.kubernetes.apiserver import ApiServer, service_account
 from tests.unit.wisp.kubernetes.apiserver import running as running_api_server
-from tests.unit.wisp.proxy.authority import Authority
 from tests.unit.wisp.proxy.node import Node
 from tests.unit.wisp.proxy.sidecar import Sidecar, pod
 from tests.unit.wisp.proxy.sidecar import running as running_sidecar

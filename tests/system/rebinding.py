@@ -19,8 +19,8 @@ from typing import Any
 
 from playwright.sync_api import Browser
 
+from tests.support.authority import Authority
 from tests.support.fakes import token_target
-from tests.unit.wisp.proxy.authority import Authority
 from tests.unit.wisp.proxy.node import Node
 from tests.unit.wisp.proxy.sidecar import Sidecar, pod, running
 from tests.unit.wisp_local.cloud.page.browser import chromium

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.wisp.proxy.authority import Authority
+from tests.support.authority import Authority
 from tests.unit.wisp.proxy.sidecar import Pod, Sidecar, pod, running
 
 pytestmark = [pytest.mark.system, pytest.mark.needs("root")]

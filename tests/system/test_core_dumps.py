@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.authority import Authority
 from tests.support.needs import Missing, MissingSkip
 from tests.support.waiting import PATIENCE, wait_until
 from tests.unit.wisp.kubernetes.apiserver import running as running_api
-from tests.unit.wisp.proxy.authority import Authority
 from tests.unit.wisp.proxy.sidecar import pod
 from tests.unit.wisp.proxy.sidecar import running as running_sidecar
 from tests.unit.wisp.webhook.process import webhook

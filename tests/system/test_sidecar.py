@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.authority import Authority, grants
 from tests.support.needs import Missing, MissingSkip
 from tests.support.waiting import PATIENCE, wait_until
-from tests.unit.wisp.proxy.authority import Authority, grants
 from tests.unit.wisp.proxy.sidecar import COMMAND, Pod, Sidecar, free_port, pod, running
 
 pytestmark = pytest.mark.system

@@ -11,9 +11,9 @@ from typing import Self
 
 import pytest
 
+from tests.support.authority import Authority
 from tests.support.fakes import ARM, token_target
 from tests.support.waiting import wait_until
-from tests.unit.wisp.proxy.authority import Authority
 from tests.unit.wisp.proxy.sidecar import Sidecar, pod, running
 
 pytestmark = pytest.mark.system

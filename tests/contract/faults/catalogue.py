@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
 
-from tests.contract.faults.authority import FaultyAuthority, hang_up_on_hello, reset, speak_plainly
+from tests.contract.faults.faulty_authority import FaultyAuthority, hang_up_on_hello, reset, speak_plainly
 from tests.contract.faults.forwarding import FakeForwardProxy, says, tunnels
+from tests.support.authority import Behaviour, Drip, Last, Post, answer, grants, in_turn, refuses
 from tests.support.fakes import jwt
-from tests.unit.wisp.proxy.authority import Behaviour, Drip, Last, Post, answer, grants, in_turn, refuses
 from tests.unit.wisp.proxy.sidecar import Pod
 from wisp_local.cloud.state.authority import new_authority
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.contract.faults.authority import FaultyAuthority
 from tests.contract.faults.catalogue import Fault, Site, write
+from tests.contract.faults.faulty_authority import FaultyAuthority
 from tests.contract.faults.forwarding import FakeForwardProxy
 from tests.support.waiting import wait_until
 from tests.unit.wisp.proxy.sidecar import Answer, Sidecar, pod, running

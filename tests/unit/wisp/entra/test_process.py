@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.authority import Authority, Post, grants
 from tests.support.fakes import ASK, Clock
 from tests.support.intruder import Intruder
 from tests.support.waiting import PATIENCE, wait_until
-from tests.unit.wisp.proxy.authority import Authority, Post, grants
 from wisp.entra.messages import Granted, Refused, Result, TokenKey
 from wisp.entra.process import DEADLINE, ExchangeChild, ExchangeProcess
 from wisp.entra.settings import ExchangeSettings

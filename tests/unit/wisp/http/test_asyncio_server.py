@@ -12,8 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.waiting import PATIENCE
-from tests.support.waiting import wait_until_async as until
+from tests.support.waiting import PATIENCE, wait_until_async
 from tests.unit.wisp.webhook.line import GET, LARGE, Client, Line, listening, presented
 from tests.unit.wisp.webhook.process import SERVICE
 from wisp.http.connection import ACCEPTED, HANDSHAKE, IDLE, RECEIVING, ServerConnection
@@ -80,7 +79,7 @@ async def test_slow_request_gets_408_after_ten_seconds() -> None:
         client = await line.begin(b"GET")
         line.later(9.0)
         client.send(b" /")
-        await until(lambda: line.server.host.held == 5)
+        await wait_until_async(lambda: line.server.host.held == 5)
         line.later(0.9)
         assert len(line.server.peers) == 1
         line.later(0.1)
@@ -92,7 +91,7 @@ async def test_client_gone_at_its_deadline_does_not_affect_others() -> None:
     async with listening() as line:
         gone = socket.create_connection(("127.0.0.1", line.server.port))
         gone.sendall(b"GET")
-        await until(lambda: line.server.host.held)
+        await wait_until_async(lambda: line.server.host.held)
         client = await line.begin(b"GET")
         gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
         gone.close()
@@ -106,7 +105,7 @@ async def test_second_request_has_no_additional_time() -> None:
         client = await line.connect()
         client.send(GET % 1 + b"GET")
         await client.response()
-        await until(lambda: line.server.host.held)
+        await wait_until_async(lambda: line.server.host.held)
         line.later(10.0)
         assert (await client.response())[0] == 408
 
@@ -121,7 +120,7 @@ async def test_empty_lines_do_not_prolong_a_connection() -> None:
             await asyncio.sleep(0.001)
             line.later(9.0)
         assert await client.ended() == b""
-        await until(lambda: not line.server.peers)
+        await wait_until_async(lambda: not line.server.peers)
 
 
 async def test_idle_connection_ends_180_seconds_after_the_last_response() -> None:
@@ -148,7 +147,7 @@ async def test_connection_limit_holds_and_closed_connections_do_not_count() -> N
         await line.clients[-1].get()
         for client in line.clients:
             client.writer.transport.abort()
-        await until(lambda: not line.server.peers)
+        await wait_until_async(lambda: not line.server.peers)
         assert line.server.host.held == 0
 
 
@@ -177,7 +176,7 @@ async def test_started_handshake_is_not_displaced_by_silent_connections(version:
     async with listening(connections=4, tls=server) as line:
         client = await line.connect()
         client.send(outgoing.read())
-        await until(lambda: HANDSHAKE in {connection.state for connection in line.server.peers})
+        await wait_until_async(lambda: HANDSHAKE in {connection.state for connection in line.server.peers})
         line.now = 4.0
         for _ in range(40):
             (await line.connect()).send(b"\x16\x03\x01")
@@ -185,12 +184,12 @@ async def test_started_handshake_is_not_displaced_by_silent_connections(version:
         with contextlib.suppress(ssl.SSLWantReadError):
             half.do_handshake()
         client.send(outgoing.read())
-        await until(lambda: RECEIVING in {connection.state for connection in line.server.peers})
+        await wait_until_async(lambda: RECEIVING in {connection.state for connection in line.server.peers})
         line.later(1.0)
         assert RECEIVING in {connection.state for connection in line.server.peers}
         slow = await line.connect()
         slow.send(b"\x16")
-        await until(lambda: newest(line).since == line.now)
+        await wait_until_async(lambda: newest(line).since == line.now)
         line.later(5.0)
         assert ACCEPTED not in {connection.state for connection in line.server.peers}
 
@@ -242,10 +241,10 @@ async def test_connections_accepted_in_one_turn_displace_each_other() -> None:
     """If more arrive than are accepted together, the last ones stay."""
     async with listening(connections=100, per_source=2) as line:
         waiting = [socket.create_connection(("127.0.0.1", line.server.port)) for _ in range(12)]
-        await until(lambda: line.server.closed["source"] == 10)
+        await wait_until_async(lambda: line.server.closed["source"] == 10)
         assert len(line.server.peers) == 2
         waiting[-1].sendall(GET % 1)
-        await until(lambda: line.application.answered == [b"/1"])
+        await wait_until_async(lambda: line.application.answered == [b"/1"])
         for connection in waiting:
             connection.close()
 
@@ -277,7 +276,7 @@ async def incomplete(line: Line) -> Client:
     line.now += 0.001
     client = await line.connect()
     client.send(POST % 250_000 + bytes(200_000))
-    await until(lambda: newest(line).since == line.now and newest(line).held >= 200_000)
+    await wait_until_async(lambda: newest(line).since == line.now and newest(line).held >= 200_000)
     assert line.server.host.held <= 500_000
     return client
 
@@ -295,7 +294,7 @@ async def test_large_requests_being_answered_are_bounded_too() -> None:
         for _ in range(4):
             line.now += 0.001
             waiting.append(await line.begin(POST % 200_000 + bytes(200_000)))
-            await until(lambda: line.server.host.held % 200_000 < 1000)
+            await wait_until_async(lambda: line.server.host.held % 200_000 < 1000)
         assert line.server.host.held <= 500_000
         line.application.later.set_result(Response(200, b"late", TEXT))
         assert await waiting[-1].response() == (200, b"late")
@@ -332,7 +331,7 @@ async def test_a_slow_reader_gets_the_whole_response(*, secure: bool) -> None:
 
     async with listening(held=2**24, tls=server if secure else None) as line:
         reading = asyncio.create_task(asyncio.to_thread(read))
-        await until(lambda: line.server.host.held > LARGE // 2)
+        await wait_until_async(lambda: line.server.host.held > LARGE // 2)
         line.later(29.0)
         await asyncio.sleep(1.5)  # a transport of asyncio's would give up now; nothing else shows that it has not
         go_on.set()
@@ -363,7 +362,9 @@ async def not_reading(line: Line) -> Client:
     client = await line.connect()
     client.writer.transport.pause_reading()  # type: ignore[attr-defined]
     client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-    await until(lambda: line.server.peers and newest(line).since == line.now and newest(line).held > LARGE // 2)
+    await wait_until_async(
+        lambda: line.server.peers and newest(line).since == line.now and newest(line).held > LARGE // 2
+    )
     return client
 
 
@@ -405,7 +406,7 @@ async def test_client_gets_100_continue_once() -> None:
         client.send(b"POST /9 HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
         assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         client.send(b"ab")
-        await until(lambda: line.server.host.held)
+        await wait_until_async(lambda: line.server.host.held)
         line.later(10.0)
         assert (await client.response())[0] == 408
 
@@ -436,7 +437,7 @@ async def test_closed_connection_is_freed_without_the_garbage_collector(end: str
             if end == "answered late":
                 line.application.later = asyncio.get_running_loop().create_future()
             client.send(b"GET\r\n\r\n" if end == "rejected" else GET % 1 if end == "answered late" else b"GET")
-            await until(lambda: line.server.host.held or line.application.answered or end == "rejected")
+            await wait_until_async(lambda: line.server.host.held or line.application.answered or end == "rejected")
             if end == "answered late":
                 line.later(30.0)
             elif end == "reset":
@@ -444,8 +445,8 @@ async def test_closed_connection_is_freed_without_the_garbage_collector(end: str
             elif end == "rejected":
                 await client.ended()
             client.writer.transport.abort()
-            await until(lambda: not line.server.peers)
-            await until(
+            await wait_until_async(lambda: not line.server.peers)
+            await wait_until_async(
                 lambda: not any(isinstance(instance, (Peer, ServerConnection)) for instance in gc.get_objects())
             )
         finally:
@@ -463,7 +464,7 @@ async def test_reset_behind_unread_data_ends_the_connection(*, secured: bool) ->
         client.send(POST % 300_000 + bytes(50_000))  # more than is read at once
         gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.writer.transport.abort()
-        await until(lambda: not line.server.peers)
+        await wait_until_async(lambda: not line.server.peers)
 
 
 @pytest.mark.parametrize("secured", [False, True], ids=["clear", "tls"])
@@ -474,11 +475,11 @@ async def test_a_reset_while_a_response_is_unsent_ends_the_connection(*, secured
         client = await line.connect(tls=tls if secured else None)
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-        await until(lambda: line.server.host.held > LARGE // 2)
+        await wait_until_async(lambda: line.server.host.held > LARGE // 2)
         gone = client.writer.get_extra_info("socket")
         gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.writer.transport.abort()
-        await until(lambda: not line.server.peers)
+        await wait_until_async(lambda: not line.server.peers)
         assert line.server.host.held == 0
 
 
@@ -492,7 +493,7 @@ async def test_exhausted_descriptors_evict_connections() -> None:
                     clients.append(await line.connect())
                 except OSError:  # the client's half, in this process as well
                     break
-            await until(lambda: line.server.closed["descriptors"])
+            await wait_until_async(lambda: line.server.closed["descriptors"])
             clients[-1].writer.transport.abort()
         await (await line.connect()).get()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.wisp.proxy.authority import Authority
+from tests.support.authority import Authority
 from tests.unit.wisp.proxy.sidecar import Pod, Sidecar, pod, running
 
 

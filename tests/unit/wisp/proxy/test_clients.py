@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.authority import Authority, refuses
 from tests.support.fakes import ARM, CLIENT_ID
-from tests.unit.wisp.proxy.authority import Authority, refuses
 from tests.unit.wisp.proxy.sidecar import Sidecar
 
 AZURE_IDENTITY = """

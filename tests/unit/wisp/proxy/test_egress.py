@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.faults.authority import FaultyAuthority
+from tests.contract.faults.faulty_authority import FaultyAuthority
 from tests.contract.faults.forwarding import FakeForwardProxy, says, wants
 from tests.support.fakes import ARM, CLIENT_ID
 from tests.unit.wisp.proxy.sidecar import Pod, pod, run, running

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.authority import Authority, Post, answer, grants, in_turn, refuses
 from tests.support.fakes import ARM, CLIENT_ID, jwt, token_target
 from tests.support.waiting import PATIENCE, wait_until
-from tests.unit.wisp.proxy.authority import Authority, Post, answer, grants, in_turn, refuses
 from tests.unit.wisp.proxy.exposition import parse
 from tests.unit.wisp.proxy.sidecar import COMMAND, Answer, Pod, Sidecar, free_port, is_gone, pod, run, running
 from tests.unit.wisp_local.cloud.process import Running as Cloud

@@ -10,10 +10,10 @@ import pytest
 
 from tests.fuzz.sidecar import Pod
 from tests.fuzz.wires import DRIVERS, Conversation
+from tests.support.authority import Authority
 from tests.support.fakes import token_target
 from tests.support.paths import ROOT
 from tests.support.waiting import PATIENCE
-from tests.unit.wisp.proxy.authority import Authority
 from tests.unit.wisp.proxy.hostile import CASES, CHECKS, FRAMING, REQUESTS, SPELLINGS, TOKEN_REQUEST, Case, page
 from tests.unit.wisp.proxy.node import Node
 from tests.unit.wisp.proxy.sidecar import Sidecar, pod, running

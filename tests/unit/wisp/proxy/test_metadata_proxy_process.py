@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.authority import Authority
 from tests.support.fakes import token_target
 from tests.support.waiting import PATIENCE, wait_until
-from tests.unit.wisp.proxy.authority import Authority
 from tests.unit.wisp.proxy.node import Node
 from tests.unit.wisp.proxy.sidecar import Pod, Sidecar, free_port, running
 

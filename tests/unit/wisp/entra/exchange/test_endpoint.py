@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.authority import Authority, Last, answer, grants, in_turn
 from tests.support.fakes import ASK, jwt
-from tests.unit.wisp.proxy.authority import Authority, Last, answer, grants, in_turn
 from wisp.entra.exchange.endpoint import TokenEndpoint
 from wisp.entra.messages import Granted, Refused
 from wisp.entra.settings import ExchangeSettings

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.faults.authority import FaultyAuthority
+from tests.contract.faults.faulty_authority import FaultyAuthority
 from tests.contract.faults.forwarding import FakeForwardProxy, Treatment, says, tunnels, tunnels_and_notices_late, wants
+from tests.support.authority import Authority, refuses
 from tests.support.fakes import ASK
-from tests.unit.wisp.proxy.authority import Authority, refuses
 from wisp.base.secret import Secret
 from wisp.entra.exchange.endpoint import TokenEndpoint
 from wisp.entra.messages import Granted, Refused

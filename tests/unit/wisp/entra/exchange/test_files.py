@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.contract.faults.authority import FaultyAuthority
+from tests.contract.faults.faulty_authority import FaultyAuthority
+from tests.support.authority import Authority, Last, answer
 from tests.support.fakes import ASK, jwt
-from tests.unit.wisp.proxy.authority import Authority, Last, answer
 from wisp.base.secret import Secret
 from wisp.base.x509 import CertifiedKey
 from wisp.entra.exchange.endpoint import TokenEndpoint

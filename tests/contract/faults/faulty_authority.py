@@ -7,26 +7,30 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from tests.support.authority import Authority, Behaviour, Post, grants
 from tests.support.waiting import PATIENCE
-from tests.unit.wisp.proxy.authority import Authority, Behaviour, Post, grants
-from wisp.base.x509 import CertifiedKey
+from wisp.base.x509 import CertifiedKey, certificate_pem
 from wisp_local.cloud.serving import tls_context
 from wisp_local.cloud.state.authority import new_authority, new_server_certificate
 
 Greeting: TypeAlias = Callable[[socket.socket], bool]
-"""What to do with a connection before TLS; False: nothing more is done with it."""
+"""What to do with a connection before TLS; the result is whether to continue with TLS."""
 
 DAY = 86400.0
 NAMES = ("127.0.0.1", "login.test")
-"""The second is known to forward proxies only."""
+"""Only forward proxies can resolve the second name."""
 
 
 def welcome(_: socket.socket) -> bool:
-    """Go on with TLS."""
+    """Continue with TLS."""
     return True
 
 
@@ -37,7 +41,7 @@ def reset(connection: socket.socket) -> bool:
 
 
 def speak_plainly(connection: socket.socket) -> bool:
-    """Be something else than a TLS server."""
+    """Answer as a server without TLS."""
     connection.recv(65536)
     connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     return False
@@ -50,7 +54,7 @@ def hang_up_on_hello(connection: socket.socket) -> bool:
 
 
 class FaultyAuthority(Authority):
-    """An authority whose certificate is for `names`; `greet` may be changed at any time, the certificate too."""
+    """An authority whose certificate is for `names`; `greet` and the certificate may be changed at any time."""
 
     def __init__(
         self, folder: Path, behaviour: Behaviour = grants, *, names: tuple[str, ...] = NAMES, port: int = 0
@@ -77,21 +81,21 @@ class FaultyAuthority(Authority):
 
     @property
     def distant_url(self) -> str:
-        """Where it is for those behind a forward proxy."""
+        """The URL for clients behind a forward proxy."""
         return f"https://{NAMES[1]}:{self._port}/"
 
     @property
     def calls(self) -> int:
-        """How often it was called: connections that came to nothing, requests on those that did not."""
+        """The number of calls: failed connections, and requests on the others."""
         return max(len(self.posts), self.arrivals)
 
     def forget(self) -> None:
-        """Count calls from now on."""
+        """Reset the number of calls."""
         self.posts.clear()
         self.arrivals = 0
 
     def fix(self) -> None:
-        """Be as it should be again."""
+        """End every fault."""
         self.behaviour = grants
         self.greet = welcome
         self.released.set()
@@ -100,44 +104,44 @@ class FaultyAuthority(Authority):
         self.present(self._certified())
 
     def present(self, certified: CertifiedKey) -> None:
-        """Show this certificate from now on."""
+        """Present this certificate from now on."""
         self._context = tls_context(certified)
         self._note_names()
 
     def present_aged(self, days: float) -> None:
-        """Show a certificate of its own that was made so long ago."""
+        """Present a certificate that was issued `days` ago."""
         self.present(new_server_certificate(self._authority, self._names, time.time() - days * DAY))
 
     def present_of(self, authority: CertifiedKey, *names: str) -> None:
-        """Show one that another authority signed, or that is for other names."""
+        """Present a certificate of another authority, or for other names."""
         self.present(new_server_certificate(authority, names or self._names, time.time()))
 
     def present_another_name(self) -> None:
-        """Show one for a name that it is not called by."""
+        """Present a certificate for another name."""
         self.present_of(self._authority, "elsewhere.test")
 
     def let_authority_expire(self) -> None:
-        """Be signed by an authority that is trusted and has expired."""
-        authority = new_authority(time.time() - 5000 * DAY)
-        self.ca_file.write_bytes(authority.certificate_pem)
+        """Present a certificate of an authority that is trusted and has expired."""
+        authority = new_authority(time.time())
+        self.ca_file.write_bytes(certificate_pem(_expired(authority)))
         self.present_of(authority)
 
     def listen(self) -> None:
-        """Listen again, if it does not."""
-        for each in self._hole:
-            each.close()
+        """Listen again after `deafen` or `swallow`."""
+        for filler in self._hole:
+            filler.close()
         self._hole = []
         if self._listener.fileno() == -1:
             self._listener = socket.create_server(("127.0.0.1", self._port), backlog=256)
             self._start(self._accept)
 
     def deafen(self) -> None:
-        """Let connections be refused."""
+        """Refuse connections."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def swallow(self) -> None:
-        """Let connections come to nothing, as behind a firewall that drops packets: the queue for them is full."""
+        """Drop connection attempts, as a firewall does: the queue for them is full."""
         self.deafen()
         hole = socket.socket()
         hole.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -151,12 +155,12 @@ class FaultyAuthority(Authority):
             self._hole.append(filler)
 
     def hang(self, _: object) -> bool:
-        """Greet with silence."""
+        """Send nothing on a new connection."""
         self.released.wait(PATIENCE)
         return False
 
     def hang_on(self, _: Post) -> None:
-        """Answer with silence."""
+        """Send no answer to a request."""
         self.released.wait(PATIENCE)
 
     def _note_names(self) -> None:
@@ -171,3 +175,18 @@ class FaultyAuthority(Authority):
             if self.greet(connection):
                 super()._serve(connection)
         connection.close()
+
+
+def _expired(authority: CertifiedKey) -> x509.Certificate:
+    """Return the authority's certificate with the same key and name, but expired since a day."""
+    certificate = authority.certificate
+    builder = x509.CertificateBuilder(
+        certificate.issuer,
+        certificate.subject,
+        certificate.public_key(),
+        x509.random_serial_number(),
+        certificate.not_valid_before_utc - timedelta(days=30),
+        certificate.not_valid_before_utc - timedelta(days=1),
+        list(certificate.extensions),
+    )
+    return builder.sign(authority.key, hashes.SHA256())

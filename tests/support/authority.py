@@ -1,4 +1,4 @@
-"""A token endpoint over TLS, written by hand, that can misbehave in every way."""
+"""A hand-written token endpoint over TLS that can misbehave in every way."""
 
 import contextlib
 import json
@@ -13,14 +13,14 @@ from typing import NamedTuple, Self, TypeAlias
 from urllib.parse import parse_qs
 
 from tests.support.fakes import jwt
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_until
 from wisp.base.x509 import CertifiedKey
 from wisp_local.cloud.serving import tls_context
 from wisp_local.cloud.state.authority import new_authority, new_server_certificate
 
 
 class Post(NamedTuple):
-    """One request that came."""
+    """A received request."""
 
     line: str
     form: dict[str, list[str]]
@@ -33,13 +33,13 @@ class Last(bytes):
 
 
 class Drip(bytes):
-    """An answer that comes at three bytes a second."""
+    """An answer that is sent at three bytes a second."""
 
     __slots__ = ()
 
 
 Behaviour: TypeAlias = Callable[[Post], bytes | None]
-"""What to answer, whole; None closes the connection without a word."""
+"""Returns the whole answer to a request; None closes the connection without one."""
 
 
 def answer(status: int, document: object, *headers: str) -> bytes:
@@ -57,7 +57,7 @@ def grants(post: Post) -> bytes:
 
 
 def refuses(status: int, code: int, *headers: str) -> Behaviour:
-    """Answer with an error of Entra's shape."""
+    """Answer with an error in Entra's format."""
     document = {
         "error": "invalid_client",
         "error_description": f"AADSTS{code}: No. Trace ID: 1",
@@ -78,7 +78,7 @@ def in_turn(*behaviours: Behaviour) -> Behaviour:
 
 
 class Authority:
-    """Serve at `url` from now on until the block ends; `behaviour` may be changed at any time."""
+    """Serve at `url` until the block ends; `behaviour` may be changed at any time."""
 
     def __init__(self, folder: Path, behaviour: Behaviour = grants, *, port: int = 0) -> None:
         self.behaviour = behaviour
@@ -114,8 +114,7 @@ class Authority:
         for connection in list(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        while self._open:
-            time.sleep(0.001)
+        wait_until(lambda: not self._open, "connections closed", pause=0.001)
 
     def _start(self, work: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
@@ -156,7 +155,7 @@ def _send(tls: ssl.SSLSocket, response: bytes) -> None:
         return
     for byte in response:
         tls.sendall(bytes((byte,)))
-        time.sleep(1 / 3)  # to be slow is what it is for
+        time.sleep(1 / 3)  # the purpose of Drip is to be slow
 
 
 def _read(tls: ssl.SSLSocket) -> Post | None:
@@ -171,7 +170,7 @@ def _read(tls: ssl.SSLSocket) -> Post | None:
     fields = dict(line.lower().split(": ", 1) for line in lines[1:])
     while len(body) < int(fields.get("content-length", "0")):
         received = tls.recv(65536)
-        if not received:  # the client is gone, amid its request
+        if not received:  # the client closed the connection within its request
             return None
         body += received
     return Post(lines[0], parse_qs(body.decode()))
