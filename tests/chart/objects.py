@@ -43,13 +43,13 @@ def policy(text: str, folder: Path) -> Policy:
     authority.write_text(PEM)
     _, *arguments = (argument.replace("/authority/ca.crt", str(authority)) for argument in container(text)["args"])
     environ = {variable["name"]: variable["value"] for variable in container(text)["env"] if "value" in variable}
-    made: list[Policy] = []
+    policies: list[Policy] = []
 
     @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
     @policy_options
     def keep(*, policy: Policy) -> None:
-        made.append(policy)
+        policies.append(policy)
 
     ran = run(keep, *arguments, environ=environ)
-    assert made, ran
-    return made[0]
+    assert policies, ran
+    return policies[0]

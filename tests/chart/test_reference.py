@@ -300,8 +300,8 @@ def test_empty_variable_is_ignored(tmp_path: Path) -> None:
 )
 def test_label_selector_expressions_reach_the_policy(endpoint: Values, tmp_path: Path) -> None:
     """Either chart's names can be used."""
-    made = policy(rendered(tmp_path, {"customTokenEndpoint": endpoint}), tmp_path).token_endpoint
-    assert made == CustomTokenEndpoint(suffix="binding", audience="api://binding", url=URL, ca=BUNDLE)
+    endpoint_policy = policy(rendered(tmp_path, {"customTokenEndpoint": endpoint}), tmp_path).token_endpoint
+    assert endpoint_policy == CustomTokenEndpoint(suffix="binding", audience="api://binding", url=URL, ca=BUNDLE)
 
 
 SPELLINGS = {

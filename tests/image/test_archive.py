@@ -24,11 +24,11 @@ def test_index_has_the_fully_qualified_name(tmp_path: Path, name: str, qualified
     """Kubelet uses that name. Everything else in the archive stays the same."""
     archive = tmp_path / "image.tar"
     content = {"index.json": json.dumps({"manifests": [{"digest": "sha256:1"}]}).encode(), "blobs/sha256/1": b"blob"}
-    with tarfile.open(archive, "w") as made:
+    with tarfile.open(archive, "w") as opened:
         for path, text in content.items():
             member = tarfile.TarInfo(path)
             member.size = len(text)
-            made.addfile(member, io.BytesIO(text))
+            opened.addfile(member, io.BytesIO(text))
     set_name(archive, name)
     with tarfile.open(archive) as opened:
         found = {member.name: opened.extractfile(member).read() for member in opened}  # type: ignore[union-attr]  # all are files

@@ -57,7 +57,7 @@ def test_debian_package_with_minimal_metadata_has_no_source_and_no_licences() ->
         ("Classifier: License :: OSI Approved :: MIT License", ("MIT License",)),
         ("Classifier: Topic :: Internet", ()),
     ],
-    ids=["expression", "text", "classifier", "none"],
+    ids=["expression", "text", "classifier", "other classifier"],
 )
 def test_python_package_has_a_normalised_name_and_its_licence(field: str, licences: tuple[str, ...]) -> None:
     """The licence comes from the most precise field."""

@@ -1,4 +1,4 @@
-"""The image for real: built by buildah, run by crun without anything that a pod would not give it."""
+"""The image, built by buildah and run by crun with the privileges that a pod gives it."""
 
 import json
 import platform
@@ -71,13 +71,13 @@ def _network() -> Iterator[str]:
 def test_image_prints_the_version_of_the_package(image: Image) -> None:
     """Every entry point prints the same version, commit and platform."""
     form = ["--version", "-o", "json"]
-    ways = [
+    entry_points = [
         run_program(image, Pod(), ["/proxy", *form]),
-        *(run(image, Pod(), [*way, *form]) for way in ([], ["webhook"])),
+        *(run(image, Pod(), [*command, *form]) for command in ([], ["webhook"])),
     ]
-    for done in ways:
-        assert (done.returncode, done.stdout, done.stderr) == (0, ways[0].stdout, "")
-    version = json.loads(ways[0].stdout)
+    for done in entry_points:
+        assert (done.returncode, done.stdout, done.stderr) == (0, entry_points[0].stdout, "")
+    version = json.loads(entry_points[0].stdout)
     assert version["version"] == __version__
     assert version["python"].startswith("3.11.")
     assert version["platform"] == f"linux/{platform.machine()}"
@@ -121,8 +121,8 @@ def test_sidecar_gives_a_token_without_privileges(image: Image, tmp_path: Path, 
         flags = (f"--proxy-port={port}", "--log-level=debug")
         log = tmp_path / "log"
         with running(image, inside, [*command, *flags, f"--authority-ca={CA}"], log) as pid:
-            heard = run_program(image, Pod(), ["/proxy", flags[0], "--probe", flags[1]])
-            assert heard.returncode == 0, heard.stderr + log.read_text()
+            probed = run_program(image, Pod(), ["/proxy", flags[0], "--probe", flags[1]])
+            assert probed.returncode == 0, probed.stderr + log.read_text()
             answer = Sidecar(None, port, log).token()  # type: ignore[arg-type]  # asks only; the process is crun's
             assert answer.status == 200, answer.body
             _check_confinement(pid)
@@ -155,7 +155,7 @@ def test_redirect_is_installed_with_net_admin_alone(image: Image, network: str) 
     assert "redirect to :8123" in rules.stdout
 
 
-@pytest.mark.parametrize("flags", [(), ("--proxy-port=8123",)], ids=["by hand", "as pods run it"])
+@pytest.mark.parametrize("flags", [(), ("--proxy-port=8123",)], ids=["without options", "as in pods"])
 def test_redirect_without_net_admin_fails_with_the_reason(image: Image, network: str, flags: tuple[str, ...]) -> None:
     done = run(image, Pod(user=0, network=network), ["redirect", "up", *flags])
     assert done.returncode == 3

@@ -17,16 +17,16 @@ def _root(tmp_path: Path) -> RootFs:
 
 def test_file_is_copied_with_every_link_to_it(tmp_path: Path, root: RootFs) -> None:
     """Links may be relative or absolute."""
-    there = tmp_path / "there"
-    (there / "real").mkdir(parents=True)
-    (there / "real/file").write_text("text")
-    (there / "folder").symlink_to("real")
-    (there / "absolute").symlink_to(there / "folder/file")
-    root.take(there / "absolute")
-    assert root.inside(there / "absolute").readlink() == there / "folder/file"
-    assert root.inside(there / "folder").readlink() == Path("real")
-    assert root.inside(there / "real/file").read_text() == "text"
-    assert root.taken == {there / "real/file"}
+    source = tmp_path / "source"
+    (source / "real").mkdir(parents=True)
+    (source / "real/file").write_text("text")
+    (source / "folder").symlink_to("real")
+    (source / "absolute").symlink_to(source / "folder/file")
+    root.take(source / "absolute")
+    assert root.inside(source / "absolute").readlink() == source / "folder/file"
+    assert root.inside(source / "folder").readlink() == Path("real")
+    assert root.inside(source / "real/file").read_text() == "text"
+    assert root.taken == {source / "real/file"}
 
 
 def test_modes_allow_everyone_to_read_and_nobody_to_become_root(tmp_path: Path, root: RootFs) -> None:
@@ -41,13 +41,13 @@ def test_modes_allow_everyone_to_read_and_nobody_to_become_root(tmp_path: Path, 
 
 def test_folder_is_copied_except_for_filtered_files(tmp_path: Path, root: RootFs) -> None:
     """A broken link is left out."""
-    there = tmp_path / "there"
-    for name in ("kept/a", "kept/b", "left/c"):
-        (there / name).parent.mkdir(parents=True, exist_ok=True)
-        (there / name).write_text("")
-    (there / "broken").symlink_to("nowhere")
-    root.take_tree(there, lambda path: path.name not in {"left", "b"})
-    assert root.taken == {there / "kept/a"}
+    source = tmp_path / "source"
+    for name in ("included/a", "included/b", "excluded/c"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text("")
+    (source / "broken").symlink_to("nowhere")
+    root.take_tree(source, lambda path: path.name not in {"excluded", "b"})
+    assert root.taken == {source / "included/a"}
 
 
 @pytest.mark.needs("ldd")

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.image
 
 DISTRIBUTIONS = """
 import importlib.metadata, re
-for each in importlib.metadata.distributions():
-    print(re.sub("[-_.]+", "-", each.metadata["Name"]).lower(), each.version)
+for distribution in importlib.metadata.distributions():
+    print(re.sub("[-_.]+", "-", distribution.metadata["Name"]).lower(), distribution.version)
 """
 
 

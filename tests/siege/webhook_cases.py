@@ -154,10 +154,10 @@ def _silent_api(target: "WebhookTarget") -> Iterator[None]:
 @contextmanager
 def _reads_bounded(target: "WebhookTarget", *, at_a_time: int, seconds: float) -> Iterator[None]:
     """Fail if there are more reads of service accounts than `at_a_time` make that take so many seconds each."""
-    asked, begun = target.api.world.asked, time.monotonic()
-    reads = -asked("/serviceaccounts/")
+    count_requests, begun = target.api.world.count_requests, time.monotonic()
+    reads = -count_requests("/serviceaccounts/")
     yield
-    reads += asked("/serviceaccounts/")
+    reads += count_requests("/serviceaccounts/")
     most = at_a_time * (2 + (time.monotonic() - begun) / seconds)
     assert reads <= most, f"{reads} reads of service accounts, at most {most:.0f} expected"
 

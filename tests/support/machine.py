@@ -16,7 +16,7 @@ class Machine:
     links: frozenset[str]
     rules: str
     mounts: frozenset[str]
-    made: tuple[bool, ...]
+    run_folders: tuple[bool, ...]
 
 
 def machine_state() -> Machine:
@@ -24,8 +24,8 @@ def machine_state() -> Machine:
     links = subprocess.run(["ip", "-brief", "link"], capture_output=True, check=True, text=True).stdout.splitlines()
     rules = subprocess.run(["nft", "--stateless", "list", "ruleset"], capture_output=True, check=True, text=True).stdout
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    made = tuple(Path(path).exists() for path in ("/run/wisp", "/run/secrets/azure", "/var/run/secrets/azure"))
-    return Machine(frozenset(line.split()[0] for line in links), rules, frozenset(mounts), made)
+    run_folders = tuple(Path(path).exists() for path in ("/run/wisp", "/run/secrets/azure", "/var/run/secrets/azure"))
+    return Machine(frozenset(line.split()[0] for line in links), rules, frozenset(mounts), run_folders)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ EVERY = 11
 
 @pytest.fixture(name="surroundings", scope="module")
 def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
-    with pod(tmp_path_factory.mktemp("pod")) as made:
-        yield made
+    with pod(tmp_path_factory.mktemp("pod")) as new_pod:
+        yield new_pod
 
 
 @pytest.mark.long

@@ -213,9 +213,9 @@ def test_impossible_forced_mode_is_an_error(mode: str, expected: str, demos: Dem
 
 def _need_user_namespaces() -> None:
     user = ("setpriv", f"--reuid={GUEST}", f"--regid={GUEST}", "--clear-groups")
-    made = subprocess.run([*user, "unshare", "--user", "--map-root-user", "true"], capture_output=True, check=False)
-    if made.returncode != 0:
-        raise MissingSkip(Missing("user namespaces for ordinary users", made.stderr.decode().strip()))
+    unshared = subprocess.run([*user, "unshare", "--user", "--map-root-user", "true"], capture_output=True, check=False)
+    if unshared.returncode != 0:
+        raise MissingSkip(Missing("user namespaces for ordinary users", unshared.stderr.decode().strip()))
 
 
 @pytest.mark.parametrize("step", ["cluster", "curl"])

@@ -19,10 +19,10 @@ IDENTITIES = 500
 def test_every_identity_of_many_gets_its_own_token(tmp_path: Path) -> None:
     state = tmp_path / "large.db"
     fill(state, IDENTITIES)
-    asked = requests(state, 30)
+    token_requests = requests(state, 30)
     with serving(state) as entra, urllib3.PoolManager(ca_certs=entra.ca_file) as pool:
-        for body in asked.bodies:
-            url = f"https://127.0.0.1:{entra.port}{asked.path}"
+        for body in token_requests.bodies:
+            url = f"https://127.0.0.1:{entra.port}{token_requests.path}"
             answer = pool.request("POST", url, body=body, headers={"Content-Type": FORM})
             assert answer.status == 200, answer.data
             assert claims_of(answer.json()["access_token"])["appid"] == parse_qs(body)["client_id"][0]

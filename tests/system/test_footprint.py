@@ -40,8 +40,8 @@ CHUNKED = (
 @pytest.fixture(name="surroundings", scope="module")
 def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
     compile_sidecar()
-    with pod(tmp_path_factory.mktemp("pod")) as made:
-        yield made
+    with pod(tmp_path_factory.mktemp("pod")) as new_pod:
+        yield new_pod
 
 
 @pytest.fixture(name="server")

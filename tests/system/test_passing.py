@@ -40,9 +40,9 @@ sys.stdin.read()
 def _inside() -> Iterator[Pod]:
     """Return a pod with the redirect, on a node with a metadata service."""
     need(*NEEDED, "curl")
-    with network() as (node, made), process(*node.inside, sys.executable, "-c", _NODE, METADATA):
-        made.must(*wisp_command("up"))
-        yield made
+    with network() as (node, new_pod), process(*node.inside, sys.executable, "-c", _NODE, METADATA):
+        new_pod.must(*wisp_command("up"))
+        yield new_pod
 
 
 @contextmanager

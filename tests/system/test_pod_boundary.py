@@ -95,8 +95,8 @@ while True:
 @pytest.fixture(name="inside")
 def _inside() -> Iterator[Pod]:
     need(*NEEDED)
-    with pod() as made:
-        yield made
+    with pod() as new_pod:
+        yield new_pod
 
 
 @pytest.fixture(name="redirected")
@@ -127,7 +127,9 @@ def test_raw_packets_reach_the_node(redirected: Pod) -> None:
     assert "PermissionError" in redirected.run(*confine((), 0), *packets).stderr
 
 
-@pytest.mark.parametrize("capabilities", [(), ("net_bind_service", "kill", "dac_override")], ids=["none", "others"])
+@pytest.mark.parametrize(
+    "capabilities", [(), ("net_bind_service", "kill", "dac_override")], ids=["no capabilities", "other capabilities"]
+)
 def test_users_without_setuid_and_net_raw_reach_the_sidecar(redirected: Pod, capabilities: tuple[str, ...]) -> None:
     """Admission warns about exactly these two capabilities."""
     ask = (redirected.python, "-c", _AS_USER.replace("os.setresuid", "(lambda *_: 0)"), "0")

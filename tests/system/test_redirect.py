@@ -40,8 +40,8 @@ FOREIGN_IPTABLES = "*nat\n:THEIRS - [0:0]\n-A OUTPUT -d 10.9.9.9/32 -j THEIRS\nC
 @pytest.fixture(name="inside")
 def _inside() -> Iterator[Pod]:
     need(*NEEDED)
-    with pod() as made:
-        yield made
+    with pod() as new_pod:
+        yield new_pod
 
 
 @pytest.fixture(name="open_folder")

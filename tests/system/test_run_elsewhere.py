@@ -182,6 +182,6 @@ def test_ordinary_user_without_tools_gets_a_token_and_a_private_state(folder: Pa
     done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) > time.time()
-    made = folder / "home/.local/state/wisp"
-    assert [(made.stat().st_uid, made.stat().st_mode & 0o777)] == [(GUEST, 0o700)]
-    assert (made / "run.db").stat().st_mode & 0o777 == 0o600
+    state = folder / "home/.local/state/wisp"
+    assert [(state.stat().st_uid, state.stat().st_mode & 0o777)] == [(GUEST, 0o700)]
+    assert (state / "run.db").stat().st_mode & 0o777 == 0o600

@@ -18,16 +18,16 @@ MOST_RESIDENT = 45.0
 MOST_GROWTH = 4.0
 
 
-@pytest.fixture(name="around", scope="module")
-def _around() -> Iterator[Surroundings]:
+@pytest.fixture(name="environment", scope="module")
+def _environment() -> Iterator[Surroundings]:
     compile_sidecar()
-    with tempfile.TemporaryDirectory() as folder, surroundings(Path(folder)) as around:
-        yield around
+    with tempfile.TemporaryDirectory() as folder, surroundings(Path(folder)) as environment:
+        yield environment
 
 
 @pytest.fixture(name="server", scope="module")
-def _server(around: Surroundings) -> Iterator[Server]:
-    with webhook(around) as server:
+def _server(environment: Surroundings) -> Iterator[Server]:
+    with webhook(environment) as server:
         yield server
 
 

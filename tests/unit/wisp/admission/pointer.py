@@ -13,7 +13,7 @@ def patched(document: Any, patch: list[dict[str, Any]]) -> Any:
             value = _at(document, operation["from"])
             _remove(document, operation["from"])
         if operation["op"] in ("remove", "replace"):
-            _at(document, operation["path"])  # the target has to be there
+            _at(document, operation["path"])  # the target must exist
             _remove(document, operation["path"])
         if operation["op"] != "remove":
             _add(document, operation["path"], value)
@@ -42,8 +42,8 @@ def _at(document: Any, pointer: str) -> Any:
 
 
 def _parent(document: Any, pointer: str) -> tuple[Any, str]:
-    *way, last = _steps(pointer)
-    for step in way:
+    *parents, last = _steps(pointer)
+    for step in parents:
         document = _step(document, step)
     return document, last
 

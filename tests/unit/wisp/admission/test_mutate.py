@@ -225,10 +225,10 @@ def test_header_is_derived_from_the_name_of_the_pod() -> None:
 @pytest.mark.parametrize(
     "annotations, requests, limits",
     [
-        pytest.param({}, ("10m", "32Mi"), ("500m", "128Mi"), id="usual"),
-        pytest.param({"proxy-cpu-limit": "1"}, ("10m", "32Mi"), ("1", "128Mi"), id="one annotated"),
-        pytest.param({"proxy-cpu-limit": ""}, ("10m", "32Mi"), (None, "128Mi"), id="one taken away"),
-        pytest.param({"proxy-memory-request": "1Gi"}, ("10m", "1Gi"), ("500m", "1Gi"), id="a request lifts the limit"),
+        pytest.param({}, ("10m", "32Mi"), ("500m", "128Mi"), id="defaults"),
+        pytest.param({"proxy-cpu-limit": "1"}, ("10m", "32Mi"), ("1", "128Mi"), id="one annotation"),
+        pytest.param({"proxy-cpu-limit": ""}, ("10m", "32Mi"), (None, "128Mi"), id="one value removed"),
+        pytest.param({"proxy-memory-request": "1Gi"}, ("10m", "1Gi"), ("500m", "1Gi"), id="a request raises the limit"),
         pytest.param({"proxy-memory-limit": "20M"}, ("10m", "20M"), ("500m", "20M"), id="a limit lowers the request"),
         pytest.param(
             {"proxy-memory-limit": "1Gi", "proxy-memory-request": "1024Mi"},
@@ -260,24 +260,24 @@ def test_resources_without_annotations_may_differ_between_containers() -> None:
 @pytest.mark.parametrize(
     "measured, annotations, left",
     [
-        pytest.param({"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}}, {}, {}, id="both"),
+        pytest.param({"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}}, {}, {}, id="cpu and memory"),
         pytest.param(
             {"limits": {"cpu": "1"}},
             {},
             {"requests": {"memory": "32Mi"}, "limits": {"memory": "128Mi"}},
-            id="cpu alone",
+            id="cpu only",
         ),
         pytest.param(
             {"requests": {"cpu": "1", "memory": "1Gi"}},
             {"proxy-memory-limit": "64Mi"},
             {"limits": {"memory": "64Mi"}},
-            id="annotated",
+            id="with an annotation",
         ),
         pytest.param(
             {"limits": {"hugepages-2Mi": "2Mi"}},
             {},
             {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "500m", "memory": "128Mi"}},
-            id="something else",
+            id="another resource",
         ),
     ],
 )
@@ -313,7 +313,7 @@ def test_guaranteed_pod_stays_guaranteed() -> None:
 @pytest.mark.parametrize(
     "ca, file, data, source",
     [
-        pytest.param(None, False, None, None, id="the system's"),
+        pytest.param(None, False, None, None, id="system authorities"),
         pytest.param(
             ConfigMapCA("wi-ca"),
             True,
@@ -371,7 +371,7 @@ def test_guaranteed_pod_stays_guaranteed() -> None:
             },
             id="trust bundles by expressions",
         ),
-        pytest.param(InlineCA(PEM), False, PEM, None, id="in a variable"),
+        pytest.param(InlineCA(PEM), False, PEM, None, id="PEM in a variable"),
     ],
 )
 def test_ca_of_a_token_endpoint_is_in_the_volume_or_a_variable(
@@ -449,15 +449,20 @@ def test_windows_pod_without_a_sidecar_gets_the_identity() -> None:
 @pytest.mark.parametrize(
     "annotation, cluster, expected",
     [
-        pytest.param(None, SEGMENTS, None, id="the default"),
-        pytest.param(None, (), "none", id="a cluster that passes on nothing"),
-        pytest.param(None, NAMES, ",".join(NAMES), id="a cluster that passes on acknowledgements"),
-        pytest.param("none", SEGMENTS, "none", id="a pod that wants nothing"),
-        pytest.param(" Versions, INSTANCE ", SEGMENTS, "instance,versions", id="a pod that narrows"),
-        pytest.param("instance,attested", ("instance",), "instance", id="no more than the cluster allows"),
+        pytest.param(None, SEGMENTS, None, id="default"),
+        pytest.param(None, (), "none", id="cluster allows nothing"),
+        pytest.param(None, NAMES, ",".join(NAMES), id="cluster allows acknowledgements"),
+        pytest.param("none", SEGMENTS, "none", id="pod allows nothing"),
+        pytest.param(" Versions, INSTANCE ", SEGMENTS, "instance,versions", id="pod allows less"),
+        pytest.param("instance,attested", ("instance",), "instance", id="pod asks for more than the cluster allows"),
         pytest.param("attested", ("instance",), "none", id="nothing in common"),
-        pytest.param("scheduledevents-acknowledge,scheduledevents", SEGMENTS, "scheduledevents", id="no POST"),
-        pytest.param("scheduledevents-acknowledge", NAMES, "scheduledevents-acknowledge", id="the POST alone"),
+        pytest.param(
+            "scheduledevents-acknowledge,scheduledevents",
+            SEGMENTS,
+            "scheduledevents",
+            id="acknowledgement not allowed by the cluster",
+        ),
+        pytest.param("scheduledevents-acknowledge", NAMES, "scheduledevents-acknowledge", id="acknowledgement only"),
     ],
 )
 def test_passthrough_of_the_sidecar_is_the_policy_narrowed_by_the_annotation(
@@ -478,52 +483,76 @@ def test_passthrough_of_the_sidecar_is_the_policy_narrowed_by_the_annotation(
     [
         pytest.param(with_sidecar(hostNetwork=True), "the node's network", id="host network"),
         pytest.param(
-            with_sidecar(annotations={"inject-proxy-mode": "env"}, hostNetwork=True), "the node's network", id="env too"
+            with_sidecar(annotations={"inject-proxy-mode": "env"}, hostNetwork=True),
+            "the node's network",
+            id="host network in env mode",
         ),
         pytest.param(with_sidecar(os={"name": "windows"}), "Windows", id="Windows"),
-        pytest.param(with_sidecar(nodeSelector={"kubernetes.io/os": "windows"}), "Windows", id="a Windows node"),
-        pytest.param(with_sidecar(annotations={"inject-proxy-mode": "evn"}), "'evn': use redirect or env", id="mode"),
-        pytest.param(with_sidecar(annotations={"proxy-sidecar-port": ""}), "proxy-sidecar-port is ''", id="no port"),
+        pytest.param(with_sidecar(nodeSelector={"kubernetes.io/os": "windows"}), "Windows", id="Windows node"),
+        pytest.param(
+            with_sidecar(annotations={"inject-proxy-mode": "evn"}), "'evn': use redirect or env", id="unknown mode"
+        ),
+        pytest.param(with_sidecar(annotations={"proxy-sidecar-port": ""}), "proxy-sidecar-port is ''", id="empty port"),
         pytest.param(with_sidecar(annotations={"proxy-sidecar-port": "0"}), "1 to 65535", id="port 0"),
         pytest.param(with_sidecar(annotations={"proxy-sidecar-port": " 80"}), "plain digits", id="port with a space"),
         pytest.param(
-            with_sidecar(annotations={"proxy-passthrough": "identity"}), "give none, or some of", id="passthrough"
-        ),
-        pytest.param(with_sidecar(annotations={"proxy-passthrough": ""}), "proxy-passthrough is ''", id="no names"),
-        pytest.param(with_sidecar(annotations={"proxy-cpu-limit": "much"}), "give a quantity", id="quantity"),
-        pytest.param(
-            with_sidecar(annotations={"proxy-cpu-limit": "1", "proxy-cpu-request": "2"}), "is more than", id="more"
-        ),
-        pytest.param({"metadata": [], "spec": {}}, "/metadata is not an object", id="metadata"),
-        pytest.param({"spec": {"containers": {}}}, "/spec/containers is not a list", id="containers"),
-        pytest.param({"spec": {"containers": [1]}}, "/spec/containers/0 is not an object", id="container"),
-        pytest.param({"spec": {"containers": [{"name": 1}]}}, "/name is not a string", id="name"),
-        pytest.param(
-            {"metadata": {"annotations": {"a": 1}}, "spec": {}}, "/metadata/annotations has a value", id="annotation"
+            with_sidecar(annotations={"proxy-passthrough": "identity"}),
+            "give none, or some of",
+            id="unknown passthrough name",
         ),
         pytest.param(
-            {"spec": {"containers": [{"name": "a", "env": 1}]}}, "/spec/containers/0/env is not a list", id="env"
+            with_sidecar(annotations={"proxy-passthrough": ""}), "proxy-passthrough is ''", id="empty passthrough"
+        ),
+        pytest.param(with_sidecar(annotations={"proxy-cpu-limit": "much"}), "give a quantity", id="invalid quantity"),
+        pytest.param(
+            with_sidecar(annotations={"proxy-cpu-limit": "1", "proxy-cpu-request": "2"}),
+            "is more than",
+            id="request above limit",
+        ),
+        pytest.param({"metadata": [], "spec": {}}, "/metadata is not an object", id="metadata is a list"),
+        pytest.param({"spec": {"containers": {}}}, "/spec/containers is not a list", id="containers is an object"),
+        pytest.param({"spec": {"containers": [1]}}, "/spec/containers/0 is not an object", id="container is a number"),
+        pytest.param({"spec": {"containers": [{"name": 1}]}}, "/name is not a string", id="name is a number"),
+        pytest.param(
+            {"metadata": {"annotations": {"a": 1}}, "spec": {}},
+            "/metadata/annotations has a value",
+            id="annotation is a number",
+        ),
+        pytest.param(
+            {"spec": {"containers": [{"name": "a", "env": 1}]}},
+            "/spec/containers/0/env is not a list",
+            id="env is a number",
         ),
         pytest.param(
             {"spec": {"initContainers": [{}, {"volumeMounts": [{"name": {}}]}]}},
             "/spec/initContainers/1/volumeMounts/0/name is not a string",
-            id="mount",
+            id="name of a mount is an object",
         ),
         pytest.param(
             {"spec": {"containers": [{"ports": [{"containerPort": []}]}]}},
             "/spec/containers/0/ports/0/containerPort is not a string, number or boolean",
-            id="port",
+            id="port is a list",
         ),
         pytest.param(
-            {"spec": {"affinity": {"nodeAffinity": []}}}, "/spec/affinity/nodeAffinity is not an object", id="affinity"
+            {"spec": {"affinity": {"nodeAffinity": []}}},
+            "/spec/affinity/nodeAffinity is not an object",
+            id="node affinity is a list",
         ),
         pytest.param(
-            {"metadata": {"labels": {"a" * 318: ""}}, "spec": {}}, "/metadata/labels has a key of more", id="key"
+            {"metadata": {"labels": {"a" * 318: ""}}, "spec": {}},
+            "/metadata/labels has a key of more",
+            id="long label key",
         ),
-        pytest.param({"spec": {"nodeSelector": {"a": {}}}}, "/spec/nodeSelector/* is not", id="node selector"),
-        pytest.param({"metadata": {"labels": []}, "spec": {}}, "/metadata/labels is not an object", id="labels"),
         pytest.param(
-            {"metadata": {"labels": {f"{PREFIX}use": True}}, "spec": {}}, f"{PREFIX}use is not a string", id="label"
+            {"spec": {"nodeSelector": {"a": {}}}}, "/spec/nodeSelector/* is not", id="node selector has an object"
+        ),
+        pytest.param(
+            {"metadata": {"labels": []}, "spec": {}}, "/metadata/labels is not an object", id="labels is a list"
+        ),
+        pytest.param(
+            {"metadata": {"labels": {f"{PREFIX}use": True}}, "spec": {}},
+            f"{PREFIX}use is not a string",
+            id="label is a boolean",
         ),
         pytest.param(
             {"metadata": {"name": "x" * 254}, "spec": {}}, "/metadata/name is longer than 253", id="long name"

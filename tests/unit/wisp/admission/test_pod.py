@@ -118,10 +118,10 @@ LINUX: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("way", WINDOWS)
-def test_sidecar_on_windows_is_refused(way: str) -> None:
+@pytest.mark.parametrize("name", WINDOWS)
+def test_sidecar_on_windows_is_refused(name: str) -> None:
     """The webhook and `wisp inject` both refuse it; without the sidecar the pod gets its identity."""
-    spec = WINDOWS[way]
+    spec = WINDOWS[name]
     decision = decide(read(review(with_sidecar(**spec))), account(), POLICY)
     assert isinstance(decision, Refuse)
     assert "the pod runs on Windows, where there is no sidecar" in decision.message
@@ -131,17 +131,17 @@ def test_sidecar_on_windows_is_refused(way: str) -> None:
     assert variables(named(mutate(pod(**spec), account(), POLICY), "app"))["AZURE_FEDERATED_TOKEN_FILE"]
 
 
-@pytest.mark.parametrize("way", BOTH)
-def test_sidecar_that_may_run_on_windows_causes_a_warning(way: str) -> None:
+@pytest.mark.parametrize("name", BOTH)
+def test_sidecar_that_may_run_on_windows_causes_a_warning(name: str) -> None:
     """The pod may also run on Linux, so it gets the sidecar."""
-    done = mutation(with_sidecar(**BOTH[way]), account(), POLICY)
+    done = mutation(with_sidecar(**BOTH[name]), account(), POLICY)
     assert [warning.partition(",")[0] for warning in done.warnings] == ["the pod may run on Windows nodes"]
-    assert mutation(pod(**BOTH[way]), account(), POLICY).warnings == ()
+    assert mutation(pod(**BOTH[name]), account(), POLICY).warnings == ()
 
 
-@pytest.mark.parametrize("way", LINUX)
-def test_sidecar_on_linux_causes_no_warning(way: str) -> None:
-    done = mutation(with_sidecar(**LINUX[way]), account(), POLICY)
+@pytest.mark.parametrize("name", LINUX)
+def test_sidecar_on_linux_causes_no_warning(name: str) -> None:
+    done = mutation(with_sidecar(**LINUX[name]), account(), POLICY)
     assert (bool(done.operations), done.warnings) == (True, ())
 
 

@@ -40,8 +40,8 @@ def test_mutating_twice_changes_nothing(pod: dict[str, Any], who: dict[str, Any]
 def test_patch_gives_the_mutated_pod(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
     """Applying the encoded patch gives what `mutate` returns; the original pod is not changed."""
     before = deepcopy(pod)
-    asked = read(review(pod))
-    response = answer(asked, decide(asked, who, policy))["response"]
+    admission_review = read(review(pod))
+    response = answer(admission_review, decide(admission_review, who, policy))["response"]
     patch = json.loads(base64.b64decode(response.get("patch", "W10=")))
     assert patched(pod, patch) == mutate(pod, who, policy)
     assert pod == before
@@ -110,11 +110,11 @@ def test_any_json_as_a_review_is_read_or_refused(document: Any, other: Any) -> N
     for request in (document, {"uid": document, "kind": kind}, {"uid": "1", "kind": document, "namespace": other}):
         for body in (document, {"kind": document, "apiVersion": other}, {**review({}), "request": request}):
             try:
-                asked = read(body)
+                admission_review = read(body)
             except ReviewError as error:
                 assert error.hint  # noqa: PT017 -- it need not be raised
             else:
-                assert asked.uid == document != ""
+                assert admission_review.uid == document != ""
 
 
 @anyhow
@@ -140,10 +140,10 @@ def test_any_json_as_a_pod_is_decided(document: Any, spec: Any) -> None:
             with pytest.raises(ReviewError, match="not a Pod"):
                 read(review(pod))
             continue
-        asked = read(review(pod))
-        required_account(asked)
+        admission_review = read(review(pod))
+        required_account(admission_review)
         for who in (account(), None, {"metadata": document}):
-            assert isinstance(decide(asked, who, POLICY), Admit | Refuse)
+            assert isinstance(decide(admission_review, who, POLICY), Admit | Refuse)
 
 
 @anyhow

@@ -16,7 +16,7 @@ from wisp.admission.review import answer, decide, required_account
 
 def answered(case: Case) -> dict[str, Any]:
     """Return the webhook's answer to a case."""
-    asked = read(
+    admission_review = read(
         {
             "apiVersion": "admission.k8s.io/v1",
             "kind": "AdmissionReview",
@@ -29,9 +29,9 @@ def answered(case: Case) -> dict[str, Any]:
             },
         }
     )
-    required = required_account(asked)
+    required = required_account(admission_review)
     assert required == ("parity", case.pod["spec"].get("serviceAccountName") or "default")
-    response = answer(asked, decide(asked, case.account, case.policy))["response"]
+    response = answer(admission_review, decide(admission_review, case.account, case.policy))["response"]
     assert response.pop("uid") == case.name
     return dict(response)
 

@@ -62,10 +62,10 @@ def mirror() -> dict[str, Any]:
 )
 def test_pods_without_the_label_and_mirrors_are_admitted_unchanged(document: dict[str, Any]) -> None:
     """There is no patch, and no account is read."""
-    asked = read(document)
-    assert required_account(asked) is None
-    decision = decide(asked, None, POLICY)
-    assert answer(asked, decision)["response"] == {"uid": UID, "allowed": True}
+    admission_review = read(document)
+    assert required_account(admission_review) is None
+    decision = decide(admission_review, None, POLICY)
+    assert answer(admission_review, decision)["response"] == {"uid": UID, "allowed": True}
 
 
 @pytest.mark.parametrize("value", ["True", "TRUE", "yes", "1", "enabled", "on", ""])
@@ -103,8 +103,8 @@ def test_missing_account_is_refused() -> None:
 
 def test_answer_has_the_patch_and_warnings_of_the_mutation() -> None:
     document = with_sidecar(annotations={"skip-containers": "ghost"})
-    asked = read(review(document))
-    response = answer(asked, decide(asked, account(), POLICY))
+    admission_review = read(review(document))
+    response = answer(admission_review, decide(admission_review, account(), POLICY))
     done = mutation(document, account(), POLICY)
     assert json.loads(json.dumps(response)) == response
     patch = response["response"].pop("patch")
@@ -122,8 +122,8 @@ def test_answer_has_the_patch_and_warnings_of_the_mutation() -> None:
 
 
 def test_refusal_has_a_kubernetes_status() -> None:
-    asked = read(review(with_sidecar(hostNetwork=True)))
-    response = answer(asked, decide(asked, account(), POLICY))["response"]
+    admission_review = read(review(with_sidecar(hostNetwork=True)))
+    response = answer(admission_review, decide(admission_review, account(), POLICY))["response"]
     assert response["allowed"] is False
     assert response["status"]["code"] == 400
     assert "hostNetwork" in response["status"]["message"]
@@ -162,5 +162,5 @@ def test_invalid_review_is_an_error(document: object, message: str) -> None:
 
 def test_core_group_may_be_null() -> None:
     """A missing group means the core group, too."""
-    asked = read(review(pod(serviceAccountName="app"), kind={"version": "v1", "kind": "Pod"}))
-    assert required_account(asked) == AccountRef("apps", "app")
+    admission_review = read(review(pod(serviceAccountName="app"), kind={"version": "v1", "kind": "Pod"}))
+    assert required_account(admission_review) == AccountRef("apps", "app")

@@ -70,9 +70,9 @@ def refused(ran: CommandResult) -> str:
 def test_knative_sidecar_is_refused_but_the_identity_is_injected(kind: str, mode: str) -> None:
     """Knative's API rejects both forms of the sidecar."""
     prefix = "azure.workload.identity/"
-    asked = {f"{prefix}inject-proxy-mode": mode, f"{prefix}inject-proxy-sidecar": "true"}
+    annotations = {f"{prefix}inject-proxy-mode": mode, f"{prefix}inject-proxy-sidecar": "true"}
     error = refused(
-        inject(of(kind, "serving.knative.dev/v1", {"template": template(asked)}), "--server-version", "1.34")
+        inject(of(kind, "serving.knative.dev/v1", {"template": template(annotations)}), "--server-version", "1.34")
     )
     assert f'{kind} "web" (document 2, /spec/template): Knative Serving rejects the sidecar' in error
     assert "leave this object to the webhook" in error
@@ -81,8 +81,8 @@ def test_knative_sidecar_is_refused_but_the_identity_is_injected(kind: str, mode
 
 
 def test_service_of_another_group_is_not_knative() -> None:
-    asked = {"azure.workload.identity/inject-proxy-sidecar": "true"}
-    assert inject(of("Service", "example.dev/v1", {"template": template(asked)})).status == 0
+    annotations = {"azure.workload.identity/inject-proxy-sidecar": "true"}
+    assert inject(of("Service", "example.dev/v1", {"template": template(annotations)})).status == 0
 
 
 ASKING: dict[str, tuple[str, str]] = {
@@ -209,8 +209,14 @@ def test_containers_of_another_kind_are_not_a_template() -> None:
 @pytest.mark.parametrize(
     "spec, account_name",
     [
-        pytest.param({"serviceAccount": "app", "podTemplate": template(serviceAccountName=None)}, "app", id="above"),
-        pytest.param({"serviceAccount": "no", "podTemplate": template()}, "app", id="the pod's own counts"),
+        pytest.param(
+            {"serviceAccount": "app", "podTemplate": template(serviceAccountName=None)},
+            "app",
+            id="account outside the template only",
+        ),
+        pytest.param(
+            {"serviceAccount": "no", "podTemplate": template()}, "app", id="account of the pod takes precedence"
+        ),
     ],
 )
 def test_account_named_outside_the_template_is_used(spec: dict[str, Any], account_name: str) -> None:
@@ -224,8 +230,8 @@ def test_account_named_outside_the_template_is_used(spec: dict[str, Any], accoun
 def test_embedded_object_inherits_the_namespace_except_in_lists_and_templates() -> None:
     """An embedded object is created in the namespace of the object around it."""
     manifest = {"kind": "Deployment", "metadata": {"name": "web"}, "spec": {"template": template()}}
-    around = of("Object", "kubernetes.crossplane.io/v1alpha2", {"forProvider": {"manifest": manifest}})
-    assert inject(around).status == 0
+    outer = of("Object", "kubernetes.crossplane.io/v1alpha2", {"forProvider": {"manifest": manifest}})
+    assert inject(outer).status == 0
     for kind, key in (("List", "items"), ("Template", "objects")):
         listed = yaml.dump({"kind": kind, "metadata": {"name": "a", "namespace": "apps"}, key: [manifest]})
         assert 'in the namespace "default" is unknown' in refused(inject(f"{ACCOUNT}---\n{listed}"))

@@ -242,8 +242,8 @@ def test_misplaced_key_causes_one_warning_with_its_place(name: str) -> None:
 @pytest.mark.parametrize(
     "documents",
     [
-        pytest.param([with_metadata(workload(labels=USED), labels=USED)], id="on both, as charts write it"),
-        pytest.param([workload(labels=USED, selector={"matchLabels": USED})], id="selected, too"),
+        pytest.param([with_metadata(workload(labels=USED), labels=USED)], id="on workload and template, as in charts"),
+        pytest.param([workload(labels=USED, selector={"matchLabels": USED})], id="also in the selector"),
         pytest.param(
             [
                 with_metadata(
@@ -251,7 +251,7 @@ def test_misplaced_key_causes_one_warning_with_its_place(name: str) -> None:
                     annotations={f"{PREFIX}skip-containers": "app"},
                 )
             ],
-            id="annotated on both",
+            id="annotation on workload and template",
         ),
         pytest.param([with_metadata(workload(), labels={LABEL: "false"})], id="label false"),
         pytest.param(
@@ -261,7 +261,7 @@ def test_misplaced_key_causes_one_warning_with_its_place(name: str) -> None:
                     "spec": {"deployment": {"metadata": {"labels": USED}, "spec": workload(labels=USED)["spec"]}},
                 }
             ],
-            id="on both, within a custom resource",
+            id="on workload and template in a custom resource",
         ),
         pytest.param([{**thing("Service"), "spec": {"selector": USED}}], id="a Service"),
         pytest.param(
@@ -275,7 +275,7 @@ def test_misplaced_key_causes_one_warning_with_its_place(name: str) -> None:
                     "webhooks": [{"objectSelector": {"matchLabels": USED}}],
                 }
             ],
-            id="the webhook's own",
+            id="the webhook's configuration",
         ),
         pytest.param(
             [
@@ -297,7 +297,7 @@ def test_misplaced_key_causes_one_warning_with_its_place(name: str) -> None:
                     },
                 }
             ],
-            id="on an object with a whole pod for a template",
+            id="on an object whose template is a complete pod",
         ),
         pytest.param(
             [
@@ -306,7 +306,7 @@ def test_misplaced_key_causes_one_warning_with_its_place(name: str) -> None:
                     "spec": {"serviceAccountTemplate": {"metadata": {"labels": USED}}},
                 }
             ],
-            id="on a service account to be made",
+            id="in a service account template",
         ),
         pytest.param(
             [
@@ -319,7 +319,7 @@ def test_misplaced_key_causes_one_warning_with_its_place(name: str) -> None:
                     },
                 }
             ],
-            id="in the settings of a program whose template has it",
+            id="in settings, with the label in the template",
         ),
     ],
 )

@@ -26,7 +26,7 @@ def test_other_text_is_rejected_as_by_the_standard_library(data: bytes) -> None:
     try:
         expected = json.loads(data.decode())
     except ValueError:
-        with pytest.raises(ValueError):  # noqa: PT011 -- each fault has a text of its own
+        with pytest.raises(ValueError):  # noqa: PT011 -- every fault has a different message
             from_json(data)
     else:
         if data == data.strip():

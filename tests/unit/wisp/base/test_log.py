@@ -51,15 +51,21 @@ def test_events_of_the_level_and_above_are_written(lines: Lines, level: str, eve
 
 def test_line_has_time_level_event_and_fields(lines: Lines) -> None:
     """Any text is valid as a field."""
-    Log("info", lines.descriptor).info("heard", reason='a\n"b" é \udcff', seconds=0.5, nothing=None)
+    Log("info", lines.descriptor).info("token served", reason='a\n"b" é \udcff', seconds=0.5, nothing=None)
     (line,) = lines.read()
     assert line.pop("time").endswith("Z")
-    assert line == {"level": "info", "event": "heard", "reason": 'a\n"b" é \udcff', "seconds": 0.5, "nothing": None}
+    assert line == {
+        "level": "info",
+        "event": "token served",
+        "reason": 'a\n"b" é \udcff',
+        "seconds": 0.5,
+        "nothing": None,
+    }
 
 
 def test_long_text_is_cut(lines: Lines) -> None:
     """A pipe accepts a line of this length as a whole."""
-    Log("info", lines.descriptor).info("heard", reason="x" * 9999)
+    Log("info", lines.descriptor).info("token served", reason="x" * 9999)
     assert len(lines.read()[0]["reason"]) == 2048
 
 
@@ -101,10 +107,10 @@ def test_full_pipe_drops_lines_and_counts_them() -> None:
     os.set_blocking(writer, True)
     log = Log("info", writer)
     for _ in range(3):
-        log.info("heard")
+        log.info("token served")
     while filled:
         filled -= len(os.read(reader, filled))
-    log.info("heard")
+    log.info("token served")
     assert json.loads(os.read(reader, 65536))["left_out"] == 3
     os.close(reader)
     log.info("nobody reads this")

@@ -166,8 +166,8 @@ def test_repository_around_an_installation_is_ignored(tmp_path: Path) -> None:
 def test_commit_is_the_one_that_git_reports() -> None:
     """Compared in this checkout, if it is one."""
     need("git")
-    asked = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    expected = asked.stdout.strip() if asked.returncode == 0 else "unknown"
+    git = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    expected = git.stdout.strip() if git.returncode == 0 else "unknown"
     assert commit_of(str(ROOT / "src/wisp")) == expected
 
 

@@ -50,8 +50,8 @@ def test_strict_verifier_rejects_the_certificate_outside_its_validity(moment: fl
 
 def test_certificate_does_not_outlive_its_authority() -> None:
     """A longer validity than the CA's is cut."""
-    made = issue(AUTHORITY, CertificateRequest("server", ("a.test",)), now=NOW, seconds=1000 * DAY)
-    assert made.certificate.not_valid_after_utc == AUTHORITY.certificate.not_valid_after_utc
+    issued = issue(AUTHORITY, CertificateRequest("server", ("a.test",)), now=NOW, seconds=1000 * DAY)
+    assert issued.certificate.not_valid_after_utc == AUTHORITY.certificate.not_valid_after_utc
 
 
 def test_authorities_of_one_name_have_different_subjects() -> None:

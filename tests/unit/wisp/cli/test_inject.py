@@ -55,9 +55,9 @@ WORKLOADS: dict[str, tuple[dict[str, Any], tuple[str | int, ...]]] = {
 }
 
 
-def at(document: Any, way: tuple[str | int, ...]) -> Any:
+def value_at(document: Any, path: tuple[str | int, ...]) -> Any:
     """Return the value at a path."""
-    for step in way:
+    for step in path:
         document = document[step]
     return document
 
@@ -66,7 +66,7 @@ def at(document: Any, way: tuple[str | int, ...]) -> Any:
 @pytest.mark.parametrize("kind", WORKLOADS)
 def test_pods_of_every_kind_of_workload_are_injected_once(kind: str, form: str) -> None:
     """Injecting again changes nothing, and everything else in the workload stays."""
-    document, way = WORKLOADS[kind]
+    document, path = WORKLOADS[kind]
     text = f"{ACCOUNT}\n---\n{json.dumps(document)}\n"
     ran = inject(text, "-o", form)
     assert ran.status == 0
@@ -78,10 +78,10 @@ def test_pods_of_every_kind_of_workload_are_injected_once(kind: str, form: str) 
         first, after = yaml.safe_load_all(ran.stdout)
         assert inject(ran.stdout).stdout == ran.stdout
     assert first["kind"] == "ServiceAccount"
-    pods = at(after, way)
+    pods = value_at(after, path)
     assert variables(named(pods, "app"))["AZURE_CLIENT_ID"]
     assert pods["spec"]["initContainers"][0]["name"] == "azwi-proxy-init"
-    pods["spec"], pods["metadata"] = at(document, way)["spec"], at(document, way)["metadata"]
+    pods["spec"], pods["metadata"] = value_at(document, path)["spec"], value_at(document, path)["metadata"]
     assert after == document
 
 
@@ -145,7 +145,7 @@ def test_label_on_the_account_only_causes_a_warning() -> None:
 @pytest.mark.parametrize(
     "text, status, message",
     [
-        pytest.param("a: [", 1, "standard input is not YAML: ", id="no YAML"),
+        pytest.param("a: [", 1, "standard input is not YAML: ", id="not YAML"),
         pytest.param("a: !!python/name:os.system x", 1, "could not determine a constructor", id="a tag"),
         pytest.param(
             f"{yaml.dump(pod())}novel: &a [*a]",
@@ -153,20 +153,22 @@ def test_label_on_the_account_only_causes_a_warning() -> None:
             "input is nested too deeply, in document 1",
             id="a reference to itself",
         ),
-        pytest.param("[" * 5000, 1, "standard input is nested too deeply", id="too deep"),
-        pytest.param("a: \x00", 1, "is not YAML: character 4 is U+0000, which YAML does not allow", id="a character"),
+        pytest.param("[" * 5000, 1, "standard input is nested too deeply", id="nested too deeply"),
+        pytest.param(
+            "a: \x00", 1, "is not YAML: character 4 is U+0000, which YAML does not allow", id="forbidden character"
+        ),
         pytest.param(
             json.dumps(with_sidecar(hostNetwork=True)),
             1,
             'Pod "web" (document 1): the pod uses the node\'s network (hostNetwork), where the sidecar would serve '
             "the whole node: leave out hostNetwork",
-            id="refused",
+            id="refused pod",
         ),
         pytest.param(
             f"{json.dumps(pod())}\n---\n{json.dumps(pod({'name': 7}))}",
             1,
             'Pod "web" (document 2): /spec/containers/0/name is not a string',
-            id="the second of two",
+            id="error in the second document",
         ),
     ],
 )

@@ -43,31 +43,31 @@ REQUIREMENTS = (Requirement("example.com/tier", "In", ("x", "y")), Requirement("
 
 
 def policy(*arguments: str, environ: dict[str, str] | None = None) -> tuple[Policy | None, CommandResult]:
-    """Return the policy that the arguments make, and what was printed."""
-    made: list[Policy] = []
+    """Parse options; return the policy, or None after an error, and the result of the command."""
+    policies: list[Policy] = []
 
     @click.command()
     @click.option("--own")
     @policy_options
     def command(own: str | None, policy: Policy) -> None:
         assert own is None
-        made.append(policy)
+        policies.append(policy)
 
     ran = run(command, *arguments, environ=environ)
-    return (made[0] if made else None), ran
+    return (policies[0] if policies else None), ran
 
 
-def made(*arguments: str, **environ: str) -> Policy:
-    """Return the policy that the arguments make, which is one."""
+def parse_policy(*arguments: str, **environ: str) -> Policy:
+    """Parse valid options; return the policy."""
     result, ran = policy("--tenant-id", TENANT, *arguments, environ=environ)
     assert result is not None, ran
     return result
 
 
 def test_policy_needs_only_a_tenant() -> None:
-    assert made() == Policy(tenant_id=TENANT)
-    assert made().authority_host == "https://login.microsoftonline.com/"
-    assert made().server_version is None
+    assert parse_policy() == Policy(tenant_id=TENANT)
+    assert parse_policy().authority_host == "https://login.microsoftonline.com/"
+    assert parse_policy().server_version is None
 
 
 def test_tenant_and_authority_are_read_from_the_environment() -> None:
@@ -89,7 +89,7 @@ def test_every_option_sets_its_field_of_the_policy(tmp_path: Path) -> None:
         "--proxy-log-level=debug --proxy-passthrough=versions,instance "
         f"--inject-proxy-only --legacy-token-mount --authority-ca={file}"
     )
-    assert made(*arguments.split(" ")) == Policy(
+    assert parse_policy(*arguments.split(" ")) == Policy(
         tenant_id=TENANT,
         audience="a",
         proxy_image="p:1",
@@ -104,7 +104,7 @@ def test_every_option_sets_its_field_of_the_policy(tmp_path: Path) -> None:
         legacy_token_mount=True,
         authority_ca=PEM,
     )
-    assert made("--proxy-image=p:1").redirect_image == "p:1"
+    assert parse_policy("--proxy-image=p:1").redirect_image == "p:1"
 
 
 def test_token_endpoint_is_read_from_options(tmp_path: Path) -> None:
@@ -130,7 +130,9 @@ def test_token_endpoint_is_read_from_options(tmp_path: Path) -> None:
         (f"--custom-token-endpoint-ca={file}", InlineCA(PEM)),
     ]
     for arguments, ca in given:
-        assert made(*BINDING, "--custom-token-endpoint-sni-name=sni.test", *arguments.split()).token_endpoint == (
+        assert parse_policy(
+            *BINDING, "--custom-token-endpoint-sni-name=sni.test", *arguments.split()
+        ).token_endpoint == (
             CustomTokenEndpoint(
                 suffix="binding", audience="api://binding", url="https://10.0.0.1/x", sni_name="sni.test", ca=ca
             )
@@ -153,7 +155,7 @@ def test_token_endpoint_is_read_from_the_environment() -> None:
         ({"CA_CTB_SIGNER_NAME": "a.test/b", "CA_CTB_LABEL_SELECTOR": " "}, TrustBundleCA("a.test/b")),
     ]
     for more, ca in given:
-        endpoint = made(
+        endpoint = parse_policy(
             *BINDING[2:], **environ, **{prefix + name: value for name, value in more.items()}
         ).token_endpoint
         assert endpoint is not None
@@ -173,30 +175,38 @@ def test_token_endpoint_is_read_from_the_environment() -> None:
             id="label that is a number",
         ),
         pytest.param('{"matchLabels": ["a"]}', "got `array` - at `$.matchLabels`", id="labels in a list"),
-        pytest.param('{"matchLabels": {"a b": "c"}}', "an invalid label key: 'a b'", id="label key"),
-        pytest.param('{"matchLabels": {"a": "b c"}}', "an invalid label value: 'b c'", id="label value"),
-        pytest.param('{"matchExpressions": [], "matchLabels": null}', None, id="nothing"),
+        pytest.param('{"matchLabels": {"a b": "c"}}', "an invalid label key: 'a b'", id="invalid label key"),
+        pytest.param('{"matchLabels": {"a": "b c"}}', "an invalid label value: 'b c'", id="invalid label value"),
+        pytest.param('{"matchExpressions": [], "matchLabels": null}', None, id="empty selector"),
         pytest.param(
-            '{"matchExpressions": {"key": "a"}}', "got `object` - at `$.matchExpressions`", id="one expression"
+            '{"matchExpressions": {"key": "a"}}',
+            "got `object` - at `$.matchExpressions`",
+            id="expressions as an object",
         ),
-        pytest.param(
-            '{"matchExpressions": ["a"]}', "got `str` - at `$.matchExpressions[0]`", id="text for an expression"
-        ),
+        pytest.param('{"matchExpressions": ["a"]}', "got `str` - at `$.matchExpressions[0]`", id="expression as text"),
         pytest.param(
             '{"matchExpressions": [{"key": "a", "op": "In"}]}',
             "unknown field `op` - at `$.matchExpressions[0]`",
-            id="other field",
+            id="unknown field",
         ),
         pytest.param('{"matchExpressions": [{"key": "a"}]}', "missing required field `operator`", id="no operator"),
         pytest.param(
             '{"matchExpressions": [{"key": "a", "operator": "In", "values": "b"}]}',
             "got `str` - at `$.matchExpressions[0].values`",
-            id="text",
+            id="values as text",
         ),
-        pytest.param('{"matchExpressions": [{"key": "a", "operator": "Is", "values": ["b"]}]}', "'Is'", id="operator"),
-        pytest.param('{"matchExpressions": [{"key": "a", "operator": "In"}]}', "no values for the operator", id="In"),
         pytest.param(
-            '{"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}', "has values", id="Exists"
+            '{"matchExpressions": [{"key": "a", "operator": "Is", "values": ["b"]}]}', "'Is'", id="unknown operator"
+        ),
+        pytest.param(
+            '{"matchExpressions": [{"key": "a", "operator": "In"}]}',
+            "no values for the operator",
+            id="In without values",
+        ),
+        pytest.param(
+            '{"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}',
+            "has values",
+            id="Exists with values",
         ),
     ],
 )
@@ -217,7 +227,7 @@ def test_label_selector_is_checked_as_kubernetes_checks_it(selector: str, messag
 
 def test_url_alone_does_not_enable_the_token_endpoint() -> None:
     """The environment may contain the URL for other reasons."""
-    assert made(AZURE_KUBERNETES_TOKEN_PROXY="https://10.0.0.1/").token_endpoint is None
+    assert parse_policy(AZURE_KUBERNETES_TOKEN_PROXY="https://10.0.0.1/").token_endpoint is None
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_server_version_decides_about_native_sidecars(file: Path, version: tuple
         ("[]", "review 2: the body is not an Admission"),
         ('{"a":' + "[" * 100_000, "review 2: the body is nested too deeply"),
     ],
-    ids=["no JSON", "no review", "too deep"],
+    ids=["not JSON", "not a review", "nested too deeply"],
 )
 def test_invalid_review_ends_the_command_with_its_number(file: Path, text: str, message: str) -> None:
     """The answers to earlier reviews are printed."""

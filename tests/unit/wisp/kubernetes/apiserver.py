@@ -86,7 +86,7 @@ class World:
             self.generation += 1
             self.changed.notify_all()
 
-    def asked(self, fragment: str) -> int:
+    def count_requests(self, fragment: str) -> int:
         """Count the requests with `fragment` in them."""
         return sum(fragment in request for request in self.requests)
 
@@ -118,9 +118,9 @@ class World:
             key = (resource, "", name)
             document = json.loads(json.dumps(self._held(key)))
             for operation in operations:
-                *way, last = [int(step) if step.isdigit() else step for step in operation["path"].split("/")[1:]]
+                *parents, last = [int(step) if step.isdigit() else step for step in operation["path"].split("/")[1:]]
                 parent = document
-                for step in way:
+                for step in parents:
                     parent = parent[step]
                 if operation["op"] == "test" and parent[last] != operation["value"]:
                     raise RefusalError(422, "the server rejected our request due to an error in our request")

@@ -71,12 +71,16 @@ def test_client_certificate_needs_no_token(tmp_path: Path) -> None:
     "cluster, user, words",
     [
         pytest.param({"server": "http://api"}, None, "not an https URL", id="http"),
-        pytest.param({"insecure-skip-tls-verify": True}, None, "tls-verify is not supported", id="no TLS"),
-        pytest.param({"certificate-authority-data": "!"}, None, "not base64", id="no base64"),
-        pytest.param({"certificate-authority-data": data(b"x")}, None, "not a usable kubeconfig", id="no certificate"),
+        pytest.param(
+            {"insecure-skip-tls-verify": True}, None, "tls-verify is not supported", id="insecure-skip-tls-verify"
+        ),
+        pytest.param({"certificate-authority-data": "!"}, None, "not base64", id="not base64"),
+        pytest.param(
+            {"certificate-authority-data": data(b"x")}, None, "not a usable kubeconfig", id="not a certificate"
+        ),
         pytest.param({"proxy-url": "http://p"}, None, "proxy-url is not supported", id="a proxy"),
         pytest.param(None, {"exec": {"command": "kubelogin"}}, "exec is not supported", id="a plug-in"),
-        pytest.param(None, {"tokenFile": "nowhere"}, "nowhere", id="a file that is not there"),
+        pytest.param(None, {"tokenFile": "nowhere"}, "nowhere", id="missing token file"),
     ],
 )
 def test_unusable_or_unsupported_entry_is_reported(

@@ -48,7 +48,7 @@ def test_flattened_kubeconfig_holds_the_current_context_and_the_contents_of_its_
         KUBECONFIG.replace("user: {client", "other: {client"),
         KUBECONFIG.replace("server:", "no:"),
     ],
-    ids=["empty", "no YAML", "a list", "no context", "other context", "no cluster", "no user", "no server"],
+    ids=["empty", "not YAML", "list", "no context", "other context", "no cluster", "no user", "no server"],
 )
 def test_unusable_text_is_rejected(text: str) -> None:
     """The reason is one line and quotes no credentials."""

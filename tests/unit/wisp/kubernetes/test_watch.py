@@ -50,7 +50,7 @@ class Copy:
         self.names.discard(metadata.name)
 
     def has(self, name: str) -> bool:
-        """Return whether an object of this name is there."""
+        """Return whether an object of this name exists."""
         return self.names is not None and name in self.names
 
     def restarted(self, resource: str, reason: str) -> None:
@@ -89,11 +89,11 @@ def test_watcher_follows_changes_through_every_kind_of_fault(server: apiserver.A
         yield lambda: copy.has("b")
         world.delete("serviceaccounts", "a", "default")
         yield lambda: not copy.has("a")
-        lists = world.asked("limit=")
+        lists = world.count_requests("limit=")
         world.break_watches()
         world.put("serviceaccounts", service_account("c"))
         yield lambda: copy.has("c")
-        assert world.asked("limit=") == lists, "the watch continues from where it was"
+        assert world.count_requests("limit=") == lists, "the watch continues from where it was"
         world.expire()
         world.put("serviceaccounts", service_account("d"))
         yield lambda: copy.has("d")

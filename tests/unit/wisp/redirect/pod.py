@@ -166,27 +166,27 @@ def network(*, own_users: bool = False) -> Iterator[tuple[Pod, Pod]]:
         node = Pod(("nsenter", f"--target={stack.enter_context(namespace())}", "--net", "--"))
         pid = stack.enter_context(namespace(own_users=own_users))
         python = (python_for(NOBODY) if own_users else None) or sys.executable
-        made = Pod(("nsenter", f"--target={pid}", *(("--user",) if own_users else ()), "--net", "--"), python)
+        pod_side = Pod(("nsenter", f"--target={pid}", *(("--user",) if own_users else ()), "--net", "--"), python)
         node.must("ip", "link", "add", "veth0", "type", "veth", "peer", "name", "eth0", "netns", str(pid))
         addresses = f"address add 10.77.0.1/24 dev veth0\naddress add {METADATA}/32 dev veth0\n"
         addresses += f"address add {WIRE_SERVER}/32 dev veth0\nlink set veth0 up\n"
         node.must("ip", "-batch", "-", text=addresses)
-        made.must("ip", "-batch", "-", text="link set lo up\naddress add 10.77.0.2/24 dev eth0\nlink set eth0 up\n")
-        made.must("ip", "route", "add", "default", "via", "10.77.0.1")
-        yield node, made
+        pod_side.must("ip", "-batch", "-", text="link set lo up\naddress add 10.77.0.2/24 dev eth0\nlink set eth0 up\n")
+        pod_side.must("ip", "route", "add", "default", "via", "10.77.0.1")
+        yield node, pod_side
 
 
 @contextlib.contextmanager
 def pod(*, own_users: bool = False) -> Iterator[Pod]:
     """Set up a pod whose sidecar listens on 8000 and 8001, and a node that answers for the metadata service."""
     with contextlib.ExitStack() as stack:
-        node, made = stack.enter_context(network(own_users=own_users))
+        node, pod_side = stack.enter_context(network(own_users=own_users))
         # 8081 takes connections and never answers them.
         silent = f"silent,{METADATA},8081"
         places = ((METADATA, 80), (METADATA, 8080), ("10.77.0.1", 80), (WIRE_SERVER, 80))
         stack.enter_context(node.answering(silent, *(f"node-{ip}-{port},{ip},{port}" for ip, port in places)))
-        stack.enter_context(made.answering("proxy-8000,127.0.0.1,8000", "proxy-8001,127.0.0.1,8001"))
-        yield made
+        stack.enter_context(pod_side.answering("proxy-8000,127.0.0.1,8000", "proxy-8001,127.0.0.1,8001"))
+        yield pod_side
 
 
 def wisp_command(

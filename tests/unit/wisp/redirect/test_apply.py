@@ -179,7 +179,7 @@ ALL = ("nft", "iptables", "iptables-nft", "iptables-legacy")
 @pytest.mark.parametrize(
     "programs, iptables, found",
     [
-        pytest.param((), "", [], id="nothing"),
+        pytest.param((), "", [], id="no tool"),
         pytest.param(("nft",), "", [NFT], id="nft"),
         pytest.param(
             ALL, "(nf_tables)", [NFT, ("nft", "iptables"), ("legacy", "iptables-legacy")], id="iptables is nft"
@@ -218,7 +218,7 @@ def test_missing_legacy_table_is_not_listed() -> None:
         ("Operation not permitted\n  (you must be root)\n", "Operation not permitted (you must be root)"),
         ("", "it did not say why"),
     ],
-    ids=["said why", "silent"],
+    ids=["with a message", "silent"],
 )
 def test_rules_that_cannot_be_listed_are_unknown(complaint: str, why: str) -> None:
     """The tool's own message is the reason, on one line."""

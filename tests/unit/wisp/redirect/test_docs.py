@@ -28,10 +28,10 @@ def _allows(address: str) -> bool:
     """Apply the peers of the one egress rule (NetworkPolicyPeer: an ipBlock allows its cidr without `except`)."""
     (rule,) = _policy()["spec"]["egress"]
     blocks = [peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer]
-    asked = ipaddress.ip_address(address)
+    ip = ipaddress.ip_address(address)
     return any(
-        asked in ipaddress.ip_network(block["cidr"])
-        and not any(asked in ipaddress.ip_network(network) for network in block.get("except", ()))
+        ip in ipaddress.ip_network(block["cidr"])
+        and not any(ip in ipaddress.ip_network(network) for network in block.get("except", ()))
         for block in blocks
     )
 

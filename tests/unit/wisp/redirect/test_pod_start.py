@@ -102,19 +102,19 @@ def test_rule_installed_with_iptables_is_removed(tmp_path: Path) -> None:
 
 @pytest.mark.system
 @pytest.mark.needs(*NEEDED)
-@pytest.mark.parametrize("tracked", [True, False], ids=["connections are tracked", "none is tracked"])
+@pytest.mark.parametrize("tracked", [True, False], ids=["connections are tracked", "connections are not tracked"])
 def test_conntrack_runs_only_where_connections_are_tracked(tmp_path: Path, *, tracked: bool) -> None:
     """It takes as long as everything else together, and a new pod tracks no connections."""
     programs(tmp_path, "nft")
-    asked = tmp_path / "asked"
-    _program(tmp_path, "conntrack", f'echo "$@" > {asked}')
+    arguments_file = tmp_path / "asked"
+    _program(tmp_path, "conntrack", f'echo "$@" > {arguments_file}')
     with pod() as inside:
         if tracked:
             inside.must("nft", "-f", "-", text=_TRACKING)
         with inside.connected(80, []):
             assert _up(inside, tmp_path, "--proxy-port=9000")[0] == 0
-    assert asked.exists() is tracked
-    assert not tracked or "--delete --proto tcp --orig-dst 169.254.169.254" in asked.read_text()
+    assert arguments_file.exists() is tracked
+    assert not tracked or "--delete --proto tcp --orig-dst 169.254.169.254" in arguments_file.read_text()
 
 
 def _modules(path: Path) -> set[str]:

@@ -97,8 +97,8 @@ def test_missing_accounts_cause_few_reads(hook: Webhook) -> None:
             answer = connection.review(review(f"missing-{number % 3}", uid=f"u{number}"))
             assert answer["status"]["code"] == 400
     rounds = 1 + int((time.monotonic() - begun) / MISSING_SECONDS)
-    assert hook.api.world.asked("serviceaccounts/missing") <= 3 * rounds
-    assert hook.metric("wisp_webhook_account_reads_total") == hook.api.world.asked("serviceaccounts/missing")
+    assert hook.api.world.count_requests("serviceaccounts/missing") <= 3 * rounds
+    assert hook.metric("wisp_webhook_account_reads_total") == hook.api.world.count_requests("serviceaccounts/missing")
 
 
 def test_account_annotated_a_moment_ago_is_used(hook: Webhook) -> None:
@@ -152,7 +152,7 @@ def test_accounts_are_listed_in_pages(api: ApiServer, tmp_path: Path) -> None:
     with webhook(api, tmp_path) as hook:
         hook.await_ready()
         assert hook.metric("wisp_webhook_accounts") == 1101
-        assert api.world.asked("continue=") >= 2
+        assert api.world.count_requests("continue=") >= 2
 
 
 def test_webhook_is_not_ready_before_certificates_and_accounts_are_there(api: ApiServer, tmp_path: Path) -> None:
@@ -254,8 +254,8 @@ def test_certificate_files_are_used_and_read_again(api: ApiServer, tmp_path: Pat
         (folder / "tls.key").write_text(second.key.reveal())
         wait_until(lambda: len(hook.events("certificate in use")) == 2, "the new ones are shown")
         assert hook.review(review(), ssl.create_default_context(cadata=second.bundle.decode()))["allowed"] is True
-        assert not hook.api.world.asked("secrets")
-        assert not hook.api.world.asked("mutatingwebhookconfigurations")
+        assert not hook.api.world.count_requests("secrets")
+        assert not hook.api.world.count_requests("mutatingwebhookconfigurations")
 
 
 def _made() -> CertificateSet:
