@@ -242,7 +242,7 @@ def test_interrupted_demo_leaves_nothing(
 
 @pytest.mark.parametrize("mode", ["root", "userns"])
 def test_kernel_cleans_up_when_no_process_can(mode: str, root_demos: DemoRunner) -> None:
-    """The process in the namespaces is stopped, and the command killed."""
+    """The process in the namespaces is stopped, and the command is killed."""
     with root_demos.reaching("curl", "--mode", mode) as demo:
         processes = descendants(demo.pid)
         os.kill(_inside(processes).pid, signal.SIGSTOP)
@@ -361,19 +361,19 @@ def test_checkout_that_only_its_owner_can_read_works(root_demos: DemoRunner) -> 
 
 
 def test_colour_is_printed_on_terminals_unless_no_color_is_set(root_demos: DemoRunner) -> None:
-    shown = {value: _on_a_terminal(root_demos, value) for value in ("", "1")}
-    assert b"\x1b[1m1/7 " in shown[""]
-    assert b"\x1b[" not in shown["1"]
+    output = {value: _on_a_terminal(root_demos, value) for value in ("", "1")}
+    assert b"\x1b[1m1/7 " in output[""]
+    assert b"\x1b[" not in output["1"]
 
 
 def test_documentation_shows_what_is_printed(root_demos: DemoRunner) -> None:
     """Except for ids, keys and times."""
     text = (ROOT / "docs/tutorials/demo.md").read_text(encoding="utf-8")
-    shown = _normalized(root_demos.run(root_demos.command()).stdout)
+    output = _normalized(root_demos.run(root_demos.command()).stdout)
     blocks = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 4
     for block in blocks:
-        assert _normalized(block) in shown
+        assert _normalized(block) in output
     [script] = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     assert root_demos.run(["bash", "-c", script], PATH=path).stdout.strip().endswith(MIRID)
@@ -400,10 +400,10 @@ def _on_a_terminal(demos: DemoRunner, no_color: str) -> bytes:
         demos.command("--mode", "loopback"), cwd=ROOT, env={**demos.environment, "NO_COLOR": no_color}, stdout=theirs
     ) as demo:
         os.close(theirs)
-        shown = b""
+        output = b""
         with contextlib.suppress(OSError):  # the error of a terminal whose last writer has ended
             while chunk := os.read(ours, 65536):
-                shown += chunk
+                output += chunk
         os.close(ours)
         assert demo.wait(PATIENCE) == 0
-    return shown
+    return output

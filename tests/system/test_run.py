@@ -71,8 +71,7 @@ def test_verbose_prints_endpoint_state_and_log(runner: Runner) -> None:
     ]
 
 
-def test_nobody_else_sees_the_header(runner: Runner) -> None:
-    """It is in no command line and in no log."""
+def test_header_is_in_no_command_line_and_no_log(runner: Runner) -> None:
     with runner.start("--", "sh", "-c", "echo $IDENTITY_HEADER; exec sleep 60") as process:
         assert process.stdout is not None
         header = process.stdout.readline().strip()
@@ -146,7 +145,7 @@ curl -s -o /dev/null -w '%{http_code}' -H "X-IDENTITY-HEADER: $IDENTITY_HEADER" 
 
 
 @pytest.mark.needs("curl")
-def test_a_real_authority_closes_every_path_to_others(runner: Runner, tmp_path: Path) -> None:
+def test_real_authority_closes_every_path_to_other_users(runner: Runner, tmp_path: Path) -> None:
     """Other users of this machine do not know the header: for them, only the health endpoints answer."""
     token = tmp_path / "token"
     token.write_text(jwt(), encoding="ascii")

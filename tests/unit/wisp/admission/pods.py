@@ -64,9 +64,9 @@ def read(document: Any) -> Review:
     return reviews.read_review(json.dumps(document).encode())
 
 
-def mutation(document: dict[str, Any], who: dict[str, Any], policy: Policy) -> Mutation:
+def mutation(document: dict[str, Any], service_account: dict[str, Any], policy: Policy) -> Mutation:
     """Return the mutation of a pod given as decoded JSON."""
-    return mutate.plan_mutation(read_decoded(document), who, policy)
+    return mutate.plan_mutation(read_decoded(document), service_account, policy)
 
 
 def named(document: dict[str, Any], name: str) -> dict[str, Any]:

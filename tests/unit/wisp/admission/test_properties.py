@@ -29,29 +29,31 @@ def own(pod: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 @anyhow
 @given(PODS, ACCOUNTS, POLICIES)
-def test_mutating_twice_changes_nothing(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
+def test_mutating_twice_changes_nothing(pod: dict[str, Any], service_account: dict[str, Any], policy: Policy) -> None:
     """The second patch is empty."""
-    once = mutate(pod, who, policy)
-    assert mutation(once, who, policy).operations == ()
+    once = mutate(pod, service_account, policy)
+    assert mutation(once, service_account, policy).operations == ()
 
 
 @anyhow
 @given(PODS, ACCOUNTS, POLICIES)
-def test_patch_gives_the_mutated_pod(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
+def test_patch_gives_the_mutated_pod(pod: dict[str, Any], service_account: dict[str, Any], policy: Policy) -> None:
     """Applying the encoded patch gives what `mutate` returns; the original pod is not changed."""
     before = deepcopy(pod)
     admission_review = read(review(pod))
-    response = answer(admission_review, decide(admission_review, who, policy))["response"]
+    response = answer(admission_review, decide(admission_review, service_account, policy))["response"]
     patch = json.loads(base64.b64decode(response.get("patch", "W10=")))
-    assert patched(pod, patch) == mutate(pod, who, policy)
+    assert patched(pod, patch) == mutate(pod, service_account, policy)
     assert pod == before
 
 
 @anyhow
 @given(PODS, ACCOUNTS, POLICIES)
-def test_existing_containers_and_fields_stay(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
+def test_existing_containers_and_fields_stay(
+    pod: dict[str, Any], service_account: dict[str, Any], policy: Policy
+) -> None:
     """Containers have the same order and content, and unknown fields stay."""
-    after = mutate(pod, who, policy)
+    after = mutate(pod, service_account, policy)
     assert {key: value for key, value in after["spec"].items() if key in pod["spec"] and key not in _TOUCHED} == {
         key: value for key, value in pod["spec"].items() if key not in _TOUCHED
     }
@@ -75,9 +77,11 @@ _TOKEN = "azure-workload-identity-"
 
 @anyhow
 @given(PODS, ACCOUNTS, POLICIES)
-def test_our_containers_are_first_and_once(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
+def test_our_containers_are_first_and_once(
+    pod: dict[str, Any], service_account: dict[str, Any], policy: Policy
+) -> None:
     """The redirect comes first, then the sidecar, then the pod's own containers."""
-    after = mutate(pod, who, policy)
+    after = mutate(pod, service_account, policy)
     annotations = pod["metadata"].get("annotations") or {}
     if {"true", ""} & {
         annotations.get(f"azure.workload.identity/inject-proxy-{suffix}") for suffix in ("sidecar", "only")
@@ -96,9 +100,9 @@ def test_our_containers_are_first_and_once(pod: dict[str, Any], who: dict[str, A
 
 @anyhow
 @given(PODS, ACCOUNTS, POLICIES)
-def test_warnings_are_short_and_few(pod: dict[str, Any], who: dict[str, Any], policy: Policy) -> None:
+def test_warnings_are_short_and_few(pod: dict[str, Any], service_account: dict[str, Any], policy: Policy) -> None:
     """Kubernetes recommends at most 120 characters each."""
-    warnings = mutation(pod, who, policy).warnings
+    warnings = mutation(pod, service_account, policy).warnings
     assert len(warnings) <= MAX_WARNINGS
     assert all(len(warning) <= MAX_LENGTH and warning.isprintable() for warning in warnings)
 
@@ -142,8 +146,8 @@ def test_any_json_as_a_pod_is_decided(document: Any, spec: Any) -> None:
             continue
         admission_review = read(review(pod))
         required_account(admission_review)
-        for who in (account(), None, {"metadata": document}):
-            assert isinstance(decide(admission_review, who, POLICY), Admit | Refuse)
+        for service_account in (account(), None, {"metadata": document}):
+            assert isinstance(decide(admission_review, service_account, POLICY), Admit | Refuse)
 
 
 @anyhow

@@ -246,9 +246,13 @@ def test_hint_for_identity_bindings_disappears_once_proxy_only_is_set() -> None:
 
 
 def test_inject_command_has_the_annotation_and_the_default_as_an_option() -> None:
-    who = json.dumps({**account("default"), "metadata": {**account("default")["metadata"], "namespace": "apps"}})
+    service_account = json.dumps(
+        {**account("default"), "metadata": {**account("default")["metadata"], "namespace": "apps"}}
+    )
     for document, options in ((pod(annotations=ONLY), ()), (with_sidecar(), ("--inject-proxy-only",))):
-        ran = inject(f"{who}\n---\n{json.dumps(document)}", "-o", "json", "--server-version", "1.34", *options)
+        ran = inject(
+            f"{service_account}\n---\n{json.dumps(document)}", "-o", "json", "--server-version", "1.34", *options
+        )
         assert ran.stderr == ""
         _, end = json.JSONDecoder().raw_decode(ran.stdout)
         assert is_proxy_only(json.loads(ran.stdout[end:]))
@@ -260,7 +264,7 @@ def test_inject_command_has_the_annotation_and_the_default_as_an_option() -> Non
 @anyhow
 @given(PODS, ACCOUNTS, POLICIES, st.sampled_from(({}, ENV)))
 def test_no_other_container_has_the_identity(
-    document: dict[str, Any], who: dict[str, Any], policy: Policy, mode: dict[str, str]
+    document: dict[str, Any], service_account: dict[str, Any], policy: Policy, mode: dict[str, str]
 ) -> None:
     """No token is mounted, and only variables that the pod already had are present."""
     other_annotations = {
@@ -268,7 +272,7 @@ def test_no_other_container_has_the_identity(
     }
     requested = {f"{PREFIX}{key}": value for key, value in {**ONLY, **mode}.items()}
     before = {**document, "metadata": {**document["metadata"], "annotations": {**other_annotations, **requested}}}
-    after = mutate(before, who, policy)
+    after = mutate(before, service_account, policy)
     for key in ("initContainers", "containers"):  # a name may be in both
         present = {container["name"]: container for container in before["spec"].get(key) or []}
         for container in after["spec"].get(key) or []:

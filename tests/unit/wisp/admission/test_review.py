@@ -71,8 +71,8 @@ def test_pods_without_the_label_and_mirrors_are_admitted_unchanged(document: dic
 @pytest.mark.parametrize("value", ["True", "TRUE", "yes", "1", "enabled", "on", ""])
 def test_label_with_another_value_causes_a_warning(value: str) -> None:
     """The pod is admitted unchanged, whether or not its account is known."""
-    for who in (None, {"metadata": {"name": "app"}}):
-        decision = decide(read(review(unlabelled(value))), who, POLICY)
+    for service_account in (None, {"metadata": {"name": "app"}}):
+        decision = decide(read(review(unlabelled(value))), service_account, POLICY)
         text = f'the label azure.workload.identity/use is "{value}": only "true" counts, so nothing is injected'
         assert decision == Admit(warnings=(text,))
 
@@ -86,8 +86,8 @@ def test_update_causes_no_warning() -> None:
 def test_label_on_the_account_only_causes_a_warning() -> None:
     """It is added if the account of the unlabelled pod is known."""
     labelled = {"metadata": {"name": "app", "labels": {"azure.workload.identity/use": "true"}}}
-    for who, warnings in ((labelled, 1), (account(), 1), ({}, 0), ({"metadata": {"labels": []}}, 0)):
-        decision = decide(read(review(unlabelled())), who, POLICY)
+    for service_account, warnings in ((labelled, 1), (account(), 1), ({}, 0), ({"metadata": {"labels": []}}, 0)):
+        decision = decide(read(review(unlabelled())), service_account, POLICY)
         assert isinstance(decision, Admit)
         assert not decision.patch
         assert len(decision.warnings) == warnings
@@ -131,11 +131,13 @@ def test_refusal_has_a_kubernetes_status() -> None:
 
 
 @pytest.mark.parametrize(
-    "who", [{"metadata": 1}, {"metadata": {"annotations": {"a": 1}}}, {"metadata": {"annotations": []}}], ids=str
+    "service_account",
+    [{"metadata": 1}, {"metadata": {"annotations": {"a": 1}}}, {"metadata": {"annotations": []}}],
+    ids=str,
 )
-def test_invalid_account_is_refused(who: dict[str, Any]) -> None:
+def test_invalid_account_is_refused(service_account: dict[str, Any]) -> None:
     """The message names the account as the cause."""
-    decision = decide(read(review(pod())), who, POLICY)
+    decision = decide(read(review(pod())), service_account, POLICY)
     assert isinstance(decision, Refuse)
     assert decision.message.startswith("ServiceAccount/metadata")
 

@@ -36,9 +36,11 @@ ONLY = {"inject-proxy-only": "true"}
 APP = {"name": "app", "image": "app:1"}
 
 
-def warned(document: dict[str, Any], who: dict[str, Any] | None = None, policy: Policy = POLICY) -> tuple[str, ...]:
+def warned(
+    document: dict[str, Any], service_account: dict[str, Any] | None = None, policy: Policy = POLICY
+) -> tuple[str, ...]:
     """Return the warnings about a pod."""
-    return mutation(document, account() if who is None else who, policy).warnings
+    return mutation(document, account() if service_account is None else service_account, policy).warnings
 
 
 def with_metadata(document: dict[str, Any], kind: str, values: dict[str, str]) -> dict[str, Any]:
@@ -203,8 +205,8 @@ KEY_CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_mistake_causes_one_warning(name: str) -> None:
-    expected, document, who, policy = CASES[name]
-    (warning,) = warned(document, who, policy)
+    expected, document, service_account, policy = CASES[name]
+    (warning,) = warned(document, service_account, policy)
     assert expected in warning
     assert all(part in warning for part in getattr(warnings, name).split("{}"))
 
@@ -212,8 +214,8 @@ def test_mistake_causes_one_warning(name: str) -> None:
 @pytest.mark.parametrize("name", KEY_CASES)
 def test_mistaken_key_causes_one_warning(name: str) -> None:
     """The pod is admitted, with no other warning about labels and annotations."""
-    document, who, expected = KEY_CASES[name]
-    decision = decide(read(review(document)), who, POLICY)
+    document, service_account, expected = KEY_CASES[name]
+    decision = decide(read(review(document)), service_account, POLICY)
     assert isinstance(decision, Admit)
     found = [warning for warning in decision.warnings if "asks for an identity" not in warning]
     assert [expected in warning for warning in found] == [True]

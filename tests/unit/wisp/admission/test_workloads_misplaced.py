@@ -498,7 +498,7 @@ DOCUMENTS = st.recursive(
 
 
 @given(DOCUMENTS)
-def test_any_document_has_findings_of_one_line(document: Any) -> None:
+def test_any_document_causes_only_warnings_of_one_line(document: Any) -> None:
     """It is injected, printed unchanged or refused with a message, and injecting again changes nothing."""
     text = json.dumps(document)
     for every in ((), ("--all",)):

@@ -9,7 +9,7 @@ from wisp.base.files import write_atomically
 
 
 @pytest.mark.parametrize("data", [b"caf\xc3\xa9", "caf\u00e9"], ids=["bytes", "text"])
-def test_content_replaces_that_of_an_existing_file(tmp_path: Path, data: bytes | str) -> None:
+def test_content_of_an_existing_file_is_replaced(tmp_path: Path, data: bytes | str) -> None:
     path = tmp_path / "file"
     path.write_text("a longer content than the new one")
     write_atomically(path, data)
@@ -27,7 +27,7 @@ def test_mode_does_not_depend_on_the_umask_or_the_old_file(
     assert stat.S_IMODE(path.stat().st_mode) == expected
 
 
-def test_readers_of_the_old_file_keep_its_content(tmp_path: Path) -> None:
+def test_open_old_file_keeps_its_content(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with path.open("rb") as reader:

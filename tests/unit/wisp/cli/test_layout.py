@@ -165,8 +165,7 @@ def test_injection_only_inserts_lines(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_layout_does_not_change_the_meaning(name: str) -> None:
-    """The YAML that is printed is read as the JSON that is printed."""
+def test_yaml_and_json_output_have_the_same_content(name: str) -> None:
     (before,) = read_documents(DOCUMENTS[name], "")
     as_json = inject(ACCOUNT + DOCUMENTS[name], "--server-version", "1.34", "-o", "json").stdout
     again = [document.content for document in read_documents(injected(DOCUMENTS[name]), "")]
@@ -174,7 +173,7 @@ def test_layout_does_not_change_the_meaning(name: str) -> None:
     assert again[0].get("novel") == before.content.get("novel")
 
 
-def test_comments_stay_in_front_of_what_follows_them() -> None:
+def test_comments_stay_before_the_lines_they_preceded() -> None:
     """New variables and containers come before the comments of what follows."""
     after = injected(PLAIN)
     assert "      value: 'yes'\n    - name: AZURE_CLIENT_ID" in after
@@ -185,7 +184,7 @@ def test_comments_stay_in_front_of_what_follows_them() -> None:
     assert "    initContainers:\n        - name: azwi-proxy-init\n          image: wisp:" in indented
 
 
-def test_containers_inserted_before_a_commented_one_leave_its_comment_with_it() -> None:
+def test_comment_stays_with_its_container_when_another_is_inserted_before() -> None:
     """An ordinary sidecar is the first container; the comment of the application stays above the application."""
     after = inject(ACCOUNT + INDENTED, "--server-version", "1.31").stdout
     assert "    containers:\n        - name: azwi-proxy\n" in after
@@ -194,7 +193,7 @@ def test_containers_inserted_before_a_commented_one_leave_its_comment_with_it() 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_crlf_line_ends_stay(name: str) -> None:
-    """New lines end as the others do."""
+    """New lines end the same way."""
     (document,) = read_documents(DOCUMENTS[name].replace("\n", "\r\n"), "")
     operations: Any = [{"op": "add", "path": "/more", "value": [{"a": "b"}]}]
     text = changed_yaml(document, apply(document.content, operations), operations)
@@ -202,14 +201,14 @@ def test_crlf_line_ends_stay(name: str) -> None:
     assert text.count("\n") == text.count("\r\n") == DOCUMENTS[name].count("\n") + 2
 
 
-def test_a_template_that_aliases_repeat_is_changed_once() -> None:
+def test_template_that_aliases_repeat_is_changed_once() -> None:
     """The alias stays, and both pods get the identity."""
     after = injected(ANCHORS)
     assert "  second: *template\n" in after
     assert after.count("expirationSeconds") == 1
 
 
-def test_templates_that_need_different_changes_are_written_out() -> None:
+def test_alias_for_templates_that_need_different_changes_is_expanded() -> None:
     """An alias that would also change an unlabelled template is replaced by its content."""
     text = ANCHORS.replace("  second: *template", "  second: {metadata: {}, spec: {containers: *containers}}")
     ran = inject(ACCOUNT + text)
@@ -219,7 +218,7 @@ def test_templates_that_need_different_changes_are_written_out() -> None:
     assert "env" in after.content["spec"]["first"]["spec"]["containers"][0]
 
 
-def test_many_documents_are_separated_as_before() -> None:
+def test_unchanged_documents_and_separators_stay() -> None:
     """Only the document that changes is written again."""
     other = "kind:   ConfigMap\ndata: { a:   b }\n"
     ran = inject(f"{other}---\n{ACCOUNT}--- # the pod\n{PLAIN}...\n---\n{other}")
@@ -231,9 +230,9 @@ def test_many_documents_are_separated_as_before() -> None:
 @settings(anyhow, max_examples=50)
 @given(PODS, ACCOUNTS, POLICIES, st.integers(0, 2**32), st.sampled_from((2, 4)))
 def test_any_pod_keeps_its_comments_and_gets_its_mutation(
-    pod: dict[str, Any], who: dict[str, Any], policy: Policy, seed: int, indent: int
+    pod: dict[str, Any], service_account: dict[str, Any], policy: Policy, seed: int, indent: int
 ) -> None:
-    """Comments are anywhere between the lines; what is printed is what the mutation of the decoded pod gives."""
+    """Comments may be anywhere between the lines; the printed document is the mutated pod."""
     lines = yaml.dump(pod, sort_keys=False, width=1 << 30, indent=indent).splitlines()
     comments = [f"# comment {number}" for number in range(len(lines)) if seed >> number % 32 & 1]
     for number, comment in enumerate(comments):
@@ -244,7 +243,7 @@ def test_any_pod_keeps_its_comments_and_gets_its_mutation(
         (document,) = read_documents(text, "")
     except yaml.YAMLError:
         assume(False)  # noqa: FBT003 -- hypothesis' signature
-    operations = mutation(document.content, who, policy).operations
+    operations = mutation(document.content, service_account, policy).operations
     expected = apply(document.content, operations)
     after = changed_yaml(document, expected, operations) or as_yaml(expected)
     assert [json.dumps(found.content) for found in read_documents(after, "")] == [json.dumps(expected)]
