@@ -163,7 +163,7 @@ def test_redirect_without_net_admin_fails_with_the_reason(image: Image, network:
 
 
 def test_review_command_works_without_a_cluster(image: Image) -> None:
-    """Admission works without a cluster, too: what `wisp webhook review` needs is in the image."""
+    """The image has everything that `wisp webhook review` needs."""
     review = (
         '{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","operation":"CREATE",'
         '"kind":{"group":"","version":"v1","kind":"Pod"},"namespace":"default","object":{"apiVersion":"v1",'
@@ -180,7 +180,7 @@ def test_review_command_works_without_a_cluster(image: Image) -> None:
 
 
 def test_configuration_has_user_and_entry_point(image: Image) -> None:
-    """A number, for kubelet's runAsNonRoot cannot look up a name; and programs without a shell between."""
+    """The user is a number, since kubelet's runAsNonRoot cannot look up a name; programs start without a shell."""
     assert image.config.user == "1501:1501"
     assert image.config.entrypoint == ("/wisp",)
 

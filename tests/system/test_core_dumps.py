@@ -82,7 +82,7 @@ def test_ordinary_process_can_be_read_and_dumped() -> None:
 
 @pytest.mark.needs("setpriv")
 def test_sidecar_and_its_exchange_process_are_closed(tmp_path: Path) -> None:
-    """At the latest once the sidecar has a token."""
+    """They are closed at the latest once the sidecar has a token."""
     with Authority(tmp_path) as authority:
         own, flags = pod(tmp_path, authority.url), ("--authority-ca", str(authority.ca_file))
         with running_sidecar(own, *flags, wrapper=(*DUMPING, *unprivileged())) as sidecar:

@@ -278,7 +278,7 @@ def _assert_gone(processes: list[Process]) -> None:
     wait_until(lambda: members(namespaces, moment) == [])
 
 
-def test_sidecar_is_a_user_of_its_own_without_capabilities(root_demos: DemoRunner) -> None:
+def test_sidecar_has_a_separate_user_and_no_capabilities(root_demos: DemoRunner) -> None:
     with root_demos.reaching("curl", "--mode", "root") as demo:
         [sidecar] = [process for process in descendants(demo.pid) if "wisp.proxy" in process.command]
         assert (sidecar.uid, sidecar.capabilities) == (1501, 0)
@@ -367,7 +367,7 @@ def test_colour_is_printed_on_terminals_unless_no_color_is_set(root_demos: DemoR
 
 
 def test_documentation_shows_what_is_printed(root_demos: DemoRunner) -> None:
-    """Except for ids, keys and times."""
+    """Ids, keys and times may differ."""
     text = (ROOT / "docs/tutorials/demo.md").read_text(encoding="utf-8")
     output = _normalized(root_demos.run(root_demos.command()).stdout)
     blocks = re.findall(r"```text\n(.*?)```", text, re.DOTALL)

@@ -33,7 +33,7 @@ def _found(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_attack_succeeds_on_a_server_without_checks(found: Any) -> None:
-    """The page reaches the sidecar's address as its own origin and may set the headers of a workload."""
+    """The control: the page reaches the server as its own origin and may set the headers of a workload."""
     for answer in found["control"].values():
         assert answer["status"] == 200
         headers = json.loads(answer["body"])

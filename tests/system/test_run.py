@@ -38,7 +38,7 @@ def test_msal_gets_a_token(runner: Runner) -> None:
 
 @pytest.mark.needs("curl")
 def test_every_dialect_gets_a_token_only_with_the_right_header(runner: Runner) -> None:
-    """App Service's of 2019 and 2017, the metadata service's and Cloud Shell's; then a wrong header, and none."""
+    """App Service of 2019 and 2017, the metadata service and Cloud Shell; then a wrong header, and no header."""
     done = runner.run("--", "sh", "-c", DIALECTS)
     assert done.stdout.split() == ["200", "200", "200", "200", "401", "401"]
 

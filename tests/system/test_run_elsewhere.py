@@ -25,8 +25,8 @@ pytestmark = pytest.mark.system
 
 
 @pytest.mark.needs("curl")
-def test_real_authority_is_asked_with_the_given_identity_and_assertion(runner: Runner, tmp_path: Path) -> None:
-    """A separate local cloud plays Entra. Every client must send the header, as these tokens are valuable."""
+def test_real_authority_receives_the_given_identity_and_assertion(runner: Runner, tmp_path: Path) -> None:
+    """A separate local cloud acts as Entra. Every client must send the header, as these tokens are valuable."""
     state, token = tmp_path / "entra.db", tmp_path / "assertion"
     serve = (sys.executable, "-m", "wisp", "cloud", "serve", "--state", str(state), "--port", "0", "--quiet")
     with subprocess.Popen(serve, stdout=subprocess.PIPE) as cloud, Store(state) as store:
@@ -107,7 +107,7 @@ for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
 
 @pytest.mark.usefixtures("machine")
 def test_intercepted_command_fails_at_once_to_reach_other_hosts(runner: Runner) -> None:
-    """Without an error, a lookup took 20 seconds, and a connection minutes."""
+    """Without an error, a lookup would take 20 seconds, and a connection minutes."""
     assert runner.run("--intercept", "--", sys.executable, "-c", ELSEWHERE).stdout.split() == ["ENETUNREACH"] * 2
 
 
