@@ -132,11 +132,11 @@ def _are_parsers(names: list[str]) -> bool:
 
 
 def _explained(outcome: Outcome) -> str:
-    said = f"\n--- {outcome.name}\n{outcome.failure}\n"
+    report = f"\n--- {outcome.name}\n{outcome.failure}\n"
     if outcome.found is None:
-        return said + "No input was saved: the engine itself failed, as above.\n"
+        return report + "No input was saved: the engine itself failed, as above.\n"
     replay = f"{sys.executable} -m tests.fuzz replay {outcome.name} {outcome.found}"
-    return said + f"The input is in {FOUND}/; replay it with:\n    {replay}\n"
+    return report + f"The input is in {FOUND}/; replay it with:\n    {replay}\n"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,4 @@
-"""Whatever a client shows to the local cloud, as its form or as its assertion: granted by the rule, or refused.
-
-An input is a form, `name=value&…`, or an assertion; one of two lines of JSON is an assertion of that header and those
-claims, so that the engine need not learn base64.
-"""
+"""Anything a client sends to the local cloud as form or assertion is granted by the rules or refused."""
 
 import base64
 import json
@@ -28,7 +24,7 @@ Read = Callable[[str], Assertion | Refused]
 
 
 def check(data: bytes, read: Read = read_assertion) -> None:
-    """Fail where something is read into it that is not there."""
+    """Fail if something is read into the input that it does not contain."""
     text = data.decode("utf-8", "surrogateescape")
     _check_form(text)
     _check_assertion(_compact(data) if data.startswith(b"{") else text, read)
@@ -36,7 +32,7 @@ def check(data: bytes, read: Read = read_assertion) -> None:
 
 def _compact(data: bytes) -> str:
     header, _, claims = data.partition(b"\n")
-    return ".".join([*(base64.urlsafe_b64encode(each).rstrip(b"=").decode() for each in (header, claims)), "c2ln"])
+    return ".".join([*(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (header, claims)), "c2ln"])
 
 
 def _check_assertion(text: str, read: Read) -> None:
@@ -45,7 +41,7 @@ def _check_assertion(text: str, read: Read) -> None:
         _check_refused(assertion)
         return
     names = (assertion.key_id, assertion.issuer, assertion.subject, assertion.audience)
-    assert all(each.encode() for each in names)
+    assert all(name.encode() for name in names)
     assert not {assertion.not_before, assertion.expires} & {math.inf, -math.inf}
     assert assertion.not_before == assertion.not_before
     credential = match_credential(assertion, [CREDENTIAL], UNIX)

@@ -1,4 +1,4 @@
-"""Targets with one rule taken out, handed in where the real one goes: a fuzzer that does not notice is worthless."""
+"""Targets with one rule removed, in place of the real ones: a fuzzer that does not notice is useless."""
 
 import json
 import re
@@ -24,27 +24,27 @@ _TRUE = (b"metadata", b"true")
 
 
 def _with_metadata(request: Request) -> Request:
-    kept = (pair for pair in request.headers if pair[0] != b"metadata")
-    return request._replace(headers=(_TRUE, *kept))
+    headers = (pair for pair in request.headers if pair[0] != b"metadata")
+    return request._replace(headers=(_TRUE, *headers))
 
 
 def _decides_for_anybody(request: Request, header: Secret | None, *, header_required: bool) -> Decision:
-    """Take everybody for one who has sent `Metadata: true`."""
+    """Treat every request as one with `Metadata: true`."""
     return decide(_with_metadata(request), header, header_required=header_required)
 
 
 def _from_localhost(request: Request) -> Request:
-    kept = tuple(pair for pair in request.headers if pair[0] not in (b"host", b"origin", b"sec-fetch-site"))
-    return request._replace(headers=((b"host", b"localhost"), *kept))
+    headers = tuple(pair for pair in request.headers if pair[0] not in (b"host", b"origin", b"sec-fetch-site"))
+    return request._replace(headers=((b"host", b"localhost"), *headers))
 
 
 def _decides_for_pages(request: Request, header: Secret | None, *, header_required: bool) -> Decision:
-    """Take every request for one to this host, and of no web page."""
+    """Treat every request as one to this host that no web page sent."""
     return decide(_from_localhost(request), header, header_required=header_required)
 
 
 def _passes_by_prefix(request: Request, allowed: tuple[str, ...]) -> ForwardedRequest | AlreadyForwarded | Refusal:
-    """Pass on whatever begins as it should, and so `/metadata/instance/../identity` too."""
+    """Forward every path with an allowed prefix, and so `/metadata/instance/../identity` too."""
     judged = judge(request._replace(target=b"/metadata/instance"), allowed)
     begins = re.fullmatch(rb"/metadata/instance/[!-~]+", request.target)
     return (
@@ -55,18 +55,18 @@ def _passes_by_prefix(request: Request, allowed: tuple[str, ...]) -> ForwardedRe
 
 
 class _Hasty(RequestReader):
-    """Takes a line feed for the end of a line, and does not remember the carriage return before it."""
+    """Accepts a line feed as a line end, and does not remember the carriage return before it."""
 
     def receive(self, data: bytes) -> Event | None:
-        """Read on."""
+        """Receive input."""
         return super().receive(data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
 
 
 class _Unbounded(RequestReader):
-    """Keeps whatever comes while a head has no end."""
+    """Buffers a head without an end."""
 
     def receive(self, data: bytes) -> Event | None:
-        """Read on."""
+        """Receive input."""
         if self.buffer + data and b"\r\n\r\n" not in self.buffer + data:
             self.buffer += data
             return None
@@ -74,17 +74,17 @@ class _Unbounded(RequestReader):
 
 
 class _Open:
-    """An application that gives tokens to anybody."""
+    """An application that gives tokens to every client."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
 
     def answer(self, request: Request, reply: Callable[[Response], None]) -> Response | Source | None:
-        """Let everybody pass for one who has sent `Metadata: true`."""
+        """Answer without the check."""
         return self._application.answer(_with_metadata(request), reply)
 
     def rejected(self, reject: Reject) -> Response:
-        """Refuse what is not a request."""
+        """Return the rejection."""
         return self._application.rejected(reject)
 
 
@@ -92,22 +92,22 @@ class _Rebound(_Open):
     """An application that serves every host and web page."""
 
     def answer(self, request: Request, reply: Callable[[Response], None]) -> Response | Source | None:
-        """Let every request pass for one to this host."""
+        """Answer without the check."""
         return self._application.answer(_from_localhost(request), reply)
 
 
 class _Confused(_Open):
-    """An application that answers what it refuses with a token."""
+    """An application that answers a rejected request with a token."""
 
     def answer(self, request: Request, reply: Callable[[Response], None]) -> Response | Source | None:
-        """Give a token to every client that asks by POST."""
+        """Answer without the check."""
         if request.method == b"POST" and request.body:
             return super().answer(request._replace(method=b"GET", target=token_target().encode()), reply)
         return self._application.answer(request, reply)
 
 
 def _repeats(status: int, retry_after: str | None, body: bytes, now: float) -> Result:
-    """Repeat a description without a look at it."""
+    """Repeat a description without masking."""
     result = interpret(status, retry_after, body, now)
     if isinstance(result, Refused) and "***" in result.description:
         return result._replace(description=json.loads(body)["error_description"])
@@ -115,7 +115,7 @@ def _repeats(status: int, retry_after: str | None, body: bytes, now: float) -> R
 
 
 def _believes(text: str) -> Assertion | CloudRefused:
-    """Believe that `exp` is a number."""
+    """Trust `exp` to be a number."""
     read = read_assertion(text)
     if isinstance(read, Assertion) and read.expires > 1e300:
         raise OverflowError("date value out of range")
@@ -123,10 +123,10 @@ def _believes(text: str) -> Assertion | CloudRefused:
 
 
 class _Trimming(ResponseReader):
-    """Trims what has arrived."""
+    """Strips white space from the input."""
 
     def feed(self, data: bytes) -> bytes | Malformed:
-        """Read on."""
+        """Feed input."""
         return super().feed(data.lstrip(b" "))
 
 

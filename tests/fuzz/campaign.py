@@ -1,4 +1,4 @@
-"""Runs the engine on targets, several at a time, and says what each did; a failure leaves its input behind."""
+"""Run the engine on several targets in parallel and report the results; a failure saves its input."""
 
 import os
 import re
@@ -25,7 +25,7 @@ _LONGEST_UNIT = 120
 
 
 class Bounds(NamedTuple):
-    """How long to fuzz: `seconds` for each target at most, and its own number of inputs unless `endless`."""
+    """How long to fuzz: at most `seconds` per target, and the target's number of inputs unless `endless`."""
 
     seconds: int
     seed: int
@@ -57,13 +57,13 @@ HEADING = f"{'target':<28} {'executions':>11}  {'edges':<15}  {'features':<15}  
 
 
 def fuzz(names: Sequence[str], bounds: Bounds, *, kept: Path | None = None) -> list[Outcome]:
-    """Fuzz `names`; new inputs are kept in `kept`, by target, where one is given, and tried first the next time."""
+    """Fuzz `names`. New inputs are saved in `kept`, if given, by target, and tried first the next time."""
     with ThreadPoolExecutor(bounds.jobs) as pool:
         return list(pool.map(lambda name: _fuzz(name, bounds, kept), names))
 
 
 def merge(name: str, source: Path) -> int:
-    """Add to the committed corpus of `name` those of the inputs in `source` that reach something new; count them."""
+    """Add those inputs in `source` that reach something new to the committed corpus of `name`; return their number."""
     before = len(list(corpus(name).iterdir()))
     with tempfile.TemporaryDirectory() as folder:
         command = Path(folder, "engine")
@@ -82,7 +82,7 @@ def _fuzz(name: str, bounds: Bounds, kept: Path | None) -> Outcome:
         work = (Path(folder) if kept is None else kept) / name
         work.mkdir(parents=True, exist_ok=True)
         words = Path(folder, "words")
-        words.write_text("".join((_WORDS / f"{each}.dict").read_text() for each in EVERY[name].words))
+        words.write_text("".join((_WORDS / f"{word}.dict").read_text() for word in EVERY[name].words))
         before = _crashes()
         done = _engine(name, [*_flags(name, bounds), f"-dict={words}", str(work), str(bounds.corpus or corpus(name))])
         return _outcome(name, done, sorted(_crashes() - before))
@@ -99,7 +99,7 @@ def _flags(name: str, bounds: Bounds) -> list[str]:
 
 
 def _engine(name: str, flags: Sequence[str], **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run it; hashing is as fixed as the seed, so that the same inputs are tried in the same order."""
+    """Run the engine with a fixed hash seed, so that the same inputs are tried in the same order."""
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT), **variables}
     command = [sys.executable, "-m", "tests.fuzz.engine", name, *flags]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, errors="replace")
@@ -110,9 +110,9 @@ def _crashes() -> set[Path]:
 
 
 def _outcome(name: str, done: subprocess.CompletedProcess[str], crashes: Sequence[Path]) -> Outcome:
-    said = {kind: tuple(map(int, figures)) for _, kind, *figures in _STATUS.findall(done.stderr)}
-    first = said.get("INITED", (0, 0, 0))
-    last = said.get("DONE", first)
+    statistics = {kind: tuple(map(int, figures)) for _, kind, *figures in _STATUS.findall(done.stderr)}
+    first = statistics.get("INITED", (0, 0, 0))
+    last = statistics.get("DONE", first)
     executed = _EXECUTED.search(done.stderr)
     failure = _failure(done) if done.returncode else ""
     mine = [crash for crash in crashes if crash.name.startswith(f"{name}-")]
@@ -128,6 +128,6 @@ def _outcome(name: str, done: subprocess.CompletedProcess[str], crashes: Sequenc
 
 
 def _failure(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the exception as Python tells it, or else the end of what the engine said."""
+    """Return the Python exception, or else the end of the engine's output."""
     _, found, uncaught = done.stdout.partition(_UNCAUGHT)
     return uncaught.strip() if found else "\n".join(done.stderr.splitlines()[-20:])

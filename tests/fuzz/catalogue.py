@@ -1,4 +1,4 @@
-"""Every fuzz target by name, and where its corpus is."""
+"""Every fuzz target by name, and its corpus."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ EVERY = {**TARGETS, **BROKEN}
 
 
 def corpus(name: str) -> Path:
-    """Return the folder of a target's committed inputs; a broken one has those of the target that it breaks."""
+    """Return the folder of a target's committed inputs; a broken variant uses those of the original."""
     return CORPUS / name.partition("-without-")[0]
 
 

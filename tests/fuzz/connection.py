@@ -1,4 +1,4 @@
-"""Bytes into `Connection`: requests, within limits, however they were split, and none that h11 would not read."""
+"""Bytes into `Connection`: requests within limits for any split of the input, and none that h11 would not read."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ Make = Callable[[], RequestReader]
 
 
 def check(data: bytes, make: Make = RequestReader) -> None:
-    """Fail where an invariant of the connection does."""
+    """Fail if an invariant of the connection is broken."""
     stream = expanded(data)
     events = _read(make(), [stream])
     for pieces in cuttings(stream):
@@ -53,7 +53,7 @@ def _check_event(event: Event) -> None:
 
 
 def _check_held(connection: RequestReader) -> None:
-    """See that no more is kept of an unfinished message than its limits say."""
+    """Check that no more of an unfinished message is held than the limits allow."""
     held, body = len(connection.buffer), connection._body
     limit = HEAD_LIMIT if connection._head is None else BODY_LIMIT
     assert held <= limit, f"{held} bytes are held"

@@ -9,7 +9,7 @@ from importlib import import_module
 
 
 def main(name: str, flags: list[str]) -> None:
-    """Instrument all of wisp, load the target, and fuzz it until the flags say that it is enough."""
+    """Instrument wisp, load the target, and fuzz it until the flags end it."""
     atheris = import_module("atheris")  # by name: it has no types, and is there for one platform only
     with atheris.instrument_imports(include=["wisp"]):
         catalogue = import_module("tests.fuzz.catalogue")

@@ -41,12 +41,12 @@ class Shape(NamedTuple):
         return self.before + self.unit * max(1, size // len(self.unit)) + self.after
 
     def encode(self) -> bytes:
-        """Return it as a file holds it."""
+        """Return the content of the shape's file."""
         return b"%b<<*%b>>%b" % self
 
     @classmethod
     def of(cls, text: bytes) -> "Shape":
-        """Read what `encode` wrote. Raise ValueError where nothing is to be repeated."""
+        """Parse the result of `encode`. Raise ValueError if nothing is repeated."""
         found = _REPEATED.search(text)
         if found is None:
             raise ValueError("a shape has a part <<*UNIT>> that is repeated")
@@ -96,7 +96,7 @@ class Growth(NamedTuple):
 
     @property
     def is_linear(self) -> bool:
-        """Whether the work can be linear."""
+        """Whether the growth is compatible with linear work."""
         return self.factor < MOST_GROWTH
 
 
@@ -114,7 +114,7 @@ def growth(run: Parse, shape: Shape, longest: int = LONGEST) -> Growth:
 
 
 def _measured(run: Parse, shape: Shape, longest: int) -> Growth:
-    """Measure at doubled sizes from the first on that can be measured; what the smallest size takes is not counted."""
+    """Measure at doubled sizes, from the first measurable one; the constant part is subtracted."""
     size, constant = _SMALLEST, _seconds(run, shape.sized(_SMALLEST))
     times = [constant]
     while times[-1] < 2 * constant + _MEASURABLE:

@@ -1,4 +1,4 @@
-"""Bytes into `Received`, which reads the node's metadata service: an answer or its refusal, however it was split."""
+"""Bytes into `Received`, which reads the metadata service: a response or its rejection, for any split of the input."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,7 +16,7 @@ class _Outcome(NamedTuple):
 
 
 def check(data: bytes, make: Callable[[], ResponseReader] = ResponseReader) -> None:
-    """Fail where an invariant of the reader does."""
+    """Fail if an invariant of the reader is broken."""
     outcome = _read(make(), [data])
     for pieces in cuttings(data):
         assert _comparable(_read(make(), pieces)) == _comparable(outcome), "what was read depends on how it was split"
@@ -48,5 +48,5 @@ def _check_head(head: ResponseHead, body: bytes) -> None:
 
 
 def _comparable(outcome: _Outcome) -> _Outcome:
-    """Leave out how much of a body came before the fault in it: that is as much as had arrived."""
+    """Ignore how much of a body came before a fault in it: it depends on how much had arrived."""
     return outcome._replace(body=b"") if outcome.malformed else outcome

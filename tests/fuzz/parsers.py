@@ -1,4 +1,4 @@
-"""Every parser of foreign text, with the places in an input that can be repeated: what `growth` measures."""
+"""Every parser of foreign text, with the places of an input that can be repeated; `growth` measures them."""
 
 import asyncio
 from typing import Any, cast
@@ -50,7 +50,7 @@ def _head(data: bytes) -> None:
 
 
 def _connection(data: bytes, size: int | None = None) -> None:
-    """Read requests as they come, whole or in pieces of `size` bytes."""
+    """Read requests at once, or in pieces of `size` bytes."""
     connection = RequestReader()
     for start in range(0, len(data), size or len(data)):
         event = connection.receive(data[start : start + size] if size else data)
@@ -98,7 +98,7 @@ def _form(data: bytes) -> None:
 
 
 def _page(data: bytes) -> None:
-    """Explain an assertion whose claims are `data`, as the page does, beside the credential that it missed."""
+    """Explain an assertion with the claims `data` as the page does, with the credential it missed."""
     text = data.decode("latin-1")
     tokens.decode(text)
     presented = tokens.Presented(text, text, text)
@@ -127,7 +127,7 @@ def _objects(data: bytes) -> None:
 
 
 class _Stream:
-    """A connection whose other end has said everything."""
+    """A connection whose other end has sent everything."""
 
     def __init__(self, data: bytes) -> None:
         self._data = memoryview(data)
@@ -139,9 +139,10 @@ class _Stream:
 
 
 def _watch(data: bytes) -> None:
-    """Take the lines of a watch apart, the body of which comes in many pieces."""
+    """Split the lines of a watch whose body arrives in many pieces."""
 
     async def read() -> None:
+        """Return the next piece."""
         exchange = api._Exchange(cast("Any", _Stream(data)), cast("Any", None))
         exchange._feed(b"HTTP/1.1 200 OK\r\n\r\n")
         async for _ in api._lines(exchange, b""):
@@ -197,7 +198,7 @@ _PODS = (
 
 
 def _annotations(data: bytes) -> None:
-    """Look for misspelled keys among as many annotations as there are lines in `data`, no two of them alike."""
+    """Search for misspelled keys among as many different annotations as there are lines in `data`."""
     annotations.correct_spelling.cache_clear()
     annotations.is_related.cache_clear()
     found = {f"{key}{number}": "x" for number, key in enumerate(data.decode("latin-1").split("\n"))}
@@ -220,7 +221,7 @@ def _manifest(data: bytes) -> None:
 
 
 def _layout(data: bytes) -> None:
-    """Change every document that is a map, and keep its layout."""
+    """Change every document that is a map, and preserve its layout."""
     operations: list[patch.Operation] = [{"op": "add", "path": "/novel", "value": [{"name": "a", "value": "1"}]}]
     for document in manifests.read_documents(data.decode(), "f"):
         if type(document.content) is dict:

@@ -33,14 +33,14 @@ _HEALTH = re.compile(rb"(?i:https?://[^/?#]*)?/*(readyz|healthz)/*([?#].*)?", re
 
 
 class Decisions(NamedTuple):
-    """What decides; a test gives others, to see them found out."""
+    """The decisions under test; a test replaces them by faulty ones."""
 
     decide: Callable[..., Decision] = decide
     judge: Callable[[Request, tuple[str, ...]], ForwardedRequest | AlreadyForwarded | Refusal] = judge
 
 
 def check(data: bytes, decisions: Decisions | None = None) -> None:
-    """Fail where a decision about the request should not have been made."""
+    """Fail if a decision about the request is wrong."""
     request, made = request_of(data), decisions or Decisions()
     secret = Secret(HEADER.decode())
     for header, required in ((None, False), (secret, False), (secret, True)):
@@ -69,13 +69,13 @@ def request_of(data: bytes) -> Request:
 
 
 def is_authorised(request: Request) -> bool:
-    """Say whether the metadata service's own rule is kept: it is all that keeps a browser out."""
+    """Return whether the metadata service's rule is met: only this rule stops web pages in browsers."""
     first = dict(reversed(request.headers))
     return first.get(b"metadata", b"").lower() == b"true" and b"x-forwarded-for" not in first
 
 
 def shows_header(request: Request, header: Secret | None) -> bool:
-    """Say whether App Service's rule is kept: the right value, or any if the sidecar has none to compare it with."""
+    """Return whether App Service's rule is met: the right value, or any value if the sidecar has none configured."""
     names = dict(request.headers)
     values = [value for name, value in request.headers if name in (b"x-identity-header", b"secret")]
     shown = bool(values) if header is None else header.reveal().encode() in values
@@ -83,14 +83,14 @@ def shows_header(request: Request, header: Secret | None) -> bool:
 
 
 def has_right(request: Request, header: Secret | None, *, required: bool) -> bool:
-    """Say whether the request shows the identity header where it must: everywhere but on the health pages."""
+    """Return whether the request has the identity header where it is required: everywhere but on the health pages."""
     values = [value for name, value in request.headers if name in (b"x-identity-header", b"secret")]
     shown = header is not None and header.reveal().encode() in values
     return shown or not required or _HEALTH.fullmatch(request.target) is not None
 
 
 def is_acceptable(request: Request) -> bool:
-    """Say whether a request is neither for another host, nor of a web page, nor has a deciding header twice."""
+    """Return whether a request is for this host, from no web page, and has each deciding header once."""
     names = [name for name, _ in request.headers]
     if any(names.count(name) > 1 for name in _ONCE) or b"origin" in names:
         return False
@@ -102,7 +102,7 @@ def is_acceptable(request: Request) -> bool:
 
 
 def _is_local(host: bytes) -> bool:
-    """Say whether a URL with this authority leads to loopback or the metadata service, without any name server."""
+    """Return whether a URL with this authority leads to loopback or the metadata service without DNS."""
     try:
         parts = urlsplit("//" + host.decode())
         name = parts.hostname or ""
@@ -144,7 +144,7 @@ def _check_passing(request: Request, decision: OtherPath, made: Decisions) -> No
 
 
 def check_forward(forward: ForwardedRequest) -> None:
-    """Fail where some server could read the node's identity, or more than one request, in what is passed on."""
+    """Fail if some server could read the node's identity, or more than one request, in the forwarded bytes."""
     found = [reading for reading in readings(forward.target) if is_identity(reading)]
     assert not found, f"{forward.target!r} can be read as {found[0]}"
     node = h11.Connection(h11.SERVER)

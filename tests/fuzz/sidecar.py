@@ -31,8 +31,8 @@ TOKEN = jwt(oid="0b0f6a1d-4c39-4c39-8a31-0c34b0a0f5e1", xms_mirid="/subscription
 _UNSTABLE = (b"date",)
 
 
-class Heard(NamedTuple):
-    """One answer."""
+class ClientAnswer(NamedTuple):
+    """An answer as the client reads it."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
@@ -40,21 +40,21 @@ class Heard(NamedTuple):
 
 
 class Entra:
-    """Answers by what it is asked for: at once, or when told to."""
+    """Answers by the requested resource: at once, or later."""
 
     def __init__(self, *, at_once: bool) -> None:
         self._at_once = at_once
         self._held: list[Callable[[], None]] = []
 
     def begin(self, ask: TokenKey, done: Callable[[Result], None]) -> None:
-        """Take a call."""
+        """Start an exchange."""
         if self._at_once:
             done(_result(ask))
         else:
             self._held.append(lambda: done(_result(ask)))
 
     def answer(self) -> bool:
-        """Answer the oldest call; say whether there was one."""
+        """Answer the oldest exchange; return whether there was one."""
         if not self._held:
             return False
         self._held.pop(0)()
@@ -72,7 +72,7 @@ def _result(ask: TokenKey) -> Result:
 
 
 class Pod:
-    """A sidecar's application; `wrap` may put another in front of it."""
+    """A sidecar's application; `wrap` may add another application before it."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ def _unwrapped(application: Application) -> Application:
 
 
 def check(data: bytes, wrap: Callable[[Application], Application] = _unwrapped) -> None:
-    """Fail where an invariant of the request path does."""
+    """Fail if an invariant of the request path is broken."""
     stream = expanded(data)
     for required in (False, True):
         answers = _conversation([stream], Pod(wrap, at_once=True, required=required), 1 << 20, "epoll")
@@ -127,17 +127,17 @@ def check(data: bytes, wrap: Callable[[Application], Application] = _unwrapped) 
                 assert others == answers, f"the answers depend on the pieces, on when Entra answered, or on {driver}"
 
 
-def _conversation(pieces: list[bytes], pod: Pod, takes: int, driver: str) -> list[Heard]:
+def _conversation(pieces: list[bytes], pod: Pod, takes: int, driver: str) -> list[ClientAnswer]:
     talk = Conversation(pod.application, DRIVERS[driver], takes, pod.entra.answer)
     for piece in pieces:
         talk.say(piece)
     talk.end()
     assert TOKEN.encode() not in pod.logged(), "a token is in the log"
-    return _heard(bytes(talk.wire.answered), _asked(b"".join(pieces))[0])
+    return _client_answers(bytes(talk.wire.answered), _requests_in(b"".join(pieces))[0])
 
 
-def _asked(stream: bytes) -> tuple[list[Request], bool]:
-    """Return what is asked until the connection ends, and whether that is because the rest is not a request."""
+def _requests_in(stream: bytes) -> tuple[list[Request], bool]:
+    """Return the requests until the connection ends, and whether it ends because the rest is not a request."""
     requests: list[Request] = []
     for event in outcome([stream]):
         if isinstance(event, Reject):
@@ -148,9 +148,9 @@ def _asked(stream: bytes) -> tuple[list[Request], bool]:
     return requests, False
 
 
-def _heard(answered: bytes, requests: list[Request]) -> list[Heard]:
-    """Read the answers as a client does that knows what it asked."""
-    found: list[Heard] = []
+def _client_answers(answered: bytes, requests: list[Request]) -> list[ClientAnswer]:
+    """Read the answers as a client that knows its requests."""
+    found: list[ClientAnswer] = []
     methods = iter([request.method for request in requests])
     while answered := answered.removeprefix(CONTINUE):
         client = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
@@ -158,44 +158,44 @@ def _heard(answered: bytes, requests: list[Request]) -> list[Heard]:
         client.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))
         client.send(h11.EndOfMessage())
         client.receive_data(answered)
-        heard = _answer(client)
-        if method == b"CONNECT" and 200 <= heard.status < 300:
+        answer = _answer(client)
+        if method == b"CONNECT" and 200 <= answer.status < 300:
             raise AssertionError("a tunnel is granted")
-        found.append(heard)
+        found.append(answer)
         answered = bytes(client.trailing_data[0])
     return found
 
 
-def _answer(client: h11.Connection) -> Heard:
+def _answer(client: h11.Connection) -> ClientAnswer:
     head = client.next_event()
     assert isinstance(head, h11.Response), "what was sent is not a response"
     body = b""
     while isinstance(event := client.next_event(), h11.Data):
         body += bytes(event.data)
     assert isinstance(event, h11.EndOfMessage), "an answer is cut short"
-    return Heard(head.status_code, tuple(pair for pair in head.headers if pair[0] not in _UNSTABLE), body)
+    return ClientAnswer(head.status_code, tuple(pair for pair in head.headers if pair[0] not in _UNSTABLE), body)
 
 
-def _check_answers(stream: bytes, answers: list[Heard], *, required: bool) -> None:
-    requests, rejected = _asked(stream)
+def _check_answers(stream: bytes, answers: list[ClientAnswer], *, required: bool) -> None:
+    requests, rejected = _requests_in(stream)
     assert len(answers) == len(requests) + rejected, "a request has no answer, or an answer no request"
     if rejected:
         assert answers[-1].status >= 400
         assert b"access_token" not in answers[-1].body
-    for request, heard in zip(requests, answers, strict=False):
-        _check_answer(request, heard, required=required)
+    for request, answer in zip(requests, answers, strict=False):
+        _check_answer(request, answer, required=required)
 
 
-def _check_answer(request: Request, heard: Heard, *, required: bool) -> None:
-    if heard.status < 400:
+def _check_answer(request: Request, answer: ClientAnswer, *, required: bool) -> None:
+    if answer.status < 400:
         header = Secret(HEADER.decode())
         assert is_acceptable(request), "a request is served that no route serves"
         assert has_right(request, header, required=required), "a page for a stranger"
-    if b"access_token" in heard.body or TOKEN.encode() in heard.body:
-        assert heard.status == 200
+    if b"access_token" in answer.body or TOKEN.encode() in answer.body:
+        assert answer.status == 200
         header = Secret(HEADER.decode())
         assert shows_header(request, header) or (is_authorised(request) and not required), "a token for a stranger"
         assert b"/metadata/identity/oauth2/token" in request.target.lower()
-        assert (b"cache-control", b"no-store") in heard.headers
-    identifier = dict(heard.headers).get(b"x-ms-client-request-id")
+        assert (b"cache-control", b"no-store") in answer.headers
+    identifier = dict(answer.headers).get(b"x-ms-client-request-id")
     assert identifier is None or identifier == request.header(b"x-ms-client-request-id")

@@ -1,4 +1,4 @@
-"""Measures the growth of every parser, several at a time: the stage of the fuzzer that looks for super-linear work."""
+"""Measure the growth of every parser, several in parallel, to find super-linear work."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from tests.fuzz.target import expanded
 
 
 class Extent(NamedTuple):
-    """How long to measure a parser, in seconds of wall time at most, and where else inputs were found."""
+    """How long to measure a parser, in seconds of wall time, and where other inputs are."""
 
     seconds: float
     seed: int
@@ -25,7 +25,7 @@ class Extent(NamedTuple):
 
 
 def measure_all(names: Sequence[str], extent: Extent, jobs: int) -> Iterator[Report]:
-    """Yield the report of each parser, in their order; a shape that is not linear is left in FOUND."""
+    """Yield the report of each parser in order; a super-linear shape is saved in FOUND."""
     with ProcessPoolExecutor(jobs) as pool:
         for report in pool.map(_measure, names, [extent] * len(names)):
             if not report.worst.is_linear:
@@ -35,13 +35,13 @@ def measure_all(names: Sequence[str], extent: Extent, jobs: int) -> Iterator[Rep
 
 
 def path_of(report: Report) -> Path:
-    """Return where the shape of a report is left."""
+    """Return the path where the shape of a report is saved."""
     text = report.shape.encode()
     return FOUND / f"growth-{report.name.replace(' ', '-')}-{crc32(text):08x}"
 
 
 def measure_shape(name: str, file: Path) -> Growth:
-    """Measure one shape. Raise ValueError where the file holds none."""
+    """Measure one shape. Raise ValueError if the file contains none."""
     parser = PARSERS[name]
     return growth(parser.run, Shape.of(file.read_bytes()), parser.longest)
 
@@ -49,9 +49,9 @@ def measure_shape(name: str, file: Path) -> Growth:
 def _measure(name: str, extent: Extent) -> Report:
     parser = PARSERS[name]
     random = Random(f"{extent.seed} {name}")  # noqa: S311 -- to be the same each time, and no secret
-    folders = [corpus(each) for each in parser.corpora]
+    folders = [corpus(name) for name in parser.corpora]
     if extent.kept is not None:
-        folders += [extent.kept / each for each in parser.corpora]
+        folders += [extent.kept / name for name in parser.corpora]
     files = sorted(file for folder in folders if folder.is_dir() for file in folder.iterdir())
     inputs = [expanded(file.read_bytes())[:4096] for file in files]
     random.shuffle(inputs)

@@ -1,4 +1,4 @@
-"""What every fuzz target is made of: a name, a check of any bytes whatever, and ways to vary the same bytes."""
+"""A fuzz target: its name, a check of arbitrary bytes, and ways to vary the same bytes."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ _ONE_BY_ONE = 2048
 
 
 class Target(NamedTuple):
-    """`check` raises whatever it likes where an invariant fails; `runs` is how many inputs `make fuzz` tries."""
+    """`check` raises any exception if an invariant fails; `runs` is the number of inputs that `make fuzz` tries."""
 
     check: Check
     runs: int
@@ -25,7 +25,7 @@ class Target(NamedTuple):
 
 
 def expanded(data: bytes) -> bytes:
-    """Return `data` with `<<70000*a>>` written out: limits lie further away than an input can be long."""
+    """Return `data` with `<<70000*a>>` expanded: limits are larger than an input can be."""
     room = _LONGEST
 
     def repeated(match: re.Match[bytes]) -> bytes:
@@ -38,7 +38,7 @@ def expanded(data: bytes) -> bytes:
 
 
 def cuttings(data: bytes) -> Iterator[list[bytes]]:
-    """Yield ways to cut `data` into pieces, which follow from it: so that an input says all there is to say."""
+    """Yield ways to cut `data` into pieces. They depend only on `data`, so that an input is reproducible."""
     if len(data) <= _ONE_BY_ONE:
         yield [data[at : at + 1] for at in range(len(data))]
     random = Random(crc32(data))  # noqa: S311 -- to be the same each time, and no secret

@@ -1,4 +1,4 @@
-"""The fuzzer itself, on targets with a rule taken out: it finds that, saves the input, and says how to replay it."""
+"""The fuzzer on targets with a rule removed: it finds the fault, saves the input, and prints how to replay it."""
 
 import os
 import re
@@ -27,8 +27,8 @@ def _fuzz(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name, honest", HONEST.items(), ids=HONEST)
-def test_a_rule_taken_out_is_found(tmp_path: Path, name: str, honest: bytes) -> None:
-    """From one honest input: the exit status says so, and the line to replay fails in the same way."""
+def test_removed_rule_is_found_and_can_be_replayed(tmp_path: Path, name: str, honest: bytes) -> None:
+    """From one valid input: the exit status reports it, and the printed command fails in the same way."""
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus/honest").write_bytes(honest)
     whole = name.partition("-without-")[0]
@@ -49,8 +49,8 @@ def test_a_rule_taken_out_is_found(tmp_path: Path, name: str, honest: bytes) -> 
 
 
 @pytest.mark.fuzz
-def test_the_same_seed_does_the_same(tmp_path: Path) -> None:
-    """A target that holds: executions, coverage and growth are reported, and are the same again."""
+def test_same_seed_gives_the_same_run(tmp_path: Path) -> None:
+    """Executions, coverage and growth of a correct target are reported, and are equal."""
     first, second = (_fuzz(tmp_path, "run", "--seconds", "240", "--seed", "3", "assertion") for _ in range(2))
     assert first.returncode == 0, first.stdout
     assert re.search(r"^fuzz: seed 3, 240 s", first.stdout)
@@ -58,16 +58,14 @@ def test_the_same_seed_does_the_same(tmp_path: Path) -> None:
     assert second.stdout == first.stdout
 
 
-def test_an_input_that_holds_is_replayed(tmp_path: Path) -> None:
-    """Without the engine."""
+def test_valid_input_is_replayed_without_the_engine(tmp_path: Path) -> None:
     file = tmp_path / "input"
     file.write_bytes(b"GET /metadata/instance\nMetadata: true\n\n")
     done = _fuzz(tmp_path, "replay", "routing", str(file))
     assert (done.returncode, done.stdout) == (0, f"{file}\n1 held\n")
 
 
-def test_an_unknown_target_is_an_error(tmp_path: Path) -> None:
-    """Of the command line: the names are listed."""
+def test_unknown_target_is_reported_with_the_known_ones(tmp_path: Path) -> None:
     done = _fuzz(tmp_path, "replay", "nothing", "x")
     assert done.returncode == 2
     assert "connection" in done.stderr

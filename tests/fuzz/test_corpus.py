@@ -1,4 +1,4 @@
-"""The committed corpus, replayed: what fuzzing has once reached is tried by every run of the fast tests."""
+"""The committed corpus, replayed: the fast tests repeat everything that fuzzing once reached."""
 
 from pathlib import Path
 
@@ -10,8 +10,7 @@ from tests.fuzz.target import cuttings, expanded
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_the_corpus_holds(name: str) -> None:
-    """No input that is known breaks an invariant."""
+def test_no_corpus_input_breaks_an_invariant(name: str) -> None:
     for file in inputs(name):
         try:
             TARGETS[name].check(file.read_bytes())
@@ -23,8 +22,8 @@ def test_the_corpus_holds(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_the_corpus_finds_what_is_broken(name: str) -> None:
-    """With a rule taken out, some input shows it: so the invariants are not idle."""
+def test_corpus_finds_every_removed_rule(name: str) -> None:
+    """Otherwise the invariants would be ineffective."""
     assert [file.name for file in inputs(name) if _fails(name, file.read_bytes())]
 
 
@@ -37,7 +36,7 @@ def _fails(name: str, data: bytes) -> bool:
 
 
 def test_every_target_has_a_corpus_of_small_files() -> None:
-    """And every folder a target."""
+    """And every folder has a target."""
     assert {folder.name for folder in CORPUS.iterdir()} == set(TARGETS)
     for name, target in TARGETS.items():
         sizes = [file.stat().st_size for file in inputs(name)]
@@ -45,8 +44,8 @@ def test_every_target_has_a_corpus_of_small_files() -> None:
         assert max(sizes) <= target.longest
 
 
-def test_every_target_is_broken_in_some_way() -> None:
-    """None goes without a proof that it can fail."""
+def test_every_target_has_a_variant_with_a_removed_rule() -> None:
+    """It proves that the target can fail."""
     assert {name.partition("-without-")[0] for name in BROKEN} == set(TARGETS)
 
 
@@ -61,14 +60,12 @@ def test_every_target_is_broken_in_some_way() -> None:
     ],
     ids=["twice", "none", "too many", "no room left", "something else"],
 )
-def test_repetition(data: bytes, written_out: bytes) -> None:
-    """An input of a few bytes can stand for many, within a bound."""
+def test_repetition_in_an_input_is_expanded_within_a_bound(data: bytes, written_out: bytes) -> None:
     assert expanded(data) == written_out
 
 
 @pytest.mark.parametrize("data", [b"", b"a", b"GET / HTTP/1.1\r\n", b"a" * 5000], ids=["empty", "one", "some", "many"])
-def test_cutting(data: bytes) -> None:
-    """The pieces are the whole, and the same each time."""
+def test_pieces_are_the_whole_input_and_always_the_same(data: bytes) -> None:
     ways = list(cuttings(data))
     assert all(b"".join(pieces) == data for pieces in ways)
     assert ways == list(cuttings(data))

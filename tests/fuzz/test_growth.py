@@ -1,4 +1,4 @@
-"""That no parser of foreign text does super-linear work, and that one which does is found."""
+"""No parser of foreign text does super-linear work, and one that does is found."""
 
 import re
 import subprocess
@@ -26,14 +26,13 @@ FORMER_FAULTS = {
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name, shape", FORMER_FAULTS.values(), ids=FORMER_FAULTS)
-def test_what_was_super_linear_is_linear(name: str, shape: Shape) -> None:
-    """Of the shapes that were found once."""
+def test_shapes_that_were_super_linear_are_linear(name: str, shape: Shape) -> None:
     found = growth(PARSERS[name].run, shape, PARSERS[name].longest)
     assert found.is_linear, found
 
 
 def _quadratic(data: bytes) -> None:
-    """Mask tokens as a first attempt would: from each `eyJ` it looks on to the end."""
+    """Mask tokens in quadratic time: search from each `eyJ` to the end of the text."""
     re.sub(rb"eyJ[\w-]*\.[\w-]*\.[\w-]*", b"***", data)
 
 
@@ -49,12 +48,12 @@ def _exponential(data: bytes) -> None:
     ],
 )
 def test_super_linear_work_is_found(parse: Parse, shape: Shape) -> None:
-    """Whether it grows with the square or doubles with each repetition, of which a few are enough then."""
+    """Whether it grows quadratically or doubles with each repetition."""
     assert not growth(parse, shape).is_linear
 
 
-def test_linear_work_is_not_found() -> None:
-    """Even if a constant part of it is much larger at first."""
+def test_linear_work_is_not_reported() -> None:
+    """Even with a large constant part."""
 
     def parse(data: bytes) -> None:
         sum(range(50_000))
@@ -64,31 +63,31 @@ def test_linear_work_is_not_found() -> None:
     assert growth(parse, Shape(b"", b"a")).is_linear
 
 
-def test_the_first_shape_that_is_not_linear_ends_it() -> None:
-    """The report names it, and the growth."""
+def test_measurement_ends_at_the_first_super_linear_shape() -> None:
+    """The report names it, and its growth."""
     parser = Parser(_quadratic, units=(b"eyJ",))
     report = measure("masking", parser, parser.shapes(COMMON), lambda: False)
     assert (report.shapes, report.shape.unit) == (1, b"eyJ")
     assert re.fullmatch(r"masking +1 +\d+\.\d  FAILED  '<<\*eyJ>>'", str(report))
 
 
-def test_a_shape_is_read_as_it_is_written() -> None:
-    """Also one with line ends, and a unit that looks like the end of one."""
+def test_shape_file_is_read_as_it_was_written() -> None:
+    """Also with line ends, and with a unit that looks like the end of one."""
     for shape in (Shape(b"a\r\n", b"\r\n", b"b"), Shape(b"", b"*>", b""), Shape(b"<<", b"<", b"b>>")):
         assert Shape.of(shape.encode()) == shape
     with pytest.raises(ValueError, match="repeated"):
         Shape.of(b"a<<3*b>>c")
 
 
-def test_a_refusal_is_not_a_failure() -> None:
-    """A parser may refuse a shape; what it must not raise is not taken for that."""
+def test_rejection_of_a_shape_is_not_a_failure() -> None:
+    """Other exceptions are."""
     Parser(int).run(b"x")
     with pytest.raises(ZeroDivisionError):
         Parser(lambda _: 1 // 0).run(b"x")
 
 
-def test_growth_is_compared() -> None:
-    """Linear is eightfold for eight times the size, with room; quadratic is 64-fold."""
+def test_growth_limit_separates_linear_from_quadratic() -> None:
+    """Linear work grows eightfold for eight times the size, quadratic work 64-fold."""
     assert Growth(8.0, 1).is_linear
     assert not Growth(64.0, 1).is_linear
 
@@ -99,8 +98,8 @@ def _fuzz(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_command_line(tmp_path: Path) -> None:
-    """A report has a line for each parser; a shape in a file is measured alone; an unknown parser is an error."""
+def test_command_line_reports_every_parser(tmp_path: Path) -> None:
+    """A shape in a file is measured alone; an unknown parser is an error."""
     done = _fuzz(tmp_path, "--seconds", "0", "--jobs", "1", "claims")
     assert done.returncode == 0, done.stdout
     assert re.search(r"^claims +1 .* ok ", done.stdout, re.MULTILINE)

@@ -22,7 +22,7 @@ Interpret = Callable[[int, str | None, bytes, float], Result]
 
 
 def check(data: bytes, interpreted: Interpret = interpret) -> None:
-    """Fail where the answer becomes something that cannot be passed on, or shows a token."""
+    """Fail if the result cannot be passed on, or reveals a token."""
     line, _, body = data.partition(b"\n")
     status, _, retry_after = line.decode("latin-1").partition(" ")
     number = int(status) if status.isascii() and status.isdigit() and len(status) == 3 else 200
@@ -56,7 +56,7 @@ def _check_refused(refused: Refused) -> None:
 
 
 def is_header(text: str) -> bool:
-    """Say whether `text` is base64url of a JSON object with `alg`: nothing else begins a token."""
+    """Return whether `text` is base64url of a JSON object with `alg`, as at the start of every token."""
     if not text.startswith("e"):  # as `{` does
         return False
     try:

@@ -1,4 +1,4 @@
-"""A client's socket and the loop that watches it, in memory: `Peer` cannot tell, and nothing waits for a kernel."""
+"""A client's socket and event loop in memory: `Peer` cannot tell the difference, and nothing waits for a kernel."""
 
 import asyncio
 import select
@@ -31,7 +31,7 @@ class Wire:
         return -1 if self.closed else 7
 
     def recv(self, size: int) -> bytes:
-        """Give what has arrived; a reader who is called for nothing finds nothing."""
+        """Return the input; a reader that is called without input gets BlockingIOError."""
         if not self.arrived:
             raise BlockingIOError
         data = bytes(self.arrived[:size])
@@ -39,7 +39,7 @@ class Wire:
         return data
 
     def send(self, data: bytes) -> int:
-        """Take some of `data`, and then, where that was not all, nothing until the loop has turned."""
+        """Take some of `data`; after an incomplete send take nothing until the next turn."""
         if self._full:
             raise BlockingIOError
         taken = data[: self._takes]
@@ -48,19 +48,19 @@ class Wire:
         return len(taken)
 
     def drain(self) -> None:
-        """Make room."""
+        """Make room for output."""
         self._full = False
 
     def shutdown(self, _how: int) -> None:
-        """Hang up."""
+        """Close the sending side."""
         self.hung_up = True
 
     def getsockopt(self, _level: int, _option: int, size: int = 0) -> bytes | int:
-        """Return a TCP_INFO that tells of nothing unsent, or no error."""
+        """Return a TCP_INFO without unsent data, or no error."""
         return bytes(size) if size else 0
 
     def setsockopt(self, *_option: object) -> None:
-        """Take note of nothing."""
+        """Ignore the option."""
 
     def close(self) -> None:
         """Close."""
@@ -68,7 +68,7 @@ class Wire:
 
 
 class StillLoop:
-    """A loop of one descriptor in which no time passes: epoll's and asyncio's interfaces."""
+    """A loop of one descriptor without time, with the interfaces of epoll and asyncio."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -76,15 +76,15 @@ class StillLoop:
         self.callback: Callable[[int], None] | None = None
 
     def watch(self, _descriptor: int, callback: Callable[[int], None], events: int = READ) -> None:
-        """Watch."""
+        """Watch a descriptor."""
         self.callback, self.watched = callback, events
 
     def change(self, _descriptor: int, events: int) -> None:
-        """Wait for something else."""
+        """Change the events."""
         self.watched = events
 
     def forget(self, _descriptor: int) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self.callback = None
 
     def add_reader(self, _descriptor: int, callback: Callable[[], None]) -> None:
@@ -105,7 +105,7 @@ class StillLoop:
 
 
 class OneServer(Server):
-    """A server of one connection, which counts how often it hears that the connection is over."""
+    """A server of one connection that counts the ends of the connection."""
 
     ends = 0
     now = 1000.0
@@ -131,7 +131,7 @@ DRIVERS: dict[str, Driver] = {"epoll": epoll_peer, "asyncio": asyncio_peer}
 
 
 class Conversation:
-    """One connection of `application`. `waiting` is called when it waits for a response; did that help?."""
+    """One connection to `application`. `waiting` is called when it waits for a response; it returns success."""
 
     def __init__(self, application: Application, driver: Driver, takes: int, waiting: Callable[[], bool]) -> None:
         self._loop = StillLoop()
@@ -142,7 +142,7 @@ class Conversation:
         self.server.peers[self.peer.connection] = self.peer
 
     def say(self, data: bytes) -> None:
-        """Let `data` arrive, and everything happen that comes of it."""
+        """Deliver `data`, and let everything happen that follows."""
         self.wire.arrived += data
         for _ in range(_TURNS):
             if not self._turn():
@@ -150,12 +150,12 @@ class Conversation:
         raise AssertionError("the connection does not come to rest")
 
     def end(self) -> None:
-        """Let the client vanish."""
+        """Let the client close."""
         if self._loop.callback is not None:
             self.peer.close()
         while self._waiting():
             pass
-        assert self.server.ends == 1, f"the server was told {self.server.ends} times that the connection is over"
+        assert self.server.ends == 1, f"the server was notified {self.server.ends} times that the connection is over"
 
     def _turn(self) -> bool:
         callback, watched = self._loop.callback, self._loop.watched

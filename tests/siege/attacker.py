@@ -1,8 +1,8 @@
 """The vocabulary of attacks: clients that misbehave, many at a time, as scripts for asyncio.
 
 An attack runs in a separate process (`python -m tests.siege.attacker`), outside the control group, and is bounded in
-connections and seconds. It says when it is at full strength, goes on until it is told to stop, and reports what became
-of its connections.
+connections and seconds. It prints when it is at full strength, continues until its standard input ends, and reports
+what became of its connections.
 """
 
 import asyncio
@@ -106,7 +106,7 @@ class AttackRun:
             await asyncio.wait((work, stop))  # the socket is closed next, and may not be in use any more
 
     def arrived(self, number: int) -> None:
-        """Note that a client does its worst by now."""
+        """Record that a client is at full strength."""
         self.at_strength.add(number)
         if len(self.at_strength) == self._clients:
             self.full_strength.set()
@@ -160,7 +160,7 @@ class Client:
             await self.send_beneath_tls(self._outgoing.read())
 
     async def send_beneath_tls(self, data: bytes) -> None:
-        """Send `data` as it is, on a connection with TLS too."""
+        """Send `data` unencrypted, also on a connection with TLS."""
         await self._loop.sock_sendall(self._socket, data)
 
     async def trickle(self, data: bytes, pause: float) -> None:
@@ -182,7 +182,7 @@ class Client:
             enough = min(length, len(body) + piece)
             while len(body) < enough:
                 body += await self._read_more(piece)
-            await asyncio.sleep(pause)  # likewise
+            await asyncio.sleep(pause)  # as above
         self._received = bytes(body[length:])
         answer = Answer(int(head.split(b" ", 2)[1]), bytes(body[:length]))
         self.awaits_answer = False
@@ -190,22 +190,22 @@ class Client:
         return answer
 
     async def hold(self) -> None:
-        """Do nothing more until the other side closes the connection or answers; note which."""
+        """Do nothing until the server closes the connection or answers; record which."""
         self.run.arrived(self.number)
         data = await self._read_more(_PIECE)
         self.run.outcomes[data.split(b" ", 2)[1].decode() if data.startswith(b"HTTP/") else "closed"] += 1
 
     async def hold_unread(self) -> None:
-        """Keep the connection, without reading, until the attack stops."""
+        """Keep the connection open without reading until the attack stops."""
         self.run.arrived(self.number)
         await self.run.stopping.wait()
 
     def half_close(self) -> None:
-        """Say that nothing more will be sent, and go on reading (not with TLS)."""
+        """Close the sending side, and continue reading (not with TLS)."""
         self._socket.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
-        """Break the connection off with RST."""
+        """Close the connection with RST."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.leave()
 
@@ -247,7 +247,7 @@ _CONTEXTS: list[ssl.SSLContext] = []
 
 
 def _context() -> ssl.SSLContext:
-    """Return the attackers' TLS: they check nothing."""
+    """Return the attackers' TLS context, which verifies nothing."""
     if not _CONTEXTS:
         context = ssl.create_default_context()
         context.check_hostname = False
@@ -265,7 +265,7 @@ def _length(head: bytes) -> int:
 
 
 def outcome_of(answer: Answer) -> str:
-    """Return in a word what was answered: "admitted" and "refused" are the answers to reviews, others a status."""
+    """Return the name of an answer: "admitted" or "refused" for a review, else the status."""
     if answer.status == 200 and answer.body.startswith(b"{"):
         with contextlib.suppress(ValueError):
             document = json.loads(answer.body)
@@ -293,8 +293,8 @@ async def run_attack(ports: Ports, attack: Callable[[AttackRun], Awaitable[None]
     async with asyncio.TaskGroup() as group:
         helpers = [group.create_task(announce()), group.create_task(stop())]
         await attack(run)
-        for each in helpers:
-            each.cancel()
+        for task in helpers:
+            task.cancel()
     return run
 
 

@@ -1,4 +1,4 @@
-"""Bodies of hostile reviews, as text: they are to hold what no encoder would write."""
+"""Bodies of hostile reviews as text: no encoder would write them."""
 
 LARGEST = 3_400_000
 """Bytes of filling: with the rest of the review under the 3.5 MiB that an API server sends at most."""
@@ -25,17 +25,17 @@ def pod(
 
 
 def containers(number: int, env: str = "") -> str:
-    """Return so many containers, short ones; `env` is the member of that name, beginning with a comma."""
-    return ",".join(f'{{"name":"c{each}","image":"i"{env}}}' for each in range(number))
+    """Return `number` short containers; `env` is that member, beginning with a comma."""
+    return ",".join(f'{{"name":"c{index}","image":"i"{env}}}' for index in range(number))
 
 
 def filled(piece: str, size: int = LARGEST) -> str:
-    """Return `piece` again and again, separated by commas, in `size` bytes."""
+    """Return `piece` repeatedly, separated by commas, in `size` bytes."""
     return ",".join([piece] * (size // (len(piece) + 1)))
 
 
 def post(body: bytes, *headers: str, length: int | None = None) -> bytes:
-    """Return the request that sends a review; `length` is what it announces, if not the truth."""
+    """Return the request that sends a review; `length` overrides the true Content-Length."""
     return head(len(body) if length is None else length, *headers) + body
 
 

@@ -1,4 +1,4 @@
-"""What a case is: who attacks with what, what stops it, and which answers the attacker may get."""
+"""A case: the attackers, their script, the defence, and the answers that the attackers may get."""
 
 import contextlib
 from collections.abc import Awaitable, Callable

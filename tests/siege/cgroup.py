@@ -60,11 +60,11 @@ def memory_hierarchy(root: Path = ROOT) -> Path | None:
     """Return the hierarchy in which memory is controlled; None if none can be written."""
     if not root.is_dir():
         return None
-    for each in cgroup_hierarchies(root):
-        if each == root and "memory" in (root / "cgroup.controllers").read_text(encoding="ascii").split():
+    for hierarchy in cgroup_hierarchies(root):
+        if hierarchy == root and "memory" in (root / "cgroup.controllers").read_text(encoding="ascii").split():
             return root
-        if (each / "memory.limit_in_bytes").exists():
-            return each
+        if (hierarchy / "memory.limit_in_bytes").exists():
+            return hierarchy
     return None
 
 

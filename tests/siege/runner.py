@@ -1,4 +1,4 @@
-"""Runs one case: the attack from a process of its own, genuine traffic meanwhile, and what must hold at the end."""
+"""Run one case: the attack in a separate process, genuine traffic meanwhile, and the checks at the end."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ MOST_MEMORY = 110.0
 ROUNDS = 3
 """How often each genuine act must succeed while the attack is at full strength."""
 _SPARE_DESCRIPTORS = 8
-"""Open files that may come and go without an attack: kept connections, the API server's, the child's."""
+"""Open files that may come and go without an attack: persistent connections, the API server's, the child's."""
 
 
 class Outcome(NamedTuple):
@@ -38,7 +38,7 @@ class Attack:
         self._process = process
 
     def await_full_strength(self) -> None:
-        """Wait until every attacker does its worst."""
+        """Wait until every attacker is at work."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line.strip() == AT_FULL_STRENGTH, f"the attack ended early: {line}"
@@ -64,7 +64,7 @@ def _attacking(group: str, name: str, target: Target) -> Iterator[Attack]:
 def withstand(target: Target, group: str, name: str, case: Case) -> Outcome:
     """Run the attack; fail unless genuine clients are served, memory is bounded, and the target recovers."""
     for act in target.acts():
-        act.perform()  # kept connections are open by now, and tokens are cached
+        act.perform()  # persistent connections are open by now, and tokens are cached
     open_before, kills_before = descriptors(target), target.group.out_of_memory_kills()
     with (
         watched(target.group) as memory,

@@ -16,7 +16,7 @@ def crowd(clients: int, script: Script, *, sources: int = 1) -> Attack:
 
 
 def sending(data: bytes, *, tls: bool = False, health: bool = False) -> Script:
-    """Send `data`, which may be nothing, and wait; at the health port with `health`."""
+    """Send `data`, which may be empty, and wait; to the health port with `health`."""
 
     async def script(client: Client) -> None:
         await client.open(tls=tls, health=health)
@@ -28,7 +28,7 @@ def sending(data: bytes, *, tls: bool = False, health: bool = False) -> Script:
 
 
 def asking(*requests: bytes, tls: bool = False) -> Script:
-    """Send requests on one connection and read each answer whole."""
+    """Send requests on one connection and read each answer completely."""
 
     async def script(client: Client) -> None:
         await client.open(tls=tls)
@@ -51,7 +51,7 @@ def reading_slowly(request: bytes, *, tls: bool = False) -> Script:
 
 
 def never_reading(request: bytes, times: int, *, tls: bool = False, health: bool = False) -> Script:
-    """Send a request many times, as far as it is taken, and read nothing."""
+    """Send a request many times, as far as the server reads, and read nothing."""
 
     async def script(client: Client) -> None:
         await client.open(tls=tls, health=health, receive_buffer=4096)
@@ -75,7 +75,7 @@ def trickling(data: bytes, *, tls: bool = False) -> Script:
 
 
 def resetting(data: bytes, *, tls: bool = False) -> Script:
-    """Send `data` and break off."""
+    """Send `data` and reset the connection."""
 
     async def script(client: Client) -> None:
         await client.open(tls=tls)
@@ -86,7 +86,7 @@ def resetting(data: bytes, *, tls: bool = False) -> Script:
 
 
 def half_closing(data: bytes) -> Script:
-    """Send `data`, say that nothing follows, and wait."""
+    """Send `data`, close the sending side, and wait."""
 
     async def script(client: Client) -> None:
         await client.open()
@@ -98,5 +98,5 @@ def half_closing(data: bytes) -> Script:
 
 
 async def hasty(client: Client) -> None:
-    """Connect and go."""
+    """Connect and close."""
     await client.open()

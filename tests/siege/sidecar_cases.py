@@ -210,7 +210,7 @@ CASES: dict[str, Case] = {
         WORKLOAD,
         "64 connections with different targets of 8 kB",
         "The number and the size of cached requests are bounded.",
-        crowd(64, asking(*(b"GET /%d" % each + b"x" * 8000 + _HEADERS + b"\r\n" for each in range(50)))),
+        crowd(64, asking(*(b"GET /%d" % number + b"x" * 8000 + _HEADERS + b"\r\n" for number in range(50)))),
         frozenset({"404"}),
     ),
     "half-closed": Case(

@@ -71,7 +71,7 @@ class WebhookTarget:
         self.api = api
         self.group = group
         self._context = trusted(api)
-        self._kept_connection: Connection | None = None
+        self._persistent_connection: Connection | None = None
         self._numbers = itertools.count()
 
     @property
@@ -89,7 +89,7 @@ class WebhookTarget:
         paths = itertools.cycle(("/healthz", "/readyz", "/metrics"))
         return [
             Act("review, new connection", self._review_on_new),
-            Act("review, kept connection", self._review_on_kept),
+            Act("review, persistent connection", self._review_on_persistent),
             Act("probe", lambda: _probe(self.hook.health_port, next(paths))),
         ]
 
@@ -98,10 +98,10 @@ class WebhookTarget:
         return "\n".join(map(str, self.hook.log[-_LAST_LINES:]))
 
     def close(self) -> None:
-        """Close the kept connection."""
-        if self._kept_connection is not None:
-            self._kept_connection.close()
-            self._kept_connection = None
+        """Close the persistent connection."""
+        if self._persistent_connection is not None:
+            self._persistent_connection.close()
+            self._persistent_connection = None
 
     def _connect(self) -> Connection:
         return Connection(self.hook.port, self._context, REVIEW_PATIENCE)
@@ -110,13 +110,13 @@ class WebhookTarget:
         with self._connect() as connection:
             self._review(connection)
 
-    def _review_on_kept(self) -> None:
-        """Review on a connection that stays."""
-        if self._kept_connection is not None and is_closed(self._kept_connection.socket):
+    def _review_on_persistent(self) -> None:
+        """Send a review on the persistent connection."""
+        if self._persistent_connection is not None and is_closed(self._persistent_connection.socket):
             self.close()
-        self._kept_connection = self._kept_connection or self._connect()
+        self._persistent_connection = self._persistent_connection or self._connect()
         try:
-            self._review(self._kept_connection)
+            self._review(self._persistent_connection)
         except BaseException:
             self.close()
             raise
@@ -140,14 +140,14 @@ def _pod(name: str, *, variables: int) -> dict[str, Any]:
     }
 
 
-def is_closed(kept: socket.socket) -> bool:
+def is_closed(connection: socket.socket) -> bool:
     """Say whether the server has closed a connection on which nothing is under way.
 
     Go's client, which API servers use, and those of the SDKs look before they send a request, and connect again. That
     a server closes idle connections is HTTP's normal course (RFC 9112 §9.3.1); that it closes one with a request on it
     is not, and fails.
     """
-    return bool(select.select((kept,), (), (), 0)[0])
+    return bool(select.select((connection,), (), (), 0)[0])
 
 
 def _probe(port: int, path: str) -> None:
@@ -167,7 +167,7 @@ class SidecarTarget:
         self.authority = authority
         self.node = node
         self.group = group
-        self._kept_connection: http.client.HTTPConnection | None = None
+        self._persistent_connection: http.client.HTTPConnection | None = None
 
     @property
     def process(self) -> "subprocess.Popen[bytes]":
@@ -184,7 +184,7 @@ class SidecarTarget:
         paths = itertools.cycle(("/readyz", "/metrics"))
         return [
             Act("token, new connection", self._token_on_new),
-            Act("token, kept connection", self._token_on_kept),
+            Act("token, persistent connection", self._token_on_persistent),
             Act("probe", lambda: _probe(self.sidecar.port, next(paths))),
         ]
 
@@ -193,10 +193,10 @@ class SidecarTarget:
         return "\n".join(map(str, self.sidecar.events()[-_LAST_LINES:]))
 
     def close(self) -> None:
-        """Close the kept connection."""
-        if self._kept_connection is not None:
-            self._kept_connection.close()
-            self._kept_connection = None
+        """Close the persistent connection."""
+        if self._persistent_connection is not None:
+            self._persistent_connection.close()
+            self._persistent_connection = None
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.sidecar.port, timeout=REVIEW_PATIENCE)
@@ -205,16 +205,16 @@ class SidecarTarget:
         with contextlib.closing(self._connect()) as connection:
             self._token(connection)
 
-    def _token_on_kept(self) -> None:
-        """Ask on a connection that stays."""
-        if self._kept_connection is not None and is_closed(self._kept_connection.sock):
+    def _token_on_persistent(self) -> None:
+        """Request a token on the persistent connection."""
+        if self._persistent_connection is not None and is_closed(self._persistent_connection.sock):
             self.close()
-        if self._kept_connection is None:
-            self._kept_connection = self._connect()
-            self._kept_connection.connect()
-            self._kept_connection.auto_open = 0
+        if self._persistent_connection is None:
+            self._persistent_connection = self._connect()
+            self._persistent_connection.connect()
+            self._persistent_connection.auto_open = 0
         try:
-            self._token(self._kept_connection)
+            self._token(self._persistent_connection)
         except BaseException:
             self.close()
             raise

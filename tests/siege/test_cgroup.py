@@ -1,4 +1,4 @@
-"""The memory group bounds a process with its children, and counts what they use, their TCP buffers included."""
+"""The memory group limits a process with its children, and counts their memory including TCP buffers."""
 
 import os
 import subprocess
@@ -15,10 +15,10 @@ LIMIT = 64 * 1024 * 1024
 _FILL_BUFFERS = """
 import socket
 listener = socket.create_server(("127.0.0.1", 0))
-kept = []
+connections = []
 for _ in range(8):
     client = socket.create_connection(listener.getsockname())
-    kept += [client, listener.accept()[0]]
+    connections += [client, listener.accept()[0]]
     client.setblocking(False)
     try:
         while True:
@@ -43,8 +43,8 @@ def _run(group: MemoryGroup, program: str) -> int:
 
 @pytest.mark.siege
 @pytest.mark.needs(MEMORY_GROUPS)
-def test_the_peak_is_of_the_process_and_its_children(group: MemoryGroup) -> None:
-    """It begins again with each watch."""
+def test_peak_covers_the_process_and_its_children(group: MemoryGroup) -> None:
+    """It starts again with each watch."""
     child = f"import subprocess; subprocess.run([{sys.executable!r}, '-c', 'bytearray(30_000_000)'], check=True)"
     with watched(group) as memory:
         assert _run(group, child) == 0
@@ -57,8 +57,8 @@ def test_the_peak_is_of_the_process_and_its_children(group: MemoryGroup) -> None
 
 @pytest.mark.siege
 @pytest.mark.needs(MEMORY_GROUPS)
-def test_buffers_of_tcp_count(group: MemoryGroup) -> None:
-    """What a client sent and nobody reads is charged to who should read it."""
+def test_tcp_buffers_are_counted(group: MemoryGroup) -> None:
+    """Unread input is charged to the process that should read it."""
     with watched(group) as memory:
         assert _run(group, f"{_FILL_BUFFERS}\nimport time; time.sleep(0.2)") == 0  # to be seen by the samples
     assert memory.value > 15_000_000
@@ -66,14 +66,13 @@ def test_buffers_of_tcp_count(group: MemoryGroup) -> None:
 
 @pytest.mark.siege
 @pytest.mark.needs(MEMORY_GROUPS)
-def test_a_kill_for_want_of_memory_is_counted(group: MemoryGroup) -> None:
-    """The limit holds."""
+def test_out_of_memory_kill_is_counted(group: MemoryGroup) -> None:
     assert _run(group, "bytearray(200_000_000)") == -9
     assert group.out_of_memory_kills() == 1
 
 
-def test_version_2_has_one_counter(tmp_path: Path) -> None:
-    """The limit and the swap limit are written, and the controller is switched on for the group."""
+def test_version_2_uses_one_counter(tmp_path: Path) -> None:
+    """The limit and the swap limit are written, and the controller is enabled for the group."""
     (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
     (tmp_path / "cgroup.subtree_control").touch()
     assert memory_hierarchy(tmp_path) == tmp_path
@@ -89,8 +88,8 @@ def test_version_2_has_one_counter(tmp_path: Path) -> None:
     assert group.out_of_memory_kills() == 1
 
 
-def test_version_1_has_a_counter_of_its_own_for_tcp(tmp_path: Path) -> None:
-    """They are added, and both are limited."""
+def test_version_1_adds_the_tcp_counter(tmp_path: Path) -> None:
+    """Both are limited."""
     memory = tmp_path / "memory"
     memory.mkdir()
     (tmp_path / "cpu").mkdir()
@@ -105,8 +104,8 @@ def test_version_1_has_a_counter_of_its_own_for_tcp(tmp_path: Path) -> None:
     assert group.used() == 5070
 
 
-def test_a_machine_without_the_memory_controller_has_no_hierarchy(tmp_path: Path) -> None:
-    """tests/support/needs.py asks."""
+def test_machine_without_memory_controller_has_no_hierarchy(tmp_path: Path) -> None:
+    """tests/support/needs.py relies on it."""
     assert memory_hierarchy(tmp_path / "nothing") is None
     (tmp_path / "cgroup.controllers").write_text("cpu pids\n")
     assert memory_hierarchy(tmp_path) is None

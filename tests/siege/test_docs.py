@@ -1,4 +1,4 @@
-"""docs/reference/siege.md has the cases that are run, and the figures that they are held to."""
+"""docs/reference/siege.md lists the cases and the limits of the suite."""
 
 import pytest
 
@@ -11,8 +11,8 @@ DOCUMENT = (ROOT / "docs/reference/siege.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_the_tables_are_the_cases(group: str) -> None:
-    """`python -m tests.siege.cases` prints them as they have to be."""
+def test_documented_tables_match_the_cases(group: str) -> None:
+    """`python -m tests.siege.cases` prints them."""
     assert f"\n## Attacks on the {group}\n" in DOCUMENT
     section = DOCUMENT.split(f"\n## Attacks on the {group}\n")[1].split("\n## ")[0]
     assert table(group) in section
@@ -28,7 +28,6 @@ def test_the_tables_are_the_cases(group: str) -> None:
         "at least three times while" if ROUNDS == 3 else "",
     ],
 )
-def test_the_numbers(sentence: str) -> None:
-    """They are the suite's."""
+def test_documented_numbers_match_the_suite(sentence: str) -> None:
     assert sentence
     assert sentence in DOCUMENT

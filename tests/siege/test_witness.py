@@ -1,4 +1,4 @@
-"""The witness sees every failure of genuine traffic, and the attackers' answers have names."""
+"""The witness sees every failure of genuine traffic, and attackers' answers are named."""
 
 import json
 from collections import Counter
@@ -10,8 +10,8 @@ from tests.siege.witness import Act, witnessing
 from tests.support.waiting import wait_until
 
 
-def test_every_failure_is_kept_with_its_reason() -> None:
-    """The others go on."""
+def test_every_failure_is_recorded_with_its_reason() -> None:
+    """The other acts continue."""
 
     def fail() -> None:
         raise TimeoutError("no answer")
@@ -23,8 +23,7 @@ def test_every_failure_is_kept_with_its_reason() -> None:
     assert witness.succeeded["bad"] == 0
 
 
-def test_rounds_are_those_of_the_slowest_act() -> None:
-    """A round is over when each act has succeeded."""
+def test_round_ends_when_the_slowest_act_has_succeeded() -> None:
     slow = iter([None])
     with witnessing([Act("quick", lambda: None), Act("slow", lambda: next(slow, None))]) as witness:
         since = witness.succeeded.copy()
@@ -47,6 +46,5 @@ def _review(*, allowed: bool) -> bytes:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_outcomes(answer: Answer, outcome: str) -> None:
-    """The answer to a review is distinguished from its status."""
+def test_outcome_of_a_review_is_its_decision_not_its_status(answer: Answer, outcome: str) -> None:
     assert outcome_of(answer) == outcome

@@ -319,14 +319,14 @@ CASES: dict[str, Case] = {
         "A pod with 270,000 labels",
         _METADATA,
         lambda: review(
-            pod().replace('"labels":{', '"labels":{' + "".join(f'"l{each}":"",' for each in range(270_000)))
+            pod().replace('"labels":{', '"labels":{' + "".join(f'"l{index}":"",' for index in range(270_000)))
         ),
     ),
     "annotations-270000": _judged(
         ANYONE,
         "A pod with 270,000 annotations",
         _METADATA,
-        lambda: review(pod(metadata='"annotations":{' + ",".join(f'"a{each}":""' for each in range(270_000)) + "},")),
+        lambda: review(pod(metadata='"annotations":{' + ",".join(f'"a{index}":""' for index in range(270_000)) + "},")),
     ),
     "escapes": _judged(
         POD_AUTHOR,
@@ -346,7 +346,7 @@ CASES: dict[str, Case] = {
         ANYONE,
         "Reviews whose object is a string, null, a list, a number or a boolean",
         "The object is not a pod: 400.",
-        crowd(8, asking(*(post(review(each)) for each in _NOT_PODS), tls=True)),
+        crowd(8, asking(*(post(review(body)) for body in _NOT_PODS), tls=True)),
         frozenset({"400"}),
     ),
     "random-bytes": Case(

@@ -13,7 +13,7 @@ _MOST_TOLD = 5
 
 
 class Act(NamedTuple):
-    """Something that a genuine client does; `perform` raises an exception where it does not succeed."""
+    """An action of a genuine client; `perform` raises an exception if it fails."""
 
     kind: str
     perform: Callable[[], None]
@@ -35,13 +35,13 @@ class Witness:
             thread.start()
 
     def stop(self) -> None:
-        """Finish what is under way: that has to succeed, too."""
+        """Finish the running acts, which have to succeed too."""
         self._over.set()
         for thread in self._threads:
             thread.join()
 
     def has_seen(self, since: Counter[str], rounds: int) -> bool:
-        """Say whether each act succeeded `rounds` times more than `since`, or one failed."""
+        """Return whether each act succeeded `rounds` times more than `since`, or one failed."""
         return bool(self.failures) or all(self.succeeded[act.kind] >= since[act.kind] + rounds for act in self._acts)
 
     def _go_on(self, act: Act) -> None:

@@ -1,4 +1,4 @@
-"""Put the sidecar to every fault and print the tables of docs/reference/faults.md; `--write` puts them there."""
+"""Expose the sidecar to every fault and print the tables of docs/reference/faults.md; `--write` updates the page."""
 
 import sys
 import tempfile
@@ -10,7 +10,7 @@ from tests.contract.faults.table import row, tables, write
 
 
 def main(arguments: list[str]) -> None:
-    """Run."""
+    """Run the command."""
     with tempfile.TemporaryDirectory() as folder:
         came = experiences(FAULTS, Path(folder))
         text = tables({fault.name: row(fault, came[fault.name]) for fault in FAULTS})

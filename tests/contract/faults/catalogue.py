@@ -1,4 +1,4 @@
-"""Every fault that the sidecar is put to: how it strikes, and how it ends."""
+"""Every fault that the sidecar is tested with: how it starts and how it ends."""
 
 import os
 import time
@@ -22,7 +22,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 @dataclass(frozen=True)
 class Site:
-    """What a fault may touch."""
+    """The objects that a fault may change."""
 
     authority: FaultyAuthority
     pod: Pod
@@ -34,39 +34,39 @@ Act = Callable[[Site], None]
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault. `asked` is what the authority says in Retry-After, in seconds."""
+    """One fault. `retry_after` is what the authority sends, in seconds."""
 
     name: str
     strike: Act
-    asked: int | None = None
+    retry_after: int | None = None
     through_proxy: bool = False
-    kept: bool = False
-    """Whether there is a kept connection that it strikes."""
+    needs_connection: bool = False
+    """Whether the fault affects an idle connection, which must exist before."""
 
     def fix(self, site: Site) -> None:
-        """Let it be over: everything is as it should be."""
+        """End the fault."""
         site.proxy.treatment = tunnels
         site.proxy.released.set()
         site.authority.fix()
         write(site, jwt(sub="system:serviceaccount:default:default", jti="rotated"))
 
 
-def behaving(name: str, behaviour: Behaviour, asked: int | None = None) -> Fault:
-    """Return the fault of an authority that answers so."""
+def behaving(name: str, behaviour: Behaviour, retry_after: int | None = None) -> Fault:
+    """Return the fault of an authority that answers with `behaviour`."""
 
     def strike(site: Site) -> None:
         site.authority.behaviour = behaviour
 
-    return Fault(name, strike, asked)
+    return Fault(name, strike, retry_after)
 
 
-def saying(name: str, said: bytes, asked: int | None = None) -> Fault:
-    """Return the fault of one that says this and closes the connection."""
-    return behaving(name, lambda _: Last(said), asked)
+def saying(name: str, response: bytes, retry_after: int | None = None) -> Fault:
+    """Return the fault of an authority that sends these bytes and closes the connection."""
+    return behaving(name, lambda _: Last(response), retry_after)
 
 
 def greeting(name: str, greet: Callable[[FaultyAuthority], Callable[..., bool]]) -> Fault:
-    """Return the fault of one that meets connections so."""
+    """Return the fault of an authority that treats new connections in this way."""
 
     def strike(site: Site) -> None:
         site.authority.greet = greet(site.authority)
@@ -80,12 +80,12 @@ def presenting(name: str, present: Callable[[FaultyAuthority], None]) -> Fault:
 
 
 def file_of(name: str, content: str | None) -> Fault:
-    """Return the fault of a token file that holds this, or is not there."""
+    """Return the fault of a token file with this content, or of a missing one."""
     return Fault(name, lambda site: write(site, content))
 
 
 def proxy_of(name: str, treat: Callable[[FakeForwardProxy], Callable[..., None]]) -> Fault:
-    """Return the fault of a forward proxy that treats connections so."""
+    """Return the fault of a forward proxy that treats connections in this way."""
 
     def strike(site: Site) -> None:
         site.proxy.treatment = treat(site.proxy)
@@ -94,7 +94,7 @@ def proxy_of(name: str, treat: Callable[[FakeForwardProxy], Callable[..., None]]
 
 
 def write(site: Site, content: str | None) -> None:
-    """Put a token file into the pod as kubelet does: a new folder, and one rename of the link `..data` to it."""
+    """Write a token file into the pod as the kubelet does: a new folder, and one rename of the link `..data`."""
     volume = site.pod.token_file.parent
     version = volume / f"..{time.monotonic_ns()}"
     version.mkdir()
@@ -112,17 +112,19 @@ def _link(file: Path) -> None:
         file.symlink_to(os.path.join("..data", file.name))  # noqa: PTH118 -- a link's text, not a path from here
 
 
-def in_order(name: str, behaviours: Callable[[FaultyAuthority], Sequence[Behaviour]], *, kept: bool = False) -> Fault:
-    """Return the fault of an authority that behaves in each of these ways once, and in the last indefinitely."""
+def in_order(
+    name: str, behaviours: Callable[[FaultyAuthority], Sequence[Behaviour]], *, needs_connection: bool = False
+) -> Fault:
+    """Return the fault of an authority that behaves in each of these ways once, and in the last one indefinitely."""
 
     def strike(site: Site) -> None:
         site.authority.behaviour = in_turn(*behaviours(site.authority))
 
-    return Fault(name, strike, kept=kept)
+    return Fault(name, strike, needs_connection=needs_connection)
 
 
 def _closes(_: Post) -> None:
-    """Close the connection without a word."""
+    """Close the connection without an answer."""
 
 
 def _slowly(post: Post) -> bytes:
@@ -157,9 +159,9 @@ CONNECTION = (
     behaving("the connection is closed without an answer", _closes),
 )
 KEPT = (
-    Fault("closed while idle", lambda site: site.authority.hang_up(), kept=True),
-    in_order("closed at the next request", lambda _: [_closes, grants], kept=True),
-    in_order("dead without being closed", lambda authority: [authority.hang_on, grants], kept=True),
+    Fault("closed while idle", lambda site: site.authority.hang_up(), needs_connection=True),
+    in_order("closed at the next request", lambda _: [_closes, grants], needs_connection=True),
+    in_order("dead without being closed", lambda authority: [authority.hang_on, grants], needs_connection=True),
 )
 TLS = (
     presenting("the certificate has expired", lambda authority: authority.present_aged(500)),
@@ -179,12 +181,12 @@ TIME = (
     behaving("Entra's clock is an hour ahead", _an_hour_ahead),
 )
 STATUS = (
-    saying("429, Retry-After: 7", answer(429, {"error": "throttled"}, "Retry-After: 7"), asked=7),
-    behaving("429, Retry-After with a date", _throttles_until, asked=6),
+    saying("429, Retry-After: 7", answer(429, {"error": "throttled"}, "Retry-After: 7"), retry_after=7),
+    behaving("429, Retry-After with a date", _throttles_until, retry_after=6),
     saying("429 without Retry-After", answer(429, {})),
     saying("500", answer(500, {})),
     saying("502 in HTML", HTML % 502),
-    saying("503, Retry-After: 5", answer(503, {}, "Retry-After: 5"), asked=5),
+    saying("503, Retry-After: 5", answer(503, {}, "Retry-After: 5"), retry_after=5),
     saying(
         "503 without Retry-After",
         answer(503, {"error": "temporarily_unavailable", "error_description": "AADSTS90033: Later."}),

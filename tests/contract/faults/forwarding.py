@@ -1,4 +1,4 @@
-"""A forward proxy, written by hand: it tunnels, or refuses, or breaks."""
+"""A hand-written forward proxy: it tunnels, rejects or breaks."""
 
 import contextlib
 import selectors
@@ -16,7 +16,7 @@ Treatment: TypeAlias = Callable[[socket.socket, str], None]
 
 
 def tunnels(connection: socket.socket, head: str) -> None:
-    """Connect to the host that is asked for, and pass on what either says; it knows where the names under .test are."""
+    """Connect to the requested host and forward both directions; names under .test resolve to loopback."""
     host, _, port = head.split(" ", 2)[1].rpartition(":")
     with socket.create_connection(("127.0.0.1" if host.endswith(".test") else host, int(port))) as other:
         connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -24,18 +24,18 @@ def tunnels(connection: socket.socket, head: str) -> None:
 
 
 def tunnels_and_notices_late(connection: socket.socket, head: str) -> None:
-    """Do the same, and hang up only when the client says something more after the other has gone."""
+    """Do the same, but close the connection only when the client sends more after the server's end."""
     tunnels(connection, head)
     connection.recv(65536)
 
 
 def says(text: bytes) -> Treatment:
-    """Answer this and hang up."""
+    """Send this answer and close the connection."""
     return lambda connection, _: connection.sendall(text)
 
 
 def wants(authorization: str) -> Treatment:
-    """Let those through who say this, and ask the others for it."""
+    """Accept clients that send these credentials, and ask the others for them."""
 
     def treat(connection: socket.socket, head: str) -> None:
         if f"proxy-authorization: {authorization}\r\n".lower() in head.lower():
@@ -47,7 +47,7 @@ def wants(authorization: str) -> Treatment:
 
 
 class FakeForwardProxy:
-    """Listen at `address` from now on until the block ends."""
+    """Listen at `address` until the block ends."""
 
     def __init__(self, treatment: Treatment = tunnels, tls: ssl.SSLContext | None = None) -> None:
         self.treatment = treatment
@@ -76,7 +76,7 @@ class FakeForwardProxy:
             thread.join(PATIENCE)
 
     def hang(self, _connection: socket.socket, _head: str) -> None:
-        """Treat a connection with silence."""
+        """Send nothing on a connection."""
         self.released.wait(PATIENCE)
 
     def _accept(self) -> None:

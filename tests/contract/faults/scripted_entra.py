@@ -1,4 +1,4 @@
-"""An Entra that follows a script: good hours, and bad minutes of every kind."""
+"""A simulated Entra that follows a script: good hours, and bad minutes of every kind."""
 
 import json
 from random import Random
@@ -57,7 +57,7 @@ def condition_at(now: float) -> str:
 
 
 class Entra:
-    """Answer exchanges by the script; of those in good phases one in fifty is refused, as if by mistake."""
+    """Answer exchanges by the script; in good phases one in fifty is refused."""
 
     def __init__(self, lifetime: int, seed: int) -> None:
         self._lifetime = lifetime
@@ -65,7 +65,7 @@ class Entra:
         self.mistakes = 0
 
     def answer(self, ask: TokenKey, now: float) -> tuple[Result, float]:
-        """Return what comes of an exchange begun at `now`, and the seconds that it takes."""
+        """Return the result of an exchange that began at `now`, and its duration in seconds."""
         if now % ROTATION < _AWAY and now > ROTATION:
             return unavailable("no token file", cause="token_file", retry_after=2.0), 0.001
         condition = condition_at(now)

@@ -35,7 +35,7 @@ GAP = 0.4
 
 @dataclass
 class Report:
-    """What a life was like. Times in seconds, memory in MB of 1,000,000 bytes."""
+    """The results of a simulation. Times in seconds, memory in MB of 1,000,000 bytes."""
 
     asked: int = 0
     """Requests that a token is owed for."""
@@ -73,7 +73,7 @@ class Simulation:
         return TokenService(self._store, Identities(CLIENT_ID), self._metrics, self._log, beside)
 
     def live(self, hours: float) -> Report:
-        """Go on until then."""
+        """Run the simulation until then."""
         self._timeline.at(0.0, self._visit)
         self._timeline.run(min(hours, 1.0) * 3600.0, self._store)
         self.report.memory_after_an_hour = anonymous()
@@ -83,7 +83,7 @@ class Simulation:
         return self.report
 
     def begin(self, ask: TokenKey, done: Callable[[Result], None]) -> None:
-        """Be the exchange process: packets there and back."""
+        """Start an exchange, as the exchange process does: packets in both directions."""
         self.report.exchanges += 1
         number, asked = unpack_request(pack_request(self.report.exchanges, ask))
         result, seconds = self._entra.answer(asked, self.clock.now)
@@ -97,23 +97,23 @@ class Simulation:
         self._timeline.at(self.clock.now + self._random.uniform(0.0, 2 * GAP), self._visit)
 
     def _want(self) -> None:
-        """Be a client that wants a token, and must get one."""
+        """Request a token that must be granted."""
         self.report.asked += 1
         begun = self.clock.now
         resource = self._random.choice(RESOURCES)
         selector = {"client_id": CLIENT_ID} if self._random.random() < 0.5 else {}
         extra = f"x-ms-client-request-id: {self.report.asked}\r\n" if self._random.random() < 0.3 else ""
-        self._send(_get(token_target(resource, **selector), extra), lambda heard: self._hear(begun, heard))
+        self._send(_get(token_target(resource, **selector), extra), lambda response: self._hear(begun, response))
 
-    def _hear(self, begun: float, heard: Response) -> None:
-        self.report.failed += heard.status != 200
+    def _hear(self, begun: float, response: Response) -> None:
+        self.report.failed += response.status != 200
         self.report.waited += self.clock.now > begun
         self.report.longest_wait = max(self.report.longest_wait, self.clock.now - begun)
-        if heard.status == 200:
-            self.report.least_left = min(self.report.least_left, float(json.loads(heard.body)["expires_in"]))
+        if response.status == 200:
+            self.report.least_left = min(self.report.least_left, float(json.loads(response.body)["expires_in"]))
 
     def _trouble(self) -> None:
-        """Be one that asks for something else, or one that is not a client at all."""
+        """Send a request that is not for a token, or is malformed."""
         self.report.other += 1
         number = self.report.other
         unknown = token_target(f"{UNKNOWN}{number // 60}")

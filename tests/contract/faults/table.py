@@ -19,8 +19,8 @@ _RULE = "|---|---|---|---|---|---|\n"
 
 
 def row(fault: Fault, came: Experiences) -> list[str]:
-    """Return the cells of a fault's row, as one client lived through it; both take part in how long one waits."""
-    first = came.one.heard[0]
+    """Return the cells of a fault's row for one client; the times are those of both clients."""
+    first = came.one.answers[0]
     error = first.document.get("error")
     return [
         fault.name,
@@ -33,17 +33,17 @@ def row(fault: Fault, came: Experiences) -> list[str]:
 
 
 def wait_asked(fault: Fault, retry_after: str | None) -> str:
-    """Return the cell for a Retry-After: what is left of the authority's own, or the sidecar's, drawn by lot."""
+    """Return the cell for Retry-After: the rest of the authority's value, or the sidecar's random one."""
     if retry_after is None:
         return ""
-    if fault.asked is not None and 2 < int(retry_after) <= fault.asked:
-        return f"{fault.asked}, its own"
+    if fault.retry_after is not None and 2 < int(retry_after) <= fault.retry_after:
+        return f"{fault.retry_after}, its own"
     return "1–2" if int(retry_after) <= 2 else retry_after  # noqa: RUF001 -- a range
 
 
 def bound(seconds: float) -> str:
-    """Return the cell for a time: the bound that it keeps, with something to spare."""
-    return f"≤ {next(each for each in BOUNDS if seconds + _MARGIN <= each or each == LONGEST_WAIT):g} s"
+    """Return the cell for a time: the next documented bound, with a margin."""
+    return f"≤ {next(limit for limit in BOUNDS if seconds + _MARGIN <= limit or limit == LONGEST_WAIT):g} s"
 
 
 def seconds(cell: str) -> float:
@@ -60,7 +60,7 @@ def tables(rows: Mapping[str, list[str]]) -> str:
 
 
 def committed() -> dict[str, list[str]]:
-    """Return the rows that the document has, by fault."""
+    """Return the document's rows by fault."""
     text = PATH.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
     lines = [line.strip("|\n").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     rows = ([cell.strip() for cell in cells] for cells in lines)
@@ -68,7 +68,7 @@ def committed() -> dict[str, list[str]]:
 
 
 def write(text: str) -> None:
-    """Put the tables into the document."""
+    """Write the tables into the document."""
     head, _, rest = PATH.read_text(encoding="utf-8").partition(BEGIN)
     _, _, tail = rest.partition(END)
     PATH.write_text(f"{head}{BEGIN}{text}{END}{tail}", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Clients while Entra, the way to it or the assertion is broken: docs/reference/faults.md is the record."""
+"""Clients while Entra, the network or the assertion is broken; docs/reference/faults.md is the record."""
 
 from pathlib import Path
 
@@ -21,14 +21,13 @@ WHY = {
 """What the text says of the faults that no other test has."""
 
 
-def test_every_fault_is_in_the_table() -> None:
-    """Once, and no other is."""
+def test_table_lists_every_fault_once() -> None:
     assert list(committed()) == [fault.name for fault in FAULTS]
     assert len(FAULTS) == len({fault.name for fault in FAULTS})
 
 
-def test_the_table_keeps_its_promise() -> None:
-    """Nobody waits over twelve seconds, everything is well again by itself, and a 429 stays a 429."""
+def test_table_meets_the_documented_limits() -> None:
+    """Nobody waits over twelve seconds, every fault ends without a restart, and a 429 stays a 429."""
     for name, cells in committed().items():
         assert seconds(cells[3]) <= LONGEST_WAIT, name
         assert seconds(cells[5]) <= LONGEST_WAIT, name
@@ -38,11 +37,8 @@ def test_the_table_keeps_its_promise() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("group", GROUPS)
-def test_faults(group: str, tmp_path: Path) -> None:
-    """What one client hears, and for how many calls, is what the table says; a hundred at once hear the same.
-
-    The table's times are measurements, which `python -m tests.contract.faults --write` makes; no test compares them.
-    """
+def test_fault_matches_its_row(group: str, tmp_path: Path) -> None:
+    """The answer to one client and the number of calls match the table; a hundred clients get the same."""
     came = experiences(GROUPS[group], tmp_path)
     assert {fault.name: _differences(fault, came[fault.name]) for fault in GROUPS[group]} == {
         fault.name: [] for fault in GROUPS[group]
@@ -50,20 +46,24 @@ def test_faults(group: str, tmp_path: Path) -> None:
 
 
 def _differences(fault: Fault, came: Experiences) -> list[str]:
-    """Say in what an experience differs from the table."""
+    """Return how an experience differs from the table."""
     measured, known = row(fault, came), committed()[fault.name]
     found = [f"{measured[i]} instead of {known[i]}" for i in EXACT if measured[i] != known[i]]
-    heard, again = came.one.heard
-    error = heard.document.get("error_description", "")
+    first, again = came.one.answers
+    error = first.document.get("error_description", "")
     if WHY.get(fault.name, "") not in error:
         found.append(f"the text is {error}")
-    if again.status != heard.status:
-        found.append(f"a client that asks again at once hears {again.status}")
-    crowd = {(each.status, each.document.get("error")) for each in came.crowd.heard}
-    if len(came.crowd.heard) != CROWD or crowd != {(heard.status, heard.document.get("error"))}:
-        found.append(f"{len(came.crowd.heard)} of {CROWD} heard {crowd}")
+    if again.status != first.status:
+        found.append(f"a second request gets {again.status}")
+    crowd = {(answer.status, answer.document.get("error")) for answer in came.crowd.answers}
+    if len(came.crowd.answers) != CROWD or crowd != {(first.status, first.document.get("error"))}:
+        found.append(f"{len(came.crowd.answers)} of {CROWD} got {crowd}")
     calls = int(known[4])
-    found += [f"{each.calls} calls" for each in (came.one, came.crowd) if each.calls not in _expected(calls, each)]
+    found += [
+        f"{experience.calls} calls"
+        for experience in (came.one, came.crowd)
+        if experience.calls not in _expected(calls, experience)
+    ]
     return found
 
 
@@ -72,5 +72,5 @@ def _expected(calls: int, came: Experience) -> range:
 
     A code that may pass is tried again until `EVENTUAL_WINDOW` seconds are over, in which a busy machine manages fewer.
     """
-    may_pass = came.heard[0].document.get("error_description", "").startswith(("AADSTS700213", "AADSTS70025"))
+    may_pass = came.answers[0].document.get("error_description", "").startswith(("AADSTS700213", "AADSTS70025"))
     return range(1 if may_pass and came.waited > EVENTUAL_WINDOW else calls, calls + 1)

@@ -1,4 +1,4 @@
-"""A listener in the test's own process: a clock that stands still, an application that echoes, and clients."""
+"""A listener in the test's process with a fixed clock, an application that echoes, and clients."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ LARGE = 4_000_000
 
 
 class Echo:
-    """Answers with the path, or with many bytes; at once, or when told to."""
+    """Answers with the path or with many bytes, at once or later."""
 
     def __init__(self) -> None:
         self.later: asyncio.Future[Response] | None = None
@@ -38,7 +38,7 @@ class Echo:
 
 
 class Client:
-    """The other end of one connection."""
+    """The other end of a connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -69,7 +69,7 @@ class Client:
 
 
 class Line:
-    """A listener with a clock that stands still, and its clients."""
+    """A listener with a fixed clock, and its clients."""
 
     def __init__(self, limits: Limits, tls: Presented | None) -> None:
         self.now = 0.0

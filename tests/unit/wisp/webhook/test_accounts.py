@@ -59,8 +59,7 @@ def reply(name: str = "a", **annotations: str) -> ApiResponse:
         pytest.param(ApiUnavailableError("gone"), AccountUnknown("gone"), id="not there"),
     ],
 )
-def test_lookups(said: ApiResponse | ApiUnavailableError, expected: Found) -> None:
-    """Only a 404 says that there is no such account."""
+def test_lookup_result_for_each_response(said: ApiResponse | ApiUnavailableError, expected: Found) -> None:
     assert asyncio.run(ServiceAccounts(Script(said)).look_up("n", "a")) == expected
 
 
@@ -96,9 +95,7 @@ def test_possible_name_is_read(name: str) -> None:
     assert script.asked == [f"/api/v1/namespaces/n/serviceaccounts/{name}"]
 
 
-def test_one_lookup_however_many_wait() -> None:
-    """And who hangs up does not end it for the others."""
-
+def test_concurrent_lookups_share_one_read() -> None:
     async def scene() -> None:
         script = Script(reply(client_id="x"))
         script.hold.clear()
@@ -118,8 +115,6 @@ def test_one_lookup_however_many_wait() -> None:
 
 
 def test_lookup_is_not_answered_by_a_read_that_was_sent_before_it() -> None:
-    """The account may have got its client id in between. The next read begins when the first has ended."""
-
     async def scene() -> None:
         script = Script(reply(), reply(client_id="x"))
         script.hold.clear()
@@ -142,8 +137,7 @@ def test_lookup_is_not_answered_by_a_read_that_was_sent_before_it() -> None:
     asyncio.run(scene())
 
 
-def test_what_is_at_hand_serves_when_nobody_answers() -> None:
-    """An account without a client id is looked up; where that fails it is what it was."""
+def test_known_account_is_served_when_the_api_server_does_not_answer() -> None:
     accounts = ServiceAccounts(Script(ApiUnavailableError("gone"), ApiUnavailableError("gone")))
     accounts.replace([Metadata("bare", "n"), Metadata("labelled", "n", labels={PREFIX + "use": "true"})])
     assert accounts.get("n", "bare") is None

@@ -308,8 +308,7 @@ def test_review_beyond_a_limit_is_refused_with_the_reason(body: bytes, said: str
         f"| the patch, as JSON | {limits.MAX_PATCH >> 20} MiB |",
     ],
 )
-def test_documented_limits_are_the_programs(row: str) -> None:
-    """They are the program's."""
+def test_documented_limits_match_the_program(row: str) -> None:
     assert row in (ROOT / "docs/reference/admission.md").read_text(encoding="utf-8")
 
 

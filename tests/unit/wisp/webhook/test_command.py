@@ -1,4 +1,4 @@
-"""`wisp webhook` on the command line: serving is what it does unless told otherwise."""
+"""The command line of `wisp webhook`, whose default subcommand is serve."""
 
 import subprocess
 import sys

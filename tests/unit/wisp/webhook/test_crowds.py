@@ -37,8 +37,8 @@ def connected(port: int, source: str) -> socket.socket:
 
 @pytest.mark.parametrize("sources", [1, 10], ids=["one source", "ten sources"])
 @pytest.mark.parametrize("kind", ["three bytes of a handshake", "half a review"])
-def test_reviews_are_answered_in_a_crowd(hook: Webhook, kind: str, sources: int) -> None:
-    """Places are limited, memory is bounded, and a kept connection survives."""
+def test_reviews_are_answered_despite_many_connections(hook: Webhook, kind: str, sources: int) -> None:
+    """The number of connections and the memory are limited, and a persistent connection survives."""
     context = trusted(hook.api)
     with contextlib.ExitStack() as stack, hook.connect() as kept:
         kept.review(review())
@@ -61,8 +61,7 @@ def test_reviews_are_answered_in_a_crowd(hook: Webhook, kind: str, sources: int)
 
 
 @pytest.mark.parametrize("kind", ["incomplete", "idle"])
-def test_probes_are_answered_in_a_crowd(hook: Webhook, kind: str) -> None:
-    """From the address that the crowd comes from as well."""
+def test_probes_are_answered_despite_many_connections(hook: Webhook, kind: str) -> None:
     with contextlib.ExitStack() as stack:
         for number in range(1200):
             connection = connected(hook.health_port, "127.0.0.1")
@@ -77,7 +76,6 @@ def test_probes_are_answered_in_a_crowd(hook: Webhook, kind: str) -> None:
 
 
 def test_limit_per_source_address_counts_for_both_ports(tmp_path: Path) -> None:
-    """It counts for both ports."""
     with running() as api, webhook(api, tmp_path, "--connections-per-source", "2") as hook:
         hook.await_ready()
         with contextlib.ExitStack() as stack:

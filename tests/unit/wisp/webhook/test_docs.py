@@ -30,8 +30,7 @@ def _names(options: list[click.Parameter]) -> set[str]:
     return {option.opts[0] for option in options}
 
 
-def test_documented_options_are_the_programs() -> None:
-    """Those of the process, and no other; each is a variable too, but for none."""
+def test_documented_options_match_the_program() -> None:
     serve = command.commands["serve"]
     policy = click.command()(policy_options(lambda policy: policy))
     told = {name for row in rows("Options of the process") for name in re.findall(r"`(--[a-z-]+)`", row[0])}
@@ -39,8 +38,7 @@ def test_documented_options_are_the_programs() -> None:
     assert serve.context_settings["auto_envvar_prefix"] == "WISP_ADMISSION"
 
 
-def test_documented_metrics_are_the_programs() -> None:
-    """Each is there, and no other; the page is as Prometheus wants it."""
+def test_documented_metrics_match_the_program() -> None:
     metrics = WebhookMetrics()
     metrics.reviews["changed"] += 1
     metrics.durations.observe(0.002)
@@ -61,8 +59,7 @@ def test_documented_metrics_are_the_programs() -> None:
     assert histogram["_bucket", "le=0.0025"] == 1
 
 
-def test_documented_log_events_are_the_programs() -> None:
-    """Each event is there with its level, and no other."""
+def test_documented_log_events_match_the_program() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "src/wisp/webhook").rglob("*.py"))
     found = re.findall(r'log\.(info|warning|debug)\(\s*"([^"]+)"(?: if \w+ else "([^"]+)")?', sources)
     written = {(event, level) for level, *events in found for event in events if event}
@@ -91,7 +88,6 @@ def test_documented_log_events_are_the_programs() -> None:
         "ten minutes later" if Lifetimes().settling == 600 else "",
     ],
 )
-def test_documented_numbers_are_the_programs(sentence: str) -> None:
-    """They are the program's."""
+def test_documented_numbers_match_the_program(sentence: str) -> None:
     assert sentence
     assert sentence in " ".join(DOCUMENT.split())

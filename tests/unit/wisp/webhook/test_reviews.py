@@ -64,21 +64,19 @@ def changed(change: Callable[[dict[str, Any]], object]) -> bytes:
         pytest.param(changed(lambda d: d["request"]["kind"].update(kind="Node")), "not about a v1 Pod", id="a node"),
     ],
 )
-def test_what_is_no_review(reviews: Reviews, body: bytes, words: str) -> None:
-    """Is a 400 that says why."""
+def test_body_that_is_not_a_review_gets_400_with_the_reason(reviews: Reviews, body: bytes, words: str) -> None:
     response = ask(reviews, body)
     assert response.status == 400
     assert words in response.body.decode()
 
 
-def test_other_paths_and_methods(reviews: Reviews) -> None:
-    """Only POST, only the one path."""
+def test_other_paths_and_methods_are_rejected(reviews: Reviews) -> None:
     assert ask(reviews, review(), target=b"/").status == 404
     assert ask(reviews, review(), method=b"GET").status == 405
 
 
-def test_answers_are_remembered_truly(reviews: Reviews) -> None:
-    """The second answer is the first but for its uid, whatever that is; a change of the policy is a new answer."""
+def test_cached_answer_differs_only_in_its_uid(reviews: Reviews) -> None:
+    """A change of the policy gives a new answer."""
     first, second, odd = (json.loads(ask(reviews, review(uid=uid)).body)["response"] for uid in ("a", "b", '"\\ü'))
     assert first.pop("uid") == "a"
     assert second.pop("uid") == "b"
@@ -97,8 +95,9 @@ def test_answers_are_remembered_truly(reviews: Reviews) -> None:
         pytest.param(lambda d: d["request"]["object"]["metadata"].update(labels={}), id="label"),
     ],
 )
-def test_what_makes_another_review(reviews: Reviews, change: Callable[[dict[str, Any]], object]) -> None:
-    """What is remembered of one pod is not said of another case."""
+def test_cached_answer_is_only_for_the_same_review(
+    reviews: Reviews, change: Callable[[dict[str, Any]], object]
+) -> None:
     assert b"patch" in ask(reviews, review()).body
     other = reviews.answer(Request(b"POST", b"/mutate-v1-pod", (), changed(change), http_1_0=False, keep_alive=True))
     if isinstance(other, Response):
