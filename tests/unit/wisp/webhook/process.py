@@ -41,7 +41,7 @@ def review(account: str = "web", *, uid: str = "u", **pod: Any) -> bytes:
 
 
 class Connection:
-    """A kept connection, as API servers have them."""
+    """A persistent connection, as API servers use."""
 
     def __init__(self, port: int, context: ssl.SSLContext, patience: float = PATIENCE) -> None:
         plain = socket.create_connection(("127.0.0.1", port), timeout=patience)
@@ -96,9 +96,9 @@ class Webhook:
     def _listen(self) -> None:
         process = self.process
         wait_until(lambda: self.events("listening") or process.poll() is not None, "it listens")
-        (said,) = self.events("listening")
-        self.port: int = said["port"]
-        self.health_port: int = said["health_port"]
+        (event,) = self.events("listening")
+        self.port: int = event["port"]
+        self.health_port: int = event["health_port"]
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -127,7 +127,7 @@ class Webhook:
     def metric(self, line: str) -> float:
         """Return the value of one sample."""
         page = self.health("/metrics")[1]
-        (value,) = (each.rsplit(" ", 1)[1] for each in page.splitlines() if each.startswith(line + " "))
+        (value,) = (line_text.rsplit(" ", 1)[1] for line_text in page.splitlines() if line_text.startswith(line + " "))
         return float(value)
 
     def connect(self, context: ssl.SSLContext | None = None) -> Connection:

@@ -51,7 +51,7 @@ def reply(name: str = "a", **annotations: str) -> ApiResponse:
 
 
 @pytest.mark.parametrize(
-    "said, expected",
+    "response, expected",
     [
         pytest.param(ApiResponse(404, b""), AccountMissing(), id="absent"),
         pytest.param(ApiResponse(403, b'{"message": "no right"}'), AccountUnknown("no right"), id="forbidden"),
@@ -59,8 +59,8 @@ def reply(name: str = "a", **annotations: str) -> ApiResponse:
         pytest.param(ApiUnavailableError("gone"), AccountUnknown("gone"), id="not there"),
     ],
 )
-def test_lookup_result_for_each_response(said: ApiResponse | ApiUnavailableError, expected: Found) -> None:
-    assert asyncio.run(ServiceAccounts(Script(said)).look_up("n", "a")) == expected
+def test_lookup_result_for_each_response(response: ApiResponse | ApiUnavailableError, expected: Found) -> None:
+    assert asyncio.run(ServiceAccounts(Script(response)).look_up("n", "a")) == expected
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_possible_name_is_read(name: str) -> None:
 
 
 def test_concurrent_lookups_share_one_read() -> None:
-    async def scene() -> None:
+    async def scenario() -> None:
         script = Script(reply(client_id="x"))
         script.hold.clear()
         accounts = ServiceAccounts(script)
@@ -107,15 +107,16 @@ def test_concurrent_lookups_share_one_read() -> None:
         script.hold.set()
         found = await asyncio.gather(*waiting[1:])
         assert all(
-            not isinstance(each, AccountMissing | AccountUnknown) and each["metadata"]["name"] == "a" for each in found
+            not isinstance(result, AccountMissing | AccountUnknown) and result["metadata"]["name"] == "a"
+            for result in found
         )
         assert len(script.asked) == 1
 
-    asyncio.run(scene())
+    asyncio.run(scenario())
 
 
 def test_lookup_is_not_answered_by_a_read_that_was_sent_before_it() -> None:
-    async def scene() -> None:
+    async def scenario() -> None:
         script = Script(reply(), reply(client_id="x"))
         script.hold.clear()
         accounts = ServiceAccounts(script, Clock())
@@ -134,7 +135,7 @@ def test_lookup_is_not_answered_by_a_read_that_was_sent_before_it() -> None:
             assert found["metadata"]["annotations"] == {ID: "x"}
         assert len(script.asked) == 2
 
-    asyncio.run(scene())
+    asyncio.run(scenario())
 
 
 def test_known_account_is_served_when_the_api_server_does_not_answer() -> None:
@@ -150,7 +151,7 @@ def test_known_account_is_served_when_the_api_server_does_not_answer() -> None:
 def test_missing_account_is_read_once_in_two_seconds() -> None:
     """300 reviews for three missing accounts cause three reads; two seconds later three more."""
 
-    async def scene() -> None:
+    async def scenario() -> None:
         script, clock = Script(MISSING), Clock()
         accounts = ServiceAccounts(script, clock)
         for _ in range(100):
@@ -162,14 +163,14 @@ def test_missing_account_is_read_once_in_two_seconds() -> None:
             await accounts.look_up("n", name)
         assert len(script.asked) == accounts.reads == 6
 
-    asyncio.run(scene())
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("listed", [False, True], ids=["watch event", "new list"])
 def test_missing_account_is_found_as_soon_as_the_watch_brings_it(*, listed: bool) -> None:
     """What was remembered of it is forgotten at once, also when it is then deleted and made again."""
 
-    async def scene() -> None:
+    async def scenario() -> None:
         script = Script(MISSING, reply(client_id="x"))
         accounts, account = ServiceAccounts(script, Clock()), Metadata("a", "n")
         assert await accounts.look_up("n", "a") == AccountMissing()
@@ -182,13 +183,13 @@ def test_missing_account_is_found_as_soon_as_the_watch_brings_it(*, listed: bool
         assert isinstance(await accounts.look_up("n", "a"), dict), "the watch may lag behind"
         assert len(script.asked) == 3
 
-    asyncio.run(scene())
+    asyncio.run(scenario())
 
 
 def test_account_made_during_its_lookup_is_not_missing() -> None:
     """The API server was asked before it existed, and the watch is quicker than the answer."""
 
-    async def scene() -> None:
+    async def scenario() -> None:
         script = Script(MISSING)
         script.hold.clear()
         accounts = ServiceAccounts(script, Clock())
@@ -201,13 +202,13 @@ def test_account_made_during_its_lookup_is_not_missing() -> None:
         assert isinstance(found, dict)
         assert found["metadata"]["name"] == "a"
 
-    asyncio.run(scene())
+    asyncio.run(scenario())
 
 
 def test_number_of_missing_accounts_remembered_is_bounded() -> None:
     """The oldest makes room for the newest."""
 
-    async def scene() -> None:
+    async def scenario() -> None:
         script = Script(MISSING)
         accounts = ServiceAccounts(script, Clock())
         for number in range(MISSING_LIMIT + 1):
@@ -218,7 +219,7 @@ def test_number_of_missing_accounts_remembered_is_bounded() -> None:
         await accounts.look_up("n", "a0")
         assert len(script.asked) == MISSING_LIMIT + 2, "the oldest is not"
 
-    asyncio.run(scene())
+    asyncio.run(scenario())
 
 
 async def _flood(accounts: ServiceAccounts, script: Script) -> list[asyncio.Task[Found]]:
@@ -230,14 +231,14 @@ async def _flood(accounts: ServiceAccounts, script: Script) -> list[asyncio.Task
     ]
     for _ in range(3):
         await asyncio.sleep(0)
-    assert not any(each.done() for each in lookups)
+    assert not any(lookup.done() for lookup in lookups)
     return lookups
 
 
 def test_reads_at_a_time_are_limited() -> None:
     """The other lookups wait in a queue; those beyond it are refused for now; in the end all in it are answered."""
 
-    async def scene() -> None:
+    async def scenario() -> None:
         script = Script(MISSING)
         accounts = ServiceAccounts(script, Clock())
         lookups = await _flood(accounts, script)
@@ -248,13 +249,13 @@ def test_reads_at_a_time_are_limited() -> None:
         assert set(await asyncio.gather(*lookups)) == {AccountMissing()}
         assert await accounts.look_up("n", "one-more") == AccountMissing(), "there is room again"
 
-    asyncio.run(scene())
+    asyncio.run(scenario())
 
 
 def test_known_account_is_read_before_invented_names() -> None:
     """An account that the watch has brought, and that may just be getting its client id, waits for none of them."""
 
-    async def scene() -> None:
+    async def scenario() -> None:
         script = Script(reply(client_id="x"))
         accounts = ServiceAccounts(script, Clock())
         accounts.replace([Metadata("a", "n")])
@@ -269,13 +270,13 @@ def test_known_account_is_read_before_invented_names() -> None:
         assert account["metadata"]["annotations"] == {ID: "x"}
         await asyncio.gather(*flood)
 
-    asyncio.run(scene())
+    asyncio.run(scenario())
 
 
 def test_known_account_is_served_as_it_is_when_too_many_are_read() -> None:
     """As when the API server does not answer."""
 
-    async def scene() -> None:
+    async def scenario() -> None:
         script = Script(reply())
         accounts = ServiceAccounts(script, Clock())
         accounts.replace([Metadata(f"invented-{number}", "n") for number in range(CONCURRENT_READS + QUEUE_LIMIT)])
@@ -287,13 +288,13 @@ def test_known_account_is_served_as_it_is_when_too_many_are_read() -> None:
         script.hold.set()
         await asyncio.gather(*flood)
 
-    asyncio.run(scene())
+    asyncio.run(scenario())
 
 
 def test_account_that_the_watch_brings_while_it_waits_is_not_read() -> None:
     """A pod made a moment after its account gets its identity, however many names are invented meanwhile."""
 
-    async def scene() -> None:
+    async def scenario() -> None:
         script = Script(MISSING)
         accounts = ServiceAccounts(script, Clock())
         flood = await _flood(accounts, script)
@@ -306,15 +307,15 @@ def test_account_that_the_watch_brings_while_it_waits_is_not_read() -> None:
         assert isinstance(found, dict)
         assert found["metadata"]["annotations"] == {ID: "x"}
         await asyncio.gather(*flood)
-        assert not any(each.endswith(f"-{CONCURRENT_READS + QUEUE_LIMIT - 1}") for each in script.asked)
+        assert not any(path.endswith(f"-{CONCURRENT_READS + QUEUE_LIMIT - 1}") for path in script.asked)
 
-    asyncio.run(scene())
+    asyncio.run(scenario())
 
 
 def test_lookup_that_waited_too_long_is_not_read() -> None:
     """Nobody waits for it any more, and the API server has been slow enough."""
 
-    async def scene() -> None:
+    async def scenario() -> None:
         script, clock = Script(MISSING), Clock()
         accounts = ServiceAccounts(script, clock)
         flood = await _flood(accounts, script)
@@ -328,4 +329,4 @@ def test_lookup_that_waited_too_long_is_not_read() -> None:
         )
         assert len(script.asked) == CONCURRENT_READS
 
-    asyncio.run(scene())
+    asyncio.run(scenario())

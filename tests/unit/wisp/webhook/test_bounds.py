@@ -93,8 +93,8 @@ def labelled(spec: bytes, only: str | None = None) -> bytes:
     annotations = {}
     if only is not None:
         annotations = {f"azure.workload.identity/inject-proxy-{key}": only for key in ("only", "mode")}
-    said = json.dumps(annotations).encode()
-    return review(b'{"metadata":{%b,"annotations":%b},"spec":{%b}}' % (USE, said, spec))
+    annotations_json = json.dumps(annotations).encode()
+    return review(b'{"metadata":{%b,"annotations":%b},"spec":{%b}}' % (USE, annotations_json, spec))
 
 
 def many(item: str, values: int = 0, room: int = ROOM) -> bytes:
@@ -195,12 +195,12 @@ def test_memory_for_one_review_is_bounded(shape: str) -> None:
     tracemalloc.start()
     try:
         status = ask(application, body).status
-        kept, peak = tracemalloc.get_traced_memory()
+        retained, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert status in (200, 400)
     assert peak < MOST
-    assert kept < 200_000
+    assert retained < 200_000
 
 
 def test_long_texts_are_not_kept_after_a_review() -> None:
@@ -213,10 +213,10 @@ def test_long_texts_are_not_kept_after_a_review() -> None:
             for labels in ({}, {"azure.workload.identity/use": "true"}):
                 metadata = {"labels": labels, "annotations": {key: "", key * 3: ""}}
                 response(application, review(json.dumps({"metadata": metadata, "spec": {}}).encode()))
-        kept, _ = tracemalloc.get_traced_memory()
+        retained, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert kept < 500_000
+    assert retained < 500_000
 
 
 def pod_of(count: int) -> bytes:
@@ -266,7 +266,7 @@ def test_unlabelled_pod_with_a_thousand_and_one_containers_is_admitted() -> None
 
 
 @pytest.mark.parametrize(
-    "body, said",
+    "body, reason",
     [
         pytest.param(labelled(b'"novel":[%b]' % many("{}")), "the pod's spec has about ", id="values"),
         pytest.param(
@@ -289,11 +289,11 @@ def test_unlabelled_pod_with_a_thousand_and_one_containers_is_admitted() -> None
         ),
     ],
 )
-def test_review_beyond_a_limit_is_refused_with_the_reason(body: bytes, said: str) -> None:
+def test_review_beyond_a_limit_is_refused_with_the_reason(body: bytes, reason: str) -> None:
     """It is refused with the limit, and with what to do."""
     refused = response(webhook(), body)
     assert (refused["allowed"], refused["status"]["code"]) == (False, 400)
-    assert said in refused["status"]["message"]
+    assert reason in refused["status"]["message"]
     assert len(refused["status"]["message"]) < 300
 
 

@@ -165,7 +165,7 @@ def test_unusable_client_ca_file_is_an_error_at_start(
         kubeconfig = api.write_kubeconfig(tmp_path / "kubeconfig")
         flags = ["--namespace", "n", "--kubeconfig", str(kubeconfig), "--client-ca", str(path)]
         assert main(["webhook", "--tenant-id", TENANT, *flags]) == 2
-    said = capsys.readouterr().err
-    assert str(path) in said
-    assert words in said
-    assert "PEM" in said
+    text = capsys.readouterr().err
+    assert str(path) in text
+    assert words in text
+    assert "PEM" in text

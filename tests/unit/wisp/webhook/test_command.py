@@ -16,9 +16,9 @@ TENANT = "22222222-2222-4222-8222-222222222222"
 def test_help_lists_the_subcommands_and_the_options_of_serve(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a further word the help is the server's, and mentions the review command."""
     assert main(["webhook", "--help"]) == 0
-    said = capsys.readouterr().out
-    assert "--health-port" in said
-    assert "wisp webhook review --help" in said
+    text = capsys.readouterr().out
+    assert "--health-port" in text
+    assert "wisp webhook review --help" in text
     assert main(["webhook", "review", "--help"]) == 0
     assert "--service-accounts" in capsys.readouterr().out
 

@@ -40,8 +40,8 @@ def connected(port: int, source: str) -> socket.socket:
 def test_reviews_are_answered_despite_many_connections(hook: Webhook, kind: str, sources: int) -> None:
     """The number of connections and the memory are limited, and a persistent connection survives."""
     context = trusted(hook.api)
-    with contextlib.ExitStack() as stack, hook.connect() as kept:
-        kept.review(review())
+    with contextlib.ExitStack() as stack, hook.connect() as persistent:
+        persistent.review(review())
         for number in range(1200):
             connection = connected(hook.port, f"127.0.0.{1 + number % sources}")
             stack.callback(connection.close)
@@ -54,7 +54,7 @@ def test_reviews_are_answered_despite_many_connections(hook: Webhook, kind: str,
                     connection.sendall(b"\x16\x03\x01")
             if number % 50 == 49:
                 assert hook.review(review())["allowed"] is True
-        assert kept.review(review())["allowed"] is True
+        assert persistent.review(review())["allowed"] is True
         assert hook.health("/readyz") == (200, "ok\n")
         assert hook.metric("wisp_webhook_connections") <= (256 if sources == 1 else 512)
         assert Memory.of(hook.process.pid).anonymous < MOST_ANONYMOUS

@@ -33,8 +33,8 @@ def _names(options: list[click.Parameter]) -> set[str]:
 def test_documented_options_match_the_program() -> None:
     serve = command.commands["serve"]
     policy = click.command()(policy_options(lambda policy: policy))
-    told = {name for row in rows("Options of the process") for name in re.findall(r"`(--[a-z-]+)`", row[0])}
-    assert told == _names(serve.params) - _names(policy.params)
+    documented = {name for row in rows("Options of the process") for name in re.findall(r"`(--[a-z-]+)`", row[0])}
+    assert documented == _names(serve.params) - _names(policy.params)
     assert serve.context_settings["auto_envvar_prefix"] == "WISP_ADMISSION"
 
 

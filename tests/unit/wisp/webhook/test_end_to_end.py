@@ -43,7 +43,7 @@ def client_id(response: dict[str, object]) -> str | None:
     """Return the client id that an answer puts into the pod."""
     patch = str(response["patch"])
     text = base64.b64decode(patch).decode()
-    found = [each for each in (CLIENT_ID, OTHER_ID) if each in text]
+    found = [identifier for identifier in (CLIENT_ID, OTHER_ID) if identifier in text]
     return found[0] if found else None
 
 
@@ -53,15 +53,15 @@ def test_labelled_pod_gets_its_identity(hook: Webhook) -> None:
     assert response["uid"] == "the-uid"
     assert response["allowed"] is True
     patch = base64.b64decode(response["patch"]).decode()
-    assert all(each in patch for each in (CLIENT_ID, TENANT, "azure-identity-token"))
+    assert all(text in patch for text in (CLIENT_ID, TENANT, "azure-identity-token"))
 
 
 def test_cached_answer_follows_changes_of_the_account(hook: Webhook) -> None:
     """Answered from the cache, with its own uid; a change of the account takes effect."""
     with hook.connect() as connection:
         answers = [connection.review(review(uid=f"u{number}")) for number in range(3)]
-        assert [each["uid"] for each in answers] == ["u0", "u1", "u2"]
-        assert len({each["patch"] for each in answers}) == 1
+        assert [answer["uid"] for answer in answers] == ["u0", "u1", "u2"]
+        assert len({answer["patch"] for answer in answers}) == 1
         hook.api.world.put("serviceaccounts", service_account("web", client_id=OTHER_ID))
         wait_until(lambda: client_id(connection.review(review())) == OTHER_ID, "the new client id is given")
 
@@ -202,7 +202,7 @@ def test_foreign_authority_is_removed(hook: Webhook) -> None:
         lambda: held["secrets", "wisp", "wisp-webhook-certificate"]["data"] == secret["data"], "nor has the Secret it"
     )
     wait_until(lambda: len(hook.events("unknown authority removed")) == 2, "both are logged")
-    assert {each["fingerprint"] for each in hook.events("unknown authority removed")} == {fingerprint}
+    assert {event["fingerprint"] for event in hook.events("unknown authority removed")} == {fingerprint}
     assert bundle(hook.api) == own
     assert len(hook.events("certificate in use")) == 1
 
@@ -225,9 +225,9 @@ def test_half_written_secret_is_repaired(hook: Webhook, keys: list[str]) -> None
 def test_two_replicas_share_the_certificates(api: ApiServer, tmp_path: Path) -> None:
     """Started at once they agree on one certificate; one is killed, the Secret deleted: the other makes another."""
     with webhook(api, tmp_path) as first, webhook(api, tmp_path) as second:
-        for each in (first, second):
-            each.await_ready()
-            assert client_id(each.review(review())) == CLIENT_ID
+        for replica in (first, second):
+            replica.await_ready()
+            assert client_id(replica.review(review())) == CLIENT_ID
         first.process.kill()
         before = bundle(api)
         api.world.delete("secrets", "wisp-webhook-certificate", "wisp")
@@ -311,13 +311,13 @@ def test_no_review_fails_while_certificates_are_rotated(api: ApiServer, tmp_path
     """
     flags = ("--certificate-days", str(60 / 86400), "--authority-days", str(120 / 86400))
     with webhook(api, tmp_path, *flags) as first, webhook(api, tmp_path, *flags) as second:
-        for each in (first, second):
-            each.await_ready()
+        for replica in (first, second):
+            replica.await_ready()
 
         def reviewed() -> bool:
-            assert all(client_id(each.review(review())) == CLIENT_ID for each in (first, second))
+            assert all(client_id(replica.review(review())) == CLIENT_ID for replica in (first, second))
             announced = bundle(api).count(b"BEGIN CERTIFICATE") >= 2
-            return announced and all(len(each.events("certificate in use")) >= 4 for each in (first, second))
+            return announced and all(len(replica.events("certificate in use")) >= 4 for replica in (first, second))
 
         wait_until(reviewed, "two authorities and four certificates have been in use", patience=1800)
-        assert not [line for each in (first, second) for line in each.log if line.get("level") == "warning"]
+        assert not [line for replica in (first, second) for line in replica.log if line.get("level") == "warning"]

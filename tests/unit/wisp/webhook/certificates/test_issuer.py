@@ -78,7 +78,7 @@ def test_certificate_does_not_outlive_its_authority() -> None:
     "certificates, reason",
     [
         pytest.param(issued(bundle=b""), "", id="no ca.crt"),
-        pytest.param(issued(chain=b"\xff\x00"), "", id="tls.crt is no PEM"),
+        pytest.param(issued(chain=b"\xff\x00"), "", id="tls.crt is not PEM"),
         pytest.param(issued(key=Secret("")), "", id="no tls.key"),
         pytest.param(issued(key=issued().key), "tls.key is not the key of tls.crt", id="another tls.key"),
         pytest.param(issued(ca_key=issued().key), "ca.key is not the key of", id="another ca.key"),

@@ -44,7 +44,7 @@ def test_changed_secret_keeps_what_is_not_the_webhooks() -> None:
 @pytest.mark.parametrize(
     "secret",
     [{}, {"data": None}, {"data": []}, {"data": {"ca.crt": 1, "tls.key": "!"}}],
-    ids=["no data", "null", "a list", "no base64"],
+    ids=["no data", "null", "a list", "not base64"],
 )
 def test_unusable_entries_are_empty(secret: dict[str, Any]) -> None:
     """They are found broken when they are inspected."""
