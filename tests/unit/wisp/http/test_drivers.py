@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.unit.wisp.http.hostile import ALL, Hostile
 from tests.unit.wisp.http.oracle import theirs
-from tests.unit.wisp.http.test_parser_oracle import pipelines
+from tests.unit.wisp.http.test_parser import pipelines
 from tests.unit.wisp.http.wire import NEXT, cut, cut_points, outcome, streams
 from tests.unit.wisp.http.world import WORLDS, World
 from wisp.http.messages import Reject, Request

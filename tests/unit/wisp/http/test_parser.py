@@ -1,13 +1,24 @@
-"""The request parser: the same events for any split of the input, within limits and in bounded memory."""
+"""The request parser: heads, bodies and limits, for any split of the input, and compared with h11."""
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.wisp.http.hostile import ALL, Hostile
+from tests.support.cycles import counting_cycles
+from tests.unit.wisp.http.hostile import ALL, CHUNKS, EVERY_HEAD, Hostile
+from tests.unit.wisp.http.oracle import ours, theirs
 from tests.unit.wisp.http.wire import GET, NEXT, POST, cut, cut_points, drained, events, one, outcome, streams
 from wisp.http.messages import Reject, Request
-from wisp.http.parser import BODY_LIMIT, HEAD_LIMIT, HEADERS_LIMIT, TARGET_LIMIT, Continue, HeadCache, RequestReader
+from wisp.http.parser import (
+    BODY_LIMIT,
+    HEAD_LIMIT,
+    HEADERS_LIMIT,
+    TARGET_LIMIT,
+    ChunkedBody,
+    Continue,
+    HeadCache,
+    RequestReader,
+)
 
 READ = 16 * 1024
 """What `Peer` reads at most at a time."""
@@ -229,3 +240,248 @@ def test_body_limit_can_be_set() -> None:
     body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n" + b"b" * 65537
     assert isinstance(RequestReader(body_limit=65537).receive(body), Request)
     assert isinstance(RequestReader(body_limit=65536).receive(body), Reject)
+
+
+def request(data: bytes) -> Request:
+    """Return the only event of `data`, which is a request."""
+    event = one(data)
+    assert isinstance(event, Request)
+    return event
+
+
+@pytest.mark.parametrize("hostile", EVERY_HEAD.values(), ids=EVERY_HEAD)
+def test_hostile_heads_end_the_connection(hostile: Hostile) -> None:
+    """An ambiguous head is rejected with its status, and nothing after it is served."""
+    (reject,) = events([hostile.data + NEXT])
+    assert isinstance(reject, Reject)
+    assert reject.status == hostile.status
+    assert reject.reason
+
+
+def test_request_holds_what_was_sent() -> None:
+    """Method and target are unchanged, header names are in lower case, values have no surrounding blanks."""
+    sent = b"GET /a?b=%20c HTTP/1.1\r\nHoSt:x\r\nMETADATA:\t true \r\nX-E:\r\nX-E: a  b\xe9\r\n\r\n"
+    assert request(sent) == Request(
+        b"GET",
+        b"/a?b=%20c",
+        ((b"host", b"x"), (b"metadata", b"true"), (b"x-e", b""), (b"x-e", b"a  b\xe9")),
+        b"",
+        http_1_0=False,
+        keep_alive=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "target", [b"/", b"//", b"/a?b#c", b"http://169.254.169.254/a", b"http://h", b"*", b"/%2f..", b"/" + b"a" * 8191]
+)
+def test_every_form_of_target_is_accepted(target: bytes) -> None:
+    """The parser does not decide whether a target exists."""
+    assert request(b"OPTIONS " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n").target == target
+
+
+def test_connect_target_in_authority_form_is_accepted() -> None:
+    """The router rejects CONNECT requests."""
+    assert request(b"CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n").target == b"h:80"
+
+
+@pytest.mark.parametrize(
+    "version, connection, expected",
+    [
+        (b"1.1", b"", True),
+        (b"1.1", b"Connection: keep-alive\r\n", True),
+        (b"1.1", b"Connection: close\r\n", False),
+        (b"1.1", b"Connection: Close\r\n", False),
+        (b"1.1", b"Connection: x, close\r\n", False),
+        (b"1.1", b"Connection: x\r\nConnection: close\r\n", False),
+        (b"1.1", b"Connection: keep-alive, close\r\n", False),
+        (b"1.1", b"Connection: closed\r\n", True),
+        (b"1.0", b"", False),
+        (b"1.0", b"Connection: keep-alive\r\n", True),
+        (b"1.0", b"Connection: Keep-Alive\r\n", True),
+        (b"1.0", b"Connection: close, keep-alive\r\n", False),
+    ],
+)
+def test_connection_persistence_follows_version_and_header(
+    version: bytes, connection: bytes, *, expected: bool
+) -> None:
+    """RFC 9112 §9.3: close wins, HTTP/1.1 persists, HTTP/1.0 persists only on request."""
+    parsed = request(b"GET / HTTP/" + version + b"\r\nHost: x\r\n" + connection + b"\r\n")
+    assert (parsed.keep_alive, parsed.http_1_0) == (expected, version == b"1.0")
+
+
+def test_http_1_0_request_needs_no_host_header() -> None:
+    assert request(b"GET / HTTP/1.0\r\n\r\n").headers == ()
+
+
+def test_upgrade_offer_is_ignored() -> None:
+    """Java offers h2c on every request; the framing of the body is unaffected (RFC 9110 §7.8)."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+    first, second = events([POST + offer + b"Content-Length: 3\r\n\r\nabc" + NEXT])
+    assert isinstance(first, Request)
+    assert isinstance(second, Request)
+    assert (first.body, second.target) == (b"abc", b"/next")
+
+
+def test_first_value_of_a_header_is_found_by_lower_case_name() -> None:
+    """The result is None for a missing header."""
+    parsed = request(GET + b"A: 1\r\na: 2\r\n\r\n")
+    assert (parsed.header(b"a"), parsed.header(b"b")) == (b"1", None)
+
+
+HEAD = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("hostile", CHUNKS.values(), ids=CHUNKS)
+def test_hostile_bodies_end_the_connection(hostile: Hostile) -> None:
+    """A malformed chunked body is rejected as a whole, and nothing after it is served."""
+    (reject,) = events([hostile.data + NEXT])
+    assert isinstance(reject, Reject)
+    assert reject.status == hostile.status
+
+
+@pytest.mark.parametrize(
+    "body, decoded",
+    [
+        (b"0\r\n\r\n", b""),
+        (b"000\r\n\r\n", b""),
+        (b"3\r\nabc\r\n0\r\n\r\n", b"abc"),
+        (b"03\r\nabc\r\n0\r\n\r\n", b"abc"),
+        (b"B\r\n0\r\n\r\n\r\n\r\n\r\n\r\n0\r\n\r\n", b"0\r\n\r\n\r\n\r\n\r\n"),
+        (b'3;a;b=c;d="e f"\r\nabc\r\n0;z\r\n\r\n', b"abc"),
+        (b"1\r\na\r\n2\r\nbc\r\n0\r\nT: x\r\nU: y\r\n\r\n", b"abc"),
+        (b"0\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", b""),
+    ],
+)
+def test_next_request_begins_after_the_last_chunk(body: bytes, decoded: bytes) -> None:
+    """Chunks are joined, extensions and trailers dropped."""
+    first, second = events([HEAD + body + NEXT])
+    assert isinstance(first, Request)
+    assert isinstance(second, Request)
+    assert (first.body, second.target) == (decoded, b"/next")
+
+
+@pytest.mark.parametrize("size", [8, 1000, BODY_LIMIT])
+def test_chunked_body_of_64_kib_is_accepted_and_one_byte_more_rejected(size: int) -> None:
+    """The chunks may be of eight bytes or one large chunk."""
+    parts = [b"a" * min(size, BODY_LIMIT - start) for start in range(0, BODY_LIMIT, size)]
+    data = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
+    accepted = one(HEAD + data + b"0\r\n\r\n")
+    assert isinstance(accepted, Request)
+    assert accepted.body == b"a" * BODY_LIMIT
+    refused = one(HEAD + data + b"1\r\nb\r\n0\r\n\r\n")
+    assert refused == Reject(413, "The request body is larger than 65536 bytes")
+
+
+@pytest.mark.parametrize("padding", [0, 1], ids=["fits", "one byte more"])
+def test_chunk_framing_is_bounded(padding: int) -> None:
+    """Extensions and trailers may take as much as a body, and no more."""
+    room = 2 * BODY_LIMIT - len(b"1;\r\na\r\n0\r\n\r\n")
+    event = one(HEAD + b"1;" + b"e" * (room + padding) + b"\r\na\r\n0\r\n\r\n")
+    assert isinstance(event, Reject) == bool(padding)
+
+
+def test_endless_trailer_is_rejected_as_a_too_large_body() -> None:
+    assert events([HEAD + b"0\r\n", *(b"T: %b\r\n" % (b"t" * 1000) for _ in range(140))]) == [
+        Reject(413, "The request body is larger than 65536 bytes")
+    ]
+
+
+def test_declared_chunk_size_allocates_no_memory() -> None:
+    decoder = ChunkedBody(BODY_LIMIT)
+    assert decoder.feed(bytearray(b"FFFFFFFFFFFFFFFF\r\nabc")) is None
+    assert bytes(decoder.body) == b"abc"
+
+
+def test_decoder_is_freed_without_the_garbage_collector() -> None:
+    """Bodies of 64 KiB must not wait for the collector of cycles."""
+    with counting_cycles() as found:
+        for _ in range(20):
+            assert isinstance(one(HEAD + b"3\r\nabc\r\n0\r\n\r\n"), Request)
+            assert isinstance(one(HEAD + b"x\r\n"), Reject)
+            assert events([HEAD + b"3\r\na"]) == []
+        assert found() == 0
+
+
+without_deadline = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+_token = st.text(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~", min_size=1, max_size=20
+)
+_names = _token.filter(
+    lambda name: name.lower() not in {"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade"}
+)
+_inner = st.text([chr(code) for code in [*range(0x21, 0x7F), *range(0x80, 0x100)]] + [" ", "\t"], max_size=30)
+_values = _inner.map(lambda text: text.strip(" \t").encode("latin-1"))
+_blanks = st.sampled_from([b"", b" ", b"\t ", b"  "])
+_lines = st.builds(
+    lambda name, before, value, after: b"%b:%b%b%b\r\n" % (name.encode(), before, value, after),
+    _names, _blanks, _values, _blanks,
+)  # fmt: skip
+_query = st.text("abcXYZ019-._~!$&'()*+,;=:@/?%{}|^`\"<>\\[]", max_size=40).map(str.encode)
+_targets = st.builds(
+    lambda start, rest: start + rest, st.sampled_from([b"/", b"//", b"http://h/", b"https://h:1/?"]), _query
+)
+_methods = st.sampled_from([b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE"])
+_connections = st.sampled_from(
+    [b"", b"", b"", b"Connection: close\r\n", b"Connection: Keep-Alive\r\n", b"connection: x, Close\r\n"]
+)
+_bodies = st.binary(max_size=60)
+_extensions = st.sampled_from([b"", b";a", b";a=b;c", b';d="e f"'])
+_chunks = st.builds(
+    lambda data, extension: b"%X%b\r\n%b\r\n" % (len(data), extension, data), st.binary(min_size=1), _extensions
+)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    """Draw one well-formed request of HTTP/1.1 or 1.0."""
+    version = draw(st.sampled_from([b"1.1", b"1.1", b"1.1", b"1.0"]))
+    lines = [b"Host: h\r\n", draw(_connections), *draw(st.lists(_lines, max_size=4))]
+    kind = draw(st.sampled_from(["none", "sized", "chunked" if version == b"1.1" else "sized"]))
+    body = b"" if kind == "none" else draw(_bodies)
+    if kind == "sized":
+        lines.append(b"Content-Length: %d\r\n" % len(body))
+    elif kind == "chunked":
+        lines.append(b"Transfer-Encoding: Chunked\r\n")
+        body = b"".join(draw(st.lists(_chunks, max_size=4)))
+        body += b"0" + draw(_extensions) + b"\r\n" + b"".join(draw(st.lists(_lines, max_size=2))) + b"\r\n"
+    if body and version == b"1.1":
+        lines.append(draw(st.sampled_from([b"", b"Expect: 100-continue\r\n"])))
+    head = b"".join(draw(st.permutations(lines)))
+    return b"%b %b HTTP/%b\r\n%b\r\n%b" % (draw(_methods), draw(_targets), version, head, body)
+
+
+_damage = st.binary(max_size=2) | st.sampled_from([b"\r\n", b" ", b"\t", b"\n ", b":", b"0"])
+pipelines = st.lists(requests(), min_size=1, max_size=4).map(b"".join)
+
+
+@without_deadline
+@given(pipelines, cut_points)
+def test_well_formed_requests_are_read_as_h11_reads_them(stream: bytes, cut_points: list[int]) -> None:
+    """Compare methods, targets, headers, bodies, versions and persistence for any split of the input."""
+    requests, rejected = theirs(stream)
+    assert not rejected
+    assert ours(cut(stream, cut_points)) == (requests, False)
+
+
+@without_deadline
+@given(pipelines, st.integers(0), st.sampled_from([0, 1]), _damage)
+def test_damaged_request_is_read_as_h11_reads_it_or_rejected(
+    stream: bytes, at: int, removed: int, inserted: bytes
+) -> None:
+    """One byte is changed, dropped or added."""
+    at %= len(stream) + 1
+    damaged = stream[:at] + inserted + stream[at + removed :] + NEXT
+    requests, _ = theirs(damaged)
+    served, _ = ours([damaged])
+    assert served == requests[: len(served)]
+
+
+@without_deadline
+@given(streams)
+def test_every_accepted_request_is_also_accepted_by_h11(stream: bytes) -> None:
+    """The input begins like HTTP and then deviates."""
+    requests, _ = theirs(stream)
+    served, _ = ours([stream])
+    assert served == requests[: len(served)]
