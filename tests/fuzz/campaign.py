@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
     features: tuple[int, int]
     inputs: tuple[int, int]
     failure: str = ""
-    """What the engine said last, where an invariant failed."""
+    """The last output of the engine if an invariant failed."""
     found: Path | None = None
     """The input on which it did."""
 

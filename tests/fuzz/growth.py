@@ -161,8 +161,8 @@ class Report(NamedTuple):
 
     def __str__(self) -> str:
         verdict = "ok" if self.worst.is_linear else "FAILED"
-        shown = ascii(self.shape.encode()[-40:].decode("latin-1"))
-        return f"{self.name:<28} {self.shapes:>6,}  {self.worst.factor:>6.1f}  {verdict:<6}  {shown}"
+        excerpt = ascii(self.shape.encode()[-40:].decode("latin-1"))
+        return f"{self.name:<28} {self.shapes:>6,}  {self.worst.factor:>6.1f}  {verdict:<6}  {excerpt}"
 
 
 REPORT_HEADING = f"{'parser':<28} {'shapes':>6}  {'growth':>6}"

@@ -45,13 +45,15 @@ def check(data: bytes, decisions: Decisions | None = None) -> None:
     secret = Secret(HEADER.decode())
     for header, required in ((None, False), (secret, False), (secret, True)):
         decision = made.decide(request, header, header_required=required)
-        shown = shows_header(request, header)
+        has_header = shows_header(request, header)
         if isinstance(decision, Refusal):
             _check_refuse(decision)
             continue
         assert is_acceptable(request), "a request is served that no route serves"
         if isinstance(decision, TokenRequest):
-            assert shown or (is_authorised(request) and not required), "a token for one who does not show who asks"
+            assert has_header or (is_authorised(request) and not required), (
+                "a token for a request without authorisation"
+            )
             _check_token_request(request, decision)
         else:
             assert has_right(request, header, required=required), "a page for one who does not show the header"
@@ -78,15 +80,15 @@ def shows_header(request: Request, header: Secret | None) -> bool:
     """Return whether App Service's rule is met: the right value, or any value if the sidecar has none configured."""
     names = dict(request.headers)
     values = [value for name, value in request.headers if name in (b"x-identity-header", b"secret")]
-    shown = bool(values) if header is None else header.reveal().encode() in values
-    return shown and b"x-forwarded-for" not in names
+    has_header = bool(values) if header is None else header.reveal().encode() in values
+    return has_header and b"x-forwarded-for" not in names
 
 
 def has_right(request: Request, header: Secret | None, *, required: bool) -> bool:
     """Return whether the request has the identity header where it is required: everywhere but on the health pages."""
     values = [value for name, value in request.headers if name in (b"x-identity-header", b"secret")]
-    shown = header is not None and header.reveal().encode() in values
-    return shown or not required or _HEALTH.fullmatch(request.target) is not None
+    has_header = header is not None and header.reveal().encode() in values
+    return has_header or not required or _HEALTH.fullmatch(request.target) is not None
 
 
 def is_acceptable(request: Request) -> bool:

@@ -31,8 +31,8 @@ with requests.Session() as session:
 
 def ask(script: str, sidecar: Sidecar, **variables: str) -> dict[str, Any]:
     """Run a client that prints JSON; `variables` override where it sends its requests."""
-    told = variables or {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"http://127.0.0.1:{sidecar.port}"}
-    environment = {"PATH": os.environ["PATH"], **told}
+    endpoint_variables = variables or {"AZURE_POD_IDENTITY_AUTHORITY_HOST": f"http://127.0.0.1:{sidecar.port}"}
+    environment = {"PATH": os.environ["PATH"], **endpoint_variables}
     ended = subprocess.run(
         [sys.executable, "-c", f"import json\n{script}"], env=environment, capture_output=True, text=True, check=True
     )
@@ -73,8 +73,8 @@ BOTH_CLIENTS = pytest.mark.parametrize(
 )
 def test_pod_migrated_by_hand_gets_a_token(sidecar: Sidecar, script: str, endpoint: str, header: str) -> None:
     """Its variables are those of Microsoft's migration page; the sidecar has no IDENTITY_HEADER."""
-    told = {endpoint: f"http://localhost:{sidecar.port}/metadata/identity/oauth2/token", header: "true"}
-    assert ask(script, sidecar, **told)["access_token"] == sidecar.token(ARM).document["access_token"]
+    endpoint_variables = {endpoint: f"http://localhost:{sidecar.port}/metadata/identity/oauth2/token", header: "true"}
+    assert ask(script, sidecar, **endpoint_variables)["access_token"] == sidecar.token(ARM).document["access_token"]
 
 
 @BOTH_CLIENTS
