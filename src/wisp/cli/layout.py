@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from io import StringIO
 from typing import Any
 
+import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import CommentMark, YAMLError
@@ -24,6 +25,9 @@ from wisp.admission.patch import Operation, key_in
 
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./:@-]*(?<!:)")
 _WORDS = frozenset({"y", "yes", "on", "true", "n", "no", "off", "false", "null"})
+_MARK = "\ue000"
+"""A character of the private use area, in front of the number of a text with escapes."""
+_ESCAPED = re.compile(f'"{_MARK}([0-9]+)"')
 _NOT_JSON = {"NaN": ".nan", "Infinity": ".inf", "-Infinity": "-.inf"}
 _Container = CommentedMap | CommentedSeq
 
@@ -50,28 +54,27 @@ def patch_text(text: str, operations: Iterable[Operation]) -> Iterator[str]:
     The caller takes the first that is what it wants, if any: a value that aliases repeat is changed once for all of
     them, and lines whose layout ruamel.yaml would change may not suit the new ones.
     """
-    yaml = _yaml()
+    printer = _yaml()
     before, after = StringIO(), StringIO()
+    plain, escaped = _without_escapes(text.replace("\r\n", "\n"))
     try:
-        root = yaml.load(text.replace("\r\n", "\n"))
-        yaml.indent(**_indentation(root))
+        root = printer.load(plain)
+        printer.indent(**_indentation(root))
         for _, container in _block_children(root):
             if container.anchor.value:
                 container.anchor.always_dump = True  # without an alias, too
-        yaml.dump(root, before)
+        printer.dump(root, before)
         done: set[tuple[int, str]] = set()
         for operation in operations:
             _apply(root, operation, done)
-        yaml.dump(root, after)
+        printer.dump(root, after)
     except (YAMLError, LookupError, TypeError, ValueError, AttributeError, NotImplementedError, RecursionError):
         return
     end = "\r\n" if "\r\n" in text else "\n"
     lines = after.getvalue().splitlines(keepends=True)
-    originals = _originals(
-        text.replace("\r\n", "\n").splitlines(keepends=True), before.getvalue().splitlines(keepends=True), lines
-    )
+    originals = _originals(plain.splitlines(keepends=True), before.getvalue().splitlines(keepends=True), lines)
     for candidate in (originals, lines):
-        yield "".join(candidate).replace("\n", end)
+        yield _ESCAPED.sub(lambda found: escaped[int(found[1])], "".join(candidate)).replace("\n", end)
 
 
 def format_yaml(content: object) -> str:
@@ -82,13 +85,27 @@ def format_yaml(content: object) -> str:
 
 
 def _yaml() -> YAML:
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 1 << 30  # no line is folded
-    yaml.allow_duplicate_keys = True
-    yaml.Resolver = _TextResolver
-    yaml.composer.warn_double_anchors = False
-    return yaml
+    printer = YAML()
+    printer.preserve_quotes = True
+    printer.width = 1 << 30  # no line is folded
+    printer.allow_duplicate_keys = True
+    printer.Resolver = _TextResolver
+    printer.composer.warn_double_anchors = False
+    return printer
+
+
+def _without_escapes(text: str) -> tuple[str, list[str]]:
+    """Return `text` with numbers in place of quoted texts with escapes, which ruamel.yaml would change; and these."""
+    pieces: list[str] = []
+    escaped: list[str] = []
+    position = 0
+    for token in yaml.scan(text) if "\\" in text and _MARK not in text else ():
+        start, end = token.start_mark.index, token.end_mark.index
+        if isinstance(token, yaml.ScalarToken) and token.style == '"' and "\\" in text[start:end]:
+            pieces += [text[position:start], f'"{_MARK}{len(escaped)}"']
+            escaped.append(text[start:end])
+            position = end
+    return "".join((*pieces, text[position:])), escaped
 
 
 def _originals(original: list[str], before: list[str], after: list[str]) -> list[str]:
@@ -124,17 +141,22 @@ def _without_space(line: str) -> str:
 
 
 def _indentation(root: Any) -> dict[str, int]:
-    """Return the most common indentation of maps and lists in maps, as ruamel.yaml's `indent` takes it."""
+    """Return the most common indentation of maps and lists in maps, as ruamel.yaml's `indent` takes it.
+
+    Lists of scalars count only if there are no others: how far a scalar is from its dash says nothing about maps.
+    """
     maps: Counter[int] = Counter()
     lists: Counter[tuple[int, int]] = Counter()
+    scalars: Counter[tuple[int, int]] = Counter()
     for parent, child in _block_children(root):
         if isinstance(parent, CommentedMap):
             indent = _column(child) - _column(parent)
             if isinstance(child, CommentedMap):
                 maps[indent] += 1
             else:
-                lists[indent + child.lc.data[0][1] - _column(child), indent] += 1
-    sequence, offset = lists.most_common(1)[0][0] if lists else (2, 0)
+                counted = lists if isinstance(child[0], _Container) else scalars
+                counted[indent + child.lc.data[0][1] - _column(child), indent] += 1
+    sequence, offset = next(iter((lists or scalars).most_common(1)), ((2, 0), 0))[0]
     return {"mapping": maps.most_common(1)[0][0] if maps else 2, "sequence": sequence, "offset": offset}
 
 

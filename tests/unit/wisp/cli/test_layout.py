@@ -227,6 +227,26 @@ def test_unchanged_documents_and_separators_stay() -> None:
     assert "---\n# the pod\n# Who this is for.\n" in ran.stdout
 
 
+ESCAPES = r"""list:
+- "\_"   # a space that does not break
+- "\x41\u00e9\/\tb"
+- ["\n", "\N"]
+- &anchor "two \
+   lines"
+- *anchor
+"k\x65y": "\e"
+"""
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+def test_escapes_stay_as_they_are_written(end: str) -> None:
+    (document,) = read_documents(ESCAPES.replace("\n", end), "")
+    operations: Any = [{"op": "add", "path": "/more", "value": "x"}]
+    after = changed_yaml(document, apply(document.content, operations), operations)
+    assert after is not None
+    assert is_subsequence(document.text.splitlines(), after)
+
+
 @settings(anyhow, max_examples=50)
 @given(PODS, ACCOUNTS, POLICIES, st.integers(0, 2**32), st.sampled_from((2, 4)))
 def test_any_pod_keeps_its_comments_and_gets_its_mutation(
