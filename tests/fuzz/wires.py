@@ -7,8 +7,7 @@ from typing import cast
 
 from wisp.http.asyncio_server import AsyncioPeer
 from wisp.http.connection import DEFAULT_LIMITS, READ, WRITE, Application, ServerConnection
-from wisp.http.epoll import Loop
-from wisp.http.epoll_server import EpollPeer
+from wisp.http.epoll_server import EpollPeer, Loop
 from wisp.http.peer import Peer, Server
 from wisp.http.sockets import Socket
 

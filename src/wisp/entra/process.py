@@ -15,7 +15,7 @@ import httptools
 from wisp.base.isolation import child_environment, isolated_python
 from wisp.entra.messages import Result, TokenKey, pack_request, pack_settings, unavailable, unpack_result
 from wisp.entra.settings import ExchangeSettings
-from wisp.http.epoll import Loop
+from wisp.http.epoll_server import Loop
 from wisp.http.sockets import Socket, packet_pair
 
 DEADLINE = 9.0

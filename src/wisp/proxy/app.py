@@ -20,8 +20,7 @@ from wisp import __version__
 from wisp.base.errors import SettingError, WispError
 from wisp.entra.settings import ExchangeSettings, WorkloadSettings, exchange_settings, workload_settings
 from wisp.http.connection import Source
-from wisp.http.epoll import Loop
-from wisp.http.epoll_server import EpollServer
+from wisp.http.epoll_server import EpollServer, Loop
 from wisp.http.messages import Reject, Request, Response
 from wisp.http.sockets import Socket, listen, packet_pair
 from wisp.proxy.flags import USAGE, Flags, parse_flags

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from wisp.base.log import Log
 from wisp.http.connection import Responder, Source
-from wisp.http.epoll import READ, WRITE, Loop
+from wisp.http.epoll_server import READ, WRITE, Loop
 from wisp.http.messages import Request, Response
 from wisp.http.response_parser import Malformed, ResponseHead, ResponseReader, StreamedResponse
 from wisp.http.sockets import EXHAUSTED, Address, Socket, connect, connect_error

@@ -18,7 +18,7 @@ from tests.support.waiting import PATIENCE, wait_until
 from wisp.entra.messages import Granted, Refused, Result, TokenKey
 from wisp.entra.process import DEADLINE, ExchangeChild, ExchangeProcess
 from wisp.entra.settings import ExchangeSettings
-from wisp.http.epoll import Loop
+from wisp.http.epoll_server import Loop
 
 ECHO = """
 import json, os, socket, sys

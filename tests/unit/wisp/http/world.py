@@ -12,8 +12,7 @@ import uvloop
 from wisp.http.asyncio_server import AsyncioServer
 from wisp.http.connection import Application as Served
 from wisp.http.connection import Limits
-from wisp.http.epoll import READ, Loop
-from wisp.http.epoll_server import EpollServer
+from wisp.http.epoll_server import READ, EpollServer, Loop
 from wisp.http.messages import Reject, Request, Response
 from wisp.http.peer import Server
 from wisp.http.sockets import Socket, listen
