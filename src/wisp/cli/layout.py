@@ -243,7 +243,7 @@ def _node(value: Any) -> Any:
         return CommentedSeq(map(_node, value))
     if type(value) is not str:
         return _NOT_JSON.get(text := json.dumps(value), text)
-    if "\n" in value.strip("\n"):
+    if "\n" in value.strip("\n") and all(line.replace("\t", "").isprintable() for line in value.split("\n")):
         return LiteralScalarString(value)
     return value if is_plain(value) else DoubleQuotedScalarString(value)
 

@@ -5,6 +5,9 @@ from typing import Literal, TypeAlias
 
 from wisp.http.connection import IDLE, STATES, Limits, ServerConnection, State
 
+_MOMENT = 0.001
+"""Seconds that each connection counts for at least, so that of new ones the largest goes first."""
+
 Reason: TypeAlias = Literal["source", "connections", "memory", "descriptors"]
 
 
@@ -35,22 +38,24 @@ def longest_waiting(connections: Collection[ServerConnection], count: int) -> li
     return chosen[:count]
 
 
-def holding_most(connections: Collection[ServerConnection], limits: Limits) -> list[ServerConnection]:
+def holding_most(connections: Collection[ServerConnection], limits: Limits, *, now: float) -> list[ServerConnection]:
     """Return the connections to close if all of them together hold too many bytes; an eighth of the limit gets free.
 
-    They are the longest waiting of the state that holds the most bytes. Connections that hold no more than an equal
-    share are left alone: all of those together cannot exceed the limit.
+    They are of the state that holds the most bytes: those first that have held the most for the longest time (bytes
+    multiplied by seconds), so a request of usual size that has just come does not make room for large ones. Connections
+    that hold no more than an equal share are left alone: all of those together cannot exceed the limit.
     """
     held, share = _bytes_of(connections), limits.held // limits.connections
     if held <= limits.held:
         return []
     groups: dict[State, list[ServerConnection]] = {state: [] for state in STATES}
-    for connection in sorted(connections, key=_since):
+    for connection in connections:
         if connection.held > share:
             groups[connection.state].append(connection)
     sums = {state: _bytes_of(group) for state, group in groups.items()}
     for group in groups.values():
         group.reverse()
+        group.sort(key=lambda connection: connection.held * (now - connection.since + _MOMENT))
     chosen = []
     while held > limits.held * 7 // 8 and (group := groups[max(sums, key=sums.__getitem__)]):
         connection = group.pop()

@@ -76,7 +76,7 @@ class Server:
     def relieve(self) -> None:
         """Close connections while all of them together hold too many bytes."""
         if self.host.held > self.host.limits.held:
-            for connection in holding_most(self.peers, self.host.limits):
+            for connection in holding_most(self.peers, self.host.limits, now=self.now):
                 self.closed["memory"] += 1
                 self.peers[connection].close()
 

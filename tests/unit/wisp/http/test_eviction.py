@@ -48,7 +48,7 @@ def longest_waiting(waiting: Collection[object], count: int) -> list[object]:
 
 def holding_most(waiting: Collection[object], limits: Limits) -> list[object]:
     """Call `holding_most` with fakes that have the attributes it reads."""
-    return list(eviction.holding_most(cast("Collection[ServerConnection]", waiting), limits))
+    return list(eviction.holding_most(cast("Collection[ServerConnection]", waiting), limits, now=10.0))
 
 
 class Unordered:
@@ -128,6 +128,11 @@ class TestHoldingMost:
         """A new connection has time to finish."""
         new, old = WaitingConnection(RECEIVING, 2, held=600), WaitingConnection(RECEIVING, 1, held=600)
         assert holding_most([new, old], LIMITS) == [old]
+
+    def test_request_of_usual_size_does_not_make_room_for_large_ones(self) -> None:
+        """The oldest connection is not closed if others hold the bytes."""
+        usual, large = WaitingConnection(RECEIVING, 9.96, held=260), WaitingConnection(RECEIVING, 9.98, held=900)
+        assert holding_most([usual, large], LIMITS) == [large]
 
     def test_requests_in_progress_are_evicted_if_they_hold_the_most_memory(self) -> None:
         """Memory is bounded in every case."""
