@@ -171,6 +171,7 @@ def test_commit_is_the_one_that_git_reports() -> None:
     assert commit_of(str(ROOT / "src/wisp")) == expected
 
 
+@pytest.mark.system
 def test_wheel_and_source_distribution_contain_the_commit(tmp_path: Path) -> None:
     """So does a wheel built from the source distribution, without a repository."""
     expected = commit_of(str(ROOT / "src/wisp"))

@@ -320,6 +320,7 @@ def test_output_that_is_not_utf8_is_readable() -> None:
         assert [line for line in output_lines(tool) if line is not None] == ["a\N{REPLACEMENT CHARACTER}b"]
 
 
+@pytest.mark.system
 def test_tool_that_ignores_signals_is_killed_with_its_children() -> None:
     processes = []
 

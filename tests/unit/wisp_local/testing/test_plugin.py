@@ -54,6 +54,7 @@ def test_by_client_id(wisp_environment, wisp_identity):
 """
 
 
+@pytest.mark.system
 def test_default_credential_gets_the_token_of_the_identity(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def _starts(layout: Layout) -> Iterator[Path]:
         _kill_all(layout.folder)
 
 
+@pytest.mark.system
 def test_programs_that_need_the_api_server_wait_for_it(starts: Path) -> None:
     """The first command is repeated until it succeeds. A program that ends by itself is restarted."""
     wait_until(lambda: _lines(starts).count("first") >= 2, "another try")
