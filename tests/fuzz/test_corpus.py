@@ -21,6 +21,7 @@ def test_no_corpus_input_breaks_an_invariant(name: str) -> None:
             raise
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("name", BROKEN)
 def test_corpus_finds_every_removed_rule(name: str) -> None:
     """Otherwise the invariants would be ineffective."""

@@ -20,6 +20,7 @@ def check(report: Report) -> None:
     assert report.waited < 100
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     "lifetime, seed",
     [(3600, 0), (3600, 1), (86399, 2)],

@@ -425,6 +425,7 @@ async def test_stopping_server_answers_and_closes_connections() -> None:
         assert not line.server.peers
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("end", ["reset", "hang up", "rejected", "answered late"])
 async def test_closed_connection_is_freed_without_the_garbage_collector(end: str) -> None:
     """Otherwise the memory of many closed connections would add up until a collection."""
