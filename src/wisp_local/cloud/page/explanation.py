@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from wisp_local.cloud.entra.directory import DEFAULT_AUDIENCE, FederatedCredential
 from wisp_local.cloud.page.tokens import Presented, character_name
 
-_COMPARED = 300  # characters a side that `distance` compares one by one: a hostile client can send 16,000
+_COMPARED = 100  # characters a side that `distance` compares one by one: a hostile client can send 16,000
 _WORD = re.compile(r"\w+|\W", re.DOTALL)
 _WORDS = 150  # words a side that `compare` compares one by one; SequenceMatcher is cubic at its worst
 _SERVICE_ACCOUNT = ("system", "serviceaccount")
@@ -230,7 +230,7 @@ def _spelling(presented: str, expected: str) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(character for character in text if character.isprintable())
+    return text if text.isprintable() else "".join(filter(str.isprintable, text))
 
 
 def _issuer(presented: str, expected: str) -> str:
