@@ -75,10 +75,6 @@ def test_program_that_ends_is_restarted(node: Node) -> None:
         node.stop()
 
 
-def _schedulers(node: Node) -> list[int]:
-    return [number for number, program in _processes(node) if program.endswith(b"/kube-scheduler")]
-
-
 def _processes(node: Node) -> list[tuple[int, bytes]]:
     """Return the node's processes: ids and programs."""
     found = []

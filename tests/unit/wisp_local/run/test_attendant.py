@@ -4,16 +4,9 @@ import os
 import subprocess
 from pathlib import Path
 
-import jwt
-
-from wisp.base.secret import Secret
 from wisp_local.run.attendant import attend
 from wisp_local.run.messages import Ready
 from wisp_local.run.services import Services
-
-
-def _claims(assertion: Secret) -> dict[str, float]:
-    return jwt.decode(assertion.reveal(), options={"verify_signature": False})
 
 
 def test_attendant_renews_while_the_command_runs() -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from wisp.base.errors import PrivilegeError, WispError
 from wisp_local.run.client import enter_namespaces, exec_command, names_at_start, open_log
-from wisp_local.run.options import LocalCloud
 
 
 @pytest.mark.parametrize(
@@ -59,9 +58,6 @@ def test_variables_set_after_the_start_are_not_among_the_original_ones() -> None
     assert names is not None
     assert "PATH" in names
     assert "WISP_SET_SINCE" not in names
-
-
-LOCAL = LocalCloud(None, "app", None, 600)
 
 
 def test_logs_are_private_and_the_last_ten_are_kept(tmp_path: Path) -> None:

@@ -1,15 +1,9 @@
 """The assertion is renewed, because Entra accepts none that is valid for more than a day."""
 
-import jwt
 import pytest
 
 from wisp.base.errors import WispError
-from wisp.base.secret import Secret
 from wisp_local.run.services import Renewal
-
-
-def _claims(assertion: Secret) -> dict[str, float]:
-    return jwt.decode(assertion.reveal(), options={"verify_signature": False})
 
 
 def test_renewal_runs_when_due_and_again_after_a_failure() -> None:

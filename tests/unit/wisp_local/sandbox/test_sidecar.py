@@ -2,15 +2,10 @@
 
 import os
 
-import jwt
 import pytest
 
 from wisp.base.secret import Secret
 from wisp_local.sandbox.sidecar import memory_file, rewrite
-
-
-def _claims(assertion: Secret) -> dict[str, float]:
-    return jwt.decode(assertion.reveal(), options={"verify_signature": False})
 
 
 @pytest.mark.parametrize("content", ["longer than before", "short"])
