@@ -14,6 +14,9 @@ from wisp.admission import review as reviews
 from wisp.base.errors import WispError
 from wisp.base.masking import masked
 from wisp.base.secret import Secret
+from wisp.certificates import issuer_process, store
+from wisp.certificates.decision import CertificateSet
+from wisp.certificates.issuer import Adopt, IssueAll
 from wisp.cli import manifests
 from wisp.entra.exchange import interpret
 from wisp.http.messages import Reject, Request
@@ -23,9 +26,6 @@ from wisp.imds.passthrough import SEGMENTS, judge
 from wisp.imds.request import decide, parse_target
 from wisp.kubernetes import client as api
 from wisp.kubernetes import types as objects
-from wisp.webhook.certificates import issuer_process, store
-from wisp.webhook.certificates.decision import CertificateSet
-from wisp.webhook.certificates.issuer import Adopt, IssueAll
 from wisp_local.cloud.arm import reading, roles
 from wisp_local.cloud.arm.problem import ResourceError
 from wisp_local.cloud.entra.request import read_assertion, read_token_request

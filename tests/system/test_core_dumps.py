@@ -18,7 +18,7 @@ from tests.unit.wisp.proxy.sidecar import pod
 from tests.unit.wisp.proxy.sidecar import running as running_sidecar
 from tests.unit.wisp.webhook.process import webhook
 from tests.unit.wisp_local.cloud import process as cloud_process
-from wisp.webhook.certificates import issuer
+from wisp.certificates import issuer
 
 pytestmark = pytest.mark.system
 

@@ -9,12 +9,12 @@ from wisp.base.constants import LOG_LEVELS
 from wisp.base.errors import SettingError
 from wisp.base.isolation import forbid_core_dumps
 from wisp.base.log import Log
+from wisp.certificates.decision import Lifetimes
 from wisp.cli import version_options
 from wisp.cli.policy import policy_options
 from wisp.http.tls import VERSIONS
 from wisp.kubernetes.config import SERVICE_ACCOUNT_DIR, from_kubeconfig, in_cluster
 from wisp.webhook.app import WebhookOptions, run
-from wisp.webhook.certificates.decision import Lifetimes
 
 # Not WISP_WEBHOOK: for a Service called wisp-webhook, pods get a variable WISP_WEBHOOK_PORT that is not a port number.
 _PREFIX = "WISP_ADMISSION"

@@ -18,20 +18,20 @@ from wisp.admission.policy import NativeSidecar, Policy, parse_version
 from wisp.admission.types import MAX_REVIEW
 from wisp.base.errors import SettingError
 from wisp.base.log import Log
+from wisp.certificates.controller import CertificateController, CertificateSpec
+from wisp.certificates.decision import Lifetimes
+from wisp.certificates.files import CertificateFiles
+from wisp.certificates.issuer import IssuerProcess
+from wisp.certificates.store import CertificateStore
 from wisp.http.asyncio_server import AsyncioServer, bind, keep_deadlines
 from wisp.http.connection import Limits, Times
+from wisp.http.health import Health
 from wisp.http.tls import Presented
 from wisp.kubernetes.client import ApiClient
 from wisp.kubernetes.config import ApiServer
 from wisp.kubernetes.types import ApiRequest, ApiUnavailableError, Requester
 from wisp.kubernetes.watch import ChangeNotifier, Watcher, random_pause
 from wisp.webhook.accounts import SERVICE_ACCOUNTS, ServiceAccounts
-from wisp.webhook.certificates.controller import CertificateController, CertificateSpec
-from wisp.webhook.certificates.decision import Lifetimes
-from wisp.webhook.certificates.files import CertificateFiles
-from wisp.webhook.certificates.issuer import IssuerProcess
-from wisp.webhook.certificates.store import CertificateStore
-from wisp.webhook.health import Health
 from wisp.webhook.metrics import Gauges, WebhookMetrics
 from wisp.webhook.reviews import Reviews
 

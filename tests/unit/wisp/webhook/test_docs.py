@@ -9,11 +9,11 @@ from tests.support.paths import ROOT
 from tests.unit.wisp.proxy.exposition import parse
 from wisp.admission import types as limits
 from wisp.base.constants import CLOCK_TOLERANCE
+from wisp.certificates import controller, issuer_process
+from wisp.certificates.decision import Lifetimes
 from wisp.cli.policy import policy_options
 from wisp.cli.webhook import command
 from wisp.webhook import accounts, app, review_cache
-from wisp.webhook.certificates import controller, issuer_process
-from wisp.webhook.certificates.decision import Lifetimes
 from wisp.webhook.metrics import Gauges, WebhookMetrics
 
 DOCUMENT = (ROOT / "docs/reference/webhook.md").read_text(encoding="utf-8")

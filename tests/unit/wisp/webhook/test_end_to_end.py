@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.waiting import PATIENCE, wait_until
+from tests.unit.wisp.certificates.replicas import issued
 from tests.unit.wisp.kubernetes.apiserver import ApiServer, running, service_account, webhook_configuration
-from tests.unit.wisp.webhook.certificates.replicas import issued
 from tests.unit.wisp.webhook.process import CLIENT_ID, SERVICE, TENANT, Webhook, bundle, review, trusted, webhook
+from wisp.certificates.decision import CertificateSet, fingerprints
 from wisp.webhook.accounts import MISSING_SECONDS
-from wisp.webhook.certificates.decision import CertificateSet, fingerprints
 
 pytestmark = pytest.mark.system
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.wisp.webhook.certificates.replicas import NoLog
+from tests.unit.wisp.certificates.replicas import NoLog
 from tests.unit.wisp.webhook.process import CLIENT_ID, TENANT, review
 from wisp.admission.annotations import PREFIX
 from wisp.admission.policy import Policy

@@ -11,11 +11,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from wisp.base.secret import Secret
-from wisp.webhook.certificates import issuer_process
-from wisp.webhook.certificates.controller import CertificateController, CertificateSpec
-from wisp.webhook.certificates.decision import EMPTY, Broken, CertificateSet, Inspected, Lifetimes, Record
-from wisp.webhook.certificates.issuer import IssueAll, IssueRequest
-from wisp.webhook.certificates.store import StoredSecret, WebhookConfiguration
+from wisp.certificates import issuer_process
+from wisp.certificates.controller import CertificateController, CertificateSpec
+from wisp.certificates.decision import EMPTY, Broken, CertificateSet, Inspected, Lifetimes, Record
+from wisp.certificates.issuer import IssueAll, IssueRequest
+from wisp.certificates.store import StoredSecret, WebhookConfiguration
 
 NAMES = frozenset({"wisp-webhook.wisp.svc"})
 LIFETIMES = Lifetimes(authority=1000 * 3600.0, certificate=100 * 3600.0)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from wisp.base.secret import Secret
-from wisp.webhook.certificates.decision import EMPTY, CertificateSet
-from wisp.webhook.certificates.store import (
+from wisp.certificates.decision import EMPTY, CertificateSet
+from wisp.certificates.store import (
     WebhookConfiguration,
     bundle_patch,
     certificates_in,

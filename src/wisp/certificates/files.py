@@ -6,8 +6,8 @@ from ssl import SSLError
 
 from wisp.base.log import Log
 from wisp.base.secret import Secret
-from wisp.webhook.certificates.controller import CertificateUser
-from wisp.webhook.certificates.issuer import IssuerError, IssuerProcess
+from wisp.certificates.controller import CertificateUser
+from wisp.certificates.issuer import IssuerError, IssuerProcess
 
 _INTERVAL = 2.0
 """Seconds between reads. The kubelet takes about a minute to renew a volume."""

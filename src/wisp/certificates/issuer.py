@@ -12,9 +12,9 @@ import msgspec
 
 from wisp.base.isolation import child_environment, isolated_python
 from wisp.base.secret import Secret
-from wisp.webhook.certificates.decision import Broken, CertificateSet, Inspected
+from wisp.certificates.decision import Broken, CertificateSet, Inspected
 
-_COMMAND = isolated_python("wisp.webhook.certificates.issuer_process", msgspec)  # where cryptography is installed, too
+_COMMAND = isolated_python("wisp.certificates.issuer_process", msgspec)  # where cryptography is installed, too
 _TIMEOUT = 60.0
 _MESSAGE_LIMIT = 500
 """Characters of the process's last line of output that are logged."""

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from wisp.base.secret import Secret
+from wisp.certificates.decision import EMPTY, RECORD_LIMIT, CertificateSet, Record
 from wisp.kubernetes.types import (
     JSON_PATCH,
     ApiRequest,
@@ -24,7 +25,6 @@ from wisp.kubernetes.types import (
     Resource,
     parse_status,
 )
-from wisp.webhook.certificates.decision import EMPTY, RECORD_LIMIT, CertificateSet, Record
 
 RECORD_ENTRY = "ca.sha256"
 _FINGERPRINT = re.compile("[0-9a-f]{64}")

@@ -12,9 +12,8 @@ import pytest
 from tests.support.intruder import Intruder
 from tests.support.waiting import PATIENCE
 from wisp.base.secret import Secret
-from wisp.http.tls import load_pem
-from wisp.webhook.certificates.decision import Broken, CertificateSet, Inspected
-from wisp.webhook.certificates.issuer import (
+from wisp.certificates.decision import Broken, CertificateSet, Inspected
+from wisp.certificates.issuer import (
     Adopt,
     IssueAll,
     IssueAuthority,
@@ -24,7 +23,8 @@ from wisp.webhook.certificates.issuer import (
     decode,
     encode,
 )
-from wisp.webhook.certificates.issuer_process import inspect, issue
+from wisp.certificates.issuer_process import inspect, issue
+from wisp.http.tls import load_pem
 
 NOW = 1_700_000_000.0
 DAY = 86400.0

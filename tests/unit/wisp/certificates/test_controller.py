@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.wisp.webhook.certificates.replicas import LIFETIMES, NAMES, Replica, Shared, issued
+from tests.unit.wisp.certificates.replicas import LIFETIMES, NAMES, Replica, Shared, issued
 from wisp.base.secret import Secret
-from wisp.webhook.certificates import issuer_process
-from wisp.webhook.certificates.decision import EMPTY, CertificateSet, Inspected, fingerprints
-from wisp.webhook.certificates.issuer import IssueAuthority
+from wisp.certificates import issuer_process
+from wisp.certificates.decision import EMPTY, CertificateSet, Inspected, fingerprints
+from wisp.certificates.issuer import IssueAuthority
 
 HOUR = 3600.0
 _WHO = st.integers(0, 2)

@@ -19,9 +19,7 @@ from typing import NamedTuple, Protocol, assert_never
 
 from wisp.base.log import Log
 from wisp.base.secret import Secret
-from wisp.kubernetes.types import ApiUnavailableError
-from wisp.kubernetes.watch import random_pause
-from wisp.webhook.certificates.decision import (
+from wisp.certificates.decision import (
     EMPTY,
     AddAuthority,
     Broken,
@@ -38,7 +36,7 @@ from wisp.webhook.certificates.decision import (
     record_of,
     unrecorded,
 )
-from wisp.webhook.certificates.issuer import (
+from wisp.certificates.issuer import (
     Adopt,
     CertificateIssuer,
     IssueAll,
@@ -47,7 +45,9 @@ from wisp.webhook.certificates.issuer import (
     IssueRequest,
     IssuerError,
 )
-from wisp.webhook.certificates.store import StoredSecret, StoreError, WebhookConfiguration
+from wisp.certificates.store import StoredSecret, StoreError, WebhookConfiguration
+from wisp.kubernetes.types import ApiUnavailableError
+from wisp.kubernetes.watch import random_pause
 
 LONGEST_PAUSE = 300.0
 """Seconds after which everything is read again, whether or not a watch has reported a change."""
@@ -56,7 +56,7 @@ _STEPS_WITHOUT_PAUSE = 4
 
 
 class Store(Protocol):
-    """Where the certificates are stored; see `wisp.webhook.certificates.store`."""
+    """Where the certificates are stored; see `wisp.certificates.store`."""
 
     async def read_secret(self) -> StoredSecret:
         """Read the Secret."""

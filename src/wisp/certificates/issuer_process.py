@@ -14,7 +14,7 @@ from wisp.base.isolation import forbid_core_dumps
 from wisp.base.secret import Secret
 from wisp.base.x509 import CertificateRequest, CertifiedKey, certificate_pem, load_key, new_authority
 from wisp.base.x509 import issue as issue_certificate
-from wisp.webhook.certificates.decision import (
+from wisp.certificates.decision import (
     Authority,
     Broken,
     CertificateSet,
@@ -22,7 +22,7 @@ from wisp.webhook.certificates.decision import (
     ServingCertificate,
     pem_blocks,
 )
-from wisp.webhook.certificates.issuer import (
+from wisp.certificates.issuer import (
     Adopt,
     Inspect,
     IssueAll,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wisp.base.constants import CLOCK_TOLERANCE
-from wisp.webhook.certificates.decision import (
+from wisp.certificates.decision import (
     AddAuthority,
     Authority,
     Broken,
