@@ -23,7 +23,7 @@ Outcome: TypeAlias = Literal[
 """How a request ended: the label `result` of metrics and audit lines."""
 
 
-class TokenRequest(NamedTuple):
+class TokenForm(NamedTuple):
     """A token request whose form is valid. `client_id` is in lower case; `claims` is JSON or empty."""
 
     tenant: str

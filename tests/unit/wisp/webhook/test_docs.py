@@ -60,7 +60,8 @@ def test_documented_metrics_match_the_program() -> None:
 
 
 def test_documented_log_events_match_the_program() -> None:
-    sources = "".join(path.read_text() for path in (ROOT / "src/wisp/webhook").rglob("*.py"))
+    folders = (ROOT / "src/wisp/webhook", ROOT / "src/wisp/certificates")
+    sources = "".join(path.read_text() for folder in folders for path in folder.rglob("*.py"))
     found = re.findall(r'log\.(info|warning|debug)\(\s*"([^"]+)"(?: if \w+ else "([^"]+)")?', sources)
     written = {(event, level) for level, *events in found for event in events if event}
     written |= {(event, "info") for event in re.findall(r'event(?:, reason)? = "([^"]+)"', sources)}
