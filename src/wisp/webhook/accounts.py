@@ -9,12 +9,12 @@ is remembered for `MISSING_SECONDS`.
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
 from wisp.admission.annotations import CLIENT_ID, PREFIX
+from wisp.kubernetes.names import is_namespace, is_service_account
 from wisp.kubernetes.types import (
     METADATA,
     ApiRequest,
@@ -40,11 +40,6 @@ CONCURRENT_READS = 4
 """Reads at a time, for known accounts and for unknown accounts each."""
 QUEUE_LIMIT = 256
 """Lookups that wait for such a read; as many as the connections of one source, so that one source fills no queue."""
-
-_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
-_NAMESPACE = re.compile(rf"(?=.{{1,63}}\Z){_LABEL}")
-_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
-"""RFC 1123, as API servers check names: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
 
 
 class AccountMissing(NamedTuple):
@@ -112,7 +107,7 @@ class ServiceAccounts:
         A name that no account can have, and one found missing less than `MISSING_SECONDS` ago, cause no read.
         """
         key = (namespace, name)
-        if not _NAMESPACE.fullmatch(namespace) or not _NAME.fullmatch(name):
+        if not is_namespace(namespace) or not is_service_account(name):
             return AccountMissing()
         if key not in self._cached and self._clock() < self._missing.get(key, 0.0):
             return AccountMissing()

@@ -1,0 +1,75 @@
+"""Grants: names, objects and the command."""
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wisp.gateway.grants import Grant, grant_command, parse_grant
+
+CLIENT_ID = "0a1b2c3d-0000-4111-8222-333344445555"
+NAMESPACES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
+ACCOUNTS = st.from_regex(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", fullmatch=True).filter(
+    lambda name: len(name) <= 253
+)
+GRANTS = st.one_of(
+    st.tuples(st.uuids().map(str)),
+    st.tuples(st.uuids().map(str), NAMESPACES),
+    st.tuples(st.uuids().map(str), NAMESPACES, ACCOUNTS),
+).map(lambda parts: Grant(*parts))
+
+
+@given(GRANTS, GRANTS)
+def test_different_grants_have_different_names(one: Grant, other: Grant) -> None:
+    assert (one.name == other.name) == (one == other)
+
+
+def test_client_id_is_granted_in_lower_case() -> None:
+    assert parse_grant(CLIENT_ID.upper(), "ns", "app") == Grant(CLIENT_ID, "ns", "app")
+
+
+@pytest.mark.parametrize(
+    "invalid",
+    [
+        (f"{{{CLIENT_ID}}}",),
+        (f"{CLIENT_ID} ",),
+        ("*",),
+        ("",),
+        (CLIENT_ID, "Team"),
+        (CLIENT_ID, "a.b"),
+        (CLIENT_ID, "n" * 64),
+        (CLIENT_ID, "$(id)"),
+        (CLIENT_ID, "ns", "a'b"),
+        (CLIENT_ID, "ns", "app\n"),
+        (CLIENT_ID, "ns", "*"),
+        (CLIENT_ID, "", "app"),
+    ],
+    ids=str,
+)
+def test_what_is_not_a_name_is_not_granted(invalid: tuple[str, ...]) -> None:
+    assert parse_grant(*invalid) is None
+    with pytest.raises(ValueError, match="not a GUID"):
+        grant_command(*invalid)
+
+
+@given(GRANTS)
+def test_command_has_one_line_and_survives_being_printed_in_json(grant: Grant) -> None:
+    command = grant_command(*grant)
+    assert command.isprintable()
+    assert command.isascii()
+    assert not {'"', "\\", "$", "`", "!"} & set(command)
+
+
+@pytest.mark.parametrize(
+    "grant, option",
+    [
+        (Grant(CLIENT_ID, "team", "app"), "--serviceaccount=team:app"),
+        (Grant(CLIENT_ID, "team"), "--group=system:serviceaccounts:team"),
+        (Grant(CLIENT_ID), "--group=system:serviceaccounts"),
+    ],
+    ids=["service account", "namespace", "all"],
+)
+def test_command_binds_the_role_to_the_subject(grant: Grant, option: str) -> None:
+    words = shlex.split(grant_command(*grant))
+    assert words[-5:] == ["create", "clusterrolebinding", grant.name, f"--clusterrole={grant.name}", option]
