@@ -1,14 +1,12 @@
 """The sidecar's metrics, in Prometheus' text exposition format 0.0.4. Labels hold nothing but codes."""
 
 from wisp import __version__
-from wisp.base.metrics import Histogram, family
+from wisp.base.metrics import CodeCounter, Histogram, family, labelled
 
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds, in seconds, of the exchange histogram."""
 
 _OUTCOMES = ("token", "refused", "failed", "rejected", "passed", "pass_failed", "other")
-_MOST_CODES = 64
-"""Distinct label values: codes come from the other side, so further ones are counted together."""
 
 
 class Metrics:
@@ -19,29 +17,22 @@ class Metrics:
         """By outcome: a token; refused (4xx); failed for now (429, 503); rejected (not a request); forwarded to the
         node's metadata service, or failed on that way; other: this page."""
         self.cache_hits = 0
-        self.exchanges: dict[tuple[str, str], int] = {}
-        """By result (granted or the cause of the refusal) and AADSTS code."""
+        self._exchanges = CodeCounter()
+        """By result: granted, or the cause of the refusal."""
         self._durations = Histogram(BUCKETS)
 
     def exchanged(self, result: str, aadsts: int | None, seconds: float) -> None:
         """Count one exchange that took `seconds`."""
-        key = (result, "" if aadsts is None else str(aadsts))
-        if key not in self.exchanges and len(self.exchanges) >= _MOST_CODES:
-            key = (result, "other")
-        self.exchanges[key] = self.exchanges.get(key, 0) + 1
+        self._exchanges.add(result, aadsts)
         self._durations.observe(seconds)
 
     def render(self, *, tokens: int, earliest_expiry: int | None) -> bytes:
         """Return the page; `earliest_expiry` is in Unix seconds."""
-        outcomes: dict[str, object] = {f'{{outcome="{outcome}"}}': count for outcome, count in self.requests.items()}
-        exchanges: dict[str, object] = {
-            f'{{result="{result}",aadsts="{code}"}}': count for (result, code), count in self.exchanges.items()
-        }
         hits = "Token requests answered without waiting for an exchange."
         exchanged = "Token exchanges with Entra by result and AADSTS code."
         families = [
-            family("wisp_requests_total", "counter", "HTTP requests by outcome.", outcomes),
-            family("wisp_exchanges_total", "counter", exchanged, exchanges),
+            family("wisp_requests_total", "counter", "HTTP requests by outcome.", labelled("outcome", self.requests)),
+            family("wisp_exchanges_total", "counter", exchanged, self._exchanges.samples()),
             family("wisp_exchange_seconds", "histogram", "Duration of token exchanges.", self._durations.samples()),
             family("wisp_cache_hits_total", "counter", hits, {"": self.cache_hits}),
             family("wisp_tokens", "gauge", "Entries in the token store.", {"": tokens}),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from wisp import __version__
-from wisp.base.metrics import Histogram, family
+from wisp.base.metrics import Histogram, family, labelled
 from wisp.http.eviction import Reason
 
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0)
@@ -51,13 +51,13 @@ class WebhookMetrics:
         expiry: dict[str, object] = {} if gauges.certificate_expiry is None else {"": int(gauges.certificate_expiry)}
         version: dict[str, object] = {f'{{version="{__version__}"}}': 1}
         families: tuple[tuple[str, str, str, dict[str, object]], ...] = (
-            ("reviews_total", "counter", "Admission reviews by result.", _labelled("result", self.reviews)),
+            ("reviews_total", "counter", "Admission reviews by result.", labelled("result", self.reviews)),
             ("review_seconds", "histogram", "Duration of reviews, from request to answer.", self.durations.samples()),
             ("account_lookups_total", "counter", "Reviews whose account was not cached.", {"": self.lookups}),
             ("account_lookup_failures_total", "counter", "Lookups without an answer.", {"": self.lookup_failures}),
             ("account_reads_total", "counter", "Accounts read from the API server.", {"": gauges.account_reads}),
             ("certificate_failures_total", "counter", "Failures to issue or store.", {"": gauges.certificate_failures}),
-            ("watch_restarts_total", "counter", "Broken watches.", _labelled("resource", self.watch_restarts)),
+            ("watch_restarts_total", "counter", "Broken watches.", labelled("resource", self.watch_restarts)),
             ("connections_closed_total", "counter", "Connections closed or refused because of a limit.", closed),
             ("accounts", "gauge", "Service accounts in the cache.", {"": gauges.accounts}),
             ("connections", "gauge", "Open connections for reviews.", {"": gauges.connections}),
@@ -70,7 +70,3 @@ class WebhookMetrics:
             for name, kind, text, samples in families
             if samples
         ).encode()
-
-
-def _labelled(label: str, counts: Mapping[str, int]) -> dict[str, object]:
-    return {f'{{{label}="{value}"}}': count for value, count in counts.items()}

@@ -1,0 +1,157 @@
+"""Answer token requests in Entra's format: tokens (RFC 6749 §5.1) and refusals (§5.2 with Entra's fields). Pure."""
+
+import re
+import uuid
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import msgspec
+
+from wisp.base.jsontext import to_json
+from wisp.base.masking import masked
+from wisp.entra.freshness import Token
+from wisp.entra.messages import Refused
+from wisp.gateway.grants import grant_command
+from wisp.gateway.types import Forbidden, Outcome, TokenRefusal, Unauthenticated, Undecided
+from wisp.http.messages import JSON, Reject, Response
+
+AUDIENCE = "api://AzureADTokenExchange"
+"""The audience of the gateway's own token, and so of its federated credentials."""
+
+_NO_STORE = b"Cache-Control: no-store\r\nPragma: no-cache\r\n"  # RFC 6749 §5.1
+_REFRESHED = 2 * 60 * 60
+"""Seconds: Entra gives refresh_in to tokens that live this long or longer."""
+_REFRESH_PAUSE = 60
+"""Seconds that the gateway's own renewal may take before clients refresh, and between their refreshes if it fails."""
+_TRAILER = re.compile(r"\s*\bTrace ID: ([0-9a-f-]{36}) Correlation ID: [0-9a-f-]{36} Timestamp: ([0-9:Z -]{20})\s*\Z")
+"""What ends Entra's texts."""
+_FEDERATION_CODES = (70025, 700211, 700213)
+"""AADSTS codes of a federated credential that is missing or names another issuer or subject."""
+_ENTRA_OUTCOMES: dict[str, Outcome] = {"refused": "refused", "throttled": "throttled"}
+
+
+class RequestIds(NamedTuple):
+    """The gateway's id of one request, and the client's; both are UUIDs."""
+
+    trace_id: str
+    correlation_id: str
+
+
+class Federation(NamedTuple):
+    """What the identities' federated credentials must say: issuer and subject of the gateway's own token."""
+
+    issuer: str
+    subject: str
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def request_ids(correlation_id: str) -> RequestIds:
+    """Return the ids of a request whose client calls it `correlation_id`."""
+    return RequestIds(str(uuid.uuid4()), correlation_id)
+
+
+def grant(token: Token, now: float) -> Response:
+    """Return the answer with a token; `now` is on the clock of `token.expires_at`."""
+    remaining = max(0, int(token.expires_at - now))
+    document: dict[str, object] = {"token_type": "Bearer", "expires_in": remaining, "ext_expires_in": remaining}
+    if token.lifetime >= _REFRESHED:
+        wait = int(token.renew_at - now) + _REFRESH_PAUSE
+        document["refresh_in"] = min(remaining, wait if wait > 0 else _REFRESH_PAUSE)
+    document["access_token"] = token.access_token.reveal()
+    return Response(200, _encode(document), JSON, _NO_STORE)
+
+
+def refusal(refused: TokenRefusal, ids: RequestIds, unix: float) -> Response:
+    """Return the answer that there is no token. `unix`: the time, in Unix seconds.
+
+    A text of Entra's keeps the ids of the request to Entra, which Azure's support asks for.
+    """
+    trace_id, timestamp, description = (
+        ids.trace_id,
+        f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M:%SZ}",
+        refused.description,
+    )
+    trailer = _TRAILER.search(description)
+    if trailer is None:
+        description += f" Trace ID: {trace_id} Correlation ID: {ids.correlation_id} Timestamp: {timestamp}"
+    else:
+        trace_id, timestamp = trailer.groups()
+    document: dict[str, object] = {
+        "error": refused.error,
+        "error_description": description,
+        "error_codes": [] if refused.code is None else [refused.code],
+        "timestamp": timestamp,
+        "trace_id": trace_id,
+        "correlation_id": ids.correlation_id,
+    }
+    if refused.code is not None:
+        document["error_uri"] = f"https://login.microsoftonline.com/error?code={refused.code}"
+    return Response(refused.status, to_json(document), JSON, _headers(refused, trace_id))
+
+
+def _headers(refused: TokenRefusal, trace_id: str) -> bytes:
+    headers = _NO_STORE + b"x-ms-request-id: " + trace_id.encode() + b"\r\n"
+    if refused.status in (429, 503):
+        wait = round(refused.retry_after or 1, 3)  # the difference of two times can be 30.0000000000005 for 30
+        headers += b"Retry-After: %d\r\n" % max(1, -int(-wait // 1))  # rounded up
+    elif refused.status == 405:
+        headers += b"Allow: POST\r\n"
+    return headers
+
+
+def unauthenticated(authorization: Unauthenticated) -> TokenRefusal:
+    """Return the refusal of a caller's token."""
+    text = f"wisp gateway: the service account token is not valid here: {authorization.reason}"
+    return TokenRefusal("unauthenticated", 401, "invalid_client", text)
+
+
+def forbidden(authorization: Forbidden, client_id: str) -> TokenRefusal:
+    """Return the refusal of a caller that RBAC does not allow to use the identity, with the command that allows it."""
+    caller = authorization.caller
+    text = f"wisp gateway: {caller.username} may not use the managed identity {client_id}"
+    with suppress(ValueError):
+        text += f". To allow it, run: {grant_command(client_id, caller.namespace, caller.service_account)}"
+    return TokenRefusal("forbidden", 401, "invalid_client", text)
+
+
+def undecided(authorization: Undecided) -> TokenRefusal:
+    """Return the refusal while the API server cannot be asked."""
+    text = f"wisp gateway: the caller cannot be checked at the moment: {authorization.reason}"
+    return TokenRefusal(
+        "unavailable", 503, "temporarily_unavailable", text, retry_after=max(1.0, authorization.retry_after)
+    )
+
+
+def failed(refused: Refused, federation: Federation | None) -> TokenRefusal:
+    """Return the refusal for an exchange that failed: Entra's own if Entra refused.
+
+    `federation`: what the gateway's own token says; None if that is not known.
+    """
+    description = refused.description
+    if not description.startswith("AADSTS"):
+        description = f"wisp gateway: {description}"
+    if refused.aadsts in _FEDERATION_CODES and federation is not None:
+        description = _hinted(description, federation)
+    outcome = _ENTRA_OUTCOMES.get(refused.cause, "unavailable")
+    retry_after = (refused.retry_after or 1.0) if refused.passing else None
+    return TokenRefusal(outcome, refused.status, refused.error, description, refused.aadsts, retry_after)
+
+
+def _hinted(description: str, federation: Federation) -> str:
+    """Return Entra's text with the command that federates the identity with the gateway, before Entra's ids."""
+    hint = (
+        " wisp gateway: federate the identity with the gateway: az identity federated-credential create "
+        f"--name wisp-gateway --identity-name IDENTITY --resource-group GROUP --issuer {federation.issuer} "
+        f"--subject {federation.subject} --audiences {AUDIENCE}"
+    )
+    trailer = _TRAILER.search(description)
+    end = len(description) if trailer is None else trailer.start()
+    return description[:end] + hint + description[end:]
+
+
+def rejected(reject: Reject) -> TokenRefusal:
+    """Return the refusal of bytes that are not a request."""
+    return TokenRefusal("rejected", reject.status, "invalid_request", f"wisp gateway: {masked(reject.reason)}")

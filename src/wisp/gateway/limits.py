@@ -1,0 +1,84 @@
+"""Limit what one caller can ask for: requests per second, and requests at once; and requests at once in total. Pure."""
+
+from wisp.gateway.types import TokenRefusal
+
+_MOST_CALLERS = 16_384
+_BURST_SECONDS = 2.0
+"""How long a caller that was quiet may save up its requests."""
+
+
+class CallerLimits:
+    """Count requests. `rate` is per second and caller, `in_flight` per caller, `total` for all; 0 turns one off.
+
+    `begin` and `end` enclose every request that has to wait for anything, `admit` and `leave` its part in which the
+    caller is known. A rate is the generic cell rate algorithm (ITU-T I.371): of each caller it remembers when its
+    bucket will be full, and of one whose bucket is full nothing.
+    """
+
+    def __init__(self, *, rate: float, in_flight: int, total: int) -> None:
+        self._interval = 1 / rate if rate else 0.0
+        self._in_flight = in_flight
+        self._total = total
+        self._full_at: dict[str, float] = {}
+        """By caller; the one that asked longest ago comes first."""
+        self._present: dict[str, int] = {}
+        self._all = 0
+
+    def __len__(self) -> int:
+        return len(self._full_at)
+
+    def begin(self) -> TokenRefusal | None:
+        """Count a request, or return why it is refused."""
+        if self._total and self._all >= self._total:
+            return _throttled(f"{self._total} token requests are being answered already; ask again in a second", 1.0)
+        self._all += 1
+        return None
+
+    def end(self) -> None:
+        """Forget a request that `begin` counted."""
+        self._all -= 1
+
+    def spend(self, caller: str, now: float) -> TokenRefusal | None:
+        """Take a request out of the caller's bucket, or return why it is refused. `now`: steady seconds."""
+        if not self._interval:
+            return None
+        full_at = max(self._full_at.pop(caller, now), now) + self._interval
+        late = full_at - now - _BURST_SECONDS
+        if late > 1e-9:  # the sum of 40 intervals of 0.05 s may exceed 2 s by rounding
+            self._full_at[caller] = full_at - self._interval
+            text = f"more than {1 / self._interval:g} token requests per second; cache tokens until they expire"
+            return _throttled(text, late)
+        self._full_at[caller] = full_at
+        self._forget(now)
+        return None
+
+    def admit(self, caller: str, now: float) -> TokenRefusal | None:
+        """Count a request of the caller in its bucket and in flight, or return why it is refused."""
+        present = self._present.get(caller, 0)
+        if self._in_flight and present >= self._in_flight:
+            return _throttled(f"{present} token requests of this caller are being answered already", 1.0)
+        refusal = self.spend(caller, now)
+        if refusal is None:
+            self._present[caller] = present + 1
+        return refusal
+
+    def leave(self, caller: str) -> None:
+        """Forget a request in flight that `admit` counted."""
+        present = self._present[caller] - 1
+        if present:
+            self._present[caller] = present
+        else:
+            del self._present[caller]
+
+    def _forget(self, now: float) -> None:
+        """Forget full buckets, two for each one that is added at most, and the oldest if there are too many."""
+        for _ in range(2):
+            oldest = next(iter(self._full_at))
+            if self._full_at[oldest] > now and len(self._full_at) <= _MOST_CALLERS:
+                return
+            del self._full_at[oldest]
+
+
+def _throttled(text: str, retry_after: float) -> TokenRefusal:
+    description = f"wisp gateway: {text}"
+    return TokenRefusal("throttled", 429, "too_many_requests", description, retry_after=retry_after)
