@@ -16,7 +16,7 @@ from wisp.base.masking import masked
 from wisp.base.secret import Secret
 from wisp.certificates import issuer_process, store
 from wisp.certificates.decision import CertificateSet
-from wisp.certificates.issuer import Adopt, IssueAll
+from wisp.certificates.issuer import Adopt, IssueAll, Subject
 from wisp.cli import manifests
 from wisp.entra.exchange import interpret
 from wisp.http.messages import Reject, Request
@@ -152,13 +152,14 @@ def _watch(data: bytes) -> None:
 
 
 def _certificates(data: bytes) -> None:
-    certificates = _ISSUED[0] if _ISSUED else issuer_process.issue(IssueAll(("a",), 1e9, 1e9, 1e9))
+    certificates = _ISSUED[0] if _ISSUED else issuer_process.issue(IssueAll(_SUBJECT, 1e9, 1e9, 1e9))
     _ISSUED[:] = [certificates]
-    issuer_process.issue(Adopt(certificates, (data,), 1e9))
+    issuer_process.issue(Adopt(certificates, _SUBJECT, (data,), 1e9))
     key = Secret(data.decode("latin-1"))
     issuer_process.inspect(CertificateSet(data, key, data, key))
 
 
+_SUBJECT = Subject("wisp webhook", ("a",))
 _ISSUED: list[CertificateSet] = []
 
 

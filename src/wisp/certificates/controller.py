@@ -1,15 +1,16 @@
-"""Keep certificate, Secret and webhook configuration in step: read them, let `decision` decide, and act on it.
+"""Keep certificate, Secret and published CA bundle in step: read them, let `decision` decide, and act on it.
 
 Replicas need no leader. A write succeeds only for the version that was read, so of two concurrent writes one fails, and
-its replica reads what the other wrote. The configuration is read before the Secret and patched for that version only,
+its replica reads what the other wrote. The bundle is in the Secret. If clients read it elsewhere (API servers: in the
+MutatingWebhookConfiguration), that is the publication. It is read before the Secret and changed for that version only,
 so a bundle can never be replaced by the bundle of an older Secret. A certificate is used only when, read in this order,
-the configuration had the bundle of the Secret.
+the publication had the bundle of the Secret.
 
-The Secret holds a record of the CAs that are accepted, by fingerprint. Others are removed from Secret and
-configuration. If the Secret is lost, the record is lost with it, and a replica may be serving with a CA that another
-replica knows only from the configuration. Therefore a new Secret is first written without a record; then the
-configuration is read, and the CAs in it that have the webhook's name are adopted, together with the record. What is in
-use when the Secret is lost was in the configuration before, so it is among them.
+The Secret holds a record of the CAs that are accepted, by fingerprint. Others are removed from Secret and publication.
+If the Secret is lost, the record is lost with it, and a replica may be serving with a CA that another replica knows
+only from the publication. Therefore a new Secret is first written without a record; then the publication is read, and
+the CAs in it that have the name of wisp's CAs are adopted, together with the record. What is in use when the Secret is
+lost was in the publication before, so it is among them.
 """
 
 import asyncio
@@ -44,8 +45,9 @@ from wisp.certificates.issuer import (
     IssueCertificate,
     IssueRequest,
     IssuerError,
+    Subject,
 )
-from wisp.certificates.store import StoredSecret, StoreError, WebhookConfiguration
+from wisp.certificates.store import Publication, Published, StoredSecret, StoreError
 from wisp.kubernetes.types import ApiUnavailableError
 from wisp.kubernetes.watch import random_pause
 
@@ -55,20 +57,22 @@ _STEPS_WITHOUT_PAUSE = 4
 """Steps that may follow each other: a certificate, its record, the bundle, and another replica's write."""
 
 
-class Store(Protocol):
-    """Where the certificates are stored; see `wisp.certificates.store`."""
+class SecretStore(Protocol):
+    """The Secret; see `wisp.certificates.store.CertificateSecret`."""
 
-    async def read_secret(self) -> StoredSecret:
+    async def read(self) -> StoredSecret:
         """Read the Secret."""
 
-    async def write_secret(self, certificates: CertificateSet, record: Record, before: StoredSecret) -> bool:
+    async def write(self, certificates: CertificateSet, record: Record, before: StoredSecret) -> bool:
         """Write the Secret; return False if it is not as it was read."""
 
-    async def read_configuration(self) -> WebhookConfiguration | None:
-        """Read the configuration; return None if it does not exist."""
 
-    async def write_bundle(self, bundle: bytes, before: WebhookConfiguration) -> bool:
-        """Give every webhook the bundle; return False if the configuration is not as it was read."""
+class Stores(NamedTuple):
+    """Where the certificates are stored."""
+
+    secret: SecretStore
+    publication: Publication | None = None
+    """Where clients read the CA bundle; None: in the Secret itself."""
 
 
 class CertificateUser(Protocol):
@@ -79,9 +83,9 @@ class CertificateUser(Protocol):
 
 
 class CertificateSpec(NamedTuple):
-    """The names and lifetimes of certificates, and a clock (Unix seconds)."""
+    """Whom certificates are issued for, how long they are valid, and a clock (Unix seconds)."""
 
-    names: frozenset[str]
+    subject: Subject
     lifetimes: Lifetimes
     clock: Callable[[], float]
 
@@ -90,9 +94,9 @@ class CertificateController:
     """Call `step` until it returns a pause; `run` does so indefinitely."""
 
     def __init__(
-        self, store: Store, issuer: CertificateIssuer, user: CertificateUser, spec: CertificateSpec, log: Log
+        self, stores: Stores, issuer: CertificateIssuer, user: CertificateUser, spec: CertificateSpec, log: Log
     ) -> None:
-        self._store = store
+        self._secret, self._publication = stores
         self._issuer = issuer
         self._user = user
         self._spec = spec
@@ -103,7 +107,7 @@ class CertificateController:
         self.failures = 0
         """How often something could not be read, written or issued."""
         self.is_trusted = False
-        """Whether API servers trust the certificate in use, according to the configuration that was read last."""
+        """Whether clients trust the certificate in use, according to the bundle that was read last."""
 
     @property
     def expires_at(self) -> float | None:
@@ -141,8 +145,8 @@ class CertificateController:
 
     async def step(self) -> float:
         """Do the next thing, if any. Return how many seconds there is nothing to do, 0 to continue at once."""
-        configuration = await self._store.read_configuration()
-        stored = await self._store.read_secret()
+        published = await self._read_published()
+        stored = await self._secret.read()
         certificates, record = stored.certificates, stored.record
         if record is not None:
             certificates = certificates._replace(bundle=only_recorded(certificates.bundle, record))
@@ -150,11 +154,13 @@ class CertificateController:
         if isinstance(found, Inspected) and (record is None or stored.certificates != certificates):
             await self._write_recorded(certificates, stored)
             return 0.0
-        decision = decide(found, self._spec.names, now=self._spec.clock(), lifetimes=self._spec.lifetimes)
+        decision = decide(
+            found, frozenset(self._spec.subject.hosts), now=self._spec.clock(), lifetimes=self._spec.lifetimes
+        )
         if isinstance(decision, Serve) and isinstance(found, Inspected):
-            return await self._serve((certificates, found), stored, configuration, until=decision.until)
+            return await self._serve((certificates, found), stored, published, until=decision.until)
         if not isinstance(decision, Serve):
-            await self._issue(decision, certificates, stored, configuration)
+            await self._issue(decision, certificates, stored, published)
         return 0.0
 
     async def _inspect(self, certificates: CertificateSet) -> Inspected | Broken:
@@ -168,16 +174,16 @@ class CertificateController:
         """Create the record if it is missing; otherwise write the recorded part of the Secret."""
         record = stored.record
         if record is None:
-            certificates = await self._adopt(certificates, self._bundles(await self._store.read_configuration()))
+            certificates = await self._adopt(certificates, self._bundles(await self._read_published()))
             record = record_of(certificates.bundle)
-        if await self._store.write_secret(certificates, record, stored):
+        if await self._secret.write(certificates, record, stored):
             self._log_removed("the Secret", [stored.certificates.bundle], record)
 
     async def _adopt(self, certificates: CertificateSet, bundles: list[bytes]) -> CertificateSet:
-        """Return `certificates` with those of the webhook's CAs in `bundles` that they lack."""
+        """Return `certificates` with those of wisp's CAs in `bundles` that they lack."""
         if not unrecorded(bundles, tuple(fingerprints(certificates.bundle))):
             return certificates
-        adopted = await self._issuer.issue(Adopt(certificates, tuple(bundles), self._spec.clock()))
+        adopted = await self._issuer.issue(Adopt(certificates, self._spec.subject, tuple(bundles), self._spec.clock()))
         if adopted.bundle != certificates.bundle:
             self._log.info("authorities adopted")
         return adopted
@@ -187,56 +193,60 @@ class CertificateController:
         decision: AddAuthority | Renew | Replace,
         certificates: CertificateSet,
         stored: StoredSecret,
-        configuration: WebhookConfiguration | None,
+        published: Published | None,
     ) -> None:
         """Issue what was decided, and write it to the Secret."""
-        now, names, lifetimes = self._spec.clock(), tuple(sorted(self._spec.names)), self._spec.lifetimes
+        now, subject, lifetimes = self._spec.clock(), self._spec.subject, self._spec.lifetimes
         request: IssueRequest
         match decision:
             case AddAuthority():
                 event, reason = "authority added", ""
-                request = IssueAuthority(certificates, now, lifetimes.authority)
+                request = IssueAuthority(certificates, subject, now, lifetimes.authority)
             case Renew(reason):
                 event = "certificate renewed"
-                request = IssueCertificate(certificates, names, now, lifetimes.certificate)
+                request = IssueCertificate(certificates, subject, now, lifetimes.certificate)
             case Replace(reason):
                 event = "certificates issued"
-                trusted = (certificates.bundle, *self._accepted_bundles(configuration, stored.record))
-                request = IssueAll(names, now, lifetimes.authority, lifetimes.certificate, trusted)
+                trusted = (certificates.bundle, *self._accepted_bundles(published, stored.record))
+                request = IssueAll(subject, now, lifetimes.authority, lifetimes.certificate, trusted)
             case _:
                 assert_never(decision)
         issued = await self._issuer.issue(request)
         record = stored.record and record_of(issued.bundle, stored.record)
-        if not await self._store.write_secret(issued, record, stored):
+        if not await self._secret.write(issued, record, stored):
             event = "another replica was faster"
         self._log.info(event, reason=reason)
 
-    def _bundles(self, configuration: WebhookConfiguration | None) -> list[bytes]:
+    def _bundles(self, published: Published | None) -> list[bytes]:
         """Return the bundles by which replicas, this one included, may be trusted at the moment."""
         own = [] if self._in_use is None else [self._in_use[0].bundle]
-        return own if configuration is None else own + configuration.bundles
+        return own if published is None else own + [bundle for _, bundle in published.bundles]
 
-    def _accepted_bundles(self, configuration: WebhookConfiguration | None, record: Record) -> list[bytes]:
+    def _accepted_bundles(self, published: Published | None, record: Record) -> list[bytes]:
         """Return the recorded part of these bundles, and the CAs that this replica serves with."""
         own = () if self._in_use is None else fingerprints(self._in_use[0].bundle)
-        return [only_recorded(bundle, {*own, *(record or ())}) for bundle in self._bundles(configuration)]
+        return [only_recorded(bundle, {*own, *(record or ())}) for bundle in self._bundles(published)]
+
+    async def _read_published(self) -> Published | None:
+        return None if self._publication is None else await self._publication.read()
 
     async def _serve(
         self,
         current: tuple[CertificateSet, Inspected],
         stored: StoredSecret,
-        configuration: WebhookConfiguration | None,
+        published: Published | None,
         *,
         until: float,
     ) -> float:
-        """Use the certificate once the configuration has its bundle; return the seconds until the next step."""
-        if configuration is None or not configuration.webhooks:
-            self.is_trusted = False
-            raise StoreError("the MutatingWebhookConfiguration does not exist yet, or has no webhook")
+        """Use the certificate once its bundle is published; return the seconds until the next step."""
         certificates, found = current
-        if not configuration.has_bundle(certificates.bundle):
-            await self._write_bundle(certificates, configuration, stored)
-            return 0.0
+        if self._publication is not None:
+            if published is None or not published.bundles:
+                self.is_trusted = False
+                raise StoreError(f"{self._publication.place} does not exist yet, or has no place for a CA bundle")
+            if not published.has_bundle(certificates.bundle):
+                await self._publish(certificates, self._publication, published, stored)
+                return 0.0
         used = EMPTY if self._in_use is None else self._in_use[0]
         if (used.chain, used.key) != (certificates.chain, certificates.key):
             try:
@@ -248,18 +258,18 @@ class CertificateController:
         self.is_trusted = True
         return max(until - self._spec.clock(), 0.01)
 
-    async def _write_bundle(
-        self, certificates: CertificateSet, configuration: WebhookConfiguration, stored: StoredSecret
+    async def _publish(
+        self, certificates: CertificateSet, publication: Publication, published: Published, stored: StoredSecret
     ) -> None:
-        """Write the bundle to the configuration; before that, adopt accepted CAs that it lacks."""
+        """Publish the bundle; before that, adopt accepted CAs that it lacks."""
         in_use = self._in_use
-        self.is_trusted = in_use is not None and configuration.trusts(in_use[1].serving.issuer)
-        adopted = await self._adopt(certificates, self._accepted_bundles(configuration, stored.record))
+        self.is_trusted = in_use is not None and published.trusts(in_use[1].serving.issuer)
+        adopted = await self._adopt(certificates, self._accepted_bundles(published, stored.record))
         if adopted.bundle != certificates.bundle:
-            await self._store.write_secret(adopted, record_of(adopted.bundle, stored.record), stored)
-        elif await self._store.write_bundle(certificates.bundle, configuration):
+            await self._secret.write(adopted, record_of(adopted.bundle, stored.record), stored)
+        elif await publication.write(certificates.bundle, published):
             self._log.info("CA bundle written")
-            self._log_removed("the MutatingWebhookConfiguration", configuration.bundles, stored.record)
+            self._log_removed(publication.place, [bundle for _, bundle in published.bundles], stored.record)
         else:
             self._log.info("the configuration has just changed")
 

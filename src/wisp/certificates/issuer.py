@@ -1,12 +1,12 @@
 """Issue and inspect certificates in another process, which is started for each question and ends with its answer.
 
-That happens a few times a year. In the webhook's own process, loading cryptography would take 10 MB permanently. Keys
+That happens a few times a year. In the server's own process, loading cryptography would take 10 MB permanently. Keys
 pass between the processes through pipes only.
 """
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,18 @@ _COMMAND = isolated_python("wisp.certificates.issuer_process", msgspec)  # where
 _TIMEOUT = 60.0
 _MESSAGE_LIMIT = 500
 """Characters of the process's last line of output that are logged."""
+
+
+class Subject(NamedTuple):
+    """Whom certificates are issued for. The CAs are called `common_name` with " CA" and a suffix."""
+
+    common_name: str
+    hosts: tuple[str, ...]
+
+    @property
+    def authority(self) -> str:
+        """The beginning of the CAs' common name."""
+        return f"{self.common_name} CA"
 
 
 class Inspect(msgspec.Struct, frozen=True, tag=True):
@@ -33,9 +45,9 @@ class ReadExpiry(msgspec.Struct, frozen=True, tag=True):
 
 
 class IssueAll(msgspec.Struct, frozen=True, tag=True):
-    """Make a CA and a certificate for `names`; the CAs in `trusted` (PEM) stay in the bundle."""
+    """Make a CA and a certificate; the CAs in `trusted` (PEM) stay in the bundle."""
 
-    names: tuple[str, ...]
+    subject: Subject
     now: float
     authority_seconds: float
     certificate_seconds: float
@@ -43,9 +55,10 @@ class IssueAll(msgspec.Struct, frozen=True, tag=True):
 
 
 class Adopt(msgspec.Struct, frozen=True, tag=True):
-    """Append those CAs in `trusted` (PEM) to the bundle that have the name of the webhook's own CAs."""
+    """Append those CAs in `trusted` (PEM) to the bundle that have the subject's name for CAs."""
 
     certificates: CertificateSet
+    subject: Subject
     trusted: tuple[bytes, ...]
     now: float
 
@@ -54,6 +67,7 @@ class IssueAuthority(msgspec.Struct, frozen=True, tag=True):
     """Put a new CA before those in the bundle; the certificate stays."""
 
     certificates: CertificateSet
+    subject: Subject
     now: float
     seconds: float
 
@@ -62,7 +76,7 @@ class IssueCertificate(msgspec.Struct, frozen=True, tag=True):
     """Issue a new certificate with the key of the first CA; CAs that have expired leave the bundle."""
 
     certificates: CertificateSet
-    names: tuple[str, ...]
+    subject: Subject
     now: float
     seconds: float
 
@@ -133,7 +147,7 @@ class IssuerProcess:
 
 
 def encode(message: object) -> bytes:
-    """Encode a question or an answer as JSON, keys included: for a pipe between the webhook's own processes only."""
+    """Encode a question or an answer as JSON, keys included: for a pipe between wisp's own processes only."""
     return msgspec.json.encode(message, enc_hook=Secret.reveal)
 
 

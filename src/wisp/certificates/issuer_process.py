@@ -31,38 +31,38 @@ from wisp.certificates.issuer import (
     IssueRequest,
     Question,
     ReadExpiry,
+    Subject,
     decode,
     encode,
 )
 
 AUTHORITY_LIMIT = 8
 """CAs of a bundle: it must not grow without bound if the Secret is broken again and again."""
-_AUTHORITY_NAME = "wisp webhook CA"
-_CERTIFICATE_NAME = "wisp webhook"
 
 
 def issue(request: IssueRequest) -> CertificateSet:
     """Return a changed set, or a new one."""
     match request:
-        case IssueAll(names, now, authority_seconds, certificate_seconds, trusted):
-            authority = new_authority(_AUTHORITY_NAME, now=now, seconds=authority_seconds)
+        case IssueAll(subject, now, authority_seconds, certificate_seconds, trusted):
+            authority = new_authority(subject.authority, now=now, seconds=authority_seconds)
             bundle = authority.certificate_pem + _bundle(_valid_authorities(trusted, now))
-            return _issued(authority, bundle, names, now=now, seconds=certificate_seconds)
-        case Adopt(certificates, trusted, now):
+            return _issued(authority, bundle, subject, now=now, seconds=certificate_seconds)
+        case Adopt(certificates, subject, trusted, now):
             present = x509.load_pem_x509_certificates(certificates.bundle)
-            missing = [ca for ca in _valid_authorities(trusted, now) if ca not in present and _has_own_name(ca)]
+            trusted_now = _valid_authorities(trusted, now)
+            missing = [ca for ca in trusted_now if ca not in present and _is_called(ca, subject.authority)]
             if not missing:
                 return certificates
             return certificates._replace(bundle=_bundle([*present, *missing][:AUTHORITY_LIMIT]))
-        case IssueAuthority(certificates, now, seconds):
-            authority = new_authority(_AUTHORITY_NAME, now=now, seconds=seconds)
+        case IssueAuthority(certificates, subject, now, seconds):
+            authority = new_authority(subject.authority, now=now, seconds=seconds)
             bundle = authority.certificate_pem + _bundle(_valid_authorities([certificates.bundle], now))
             return certificates._replace(bundle=bundle, ca_key=Secret(authority.key_pem.decode()))
-        case IssueCertificate(certificates, names, now, seconds):
+        case IssueCertificate(certificates, subject, now, seconds):
             first, *rest = x509.load_pem_x509_certificates(certificates.bundle)
             authority = CertifiedKey(certificates.ca_key.reveal().encode(), certificate_pem(first))
             bundle = authority.certificate_pem + _bundle(_valid_authorities(map(certificate_pem, rest), now))
-            return _issued(authority, bundle, names, now=now, seconds=seconds)
+            return _issued(authority, bundle, subject, now=now, seconds=seconds)
         case _:
             assert_never(request)
 
@@ -98,11 +98,10 @@ def expiry(chain: bytes) -> float | Broken:
         return Broken(str(error))
 
 
-def _issued(
-    authority: CertifiedKey, bundle: bytes, names: Iterable[str], *, now: float, seconds: float
-) -> CertificateSet:
+def _issued(authority: CertifiedKey, bundle: bytes, subject: Subject, *, now: float, seconds: float) -> CertificateSet:
     """Return a set with a new certificate by `authority`, the first CA of `bundle`."""
-    serving = issue_certificate(authority, CertificateRequest(_CERTIFICATE_NAME, names), now=now, seconds=seconds)
+    request = CertificateRequest(subject.common_name, subject.hosts)
+    serving = issue_certificate(authority, request, now=now, seconds=seconds)
     ca_key, key = (Secret(certified.key_pem.decode()) for certified in (authority, serving))
     return CertificateSet(bundle, ca_key, serving.certificate_pem, key)
 
@@ -136,10 +135,10 @@ def _is_issuer(authority: x509.Certificate, certificate: x509.Certificate) -> bo
     return True
 
 
-def _has_own_name(certificate: x509.Certificate) -> bool:
-    """Return whether a CA has the name of the webhook's own CAs; others that are in the configuration do not stay."""
+def _is_called(certificate: x509.Certificate, prefix: str) -> bool:
+    """Return whether a certificate's common name begins with `prefix`."""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return any(str(name.value).startswith(_AUTHORITY_NAME) for name in names)
+    return any(str(name.value).startswith(prefix) for name in names)
 
 
 def _host_names(certificate: x509.Certificate) -> frozenset[str]:

@@ -1,15 +1,15 @@
-"""Store the certificates in the cluster: in a Secret, and the CA bundle in the MutatingWebhookConfiguration.
+"""Store the certificates in a Secret, and publish the CA bundle elsewhere if clients do not read it from the Secret.
 
-Writes succeed only for the version that was read. Whatever else is in the objects stays there. The Secret's entries are
-named as in kubernetes.io/tls and in other certificate controllers: ca.crt, ca.key, tls.crt, tls.key. The entry
-`RECORD_ENTRY` is the webhook's own: the fingerprints of the CAs that it accepts, one a line.
+Writes succeed only for the version that was read. Whatever else is in the Secret stays there. Its entries are named as
+in kubernetes.io/tls and in other certificate controllers: ca.crt, ca.key, tls.crt, tls.key. The entry `RECORD_ENTRY` is
+wisp's own: the fingerprints of the CAs that are accepted, one a line.
 """
 
 import base64
 import binascii
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -17,7 +17,6 @@ import msgspec
 from wisp.base.secret import Secret
 from wisp.certificates.decision import EMPTY, RECORD_LIMIT, CertificateSet, Record
 from wisp.kubernetes.types import (
-    JSON_PATCH,
     ApiRequest,
     ApiResponse,
     ApiUnavailableError,
@@ -26,10 +25,9 @@ from wisp.kubernetes.types import (
     parse_status,
 )
 
+_MANAGED_BY = "app.kubernetes.io/managed-by"
 RECORD_ENTRY = "ca.sha256"
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
-_LABELS = {"app.kubernetes.io/managed-by": "wisp-webhook"}
-_CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 
 
 class StoreError(Exception):
@@ -44,93 +42,79 @@ class StoredSecret(NamedTuple):
     record: Record
 
 
-class WebhookConfiguration(NamedTuple):
-    """A MutatingWebhookConfiguration: its resource version, and the name and CA bundle (PEM) of each webhook."""
+class Published(NamedTuple):
+    """An object with CA bundles as it was read: its resource version, and the bundles (PEM) by name."""
 
     version: str
-    webhooks: tuple[tuple[str, bytes], ...]
-
-    @property
-    def bundles(self) -> list[bytes]:
-        """The CA bundle of each webhook; empty ones included."""
-        return [bundle for _, bundle in self.webhooks]
+    bundles: tuple[tuple[str, bytes], ...]
 
     def has_bundle(self, bundle: bytes) -> bool:
-        """Return whether every webhook has exactly this bundle."""
-        return bool(self.webhooks) and all(held == bundle for held in self.bundles)
+        """Return whether all bundles are exactly this one."""
+        return bool(self.bundles) and all(held == bundle for _, held in self.bundles)
 
     def trusts(self, issuer: bytes) -> bool:
-        """Return whether every webhook trusts `issuer`, a CA in PEM."""
-        return bool(self.webhooks) and all(issuer.strip() in bundle for bundle in self.bundles)
+        """Return whether all bundles contain `issuer`, a CA in PEM."""
+        return bool(self.bundles) and all(issuer.strip() in held for _, held in self.bundles)
 
 
-class CertificateStore:
-    """Read and write the Secret `secret` in `namespace` and the configuration `configuration`.
+class Publication(Protocol):
+    """An object from which clients get the CA bundle; see `wisp.webhook.publication`."""
+
+    place: str
+    """What is published in, for messages: "the MutatingWebhookConfiguration"."""
+
+    async def read(self) -> Published | None:
+        """Read the object; return None if it does not exist."""
+
+    async def write(self, bundle: bytes, before: Published) -> bool:
+        """Replace all bundles; return False if the object is not as it was read."""
+
+
+class CertificateSecret:
+    """Read and write the Secret `name` in `namespace`. A new one gets the label managed-by with `managed_by`.
 
     All methods raise ApiUnavailableError if the API server does not answer and StoreError if it does not permit them.
     """
 
-    def __init__(self, api: Requester, *, namespace: str, secret: str, configuration: str) -> None:
+    def __init__(self, api: Requester, *, namespace: str, name: str, managed_by: str) -> None:
         self._api = api
         self._namespace = namespace
-        self._secret = secret
-        self._configuration = configuration
-        self._secrets_path = f"/api/v1/namespaces/{quote(namespace, safe='')}/secrets"
-        self._secret_path = f"{self._secrets_path}/{quote(secret, safe='')}"
-        self._configuration_path = f"{_CONFIGURATIONS}/{quote(configuration, safe='')}"
+        self._name = name
+        self._managed_by = managed_by
+        self._all_path = f"/api/v1/namespaces/{quote(namespace, safe='')}/secrets"
+        self._path = f"{self._all_path}/{quote(name, safe='')}"
 
-    def resources(self) -> tuple[Resource, Resource]:
-        """Return what to watch in order to learn of changes by others."""
-        return (
-            Resource("secrets", self._secrets_path, f"metadata.name={self._secret}"),
-            Resource("mutatingwebhookconfigurations", _CONFIGURATIONS, f"metadata.name={self._configuration}"),
-        )
+    @property
+    def resource(self) -> Resource:
+        """What to watch in order to learn of changes by others."""
+        return Resource("secrets", self._all_path, f"metadata.name={self._name}")
 
-    async def read_secret(self) -> StoredSecret:
+    async def read(self) -> StoredSecret:
         """Read the Secret."""
-        response = await self._api.request(ApiRequest(self._secret_path))
+        response = await self._api.request(ApiRequest(self._path))
         if response.status == 404:
             return StoredSecret(EMPTY, None, None)
-        document = _document(response, f"reading the Secret {self._secret!r}")
+        document = document_in(response, f"reading the Secret {self._name!r}")
         return StoredSecret(certificates_in(document), document, record_in(document))
 
-    async def write_secret(self, certificates: CertificateSet, record: Record, before: StoredSecret) -> bool:
+    async def write(self, certificates: CertificateSet, record: Record, before: StoredSecret) -> bool:
         """Write the Secret; return False if it is not as it was read."""
         if before.document is None:
-            document = new_secret(self._secret, self._namespace, certificates, record)
-            request = ApiRequest(self._secrets_path, b"POST", msgspec.json.encode(document))
+            metadata = {"name": self._name, "namespace": self._namespace, "labels": {_MANAGED_BY: self._managed_by}}
+            secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque"}
+            document = changed_secret(secret, certificates, record)
+            request = ApiRequest(self._all_path, b"POST", msgspec.json.encode(document))
         else:
             document = changed_secret(before.document, certificates, record)
-            request = ApiRequest(self._secret_path, b"PUT", msgspec.json.encode(document))
+            request = ApiRequest(self._path, b"PUT", msgspec.json.encode(document))
         response = await self._api.request(request)
         if response.status in (404, 409):
             return False
-        _document(response, f"writing the Secret {self._secret!r}")
-        return True
-
-    async def read_configuration(self) -> WebhookConfiguration | None:
-        """Read the configuration; return None if it does not exist."""
-        response = await self._api.request(ApiRequest(self._configuration_path))
-        if response.status == 404:
-            return None
-        action = f"reading the MutatingWebhookConfiguration {self._configuration!r}"
-        document = _document(response, action)
-        try:
-            return configuration_in(document)
-        except (LookupError, TypeError, AttributeError) as error:
-            raise ApiUnavailableError(f"{action}: the answer is not a configuration ({error!r})") from None
-
-    async def write_bundle(self, bundle: bytes, before: WebhookConfiguration) -> bool:
-        """Give every webhook the bundle; return False if the configuration is not as it was read."""
-        body = msgspec.json.encode(bundle_patch(before, bundle))
-        response = await self._api.request(ApiRequest(self._configuration_path, b"PATCH", body, JSON_PATCH))
-        if response.status in (404, 409, 422):  # 422: the `test` of the version failed
-            return False
-        _document(response, f"patching the MutatingWebhookConfiguration {self._configuration!r}")
+        document_in(response, f"writing the Secret {self._name!r}")
         return True
 
 
-def _document(response: ApiResponse, action: str) -> dict[str, Any]:
+def document_in(response: ApiResponse, action: str) -> dict[str, Any]:
     """Return the object in a response; `action` is for error messages."""
     if response.status >= 300:
         message = f"{action}: {parse_status(response.status, response.body).message}"
@@ -156,14 +140,6 @@ def record_in(secret: Mapping[str, Any]) -> Record:
     return tuple(lines[:RECORD_LIMIT]) if lines and all(map(_FINGERPRINT.fullmatch, lines)) else None
 
 
-def new_secret(name: str, namespace: str, certificates: CertificateSet, record: Record) -> dict[str, Any]:
-    """Return a Secret with `certificates` and `record`."""
-    metadata = {"name": name, "namespace": namespace, "labels": _LABELS}
-    return changed_secret(
-        {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque"}, certificates, record
-    )
-
-
 def changed_secret(secret: Mapping[str, Any], certificates: CertificateSet, record: Record) -> dict[str, Any]:
     """Return `secret` with other certificates and another record; its resource version stays."""
     data = secret.get("data")
@@ -178,36 +154,13 @@ def changed_secret(secret: Mapping[str, Any], certificates: CertificateSet, reco
     return {**secret, "data": {**(data if isinstance(data, dict) else {}), **encoded}}
 
 
-def configuration_in(document: Mapping[str, Any]) -> WebhookConfiguration:
-    """Parse a MutatingWebhookConfiguration. Raise LookupError, TypeError or AttributeError."""
-    webhooks = document.get("webhooks") or ()
-    return WebhookConfiguration(
-        document["metadata"]["resourceVersion"],
-        tuple((webhook["name"], _decoded(webhook["clientConfig"].get("caBundle"))) for webhook in webhooks),
-    )
-
-
-def bundle_patch(configuration: WebhookConfiguration, bundle: bytes) -> list[dict[str, Any]]:
-    """Return the JSON patch (RFC 6902) that gives every webhook `bundle`, and fails for any other version."""
-    value = base64.b64encode(bundle).decode("ascii")
-    operations: list[dict[str, Any]] = [
-        {"op": "test", "path": "/metadata/resourceVersion", "value": configuration.version}
-    ]
-    for place, (name, held) in enumerate(configuration.webhooks):
-        if held != bundle:
-            operations += [
-                {"op": "test", "path": f"/webhooks/{place}/name", "value": name},
-                {"op": "add", "path": f"/webhooks/{place}/clientConfig/caBundle", "value": value},
-            ]
-    return operations
-
-
 def _entry(secret: Mapping[str, Any], name: str) -> bytes:
     data = secret.get("data")
-    return _decoded(data.get(name), validate=True) if isinstance(data, dict) else b""
+    return decoded(data.get(name), validate=True) if isinstance(data, dict) else b""
 
 
-def _decoded(value: object, *, validate: bool = False) -> bytes:
+def decoded(value: object, *, validate: bool = False) -> bytes:
+    """Return the bytes of a base64 string; none if it is not one."""
     try:
         return base64.b64decode(value, validate=validate) if isinstance(value, str) else b""
     except (binascii.Error, ValueError):

@@ -18,11 +18,11 @@ from wisp.admission.policy import NativeSidecar, Policy, parse_version
 from wisp.admission.types import MAX_REVIEW
 from wisp.base.errors import SettingError
 from wisp.base.log import Log
-from wisp.certificates.controller import CertificateController, CertificateSpec
+from wisp.certificates.controller import CertificateController, CertificateSpec, Stores
 from wisp.certificates.decision import Lifetimes
 from wisp.certificates.files import CertificateFiles
-from wisp.certificates.issuer import IssuerProcess
-from wisp.certificates.store import CertificateStore
+from wisp.certificates.issuer import IssuerProcess, Subject
+from wisp.certificates.store import CertificateSecret
 from wisp.http.asyncio_server import AsyncioServer, bind, keep_deadlines
 from wisp.http.connection import Limits, Times
 from wisp.http.health import Health
@@ -33,6 +33,7 @@ from wisp.kubernetes.types import ApiRequest, ApiUnavailableError, Requester
 from wisp.kubernetes.watch import ChangeNotifier, Watcher, random_pause
 from wisp.webhook.accounts import SERVICE_ACCOUNTS, ServiceAccounts
 from wisp.webhook.metrics import Gauges, WebhookMetrics
+from wisp.webhook.publication import WebhookConfiguration
 from wisp.webhook.reviews import Reviews
 
 TIMES = Times(message=10.0, answer=30.0, idle=180.0)
@@ -75,10 +76,10 @@ class WebhookOptions:
     """How long to serve after SIGTERM, until the Service no longer sends requests here."""
 
     @property
-    def names(self) -> frozenset[str]:
+    def names(self) -> tuple[str, ...]:
         """The names by which API servers call the Service, and those of its certificate."""
         base = f"{self.service_name}.{self.namespace}"
-        return frozenset({self.service_name, base, f"{base}.svc", f"{base}.svc.cluster.local"})
+        return self.service_name, base, f"{base}.svc", f"{base}.svc.cluster.local"
 
 
 class ServerVersion:
@@ -133,9 +134,10 @@ class Webhook:
         self._reviews = Reviews(self._accounts, policy, self.metrics, log)
         self._version = ServerVersion(self._api, self._use_version, log)
         self._stopping = asyncio.Event()
-        self._store = CertificateStore(
-            self._api, namespace=options.namespace, secret=options.secret, configuration=options.configuration
+        self._secret = CertificateSecret(
+            self._api, namespace=options.namespace, name=options.secret, managed_by="wisp-webhook"
         )
+        self._configuration = WebhookConfiguration(self._api, options.configuration)
         self._certificates = self._certificate_source()
         self._listeners = self._listen()
 
@@ -184,8 +186,10 @@ class Webhook:
         options, issuer = self._options, IssuerProcess()
         if options.certificate_dir is not None:
             return CertificateFiles(options.certificate_dir, issuer, self._presented, self._log)
-        spec = CertificateSpec(options.names, options.lifetimes, time.time)
-        return CertificateController(self._store, issuer, self._presented, spec, self._log)
+        spec = CertificateSpec(Subject("wisp webhook", options.names), options.lifetimes, time.time)
+        return CertificateController(
+            Stores(self._secret, self._configuration), issuer, self._presented, spec, self._log
+        )
 
     def _listen(self) -> tuple[AsyncioServer, AsyncioServer]:
         options = self._options
@@ -210,7 +214,7 @@ class Webhook:
             yield self._version.run()
         if isinstance(self._certificates, CertificateController):
             notifier = ChangeNotifier(self._certificates.wake)
-            for resource in self._store.resources():
+            for resource in (self._secret.resource, self._configuration.resource):
                 yield Watcher(self._api, resource, notifier, self._count_restart).run()
 
     def _render_metrics(self) -> bytes:

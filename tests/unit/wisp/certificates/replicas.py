@@ -12,12 +12,13 @@ from cryptography.exceptions import InvalidSignature
 
 from wisp.base.secret import Secret
 from wisp.certificates import issuer_process
-from wisp.certificates.controller import CertificateController, CertificateSpec
+from wisp.certificates.controller import CertificateController, CertificateSpec, Stores
 from wisp.certificates.decision import EMPTY, Broken, CertificateSet, Inspected, Lifetimes, Record
-from wisp.certificates.issuer import IssueAll, IssueRequest
-from wisp.certificates.store import StoredSecret, WebhookConfiguration
+from wisp.certificates.issuer import IssueAll, IssueRequest, Subject
+from wisp.certificates.store import Published, StoredSecret
 
-NAMES = frozenset({"wisp-webhook.wisp.svc"})
+NAMES = ("wisp-webhook.wisp.svc",)
+SUBJECT = Subject("wisp webhook", NAMES)
 LIFETIMES = Lifetimes(authority=1000 * 3600.0, certificate=100 * 3600.0)
 
 
@@ -57,13 +58,13 @@ class Shared:
         self.configuration_version += 1
 
 
-class ReplicaStore:
-    """One replica's access to the shared objects."""
+class ReplicaSecret:
+    """One replica's access to the shared Secret."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
 
-    async def read_secret(self) -> StoredSecret:
+    async def read(self) -> StoredSecret:
         """Read the Secret."""
         await _Point()
         shared = self._shared
@@ -71,7 +72,7 @@ class ReplicaStore:
         await _Point()
         return found
 
-    async def write_secret(self, certificates: CertificateSet, record: Record, before: StoredSecret) -> bool:
+    async def write(self, certificates: CertificateSet, record: Record, before: StoredSecret) -> bool:
         """Write the Secret."""
         await _Point()
         shared = self._shared
@@ -82,16 +83,25 @@ class ReplicaStore:
         await _Point()
         return done
 
-    async def read_configuration(self) -> WebhookConfiguration:
+
+class ReplicaConfiguration:
+    """One replica's access to the shared configuration."""
+
+    place = "the MutatingWebhookConfiguration"
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+
+    async def read(self) -> Published:
         """Read the configuration."""
         await _Point()
         shared = self._shared
         webhooks = tuple((str(place), bundle) for place, bundle in enumerate(shared.bundles))
-        found = WebhookConfiguration(str(shared.configuration_version), webhooks)
+        found = Published(str(shared.configuration_version), webhooks)
         await _Point()
         return found
 
-    async def write_bundle(self, bundle: bytes, before: WebhookConfiguration) -> bool:
+    async def write(self, bundle: bytes, before: Published) -> bool:
         """Patch the configuration."""
         await _Point()
         shared = self._shared
@@ -162,9 +172,9 @@ class Replica:
         if step is not None:
             step.close()
         self.in_use = CertificateInUse()
-        store, issuer = ReplicaStore(self._shared), IssuerInProcess()
-        spec = CertificateSpec(NAMES, LIFETIMES, lambda: self._shared.now)
-        self.controller = CertificateController(store, issuer, self.in_use, spec, self.log)  # type: ignore[arg-type]  # a fake log
+        stores = Stores(ReplicaSecret(self._shared), ReplicaConfiguration(self._shared))
+        spec = CertificateSpec(SUBJECT, LIFETIMES, lambda: self._shared.now)
+        self.controller = CertificateController(stores, IssuerInProcess(), self.in_use, spec, self.log)  # type: ignore[arg-type]  # a fake log
         self._step: Coroutine[Any, Any, float] | None = None
 
     def advance(self) -> float | None:
@@ -211,4 +221,4 @@ def _verifies(bundle: bytes, leaf: x509.Certificate, now: float) -> bool:
 
 def issued(*names: str, now: float = 1_700_000_000.0, seconds: float = 1e8) -> CertificateSet:
     """Issue a set, with a CA of its own."""
-    return issuer_process.issue(IssueAll(names, now, seconds, seconds))
+    return issuer_process.issue(IssueAll(Subject("wisp webhook", names), now, seconds, seconds))

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.wisp.certificates.replicas import LIFETIMES, NAMES, Replica, Shared, issued
+from tests.unit.wisp.certificates.replicas import LIFETIMES, NAMES, SUBJECT, Replica, Shared, issued
 from wisp.base.secret import Secret
 from wisp.certificates import issuer_process
 from wisp.certificates.decision import EMPTY, CertificateSet, Inspected, fingerprints
@@ -192,7 +192,9 @@ def test_new_authority_issues_nothing_before_it_is_known() -> None:
     first = replica.in_use.chain
     shared.now += LIFETIMES.certificate * 0.6
     assert shared.certificates != EMPTY
-    shared.set_secret(issuer_process.issue(IssueAuthority(shared.certificates, shared.now, LIFETIMES.authority)))
+    shared.set_secret(
+        issuer_process.issue(IssueAuthority(shared.certificates, SUBJECT, shared.now, LIFETIMES.authority))
+    )
     replica.settle()
     assert replica.in_use.chain == first
     assert shared.bundles[0].count(b"BEGIN CERTIFICATE") == 2

@@ -20,6 +20,7 @@ from wisp.certificates.issuer import (
     IssueCertificate,
     IssuerError,
     IssuerProcess,
+    Subject,
     decode,
     encode,
 )
@@ -29,11 +30,12 @@ from wisp.http.tls import load_pem
 NOW = 1_700_000_000.0
 DAY = 86400.0
 NAMES = ("wisp-webhook.wisp.svc", "wisp-webhook")
+SUBJECT = Subject("wisp webhook", NAMES)
 
 
 def issued(**changes: Any) -> CertificateSet:
     """Issue a set, and change it."""
-    return issue(IssueAll(NAMES, NOW, 3650 * DAY, 90 * DAY))._replace(**changes)
+    return issue(IssueAll(SUBJECT, NOW, 3650 * DAY, 90 * DAY))._replace(**changes)
 
 
 def test_issued_set_has_the_names_and_lifetimes_asked_for() -> None:
@@ -49,7 +51,7 @@ def test_issued_set_has_the_names_and_lifetimes_asked_for() -> None:
 
 def test_openssl_verifies_the_certificate_strictly() -> None:
     """Strictly (RFC 5280), by the bundle, by its name: as Go and Python 3.13 do."""
-    certificates = issue(IssueAll(NAMES, NOW, 1e9, 1e9))
+    certificates = issue(IssueAll(SUBJECT, NOW, 1e9, 1e9))
     context = ssl.create_default_context(cadata=certificates.bundle.decode())
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -68,7 +70,7 @@ def test_openssl_verifies_the_certificate_strictly() -> None:
 
 def test_certificate_does_not_outlive_its_authority() -> None:
     """However long it is asked to live."""
-    certificates = issue(IssueAll(NAMES, NOW, DAY, 90 * DAY))
+    certificates = issue(IssueAll(SUBJECT, NOW, DAY, 90 * DAY))
     found = inspect(certificates)
     assert isinstance(found, Inspected)
     assert found.serving.expires_at == NOW + DAY
@@ -101,26 +103,26 @@ def test_certificate_of_another_authority_is_reported() -> None:
 
 def test_old_authority_stays_in_the_bundle_until_it_expires() -> None:
     """The new authority comes first; the certificate changes with the renewal; the old authority leaves when past."""
-    first = issue(IssueAll(NAMES, NOW, 10 * DAY, DAY))
-    announced = issue(IssueAuthority(first, NOW + DAY, 20 * DAY))
+    first = issue(IssueAll(SUBJECT, NOW, 10 * DAY, DAY))
+    announced = issue(IssueAuthority(first, SUBJECT, NOW + DAY, 20 * DAY))
     assert announced.bundle.endswith(first.bundle)
     assert announced.chain == first.chain
-    renewed = issue(IssueCertificate(announced, NAMES, NOW + 2 * DAY, DAY))
+    renewed = issue(IssueCertificate(announced, SUBJECT, NOW + 2 * DAY, DAY))
     assert renewed.bundle == announced.bundle
     assert renewed.chain != first.chain
-    later = issue(IssueCertificate(renewed, NAMES, NOW + 11 * DAY, DAY))
+    later = issue(IssueCertificate(renewed, SUBJECT, NOW + 11 * DAY, DAY))
     assert first.bundle not in later.bundle
     assert isinstance(inspect(later), Inspected)
 
 
-def test_only_authorities_with_the_webhooks_name_are_adopted() -> None:
-    """What else somebody puts into the configuration does not stay there."""
+def test_only_authorities_with_the_subjects_name_are_adopted() -> None:
+    """What else somebody publishes does not stay there."""
     certificates, ours = issued(), issued()
     foreign = _foreign_authority()
-    assert issue(Adopt(certificates, (foreign, b"rubbish", ours.chain), NOW)) == certificates
-    adopted = issue(Adopt(certificates, (foreign + ours.bundle,), NOW))
+    assert issue(Adopt(certificates, SUBJECT, (foreign, b"rubbish", ours.chain), NOW)) == certificates
+    adopted = issue(Adopt(certificates, SUBJECT, (foreign + ours.bundle,), NOW))
     assert adopted.bundle == certificates.bundle + ours.bundle
-    assert issue(Adopt(certificates, (ours.bundle,), NOW + 4000 * DAY)) == certificates, "not when it is past"
+    assert issue(Adopt(certificates, SUBJECT, (ours.bundle,), NOW + 4000 * DAY)) == certificates, "not when it is past"
 
 
 def _foreign_authority() -> bytes:
@@ -130,13 +132,13 @@ def _foreign_authority() -> bytes:
 
 async def _all_questions() -> None:
     issuer = IssuerProcess()
-    certificates = await issuer.issue(IssueAll(NAMES, NOW, 10 * DAY, DAY, trusted=(b"\xff",)))
+    certificates = await issuer.issue(IssueAll(SUBJECT, NOW, 10 * DAY, DAY, trusted=(b"\xff",)))
     assert isinstance(await issuer.inspect(certificates), Inspected)
     assert isinstance(await issuer.inspect(certificates._replace(chain=b"\xff")), Broken)
-    announced = await issuer.issue(IssueAuthority(certificates, NOW, 10 * DAY))
-    renewed = await issuer.issue(IssueCertificate(announced, NAMES, NOW, DAY))
+    announced = await issuer.issue(IssueAuthority(certificates, SUBJECT, NOW, 10 * DAY))
+    renewed = await issuer.issue(IssueCertificate(announced, SUBJECT, NOW, DAY))
     assert renewed.bundle == announced.bundle
-    assert await issuer.issue(Adopt(renewed, (certificates.bundle,), NOW)) == renewed
+    assert await issuer.issue(Adopt(renewed, SUBJECT, (certificates.bundle,), NOW)) == renewed
     assert await issuer.expiry(certificates.chain) == NOW + DAY
     with pytest.raises(IssuerError):
         await issuer.expiry(b"")
@@ -175,7 +177,7 @@ def test_process_loads_no_code_from_the_environment(tmp_path: Path, monkeypatch:
     intruder = Intruder(tmp_path / "intruder")
     monkeypatch.setenv("PYTHONPATH", str(intruder.folder))
     monkeypatch.chdir(intruder.folder)
-    certificates = asyncio.run(IssuerProcess().issue(IssueAll(NAMES, NOW, 10 * DAY, DAY)))
+    certificates = asyncio.run(IssuerProcess().issue(IssueAll(SUBJECT, NOW, 10 * DAY, DAY)))
     assert isinstance(inspect(certificates), Inspected)
     assert not intruder.processes()
 
