@@ -118,7 +118,7 @@ wheels: ready ## fetch and build the wheels that the Containerfile installs, for
 	@$(BIN)/python -m image.wheels
 
 .PHONY: manifest
-manifest: ready ## make deploy/wisp.yaml of the chart, and the chart's golden files (needs go)
+manifest: ready ## make the manifests in deploy/ of the chart, and the chart's golden files (needs go)
 	@$(BIN)/python -m tests.helm.build
 	@$(BIN)/python -m tests.chart.manifest
 	@$(BIN)/python -m tests.chart.cases

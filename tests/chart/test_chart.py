@@ -1,13 +1,12 @@
 """The chart rendered by Helm: golden files, invalid values, and the plain manifest."""
 
-import re
 from pathlib import Path
 
 import pytest
 
 from tests.chart.cases import CASES, CHART, GOLDEN, NAMESPACE, TENANT, rendered, run, template
-from tests.chart.manifest import MANIFEST, manifest
-from tests.chart.objects import PEM, container, objects, one, pod_spec, policy
+from tests.chart.manifest import MANIFESTS, manifest
+from tests.chart.objects import MOUNTED_CA, PEM, container, objects, one, pod_spec, policy
 from wisp.cli.webhook import serve
 
 pytestmark = pytest.mark.chart
@@ -50,6 +49,48 @@ REFUSED = {
     "policy that is neither enabled nor disabled": (["admissionPolicy.enabled=maybe"], "/admissionPolicy/enabled"),
     "source that is not a peer": (["networkPolicy.from[0].cidr=10.0.0.0/8"], "/networkPolicy/from/0"),
     "empty source": (["networkPolicy.from[0]="], "/networkPolicy/from/0"),
+    "unknown value of the gateway": (["gateway.port=1"], "'port' not allowed"),
+    "gateway without replicas": (["gateway.replicaCount=0"], "/gateway/replicaCount"),
+    "gateway for a tenant that is not a GUID": (["gateway.tenants={contoso}"], "/gateway/tenants/0"),
+    "invalid suffix of the gateway": (["gateway.annotationSuffix=a b"], "/gateway/annotationSuffix"),
+    "negative time of the gateway": (["gateway.grantSeconds=-1"], "/gateway/grantSeconds"),
+    "fraction of a request": (["gateway.requests=1.5"], "/gateway/requests"),
+    "source of the gateway that is not a peer": (
+        ["gateway.networkPolicy.from[0].cidr=10.0.0.0/8"],
+        "/gateway/networkPolicy/from/0",
+    ),
+    "gateway and a custom token endpoint": (
+        [
+            "gateway.enabled=true",
+            "customTokenEndpoint.url=https://binding.example/",
+            "customTokenEndpoint.caTrustBundle.signerName=example.com/ca",
+        ],
+        "so is customTokenEndpoint.url, customTokenEndpoint.caTrustBundle.signerName: remove one or the other",
+    ),
+    "gateway and a variable of a custom token endpoint": (
+        ["gateway.enabled=true", "extraEnv[0].name=AZURE_KUBERNETES_TOKEN_PROXY", "extraEnv[0].value=https://a/"],
+        "so is AZURE_KUBERNETES_TOKEN_PROXY in extraEnv: remove one or the other",
+    ),
+    "gateway with the audience of tokens for Entra": (
+        ["gateway.enabled=true", "gateway.audience=api://other", "audience=api://other"],
+        'gateway.audience is "api://other", which is the audience of tokens for Entra',
+    ),
+    "label of injected pods on the gateway": (
+        ["gateway.enabled=true", r"gateway.podLabels.azure\.workload\.identity/use=yes"],
+        "gateway.podLabels has azure.workload.identity/use",
+    ),
+    "gateway in a cloud that the chart cannot know": (
+        ["gateway.enabled=true", "extraEnv[0].name=AZURE_ENVIRONMENT", "extraEnv[0].valueFrom.configMapKeyRef.name=a"],
+        "set azureEnvironment",
+    ),
+    "variable of a gateway that is not there": (
+        ["extraEnv[0].name=WISP_TOKENS_SHUTDOWN_DELAY", "extraEnv[0].value=1"],
+        "extraEnv has WISP_TOKENS_SHUTDOWN_DELAY, which would have no effect",
+    ),
+    "variable for which the gateway has a value": (
+        ["gateway.enabled=true", "extraEnv[0].name=WISP_TOKENS_AUDIENCE", "extraEnv[0].value=a"],
+        "extraEnv has WISP_TOKENS_AUDIENCE, which would have no effect",
+    ),
     "unsupported metrics backend": (["metricsBackend=statsd"], 'metricsBackend is "statsd"'),
 }
 
@@ -74,17 +115,19 @@ def test_invalid_value_is_rejected_by_name(settings: list[str], where: str) -> N
     assert where in done.stderr
 
 
-def test_plain_manifest_is_the_rendered_chart() -> None:
-    """`make manifest` writes deploy/wisp.yaml."""
-    assert manifest() == MANIFEST.read_text()
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_plain_manifest_is_the_rendered_chart(path: Path) -> None:
+    """`make manifest` writes the files in deploy/."""
+    assert manifest(*MANIFESTS[path]) == path.read_text()
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_webhook_accepts_the_arguments_of_the_chart(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its policy is made from them."""
     (tmp_path / "ca.crt").write_text(PEM)
-    mounted = re.compile("/(authority|client-ca)/ca.crt")
-    first, *arguments = (mounted.sub(f"{tmp_path}/ca.crt", argument) for argument in container(rendered(case))["args"])
+    first, *arguments = (
+        MOUNTED_CA.sub(f"{tmp_path}/ca.crt", argument) for argument in container(rendered(case))["args"]
+    )
     assert first == "webhook"
     monkeypatch.setenv("AZURE_TENANT_ID", TENANT)  # one case has it in the container's variables
     serve.make_context("webhook", list(arguments))

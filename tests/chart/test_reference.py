@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.chart, pytest.mark.needs("go")]
 OTHER_TENANT = "0f1e2d3c-0000-4000-8000-000000000002"
 SELECTOR = {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["a", "b"]}]}
 BUNDLE = TrustBundleCA("example.com/ca", requirements=(Requirement("tier", "In", ("a", "b")),))
-FREE = frozenset({"resources", "nodeSelector"})
+FREE = frozenset({"resources", "nodeSelector", "gateway.resources"})
 """Values with content of Kubernetes' types."""
 BINDING = {"annotationSuffix": "binding", "audience": "api://binding"}
 URL = "https://binding.example/x"
@@ -393,7 +393,7 @@ OWN: Values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8")
 NULLS = sorted({*groups(OWN), *TAKEN, "podDisruptionBudget.maxUnavailable", "certManager.issuerRef.name"})
 
 
-OPTIONAL = ("certManager", "networkPolicy", "podMonitor")
+OPTIONAL = ("certManager", "gateway", "networkPolicy", "podMonitor")
 
 
 @pytest.mark.parametrize("name", [name for name in NULLS if name != "azureTenantID"])

@@ -16,7 +16,7 @@ from wisp.azure import CLOUD_ALIASES, CLOUDS
 
 DEFAULTS: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
-FREE = frozenset({"resources", "nodeSelector"})
+FREE = frozenset({"resources", "nodeSelector", "gateway.resources"})
 """Values with content of Kubernetes' types."""
 
 

@@ -9,10 +9,21 @@
 {{- default $whole .Values.fullnameOverride | trunc 53 | trimSuffix "-" }}
 {{- end }}
 
+{{- /* webhook, unless the root context has another Component: set (omit . "Component") "Component" "gateway". */}}
+{{- define "wisp.component" -}}
+{{ default "webhook" .Component }}
+{{- end }}
+
+{{- /* The name of the component's own objects. */}}
+{{- define "wisp.objectName" -}}
+{{ include "wisp.fullname" . }}{{ if .Component }}-{{ .Component }}{{ end }}
+{{- end }}
+
+{{- /* The labels of the webhook are in the selector of a Deployment, which cannot be changed. */}}
 {{- define "wisp.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "wisp.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/component: webhook
+app.kubernetes.io/component: {{ include "wisp.component" . }}
 {{- end }}
 
 {{- define "wisp.labels" -}}
@@ -29,7 +40,12 @@ app.kubernetes.io/part-of: wisp
 {{- end }}
 
 {{- define "wisp.certificateSecret" -}}
-{{ include "wisp.fullname" . }}-tls
+{{ include "wisp.objectName" . }}-tls
+{{- end }}
+
+{{- /* The host name by which pods reach the gateway. */}}
+{{- define "wisp.gatewayHost" -}}
+{{ include "wisp.fullname" . }}-gateway.{{ .Release.Namespace }}.svc
 {{- end }}
 
 {{- define "wisp.metricsPort" -}}

@@ -11,8 +11,16 @@
 {{- dict "names" $names | toJson }}
 {{- end }}
 
-{{- /* The custom token endpoint as JSON, each setting by either of its two names; one that extraEnv has is empty here. */}}
+{{- /* The custom token endpoint as JSON: the gateway, or customTokenEndpoint with each setting by either of its two names; one that extraEnv has is empty here. */}}
 {{- define "wisp.endpoint" -}}
+{{- $gateway := default dict .Values.gateway }}
+{{- if $gateway.enabled }}
+{{- dict
+      "annotationSuffix" (default "identity-binding" $gateway.annotationSuffix)
+      "audience" (default "api://AKSIdentityBinding" $gateway.audience)
+      "url" (printf "https://%s" (include "wisp.gatewayHost" .))
+      "caFile" "/gateway-ca/ca.crt" | toJson }}
+{{- else }}
 {{- $variables := (include "wisp.variables" . | fromJson).names }}
 {{- $given := default dict .Values.customTokenEndpoint }}
 {{- $bundle := default dict $given.caTrustBundle }}
@@ -27,7 +35,7 @@
 {{- range $name := list "url" "sniName" "caConfigMap" "caData" }}
 {{- $_ := set $values $name (get $given $name) }}
 {{- end }}
-{{- $settings := dict }}
+{{- $settings := dict "annotationSuffix" $given.annotationSuffix "audience" $given.audience }}
 {{- range $name, $other := dict
       "url" (list "azureKubernetesTokenProxy" "AZURE_KUBERNETES_TOKEN_PROXY")
       "sniName" (list "azureKubernetesSniName" "AZURE_KUBERNETES_SNI_NAME")
@@ -43,6 +51,7 @@
 {{- $_ := set $settings $name (has (last $other) $variables | ternary "" (default $renamed $value)) }}
 {{- end }}
 {{- toJson $settings }}
+{{- end }}
 {{- end }}
 
 {{- /* Refuses what can be seen to be wrong only by looking at several values, or needs a reason that a schema cannot give. */}}
@@ -68,8 +77,9 @@
 {{- if hasKey (default dict .Values.podLabels) "azure.workload.identity/use" }}
 {{- fail "podLabels has azure.workload.identity/use, with which the webhook's own pods would wait for the webhook: remove it" }}
 {{- end }}
+{{- include "wisp.checkGateway" . }}
 {{- range .Values.extraEnv }}
-{{- include "wisp.checkVariable" .name }}
+{{- include "wisp.checkVariable" (list .name $.Values.gateway) }}
 {{- end }}
 {{- $authorities := list }}
 {{- range $name, $variable := dict "caConfigMap" "AZURE_KUBERNETES_CA_CONFIGMAP_NAME" "caData" "AZURE_KUBERNETES_CA_DATA" "caTrustBundle.signerName" "AZURE_KUBERNETES_CA_CTB_SIGNER_NAME" }}
@@ -94,8 +104,65 @@
 {{- end }}
 {{- end }}
 
+{{- /* Refuses settings that contradict the gateway. */}}
+{{- define "wisp.checkGateway" -}}
+{{- $gateway := default dict .Values.gateway }}
+{{- if $gateway.enabled }}
+{{- $settings := list }}
+{{- range $name, $value := omit (default dict .Values.customTokenEndpoint) "caTrustBundle" }}
+{{- if $value }}
+{{- $settings = append $settings (printf "customTokenEndpoint.%s" $name) }}
+{{- end }}
+{{- end }}
+{{- range $name, $value := default dict (.Values.customTokenEndpoint).caTrustBundle }}
+{{- if $value }}
+{{- $settings = append $settings (printf "customTokenEndpoint.caTrustBundle.%s" $name) }}
+{{- end }}
+{{- end }}
+{{- range (include "wisp.variables" . | fromJson).names }}
+{{- if hasPrefix "AZURE_KUBERNETES_" . }}
+{{- $settings = append $settings (printf "%s in extraEnv" .) }}
+{{- end }}
+{{- end }}
+{{- if $settings }}
+{{- fail (printf "gateway.enabled is set, which makes the gateway the custom token endpoint, but so is %s: remove one or the other" (join ", " $settings)) }}
+{{- end }}
+{{- if eq (default "api://AKSIdentityBinding" $gateway.audience) (include "wisp.audience" .) }}
+{{- fail (printf "gateway.audience is %q, which is the audience of tokens for Entra: use another one, because the gateway must not accept those" (include "wisp.audience" .)) }}
+{{- end }}
+{{- if hasKey (default dict $gateway.podLabels) "azure.workload.identity/use" }}
+{{- fail "gateway.podLabels has azure.workload.identity/use, but the gateway gets its own token without the webhook: remove it" }}
+{{- end }}
+{{- range .Values.extraEnv }}
+{{- if and (eq .name "AZURE_ENVIRONMENT") .valueFrom }}
+{{- fail "extraEnv has AZURE_ENVIRONMENT from another object, but the gateway needs the cloud's authority: set azureEnvironment" }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* The audience of tokens for Entra. */}}
+{{- define "wisp.audience" -}}
+{{ default "api://AzureADTokenExchange" .Values.audience }}
+{{- end }}
+
+{{- /* The URL of the authority, for a process that is not given a cloud's name. */}}
+{{- define "wisp.authority" -}}
+{{- $name := .Values.azureEnvironment }}
+{{- range .Values.extraEnv }}
+{{- if and (eq .name "AZURE_ENVIRONMENT") .value }}
+{{- $name = .value }}
+{{- end }}
+{{- end }}
+{{- $hosts := dict "azureusgovernment" "login.microsoftonline.us" "azureusgovernmentcloud" "login.microsoftonline.us" "azurechinacloud" "login.chinacloudapi.cn" "azuregermancloud" "login.microsoftonline.de" }}
+{{- $host := get $hosts (default "" $name | lower) | default "login.microsoftonline.com" }}
+{{- default (printf "https://%s/" $host) .Values.authorityHost }}
+{{- end }}
+
 {{- /* Refuses a variable of extraEnv that would have no effect. Others, such as HTTPS_PROXY, are passed on. */}}
 {{- define "wisp.checkVariable" -}}
+{{- $name := first . }}
+{{- $gateway := default dict (last .) }}
 {{- $values := dict
       "POD_NAMESPACE" "the chart sets it to the release's namespace: remove it"
       "PROXY_IMAGE" "the sidecar has its image from the value proxy.image, which has to be an image of wisp: set that, or remove the variable"
@@ -103,11 +170,16 @@
       "AZURE_ENVIRONMENT_FILEPATH" "clouds are not read from a file: set authorityHost" }}
 {{- $read := list "AZURE_TENANT_ID" "AZURE_ENVIRONMENT" "AZURE_AUTHORITY_HOST" "AZURE_KUBERNETES_TOKEN_PROXY" "AZURE_KUBERNETES_SNI_NAME" "AZURE_KUBERNETES_CA_DATA" "AZURE_KUBERNETES_CA_CONFIGMAP_NAME" "AZURE_KUBERNETES_CA_CTB_SIGNER_NAME" "AZURE_KUBERNETES_CA_CTB_LABEL_SELECTOR" }}
 {{- $read = concat $read (list "WISP_ADMISSION_ADDRESS" "WISP_ADMISSION_HEALTH_ADDRESS" "WISP_ADMISSION_CERTIFICATE_DAYS" "WISP_ADMISSION_AUTHORITY_DAYS" "WISP_ADMISSION_SHUTDOWN_DELAY" "WISP_ADMISSION_KUBECONFIG") }}
-{{- with get $values . }}
-{{- fail (printf "extraEnv has %s, but %s" $ .) }}
+{{- $reader := "The webhook takes" }}
+{{- if $gateway.enabled }}
+{{- $read = concat $read (list "WISP_TOKENS_ADDRESS" "WISP_TOKENS_HEALTH_ADDRESS" "WISP_TOKENS_CERTIFICATE_DAYS" "WISP_TOKENS_AUTHORITY_DAYS" "WISP_TOKENS_CONNECTIONS_PER_SOURCE" "WISP_TOKENS_SHUTDOWN_DELAY" "WISP_TOKENS_KUBECONFIG") }}
+{{- $reader = "The webhook and the gateway take" }}
 {{- end }}
-{{- if and (or (hasPrefix "AZURE_" .) (hasPrefix "WISP_ADMISSION_" .)) (not (has . $read)) }}
-{{- fail (printf "extraEnv has %s, which would have no effect: correct its name, or use the value that there is for the setting (docs/how-to/install.md). The webhook takes %s" . (join ", " $read)) }}
+{{- with get $values $name }}
+{{- fail (printf "extraEnv has %s, but %s" $name .) }}
+{{- end }}
+{{- if and (regexMatch "^(AZURE|WISP_ADMISSION|WISP_TOKENS)_" $name) (not (has $name $read)) }}
+{{- fail (printf "extraEnv has %s, which would have no effect: correct its name, or use the value that there is for the setting (docs/how-to/install.md). %s %s" $name $reader (join ", " $read)) }}
 {{- end }}
 {{- end }}
 
