@@ -24,6 +24,8 @@ class Post(NamedTuple):
 
     line: str
     form: dict[str, list[str]]
+    headers: dict[str, str]
+    """By their names in lower case. Values are in lower case too."""
 
 
 class Last(bytes):
@@ -173,4 +175,4 @@ def _read(tls: ssl.SSLSocket) -> Post | None:
         if not received:  # the client closed the connection within its request
             return None
         body += received
-    return Post(lines[0], parse_qs(body.decode()))
+    return Post(lines[0], parse_qs(body.decode()), fields)

@@ -1,4 +1,4 @@
-"""Messages between the sidecar and its exchange process: JSON arrays, one per packet.
+"""Messages between the sidecar, or the gateway, and its exchange process: JSON arrays, one per packet.
 
 The assertion is not among them: it never leaves the exchange process.
 """
@@ -8,16 +8,25 @@ from typing import Any, NamedTuple, TypeAlias
 from wisp.base.jsontext import from_json, to_json
 from wisp.base.secret import Secret
 
+MOST_AT_ONCE = 8
+"""Exchanges that the exchange process makes at the same time, each on a connection of its own. Others wait in it."""
+
 
 class TokenKey(NamedTuple):
     """Which token: for `resource`, exactly as the workload spelled it, of the identity `client_id`.
 
-    `capabilities` is what the workload's client says it can do (xms_cc), names separated by commas; usually empty.
+    The sidecar's keys have no tenant and no claims, and the gateway's no capabilities.
     """
 
     client_id: str
     resource: str
+    """A resource, or a scope: the name of a resource with `/.default`."""
     capabilities: str = ""
+    """What the workload's client says it can do (xms_cc), names separated by commas; usually empty."""
+    tenant: str = ""
+    """The identity's tenant; empty for the one in the settings."""
+    claims: str = ""
+    """A claims request, sent to Entra as it is, instead of one made of the capabilities."""
 
 
 class Granted(NamedTuple):
@@ -58,15 +67,15 @@ def unavailable(description: str, *, cause: str = "unavailable", retry_after: fl
     return Refused(503, "temporarily_unavailable", description, cause, None, retry_after)
 
 
-def pack_request(number: int, key: TokenKey) -> bytes:
-    """Return the packet that requests a token."""
-    return to_json([number, *key])
+def pack_request(number: int, key: TokenKey, request_id: str = "") -> bytes:
+    """Return the packet that requests a token. `request_id`, if any, is sent to Entra as the client's."""
+    return to_json([number, request_id, *key])
 
 
-def unpack_request(packet: bytes) -> tuple[int, TokenKey]:
-    """Return the request's number and the token that it is for."""
-    number, *fields = from_json(packet)
-    return number, TokenKey(*fields)
+def unpack_request(packet: bytes) -> tuple[int, TokenKey, str]:
+    """Return the request's number, the token that it is for, and the request id."""
+    number, request_id, *fields = from_json(packet)
+    return number, TokenKey(*fields), request_id
 
 
 def pack_result(number: int, result: Result) -> bytes:

@@ -1,4 +1,4 @@
-"""The sidecar's end of the exchange process: start it, send it requests, and recover from its faults.
+"""The near end of the exchange process: start it, send it requests, and recover from its faults.
 
 The process on the other side (`wisp.entra.exchange`) loads TLS and reads the assertion, so that this one does neither.
 It exits when idle and is started again when there is something to request.
@@ -8,14 +8,14 @@ import _signal  # type: ignore[import-not-found]  # the public module wraps its 
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import httptools
 
 from wisp.base.isolation import child_environment, isolated_python
 from wisp.entra.messages import Result, TokenKey, pack_request, pack_settings, unavailable, unpack_result
 from wisp.entra.settings import ExchangeSettings
-from wisp.http.epoll_server import Loop
+from wisp.http.epoll_server import Timed
 from wisp.http.sockets import Socket, packet_pair
 
 DEADLINE = 9.0
@@ -43,7 +43,7 @@ class ExchangeChild:
                 command,
                 child_environment(),
                 file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)],
-                # A signal to the whole process group is for the sidecar, which decides when this process ends.
+                # A signal to the whole process group is for this process, which decides when this process ends.
                 setsigmask=[_signal.SIGINT, _signal.SIGTERM],
             )
         except OSError:
@@ -85,6 +85,27 @@ class ExchangeChild:
         os.waitpid(self.pid, 0)
 
 
+class ExchangeLoop(Protocol):
+    """What the exchange process needs of an event loop: that of the sidecar, or asyncio's with an adapter.
+
+    `clock` returns the seconds of a steady clock.
+    """
+
+    clock: Callable[[], float]
+
+    def watch(self, descriptor: int, callback: Callable[[int], None]) -> None:
+        """Call back whenever `descriptor` is readable."""
+
+    def forget(self, descriptor: int) -> None:
+        """Stop watching."""
+
+    def add_timed(self, timed: Timed) -> None:
+        """Ask `timed` for its due times from now on. It is called again when `timed` is due earlier than it was."""
+
+    def remove_timed(self, timed: Timed) -> None:
+        """Ask `timed` no more."""
+
+
 Start: TypeAlias = Callable[[ExchangeSettings], ExchangeChild]
 
 
@@ -92,6 +113,7 @@ class _Call(NamedTuple):
     """An exchange under way, or one that could not be started: then `failure` is its result at the next turn."""
 
     key: TokenKey
+    request_id: str
     done: Callable[[Result], None]
     begun: float
     tries: int = 1
@@ -111,7 +133,7 @@ class ExchangeProcess:
     def __init__(
         self,
         settings: ExchangeSettings,
-        loop: Loop,
+        loop: ExchangeLoop,
         observe: Callable[[TokenKey, Result, float], None],
         start: Start = ExchangeChild.start,
     ) -> None:
@@ -133,9 +155,9 @@ class ExchangeProcess:
         with suppress(OSError):  # the first request reports it
             self._running()
 
-    def begin(self, key: TokenKey, done: Callable[[Result], None]) -> None:
+    def begin(self, key: TokenKey, done: Callable[[Result], None], request_id: str = "") -> None:
         """Request a token; `done` is called once, within DEADLINE seconds, and never before this returns."""
-        self._send(_Call(key, done, self._loop.clock()))
+        self._send(_Call(key, request_id, done, self._loop.clock()))
 
     def due(self) -> float | None:
         """Return when the oldest call runs out of time."""
@@ -166,12 +188,12 @@ class ExchangeProcess:
     def _send(self, call: _Call) -> None:
         self._number += 1
         try:
-            self._running().send(pack_request(self._number, call.key))
+            self._running().send(pack_request(self._number, call.key, call.request_id))
             failure = None
         except OSError as error:  # reported at the next turn: `done` may not be called before `begin` returns
             failure = _unusable((error.strerror or str(error)).lower())
-        self._loop.add_timed(self)
         self._calls[self._number] = call._replace(failure=failure)
+        self._loop.add_timed(self)
 
     def _running(self) -> ExchangeChild:
         """Return the process, started now if it does not run. Raise OSError if that fails."""
@@ -213,7 +235,7 @@ class ExchangeProcess:
 
 def _unusable(why: str) -> Result:
     return unavailable(
-        f"The sidecar's exchange process cannot be used: {why}; its standard error may say more",
+        f"The exchange process of wisp cannot be used: {why}; its standard error may say more",
         cause="exchange_process",
         retry_after=2.0,
     )

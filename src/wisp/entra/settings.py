@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 else:  # most sidecars have neither, and do not load the classes; a string would be compiled, which takes 0.2 MB
     ForwardProxy = TokenProxy = tuple
 
-_INJECTED = "the webhook sets it in pods labelled azure.workload.identity/use=true; elsewhere set it to"
+_INJECTED = (
+    "the webhook sets it in pods labelled azure.workload.identity/use=true, and the chart for the gateway; "
+    "elsewhere set it to"
+)
 
 
 class ExchangeSettings(NamedTuple):

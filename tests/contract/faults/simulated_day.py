@@ -85,7 +85,7 @@ class Simulation:
     def begin(self, ask: TokenKey, done: Callable[[Result], None]) -> None:
         """Start an exchange, as the exchange process does: packets in both directions."""
         self.report.exchanges += 1
-        number, asked = unpack_request(pack_request(self.report.exchanges, ask))
+        number, asked, _ = unpack_request(pack_request(self.report.exchanges, ask))
         result, seconds = self._entra.answer(asked, self.clock.now)
         packet = pack_result(number, result)
         self._metrics.exchanged("granted", None, seconds)

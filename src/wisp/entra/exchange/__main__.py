@@ -1,4 +1,4 @@
-"""Run the exchange process, with a packet socket to the sidecar (`wisp.entra.process`) as its standard input.
+"""Run the exchange process. Its standard input is a packet socket to the sidecar or gateway (`wisp.entra.process`).
 
 It ends when that closes or when idle.
 """
@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from wisp.base.isolation import forbid_core_dumps
 from wisp.base.secret import Secret
-from wisp.entra.exchange.endpoint import MOST_AT_ONCE, TokenEndpoint
+from wisp.entra.exchange.endpoint import TokenEndpoint
 from wisp.entra.exchange.files import TrustError
-from wisp.entra.messages import TokenKey, pack_result, unavailable, unpack_request, unpack_settings
+from wisp.entra.messages import MOST_AT_ONCE, TokenKey, pack_result, unavailable, unpack_request, unpack_settings
 from wisp.entra.route import ForwardProxy, TokenProxy
 from wisp.entra.settings import ExchangeSettings
 
@@ -25,7 +25,7 @@ _SETTINGS_LIMIT = 256 * 1024
 
 
 class Worker:
-    """Serve the sidecar's requests, several at a time, until it closes the channel or sends none for a while."""
+    """Serve requests, several at a time, until the other end closes the channel or sends none for a while."""
 
     def __init__(self, channel: socket.socket, endpoint: TokenEndpoint) -> None:
         self._channel = channel
@@ -40,7 +40,7 @@ class Worker:
                 with self._lock:
                     self._busy += 1
                 threads.submit(self._serve, *unpack_request(packet))
-            # The sidecar is gone or will start another process: nobody waits for the exchanges under way.
+            # The other end is gone or will start another process: nobody waits for the exchanges under way.
             os._exit(0)
 
     def _next_packet(self) -> bytes:
@@ -53,9 +53,9 @@ class Worker:
                     if not self._busy:
                         return b""
 
-    def _serve(self, number: int, key: TokenKey) -> None:
+    def _serve(self, number: int, key: TokenKey, request_id: str) -> None:
         try:
-            result = self._endpoint.exchange(key)
+            result = self._endpoint.exchange(key, request_id)
         except Exception as error:  # noqa: BLE001 -- the client needs an answer, and the text may not be shown
             result = unavailable(f"The exchange failed: {type(error).__name__}", cause="exchange_process")
         try:
@@ -78,7 +78,7 @@ def settings_of(packet: bytes) -> ExchangeSettings:
 
 
 def main(idle: float = _IDLE) -> None:
-    """Serve the sidecar at the other end of standard input, and exit after `idle` seconds without a request."""
+    """Serve the other end of standard input, and exit after `idle` seconds without a request."""
     forbid_core_dumps()
     channel = socket.socket(fileno=0)
     packet = channel.recv(_SETTINGS_LIMIT)

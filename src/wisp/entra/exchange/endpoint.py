@@ -15,12 +15,9 @@ from wisp import __version__
 from wisp.azure import scope_of, token_url, token_url_behind
 from wisp.entra.exchange.files import Trust, TrustError, anchors_of, authority_anchors, read_assertion
 from wisp.entra.exchange.interpret import claims_of_capabilities, interpret
-from wisp.entra.messages import Refused, Result, TokenKey, unavailable
+from wisp.entra.messages import MOST_AT_ONCE, Refused, Result, TokenKey, unavailable
 from wisp.entra.route import ForwardProxy
 from wisp.entra.settings import ExchangeSettings
-
-MOST_AT_ONCE = 8
-"""Concurrent exchanges, each on a connection of its own."""
 
 _CONNECT, _READ = 3.0, 5.0
 _RESPONSE_LIMIT = 128 * 1024
@@ -38,7 +35,6 @@ class TokenEndpoint:
 
     def __init__(self, settings: ExchangeSettings) -> None:
         self._settings = settings
-        self._url = _url_of(settings)
         self._trust = Trust(anchors_of(settings))
         self._forward_trust = Trust(authority_anchors(settings))
         self._lock = threading.Lock()
@@ -60,8 +56,11 @@ class TokenEndpoint:
         if self._pool is not None:
             self._pool.clear()
 
-    def exchange(self, key: TokenKey) -> Result:
-        """Read the assertion from its file (kubelet rotates it) and exchange it for a token: one round trip."""
+    def exchange(self, key: TokenKey, request_id: str = "") -> Result:
+        """Read the assertion from its file (kubelet rotates it) and exchange it for a token: one round trip.
+
+        Entra repeats `request_id`, a GUID, as the correlation id of its answer and of its sign-in log.
+        """
         assertion = read_assertion(self._settings.token_file)
         if isinstance(assertion, Refused):
             return assertion
@@ -72,33 +71,38 @@ class TokenEndpoint:
             "client_assertion_type": _ASSERTION_TYPE,
             "client_assertion": assertion.reveal(),
         }
-        if key.capabilities:
-            form["claims"] = claims_of_capabilities(key.capabilities)
+        if key.claims or key.capabilities:
+            form["claims"] = key.claims or claims_of_capabilities(key.capabilities)
+        headers = {"Accept": "application/json", "User-Agent": f"wisp/{__version__}"}
+        if request_id:
+            headers["client-request-id"] = request_id
         try:
-            return self._post(form)
+            return self._post(_url_of(self._settings, key.tenant), form, headers)
         except TrustError as error:
             return unavailable(str(error))
         except (urllib3.exceptions.HTTPError, OSError) as error:  # ssl.SSLError is an OSError
             return unavailable(failure_of(error, self._settings))
 
-    def _post(self, form: dict[str, str]) -> Result:
+    def _post(self, url: str, form: dict[str, str], headers: dict[str, str]) -> Result:
         """Post the form; once more if an idle connection broke, because the other side may just have closed it."""
         pool = self.pool()
-        connections = pool.connection_from_url(self._url).num_connections
+        connections = pool.connection_from_url(url).num_connections
         try:
-            return self._post_once(pool, form)
+            return self._post_once(pool, url, form=form, headers=headers)
         except urllib3.exceptions.HTTPError as error:
-            if not has_broken(error) or pool.connection_from_url(self._url).num_connections != connections:
+            if not has_broken(error) or pool.connection_from_url(url).num_connections != connections:
                 raise
-            return self._post_once(pool, form)
+            return self._post_once(pool, url, form=form, headers=headers)
 
-    def _post_once(self, pool: urllib3.PoolManager, form: dict[str, str]) -> Result:
+    def _post_once(
+        self, pool: urllib3.PoolManager, url: str, *, form: dict[str, str], headers: dict[str, str]
+    ) -> Result:
         response = pool.request(
             "POST",
-            self._url,
+            url,
             fields=form,
             encode_multipart=False,
-            headers={"Accept": "application/json", "User-Agent": f"wisp/{__version__}"},
+            headers=headers,
             timeout=urllib3.Timeout(connect=_CONNECT, read=_READ),
             redirect=False,
             preload_content=False,
@@ -125,10 +129,12 @@ class TokenEndpoint:
         return urllib3.ProxyManager(forward.url, proxy_headers=headers, proxy_ssl_context=forward_context, **options)
 
 
-def _url_of(settings: ExchangeSettings) -> str:
+def _url_of(settings: ExchangeSettings, tenant: str) -> str:
+    """Return the token endpoint's URL for `tenant`, or for the tenant in the settings if that is empty."""
+    tenant = tenant or settings.tenant
     if settings.token_proxy is None:
-        return token_url(settings.authority, settings.tenant)
-    return token_url_behind(settings.token_proxy.url, settings.authority, settings.tenant)
+        return token_url(settings.authority, tenant)
+    return token_url_behind(settings.token_proxy.url, settings.authority, tenant)
 
 
 def _forward_headers(forward: ForwardProxy) -> dict[str, str]:

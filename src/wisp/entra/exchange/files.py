@@ -54,7 +54,7 @@ def _read(path: str) -> str:
 def _refused(path: str, why: str) -> Refused:
     return unavailable(
         f"The service account token file {path} (AZURE_FEDERATED_TOKEN_FILE) cannot be used: {why}; "
-        "check the pod's projected volume azure-workload-identity-reserved and that this user may read it",
+        "check the projected volume of the pod's service account token, and that this user may read it",
         cause="token_file",
         retry_after=2.0,
     )

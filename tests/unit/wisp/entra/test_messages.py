@@ -32,12 +32,15 @@ results = st.builds(Granted, text.map(Secret), st.integers(1, 10**9), numbers, n
 )
 
 
-@given(st.integers(1, 10**12), text, text)
-def test_request_survives_packing(number: int, client_id: str, resource: str) -> None:
-    assert unpack_request(pack_request(number, TokenKey(client_id, resource))) == (
-        number,
-        TokenKey(client_id, resource),
-    )
+@given(st.integers(1, 10**12), st.builds(TokenKey, text, text, text, text, text), text)
+def test_request_survives_packing(number: int, key: TokenKey, request_id: str) -> None:
+    assert unpack_request(pack_request(number, key, request_id)) == (number, key, request_id)
+
+
+def test_largest_request_fits_in_a_packet() -> None:
+    """The exchange process reads at most 64 KiB."""
+    key = TokenKey("c" * 36, "😀" * 1024, "", "t" * 253, "\x00" * 4096)
+    assert len(pack_request(10**9, key, "r" * 36)) < 64 * 1024
 
 
 @given(st.integers(1, 10**12), results)

@@ -12,7 +12,7 @@ import pytest
 from tests.support.authority import Authority, Last, answer, grants, in_turn
 from tests.support.fakes import ASK, jwt
 from wisp.entra.exchange.endpoint import TokenEndpoint
-from wisp.entra.messages import Granted, Refused
+from wisp.entra.messages import Granted, Refused, TokenKey
 from wisp.entra.settings import ExchangeSettings
 from wisp_local.cloud.state.authority import new_authority
 
@@ -57,6 +57,47 @@ def test_idle_connection_is_reused_and_replaced_after_its_end(endpoint: TokenEnd
     authority.hang_up()
     assert isinstance(endpoint.exchange(ASK), Granted)
     assert authority.connections == 2
+
+
+CLAIMS = '{"access_token": {"nbf":{"essential":true, "value":"1604106651"}}, "é":1}'
+REQUEST_ID = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
+
+
+@pytest.mark.parametrize(
+    "key, sent",
+    [
+        pytest.param(ASK, None, id="none"),
+        pytest.param(ASK._replace(claims=CLAIMS), CLAIMS, id="a claims request, as it is"),
+        pytest.param(
+            ASK._replace(capabilities="CP1"), '{"access_token": {"xms_cc": {"values": ["CP1"]}}}', id="capabilities"
+        ),
+        pytest.param(ASK._replace(capabilities="CP1", claims=CLAIMS), CLAIMS, id="a claims request and capabilities"),
+    ],
+)
+def test_claims_of_the_key_are_sent(
+    endpoint: TokenEndpoint, authority: Authority, key: TokenKey, sent: str | None
+) -> None:
+    assert isinstance(endpoint.exchange(key), Granted)
+    assert authority.posts[0].form.get("claims") == (None if sent is None else [sent])
+
+
+def test_tenant_of_the_key_replaces_the_one_in_the_settings(endpoint: TokenEndpoint, authority: Authority) -> None:
+    """Over the same connection."""
+    for tenant in ("", "contoso.example", ""):
+        assert isinstance(endpoint.exchange(ASK._replace(tenant=tenant)), Granted)
+    assert [post.line.split("/")[1] for post in authority.posts] == ["tenant", "contoso.example", "tenant"]
+    assert authority.connections == 1
+
+
+def test_scope_is_sent_as_it_is(endpoint: TokenEndpoint, authority: Authority) -> None:
+    endpoint.exchange(ASK._replace(resource="https://database.windows.net//.default"))
+    assert authority.posts[0].form["scope"] == ["https://database.windows.net//.default"]
+
+
+def test_request_id_is_sent_to_entra(endpoint: TokenEndpoint, authority: Authority) -> None:
+    endpoint.exchange(ASK)
+    endpoint.exchange(ASK, REQUEST_ID)
+    assert [post.headers.get("client-request-id") for post in authority.posts] == [None, REQUEST_ID]
 
 
 @pytest.mark.parametrize(
