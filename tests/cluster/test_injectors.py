@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.cluster.cluster import Cluster, eventually
-from tests.cluster.https_server import HttpsServer, Request, https_server
 from tests.cluster.manifests import LABELLED, Manifest, container, pod
 from tests.cluster.team import TOKEN, Team, curl, make_team, parse_response
+from tests.support.https_server import HttpsServer, Reply, Request, https_server
 
 pytestmark = pytest.mark.cluster
 ORDERS = ("before", "after")
@@ -18,7 +18,7 @@ ORDERS = ("before", "after")
 NAMES = {"before": "a-injector", "after": "z-injector"}
 
 
-def _add(request: Request) -> object:
+def _add(request: Request) -> Reply:
     """Answer a review as a careless injector does: add an init container before all others, and a container."""
     review = json.loads(request.body)["request"]
     spec = review["object"]["spec"]
@@ -34,7 +34,7 @@ def _add(request: Request) -> object:
     response = {"uid": review["uid"], "allowed": True}
     if patch:
         response |= {"patchType": "JSONPatch", "patch": base64.b64encode(json.dumps(patch).encode()).decode()}
-    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+    return Reply({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
 
 
 def _configuration(order: str, server: HttpsServer) -> Manifest:

@@ -7,9 +7,9 @@ import pytest
 
 from tests.cluster import sdk
 from tests.cluster.cluster import EXEMPT, Cluster, eventually
-from tests.cluster.https_server import HttpsServer, Request, https_server
 from tests.cluster.manifests import ENV_MODE, PREFIX, PROXY_ONLY, SIDECAR, Manifest, container, pod
 from tests.cluster.team import TOKEN, TOKEN_FILE, Team, curl, make_team, parse_response, payload
+from tests.support.https_server import HttpsServer, Reply, Request, https_server
 from wisp.admission.warnings import BYPASS
 
 pytestmark = pytest.mark.cluster
@@ -26,10 +26,10 @@ print(DefaultAzureCredential().get_token("https://management.azure.com/.default"
 """
 
 
-def _grant(request: Request) -> object:
+def _grant(request: Request) -> Reply:
     """Answer as the endpoint of an identity binding, which replaces Entra."""
     assert request.body
-    return {"token_type": "Bearer", "expires_in": 86399, "access_token": GRANTED}
+    return Reply({"token_type": "Bearer", "expires_in": 86399, "access_token": GRANTED})
 
 
 @pytest.fixture(name="endpoint", scope="module")

@@ -3,7 +3,7 @@
 import enum
 from dataclasses import dataclass
 
-from tests.interop.recipes import RECIPES, Recipe, Sdk
+from tests.interop.recipes import RECIPES, TOKEN_PROXY, Recipe, Sdk
 
 
 class Route(enum.Enum):
@@ -116,7 +116,13 @@ def rows(route: Route) -> list[Row]:
 def sdks(route: Route) -> list[Row]:
     """Return the rows of SDKs, whose client programs print their token's claims."""
     names = ("python", "az", "go", "node", "java", "rust", "dotnet")
-    return [Row(name, mode, route) for name in names for mode in RECIPES[name].sdks]
+    return [Row(name, mode, route) for name in names for mode in RECIPES[name].sdks if mode != TOKEN_PROXY]
+
+
+def token_proxy_rows() -> list[Row]:
+    """Return the rows of SDKs that can use the token proxy, which their variables name."""
+    names = ("python", "go", "node", "java")
+    return [Row(name, TOKEN_PROXY, Route.ENVIRONMENT) for name in names]
 
 
 def programs(route: Route) -> list[Row]:

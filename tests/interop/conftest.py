@@ -7,13 +7,15 @@ from typing import TypeVar
 
 import pytest
 
-from tests.interop import document, modes, results, routes, wire
+from tests.interop import document, modes, results, routes, token_proxy, wire
 from tests.interop.build import Built, MissingToolError, build_all, cache_folder
 from tests.interop.cells import TRANSIENT, Cell, Route, Row, Sidecar
 from tests.interop.client_run import Answer, run_client, selector
 from tests.interop.local_cloud import Authority
+from tests.interop.recipes import TOKEN_PROXY
 from tests.interop.routes import Setup
 from tests.interop.runs import Runs
+from tests.interop.token_proxy import Described
 from tests.interop.wire import SentRequests
 from tests.support.needs import NAMESPACES, Missing, MissingSkip, find_missing, need
 from wisp_local.sandbox.processes import ProcessContext
@@ -115,7 +117,7 @@ def _sent(
     def record(row: Row) -> SentRequests:
         return wire.record(row, clients[row.client].result(), setups[row.route])
 
-    yield from _row_results("sent", record, [row for row in rows if row.route in setups])
+    yield from _row_results("sent", record, _by_sidecar(rows, setups))
 
 
 @pytest.fixture(name="sources", scope="session")
@@ -127,7 +129,21 @@ def _sources(
     def find(row: Row) -> str:
         return modes.find_source(row, clients[row.client].result(), setups[row.route])
 
-    yield from _row_results("sources", find, [row for row in rows if row.route in setups])
+    yield from _row_results("sources", find, _by_sidecar(rows, setups))
+
+
+def _by_sidecar(rows: list[Row], setups: Mapping[Route, Setup]) -> list[Row]:
+    return [row for row in rows if row.route in setups and row.mode != TOKEN_PROXY]
+
+
+@pytest.fixture(name="proxied", scope="session")
+def _proxied(rows: list[Row], clients: Mapping[str, Future[Built]]) -> Iterator[Callable[[Row], Described]]:
+    """Record the requests of the selected clients to a token proxy, and save them for the document."""
+
+    def describe(row: Row) -> Described:
+        return token_proxy.describe(row, clients[row.client].result())
+
+    yield from _row_results("proxied", describe, [row for row in rows if row.mode == TOKEN_PROXY])
 
 
 def _row_results(name: str, do: Callable[[Row], Result], rows: list[Row]) -> Iterator[Callable[[Row], Result]]:

@@ -13,6 +13,8 @@ CONFIGURATION = "https://appconfig.azure.com"
 LOGS = "https://api.loganalytics.io"
 INGESTION = "https://monitor.azure.com"
 """Resources of the clients' tokens; some add a slash."""
+TOKEN_PROXY = "token-proxy"
+"""The mode in which a client uses the token proxy of a cluster instead of the sidecar."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ PYTHON = Recipe(
         "mi": Sdk("azure-identity", "ManagedIdentityCredential"),
         "dac": Sdk("azure-identity", "DefaultAzureCredential"),
         "msal": Sdk("msal", "ManagedIdentityClient"),
+        TOKEN_PROXY: Sdk("azure-identity", "enable_azure_proxy"),
         "msrestazure": Sdk("msrestazure", "MSIAuthentication"),
     },
     tools={},
@@ -111,6 +114,7 @@ GO = Recipe(
     sdks={
         "mi": Sdk("azidentity", "ManagedIdentityCredential"),
         "dac": Sdk("azidentity", "DefaultAzureCredential"),
+        TOKEN_PROXY: Sdk("azidentity", "EnableAzureProxy"),
         "adal": Sdk("adal", "NewServicePrincipalTokenFromManagedIdentity"),
     },
     tools={"go": "Go 1.26 or later"},
@@ -126,6 +130,7 @@ NODE = Recipe(
     sdks={
         "mi": Sdk("@azure/identity", "ManagedIdentityCredential"),
         "dac": Sdk("@azure/identity", "DefaultAzureCredential"),
+        TOKEN_PROXY: Sdk("@azure/identity", "enableAzureProxy"),
         "msal": Sdk("@azure/msal-node", "ManagedIdentityApplication"),
     },
     tools={"node": "Node.js 20 or later", "npm": "npm"},
@@ -141,6 +146,7 @@ JAVA = Recipe(
     sdks={
         "mi": Sdk("azure-identity", "ManagedIdentityCredential"),
         "dac": Sdk("azure-identity", "DefaultAzureCredential"),
+        TOKEN_PROXY: Sdk("azure-identity", "enableAzureProxy()"),
         "msal": Sdk("msal4j", "ManagedIdentityApplication"),
     },
     tools={"java": "a JDK 17 or later", "javac": "a JDK 17 or later", "mvn": "Maven 3.8 or later"},

@@ -1,7 +1,7 @@
 """The results of runs, stored in files between the tests and the writing of the document."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,11 @@ def save_rows(name: str, texts: Mapping[Row, object]) -> None:
     _save(name, {str(row): text for row, text in texts.items()})
 
 
-def row_texts(name: str) -> Mapping[Row, Any]:
-    """Return the stored texts about the existing rows."""
+def row_texts(name: str, known: Iterable[Row] | None = None) -> Mapping[Row, Any]:
+    """Return the stored texts about the `known` rows, or about all that use the sidecar."""
     stored = _load(name)
-    return {row: stored[str(row)] for route in Route for row in rows(route) if str(row) in stored}
+    selected = (row for route in Route for row in rows(route)) if known is None else known
+    return {row: stored[str(row)] for row in selected if str(row) in stored}
 
 
 def _path(name: str) -> Path:

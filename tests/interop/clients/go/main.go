@@ -1,4 +1,4 @@
-// Command client asks azidentity or adal for a token: client mi|dac|adal RESOURCE_OR_SCOPE [--twice].
+// Command client asks azidentity or adal for a token: client mi|dac|token-proxy|adal RESOURCE_OR_SCOPE [--twice].
 // It prints one line of JSON.
 package main
 
@@ -25,7 +25,7 @@ type ask func() (string, int64, error)
 
 func main() {
 	if len(os.Args) < 3 {
-		fmt.Fprintln(os.Stderr, "usage: client mi|dac|adal RESOURCE_OR_SCOPE [--twice]")
+		fmt.Fprintln(os.Stderr, "usage: client mi|dac|token-proxy|adal RESOURCE_OR_SCOPE [--twice]")
 		os.Exit(2)
 	}
 	times := 1
@@ -72,6 +72,10 @@ func credential(mode, resource string) (ask, error) {
 			os.Setenv("AZURE_CLIENT_ID", id)
 		}
 		made, err := azidentity.NewDefaultAzureCredential(nil)
+		return asking(made, resource), err
+	case "token-proxy":
+		made, err := azidentity.NewWorkloadIdentityCredential(
+			&azidentity.WorkloadIdentityCredentialOptions{EnableAzureProxy: true})
 		return asking(made, resource), err
 	case "adal":
 		options := &adal.ManagedIdentityOptions{

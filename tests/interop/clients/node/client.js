@@ -1,4 +1,4 @@
-// `node client.js mi|dac|msal RESOURCE_OR_SCOPE [--twice | --challenged]`: a token by @azure/identity or
+// `node client.js mi|dac|token-proxy|msal RESOURCE_OR_SCOPE [--twice | --challenged]`: a token by @azure/identity or
 // @azure/msal-node, told as one line of JSON. --challenged has msal ask again with the claims by which a resource has
 // rejected the first token (continuous access evaluation), and tells both.
 "use strict";
@@ -23,11 +23,14 @@ function credential(mode, resource, clientCapabilities) {
       return [accessToken, expiresOn.getTime()];
     };
   }
-  const { DefaultAzureCredential, ManagedIdentityCredential } = require("@azure/identity");
-  const made =
-    mode === "dac"
-      ? new DefaultAzureCredential({ managedIdentityClientId: clientId, managedIdentityResourceId: resourceId })
-      : new ManagedIdentityCredential({ clientId, objectId, resourceId });
+  const identity = require("@azure/identity");
+  const credentials = {
+    mi: () => new identity.ManagedIdentityCredential({ clientId, objectId, resourceId }),
+    dac: () =>
+      new identity.DefaultAzureCredential({ managedIdentityClientId: clientId, managedIdentityResourceId: resourceId }),
+    "token-proxy": () => new identity.WorkloadIdentityCredential({ enableAzureProxy: true }),
+  };
+  const made = credentials[mode]();
   return async () => {
     const { token, expiresOnTimestamp } = await made.getToken(`${resource}/.default`);
     return [token, expiresOnTimestamp];

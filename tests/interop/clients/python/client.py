@@ -49,6 +49,12 @@ def default(resource: str) -> Ask:
     return lambda: _issued(made.get_token(f"{resource}/.default"))
 
 
+def token_proxy(resource: str) -> Ask:
+    """Use WorkloadIdentityCredential of azure-identity with the token proxy of the cluster."""
+    made = importlib.import_module("azure.identity").WorkloadIdentityCredential(enable_azure_proxy=True)
+    return lambda: _issued(made.get_token(f"{resource}/.default"))
+
+
 def msal(resource: str) -> Ask:
     """Ask ManagedIdentityClient of msal, from the second time on with a challenge if that is wanted."""
     challenges = itertools.chain([None], itertools.repeat(_CHALLENGE if "--challenged" in sys.argv else None))
@@ -88,6 +94,7 @@ def msrestazure(resource: str) -> Ask:
 MODES: Mapping[str, Callable[[str], Ask]] = {
     "mi": managed_identity,
     "dac": default,
+    "token-proxy": token_proxy,
     "msal": msal,
     "msrestazure": msrestazure,
 }

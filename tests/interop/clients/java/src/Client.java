@@ -2,6 +2,7 @@ import com.azure.core.credential.TokenCredential;
 import com.azure.core.credential.TokenRequestContext;
 import com.azure.identity.DefaultAzureCredentialBuilder;
 import com.azure.identity.ManagedIdentityCredentialBuilder;
+import com.azure.identity.WorkloadIdentityCredentialBuilder;
 import com.azure.json.JsonProviders;
 import com.azure.json.JsonReader;
 import com.azure.json.JsonWriter;
@@ -19,7 +20,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
 
-/** {@code Client mi|dac|msal RESOURCE_OR_SCOPE [--twice]}: a token by azure-identity or msal4j, told as one line of JSON. */
+/** {@code Client mi|dac|token-proxy|msal RESOURCE_OR_SCOPE [--twice]}: a token by azure-identity or msal4j, told as one line of JSON. */
 public final class Client {
     /** A token and when it expires, in Unix seconds. */
     private record Token(String text, long expiresOn) {}
@@ -70,7 +71,12 @@ public final class Client {
                 return new Token(answer.accessToken(), answer.expiresOnDate().getTime() / 1000);
             };
         }
-        TokenCredential made = mode.equals("dac") ? defaultCredential() : managedIdentity();
+        TokenCredential made =
+                switch (mode) {
+                    case "dac" -> defaultCredential();
+                    case "token-proxy" -> new WorkloadIdentityCredentialBuilder().enableAzureProxy().build();
+                    default -> managedIdentity();
+                };
         TokenRequestContext wanted = new TokenRequestContext().addScopes(resource + "/.default");
         return () -> {
             var token = made.getTokenSync(wanted);

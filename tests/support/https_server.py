@@ -1,12 +1,12 @@
-"""An HTTPS server of a test that the cluster can reach: at this machine's address in the node's network."""
+"""An HTTPS server of a test, which records its requests."""
 
 import json
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingTCPServer
@@ -17,11 +17,22 @@ from wisp_local.cloud.state.authority import new_authority, new_server_certifica
 
 @dataclass(frozen=True)
 class Request:
-    """A request, with the server name from the TLS handshake, if any."""
+    """A request: `path` and `headers` as sent, and the server name from the TLS handshake, if any."""
 
     server_name: str | None
+    method: str
     path: str
+    headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A response with a JSON document."""
+
+    document: object
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -33,8 +44,7 @@ class HttpsServer:
     requests: list[Request]
 
 
-Answer = Callable[[Request], object]
-"""Returns the JSON document that answers a POST."""
+Answer = Callable[[Request], Reply]
 
 
 class _Server(ThreadingTCPServer):
@@ -53,14 +63,23 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
 
+    def do_GET(self) -> None:
+        self._answer()
+
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        request = Request(_NAMES.get(self.connection), self.path, body)
+        self._answer()
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        name = _NAMES.get(self.connection)
+        request = Request(name, self.command, self.path, dict(self.headers), body)
         self.server.requests.append(request)
-        document = json.dumps(self.server.answer(request)).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(document)))
+        reply = self.server.answer(request)
+        document = json.dumps(reply.document).encode()
+        self.send_response(reply.status)
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(document)), **reply.headers}
+        for header, value in headers.items():
+            self.send_header(header, value)
         self.end_headers()
         self.wfile.write(document)
 
@@ -79,7 +98,7 @@ def _remember(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _cont
 
 @contextmanager
 def https_server(host: str, name: str, answer: Answer, folder: Path) -> Iterator[HttpsServer]:
-    """Answer POSTs at `host` until the block ends, with a certificate for `name`; its key is written to `folder`."""
+    """Answer requests at `host` until the block ends, with a certificate for `name`; its key is written to `folder`."""
     authority = new_authority(time.time())
     certified = new_server_certificate(authority, [name], time.time())
     pem = folder / "server.pem"
