@@ -14,6 +14,7 @@ from wisp_local.cloud.entra.directory import FederatedCredential
 from wisp_local.cloud.errors import ConflictError, RequestError
 
 MAXIMUM_FEDERATED_CREDENTIALS = 20  # of an identity or application
+BINDING_CREDENTIAL = "aks-identity-binding"  # the federated credential that AKS creates with an identity binding
 
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -28,6 +29,10 @@ _RULES = {
         "3 to 120 letters, digits, - or _, a letter or digit first",
     ),
     "cluster": (
+        r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?",
+        "up to 63 letters, digits, - or _, a letter or digit first and last",
+    ),
+    "identity binding": (
         r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?",
         "up to 63 letters, digits, - or _, a letter or digit first and last",
     ),

@@ -168,6 +168,57 @@ def test_cluster_with_an_attached_api_server_gives_its_credentials(az: Az, local
     )
 
 
+def test_identity_binding_is_created_shown_listed_and_deleted(az: Az, local: LocalAzure) -> None:
+    """Create, show, list and delete; the gateway of the cluster gets the identity's token, as AKS' proxy does."""
+    az("group create -g bindings -l eastus")
+    az("aks create -g bindings -n bound --no-ssh-key --enable-oidc-issuer --enable-workload-identity")
+    issuer_url = az("aks show -g bindings -n bound --query oidcIssuerProfile.issuerUrl -o tsv")
+    identity = az("identity create -g bindings -n app")
+    named = "-g bindings --cluster-name bound -n app-ib"
+    created = az(f"aks identity-binding create {named} --managed-identity-resource-id {identity['id']}")
+    assert created["properties"] == {
+        "managedIdentity": {
+            "resourceId": identity["id"],
+            "clientId": identity["clientId"],
+            "objectId": identity["principalId"],
+            "tenantId": identity["tenantId"],
+        },
+        "oidcIssuer": {"oidcIssuerUrl": issuer_url},
+        "provisioningState": "Succeeded",
+    }
+    assert az(f"aks identity-binding show {named}") == created
+    assert az("aks identity-binding list -g bindings --cluster-name bound") == [created]
+    credential = az("identity federated-credential show -g bindings --identity-name app -n aks-identity-binding")
+    assert credential["subject"] == "system:serviceaccount:wisp-system:wisp-gateway"
+    with Store(local.cloud.state) as store:
+        projection = Projection("wisp-system", "wisp-gateway")
+        token = service_account_token(store.issuers.named("bound"), issuer_url, projection, now=store.clock())
+    registered(local, az.home / "gateway")(
+        f"login --service-principal -u {identity['clientId']} --tenant {identity['tenantId']} "
+        f"--federated-token {token.reveal()}"
+    )
+    az(f"aks identity-binding delete {named} --yes")
+    assert "(ResourceNotFound)" in az.fails(f"aks identity-binding show {named}").text
+    az(f"aks identity-binding delete {named} --yes")
+    az(f"aks identity-binding create {named} --managed-identity-resource-id {identity['id']} --no-wait")
+    az(f"identity federated-credential show -g bindings --identity-name app -n {credential['name']}")
+
+
+def test_az_shows_why_an_identity_binding_is_refused(az: Az) -> None:
+    """The identity and the cluster must exist, and a binding keeps its identity."""
+    az("group create -g unbound -l eastus")
+    az("aks create -g unbound -n bound --no-ssh-key --enable-oidc-issuer")
+    ids = [az(f"identity create -g unbound -n {name} --query id -o tsv") for name in ("app1", "app2")]
+    create = "aks identity-binding create -g unbound -n ib --managed-identity-resource-id"
+    absent = az.fails(f"{create} {ids[0]}x --cluster-name bound")
+    assert "(ResourceNotFound) The Resource 'Microsoft.ManagedIdentity/userAssignedIdentities/app1x'" in absent.text
+    assert "(LinkedInvalidPropertyId)" in az.fails(f"{create} app1 --cluster-name bound").text
+    assert "(ParentResourceNotFound)" in az.fails(f"{create} {ids[0]} --cluster-name absent").text
+    az(f"{create} {ids[0]} --cluster-name bound")
+    changed = az.fails(f"{create} {ids[1]} --cluster-name bound")
+    assert "(PropertyChangeNotAllowed)" in changed.text
+
+
 def test_account_and_token_are_those_of_the_service_principal(az: Az, local: LocalAzure) -> None:
     """The account, its subscription and tenant, and the token: a service principal's."""
     account = az("account show")

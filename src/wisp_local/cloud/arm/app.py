@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from wisp.base.secret import Secret
-from wisp_local.cloud.arm import catalogue, clusters, identities, operations, resources, roles
+from wisp_local.cloud.arm import bindings, catalogue, clusters, identities, operations, resources, roles
 from wisp_local.cloud.arm.bearer import Caller, ReadToken, UnreadableToken, admit
 from wisp_local.cloud.arm.handler import OPERATION_SECONDS, Call, Handler, Reply, WriteLocks
 from wisp_local.cloud.arm.problem import ResourceError
@@ -50,6 +50,7 @@ _RESOURCE_ROUTES = _routes(
         **resources.ROUTES,
         **identities.ROUTES,
         **clusters.ROUTES,
+        **bindings.ROUTES,
         **operations.ROUTES,
         **roles.ROUTES,
     }
@@ -187,7 +188,7 @@ def _find(routes: Sequence[Route], method: str, path: str) -> tuple[Handler, dic
         raise ResourceError(405, "MethodNotAllowed", message)
     message = (
         f"This local cloud does not have the resource type of '{path:.400}'. It has resource groups, user-assigned "
-        "identities with federated credentials, managed clusters and role assignments."
+        "identities with federated credentials, managed clusters with identity bindings, and role assignments."
     )
     raise ResourceError(404, "InvalidResourceType", message)
 

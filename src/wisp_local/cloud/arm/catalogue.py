@@ -11,7 +11,7 @@ from wisp_local.cloud.entra.audiences import PUBLIC, RESOURCE_MANAGER, AzureClou
 _REGIONS = tuple(csv.DictReader(files(__package__).joinpath("regions.csv").read_text().splitlines()))
 _PROVIDERS = {
     "Microsoft.Authorization": ("roleAssignments", "roleDefinitions"),
-    "Microsoft.ContainerService": ("managedClusters", "locations/operations"),
+    "Microsoft.ContainerService": ("managedClusters", "managedClusters/identityBindings", "locations/operations"),
     "Microsoft.ManagedIdentity": ("userAssignedIdentities", "userAssignedIdentities/federatedIdentityCredentials"),
     "Microsoft.Resources": ("resourceGroups", "subscriptions", "tenants"),
 }

@@ -22,10 +22,8 @@ def _find(call: Call) -> ManagedCluster:
     return cluster
 
 
-def _issuer_url(call: Call, cluster: ManagedCluster) -> str:
+def issuer_url(call: Call, cluster: ManagedCluster) -> str:
     """Return the issuer URL of the attached API server, else of the issuer that this cloud runs for the cluster."""
-    if not has_issuer(cluster.requested):
-        return ""
     attachment = call.store.clusters.attachment(cluster.name)
     if attachment is not None and attachment.issuer_url:
         return attachment.issuer_url
@@ -33,8 +31,8 @@ def _issuer_url(call: Call, cluster: ManagedCluster) -> str:
 
 
 def _document(call: Call, cluster: ManagedCluster) -> Mapping[str, object]:
-    tenant_id = call.store.tenant().id
-    return document(cluster, issuer_url=_issuer_url(call, cluster), tenant_id=tenant_id, now=call.now)
+    url = issuer_url(call, cluster) if has_issuer(cluster.requested) else ""
+    return document(cluster, issuer_url=url, tenant_id=call.store.tenant().id, now=call.now)
 
 
 def _list(call: Call) -> Reply:
@@ -63,22 +61,28 @@ def _patch(call: Call) -> Reply:
     return _update(call, cluster, merged(cluster.requested, requested(call.body)))
 
 
-def _update(call: Call, cluster: ManagedCluster, properties: Mapping[str, object]) -> Reply:
+def check_idle(call: Call, cluster: ManagedCluster) -> None:
+    """Raise `ResourceError` (409) while an operation on the cluster is in progress."""
     state = cluster.provisioning_state(call.now)
     if state != "Succeeded":
         message = f"Operation is not allowed because there's an in progress operation ({state}) on the managed cluster."
         raise ResourceError(409, "OperationNotAllowed", message)
+
+
+def _update(call: Call, cluster: ManagedCluster, properties: Mapping[str, object]) -> Reply:
+    check_idle(call, cluster)
     check(properties, cluster.requested)
     until = call.now + call.operation_seconds
     return _begun(call, call.store.clusters.change(cluster, Activity.UPDATING, until, properties), 200)
 
 
 def _begun(call: Call, cluster: ManagedCluster, status: int) -> Reply:
-    headers = begin(call, _operations_path(cluster), location=False)
+    headers = begin(call, operations_path(cluster), location=False)
     return Reply(status, _document(call, cluster), headers)
 
 
-def _operations_path(cluster: ManagedCluster) -> str:
+def operations_path(cluster: ManagedCluster) -> str:
+    """Return the path below which operations on the cluster are."""
     provider = f"/subscriptions/{cluster.subscription_id}/providers/Microsoft.ContainerService"
     return f"{provider}/locations/{cluster.location}"
 
@@ -91,7 +95,7 @@ def _delete(call: Call) -> Reply:
         return Reply(204)
     if cluster.activity is not Activity.DELETING:
         call.store.clusters.change(cluster, Activity.DELETING, call.now + call.operation_seconds, cluster.requested)
-    return Reply(202, headers=begin(call, _operations_path(cluster)))
+    return Reply(202, headers=begin(call, operations_path(cluster)))
 
 
 def _list_credential(kind: str) -> Handler:

@@ -5,6 +5,7 @@ https://learn.microsoft.com/entra/workload-id/workload-identity-federation-consi
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from wisp_local.cloud.arm import problem, reading
 from wisp_local.cloud.arm.handler import Call, Reply, requires
@@ -83,10 +84,9 @@ def _delete(call: Call) -> Reply:
     return Reply(200)
 
 
-def _credential(call: Call, owner: ManagedIdentity) -> FederatedCredential | None:
-    name = call.names["credential"].lower()
+def _credential(call: Call, owner: ManagedIdentity, name: str) -> FederatedCredential | None:
     credentials = call.store.federated_credentials(owner)
-    return next((credential for credential in credentials if credential.name.lower() == name), None)
+    return next((credential for credential in credentials if credential.name.lower() == name.lower()), None)
 
 
 def _credential_document(owner: ManagedIdentity, credential: FederatedCredential) -> Mapping[str, object]:
@@ -110,7 +110,7 @@ def _list_credentials(call: Call) -> Reply:
 
 def _show_credential(call: Call) -> Reply:
     owner = _find(call, parent=True)
-    credential = _credential(call, owner)
+    credential = _credential(call, owner, call.names["credential"])
     if credential is None:
         raise problem.resource_not_found(_CREDENTIAL, call.names["credential"], owner.resource_group)
     return Reply(200, _credential_document(owner, credential))
@@ -122,26 +122,33 @@ def _put_credential(call: Call) -> Reply:
         raise problem.bad_request(f"Federated Identity Credential name '{name:.130}' is invalid.")
     requested = _requested_credential(name, call.body)
     with call.locks.hold(owner.resource_id):
-        existing = _credential(call, owner)
-        others = [other for other in call.store.federated_credentials(owner) if other != existing]
-        try:
-            check_credential_fits(requested, others)
-        except ConflictError as error:
-            message = "Issuer and subject combination already exists for this Managed Identity."
-            raise ResourceError(409, "Conflict", message) from error
-        except RequestError as error:
-            raise problem.bad_request(
-                "Too many Federated Identity Credentials: a user-assigned identity has at most "
-                f"{MAXIMUM_FEDERATED_CREDENTIALS} federated identity credentials. Delete one first."
-            ) from error
-        credential = call.store.put_federated_credential(
-            owner,
-            existing.name if existing else name,
-            issuer=requested.issuer,
-            subject=requested.subject,
-            audiences=requested.audiences,
+        existing = _credential(call, owner, name)
+        credential = write_credential(
+            call, owner, requested if existing is None else replace(requested, name=existing.name)
         )
     return Reply(200 if existing else 201, _credential_document(owner, credential))
+
+
+def write_credential(call: Call, owner: ManagedIdentity, credential: FederatedCredential) -> FederatedCredential:
+    """Create or replace a federated credential; the caller holds the lock of the identity. Raises `ResourceError`."""
+    others = [other for other in call.store.federated_credentials(owner) if other.name != credential.name]
+    try:
+        check_credential_fits(credential, others)
+    except ConflictError as error:
+        message = "Issuer and subject combination already exists for this Managed Identity."
+        raise ResourceError(409, "Conflict", message) from error
+    except RequestError as error:
+        raise problem.bad_request(
+            "Too many Federated Identity Credentials: a user-assigned identity has at most "
+            f"{MAXIMUM_FEDERATED_CREDENTIALS} federated identity credentials. Delete one first."
+        ) from error
+    return call.store.put_federated_credential(
+        owner,
+        credential.name,
+        issuer=credential.issuer,
+        subject=credential.subject,
+        audiences=credential.audiences,
+    )
 
 
 def _requested_credential(name: str, body: Mapping[str, object]) -> FederatedCredential:
@@ -166,7 +173,7 @@ def _requested_credential(name: str, body: Mapping[str, object]) -> FederatedCre
 def _delete_credential(call: Call) -> Reply:
     owner = _find(call, parent=True)
     with call.locks.hold(owner.resource_id):
-        if _credential(call, owner) is None:
+        if _credential(call, owner, call.names["credential"]) is None:
             return Reply(204)
         call.store.delete_federated_credential(owner, call.names["credential"])
     return Reply(200)

@@ -41,6 +41,15 @@ def resource_elsewhere(resource_id: str, existing: str, requested: str) -> Resou
     return ResourceError(409, "InvalidResourceLocation", message)
 
 
+def parent_not_found(action: str, kind: str, parent_id: str) -> ResourceError:
+    """Report that the parent of a resource of `kind` does not exist; `action` is read, write or delete."""
+    message = (
+        f"Failed to perform '{action}' on resource(s) of type '{kind}', because the parent resource '{parent_id}' "
+        "could not be found."
+    )
+    return ResourceError(404, "ParentResourceNotFound", message)
+
+
 def resource_not_found(kind: str, name: str, group: str) -> ResourceError:
     """Report a resource that is not in its existing resource group."""
     message = (

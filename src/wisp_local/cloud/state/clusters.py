@@ -1,6 +1,7 @@
 """Managed clusters, the API servers attached to them, and the operations in progress.
 
-A cluster whose deletion has ended is removed by the next query, and its issuer with it.
+A cluster whose deletion has ended is removed by the next query. Its issuer is deleted with it, and so are the federated
+credentials for that issuer that identity bindings created.
 """
 
 import json
@@ -12,7 +13,7 @@ from wisp_local.cloud.cluster import ANY, Activity, Attachment, ManagedCluster
 from wisp_local.cloud.entra.directory import ResourceGroup
 from wisp_local.cloud.errors import NotFoundError, RequestError
 from wisp_local.cloud.issuer import check_key_set
-from wisp_local.cloud.names import check_name, is_issuer_url
+from wisp_local.cloud.names import BINDING_CREDENTIAL, check_name, is_issuer_url
 from wisp_local.cloud.state.database import Database, Row
 from wisp_local.cloud.state.issuers import Issuers
 
@@ -112,6 +113,10 @@ class Clusters:
         with self._database.transaction():
             self._database.rows("DELETE FROM managed_cluster WHERE principal_id = ?", principal_id)
             if issuer:
+                # Its issuer never exists again, so identity bindings of later clusters would not use it.
+                url = "SELECT '*/oidc/' || id || '/' FROM issuer WHERE name = ?"
+                statement = f"DELETE FROM federated_credential WHERE name GLOB ? AND issuer GLOB ({url})"  # noqa: S608
+                self._database.rows(statement, f"{BINDING_CREDENTIAL}*", issuer)
                 self._issuers.delete(issuer)
 
     def attach(self, attachment: Attachment) -> None:

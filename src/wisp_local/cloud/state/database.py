@@ -17,7 +17,7 @@ from typing import Any
 
 from wisp_local.cloud.errors import StateError
 
-SCHEMA_VERSION = 4  # `user_version`; 1 to 3 were development versions, which are refused
+SCHEMA_VERSION = 5  # `user_version`; 1 to 4 were development versions, which are refused
 _APPLICATION_ID = 0x77697370  # "wisp": tells our file from any other SQLite database
 _PATIENCE = 30.0
 """Seconds to wait for other writers: far more than they take, and less than a person would."""

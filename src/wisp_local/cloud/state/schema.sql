@@ -48,6 +48,14 @@ CREATE TABLE managed_cluster (
     FOREIGN KEY (subscription_id, resource_group) REFERENCES resource_group (subscription_id, name)
         ON DELETE CASCADE
 ) STRICT;
+CREATE TABLE identity_binding (
+    subscription_id TEXT NOT NULL, resource_group TEXT NOT NULL COLLATE NOCASE, cluster TEXT NOT NULL COLLATE NOCASE,
+    name TEXT NOT NULL COLLATE NOCASE, identity_id TEXT NOT NULL, client_id TEXT NOT NULL, principal_id TEXT NOT NULL,
+    issuer_url TEXT NOT NULL, activity TEXT NOT NULL, until REAL NOT NULL,
+    PRIMARY KEY (resource_group, cluster, name, subscription_id),
+    FOREIGN KEY (resource_group, cluster, subscription_id)
+        REFERENCES managed_cluster (resource_group, name, subscription_id) ON DELETE CASCADE
+) STRICT;
 CREATE TABLE attachment (
     cluster TEXT PRIMARY KEY COLLATE NOCASE, kubeconfig TEXT NOT NULL, issuer_url TEXT NOT NULL, key_set TEXT NOT NULL
 ) STRICT;

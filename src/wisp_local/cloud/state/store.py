@@ -27,6 +27,7 @@ from wisp_local.cloud.entra.directory import (
 from wisp_local.cloud.errors import ConflictError, NotFoundError
 from wisp_local.cloud.issuer import NewKey, new_rsa_key
 from wisp_local.cloud.state.authority import Authority
+from wisp_local.cloud.state.bindings import IdentityBindings
 from wisp_local.cloud.state.clusters import Clusters
 from wisp_local.cloud.state.database import Database, Row
 from wisp_local.cloud.state.issuers import Issuers
@@ -42,6 +43,7 @@ class Store:
         self.issuers = Issuers(self._database, clock, new_key)
         self.authority = Authority(self._database, clock)
         self.clusters = Clusters(self._database, clock, self.issuers)
+        self.bindings = IdentityBindings(self._database, clock)
         self.assignments = Assignments(self._database, clock)
         self.principals = Principals(self._database, clock, lambda: self.tenant().id)
 

@@ -12,7 +12,11 @@ import pytest
 
 from tests.support.paths import ROOT
 from tests.unit.wisp_local.cloud.entra.test_exchange import CASES
-from tests.unit.wisp_local.cloud.small_azure import claims_of
+from tests.unit.wisp_local.cloud.small_azure import BASE_URL, claims_of
+from wisp_local.cloud.cluster import GATEWAY_SUBJECT
+from wisp_local.cloud.entra.directory import DEFAULT_AUDIENCE, FederatedCredential
+from wisp_local.cloud.seed import apply_seed, read_seed
+from wisp_local.cloud.state.store import Store
 
 TEXT = (ROOT / "docs/reference/cloud.md").read_text()
 
@@ -56,3 +60,12 @@ def test_documented_examples_end_with_a_token(tmp_path: Path, monkeypatch: pytes
 def test_documentation_lists_every_tested_code() -> None:
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", TEXT, re.MULTILINE)}
     assert documented == {case[2] for case in CASES} | {900561, 7000222, 70021}
+
+
+def test_documented_seed_file_federates_the_gateway(store: Store) -> None:
+    """The issuer is one of the cloud's own, and the subject the gateway's."""
+    apply_seed(read_seed(_block("yaml"), "cloud.md"), store, BASE_URL)
+    issuer = store.issuers.named("my-cluster")
+    assert store.federated_credentials(store.identity("demo", "my-app")) == [
+        FederatedCredential("wisp-gateway", BASE_URL + issuer.path, GATEWAY_SUBJECT, (DEFAULT_AUDIENCE,))
+    ]

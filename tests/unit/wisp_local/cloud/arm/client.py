@@ -81,6 +81,12 @@ class ArmClient:
         given = {key: value for key, value in properties.items() if value is not None}
         return self.ask("PUT", f"{self.identity}/federatedIdentityCredentials/{name}", {"properties": given})
 
+    def bind(self, name: str = "ib", *, cluster: str = "wilab", identity: object = None, **headers: str) -> Answer:
+        """PUT an identity binding of a cluster, by default to the walk-through's identity."""
+        properties = {"managedIdentity": {"resourceId": self.identity if identity is None else identity}}
+        path = f"{self.group}/{CLUSTERS}/{cluster}/identityBindings/{name}"
+        return self.ask("PUT", path, {"properties": properties}, **headers)
+
     def create_cluster(self, name: str = "wilab", **changes: object) -> Answer:
         """PUT a cluster with issuer and workload identity."""
         return self.ask("PUT", f"{self.group}/{CLUSTERS}/{name}", {**CLUSTER, **changes})
