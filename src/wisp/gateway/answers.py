@@ -19,23 +19,17 @@ from wisp.http.messages import JSON, Reject, Response
 AUDIENCE = "api://AzureADTokenExchange"
 """The audience of the gateway's own token, and so of its federated credentials."""
 
-_NO_STORE = b"Cache-Control: no-store\r\nPragma: no-cache\r\n"  # RFC 6749 §5.1
+_NO_STORE = b"Cache-Control: no-store\r\nPragma: no-cache\r\nclient-request-id: "
 _REFRESHED = 2 * 60 * 60
 """Seconds: Entra gives refresh_in to tokens that live this long or longer."""
-_REFRESH_PAUSE = 60
-"""Seconds that the gateway's own renewal may take before clients refresh, and between their refreshes if it fails."""
+_RENEWAL = 60
+"""Seconds that the gateway's own renewal of a token may take until clients ask for it."""
 _TRAILER = re.compile(r"\s*\bTrace ID: ([0-9a-f-]{36}) Correlation ID: [0-9a-f-]{36} Timestamp: ([0-9:Z -]{20})\s*\Z")
 """What ends Entra's texts."""
+_ERROR_URI = "https://login.microsoftonline.com/error"
 _FEDERATION_CODES = (70025, 700211, 700213)
 """AADSTS codes of a federated credential that is missing or names another issuer or subject."""
 _ENTRA_OUTCOMES: dict[str, Outcome] = {"refused": "refused", "throttled": "throttled"}
-
-
-class RequestIds(NamedTuple):
-    """The gateway's id of one request, and the client's; both are UUIDs."""
-
-    trace_id: str
-    correlation_id: str
 
 
 class Federation(NamedTuple):
@@ -48,35 +42,35 @@ class Federation(NamedTuple):
 _encode = msgspec.json.Encoder().encode
 
 
-def request_ids(correlation_id: str) -> RequestIds:
-    """Return the ids of a request whose client calls it `correlation_id`."""
-    return RequestIds(str(uuid.uuid4()), correlation_id)
-
-
-def grant(token: Token, now: float) -> Response:
+def grant(token: Token, correlation_id: str, *, now: float) -> Response:
     """Return the answer with a token; `now` is on the clock of `token.expires_at`."""
     remaining = max(0, int(token.expires_at - now))
     document: dict[str, object] = {"token_type": "Bearer", "expires_in": remaining, "ext_expires_in": remaining}
     if token.lifetime >= _REFRESHED:
-        wait = int(token.renew_at - now) + _REFRESH_PAUSE
-        document["refresh_in"] = min(remaining, wait if wait > 0 else _REFRESH_PAUSE)
+        document["refresh_in"] = min(remaining, _refresh_in(token.renew_at - now, correlation_id))
     document["access_token"] = token.access_token.reveal()
-    return Response(200, _encode(document), JSON, _NO_STORE)
+    return Response(200, _encode(document), JSON, _headers(correlation_id))
 
 
-def refusal(refused: TokenRefusal, ids: RequestIds, unix: float) -> Response:
+def _refresh_in(renewal: float, correlation_id: str) -> int:
+    """Return when the client is to ask again: when the gateway has a newer token, due in `renewal` seconds.
+
+    Up to a tenth later, because all callers have the same token and must not come back together. If Entra fails to give
+    a newer one, they come back once a minute.
+    """
+    spread = 1 + int(correlation_id[:4], 16) / 0xFFFF / 10
+    return int(max(renewal + _RENEWAL, _RENEWAL) * spread)
+
+
+def refusal(refused: TokenRefusal, correlation_id: str, *, unix: float) -> Response:
     """Return the answer that there is no token. `unix`: the time, in Unix seconds.
 
-    A text of Entra's keeps the ids of the request to Entra, which Azure's support asks for.
+    A text of Entra's keeps the ids of the exchange with Entra, which Azure's support asks for.
     """
-    trace_id, timestamp, description = (
-        ids.trace_id,
-        f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M:%SZ}",
-        refused.description,
-    )
-    trailer = _TRAILER.search(description)
-    if trailer is None:
-        description += f" Trace ID: {trace_id} Correlation ID: {ids.correlation_id} Timestamp: {timestamp}"
+    trace_id = request_id = str(uuid.uuid4())
+    timestamp, description = f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M:%SZ}", refused.description
+    if (trailer := _TRAILER.search(description)) is None:
+        description += f" Trace ID: {trace_id} Correlation ID: {correlation_id} Timestamp: {timestamp}"
     else:
         trace_id, timestamp = trailer.groups()
     document: dict[str, object] = {
@@ -85,21 +79,21 @@ def refusal(refused: TokenRefusal, ids: RequestIds, unix: float) -> Response:
         "error_codes": [] if refused.code is None else [refused.code],
         "timestamp": timestamp,
         "trace_id": trace_id,
-        "correlation_id": ids.correlation_id,
+        "correlation_id": correlation_id,
+        "error_uri": _ERROR_URI if refused.code is None else f"{_ERROR_URI}?code={refused.code}",
     }
-    if refused.code is not None:
-        document["error_uri"] = f"https://login.microsoftonline.com/error?code={refused.code}"
-    return Response(refused.status, to_json(document), JSON, _headers(refused, trace_id))
-
-
-def _headers(refused: TokenRefusal, trace_id: str) -> bytes:
-    headers = _NO_STORE + b"x-ms-request-id: " + trace_id.encode() + b"\r\n"
+    headers = _headers(correlation_id) + b"x-ms-request-id: %b\r\n" % request_id.encode()
     if refused.status in (429, 503):
         wait = round(refused.retry_after or 1, 3)  # the difference of two times can be 30.0000000000005 for 30
         headers += b"Retry-After: %d\r\n" % max(1, -int(-wait // 1))  # rounded up
     elif refused.status == 405:
         headers += b"Allow: POST\r\n"
-    return headers
+    return Response(refused.status, to_json(document), JSON, headers)
+
+
+def _headers(correlation_id: str) -> bytes:
+    """Return the headers of every answer (RFC 6749 §5.1). MSAL looks for its own id of the request."""
+    return _NO_STORE + correlation_id.encode() + b"\r\n"
 
 
 def unauthenticated(authorization: Unauthenticated) -> TokenRefusal:
@@ -125,7 +119,7 @@ def undecided(authorization: Undecided) -> TokenRefusal:
     )
 
 
-def failed(refused: Refused, federation: Federation | None) -> TokenRefusal:
+def not_exchanged(refused: Refused, federation: Federation | None) -> TokenRefusal:
     """Return the refusal for an exchange that failed: Entra's own if Entra refused.
 
     `federation`: what the gateway's own token says; None if that is not known.
@@ -155,3 +149,9 @@ def _hinted(description: str, federation: Federation) -> str:
 def rejected(reject: Reject) -> TokenRefusal:
     """Return the refusal of bytes that are not a request."""
     return TokenRefusal("rejected", reject.status, "invalid_request", f"wisp gateway: {masked(reject.reason)}")
+
+
+def internal_error() -> TokenRefusal:
+    """Return the refusal for an error in the gateway itself, which clients may retry."""
+    text = "wisp gateway: an error in the gateway itself; its log says where"
+    return TokenRefusal("unavailable", 500, "server_error", text)

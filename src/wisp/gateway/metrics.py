@@ -38,7 +38,7 @@ class GatewayMetrics:
     def __init__(self) -> None:
         self.requests: dict[str, int] = dict.fromkeys((*get_args(Outcome), "failed"), 0)
         """By outcome; failed: because of a bug."""
-        self.request_seconds = Histogram(REQUEST_BOUNDS)
+        self._request_seconds = Histogram(REQUEST_BOUNDS)
         self.authorization_hits = 0
         """Requests whose caller needed no review."""
         self.token_hits = 0
@@ -47,6 +47,11 @@ class GatewayMetrics:
         """By result: granted, or the cause of the refusal."""
         self._reviews = {(kind, result): 0 for kind in _REVIEW_KINDS for result in _REVIEW_RESULTS}
         self._review_seconds = Histogram(REVIEW_BOUNDS)
+
+    def answered(self, outcome: Outcome, seconds: float) -> None:
+        """Count one token request that was answered after `seconds`."""
+        self.requests[outcome] += 1
+        self._request_seconds.observe(seconds)
 
     def reviewed(self, kind: str, result: str, seconds: float) -> None:
         """Count one review, of kind token or access, that was allowed, denied or unavailable after `seconds`."""
@@ -68,7 +73,7 @@ class GatewayMetrics:
         exchanged = "Token exchanges with Entra by result and AADSTS code."
         families: tuple[tuple[str, str, str, dict[str, object]], ...] = (
             ("requests_total", "counter", "Token requests by result.", labelled("result", self.requests)),
-            ("request_seconds", "histogram", "Duration of token requests.", self.request_seconds.samples()),
+            ("request_seconds", "histogram", "Duration of token requests.", self._request_seconds.samples()),
             ("reviews_total", "counter", "Reviews by the API server, by kind and result.", reviews),
             ("review_seconds", "histogram", "Duration of reviews.", self._review_seconds.samples()),
             ("exchanges_total", "counter", exchanged, self.exchanges.samples()),

@@ -1,16 +1,18 @@
 """Read a token request: the POST that an Azure SDK would otherwise send to Entra. Pure but for random numbers.
 
 RFC 6749 §4.4.2 (client credentials) with the client authentication of RFC 7523 §2.2 and Entra's `scope` and `claims`.
-Parameters that do not change the token, such as MSAL's `client_info` and `x-client-SKU`, are not looked at.
+Other parameters, such as MSAL's `client_info` and `x-client-SKU`, are ignored (RFC 6749 §3.2).
 """
 
 import uuid
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from wisp.azure import is_guid, is_tenant
+from wisp.base.masking import masked
 from wisp.base.secret import Secret
 from wisp.gateway.types import Outcome, TokenForm, TokenRefusal
 from wisp.http.messages import Request
@@ -19,22 +21,28 @@ FORM_LIMIT = 64 * 1024
 """Bytes of a body. Usual ones have 1,600."""
 _FIELDS_LIMIT = 32
 _ASSERTION_LIMIT = 16 * 1024
-_CLAIMS_LIMIT = 4 * 1024
 _SCOPE_LIMIT = 1024
+_CLAIMS_LIMIT = 4 * 1024
 _QUOTED_LIMIT = 100
 """Characters of a client's text that a refusal repeats."""
 
-_FORM = b"application/x-www-form-urlencoded"
+_FORM_TYPE = b"application/x-www-form-urlencoded"
 _PATH_END = b"/oauth2/v2.0/token"
 _ASSERTION_TYPE = b"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _DEFAULT = "/.default"
 _OPENID = frozenset({"openid", "profile", "offline_access", "email"})
-"""Scopes that MSAL for Java adds. They name no resource."""
-_JSON = msgspec.json.Decoder(dict)
+"""Scopes that name no resource. MSAL for Go and for Java add them to every request."""
+_CORRELATION_HEADERS = (b"client-request-id", b"x-ms-client-request-id")
+"""The first is MSAL's; azure-identity for Python has only the second one."""
+_CORRELATION_FIELD = b"client-request-id="
+"""MSAL for JavaScript has it in the form."""
+
+_Form: TypeAlias = Mapping[bytes, bytes]
+_claims_decoder = msgspec.json.Decoder(dict)
 
 
 class Rules(NamedTuple):
-    """What token requests may ask for. `tenants` are in lower case."""
+    """What token requests can be for: identities of `tenants`, in lower case."""
 
     tenants: frozenset[str]
 
@@ -48,22 +56,24 @@ class _RefusedError(Exception):
 
 
 def read_request(request: Request, rules: Rules) -> TokenForm | TokenRefusal:
-    """Return the form of a token request, or why it is refused: as Entra refuses it where Entra would."""
+    """Return the form of a token request, or why it is refused: where Entra would, with its code and text."""
     try:
         tenant = _tenant(request, rules)
         form = _form(request)
-        return _token_form(form, tenant, request)
+        return _token_form(form, tenant, correlation_of(request))
     except _RefusedError as error:
         return error.refusal
 
 
 def correlation_of(request: Request) -> str:
-    """Return the client's own request id if it sent a UUID, in a header or in the form; otherwise a new one."""
-    known = _uuid(request.header(b"client-request-id"))
-    if known is None:
-        _, found, rest = request.body.partition(b"client-request-id=")
-        known = _uuid(rest[:36]) if found and rest[36:37] in (b"", b"&") else None
-    return str(uuid.uuid4()) if known is None else known
+    """Return the client's own id of the request if it is a UUID, otherwise a new one."""
+    for header in _CORRELATION_HEADERS:
+        if (known := _uuid(request.header(header))) is not None:
+            return known
+        _, found, rest = request.body.partition(_CORRELATION_FIELD)
+        if found and rest[36:37] in (b"", b"&") and (known := _uuid(rest[:36])) is not None:
+            return known
+    return str(uuid.uuid4())
 
 
 def _uuid(value: bytes | None) -> str | None:
@@ -76,7 +86,7 @@ def _uuid(value: bytes | None) -> str | None:
 def _tenant(request: Request, rules: Rules) -> str:
     path = request.target.partition(b"?")[0]
     if not path.endswith(_PATH_END) or path.count(b"/") != 4:
-        raise _own("POST /TENANT/oauth2/v2.0/token is all that is served", status=404)
+        raise _own("only POST /TENANT/oauth2/v2.0/token is served here", status=404)
     if request.method != b"POST":
         method = _quotable(request.method)
         raise _refused(900561, f"The endpoint only accepts POST requests. Received a {method} request.", status=405)
@@ -84,37 +94,36 @@ def _tenant(request: Request, rules: Rules) -> str:
     tenant = name.lower()
     if tenant in rules.tenants:
         return tenant
-    name = _quotable(name)
+    quoted = _quotable(name)
     if not is_tenant(name):
-        raise _refused(
-            900023, f"Specified tenant identifier '{name}' is neither a valid DNS name, nor a valid external domain."
-        )
+        text = f"Specified tenant identifier '{quoted}' is neither a valid DNS name, nor a valid external domain."
+        raise _refused(900023, text)
     raise _refused(
         90002,
-        f"Tenant '{name}' not found. Check to make sure you have the correct tenant ID and are signing into the "
-        "correct cloud. wisp gateway: it serves only the tenants that its option --tenant names.",
+        f"Tenant '{quoted}' not found. Check to make sure you have the correct tenant ID and are signing into "
+        "the correct cloud. wisp gateway: it serves the tenants that its option --tenant names.",
     )
 
 
-def _form(request: Request) -> dict[bytes, bytes]:
-    """Return the fields that are not empty. A field that is given twice is an error (RFC 6749 §3.2)."""
-    body = request.body
-    if len(body) > FORM_LIMIT:
-        raise _own(f"the request body is larger than {FORM_LIMIT} bytes", status=413)
-    content_type = request.header(b"content-type")
-    if content_type != _FORM and (content_type or b"").partition(b";")[0].strip().lower() != _FORM:
-        raise _missing("grant_type", f" wisp gateway: only a body of the type {_FORM.decode()} is read.")
-    form: dict[bytes, bytes] = {}
-    fields = body.split(b"&", _FIELDS_LIMIT)
+def _form(request: Request) -> _Form:
+    """Return the fields by name. Entra ignores a body of another type, so that its first complaint is grant_type."""
+    content_type = request.header(b"content-type") or b""
+    if content_type != _FORM_TYPE and content_type.partition(b";")[0].strip().lower() != _FORM_TYPE:
+        raise _missing("grant_type", f" wisp gateway: only a body of the type {_FORM_TYPE.decode()} is read.")
+    if len(request.body) > FORM_LIMIT:
+        raise _own(f"the body is larger than {FORM_LIMIT} bytes", status=413)
+    fields = request.body.split(b"&", _FIELDS_LIMIT)
     if len(fields) > _FIELDS_LIMIT:
         raise _malformed(f"the form has more than {_FIELDS_LIMIT} fields")
+    form: dict[bytes, bytes] = {}
     for field in fields:
         name, _, value = field.partition(b"=")
         if b"%" in name or b"+" in name:
             name = _unquoted(name)
-        if name in form:
-            raise _malformed("a field is given twice")
-        form[name] = _unquoted(value) if b"%" in value or b"+" in value else value
+        if name in form:  # RFC 6749 §3.2
+            raise _malformed("the form has a field twice")
+        if field:
+            form[name] = _unquoted(value) if b"%" in value or b"+" in value else value
     return form
 
 
@@ -122,46 +131,43 @@ def _unquoted(value: bytes) -> bytes:
     return unquote_to_bytes(value.replace(b"+", b" "))
 
 
-def _token_form(form: dict[bytes, bytes], tenant: str, request: Request) -> TokenForm:
-    grant_type, client_id, scope = (_parameter(form, name) for name in ("grant_type", "client_id", "scope"))
+def _token_form(form: _Form, tenant: str, correlation_id: str) -> TokenForm:
+    grant_type, client_id = _required(form, b"grant_type"), _required(form, b"client_id")
+    scope = _required(form, b"scope")
     if grant_type != b"client_credentials":
-        raise _refused(
-            70003,
-            f"The app requested an unsupported grant type '{_quotable(grant_type)}'.",
-            error="unsupported_grant_type",
-        )
+        text = f"The app requested an unsupported grant type '{_quotable(grant_type)}'."
+        raise _refused(70003, text, error="unsupported_grant_type")
     client = client_id.decode("latin-1").lower()
     if not is_guid(client):
         raise _refused(
             700016,
             f"Application with identifier '{_quotable(client_id)}' was not found in the directory '{tenant}'. "
-            "wisp gateway: the client id is not a GUID.",
+            "wisp gateway: a client id is a GUID.",
             error="unauthorized_client",
         )
-    resource = _resource_scope(scope)
-    assertion = _assertion(form)
-    return TokenForm(tenant, client, resource, _claims(form), assertion, correlation_of(request))
+    return TokenForm(tenant, client, _resource_scope(scope), _claims(form), _assertion(form), correlation_id)
 
 
-def _parameter(form: dict[bytes, bytes], name: str) -> bytes:
-    value = form.get(name.encode())
+def _required(form: _Form, name: bytes) -> bytes:
+    """Return a field that must be there. An empty one counts as absent (RFC 6749 §3.1)."""
+    value = form.get(name)
     if not value:
-        raise _missing(name)
+        raise _missing(name.decode())
     return value
 
 
-def _assertion(form: dict[bytes, bytes]) -> Secret:
-    assertion = form.get(b"client_assertion")
-    if not assertion:
-        if form.get(b"client_assertion_type"):
-            raise _missing("client_assertion")
+def _assertion(form: _Form) -> Secret:
+    assertion, kind = form.get(b"client_assertion"), form.get(b"client_assertion_type")
+    if not assertion and not kind:
         raise _refused(
             7000218,
             "The request body must contain the following parameter: 'client_assertion' or 'client_secret'. "
-            "wisp gateway: it accepts a service account token as client_assertion, and no secret.",
+            "wisp gateway: it takes service account tokens, and no secrets.",
             error="invalid_client",
         )
-    if _parameter(form, "client_assertion_type") != _ASSERTION_TYPE:
+    if not assertion:
+        raise _missing("client_assertion")
+    if _required(form, b"client_assertion_type") != _ASSERTION_TYPE:
         raise _malformed(f"client_assertion_type is not {_ASSERTION_TYPE.decode()}")
     if len(assertion) > _ASSERTION_LIMIT:
         raise _own(f"client_assertion is longer than {_ASSERTION_LIMIT} bytes")
@@ -197,7 +203,7 @@ def _is_scope(text: str) -> bool:
     return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
-def _claims(form: dict[bytes, bytes]) -> str:
+def _claims(form: _Form) -> str:
     """Return the claims request (OpenID Connect Core §5.5) as it was sent, or nothing."""
     claims = form.get(b"claims")
     if not claims:
@@ -205,14 +211,14 @@ def _claims(form: dict[bytes, bytes]) -> str:
     if len(claims) > _CLAIMS_LIMIT:
         raise _own(f"claims is longer than {_CLAIMS_LIMIT} bytes")
     try:
-        _JSON.decode(claims)
+        _claims_decoder.decode(claims)
         return claims.decode()
     except (ValueError, RecursionError):  # msgspec's errors and UnicodeDecodeError are ValueErrors
         raise _malformed("claims is not a JSON object") from None
 
 
 def _refused(code: int, text: str, *, error: str = "invalid_request", status: int | None = None) -> _RefusedError:
-    """Return a refusal that Entra would give for the same reason; invalid_client is answered with 401."""
+    """Return a refusal that Entra would give for the same reason. Entra answers invalid_client with 401."""
     if status is None:
         status = 401 if error == "invalid_client" else 400
     outcome: Outcome = "unauthenticated" if status == 401 else "invalid_request"
@@ -220,6 +226,7 @@ def _refused(code: int, text: str, *, error: str = "invalid_request", status: in
 
 
 def _own(text: str, *, error: str = "invalid_request", status: int = 400) -> _RefusedError:
+    """Return a refusal that only the gateway gives."""
     return _RefusedError(TokenRefusal("invalid_request", status, error, f"wisp gateway: {text}"))
 
 
@@ -227,12 +234,13 @@ def _missing(name: str, hint: str = "") -> _RefusedError:
     return _refused(900144, f"The request body must contain the following parameter: '{name}'.{hint}")
 
 
-def _malformed(why: str) -> _RefusedError:
-    return _refused(9002313, f"Invalid request. Request is malformed or invalid. wisp gateway: {why}.")
+def _malformed(reason: str) -> _RefusedError:
+    return _refused(9002313, f"Invalid request. Request is malformed or invalid. wisp gateway: {reason}.")
 
 
 def _quotable(text: str | bytes) -> str:
-    """Return a client's text for a refusal that repeats it: cut, and without characters that a terminal obeys."""
+    """Return the beginning of a client's text for a refusal, without tokens and characters that are not printable."""
     if isinstance(text, bytes):
-        text = text[: 4 * _QUOTED_LIMIT].decode("ascii", "replace")
-    return "".join(character if character.isprintable() else "\ufffd" for character in text[:_QUOTED_LIMIT])
+        text = text[: 2 * _QUOTED_LIMIT].decode("latin-1")
+    text = masked(text[:_QUOTED_LIMIT], cut=len(text) > _QUOTED_LIMIT)
+    return "".join(character if character.isprintable() else "?" for character in text)
