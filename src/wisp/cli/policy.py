@@ -1,7 +1,5 @@
 """The options for what admission adds to pods, shared by the commands that do: they become one `Policy`."""
 
-import functools
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from wisp.admission.policy import (
 from wisp.azure import CLOUDS, DEFAULT_AUTHORITY, authority_url, cloud_named, without_credentials
 from wisp.base.constants import LOG_LEVELS, PEM_BEGIN
 from wisp.base.errors import SettingError
+from wisp.cli.options import option_group
 from wisp.imds.passthrough import NAMES, SEGMENTS, read_names
 
 _FILE = click.Path(path_type=Path)
@@ -146,26 +145,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 )
 
 
-def policy_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the options above to a command, which is called with `policy: Policy` instead of their values.
-
-    The policy's `server_version` is None: use `dataclasses.replace` if it is known. Raise SettingError naming the wrong
-    option.
-    """
-    own = inspect.signature(function).parameters
-
-    @functools.wraps(function)
-    def with_policy(**values: Any) -> Any:
-        options = {name: values.pop(name) for name in list(values) if name not in own}
-        return function(policy=_policy(options), **values)
-
-    decorated: Any = with_policy
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated  # type: ignore[no-any-return]  # click's decorators are untyped
-
-
-def _policy(options: dict[str, Any]) -> Policy:
+def _policy(**options: Any) -> Policy:
     ca_file: Path | None = options["authority_ca"]
     prefix = "custom_token_endpoint"
     try:
@@ -302,3 +282,10 @@ def _read(flag: str, path: Path) -> str:
     if PEM_BEGIN not in text:
         raise SettingError(f"{flag} {str(path)!r} holds no certificate", hint="name a file in PEM form")
     return text
+
+
+policy_options = option_group("policy", _policy, _OPTIONS)
+"""Add the options above to a command, which is called with `policy: Policy` instead of their values.
+
+The policy's `server_version` is None: use `dataclasses.replace` if it is known.
+"""

@@ -364,6 +364,8 @@ class ServerConnection:
         served = 0
         while event is not None and responder is not None:
             if isinstance(event, Request):
+                if self.source_address:
+                    event = Request(*event[:6], self.source_address)
                 response = host.application.answer(event, responder.reply)
                 if isinstance(response, Response):
                     self._closing = host.closing or not event.keep_alive

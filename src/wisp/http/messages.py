@@ -36,7 +36,10 @@ REASONS = {
 
 
 class Request(NamedTuple):
-    """One request: `target` as sent, header names in lower case, values without surrounding blanks."""
+    """One request: `target` as sent, header names in lower case, values without surrounding blanks.
+
+    `source`: the client's address; only servers on asyncio set it.
+    """
 
     method: bytes
     target: bytes
@@ -44,6 +47,7 @@ class Request(NamedTuple):
     body: bytes
     http_1_0: bool
     keep_alive: bool
+    source: str = ""
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first value of the header `name` (lower case), or None."""

@@ -289,7 +289,7 @@ class RequestReader:
 
 
 def _with_body(head: Head, body: bytes) -> Request:
-    method, target, headers, _, http_1_0, keep_alive = head.request
+    method, target, headers, _, http_1_0, keep_alive, _ = head.request
     return Request(method, target, headers, body, http_1_0, keep_alive)
 
 

@@ -1,6 +1,6 @@
 """A client of the Kubernetes API over asyncio streams: a request and its response, or the lines of a watch.
 
-It speaks as much HTTP as API servers need: requests with a length, and kept connections for reads.
+It speaks as much HTTP as API servers need: requests with a length, and kept connections for those that may be repeated.
 """
 
 import asyncio
@@ -72,21 +72,31 @@ class _Exchange:
 
 
 class ApiClient:
-    """Send requests to the API server `server`; `time_limit` is in seconds."""
+    """Send requests to the API server `server`; `time_limit` is in seconds.
 
-    def __init__(self, server: ApiServer, time_limit: float = _TIME_LIMIT) -> None:
+    `connections`: how many are kept for further requests.
+    """
+
+    def __init__(
+        self, server: ApiServer, time_limit: float = _TIME_LIMIT, *, connections: int = _KEPT_CONNECTIONS
+    ) -> None:
         self._server = server
         self._time_limit = time_limit
+        self._connections = connections
         self._kept: list[_Exchange] = []
 
     async def request(self, request: ApiRequest, time_limit: float | None = None) -> ApiResponse:
         """Return the response to one request. Raise ApiUnavailableError, after `time_limit` seconds at the latest."""
         with _as_unavailable():
-            async with asyncio.timeout(self._time_limit if time_limit is None else time_limit):
-                while request.method == b"GET" and self._kept:
-                    with suppress(OSError, ApiUnavailableError):  # it may have been closed while it was kept
-                        return await self._response(self._kept.pop(), request)
-                return await self._response(await self._connect(), request)
+            try:
+                async with asyncio.timeout(self._time_limit if time_limit is None else time_limit):
+                    while (request.method == b"GET" or request.repeatable) and self._kept:
+                        with suppress(OSError, ApiUnavailableError):  # it may have been closed while it was kept
+                            return await self._response(self._kept.pop(), request)
+                    return await self._response(await self._connect(), request)
+            except TimeoutError:
+                self.close()  # the server may have vanished, and then each of them would take as long
+                raise
 
     @asynccontextmanager
     async def stream(self, request: ApiRequest) -> AsyncIterator[tuple[int, AsyncGenerator[bytes, None]]]:
@@ -131,7 +141,7 @@ class ApiClient:
             exchange.close()
             raise
         closes = (head.header(b"connection") or b"").lower() == b"close"
-        if exchange.is_complete and not closes and len(self._kept) < _KEPT_CONNECTIONS:
+        if exchange.is_complete and not closes and len(self._kept) < self._connections:
             self._kept.append(exchange)
         else:
             exchange.close()

@@ -23,13 +23,17 @@ class ApiUnavailableError(Exception):
 
 
 class ApiRequest(NamedTuple):
-    """A request. `path` includes the query; `accept` is one media type or several."""
+    """A request. `path` includes the query; `accept` is one media type or several.
+
+    `repeatable`: whether it may be sent again if the connection breaks, because it changes nothing. GET always is.
+    """
 
     path: str
     method: bytes = b"GET"
     body: bytes = b""
     content_type: bytes = JSON
     accept: bytes = JSON
+    repeatable: bool = False
 
 
 class ApiResponse(NamedTuple):

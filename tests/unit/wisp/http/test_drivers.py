@@ -35,7 +35,8 @@ def served(world: World, pieces: list[bytes]) -> tuple[list[Request], list[int],
         client.send(piece)
         world.settle()
     statuses = [answer.status for answer in client.answers if answer.status != 100]
-    result = application.asked, statuses, client.ended is not None
+    asked = [request._replace(source="") for request in application.asked]  # which the parser does not know
+    result = asked, statuses, client.ended is not None
     client.vanish()
     world.clients.remove(client)
     world.settle()

@@ -83,7 +83,8 @@ class TestOrder:
         client = world.connect(large)
         world.settle()
         (connection,) = world.server.peers
-        assert connection._answering == Request(b"GET", b"", (), b"", http_1_0=False, keep_alive=True)
+        source = connection.source_address
+        assert connection._answering == Request(b"GET", b"", (), b"", http_1_0=False, keep_alive=True, source=source)
         world.application.reply()
         world.settle()
         assert bodies(client) == [b"/later/" + b"l" * 4000 + b"abc"]

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Awaitable
 from tests.support.certificates import server_certificate
 from tests.support.waiting import PATIENCE, wait_until_async
 from tests.unit.wisp.webhook.process import SERVICE
+from wisp.http.asyncio_process import TIMES
 from wisp.http.asyncio_server import AsyncioServer, bind
 from wisp.http.connection import Limits
 from wisp.http.messages import TEXT, Reject, Request, Response
 from wisp.http.tls import Presented
-from wisp.webhook.app import TIMES
 
 GET = b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 4_000_000

@@ -13,7 +13,8 @@ from wisp.certificates import controller, issuer_process
 from wisp.certificates.decision import Lifetimes
 from wisp.cli.policy import policy_options
 from wisp.cli.webhook import command
-from wisp.webhook import accounts, app, review_cache
+from wisp.http.asyncio_process import BYTES, CONNECTIONS, HEALTH_CONNECTIONS, TIMES
+from wisp.webhook import accounts, review_cache
 from wisp.webhook.metrics import Gauges, WebhookMetrics
 
 DOCUMENT = (ROOT / "docs/reference/webhook.md").read_text(encoding="utf-8")
@@ -61,7 +62,8 @@ def test_documented_metrics_match_the_program() -> None:
 
 def test_documented_log_events_match_the_program() -> None:
     folders = (ROOT / "src/wisp/webhook", ROOT / "src/wisp/certificates")
-    sources = "".join(path.read_text() for folder in folders for path in folder.rglob("*.py"))
+    files = [ROOT / "src/wisp/http/asyncio_process.py", *(path for folder in folders for path in folder.rglob("*.py"))]
+    sources = "".join(path.read_text() for path in files)
     found = re.findall(r'log\.(info|warning|debug)\(\s*"([^"]+)"(?: if \w+ else "([^"]+)")?', sources)
     written = {(event, level) for level, *events in found for event in events if event}
     written |= {(event, "info") for event in re.findall(r'event(?:, reason)? = "([^"]+)"', sources)}
@@ -79,10 +81,10 @@ def test_documented_log_events_match_the_program() -> None:
         f"reviews of up to {review_cache.REVIEW_LIMIT >> 10} KiB",
         f"{review_cache.CACHE_LIMIT >> 20} MiB of them at most",
         f"over {limits.MAX_REVIEW / (1 << 20):g} MiB",
-        f"A request has {app.TIMES.message:g} seconds to arrive, a TLS handshake {app.TIMES.handshake:g}",
-        f"kept for {app.TIMES.idle:g} seconds",
-        f"{app.REVIEW_CONNECTIONS} connections for reviews and {app.HEALTH_CONNECTIONS} for health",
-        f"{app.REVIEW_BYTES >> 20} MiB",
+        f"A request has {TIMES.message:g} seconds to arrive, a TLS handshake {TIMES.handshake:g}",
+        f"kept for {TIMES.idle:g} seconds",
+        f"{CONNECTIONS} connections for reviews and {HEALTH_CONNECTIONS} for health",
+        f"{BYTES >> 20} MiB",
         f"every {controller.LONGEST_PAUSE / 60:g} minutes",
         f"begin {CLOCK_TOLERANCE / 60:g} minutes before",
         "(eight at most)" if issuer_process.AUTHORITY_LIMIT == 8 else "",
