@@ -22,6 +22,9 @@ DEADLINE = 9.0
 """Seconds an exchange may take: above the child's own limits, below the timeouts of clients."""
 
 _MOST_TRIES = 2
+_MOST_HANGING = 4
+"""Exchanges that may hang in a process which answers others before it is replaced under those."""
+_NEVER = float("-inf")
 _PACKET_LIMIT = 256 * 1024
 _COMMAND = isolated_python("wisp.entra.exchange", httptools)  # urllib3 is installed where httptools is
 
@@ -144,6 +147,10 @@ class ExchangeProcess:
         self._calls: dict[int, _Call] = {}
         self._number = 0
         self._child: ExchangeChild | None = None
+        self._answered_at = _NEVER
+        """When the process last answered."""
+        self._hanging = 0
+        """Calls that the process has not answered in time, and may not have ended."""
 
     @property
     def pid(self) -> int:
@@ -164,11 +171,16 @@ class ExchangeProcess:
         return min(call.deadline for call in self._calls.values()) if self._calls else None
 
     def tick(self) -> None:
-        """Fail the calls that ran out of time. A process that hangs is replaced."""
+        """Fail the calls that ran out of time. A process that hangs is replaced.
+
+        If only some of its exchanges hang, it is replaced when no other is under way, or when there are many.
+        """
         now = self._loop.clock()
         numbers = [number for number, call in self._calls.items() if call.deadline <= now]
         expired = [self._calls.pop(number) for number in numbers]
-        if any(call.failure is None for call in expired):
+        begun = [call.begun for call in expired if call.failure is None]
+        self._hanging += len(begun)
+        if begun and (self._hanging >= _MOST_HANGING or self._answered_at < min(begun) or not self._calls):
             self._restart(blame=0)
         for call in expired:
             late = f"{self._settings.endpoint_name} did not answer in {DEADLINE:g} s"
@@ -212,9 +224,14 @@ class ExchangeProcess:
         except ValueError:  # it has ended, or sends nonsense
             self._restart(blame=1)
             return
+        self._answered_at = self._loop.clock()
         call = self._calls.pop(number, None)
-        if call is not None:
-            self._finish(call, result)
+        if call is None:  # it has run out of time
+            self._hanging = max(0, self._hanging - 1)
+            return
+        self._finish(call, result)
+        if self._hanging and not self._calls:
+            self._end()
 
     def _restart(self, *, blame: int) -> None:
         """End the process. Repeat its calls in a new one; those with too many tries, `blame` included, fail."""
@@ -231,6 +248,7 @@ class ExchangeProcess:
             self._loop.forget(self._child.fileno())
             self._child.end()
             self._child = None
+            self._answered_at, self._hanging = _NEVER, 0
 
 
 def _unusable(why: str) -> Result:

@@ -87,14 +87,22 @@ class TokenStore:
     """Tokens by their key. Not thread-safe: only the loop's thread uses it."""
 
     def __init__(
-        self, exchange: Exchange, clocks: Clocks, *, most: int = 128, refusal_hold: float = REFUSAL_HOLD
+        self,
+        exchange: Exchange,
+        clocks: Clocks,
+        *,
+        most: int = 128,
+        most_waiting: int = MOST_WAITING,
+        refusal_hold: float = REFUSAL_HOLD,
     ) -> None:
         self._exchange = exchange
         self._clocks = clocks
         self._most = most
+        self._most_waiting = most_waiting
         self._refusal_hold = refusal_hold
         self._entries: dict[TokenKey, _Entry] = {}
-        self._waiting = 0
+        self.waiting = 0
+        """Requests that wait for exchanges."""
         self._next_due = _NEVER
 
     def fresh(self, key: TokenKey) -> Token | None:
@@ -129,9 +137,9 @@ class TokenStore:
             return entry.token
         if not entry.exchanging:
             return self._best(entry, now)
-        if self._waiting >= MOST_WAITING:
+        if self.waiting >= self._most_waiting:
             return self._without_waiting(entry, now)
-        self._waiting += 1
+        self.waiting += 1
         entry.waiters.append(waiter)
         return None
 
@@ -139,8 +147,20 @@ class TokenStore:
         """Return the token while it is valid, else a refusal: there is no room for another request to wait."""
         if entry.token is not None and now < entry.token.expires_at:
             return entry.token
-        description = f"{MOST_WAITING} requests are waiting for Entra already; ask again in a second"
+        description = f"{self._most_waiting} requests are waiting for Entra already; ask again in a second"
         return unavailable(description, cause="exchange_process", retry_after=1.0)
+
+    def leave(self, key: TokenKey, waiter: Waiter) -> None:
+        """Do not call `waiter`, whose client has gone, if it still waits. The exchange continues."""
+        entry = self._entries.get(key)
+        if entry is not None and waiter in entry.waiters:
+            entry.waiters.remove(waiter)
+            self.waiting -= 1
+
+    def is_awaited(self, key: TokenKey) -> bool:
+        """Return whether requests wait for an exchange of the key."""
+        entry = self._entries.get(key)
+        return entry is not None and bool(entry.waiters)
 
     def revoke(self, key: TokenKey, digest: str) -> bool:
         """Forget the token that a resource rejected; return whether the store had it.
@@ -167,6 +187,9 @@ class TokenStore:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __contains__(self, key: TokenKey) -> bool:
+        return key in self._entries
 
     def due(self) -> float | None:
         """Return when the next renewal or retry is due."""
@@ -243,7 +266,7 @@ class TokenStore:
         """End the exchange and call everybody who waits for it."""
         entry.exchanging = False
         waiters, entry.waiters = entry.waiters, []
-        self._waiting -= len(waiters)
+        self.waiting -= len(waiters)
         outcome = self._best(entry, now)
         for waiter in waiters:
             waiter(outcome)

@@ -17,7 +17,8 @@ class AsyncioLoop:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self._loop = asyncio.get_running_loop()
-        self._timers: dict[Timed, asyncio.TimerHandle | None] = {}
+        self._timers: dict[Timed, tuple[float | None, asyncio.TimerHandle | None]] = {}
+        """When work is due, and its timer."""
 
     def watch(self, descriptor: int, callback: Callable[[int], None]) -> None:
         """Call `callback(ready events)` whenever `descriptor` is readable."""
@@ -29,25 +30,25 @@ class AsyncioLoop:
 
     def add_timed(self, timed: Timed) -> None:
         """Ask `timed` for its due time now, and again after each time that it was due."""
-        self._cancel(timed)
+        planned, timer = self._timers.get(timed, (None, None))
         due = timed.due()
+        if timer is not None:
+            if due == planned:
+                return
+            timer.cancel()
         timer = None if due is None else self._loop.call_later(max(0.0, due - self.clock()), self._on_due, timed)
-        self._timers[timed] = timer
+        self._timers[timed] = due, timer
 
     def remove_timed(self, timed: Timed) -> None:
         """Ask `timed` no more, if it was asked."""
-        self._cancel(timed)
-        self._timers.pop(timed, None)
-
-    def _cancel(self, timed: Timed) -> None:
-        timer = self._timers.get(timed)
+        _, timer = self._timers.pop(timed, (None, None))
         if timer is not None:
             timer.cancel()
 
     def _on_due(self, timed: Timed) -> None:
-        self._timers[timed] = None
+        self._timers[timed] = None, None
         due = timed.due()
         if due is not None and due <= self.clock():  # a timer's clock is coarser, and it may have been put off
             timed.tick()
-        if timed in self._timers and self._timers[timed] is None:
+        if timed in self._timers:  # it may have been removed
             self.add_timed(timed)
