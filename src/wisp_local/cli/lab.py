@@ -13,7 +13,7 @@ from wisp.base.errors import WispError
 from wisp_local.lab import lifecycle
 from wisp_local.lab.azure_cli import MARK, MISSING, Shell, enter_lab, leave_lab
 from wisp_local.lab.cloud_process import local_url
-from wisp_local.lab.cluster import Lab
+from wisp_local.lab.cluster import GATEWAY_SUBJECT, Lab
 from wisp_local.lab.login import has_azure_cli
 from wisp_local.lab.own_cluster import OwnCluster
 from wisp_local.lab.paths import LabPaths, default_folder
@@ -47,6 +47,11 @@ def command() -> None:
 @click.option("--cluster", "own", is_flag=True, help="Start a Kubernetes cluster on this machine (root, Linux).")
 @click.option("--kubeconfig", type=_FILE, metavar="FILE", help="Attach the cluster of this kubeconfig.")
 @click.option("--no-cluster", "detach", is_flag=True, help="Detach the cluster.")
+@click.option(
+    "--gateway/--no-gateway",
+    default=None,
+    help="Whether the cluster has the token gateway, with which one federated credential serves all its workloads.",
+)
 @click.option("--image", metavar="NAME", help="Name of wisp's image on the nodes of the cluster.")
 @click.option(
     "--image-archive", type=_FILE, metavar="FILE", help="Archive of the image.  [default: dist/wisp-image.tar]"
@@ -196,6 +201,11 @@ def _summary(lab: Lab, started: lifecycle.Started) -> list[str]:
             lines += [f"  note     pods cannot reach 127.0.0.1: {hint}"]
     else:
         lines += ["  cluster  none: `az aks create` makes a record (--kubeconfig FILE attaches a real one)"]
+    if started.record.settings.has_gateway:
+        lines += [
+            f"  gateway  {GATEWAY_SUBJECT} (the subject for identities' federated credentials)",
+            f"  issuer   {started.issuer_url}",
+        ]
     if not has_azure_cli(os.environ):
         lines += [f"  note     {MISSING}"]
     is_default = paths.folder == default_folder(os.environ, home_folder())
@@ -243,6 +253,7 @@ def _status_text(lab: Lab, observation: Observation) -> str:
             f"CA          {lab.paths.authority}",
             f"cluster     {cluster.kubeconfig or cluster.kind}",
             *([f"admin       {lab.paths.admin_kubeconfig}"] if cluster.own else []),
+            *([f"gateway     {GATEWAY_SUBJECT}"] if observation.record.settings.has_gateway else []),
         ]
     lines += [f"identities  {observation.identities}", f"clusters    {observation.clusters}"]
     return "\n".join(lines + [f"problem     {problem}" for problem in problems(observation)])

@@ -1,4 +1,4 @@
-"""Attaches a real API server to the lab's managed clusters, and writes the webhook's manifest for it.
+"""Attaches a real API server to the lab's managed clusters, and writes wisp's manifest for it.
 
 The API server is asked by kubectl: that reads a kubeconfig as its owner's does, plugins included.
 """
@@ -30,12 +30,26 @@ _REQUEST_TIMEOUT = 10  # seconds
 _TIMEOUT = 60  # seconds, with what a plugin of the kubeconfig does before the request
 _ROLLOUT_TIMEOUT = 180  # seconds
 _ADMISSION_TIMEOUT = 60  # seconds
+_CA_TIMEOUT = 120  # seconds until the kubelet has shown the webhook the gateway's CA: 15 in the lab's own cluster
 _PAUSE = 0.2  # seconds between two probes
+_NAMESPACE = "wisp-system"
 _PROBE = (
     *("run", "wisp-probe", "--image=wisp", "--restart=Never", "--labels=azure.workload.identity/use=true"),
     *("--dry-run=server", "--output=name"),
 )
 """Asks for the admission of a labelled pod, without creating it."""
+_GATEWAY_PROBE = (*_PROBE, "--annotations=azure.workload.identity/use-identity-binding=true")
+"""The same for a pod that uses the gateway."""
+GATEWAY_SUBJECT = f"system:serviceaccount:{_NAMESPACE}:wisp-gateway"
+"""The subject of the federated credentials with which the gateway gets identities' tokens."""
+GATEWAY_KINDS = (
+    "deployment,poddisruptionbudget,service,secret,serviceaccount,role,rolebinding,clusterrole,clusterrolebinding"
+)
+"""The kinds of the gateway's objects in the manifest."""
+_REMOVE_GATEWAY = (
+    *("delete", GATEWAY_KINDS, f"--namespace={_NAMESPACE}"),
+    "--selector=app.kubernetes.io/name=wisp,app.kubernetes.io/component=gateway",
+)
 
 
 @dataclass(frozen=True)
@@ -86,11 +100,13 @@ class Lab:
         return ApiServer(kubeconfig, {**self.environ, "KUBECACHEDIR": str(self.paths.kube_cache)})
 
 
-def attach_cluster(lab: Lab, record: Record, cloud: CloudProcess, attachment: Attachment | None) -> None:
-    """Attach the lab's own cluster, if the settings say so, or else `attachment`; None detaches the cluster."""
+def attach_cluster(lab: Lab, record: Record, cloud: CloudProcess, attachment: Attachment | None) -> Attachment | None:
+    """Attach the lab's own cluster, if the settings say so, or else `attachment`; None detaches the cluster.
+
+    Return what is attached.
+    """
     if record.settings.cluster.own:
-        _attach_own(lab, record, cloud)
-        return
+        return _attach_own(lab, record, cloud)
     lab.cluster.stop()
     if attachment is None:
         with Store(lab.paths.state) as store:
@@ -98,28 +114,41 @@ def attach_cluster(lab: Lab, record: Record, cloud: CloudProcess, attachment: At
         lab.paths.manifest.unlink(missing_ok=True)
     else:
         _attach(lab, record, cloud, attachment)
+    return attachment
 
 
-def _attach_own(lab: Lab, record: Record, cloud: CloudProcess) -> None:
+def _attach_own(lab: Lab, record: Record, cloud: CloudProcess) -> Attachment:
     with Store(lab.paths.state) as store:
         issuer_url = cloud.url + store.issuers.put(ISSUER).path
-    if not lab.cluster.is_running():
+    was_running = lab.cluster.is_running()
+    if not was_running:
         lab.paths.kubeconfig.unlink(missing_ok=True)  # of a previous cluster: az would ask before it replaces entries
     server = lab.api_server(lab.cluster.start(issuer_url))
-    _attach(lab, record, cloud, server.attachment())
+    attachment = server.attachment()
+    _attach(lab, record, cloud, attachment)
     server.kubectl("apply", f"--filename={lab.paths.manifest}")
+    if was_running and not record.settings.gateway:
+        server.kubectl(*_REMOVE_GATEWAY)
     lab.cluster.load_images([Path(archive) for archive in record.settings.load])
-    rollout = ("rollout", "status", "deployment/wisp", "--namespace=wisp-system", f"--timeout={_ROLLOUT_TIMEOUT}s")
-    server.kubectl(*rollout, timeout=_ROLLOUT_TIMEOUT + 30)
-    _wait_for_admission(server)
+    _wait_for_rollout(server, "wisp")
+    _wait_for_admission(server, _PROBE, _ADMISSION_TIMEOUT)
+    if record.settings.gateway:
+        _wait_for_rollout(server, "wisp-gateway")
+        _wait_for_admission(server, _GATEWAY_PROBE, _CA_TIMEOUT)
+    return attachment
 
 
-def _wait_for_admission(server: ApiServer) -> None:
-    """Wait until a labelled pod is admitted: the webhook's Service is reached a moment after the webhook is ready."""
-    deadline = time.monotonic() + _ADMISSION_TIMEOUT
+def _wait_for_rollout(server: ApiServer, deployment: str) -> None:
+    options = (f"--namespace={_NAMESPACE}", f"--timeout={_ROLLOUT_TIMEOUT}s")
+    server.kubectl("rollout", "status", f"deployment/{deployment}", *options, timeout=_ROLLOUT_TIMEOUT + 30)
+
+
+def _wait_for_admission(server: ApiServer, probe: tuple[str, ...], timeout: float) -> None:
+    """Wait until a pod is admitted: the webhook's Service is reached a moment after the webhook is ready."""
+    deadline = time.monotonic() + timeout
     while True:
         try:
-            server.kubectl(*_PROBE)
+            server.kubectl(*probe)
         except WispError:
             if time.monotonic() > deadline:
                 raise
@@ -129,18 +158,19 @@ def _wait_for_admission(server: ApiServer) -> None:
 
 
 def _attach(lab: Lab, record: Record, cloud: CloudProcess, attachment: Attachment) -> None:
-    """Attach an API server, and write the webhook's manifest for it."""
+    """Attach an API server, and write wisp's manifest for it."""
     with Store(lab.paths.state) as store:
         store.clusters.attach(attachment)
         tenant_id, certificate = store.tenant().id, store.authority.certificate_pem.decode()
     values = ManifestValues(tenant_id, f"{cloud.url}/", certificate, record.settings.image)
-    write(lab.paths.manifest, fill_manifest(plain_manifest(), values))
+    write(lab.paths.manifest, fill_manifest(plain_manifest(gateway=record.settings.gateway), values))
 
 
-def plain_manifest() -> str:
-    """Return the webhook's manifest: package data, or in a checkout the file from which that is made."""
-    installed = importlib.resources.files("wisp_local.lab") / "wisp.yaml"
-    source = Path(wisp.__file__).parents[2] / "deploy" / "wisp.yaml"
+def plain_manifest(*, gateway: bool) -> str:
+    """Return wisp's manifest: package data, or in a checkout the file from which that is made."""
+    name = "wisp-gateway.yaml" if gateway else "wisp.yaml"
+    installed = importlib.resources.files("wisp_local.lab") / name
+    source = Path(wisp.__file__).parents[2] / "deploy" / name
     for file in (installed, source):
         if file.is_file():
             return file.read_text(encoding="utf-8")

@@ -27,11 +27,12 @@ from wisp_local.lab.record import (
 
 @dataclass(frozen=True)
 class Started:
-    """A lab that is up. `already`: its cloud was running before."""
+    """A lab that is up. `already`: its cloud was running before. `issuer_url`: of the attached cluster's tokens."""
 
     record: Record
     cloud: CloudProcess
     already: bool
+    issuer_url: str | None = None
 
 
 def up(lab: Lab, options: UpOptions) -> Started:
@@ -53,8 +54,8 @@ def up(lab: Lab, options: UpOptions) -> Started:
         record = Record(replace(settings, port=cloud.listening.port), cloud)
         save_record(lab.paths, record)
         set_up_azure_cli(lab.paths, cloud_process.local_url(cloud.listening))
-        attach_cluster(lab, record, cloud, attachment)
-        return Started(record, cloud, already)
+        attached = attach_cluster(lab, record, cloud, attachment)
+        return Started(record, cloud, already, None if attached is None else attached.issuer_url)
 
 
 def _prepare_cluster(lab: Lab, settings: Settings) -> str | None:

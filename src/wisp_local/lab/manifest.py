@@ -1,4 +1,4 @@
-"""Fills in the webhook's plain manifest for one lab. Returns text and knows no file.
+"""Fills in wisp's plain manifest, with or without the token gateway, for one lab. Returns text and knows no file.
 
 The result is what the chart makes of the values azureTenantID, authorityHost, authorityCA and image; a test compares
 the two.
@@ -31,45 +31,51 @@ class ManifestValues:
 
 
 def fill_manifest(text: str, values: ManifestValues) -> str:
-    """Return the manifest `text` with `values`. Raise WispError if it is not the webhook's."""
+    """Return the manifest `text` with `values`. Raise WispError if it is not wisp's."""
     try:
         documents: list[Any] = [document for document in yaml.safe_load_all(text) if document is not None]
-        deployment = next(document for document in documents if document["kind"] == "Deployment")
-        _fill_deployment(deployment, values)
-    except (yaml.YAMLError, StopIteration, KeyError, TypeError, ValueError) as error:
+        webhook, *others = [document for document in documents if document["kind"] == "Deployment"]
+        config_map = _config_map(webhook, values)
+        _fill_webhook(webhook, values)
+        for gateway in others:
+            _fill_gateway(gateway, values)
+        for deployment in (webhook, *others):
+            _fill_deployment(deployment, values, config_map["metadata"]["name"])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise WispError("wisp's own manifest cannot be used", hint="install wisp again") from error
-    metadata = deployment["metadata"]
-    config_map = {
+    documents.insert(documents.index(webhook), config_map)
+    return _HEADING + yaml.safe_dump_all(documents, sort_keys=False)
+
+
+def _config_map(webhook: Mapping[str, Any], values: ManifestValues) -> dict[str, Any]:
+    metadata = webhook["metadata"]
+    return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            "name": _config_map_name(deployment),
+            "name": f"{metadata['name']}-authority",
             "namespace": metadata["namespace"],
             "labels": dict(metadata["labels"]),
         },
         "data": {_CERTIFICATE: values.authority_ca},
     }
-    documents.insert(documents.index(deployment), config_map)
-    return _HEADING + yaml.safe_dump_all(documents, sort_keys=False)
 
 
-def _fill_deployment(deployment: Mapping[str, Any], values: ManifestValues) -> None:
+def _fill_deployment(deployment: Mapping[str, Any], values: ManifestValues, config_map: str) -> None:
+    """Fill in what webhook and gateway have in common: the image, and the CA from a ConfigMap."""
     template = deployment["spec"]["template"]
     checksum = hashlib.sha256(values.authority_ca.encode()).hexdigest()
     template["metadata"]["annotations"] = {**template["metadata"].get("annotations", {}), _CHECKSUM: checksum}
-    pod = template["spec"]
-    (container,) = pod["containers"]
-    container["args"] = _arguments(container["args"], values)
+    container = _container(deployment)
     if values.image is not None:
         container["image"] = values.image
     mount = {"name": _VOLUME, "mountPath": _FOLDER, "readOnly": True}
     container["volumeMounts"] = [mount, *container.get("volumeMounts", [])]
-    volume = {"name": _VOLUME, "configMap": {"name": _config_map_name(deployment)}}
-    pod["volumes"] = [volume, *pod.get("volumes", [])]
+    pod = template["spec"]
+    pod["volumes"] = [{"name": _VOLUME, "configMap": {"name": config_map}}, *pod.get("volumes", [])]
 
 
-def _arguments(arguments: list[str], values: ManifestValues) -> list[str]:
-    """Return the container's arguments with those of `values` first, in place of others with the same names."""
+def _fill_webhook(deployment: Mapping[str, Any], values: ManifestValues) -> None:
     added = {
         "--tenant-id": values.tenant_id,
         "--authority-host": values.authority_host,
@@ -77,10 +83,26 @@ def _arguments(arguments: list[str], values: ManifestValues) -> list[str]:
     }
     if values.image is not None:
         added |= {"--proxy-image": values.image, "--redirect-image": values.image}
-    command, *others = arguments
+    _replace_arguments(_container(deployment), added)
+
+
+def _fill_gateway(deployment: Mapping[str, Any], values: ManifestValues) -> None:
+    container = _container(deployment)
+    _replace_arguments(container, {"--authority-ca": f"{_FOLDER}/{_CERTIFICATE}"})
+    variables = {"AZURE_TENANT_ID": values.tenant_id, "AZURE_AUTHORITY_HOST": values.authority_host}
+    for variable in container["env"]:
+        if variable["name"] in variables:
+            variable["value"] = variables[variable["name"]]
+
+
+def _container(deployment: Mapping[str, Any]) -> dict[str, Any]:
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    found: dict[str, Any] = container
+    return found
+
+
+def _replace_arguments(container: dict[str, Any], added: Mapping[str, str]) -> None:
+    """Put the arguments `added` first, in place of others with the same names."""
+    command, *others = container["args"]
     unchanged = [argument for argument in others if argument.partition("=")[0] not in added]
-    return [command, *(f"{name}={value}" for name, value in added.items()), *unchanged]
-
-
-def _config_map_name(deployment: Mapping[str, Any]) -> str:
-    return f"{deployment['metadata']['name']}-authority"
+    container["args"] = [command, *(f"{name}={value}" for name, value in added.items()), *unchanged]

@@ -39,8 +39,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """The settings of a lab, which stay until an option changes them.
 
     The cloud listens on `hosts` in addition to loopback; other machines and pods reach it by `advertise`. `image` is
-    the name of wisp's image in the webhook's manifest. `image_archive` contains that image and `load` are archives of
-    further images, both for the lab's own cluster.
+    the name of wisp's image in the manifest. `image_archive` contains that image and `load` are archives of further
+    images, both for the lab's own cluster. `gateway`: the manifest has the token gateway, besides the webhook.
     """
 
     hosts: tuple[str, ...] = ()
@@ -50,6 +50,12 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     image: str | None = None
     image_archive: str | None = None
     load: tuple[str, ...] = ()
+    gateway: bool = False
+
+    @property
+    def has_gateway(self) -> bool:
+        """Whether there is a gateway: without a cluster there is none."""
+        return self.gateway and self.cluster != NO_CLUSTER
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class UpOptions:
     image: str | None = None
     image_archive: str | None = None
     load: tuple[str, ...] = ()
+    gateway: bool | None = None
 
 
 class ListenOptions(Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,8 +124,12 @@ class Observation:
 
 
 def apply_options(settings: Settings, options: UpOptions) -> Settings:
-    """Return the settings with what the options change."""
-    return replace(settings, **{name: value for name, value in vars(options).items() if value not in (None, ())})
+    """Return the settings with what the options change. Raise SettingError for a gateway without a cluster."""
+    changes = {name: value for name, value in vars(options).items() if value not in (None, ())}
+    changed = replace(settings, **changes)
+    if options.gateway and changed.cluster == NO_CLUSTER:
+        raise SettingError("the gateway needs a cluster", hint="add --cluster or --kubeconfig FILE")
+    return changed
 
 
 def listen_options(settings: Settings, node_host: str | None = None) -> ListenOptions:

@@ -22,12 +22,16 @@ from wisp_local.cloud.cluster import ANY
 from wisp_local.cloud.kubeconfig import read_kubeconfig
 from wisp_local.cloud.state.store import Store
 from wisp_local.lab.cloud_process import local_url
-from wisp_local.lab.cluster import ISSUER, ApiServer, Lab
+from wisp_local.lab.cluster import GATEWAY_KINDS, GATEWAY_SUBJECT, ISSUER, ApiServer, Lab, plain_manifest
 from wisp_local.lab.lifecycle import down, inspect, load_images, up
 from wisp_local.lab.paths import LabPaths
 from wisp_local.lab.record import NO_CLUSTER, AttachedCluster, UpOptions, problems
 
 ISSUER_URL = "https://kubernetes.default.svc.cluster.local"
+PROBE = (
+    "run wisp-probe --image=wisp --restart=Never --labels=azure.workload.identity/use=true --dry-run=server "
+    "--output=name"
+)
 
 
 @pytest.fixture(name="kubernetes")
@@ -111,13 +115,20 @@ def _documents(lab: LabCommand) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((lab.folder / "wisp.yaml").read_text()))
 
 
-def _container(manifest: Path) -> dict[str, Any]:
+def _container(manifest: Path, name: str = "wisp") -> dict[str, Any]:
     (deployment,) = (
-        document for document in yaml.safe_load_all(manifest.read_text()) if document["kind"] == "Deployment"
+        document
+        for document in yaml.safe_load_all(manifest.read_text())
+        if (document["kind"], document["metadata"]["name"]) == ("Deployment", name)
     )
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert isinstance(container, dict)
     return container
+
+
+def _deployments(manifest: Path) -> list[str]:
+    documents = yaml.safe_load_all(manifest.read_text())
+    return [document["metadata"]["name"] for document in documents if document["kind"] == "Deployment"]
 
 
 @pytest.mark.system
@@ -231,7 +242,7 @@ def test_own_cluster_gets_issuer_and_webhook(own_lab: Lab, cluster: FakeCluster)
         f"apply --filename={own_lab.paths.manifest}",
         "rollout status deployment/wisp --namespace=wisp-system --timeout=180s",
     ]
-    assert cluster.running.kubectl_calls()[-1].startswith("run wisp-probe --image=wisp")
+    assert cluster.running.kubectl_calls()[-1] == PROBE
     assert f"--authority-host={started.cloud.url}/" in _container(own_lab.paths.manifest)["args"]
     assert problems(inspect(own_lab)) == []
 
@@ -239,6 +250,64 @@ def test_own_cluster_gets_issuer_and_webhook(own_lab: Lab, cluster: FakeCluster)
 def _get(lab: Lab, url: str) -> str:
     with urllib3.PoolManager(ca_certs=str(lab.paths.authority), retries=False) as pool:
         return pool.request("GET", url).data.decode()
+
+
+@pytest.mark.system
+def test_own_cluster_has_the_gateway_until_it_is_switched_off(own_lab: Lab, cluster: FakeCluster) -> None:
+    """`up` waits until pods can use it. Another `up` keeps it."""
+    own = AttachedCluster(own=True)
+    started = up(own_lab, UpOptions(port=0, cluster=own, image="registry.test/wisp:1", gateway=True))
+    assert cluster.running is not None
+    assert started.issuer_url == f"{started.cloud.url}{_issuer_path(own_lab)}"
+    assert cluster.running.kubectl_calls()[-2:] == [
+        "rollout status deployment/wisp-gateway --namespace=wisp-system --timeout=180s",
+        f"{PROBE} --annotations=azure.workload.identity/use-identity-binding=true",
+    ]
+    gateway = _container(own_lab.paths.manifest, "wisp-gateway")
+    assert gateway["image"] == "registry.test/wisp:1"
+    assert {"name": "AZURE_AUTHORITY_HOST", "value": f"{started.cloud.url}/"} in gateway["env"]
+    up(own_lab, UpOptions())
+    assert not any(call.startswith("delete") for call in cluster.running.kubectl_calls())
+    up(own_lab, UpOptions(gateway=False))
+    assert _deployments(own_lab.paths.manifest) == ["wisp"]
+    (deletion,) = (call for call in cluster.running.kubectl_calls() if call.startswith("delete"))
+    assert deletion == (
+        f"delete {GATEWAY_KINDS} --namespace=wisp-system "
+        "--selector=app.kubernetes.io/name=wisp,app.kubernetes.io/component=gateway"
+    )
+
+
+def _issuer_path(lab: Lab) -> str:
+    with Store(lab.paths.state) as store:
+        return store.issuers.named(ISSUER).path
+
+
+def test_every_object_of_the_gateway_is_deleted_with_it() -> None:
+    """No object of the webhook has the labels by which they are selected."""
+    manifests = [yaml.safe_load_all(plain_manifest(gateway=gateway)) for gateway in (False, True)]
+    webhook, both = ({(document["kind"], document["metadata"]["name"]): document for document in m} for m in manifests)
+    assert set(webhook) <= set(both)
+    labelled = {
+        key
+        for key, document in both.items()
+        if document["metadata"]["labels"].get("app.kubernetes.io/component") == "gateway"
+    }
+    assert labelled == set(both) - set(webhook)
+    assert {kind.lower() for kind, _ in labelled} == set(GATEWAY_KINDS.split(","))
+
+
+@pytest.mark.system
+def test_gateway_is_in_the_manifest_for_the_users_cluster(lab: LabCommand, kubernetes: FakeKubernetes) -> None:
+    """What to trust is printed: the issuer, and the gateway's service account."""
+    attached = ("--kubeconfig", str(kubernetes.kubeconfig), "--host=127.0.0.2")
+    output = lab.up(*attached, "--gateway")
+    assert f"  gateway  {GATEWAY_SUBJECT} (" in output
+    assert f"  issuer   {ISSUER_URL}\n" in output
+    assert _deployments(lab.folder / "wisp.yaml") == ["wisp", "wisp-gateway"]
+    assert f"gateway     {GATEWAY_SUBJECT}" in lab.run("status").stdout
+    assert GATEWAY_SUBJECT in lab.up()
+    assert GATEWAY_SUBJECT not in lab.up("--no-gateway")
+    assert _deployments(lab.folder / "wisp.yaml") == ["wisp"]
 
 
 @pytest.mark.system

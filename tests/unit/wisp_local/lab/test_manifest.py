@@ -1,4 +1,4 @@
-"""The webhook's manifest with the values of a lab."""
+"""Wisp's manifest with the values of a lab."""
 
 import subprocess
 import sys
@@ -33,39 +33,50 @@ def _remove_helm_labels(part: Any) -> None:
     if isinstance(part, dict):
         for name in _HELM_LABELS:
             part.pop(name, None)
-        if part.get("name") == "webhook" and "args" in part:
+        if "args" in part:
             part["args"].sort()
     for value in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
         _remove_helm_labels(value)
 
 
 @pytest.mark.chart
-def test_manifest_is_what_the_chart_makes_of_the_same_values(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gateway", [False, True], ids=["webhook", "webhook and gateway"])
+def test_manifest_is_what_the_chart_makes_of_the_same_values(tmp_path: Path, *, gateway: bool) -> None:
     """Object by object, except for the namespace, which only the plain manifest has."""
     (tmp_path / "ca.crt").write_text(CERTIFICATE)
     values = f"azureTenantID={TENANT},authorityHost={HOST},image.repository=registry.test/wisp,image.release=v2"
+    values += f",gateway.enabled={str(gateway).lower()}"
     done = template("--set", values, "--set-file", f"authorityCA={tmp_path / 'ca.crt'}")
     assert done.returncode == 0, done.stderr
-    ours = _objects(fill_manifest(plain_manifest(), ManifestValues(TENANT, HOST, CERTIFICATE, "registry.test/wisp:v2")))
+    lab = ManifestValues(TENANT, HOST, CERTIFICATE, "registry.test/wisp:v2")
+    ours = _objects(fill_manifest(plain_manifest(gateway=gateway), lab))
     del ours["Namespace", "wisp-system"]
     assert ours == _objects(done.stdout)
 
 
+def _container(text: str, deployment: str = "wisp") -> Any:
+    (container,) = _objects(text)["Deployment", deployment]["spec"]["template"]["spec"]["containers"]
+    return container
+
+
 def test_manifest_keeps_its_image_without_another() -> None:
-    """For the sidecar, too."""
-    text = fill_manifest(plain_manifest(), ManifestValues(TENANT, HOST, CERTIFICATE))
-    (container,) = _objects(text)["Deployment", "wisp"]["spec"]["template"]["spec"]["containers"]
+    """For the sidecar and the gateway, too."""
+    text = fill_manifest(plain_manifest(gateway=True), ManifestValues(TENANT, HOST, CERTIFICATE))
+    container = _container(text)
     assert container["image"].startswith("wisp:")
     assert f"--proxy-image={container['image']}" in container["args"]
+    assert _container(text, "wisp-gateway")["image"] == container["image"]
 
 
 def test_manifest_filled_twice_repeats_no_argument() -> None:
     """They are replaced."""
-    once = fill_manifest(plain_manifest(), ManifestValues("another", "https://another/", CERTIFICATE, "another"))
+    another = ManifestValues("another", "https://another/", CERTIFICATE, "another")
+    once = fill_manifest(plain_manifest(gateway=True), another)
     twice = fill_manifest(once, ManifestValues(TENANT, HOST, CERTIFICATE, "image"))
-    (container,) = _objects(twice)["Deployment", "wisp"]["spec"]["template"]["spec"]["containers"]
-    assert not [argument for argument in container["args"] if "another" in argument]
-    assert len({argument.partition("=")[0] for argument in container["args"]}) == len(container["args"])
+    for deployment in ("wisp", "wisp-gateway"):
+        container = _container(twice, deployment)
+        assert "another" not in str(container)
+        assert len({argument.partition("=")[0] for argument in container["args"]}) == len(container["args"])
 
 
 @pytest.mark.parametrize("text", ["", "kind: Service", "a: b", "{", "kind: Deployment"])
@@ -76,11 +87,12 @@ def test_text_that_is_not_the_webhooks_manifest_is_an_error(text: str) -> None:
 
 
 @pytest.mark.system
-def test_manifest_is_in_the_wheel(tmp_path: Path) -> None:
-    """It is the one of the checkout."""
+def test_manifests_are_in_the_wheel(tmp_path: Path) -> None:
+    """They are those of the checkout."""
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        packed = archive.read("wisp_local/lab/wisp.yaml").decode()
-    assert packed == (ROOT / "deploy/wisp.yaml").read_text() == plain_manifest()
+        for name, gateway in (("wisp.yaml", False), ("wisp-gateway.yaml", True)):
+            packed = archive.read(f"wisp_local/lab/{name}").decode()
+            assert packed == (ROOT / "deploy" / name).read_text() == plain_manifest(gateway=gateway)

@@ -32,11 +32,22 @@ PLAIN = ListenOptions(("127.0.0.1",), 8443, ())
 
 def test_settings_stay_unless_an_option_changes_them() -> None:
     """Port, hosts, names, images, and the attached cluster."""
-    before = Settings(("10.0.0.1",), 9000, ("name",), AttachedCluster("/kube"), "image", "/image.tar", ("/more.tar",))
+    cluster = AttachedCluster("/kube")
+    before = Settings(("10.0.0.1",), 9000, ("name",), cluster, "image", "/image.tar", ("/more.tar",), gateway=True)
     assert apply_options(before, UpOptions()) == before
     assert apply_options(before, UpOptions(cluster=NO_CLUSTER)) == replace(before, cluster=NO_CLUSTER)
-    options = UpOptions(("::1",), 0, ("b",), OWN, "c", "/c.tar", ("/d.tar",))
+    options = UpOptions(("::1",), 0, ("b",), OWN, "c", "/c.tar", ("/d.tar",), gateway=False)
     assert apply_options(before, options) == Settings(("::1",), 0, ("b",), OWN, "c", "/c.tar", ("/d.tar",))
+
+
+def test_gateway_needs_a_cluster() -> None:
+    """The setting stays while the cluster is detached."""
+    with pytest.raises(SettingError, match=r"the gateway needs a cluster: add --cluster or --kubeconfig FILE"):
+        apply_options(Settings(), UpOptions(gateway=True))
+    attached = apply_options(Settings(), UpOptions(cluster=OWN, gateway=True))
+    detached = apply_options(attached, UpOptions(cluster=NO_CLUSTER))
+    assert (attached.has_gateway, detached.has_gateway) == (True, False)
+    assert apply_options(detached, UpOptions(cluster=OWN)).has_gateway
 
 
 @pytest.mark.parametrize(
@@ -97,7 +108,7 @@ _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 _SOME = st.lists(_TEXTS, max_size=2).map(tuple)
 _CLUSTER = st.builds(AttachedCluster, st.none() | _TEXTS, st.booleans())
 _NAME = st.none() | _TEXTS
-_SETTINGS = st.builds(Settings, _SOME, st.integers(0, 65535), _SOME, _CLUSTER, _NAME, _NAME, _SOME)
+_SETTINGS = st.builds(Settings, _SOME, st.integers(0, 65535), _SOME, _CLUSTER, _NAME, _NAME, _SOME, st.booleans())
 _CLOUD = st.builds(
     CloudProcess,
     st.integers(1),
@@ -185,9 +196,16 @@ def test_names_in_the_file_are_stable() -> None:
             "image": None,
             "image_archive": None,
             "load": ["/more.tar"],
+            "gateway": True,
         },
         "cloud": None,
     }
-    settings = Settings(("10.0.0.1",), 9000, cluster=AttachedCluster("/kube"), load=("/more.tar",))
+    settings = Settings(("10.0.0.1",), 9000, cluster=AttachedCluster("/kube"), load=("/more.tar",), gateway=True)
     assert decode_record(json.dumps(document), "lab.json") == Record(settings, None)
     assert json.loads(encode_record(Record(settings, None))) == document
+
+
+def test_record_without_a_gateway_is_read() -> None:
+    """Labs that an earlier wisp started have none."""
+    document = '{"version": 1, "wanted": {"port": 9000}, "cloud": null}'
+    assert decode_record(document, "lab.json") == Record(Settings(port=9000), None)
