@@ -54,7 +54,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def has_gateway(self) -> bool:
-        """Whether there is a gateway: without a cluster there is none."""
+        """Whether the manifest has a gateway, which needs a cluster."""
         return self.gateway and self.cluster != NO_CLUSTER
 
 
