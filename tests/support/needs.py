@@ -33,6 +33,7 @@ INSTALL: Mapping[str, str] = {
     "iptables": "apt-get install iptables",
     "iptables-legacy": "apt-get install iptables",
     "iptables-nft": "apt-get install iptables",
+    "java": "apt-get install openjdk-17-jdk-headless",
     "ldd": "apt-get install libc-bin",
     "mmdebstrap": "apt-get install mmdebstrap",
     "newuidmap": "apt-get install uidmap",

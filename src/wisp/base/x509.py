@@ -57,20 +57,32 @@ class CertificateRequest:
     usage: x509.ExtendedKeyUsage = SERVER
 
 
-def new_authority(common_name: str, *, now: float, seconds: float) -> CertifiedKey:
+def new_authority(common_name: str, *, now: float, seconds: float, path_length: int = 0) -> CertifiedKey:
     """Make a self-signed CA, valid for `seconds`. A random suffix makes its name unique.
 
-    Clients that trust two CAs of the same name may try the wrong one's key.
+    Clients that trust two CAs of the same name may try the wrong one's key. `path_length` is how many CAs may be
+    between it and a server's certificate: with 1, its successor (`cross_certificate`).
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(f"{common_name} {x509.random_serial_number():x}"[:_LONGEST_NAME])
     builder = _builder(name, name, key.public_key(), now, now + seconds)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
-    builder = builder.add_extension(
-        x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False
-    )
-    return _certified(key, builder, key)
+    return _certified(key, _authority_extensions(builder, key.public_key(), path_length=path_length), key)
+
+
+def cross_certificate(authority: CertifiedKey, issuer: CertifiedKey, *, now: float) -> bytes:
+    """Certify a CA by another CA, so that clients which trust only the other one trust both; return PEM.
+
+    It is valid until the first of the two expires. Return nothing if the issuer's path length does not permit it
+    (RFC 5280 §4.2.1.9): verifiers would reject it.
+    """
+    limit = issuer.certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+    if limit == 0:
+        return b""
+    until = min(certified.certificate.not_valid_after_utc for certified in (authority, issuer)).timestamp()
+    subject, key = authority.certificate.subject, authority.key.public_key()
+    builder = _builder(subject, issuer.certificate.subject, key, now, until)
+    builder = _authority_extensions(builder, issuer.key.public_key(), path_length=limit and limit - 1)
+    return certificate_pem(builder.sign(issuer.key, hashes.SHA256()))
 
 
 def issue(authority: CertifiedKey, request: CertificateRequest, *, now: float, seconds: float) -> CertifiedKey:
@@ -125,6 +137,14 @@ def public_pem(key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey) -> bytes:
 def certificate_pem(certificate: x509.Certificate) -> bytes:
     """Return the certificate as PEM."""
     return certificate.public_bytes(Encoding.PEM)
+
+
+def _authority_extensions(
+    builder: x509.CertificateBuilder, issuer: ec.EllipticCurvePublicKey, *, path_length: int | None
+) -> x509.CertificateBuilder:
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+    builder = builder.add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
+    return builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer), critical=False)
 
 
 def _certified(

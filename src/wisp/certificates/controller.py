@@ -207,8 +207,9 @@ class CertificateController:
                 request = IssueCertificate(certificates, subject, now, lifetimes.certificate)
             case Replace(reason):
                 event = "certificates issued"
+                predecessor = None if self._in_use is None else self._in_use[0]
                 trusted = (certificates.bundle, *self._accepted_bundles(published, stored.record))
-                request = IssueAll(subject, now, lifetimes.authority, lifetimes.certificate, trusted)
+                request = IssueAll(subject, now, lifetimes.authority, lifetimes.certificate, trusted, predecessor)
             case _:
                 assert_never(decision)
         issued = await self._issuer.issue(request)

@@ -1,9 +1,12 @@
-"""Decide what to do about the webhook's certificates. Pure: times are arguments, in Unix seconds.
+"""Decide what to do about a server's certificates. Pure: times are arguments, in Unix seconds.
 
-A Secret holds the CAs that API servers trust (`bundle`, the newest first), the key of the newest CA, and a certificate
-with its key. A new CA is added to the bundle first. It issues its first certificate when all API servers have had time
-to load the bundle; the old CA stays in the bundle until it expires. So whichever version of the Secret a replica
-serves, the bundles of that version and of every later one verify its certificate.
+A Secret holds the CAs that clients trust (`bundle`, the newest first), the key of the newest CA, and a certificate with
+its key. A new CA is added to the bundle first. It issues its first certificate when API servers have had time to load
+the bundle; the old CA stays in the bundle until it expires. So whichever version of the Secret a replica serves, the
+bundles of that version and of every later one verify its certificate.
+
+Pods keep the bundle that they were created with. For them, the old CA certifies the new one, and this cross certificate
+is served with the certificate (in `chain`). So the bundles of earlier versions verify it, too, until their CAs expire.
 """
 
 import base64
@@ -26,7 +29,7 @@ _LAST_SHARE = 0.05
 """Share of its life in which a certificate no longer waits for a new CA to be loaded."""
 
 Record: TypeAlias = tuple[str, ...] | None
-"""SHA-256 fingerprints, in hexadecimal, of the CAs that the webhook accepts, the newest first.
+"""SHA-256 fingerprints, in hexadecimal, of the CAs that are accepted, the newest first.
 
 None: there is no record yet, or it was lost with the Secret.
 """

@@ -45,13 +45,17 @@ class ReadExpiry(msgspec.Struct, frozen=True, tag=True):
 
 
 class IssueAll(msgspec.Struct, frozen=True, tag=True):
-    """Make a CA and a certificate; the CAs in `trusted` (PEM) stay in the bundle."""
+    """Make a CA and a certificate; the CAs in `trusted` (PEM) stay in the bundle.
+
+    The CA of `predecessor` certifies the new one, for clients that know only the old bundle.
+    """
 
     subject: Subject
     now: float
     authority_seconds: float
     certificate_seconds: float
     trusted: tuple[bytes, ...] = ()
+    predecessor: CertificateSet | None = None
 
 
 class Adopt(msgspec.Struct, frozen=True, tag=True):
@@ -64,7 +68,10 @@ class Adopt(msgspec.Struct, frozen=True, tag=True):
 
 
 class IssueAuthority(msgspec.Struct, frozen=True, tag=True):
-    """Put a new CA before those in the bundle; the certificate stays."""
+    """Put a new CA before those in the bundle; the certificate stays.
+
+    The old CA certifies the new one: this certificate follows the server's in the chain, also when that is renewed.
+    """
 
     certificates: CertificateSet
     subject: Subject

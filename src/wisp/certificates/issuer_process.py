@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 from wisp.base.constants import CLOCK_TOLERANCE
 from wisp.base.isolation import forbid_core_dumps
 from wisp.base.secret import Secret
-from wisp.base.x509 import CertificateRequest, CertifiedKey, certificate_pem, load_key, new_authority
+from wisp.base.x509 import CertificateRequest, CertifiedKey, certificate_pem, cross_certificate, load_key, new_authority
 from wisp.base.x509 import issue as issue_certificate
 from wisp.certificates.decision import (
     Authority,
@@ -37,32 +37,37 @@ from wisp.certificates.issuer import (
 )
 
 AUTHORITY_LIMIT = 8
-"""CAs of a bundle: it must not grow without bound if the Secret is broken again and again."""
+"""CAs of a bundle, and certificates of a chain: they must not grow if the Secret is broken again and again."""
 
 
 def issue(request: IssueRequest) -> CertificateSet:
     """Return a changed set, or a new one."""
     match request:
-        case IssueAll(subject, now, authority_seconds, certificate_seconds, trusted):
-            authority = new_authority(subject.authority, now=now, seconds=authority_seconds)
-            bundle = authority.certificate_pem + _bundle(_valid_authorities(trusted, now))
-            return _issued(authority, bundle, subject, now=now, seconds=certificate_seconds)
+        case IssueAll(subject, now, authority_seconds, certificate_seconds, trusted, predecessor):
+            authority = _new_authority(subject, now, authority_seconds)
+            bundle = authority.certificate_pem + _pem(_valid_authorities(trusted, now))
+            cross = b"" if predecessor is None else _cross_certificates(predecessor, now, authority)
+            serving = _serving(authority, subject, now, certificate_seconds)
+            return CertificateSet(bundle, _key(authority), serving.certificate_pem + cross, _key(serving))
         case Adopt(certificates, subject, trusted, now):
             present = x509.load_pem_x509_certificates(certificates.bundle)
-            trusted_now = _valid_authorities(trusted, now)
-            missing = [ca for ca in trusted_now if ca not in present and _is_called(ca, subject.authority)]
+            valid = _valid_authorities(trusted, now)
+            missing = [ca for ca in valid if ca not in present and _is_called(ca, subject.authority)]
             if not missing:
                 return certificates
-            return certificates._replace(bundle=_bundle([*present, *missing][:AUTHORITY_LIMIT]))
+            return certificates._replace(bundle=_pem([*present, *missing][:AUTHORITY_LIMIT]))
         case IssueAuthority(certificates, subject, now, seconds):
-            authority = new_authority(subject.authority, now=now, seconds=seconds)
-            bundle = authority.certificate_pem + _bundle(_valid_authorities([certificates.bundle], now))
-            return certificates._replace(bundle=bundle, ca_key=Secret(authority.key_pem.decode()))
+            authority = _new_authority(subject, now, seconds)
+            bundle = authority.certificate_pem + _pem(_valid_authorities([certificates.bundle], now))
+            leaf = certificate_pem(x509.load_pem_x509_certificate(certificates.chain))
+            chain = leaf + _cross_certificates(certificates, now, authority)
+            return CertificateSet(bundle, _key(authority), chain, certificates.key)
         case IssueCertificate(certificates, subject, now, seconds):
-            first, *rest = x509.load_pem_x509_certificates(certificates.bundle)
-            authority = CertifiedKey(certificates.ca_key.reveal().encode(), certificate_pem(first))
-            bundle = authority.certificate_pem + _bundle(_valid_authorities(map(certificate_pem, rest), now))
-            return _issued(authority, bundle, subject, now=now, seconds=seconds)
+            authority = _authority(certificates)
+            bundle = authority.certificate_pem + _pem(_valid_authorities(pem_blocks(certificates.bundle)[1:], now))
+            cross = _cross_certificates(certificates, now)
+            serving = _serving(authority, subject, now, seconds)
+            return CertificateSet(bundle, certificates.ca_key, serving.certificate_pem + cross, _key(serving))
         case _:
             assert_never(request)
 
@@ -98,12 +103,32 @@ def expiry(chain: bytes) -> float | Broken:
         return Broken(str(error))
 
 
-def _issued(authority: CertifiedKey, bundle: bytes, subject: Subject, *, now: float, seconds: float) -> CertificateSet:
-    """Return a set with a new certificate by `authority`, the first CA of `bundle`."""
+def _new_authority(subject: Subject, now: float, seconds: float) -> CertifiedKey:
+    return new_authority(subject.authority, now=now, seconds=seconds, path_length=AUTHORITY_LIMIT)
+
+
+def _authority(certificates: CertificateSet) -> CertifiedKey:
+    """Return the newest CA of a set, and its key."""
+    newest = x509.load_pem_x509_certificate(certificates.bundle)
+    return CertifiedKey(certificates.ca_key.reveal().encode(), certificate_pem(newest))
+
+
+def _cross_certificates(certificates: CertificateSet, now: float, successor: CertifiedKey | None = None) -> bytes:
+    """Return the certificates, the newest first, by which clients that trust only an older CA trust a newer one.
+
+    They are those of a set that have not expired, and, for a successor of its CA, a new one.
+    """
+    new = b"" if successor is None else cross_certificate(successor, _authority(certificates), now=now)
+    return _pem(_valid_authorities([new, *pem_blocks(certificates.chain)[1:]], now))
+
+
+def _serving(authority: CertifiedKey, subject: Subject, now: float, seconds: float) -> CertifiedKey:
     request = CertificateRequest(subject.common_name, subject.hosts)
-    serving = issue_certificate(authority, request, now=now, seconds=seconds)
-    ca_key, key = (Secret(certified.key_pem.decode()) for certified in (authority, serving))
-    return CertificateSet(bundle, ca_key, serving.certificate_pem, key)
+    return issue_certificate(authority, request, now=now, seconds=seconds)
+
+
+def _key(certified: CertifiedKey) -> Secret:
+    return Secret(certified.key_pem.decode())
 
 
 def _valid_authorities(bundles: Iterable[bytes], now: float) -> list[x509.Certificate]:
@@ -155,7 +180,7 @@ def _validity(certificate: x509.Certificate) -> tuple[float, float]:
     return issued_at, certificate.not_valid_after_utc.timestamp()
 
 
-def _bundle(certificates: Iterable[x509.Certificate]) -> bytes:
+def _pem(certificates: Iterable[x509.Certificate]) -> bytes:
     return b"".join(map(certificate_pem, certificates))
 
 

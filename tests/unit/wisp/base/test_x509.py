@@ -14,6 +14,7 @@ from wisp.base.x509 import (
     SERVER_AND_CLIENT,
     CertificateRequest,
     CertifiedKey,
+    cross_certificate,
     issue,
     new_authority,
     private_pem,
@@ -59,6 +60,26 @@ def test_authorities_of_one_name_have_different_subjects() -> None:
     other = new_authority("test CA", now=NOW, seconds=DAY)
     assert other.certificate.subject != AUTHORITY.certificate.subject
     assert other.certificate.subject.rfc4514_string().startswith("CN=test CA ")
+
+
+def test_authority_certifies_its_successor_until_either_expires() -> None:
+    """The certificate has the successor's name and key, and a shorter path length than the issuer."""
+    old = new_authority("test CA", now=NOW, seconds=100 * DAY, path_length=2)
+    for seconds, until in ((10 * DAY, NOW + 10 * DAY), (1000 * DAY, NOW + 100 * DAY)):
+        new = new_authority("test CA", now=NOW, seconds=seconds, path_length=2)
+        certificate = x509.load_pem_x509_certificate(cross_certificate(new, old, now=NOW))
+        certificate.verify_directly_issued_by(old.certificate)
+        issue(new, CertificateRequest("server"), now=NOW, seconds=DAY).certificate.verify_directly_issued_by(
+            certificate
+        )
+        assert certificate.not_valid_after_utc.timestamp() == until
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        assert (constraints.ca, constraints.path_length) == (True, 1)
+
+
+def test_authority_with_path_length_zero_certifies_no_other() -> None:
+    """Verifiers would reject the certificate."""
+    assert cross_certificate(new_authority("test CA", now=NOW, seconds=DAY), AUTHORITY, now=NOW) == b""
 
 
 def test_client_certificate_names_user_and_group() -> None:

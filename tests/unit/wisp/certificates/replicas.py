@@ -5,10 +5,12 @@ and what happens in between.
 """
 
 from collections.abc import Coroutine, Generator
+from datetime import UTC, datetime
 from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from wisp.base.secret import Secret
 from wisp.certificates import issuer_process
@@ -159,10 +161,15 @@ class Events:
 
 
 class Replica:
-    """A webhook process; it can be advanced from request to request, and restarted at any point."""
+    """A server process; it can be advanced from request to request, and restarted at any point.
 
-    def __init__(self, shared: Shared) -> None:
+    It is a webhook, or, with `publishes=False`, a gateway, whose clients read the bundle in the Secret.
+    """
+
+    def __init__(self, shared: Shared, lifetimes: Lifetimes = LIFETIMES, *, publishes: bool = True) -> None:
         self._shared = shared
+        self._lifetimes = lifetimes
+        self._publishes = publishes
         self.log = Events()
         self.restart()
 
@@ -172,8 +179,9 @@ class Replica:
         if step is not None:
             step.close()
         self.in_use = CertificateInUse()
-        stores = Stores(ReplicaSecret(self._shared), ReplicaConfiguration(self._shared))
-        spec = CertificateSpec(SUBJECT, LIFETIMES, lambda: self._shared.now)
+        configuration = ReplicaConfiguration(self._shared) if self._publishes else None
+        stores = Stores(ReplicaSecret(self._shared), configuration)
+        spec = CertificateSpec(SUBJECT, self._lifetimes, lambda: self._shared.now)
         self.controller = CertificateController(stores, IssuerInProcess(), self.in_use, spec, self.log)  # type: ignore[arg-type]  # a fake log
         self._step: Coroutine[Any, Any, float] | None = None
 
@@ -198,7 +206,7 @@ class Replica:
 
     @property
     def ready(self) -> bool:
-        """Whether reviews are sent to it."""
+        """Whether requests are sent to it."""
         return bool(self.in_use.chain) and self.controller.is_trusted
 
     def is_trusted(self) -> bool:
@@ -207,6 +215,17 @@ class Replica:
         if leaf.not_valid_after_utc.timestamp() <= self._shared.now:
             return True
         return all(_verifies(bundle, leaf, self._shared.now) for bundle in self._shared.bundles)
+
+    def is_trusted_with(self, bundle: bytes) -> bool:
+        """Verify its certificate strictly (RFC 5280) by a bundle, as a client that has kept this bundle would."""
+        leaf, *others = x509.load_pem_x509_certificates(self.in_use.chain)
+        store = Store(x509.load_pem_x509_certificates(bundle))
+        builder = PolicyBuilder().store(store).time(datetime.fromtimestamp(self._shared.now, UTC))
+        try:
+            builder.build_server_verifier(x509.DNSName(NAMES[0])).verify(leaf, others)
+        except VerificationError:
+            return False
+        return True
 
 
 def _verifies(bundle: bytes, leaf: x509.Certificate, now: float) -> bool:

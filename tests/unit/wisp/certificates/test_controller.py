@@ -196,11 +196,11 @@ def test_new_authority_issues_nothing_before_it_is_known() -> None:
         issuer_process.issue(IssueAuthority(shared.certificates, SUBJECT, shared.now, LIFETIMES.authority))
     )
     replica.settle()
-    assert replica.in_use.chain == first
+    assert replica.in_use.chain.startswith(first)
     assert shared.bundles[0].count(b"BEGIN CERTIFICATE") == 2
     shared.now += LIFETIMES.certificate * 0.1
     replica.settle()
-    assert replica.in_use.chain != first
+    assert not replica.in_use.chain.startswith(first)
 
 
 def test_foreign_authority_in_the_configuration_is_removed() -> None:
