@@ -29,6 +29,8 @@ _QUOTED_LIMIT = 100
 _FORM_TYPE = b"application/x-www-form-urlencoded"
 _PATH_END = b"/oauth2/v2.0/token"
 _ASSERTION_TYPE = b"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_QUOTED_ASSERTION_TYPE = _ASSERTION_TYPE.replace(b":", b"%3A")
+"""As all SDKs send it. Decoding it takes a sixth of the time for a whole request."""
 _DEFAULT = "/.default"
 _OPENID = frozenset({"openid", "profile", "offline_access", "email"})
 """Scopes that name no resource. MSAL for Go and for Java add them to every request."""
@@ -106,7 +108,10 @@ def _tenant(request: Request, rules: Rules) -> str:
 
 
 def _form(request: Request) -> _Form:
-    """Return the fields by name. Entra ignores a body of another type, so that its first complaint is grant_type."""
+    """Return the fields, both names and values as they were sent: no parameter of OAuth has a name to be escaped.
+
+    Entra ignores a body of another type, so that its first complaint is grant_type.
+    """
     content_type = request.header(b"content-type") or b""
     if content_type != _FORM_TYPE and content_type.partition(b";")[0].strip().lower() != _FORM_TYPE:
         raise _missing("grant_type", f" wisp gateway: only a body of the type {_FORM_TYPE.decode()} is read.")
@@ -115,20 +120,24 @@ def _form(request: Request) -> _Form:
     fields = request.body.split(b"&", _FIELDS_LIMIT)
     if len(fields) > _FIELDS_LIMIT:
         raise _malformed(f"the form has more than {_FIELDS_LIMIT} fields")
-    form: dict[bytes, bytes] = {}
-    for field in fields:
-        name, _, value = field.partition(b"=")
-        if b"%" in name or b"+" in name:
-            name = _unquoted(name)
-        if name in form:  # RFC 6749 §3.2
-            raise _malformed("the form has a field twice")
-        if field:
-            form[name] = _unquoted(value) if b"%" in value or b"+" in value else value
+    pairs = [field.partition(b"=") for field in fields]
+    form = {name: value for name, _, value in pairs}
+    if len(form) < len(pairs):  # RFC 6749 §3.2
+        raise _malformed("the form has a field twice")
     return form
 
 
-def _unquoted(value: bytes) -> bytes:
-    return unquote_to_bytes(value.replace(b"+", b" "))
+def _value(form: _Form, name: bytes) -> bytes:
+    """Return the value of a field, or nothing. An empty one counts as absent (RFC 6749 §3.1)."""
+    value = form.get(name, b"")
+    return unquote_to_bytes(value.replace(b"+", b" ")) if b"%" in value or b"+" in value else value
+
+
+def _required(form: _Form, name: bytes) -> bytes:
+    value = _value(form, name)
+    if not value:
+        raise _missing(name.decode())
+    return value
 
 
 def _token_form(form: _Form, tenant: str, correlation_id: str) -> TokenForm:
@@ -148,16 +157,8 @@ def _token_form(form: _Form, tenant: str, correlation_id: str) -> TokenForm:
     return TokenForm(tenant, client, _resource_scope(scope), _claims(form), _assertion(form), correlation_id)
 
 
-def _required(form: _Form, name: bytes) -> bytes:
-    """Return a field that must be there. An empty one counts as absent (RFC 6749 §3.1)."""
-    value = form.get(name)
-    if not value:
-        raise _missing(name.decode())
-    return value
-
-
 def _assertion(form: _Form) -> Secret:
-    assertion, kind = form.get(b"client_assertion"), form.get(b"client_assertion_type")
+    assertion, kind = _value(form, b"client_assertion"), form.get(b"client_assertion_type", b"")
     if not assertion and not kind:
         raise _refused(
             7000218,
@@ -167,7 +168,7 @@ def _assertion(form: _Form) -> Secret:
         )
     if not assertion:
         raise _missing("client_assertion")
-    if _required(form, b"client_assertion_type") != _ASSERTION_TYPE:
+    if kind != _QUOTED_ASSERTION_TYPE and _required(form, b"client_assertion_type") != _ASSERTION_TYPE:
         raise _malformed(f"client_assertion_type is not {_ASSERTION_TYPE.decode()}")
     if len(assertion) > _ASSERTION_LIMIT:
         raise _own(f"client_assertion is longer than {_ASSERTION_LIMIT} bytes")
@@ -205,7 +206,7 @@ def _is_scope(text: str) -> bool:
 
 def _claims(form: _Form) -> str:
     """Return the claims request (OpenID Connect Core §5.5) as it was sent, or nothing."""
-    claims = form.get(b"claims")
+    claims = _value(form, b"claims")
     if not claims:
         return ""
     if len(claims) > _CLAIMS_LIMIT:
