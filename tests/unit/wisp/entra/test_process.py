@@ -34,6 +34,22 @@ UNASKED = ECHO.format(answer='channel.send(b\'[99,"refused",503,"e","d","c"]\')'
 SILENCE = ECHO.format(answer="pass")
 TELLS_ENVIRONMENT = ECHO.format(answer="channel.send(' '.join(os.environ).encode())")
 ENDS = ECHO.format(answer="os._exit(1)")
+SOME_HANG = """
+import json, socket
+channel = socket.socket(fileno=0)
+channel.recv(65536)
+held = []
+while packet := channel.recv(65536):
+    held.append(json.loads(packet))
+    if b"released" in packet:
+        for number, *fields in [call for call in held if call[3] != "hangs"]:
+            channel.send(json.dumps([number, "granted", "t", 3600]).encode())
+        held = [call for call in held if call[3] == "hangs"]
+    if b"all" in packet:
+        for number, *fields in held:
+            channel.send(json.dumps([number, "granted", "t", 3600]).encode())
+"""
+"""Answers what it holds once it is asked for `released`, except what `hangs`."""
 
 
 class Sidecar:
@@ -319,6 +335,65 @@ def test_silent_process_is_ended_after_nine_seconds(sidecars: Make, settings: Ex
     assert sidecar.process.due() == pytest.approx(1000.0 + 5.0 + DEADLINE), "the other question keeps its own time"
     clock.now += 5.0
     assert sidecar.refusal().cause == "unavailable"
+
+
+def begin(sidecar: Sidecar, resource: str) -> None:
+    """Start an exchange of a resource."""
+    sidecar.begin(ASK._replace(resource=resource))
+
+
+def test_hanging_exchange_does_not_end_the_process_under_others(sidecars: Make, settings: ExchangeSettings) -> None:
+    """As long as it answers some. It ends when none is under way."""
+    clock = Clock()
+    sidecar = sidecars(settings, sys.executable, "-c", SOME_HANG, clock=clock)
+    begin(sidecar, "hangs")
+    begin(sidecar, "released")
+    assert isinstance(sidecar.result(), Granted)
+    first = sidecar.process.pid
+    clock.now += DEADLINE - 1
+    begin(sidecar, "held")
+    clock.now += 1
+    assert sidecar.refusal().cause == "unavailable"
+    assert sidecar.process.pid == first
+    begin(sidecar, "released")
+    sidecar.turn_until(lambda: len(sidecar.results) == 2)
+    assert all(isinstance(result, Granted) for result in sidecar.results)
+    assert (sidecar.process.pid, is_gone(first)) == (0, True)
+
+
+def test_exchange_that_ends_late_leaves_the_process_running(sidecars: Make, settings: ExchangeSettings) -> None:
+    clock = Clock()
+    sidecar = sidecars(settings, sys.executable, "-c", SOME_HANG, clock=clock)
+    begin(sidecar, "hangs")
+    begin(sidecar, "released")
+    assert isinstance(sidecar.result(), Granted)
+    first = sidecar.process.pid
+    clock.now += DEADLINE - 1
+    begin(sidecar, "held")
+    clock.now += 1
+    assert sidecar.refusal().cause == "unavailable"
+    begin(sidecar, "all")
+    sidecar.turn_until(lambda: len(sidecar.results) == 2)
+    assert sidecar.process.pid == first
+
+
+def test_process_with_many_hanging_exchanges_is_replaced(sidecars: Make, settings: ExchangeSettings) -> None:
+    """Those under way are repeated in another."""
+    clock = Clock()
+    sidecar = sidecars(settings, sys.executable, "-c", SOME_HANG, clock=clock)
+    for _ in range(4):
+        begin(sidecar, "hangs")
+    begin(sidecar, "released")
+    assert isinstance(sidecar.result(), Granted)
+    first = sidecar.process.pid
+    clock.now += DEADLINE - 1
+    begin(sidecar, "held")
+    clock.now += 1
+    sidecar.turn_until(lambda: len(sidecar.results) == 4)
+    assert sidecar.process.pid not in (0, first)
+    begin(sidecar, "released")
+    sidecar.turn_until(lambda: len(sidecar.results) == 6)
+    assert [isinstance(result, Granted) for result in sidecar.results] == [False] * 4 + [True] * 2
 
 
 def test_closing_ends_the_process_without_callbacks(sidecars: Make, settings: ExchangeSettings) -> None:
