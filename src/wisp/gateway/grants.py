@@ -13,12 +13,11 @@ from wisp.kubernetes.names import is_namespace, is_service_account
 RBAC_GROUP = "rbac.authorization.k8s.io"
 ALL_ACCOUNTS = "system:serviceaccounts"
 """The group of all service accounts. Those of a namespace are in the group of this name, a colon and the namespace."""
-MANAGED_BY = {"app.kubernetes.io/managed-by": "wisp"}
-"""The label of objects that `wisp gateway grant` makes."""
 
 Manifest: TypeAlias = dict[str, Any]
 
 _PREFIX = "wisp-gateway:"
+_MANAGED_BY = {"app.kubernetes.io/managed-by": "wisp"}
 
 
 class Grant(NamedTuple):
@@ -38,12 +37,32 @@ class Grant(NamedTuple):
         return _PREFIX + ":".join(part for part in self if part)
 
     @property
+    def rules(self) -> list[Manifest]:
+        """The rules of the ClusterRole."""
+        return [{"apiGroups": [API_GROUP], "resources": [self.client_id], "verbs": [VERB]}]
+
+    @property
     def subject(self) -> Manifest:
         """The subject of the ClusterRoleBinding."""
         if self.service_account:
-            return {"kind": "ServiceAccount", "namespace": self.namespace, "name": self.service_account}
+            return {"kind": "ServiceAccount", "name": self.service_account, "namespace": self.namespace}
         group = f"{ALL_ACCOUNTS}:{self.namespace}" if self.namespace else ALL_ACCOUNTS
-        return {"kind": "Group", "apiGroup": RBAC_GROUP, "name": group}
+        return {"apiGroup": RBAC_GROUP, "kind": "Group", "name": group}
+
+    @property
+    def role(self) -> Manifest:
+        """The ClusterRole."""
+        return {**self._head("ClusterRole"), "rules": self.rules}
+
+    @property
+    def binding(self) -> Manifest:
+        """The ClusterRoleBinding."""
+        reference = {"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": self.name}
+        return {**self._head("ClusterRoleBinding"), "roleRef": reference, "subjects": [self.subject]}
+
+    def _head(self, kind: str) -> Manifest:
+        metadata = {"name": self.name, "labels": dict(_MANAGED_BY)}
+        return {"apiVersion": f"{RBAC_GROUP}/v1", "kind": kind, "metadata": metadata}
 
 
 def parse_grant(client_id: str, namespace: str = "", service_account: str = "") -> Grant | None:
@@ -57,22 +76,48 @@ def parse_grant(client_id: str, namespace: str = "", service_account: str = "") 
     return Grant(client_id.lower(), namespace, service_account)
 
 
+def is_equivalent(held: Manifest, wanted: Manifest) -> bool:
+    """Return whether a ClusterRole or ClusterRoleBinding of a cluster grants exactly what `wanted` grants.
+
+    Labels, annotations and the order of subjects do not matter. A role that is filled by aggregation differs.
+    """
+    if held.get("aggregationRule"):
+        return False
+    return _essence(held) == _essence(wanted)
+
+
+def _essence(manifest: Manifest) -> tuple[object, ...]:
+    rules = [{name: values for name, values in rule.items() if values} for rule in _objects(manifest.get("rules"))]
+    subjects = {_subject_key(subject) for subject in _objects(manifest.get("subjects"))}
+    reference = manifest.get("roleRef") or {}
+    return rules, subjects, reference.get("kind"), reference.get("name")
+
+
+def _subject_key(subject: Manifest) -> tuple[object, ...]:
+    return subject.get("kind"), subject.get("namespace") or "", subject.get("name")
+
+
+def _objects(items: Any) -> list[Manifest]:
+    return items or []
+
+
 def grant_command(client_id: str, namespace: str = "", service_account: str = "") -> str:
     """Return the shell command that grants the identity to the service account: `kubectl` alone, on one line.
 
     `kubectl create clusterrole` cannot make the role: it refuses resources that the API server does not serve. The role
     is in YAML without double quotes and backslashes, because clients print the command inside JSON. The command can be
-    repeated. Raise ValueError for names that Kubernetes does not allow: they need not be safe in a shell.
+    repeated if it was interrupted. Raise ValueError for names that Kubernetes does not allow: they need not be safe in
+    a shell.
     """
     grant = parse_grant(client_id, namespace, service_account)
     if grant is None:
         raise ValueError("not a GUID and the names of a namespace and a service account")
-    rule = f"{{apiGroups: [{API_GROUP}], resources: [{grant.client_id}], verbs: [{VERB}]}}"
-    subject = grant.subject
+    name, subject = grant.name, grant.subject
     is_group = subject["kind"] == "Group"
     option = f"--group={subject['name']}" if is_group else f"--serviceaccount={namespace}:{service_account}"
+    rule = f"{{apiGroups: [{API_GROUP}], resources: [{grant.client_id}], verbs: [{VERB}]}}"
     return (
-        f"(echo apiVersion: {RBAC_GROUP}/v1; echo kind: ClusterRole; echo 'metadata: {{name: {grant.name}}}'; "
+        f"(echo apiVersion: {RBAC_GROUP}/v1; echo kind: ClusterRole; echo 'metadata: {{name: {name}}}'; "
         f"echo 'rules: [{rule}]') | kubectl apply -f - && "
-        f"kubectl create clusterrolebinding {grant.name} --clusterrole={grant.name} {option}"
+        f"kubectl create clusterrolebinding {name} --clusterrole={name} {option}"
     )

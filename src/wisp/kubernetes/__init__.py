@@ -1,1 +1,1 @@
-"""The Kubernetes API as the webhook uses it: where the API server is, requests to it, and watches."""
+"""The Kubernetes API: where the API server is, credentials for it, requests, and watches."""

@@ -5,7 +5,7 @@ Source: https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +20,12 @@ class KubeconfigError(ValueError):
 
 @dataclass(frozen=True)
 class Kubeconfig:
-    """The `cluster` and `user` entries of a kubeconfig's current context. `cluster` has a `server`."""
+    """The `cluster` and `user` entries of a kubeconfig's context. `cluster` has a `server`."""
 
     cluster: Mapping[str, Any]
     user: Mapping[str, Any] = field(repr=False)
+    context: str = field(default="", compare=False)
+    """The name of the context."""
 
     def data(self, name: str) -> bytes | None:
         """Return the decoded `NAME-data`, such as `client-key-data`; None if it is absent. Raise KubeconfigError."""
@@ -70,27 +72,75 @@ class Kubeconfig:
 
 def parse_kubeconfig(text: str) -> Kubeconfig:
     """Parse a kubeconfig. Raise KubeconfigError."""
+    return select_context((read_kubeconfig(text),))
+
+
+def read_kubeconfig(text: str, folder: str = "") -> Mapping[str, Any]:
+    """Return the document; relative paths in it are below `folder`. Raise KubeconfigError.
+
+    A command of an `exec` plugin is a path if it has a slash in it, and otherwise found on PATH.
+    """
     try:
         document = yaml.safe_load(text)
-        context = _entry(document, "context", document["current-context"])
-        cluster = _entry(document, "cluster", context["cluster"])
-        user = _entry(document, "user", context["user"])
     except yaml.YAMLError:
         raise KubeconfigError("it is not YAML") from None
+    if document is not None and not isinstance(document, dict):
+        raise KubeconfigError("it is not a mapping")
+    document = document or {}
+    if folder:
+        for kind in ("cluster", "user"):
+            for entry in document.get(f"{kind}s") or ():
+                if isinstance(entry, dict) and isinstance(entry.get(kind), dict):
+                    _rebase(entry[kind], folder)
+    return document
+
+
+def _rebase(section: dict[str, Any], folder: str) -> None:
+    for name in (*_FILES, "tokenFile"):
+        if isinstance(section.get(name), str) and section[name]:
+            section[name] = _below(folder, section[name])
+    plugin = section.get("exec")
+    if isinstance(plugin, dict) and "/" in str(plugin.get("command")):
+        plugin["command"] = _below(folder, str(plugin["command"]))
+
+
+def _below(folder: str, path: str) -> str:
+    return path if path.startswith("/") else f"{folder.rstrip('/')}/{path}"
+
+
+def select_context(documents: Sequence[Mapping[str, Any]], context: str = "") -> Kubeconfig:
+    """Return the context of this name, or the current one. The first document that has an entry wins, as in kubectl.
+
+    Raise KubeconfigError.
+    """
+    try:
+        name = context or next(str(found["current-context"]) for found in documents if found.get("current-context"))
+    except StopIteration:
+        raise KubeconfigError("it has no current context") from None
+    try:
+        chosen = _entry(documents, "context", name)
+        cluster = _entry(documents, "cluster", chosen["cluster"])
+        user = _entry(documents, "user", chosen["user"])
     except KubeconfigError:
         raise
     except (LookupError, TypeError, ValueError):
-        raise KubeconfigError("it has no current context with a cluster and a user") from None
+        raise KubeconfigError(f"its context {name!r} has no cluster and user") from None
     if not isinstance(cluster.get("server"), str):
-        raise KubeconfigError("its current context names no server")
-    return Kubeconfig(cluster, user)
+        raise KubeconfigError(f"its context {name!r} names no server")
+    return Kubeconfig(cluster, user, name)
 
 
-def _entry(document: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]:
+def context_names(documents: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of all contexts, each once."""
+    entries = (entry for found in documents for entry in found.get("contexts") or ())
+    return list(dict.fromkeys(str(entry["name"]) for entry in entries if isinstance(entry, dict) and "name" in entry))
+
+
+def _entry(documents: Sequence[Mapping[str, Any]], kind: str, name: str) -> Mapping[str, Any]:
     """Return the entry of `contexts`, `clusters` or `users` called `name`."""
-    for entry in document[f"{kind}s"]:
-        if entry["name"] == name:
-            found = entry[kind]
-            if isinstance(found, dict):
+    for document in documents:
+        for entry in document.get(f"{kind}s") or ():
+            if entry["name"] == name and isinstance(entry[kind], dict):
+                found: Mapping[str, Any] = entry[kind]
                 return found
     raise KubeconfigError(f"{kind}s has no {name!r}")
