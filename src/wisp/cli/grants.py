@@ -299,8 +299,8 @@ def list_command(
 ) -> None:
     """Show which service accounts may use which identities through the token gateway.
 
-    Every ClusterRoleBinding counts, however it was made, including those whose roles allow everything; their client id is
-    shown as *. Users and groups to which no service account belongs are shown if their role names the API group.
+    Every ClusterRoleBinding counts, however it was made, including those whose roles allow everything; their client id
+    is shown as *. Users and groups to which no service account belongs are shown if their role names the API group.
 
     The exit status is 0, with or without grants; 1 if the cluster refuses; and 2 if the options or the kubeconfig are
     invalid.
