@@ -1,15 +1,19 @@
 """Answer token requests in Entra's format: tokens (RFC 6749 §5.1) and refusals (§5.2 with Entra's fields). Pure."""
 
 import re
+import shlex
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
+from zlib import crc32
 
 import msgspec
 
 from wisp.base.jsontext import to_json
 from wisp.base.masking import masked
+from wisp.base.secret import Secret
+from wisp.entra.exchange.interpret import claims_of
 from wisp.entra.freshness import Token
 from wisp.entra.messages import Refused
 from wisp.gateway.grants import grant_command
@@ -32,6 +36,9 @@ _FEDERATION_CODES = (70025, 700211, 700213)
 _ENTRA_OUTCOMES: dict[str, Outcome] = {"refused": "refused", "throttled": "throttled"}
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 class Federation(NamedTuple):
     """What the identities' federated credentials must say: issuer and subject of the gateway's own token."""
 
@@ -39,7 +46,11 @@ class Federation(NamedTuple):
     subject: str
 
 
-_encode = msgspec.json.Encoder().encode
+def federation_of(token: Secret) -> Federation | None:
+    """Return what the gateway's own token says of itself, or None if it is not a service account token."""
+    claims = claims_of(token.reveal())
+    issuer, subject = claims.get("iss"), claims.get("sub")
+    return Federation(issuer, subject) if isinstance(issuer, str) and isinstance(subject, str) else None
 
 
 def grant(token: Token, correlation_id: str, *, now: float) -> Response:
@@ -70,7 +81,8 @@ def refusal(refused: TokenRefusal, correlation_id: str, *, unix: float) -> Respo
     trace_id = request_id = str(uuid.uuid4())
     timestamp, description = f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M:%SZ}", refused.description
     if (trailer := _TRAILER.search(description)) is None:
-        description += f" Trace ID: {trace_id} Correlation ID: {correlation_id} Timestamp: {timestamp}"
+        separator = "" if description.endswith("\n") else " "
+        description += f"{separator}Trace ID: {trace_id} Correlation ID: {correlation_id} Timestamp: {timestamp}"
     else:
         trace_id, timestamp = trailer.groups()
     document: dict[str, object] = {
@@ -105,9 +117,11 @@ def unauthenticated(authorization: Unauthenticated) -> TokenRefusal:
 def forbidden(authorization: Forbidden, client_id: str) -> TokenRefusal:
     """Return the refusal of a caller that RBAC does not allow to use the identity, with the command that allows it."""
     caller = authorization.caller
-    text = f"wisp gateway: {caller.username} may not use the managed identity {client_id}"
-    with suppress(ValueError):
-        text += f". To allow it, run: {grant_command(client_id, caller.namespace, caller.service_account)}"
+    text = f"wisp gateway: {caller.username} may not use the managed identity {client_id}."
+    if caller.namespace and caller.service_account:  # without them, the command would allow it to others, too
+        with suppress(ValueError):
+            command = grant_command(client_id, caller.namespace, caller.service_account)
+            text += f" To allow it, run:\n{command}\n"
     return TokenRefusal("forbidden", 401, "invalid_client", text)
 
 
@@ -135,15 +149,20 @@ def not_exchanged(refused: Refused, federation: Federation | None) -> TokenRefus
 
 
 def _hinted(description: str, federation: Federation) -> str:
-    """Return Entra's text with the command that federates the identity with the gateway, before Entra's ids."""
+    """Return Entra's text with the command that federates the identity with the gateway, before Entra's ids.
+
+    The credential's name depends on the cluster: `az` would overwrite that of another cluster with the same name.
+    """
+    issuer, subject = shlex.quote(federation.issuer), shlex.quote(federation.subject)
     hint = (
-        " wisp gateway: federate the identity with the gateway: az identity federated-credential create "
-        f"--name wisp-gateway --identity-name IDENTITY --resource-group GROUP --issuer {federation.issuer} "
-        f"--subject {federation.subject} --audiences {AUDIENCE}"
+        " wisp gateway: to federate the identity with this cluster's gateway, run:\n"
+        f"az identity federated-credential create --name wisp-gateway-{crc32(federation.issuer.encode()):08x} "
+        f"--identity-name IDENTITY --resource-group RESOURCE_GROUP --issuer {issuer} --subject {subject} "
+        f"--audiences {AUDIENCE}\n"
     )
     trailer = _TRAILER.search(description)
     end = len(description) if trailer is None else trailer.start()
-    return description[:end] + hint + description[end:]
+    return description[:end] + hint + description[end:].lstrip()
 
 
 def rejected(reject: Reject) -> TokenRefusal:
