@@ -4,29 +4,21 @@ Only issuers that a federated credential names are asked (the exchange matches f
 """
 
 import json
-import ssl
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-import urllib3
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
-from wisp.base.errors import SettingError
 from wisp_local.cloud.entra.directory import Signature
+from wisp_local.cloud.https import FetchError
 from wisp_local.cloud.names import is_issuer_url
 
 CACHE_SECONDS = 300  # that a key set is used without asking again; Entra caches them for hours
 RETRY_SECONDS = 10  # between two requests to one issuer, whatever the reason for asking again
 _ISSUER_LIMIT = 256  # in the cache; the one asked longest ago makes room
-_SIZE_LIMIT = 256 * 1024  # bytes; a key set is a few kilobytes
-_CHUNK = 16 * 1024
-_DEADLINE = 10.0  # seconds for the whole document
-_TIMEOUT = urllib3.Timeout(connect=3.0, read=3.0)  # seconds for each step
 
 FoundKey = RSAKey | Signature  # the key, or why it was not found
 
@@ -45,10 +37,6 @@ class UnreachableIssuers:
     def find(self, issuer_url: str, key_id: str) -> FoundKey:  # noqa: ARG002 -- the protocol's signature
         """Return ISSUER_UNREACHABLE."""
         return Signature.ISSUER_UNREACHABLE
-
-
-class FetchError(Exception):
-    """An issuer's document could not be fetched; the reason quotes no document."""
 
 
 @dataclass(frozen=True)
@@ -148,42 +136,3 @@ def read_key(jwk: dict[str, object]) -> FoundKey:
         return RSAKey.import_key({name: value for name in ("kty", "n", "e") if isinstance(value := jwk.get(name), str)})
     except (JoseError, ValueError):
         return Signature.KEY_NOT_USABLE
-
-
-class HttpsFetch:
-    """Get a document over https, bounded in size and time; trust the system's CAs and those in `authorities`.
-
-    Raises `SettingError` when that file cannot be used. Redirects are refused, compressed answers not asked for.
-    """
-
-    def __init__(self, authorities: Path | None = None) -> None:
-        context = ssl.create_default_context()
-        if authorities is not None:
-            try:
-                context.load_verify_locations(authorities)
-            except (OSError, ssl.SSLError) as error:
-                problem = f"the CA file {authorities} cannot be used ({error.strerror or 'no certificate in it'})"
-                raise SettingError(problem, hint="give a PEM file to --issuer-ca") from error
-        self._pool = urllib3.PoolManager(num_pools=16, ssl_context=context, timeout=_TIMEOUT, retries=False)
-
-    def __call__(self, url: str) -> bytes:
-        """Return the body of a 200 answer; raises `FetchError`."""
-        try:
-            response = self._pool.request("GET", url, redirect=False, preload_content=False)
-            try:
-                return _body(response)
-            finally:
-                response.close()
-        except (urllib3.exceptions.HTTPError, ValueError, OSError) as error:
-            raise FetchError(type(error).__name__) from error
-
-
-def _body(response: urllib3.BaseHTTPResponse) -> bytes:
-    if response.status != 200:
-        raise FetchError(f"status {response.status}")
-    body, deadline = bytearray(), time.monotonic() + _DEADLINE
-    for chunk in response.stream(_CHUNK, decode_content=False):
-        body += chunk
-        if len(body) > _SIZE_LIMIT or time.monotonic() > deadline:
-            raise FetchError("the document is too large or too slow")
-    return bytes(body)

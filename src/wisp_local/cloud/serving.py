@@ -6,7 +6,6 @@ import signal
 import socket
 import ssl
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ from wisp_local.cloud.app import Options, create_app
 from wisp_local.cloud.arm.handler import OPERATION_SECONDS, WRITE_SECONDS
 from wisp_local.cloud.entra.audiences import PUBLIC, AzureCloud
 from wisp_local.cloud.entra.claims import DEFAULT_LIFETIME
-from wisp_local.cloud.issuer_keys import HttpsFetch, RemoteIssuers
+from wisp_local.cloud.https import HttpsFetch, present, trust
+from wisp_local.cloud.issuer_keys import RemoteIssuers
 from wisp_local.cloud.names import is_host, is_issuer_url
 from wisp_local.cloud.page.guard import is_this_machine
 from wisp_local.cloud.seed import apply_seed, load_seed
@@ -92,7 +92,7 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; prints one JSON line when it listens. Raises `WispError` when it cannot."""
     _check(settings)
     seed = None if settings.seed is None else load_seed(settings.seed)
-    elsewhere = RemoteIssuers(HttpsFetch(settings.issuer_ca), time.monotonic)
+    elsewhere = RemoteIssuers(HttpsFetch(trust(settings.issuer_ca)), time.monotonic)
     with Store(settings.state) as store, listen_on(settings.hosts, settings.port) as listeners:
         port = listeners[0].getsockname()[1]
         url, *aliases = [*(base_url(name, port) for name in settings.names), *settings.issuer_bases]
@@ -189,13 +189,10 @@ def base_url(host: str, port: int) -> str:
 
 
 def tls_context(certified: CertifiedKey) -> ssl.SSLContext:
-    """Return a server context; the key touches a private temporary file, as ssl reads keys from files only."""
+    """Return a server context."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    with tempfile.NamedTemporaryFile(prefix="wisp-", suffix=".pem") as file:
-        file.write(certified.key_pem + certified.certificate_pem)
-        file.flush()
-        context.load_cert_chain(file.name)
+    present(context, certified.key_pem + certified.certificate_pem)
     return context
 
 

@@ -52,16 +52,18 @@ class Endpoints:
         form = _form(request, body)
         if isinstance(form, Refused):
             return self._refusal(request, form)
-        outcome = await run_in_threadpool(self._answer, trace_id(request), request.path_params["tenant"], form)
+        ids = trace_id(request), _correlation(request)
+        outcome = await run_in_threadpool(self._answer, ids, request.path_params["tenant"], form)
         if isinstance(outcome, Refused):
             return self._refusal(request, outcome)
         note(request, outcome="granted")
         return json_answer(_grant(outcome), 200, NO_STORE)
 
-    def _answer(self, trace: str, tenant: str, form: list[tuple[str, str]]) -> Token | Refused:
+    def _answer(self, ids: tuple[str, str], tenant: str, form: list[tuple[str, str]]) -> Token | Refused:
+        """Answer the request, and show it to the observer with its trace id and the client's correlation id."""
         outcome = self.exchange.answer(tenant, form)
         if self.observer is not None:
-            self.observer(ObservedExchange(trace, tenant, form, outcome))
+            self.observer(ObservedExchange(*ids, tenant, form, outcome))
         return outcome
 
     async def metadata_v2(self, request: Request) -> Response:
@@ -124,7 +126,7 @@ class Endpoints:
         self, request: Request, refused: Refused, headers: dict[str, str] | None = None, *, error: str | None = None
     ) -> Response:
         """Answer the error of RFC 6749 §5.2 with Entra's additions and the client's own request id."""
-        trace, correlation = trace_id(request), _correlation(request)
+        trace, correlation = trace_id(request), _correlation(request) or str(uuid.uuid4())
         timestamp = f"{datetime.fromtimestamp(self.site.store.clock(), UTC):%Y-%m-%d %H:%M:%SZ}"
         ending = f"Trace ID: {trace} Correlation ID: {correlation} Timestamp: {timestamp}"
         document = {
@@ -167,7 +169,8 @@ def _grant(token: Token) -> dict[str, object]:
 
 
 def _correlation(request: Request) -> str:
+    """Return the request id that the client sent, a GUID; empty if it sent none."""
     try:
         return str(uuid.UUID(request.headers.get("client-request-id", "")))
     except ValueError:
-        return str(uuid.uuid4())
+        return ""

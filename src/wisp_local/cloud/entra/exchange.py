@@ -50,10 +50,12 @@ class Token:
 class ObservedExchange:
     """A token request and its answer, for an observer; `trace_id` is the one in the answer if that is a refusal.
 
-    The form holds credentials, so an observer stores them in `Secret`.
+    `correlation_id` is the id that the client gave the request, empty if it gave none. The form holds credentials, so
+    an observer stores them in `Secret`.
     """
 
     trace_id: str
+    correlation_id: str
     tenant: str
     form: Sequence[tuple[str, str]] = field(repr=False)
     outcome: Token | Refused

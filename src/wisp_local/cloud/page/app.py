@@ -1,5 +1,6 @@
 """The page's routes. Templates are filled in a thread, so that no token exchange waits for the page."""
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from wisp_local.cloud.entra.exchange import Token
+from wisp_local.cloud.page.callers import CallerLookupError, find_callers
 from wisp_local.cloud.page.guard import FormMarks, Guard, host_of, is_from_page, is_this_machine
 from wisp_local.cloud.page.record import Entry, Record
 from wisp_local.cloud.page.views import Context, Views, templates
@@ -32,6 +34,7 @@ class Page:
         self._record = record
         self._views = Views(site, record)
         self._marks = FormMarks()
+        self._lookup = asyncio.Semaphore(1)  # one look into a cluster's logs at a time: it takes megabytes
         self._on_loopback_only = on_loopback_only
         self._hosts = frozenset(host_of(urlsplit(url).netloc) for url in site.base_urls)
 
@@ -45,6 +48,7 @@ class Page:
             route("/exchanges/news", self.news),
             route("/exchanges/{trace_id}", self.exchange),
             route("/exchanges/{trace_id}", self.reveal, methods=["POST"]),
+            route("/exchanges/{trace_id}/callers", self.callers, methods=["POST"]),
             route("/page/{name}", _static),
         ]
 
@@ -79,19 +83,45 @@ class Page:
         entry = self._record.find(request.path_params["trace_id"])
         if entry is None or not isinstance(entry.outcome, Token):
             return await self._missing()
-        if request.client is None or not is_this_machine(request.client.host):
-            return PlainTextResponse("Tokens are shown only to a browser on the cloud's own machine.\n", 403)
-        body = await read_body(request, _FORM_LIMIT) or b""
-        mark = parse_qs(body.decode("latin-1")).get("mark", [""])[0]
-        if not is_from_page(request.headers, self._hosts) or not self._marks.is_valid(entry.trace_id, mark):
-            return PlainTextResponse("Open the exchange's page, and ask for the token there.\n", 403)
+        refusal = await self._refuse_form(request, entry)
+        if refusal:
+            return PlainTextResponse(refusal, 403)
         if not await run_in_threadpool(self._views.may_show_token, entry):
             return PlainTextResponse("Tokens of principals with a role assignment are not shown.\n", 403)
         return await self._exchange(entry, revealed=entry.outcome.access_token.reveal().split("."))
 
-    async def _exchange(self, entry: Entry, revealed: list[str] | None = None) -> Response:
-        extra = {"revealed": revealed, "mark": self._marks.mark(entry.trace_id)}
-        return await _html("exchange.html", lambda: {**self._views.exchange(entry), **extra})
+    async def callers(self, request: Request) -> Response:
+        """Answer one exchange of a token gateway with the workload that it was for, for a form as above."""
+        entry = self._record.find(request.path_params["trace_id"])
+        exchange = None if entry is None else await run_in_threadpool(self._views.gateway_exchange, entry)
+        if entry is None or exchange is None:
+            return await self._missing()
+        refusal = await self._refuse_form(request, entry)
+        if refusal:
+            return PlainTextResponse(refusal, 403)
+        kubeconfig = await run_in_threadpool(self._views.kubeconfig, entry)
+        if not kubeconfig:
+            return PlainTextResponse("No API server is attached whose gateway this is.\n", 404)
+        try:
+            async with self._lookup:
+                found = await run_in_threadpool(find_callers, kubeconfig, exchange)
+        except CallerLookupError as error:
+            return await self._exchange(entry, caller_problem=str(error))
+        return await self._exchange(entry, callers=found)
+
+    async def _refuse_form(self, request: Request, entry: Entry) -> str:
+        """Return why a form is not one of this page, sent from this machine, about the exchange; empty if it is."""
+        if request.client is None or not is_this_machine(request.client.host):
+            return "This is shown only to a browser on the cloud's own machine.\n"
+        body = await read_body(request, _FORM_LIMIT) or b""
+        mark = parse_qs(body.decode("latin-1")).get("mark", [""])[0]
+        if not is_from_page(request.headers, self._hosts) or not self._marks.is_valid(entry.trace_id, mark):
+            return "Open the exchange's page, and use the button there.\n"
+        return ""
+
+    async def _exchange(self, entry: Entry, **extra: object) -> Response:
+        extras = {"revealed": None, "callers": None, "caller_problem": "", "mark": self._marks.mark(entry.trace_id)}
+        return await _html("exchange.html", lambda: {**self._views.exchange(entry), **extras, **extra})
 
     async def _missing(self) -> Response:
         return await _html("missing.html", self._views.cloud, 404)

@@ -41,10 +41,12 @@ class Analysis:
 class Entry:
     """One token request at `at` (Unix seconds) and its outcome; `trace_id` is in the answer to the client.
 
-    Of a refusal, `client` is the one that asked, if it exists, and `credentials` those that it had then.
+    `correlation_id` is the client's own id of the request, empty if it sent none. Of a refusal, `client` is the one
+    that asked, if it exists, and `credentials` those that it had then.
     """
 
     trace_id: str
+    correlation_id: str
     at: float
     tenant: str
     client_id: str
@@ -88,6 +90,7 @@ class Record:
             outcome = replace(outcome, text=outcome.text[:_REFUSAL])  # it repeats what the client sent
         entry = Entry(
             exchange.trace_id,
+            exchange.correlation_id,
             self._store.clock(),
             exchange.tenant[:_TEXT],
             client_id[:_TEXT],
@@ -105,9 +108,10 @@ class Record:
         with self._lock:
             return tuple(self._entries)
 
-    def find(self, trace_id: str) -> Entry | None:
-        """Return the entry with that trace id."""
-        return next((entry for entry in self.newest() if entry.trace_id == trace_id), None)
+    def find(self, identifier: str) -> Entry | None:
+        """Return the newest entry with that trace or correlation id, which is not empty."""
+        found = (entry for entry in self.newest() if identifier in (entry.trace_id, entry.correlation_id))
+        return next(found, None)
 
     def after(self, trace_id: str) -> tuple[Entry, ...] | None:
         """Return the entries after the one with that trace id ("": all), the newest first; None if it is unknown."""

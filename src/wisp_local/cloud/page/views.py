@@ -16,6 +16,7 @@ from wisp_local.cloud.entra.refusals import CERTIFICATE_NOT_REGISTERED, Refused
 from wisp_local.cloud.entra.request import audience_of
 from wisp_local.cloud.issuer import KEYS_PATH, verifies
 from wisp_local.cloud.issuer_keys import UnreachableIssuers
+from wisp_local.cloud.page.audit import GatewayExchange, gateway_namespace
 from wisp_local.cloud.page.explanation import Piece, is_match
 from wisp_local.cloud.page.record import Entry, Record
 from wisp_local.cloud.page.refusal import fix, time_problem, valid_time
@@ -117,7 +118,15 @@ class Views:
 
     def exchange(self, entry: Entry) -> Context:
         """Return the context of one exchange, without the token itself."""
-        context = {**self.cloud(), "row": row(entry), "entry": entry, "analysis": entry.analysis, "assertion": None}
+        context: dict[str, object] = {
+            **self.cloud(),
+            "row": row(entry),
+            "entry": entry,
+            "analysis": entry.analysis,
+            "assertion": None,
+            "gateway": self.gateway_exchange(entry),
+            "may_look": bool(self.kubeconfig(entry)),
+        }
         decoded = entry.analysis.assertion
         if decoded is not None:
             context |= {
@@ -129,6 +138,27 @@ class Views:
         if isinstance(entry.outcome, Token):
             return {**context, **self._granted(entry, entry.outcome)}
         return {**context, **self._refused(entry, entry.outcome)}
+
+    def gateway_exchange(self, entry: Entry) -> GatewayExchange | None:
+        """Return which exchange of a token gateway this was, if the subject is a gateway's."""
+        assertion = entry.analysis.assertion
+        namespace = "" if assertion is None else gateway_namespace(assertion.presented.subject)
+        return GatewayExchange(namespace, entry.correlation_id, entry.client_id, entry.at) if namespace else None
+
+    def kubeconfig(self, entry: Entry) -> str:
+        """Return the kubeconfig of the attached cluster in which a gateway made this exchange; empty if there is none.
+
+        Its credentials are used only for an assertion that the cluster has signed: anybody could claim to be a gateway.
+        """
+        assertion = entry.analysis.assertion
+        if assertion is None or not entry.correlation_id or not gateway_namespace(assertion.presented.subject):
+            return ""
+        attached = self.site.store.clusters.attachment_of_issuer(assertion.presented.issuer)
+        if attached is None:
+            return ""
+        is_real = isinstance(entry.outcome, Token)
+        is_real = is_real or self._assertion_signature(entry, assertion) is CheckedSignature.VERIFIED
+        return attached.kubeconfig if is_real else ""
 
     def may_show_token(self, entry: Entry) -> bool:
         """Tell whether the token may be shown to anybody on this machine.

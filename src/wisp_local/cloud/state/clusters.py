@@ -146,6 +146,17 @@ class Clusters:
                 return Attachment(*row)
         return None
 
+    def attachment_of_issuer(self, issuer_url: str) -> Attachment | None:
+        """Return the attached API server whose service account tokens have this issuer."""
+        _, _, identifier = issuer_url.partition("/oidc/")
+        issuer = self._issuers.get(identifier.removesuffix("/"))
+        for row in self._database.rows("SELECT * FROM attachment"):
+            attached = Attachment(*row)
+            own = issuer is not None and attached.cluster.lower() == issuer.name.lower()
+            if attached.issuer_url == issuer_url or (own and not attached.issuer_url):
+                return attached
+        return None
+
 
 def _cluster(row: Row) -> ManagedCluster:
     fields: Row = (*row[:4], json.loads(row[4]), *row[5:9], Activity(row[9]), row[10])
