@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wisp.gateway.grants import Grant, grant_command, parse_grant
+from wisp.gateway.grants import Grant, Manifest, grant_command, is_equivalent, parse_grant
 
 CLIENT_ID = "0a1b2c3d-0000-4111-8222-333344445555"
 NAMESPACES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
@@ -73,3 +73,43 @@ def test_command_has_one_line_and_survives_being_printed_in_json(grant: Grant) -
 def test_command_binds_the_role_to_the_subject(grant: Grant, option: str) -> None:
     words = shlex.split(grant_command(*grant))
     assert words[-5:] == ["create", "clusterrolebinding", grant.name, f"--clusterrole={grant.name}", option]
+
+
+@given(GRANTS)
+def test_objects_of_a_grant_are_equivalent_to_themselves(grant: Grant) -> None:
+    assert is_equivalent(grant.role, grant.role)
+    assert is_equivalent(grant.binding, grant.binding)
+    assert not is_equivalent(grant.role, grant.binding)
+
+
+APP = Grant(CLIENT_ID, "team", "app")
+OTHER_SUBJECT = {"kind": "ServiceAccount", "namespace": "team", "name": "other"}
+
+
+@pytest.mark.parametrize(
+    "held, wanted",
+    [
+        ({**APP.role, "metadata": {"name": APP.name, "labels": {"a": "b"}, "uid": "1"}}, APP.role),
+        ({**APP.role, "rules": [{**APP.role["rules"][0], "resourceNames": []}]}, APP.role),
+        ({**APP.binding, "subjects": [{**APP.subject, "apiGroup": ""}]}, APP.binding),
+    ],
+    ids=["other metadata", "empty field", "API group of a service account"],
+)
+def test_object_that_grants_the_same_is_equivalent(held: Manifest, wanted: Manifest) -> None:
+    assert is_equivalent(held, wanted)
+
+
+@pytest.mark.parametrize(
+    "held, wanted",
+    [
+        ({**APP.role, "rules": [*APP.role["rules"], {"verbs": ["*"]}]}, APP.role),
+        ({**APP.role, "rules": None}, APP.role),
+        ({**APP.role, "aggregationRule": {"clusterRoleSelectors": [{}]}}, APP.role),
+        ({**APP.binding, "subjects": [APP.subject, OTHER_SUBJECT]}, APP.binding),
+        ({**APP.binding, "subjects": None}, APP.binding),
+        ({**APP.binding, "roleRef": {"kind": "ClusterRole", "name": "cluster-admin"}}, APP.binding),
+    ],
+    ids=["more rules", "no rules", "aggregation", "more subjects", "no subjects", "another role"],
+)
+def test_object_that_grants_something_else_is_not_equivalent(held: Manifest, wanted: Manifest) -> None:
+    assert not is_equivalent(held, wanted)

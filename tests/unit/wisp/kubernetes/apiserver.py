@@ -1,6 +1,6 @@
 """A small API server over real TLS: paged lists, watches, version conflicts, and faults on request.
 
-It supports the requests of the webhook: service accounts, Secrets and webhook configurations.
+It supports the requests of wisp: for service accounts, Secrets, webhook configurations, and roles with their bindings.
 """
 
 import base64
@@ -25,7 +25,8 @@ from wisp.http.tls import load_pem
 
 Object = dict[str, Any]
 TOKEN = "the-webhook's-own"
-_PATH = re.compile(r"/(?:api/v1|apis/admissionregistration\.k8s\.io/v1)(?:/namespaces/([^/]+))?/([a-z]+)(?:/([^/]+))?")
+_GROUPS = r"(?:api|apis/admissionregistration\.k8s\.io|apis/rbac\.authorization\.k8s\.io)/v1"
+_PATH = re.compile(rf"/{_GROUPS}(?:/namespaces/([^/]+))?/([a-z]+)(?:/([^/]+))?")
 
 
 class Change(NamedTuple):
@@ -58,7 +59,10 @@ class World:
         self.generation = 0
         self.requests: list[str] = []
         self.fault: Callable[[str, str], int | None] = lambda _method, _path: None
-        """Returns the HTTP status to answer instead, 0 to close the connection, or None for no fault."""
+        """Returns the HTTP status to answer instead, 0 to close the connection, or None for no fault.
+
+        It may raise RefusalError.
+        """
 
     def put(self, resource: str, document: Object) -> Object:
         """Store a document, as another client would."""
@@ -128,6 +132,14 @@ class World:
                     parent[last] = operation["value"]
             return self._store(key, "MODIFIED", document)
 
+    def remove(self, key: tuple[str, str, str], preconditions: Object) -> Object:
+        """Delete a document. Raise RefusalError unless it is the one that the preconditions describe."""
+        with self.changed:
+            held = self._held(key)
+            if any(held["metadata"].get(name) != value for name, value in preconditions.items()):
+                raise RefusalError(409, "the object has been modified; please apply your changes to the latest version")
+            return self._store(key, "DELETED", held)
+
     def list(self, resource: str, namespace: str | None, name: str | None) -> list[Object]:
         """Return the documents, in order of their names."""
         return [
@@ -168,14 +180,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
-    do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815 -- http.server's names
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 -- http.server's names
 
     def _answer(self) -> None:
         world = self.server.world
         world.requests.append(f"{self.command} {self.path}")
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        fault = world.fault(self.command, self.path)
         try:
+            fault = world.fault(self.command, self.path)
             if fault == 0:
                 self.close_connection = True
             elif fault is not None:
@@ -211,6 +223,8 @@ class _Handler(BaseHTTPRequestHandler):
             with world.changed:
                 return world._held((resource, namespace or "", name or ""))
         document = json.loads(body)
+        if self.command == "DELETE":
+            return world.remove((resource, namespace or "", name or ""), document.get("preconditions", {}))
         if self.command == "POST":
             return world.create(resource, document)
         if self.command == "PUT":
