@@ -6,13 +6,21 @@ Values are built once for each pod and shared by its containers; none is ever mo
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, assert_never
 
 from wisp import SIDECAR_UID
 from wisp.admission.annotations import IdentityRequest, Mode, SidecarRequest
 from wisp.admission.pod import REDIRECT, SIDECAR, Pod
-from wisp.admission.policy import ConfigMapCA, CustomTokenEndpoint, InlineCA, Policy, Resources, TrustBundleCA
-from wisp.admission.types import Amounts, Container, Mount, Object, Requirements
+from wisp.admission.policy import (
+    ConfigMapCA,
+    CustomTokenEndpoint,
+    InlineCA,
+    Policy,
+    Resources,
+    TrustBundleCA,
+    UnknownCA,
+)
+from wisp.admission.types import Amounts, Container, Mount, Object, Requirements, RetryError
 from wisp.imds.answer import endpoint_variables
 from wisp.imds.passthrough import SEGMENTS
 from wisp.imds.request import TOKEN_PATH as METADATA_TOKEN_PATH
@@ -131,6 +139,7 @@ def _volume(pod: Pod, request: IdentityRequest, policy: Policy) -> Object:
 
 
 def _ca_source(endpoint: CustomTokenEndpoint) -> Object | None:
+    """Return the source of the endpoint's CA in the volume, if it is not in a variable. Raise RetryError."""
     match endpoint.ca:
         case ConfigMapCA(name):
             items = [{"key": "ca.crt", "path": CA_PATH}]
@@ -149,8 +158,16 @@ def _ca_source(endpoint: CustomTokenEndpoint) -> Object | None:
                 ]
             bundle = {"signerName": signer_name, "labelSelector": selector, "path": CA_PATH, "optional": False}
             return {"clusterTrustBundle": bundle}
-        case _:
+        case UnknownCA(file):
+            raise RetryError(
+                f"the CA of the custom token endpoint is not known yet: the webhook finds no certificate in {file}",
+                hint="try again in two minutes; if that does not help, check that the endpoint (wisp gateway) runs, "
+                "that its Secret has ca.crt, and that the webhook mounts it",
+            )
+        case InlineCA() | None:
             return None
+        case _:
+            assert_never(endpoint.ca)
 
 
 def _volume_name(pod: Pod, prefix: str) -> str:

@@ -158,7 +158,14 @@ class InlineCA:
             )
 
 
-EndpointCA: TypeAlias = ConfigMapCA | TrustBundleCA | InlineCA
+@dataclass(frozen=True)
+class UnknownCA:
+    """The endpoint's CA will be in `file`, in which there is none yet. Pods that ask for the endpoint have to wait."""
+
+    file: str
+
+
+EndpointCA: TypeAlias = ConfigMapCA | TrustBundleCA | InlineCA | UnknownCA
 
 
 @dataclass(frozen=True, kw_only=True)

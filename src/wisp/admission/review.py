@@ -14,7 +14,7 @@ import msgspec
 from wisp.admission.mutate import plan_mutation
 from wisp.admission.pod import Outline, read_metadata, read_outline, read_pod
 from wisp.admission.policy import Policy
-from wisp.admission.types import ABSENT, MAX_PATCH, Name, Object, PodError
+from wisp.admission.types import ABSENT, MAX_PATCH, Name, Object, PodError, RetryError
 from wisp.admission.warnings import warnings_about_unlabelled
 from wisp.base.errors import WispError
 
@@ -183,6 +183,8 @@ def decide(review: Review, account: Object | None, policy: Policy) -> Decision:
 def _inject(pod: Outline, account: Object, policy: Policy) -> Decision:
     try:
         operations, warnings = plan_mutation(read_pod(pod), account, policy)
+    except RetryError as error:
+        return Refuse(503, str(error))
     except PodError as error:
         return Refuse(400, str(error))
     patch = _encode(operations) if operations else b""

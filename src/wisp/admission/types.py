@@ -42,6 +42,10 @@ class PodError(WispError):
     """A pod cannot be admitted as it is. The text is for the pod's author."""
 
 
+class RetryError(PodError):
+    """A pod cannot be admitted yet, and can be later. The text says what is missing."""
+
+
 class Variable(Struct, frozen=True, gc=False):
     name: str | None = None
     value: Scalar = None

@@ -18,6 +18,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from wisp.base.constants import CLOCK_TOLERANCE, PEM_BEGIN, PEM_END
+from wisp.base.pem import pem_blocks
 from wisp.base.secret import Secret
 
 RECORD_LIMIT = 64
@@ -136,13 +137,6 @@ def decide(found: Inspected | Broken, names: frozenset[str], *, now: float, life
 
 def _renewal(issued_at: float, expires_at: float) -> float:
     return issued_at + (expires_at - issued_at) * _RENEW_AFTER
-
-
-def pem_blocks(text: bytes) -> list[bytes]:
-    """Split PEM text into certificates, whether or not they can be parsed. Text between them is dropped."""
-    end = PEM_END.encode()
-    blocks = (block[block.find(b"-----BEGIN") :] + end for block in text.split(end)[:-1] if b"-----BEGIN" in block)
-    return list(blocks)
 
 
 def fingerprints(bundle: bytes) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ from cryptography.x509.oid import NameOID
 
 from wisp.base.constants import CLOCK_TOLERANCE
 from wisp.base.isolation import forbid_core_dumps
+from wisp.base.pem import pem_blocks
 from wisp.base.secret import Secret
 from wisp.base.x509 import CertificateRequest, CertifiedKey, certificate_pem, cross_certificate, load_key, new_authority
 from wisp.base.x509 import issue as issue_certificate
@@ -20,7 +21,6 @@ from wisp.certificates.decision import (
     CertificateSet,
     Inspected,
     ServingCertificate,
-    pem_blocks,
 )
 from wisp.certificates.issuer import (
     Adopt,

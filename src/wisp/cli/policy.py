@@ -1,6 +1,7 @@
 """The options for what admission adds to pods, shared by the commands that do: they become one `Policy`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from wisp.admission.policy import (
     Requirement,
     Resources,
     TrustBundleCA,
+    UnknownCA,
 )
 from wisp.azure import CLOUDS, DEFAULT_AUTHORITY, authority_url, cloud_named, without_credentials
-from wisp.base.constants import LOG_LEVELS, PEM_BEGIN
+from wisp.base.constants import LOG_LEVELS
 from wisp.base.errors import SettingError
+from wisp.base.pem import only_certificates
 from wisp.cli.options import option_group
 from wisp.imds.passthrough import NAMES, SEGMENTS, read_names
 
@@ -134,7 +137,12 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         envvar="AZURE_KUBERNETES_CA_DATA",
         metavar="PEM",
     ),
-    _option(f"{_ENDPOINT}-ca", "PEM file with the custom token endpoint's CA.", type=_FILE, metavar="FILE"),
+    _option(
+        f"{_ENDPOINT}-ca",
+        "PEM file with the custom token endpoint's CA; the webhook reads it again when it changes.",
+        type=_FILE,
+        metavar="FILE",
+    ),
     _option(
         "--inject-proxy-only",
         "Give the identity to the sidecar alone, in pods that have one and no annotation inject-proxy-only.",
@@ -146,6 +154,15 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 
 
 def _policy(**options: Any) -> Policy:
+    policy = _server_policy(**options)
+    endpoint = policy.token_endpoint
+    if endpoint is None or not isinstance(endpoint.ca, UnknownCA):
+        return policy
+    ca = InlineCA(only_certificates(_read(f"{_ENDPOINT}-ca", Path(endpoint.ca.file))))
+    return replace(policy, token_endpoint=replace(endpoint, ca=ca))
+
+
+def _server_policy(**options: Any) -> Policy:
     ca_file: Path | None = options["authority_ca"]
     prefix = "custom_token_endpoint"
     try:
@@ -220,8 +237,8 @@ def _endpoint_ca(options: dict[str, Any]) -> EndpointCA | None:
     if signer or options["ca_bundle_labels"] or selector:
         return _trust_bundle(signer, options["ca_bundle_labels"] or "", selector)
     if file:
-        return InlineCA(_read(f"{_ENDPOINT}-ca", file))
-    return InlineCA(options["ca_data"]) if data else None
+        return UnknownCA(str(file))
+    return InlineCA(only_certificates(data)) if data else None
 
 
 def _trust_bundle(signer: str | None, labels: str, selector: str) -> TrustBundleCA:
@@ -279,7 +296,7 @@ def _read(flag: str, path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = (getattr(error, "strerror", None) or "it is not in PEM form").lower()
         raise SettingError(f"{flag} {str(path)!r}: {reason}", hint="name a readable PEM file") from None
-    if PEM_BEGIN not in text:
+    if not only_certificates(text):
         raise SettingError(f"{flag} {str(path)!r} holds no certificate", hint="name a file in PEM form")
     return text
 
@@ -289,3 +306,5 @@ policy_options = option_group("policy", _policy, _OPTIONS)
 
 The policy's `server_version` is None: use `dataclasses.replace` if it is known.
 """
+server_policy_options = option_group("policy", _server_policy, _OPTIONS)
+"""Add them to a server that follows the file with the custom token endpoint's CA: the policy has an `UnknownCA`."""

@@ -10,7 +10,7 @@ from wisp.base.isolation import forbid_core_dumps
 from wisp.base.log import Log
 from wisp.certificates.server import CertificateOptions
 from wisp.cli import version_options
-from wisp.cli.policy import policy_options
+from wisp.cli.policy import server_policy_options
 from wisp.cli.server import HELP_FLAGS, ServeByDefault, certificate_options, cluster_options, listen_options
 from wisp.http.asyncio_process import ListenOptions
 from wisp.http.tls import VERSIONS
@@ -47,7 +47,7 @@ def command() -> None:
 
 @command.command(context_settings={"auto_envvar_prefix": _PREFIX, "help_option_names": HELP_FLAGS})
 @version_options
-@policy_options
+@server_policy_options
 @listen_options(port=9443, requests="reviews")
 @certificate_options(name="wisp-webhook", clients="API servers")
 @click.option(

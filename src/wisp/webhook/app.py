@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from wisp.admission.policy import NativeSidecar, Policy, parse_version
+from wisp.admission.policy import InlineCA, NativeSidecar, Policy, UnknownCA, parse_version
 from wisp.admission.types import MAX_REVIEW
 from wisp.base.errors import SettingError
 from wisp.base.log import Log
@@ -22,6 +22,7 @@ from wisp.kubernetes.config import ApiServer
 from wisp.kubernetes.types import ApiRequest, ApiUnavailableError, Requester
 from wisp.kubernetes.watch import Watcher, random_pause
 from wisp.webhook.accounts import SERVICE_ACCOUNTS, ServiceAccounts
+from wisp.webhook.endpoint_ca import EndpointCAFile
 from wisp.webhook.metrics import Gauges, WebhookMetrics
 from wisp.webhook.publication import WebhookConfiguration
 from wisp.webhook.reviews import Reviews
@@ -91,6 +92,7 @@ class Webhook:
         self._accounts = ServiceAccounts(self._api)
         self._presented = _presented(options)
         self._reviews = Reviews(self._accounts, policy, self.metrics, log)
+        self._endpoint_ca = self._endpoint_ca_file()
         self._version = ServerVersion(self._api, self._use_version, log)
         configuration = WebhookConfiguration(self._api, options.configuration)
         self._certificate = ServerCertificate(options.certificate, self._api, self._presented, log, configuration)
@@ -118,7 +120,21 @@ class Webhook:
         return self._policy.server_version is None and self._policy.native_sidecar is NativeSidecar.AUTO
 
     def _use_version(self, version: tuple[int, int]) -> None:
-        self._reviews.policy = dataclasses.replace(self._policy, server_version=version)
+        self._reviews.policy = dataclasses.replace(self._reviews.policy, server_version=version)
+
+    def _endpoint_ca_file(self) -> EndpointCAFile | None:
+        """Return the follower of the custom token endpoint's CA if it is in a file; the file has been read once."""
+        endpoint = self._policy.token_endpoint
+        if endpoint is None or not isinstance(endpoint.ca, UnknownCA):
+            return None
+
+        def use(ca: InlineCA) -> None:
+            known = dataclasses.replace(endpoint, ca=ca)
+            self._reviews.policy = dataclasses.replace(self._reviews.policy, token_endpoint=known)
+
+        file = EndpointCAFile(Path(endpoint.ca.file), use, self._log)
+        file.read()
+        return file
 
     def _count_restart(self, resource: str, reason: str) -> None:
         self.metrics.watch_restarts[resource] += 1
@@ -129,6 +145,8 @@ class Webhook:
         yield from self._certificate.coroutines(self._count_restart)
         if self._needs_version:
             yield self._version.run()
+        if self._endpoint_ca is not None:
+            yield self._endpoint_ca.run()
 
     def _render_metrics(self) -> bytes:
         reviews, health = self._process.main, self._process.health

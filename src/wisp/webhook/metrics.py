@@ -33,8 +33,9 @@ class WebhookMetrics:
 
     def __init__(self) -> None:
         self.reviews: dict[str, int] = dict.fromkeys(_RESULTS, 0)
-        """By result: patched; not patched; refused because of the pod; refused because the service account cannot be
-        read at the moment; rejected because it is not a review or not a request; failed because of a bug."""
+        """By result: patched; not patched; refused because of the pod; refused until later, because the service
+        account cannot be read or the custom token endpoint's CA is unknown; rejected because it is not a review or not
+        a request; failed because of a bug."""
         self.durations = Histogram(BUCKETS)
         """Of all reviews except rejected ones."""
         self.lookups = 0

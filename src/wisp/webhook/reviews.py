@@ -128,7 +128,7 @@ class Reviews:
         body = _encode(answer(review, decision))
         if isinstance(decision, Refuse):
             self._log.info("pod refused", namespace=review.namespace, uid=review.uid, reason=decision.message)
-            return self._response(body, "refused", started)
+            return self._response(body, "unavailable" if decision.code == 503 else "refused", started)
         result = "changed" if decision.patch else "unchanged"
         if key is not None and (halves := split(body, review.uid)) is not None:
             self._cache.add(key, CachedAnswer(account_ref(review), account, result, *halves))

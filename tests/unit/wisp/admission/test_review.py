@@ -2,11 +2,13 @@
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.unit.wisp.admission.pods import POLICY, account, mutation, pod, read, review, with_sidecar
+from wisp.admission.policy import CustomTokenEndpoint, UnknownCA
 from wisp.admission.review import AccountRef, Admit, Refuse, ReviewError, answer, decide, required_account
 
 UID = "705ab4f5-6393-11e8-b7cc-42010a800002"
@@ -26,6 +28,25 @@ def test_pod_without_a_spec_is_refused(spec: dict[str, Any]) -> None:
     """A patch could not be applied to it."""
     decision = decide(read(review({"metadata": pod()["metadata"], **spec})), account(), POLICY)
     assert decision == Refuse(400, "the pod has no spec: add a spec with the pod's containers")
+
+
+@pytest.mark.parametrize("proxy_only", [False, True], ids=["for all containers", "for the sidecar"])
+def test_pod_waits_for_the_ca_of_the_token_endpoint(*, proxy_only: bool) -> None:
+    """With 503, since it can be admitted later. Pods that do not ask for the endpoint are not affected."""
+    endpoint = CustomTokenEndpoint(
+        suffix="binding", audience="api://binding", url="https://proxy.test/", ca=UnknownCA("/endpoint-ca/ca.crt")
+    )
+    policy = replace(POLICY, token_endpoint=endpoint, proxy_only=proxy_only)
+    decision = decide(read(review(with_sidecar(annotations={"use-binding": "true"}))), account(), policy)
+    assert isinstance(decision, Refuse)
+    assert decision.code == 503
+    assert "no certificate in /endpoint-ca/ca.crt" in decision.message
+    assert "try again in two minutes" in decision.message
+    assert isinstance(decide(read(review(with_sidecar())), account(), policy), Admit)
+    wrong = read(review(pod(annotations={"use-binding": "true", "service-account-token-expiration": "1"})))
+    decision = decide(wrong, account(), policy)
+    assert isinstance(decision, Refuse)
+    assert decision.code == 400, "waiting would not help"
 
 
 def test_review_without_an_operation_is_a_creation() -> None:

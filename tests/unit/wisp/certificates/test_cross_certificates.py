@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.wisp.certificates.replicas import LIFETIMES, Replica, Shared
-from wisp.certificates.decision import EMPTY, Lifetimes, pem_blocks
+from wisp.base.pem import pem_blocks
+from wisp.certificates.decision import EMPTY, Lifetimes
 
 HOUR = 3600.0
 DAY = 24 * HOUR

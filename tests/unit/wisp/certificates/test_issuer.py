@@ -10,10 +10,11 @@ import pytest
 
 from tests.support.intruder import Intruder
 from tests.support.waiting import PATIENCE
+from wisp.base.pem import pem_blocks
 from wisp.base.secret import Secret
 from wisp.base.x509 import CertificateRequest, new_authority
 from wisp.base.x509 import issue as issue_certificate
-from wisp.certificates.decision import Broken, CertificateSet, Inspected, pem_blocks
+from wisp.certificates.decision import Broken, CertificateSet, Inspected
 from wisp.certificates.issuer import (
     Adopt,
     IssueAll,

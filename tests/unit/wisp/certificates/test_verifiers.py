@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import pytest
 
-from wisp.certificates.decision import CertificateSet, pem_blocks
+from wisp.base.pem import pem_blocks
+from wisp.certificates.decision import CertificateSet
 from wisp.certificates.issuer import IssueAll, IssueAuthority, IssueCertificate, Subject
 from wisp.certificates.issuer_process import issue
 from wisp.http.tls import load_pem

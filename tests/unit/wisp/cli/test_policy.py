@@ -1,7 +1,9 @@
 """Options of the policy: defaults, environment variables and errors."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -19,8 +21,9 @@ from wisp.admission.policy import (
     Requirement,
     Resources,
     TrustBundleCA,
+    UnknownCA,
 )
-from wisp.cli.policy import policy_options
+from wisp.cli.policy import policy_options, server_policy_options
 
 PEM = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
 BINDING = (
@@ -42,13 +45,15 @@ SELECTOR = json.dumps(
 REQUIREMENTS = (Requirement("example.com/tier", "In", ("x", "y")), Requirement("old", "DoesNotExist"))
 
 
-def policy(*arguments: str, environ: dict[str, str] | None = None) -> tuple[Policy | None, CommandResult]:
+def policy(
+    *arguments: str, environ: dict[str, str] | None = None, options: Callable[..., Any] = policy_options
+) -> tuple[Policy | None, CommandResult]:
     """Parse options; return the policy, or None after an error, and the result of the command."""
     policies: list[Policy] = []
 
     @click.command()
     @click.option("--own")
-    @policy_options
+    @options
     def command(own: str | None, policy: Policy) -> None:
         assert own is None
         policies.append(policy)
@@ -223,6 +228,31 @@ def test_label_selector_is_checked_as_kubernetes_checks_it(selector: str, messag
         return
     assert (result, ran.status) == (None, 2)
     assert message in ran.stderr
+
+
+def test_pods_get_only_the_certificates_of_the_ca(tmp_path: Path) -> None:
+    """Every container gets a copy of it; a key that is in the same file must not be in any."""
+    file = tmp_path / "ca.pem"
+    file.write_text(f"# comment\n-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----\n{PEM}subject: x\n{PEM}")
+    for argument in (f"--custom-token-endpoint-ca={file}", f"--custom-token-endpoint-ca-data={file.read_text()}"):
+        endpoint = parse_policy(*BINDING, argument).token_endpoint
+        assert endpoint is not None
+        assert endpoint.ca == InlineCA(PEM + PEM)
+
+
+def test_server_reads_the_ca_of_the_token_endpoint_itself(tmp_path: Path) -> None:
+    """The file may come later, with the gateway; a command that ends before that refuses a missing file."""
+    file = tmp_path / "ca.pem"
+    arguments = ("--tenant-id", TENANT, *BINDING, f"--custom-token-endpoint-ca={file}")
+    found, _ = policy(*arguments, options=server_policy_options)
+    assert found is not None
+    assert found.token_endpoint is not None
+    assert found.token_endpoint.ca == UnknownCA(str(file))
+    _, ran = policy(*arguments)
+    assert ran.status == 2
+    assert f"--custom-token-endpoint-ca '{file}': no such file" in ran.stderr
+    file.write_text("-----BEGIN CERTIFICATE-----\n")
+    assert "holds no certificate" in policy(*arguments)[1].stderr
 
 
 def test_url_alone_does_not_enable_the_token_endpoint() -> None:
