@@ -27,6 +27,8 @@ class TokenKey(NamedTuple):
     """The identity's tenant; empty for the one in the settings."""
     claims: str = ""
     """A claims request, sent to Entra as it is, instead of one made of the capabilities."""
+    newer: bool = False
+    """For an exchange: a token is needed that is newer than those in the cache of a gateway, which may be revoked."""
 
 
 class Granted(NamedTuple):

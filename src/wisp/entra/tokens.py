@@ -30,7 +30,7 @@ class _Entry:
     """The state of one key. Times are on the steady clock."""
 
     __slots__ = (
-        "exchanging", "failures", "held_until", "idle", "patient_until", "refusal", "requested_at",
+        "exchanging", "failures", "held_until", "idle", "newer", "patient_until", "refusal", "requested_at",
         "retry_at", "revoked_at", "started_at", "token", "tries", "waiters",
     )  # fmt: skip
 
@@ -47,6 +47,8 @@ class _Entry:
         """Until then it is not asked either while the token is still good enough."""
         self.revoked_at = -_NEVER
         """When a client last said that its token was rejected."""
+        self.newer = False
+        """Whether the next token must be newer than those in a gateway's cache."""
         self.exchanging = False
         self.started_at = 0.0
         self.tries = 0
@@ -68,6 +70,7 @@ class _Entry:
     def revoke(self, now: float) -> None:
         """Forget the token. A new one can be requested at once, but of several in a row only one a second."""
         self.token = None
+        self.newer = True
         if not self.failures:
             self.held_until = min(self.held_until, self.revoked_at + _SECOND)
         self.revoked_at = now
@@ -127,6 +130,7 @@ class TokenStore:
         if entry is None:
             return unavailable("Too many different tokens are being asked for at once", cause="exchange_process")
         entry.requested_at = now
+        entry.newer = entry.newer or renew
         askable_at = entry.held_until if entry.token is None or renew else entry.askable_at(entry.token)
         if not entry.exchanging and now >= askable_at:
             self._start(key, entry, now)
@@ -238,13 +242,13 @@ class TokenStore:
             entry.exchanging, entry.idle, entry.tries, entry.started_at = True, False, 0, now
         entry.tries += 1
         entry.retry_at = _NEVER
-        self._exchange(key, lambda result: self._on_result(entry, result))
+        self._exchange(key._replace(newer=True) if entry.newer else key, lambda result: self._on_result(entry, result))
 
     def _on_result(self, entry: _Entry, result: Result) -> None:
         now, spread = self._clocks.steady(), self._clocks.spread()
         if isinstance(result, Granted):
             entry.token = token_of(result, now=now, unix=self._clocks.unix(), spread=spread)
-            entry.failures, entry.refusal = 0, None
+            entry.failures, entry.refusal, entry.newer = 0, None, False
             entry.held_until = now + _SECOND  # whatever an odd lifetime says, never more than one exchange a second
             entry.patient_until = 0.0
         else:

@@ -129,6 +129,7 @@ class _Identity:
             self.request_ids.pop(key, None)
 
     def _exchange(self, key: TokenKey, done: Callable[[Result], None]) -> None:
+        key = key._replace(newer=False)  # Entra has no cache
         is_renewal = not self._is_asked and not self.store.is_awaited(key)
         self._tokens.exchange(self, key, done, is_renewal=is_renewal)
 

@@ -76,6 +76,8 @@ class TokenEndpoint:
         headers = {"Accept": "application/json", "User-Agent": f"wisp/{__version__}"}
         if request_id:
             headers["client-request-id"] = request_id
+        if key.newer and self._settings.token_proxy is not None:
+            headers["Cache-Control"] = "no-cache"  # RFC 9111 §5.2.1.4; wisp's gateway heeds it
         try:
             return self._post(_url_of(self._settings, key.tenant), form, headers)
         except TrustError as error:

@@ -513,6 +513,28 @@ def test_rejected_token_does_not_count_as_a_token(bench: Bench) -> None:
     assert bench.store.earliest_expiry() is None
 
 
+NEWER = ASK._replace(newer=True)
+
+
+def test_exchange_after_a_rejection_asks_for_a_newer_token_until_there_is_one(bench: Bench) -> None:
+    """A gateway on the way may have the rejected token in its cache."""
+    bench.hold(granted("old", DAY))
+    bench.revoke("old")
+    bench.entra.land(DOWN)
+    bench.pass_time(10)
+    bench.ask()
+    bench.entra.land(granted("new", DAY))
+    bench.pass_time(DAY / 2 + 1)
+    assert bench.entra.asked == [ASK, NEWER, NEWER, ASK]
+
+
+def test_exchange_for_a_client_that_wants_a_renewed_token_asks_for_a_newer_one(bench: Bench) -> None:
+    bench.hold(granted("old", DAY))
+    bench.pass_time(60)
+    assert bench.store.request(ASK, bench.outcomes.append, renew=True) is None
+    assert bench.entra.asked == [ASK, NEWER]
+
+
 class TestWaiting:
     """The limit of waiting requests."""
 

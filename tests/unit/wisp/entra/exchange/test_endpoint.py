@@ -94,6 +94,11 @@ def test_scope_is_sent_as_it_is(endpoint: TokenEndpoint, authority: Authority) -
     assert authority.posts[0].form["scope"] == ["https://database.windows.net//.default"]
 
 
+def test_entra_gets_no_cache_control(endpoint: TokenEndpoint, authority: Authority) -> None:
+    endpoint.exchange(ASK._replace(newer=True))
+    assert "cache-control" not in authority.posts[0].headers
+
+
 def test_request_id_is_sent_to_entra(endpoint: TokenEndpoint, authority: Authority) -> None:
     endpoint.exchange(ASK)
     endpoint.exchange(ASK, REQUEST_ID)

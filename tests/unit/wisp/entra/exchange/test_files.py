@@ -148,6 +148,15 @@ def test_request_goes_to_the_endpoint_with_its_sni_name(
     assert custom.posts[0].form["scope"] == [f"{ASK.resource}/.default"]
 
 
+def test_newer_token_is_requested_past_the_cache_of_a_gateway(
+    custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings
+) -> None:
+    endpoint = endpoints(settings)
+    endpoint.exchange(ASK)
+    endpoint.exchange(ASK._replace(newer=True))
+    assert [post.headers.get("cache-control") for post in custom.posts] == [None, "no-cache"]
+
+
 def test_ca_certificates_can_be_given_as_data(
     custom: FaultyAuthority, endpoints: Make, settings: ExchangeSettings
 ) -> None:
