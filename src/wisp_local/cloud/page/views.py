@@ -102,7 +102,9 @@ class Views:
             "rows": [row(entry) for entry in entries[:_RECENT]],
             "total": len(entries),
             "limit": _RECENT,
-            "clusters": [(cluster, self._issuer_url(cluster)) for cluster in store.clusters.all()],
+            "clusters": [
+                (cluster, self._issuer_url(cluster), store.bindings.of(cluster)) for cluster in store.clusters.all()
+            ],
             "issuers": [(issuer, self.site.base_url + issuer.path, KEYS_PATH) for issuer in store.issuers.all()],
         }
 

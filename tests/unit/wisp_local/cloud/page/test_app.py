@@ -12,6 +12,7 @@ from tests.unit.wisp_local.cloud.asgi import Answer, Client
 from tests.unit.wisp_local.cloud.page.conftest import HOST, ComingFrom
 from tests.unit.wisp_local.cloud.small_azure import ARM, BASE_URL, SUBJECT, SmallAzure
 from wisp_local.cloud.app import Options, create_app
+from wisp_local.cloud.cluster import Activity, IdentityBinding, ManagedCluster
 from wisp_local.cloud.issuer import new_rsa_key
 from wisp_local.cloud.page import guard
 from wisp_local.cloud.page.guard import PROTECTION
@@ -309,16 +310,23 @@ def test_application_is_compared_like_an_identity(page_azure: SmallAzure) -> Non
     )
 
 
-def test_managed_clusters_are_listed_with_their_issuers(page_azure: SmallAzure) -> None:
-    """A cluster without an issuer says so."""
+def test_managed_clusters_are_listed_with_their_issuers_and_bindings(page_azure: SmallAzure) -> None:
+    """A cluster without an issuer or an identity binding says so."""
     group = page_azure.store.resource_group("WorkloadIdentityRG")
     with_issuer = page_azure.store.clusters.create(group, "wilab", "eastus", {}, until=page_azure.clock.now + 9)
     issuer = page_azure.store.clusters.ensure_issuer(with_issuer).issuer
     page_azure.store.clusters.create(group, "plain", "eastus", {}, until=0)
+    page_azure.store.bindings.put(_binding(page_azure, with_issuer))
     text = _text(page_azure.client.get("/"))
-    assert "plain WorkloadIdentityRG, eastus Succeeded not enabled" in text
+    assert "plain WorkloadIdentityRG, eastus Succeeded not enabled none" in text
     url = page_azure.store.issuers.named(issuer).path
-    assert f"wilab WorkloadIdentityRG, eastus Creating {BASE_URL}{url}" in text
+    assert f"wilab WorkloadIdentityRG, eastus Creating {BASE_URL}{url} ib to wi-demo-identity" in text
+
+
+def _binding(azure: SmallAzure, cluster: ManagedCluster) -> IdentityBinding:
+    identity, place = azure.identity, (cluster.subscription_id, cluster.resource_group, cluster.name)
+    ids = (identity.resource_id, identity.client_id, identity.principal_id)
+    return IdentityBinding(*place, "ib", *ids, azure.issuer_url, Activity.CREATING, 0)
 
 
 def test_token_is_shown_only_on_demand(page_azure: SmallAzure) -> None:

@@ -1,18 +1,25 @@
 """The audit log of a token gateway: whose exchanges it is about, and what is read from it."""
 
 import json
+import os
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import yaml
 
+from tests.support.paths import ROOT
 from tests.unit.wisp_local.cloud.small_azure import NOW
+from wisp.base.secret import Secret
+from wisp.gateway.audit import AuditedRequest, AuditLog
+from wisp.gateway.types import Caller, TokenForm
+from wisp_local.cloud.cluster import GATEWAY_SUBJECT
 from wisp_local.cloud.page.audit import CALLERS, AuditedCaller, GatewayExchange, callers, gateway_namespace, pod_names
 
 ID = "11111111-2222-4333-8444-555555555555"
 CLIENT_ID = "99999999-2222-4333-8444-555555555555"
 EXCHANGE = GatewayExchange("wisp-system", ID, CLIENT_ID, NOW)
 LINE = {
-    "time": "2025-10-09T08:53:20.123Z",
+    "time": "2025-10-09T08:53:20.125Z",
     "event": "token granted",
     "result": "granted",
     "namespace": "shop",
@@ -23,7 +30,7 @@ LINE = {
     "clientId": CLIENT_ID,
     "correlationId": ID,
 }
-CALLER = AuditedCaller("2025-10-09T08:53:20.123Z", "shop", "cart", "cart-1", "node-1", "granted")
+CALLER = AuditedCaller("2025-10-09T08:53:20.125Z", "shop", "cart", "cart-1", "node-1", "granted")
 
 
 def _log(*lines: object) -> bytes:
@@ -45,6 +52,36 @@ GATEWAYS = {
 def test_gateway_is_known_by_its_service_account(subject: str, namespace: str) -> None:
     """The namespace becomes part of a command and of a path, so nothing but a namespace is one."""
     assert gateway_namespace(subject) == namespace
+
+
+def test_gateway_of_the_chart_is_found() -> None:
+    """Its pods have the labels, the container and the service account that are looked for."""
+    manifests = yaml.safe_load_all((ROOT / "deploy/wisp-gateway.yaml").read_text(encoding="utf-8"))
+    pods = [
+        (document["metadata"]["namespace"], document["spec"]["template"])
+        for document in manifests
+        if document and document["kind"] == "Deployment" and document["metadata"]["name"] == "wisp-gateway"
+    ]
+    ((namespace, pod),) = pods
+    wanted = parse_qs(urlsplit(EXCHANGE.pods_path).query)["labelSelector"][0].split(",")
+    assert {f"{name}={value}" for name, value in pod["metadata"]["labels"].items()} >= set(wanted)
+    assert parse_qs(urlsplit(EXCHANGE.log_path("x")).query)["container"][0] in {
+        container["name"] for container in pod["spec"]["containers"]
+    }
+    assert f"system:serviceaccount:{namespace}:{pod['spec']['serviceAccountName']}" == GATEWAY_SUBJECT
+    assert gateway_namespace(GATEWAY_SUBJECT) == namespace
+
+
+def test_audit_line_of_the_gateway_is_read() -> None:
+    """The gateway writes what is looked for."""
+    reader, writer = os.pipe()
+    log = AuditLog(lambda _seconds, call: call(), writer, unix=lambda: 1_760_000_000.125)
+    caller = Caller("system:serviceaccount:shop:cart", "", (), (), "shop", "cart", "cart-1", "uid", "node-1")
+    form = TokenForm("tenant", CLIENT_ID, "https://vault.azure.net/.default", "", Secret("x"), ID)
+    log.granted(AuditedRequest("192.0.2.1", ID, form, caller))
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        assert callers(file.read(), EXCHANGE) == [CALLER]
 
 
 def test_command_finds_the_audit_line() -> None:
