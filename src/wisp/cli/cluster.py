@@ -143,21 +143,22 @@ class Cluster:
                 hint="check proxy-url in the kubeconfig, HTTPS_PROXY and NO_PROXY",
             ) from None
         if isinstance(error, urllib3.exceptions.SSLError):
-            reason = next((part for part in error.args if isinstance(part, ssl.SSLError)), error)
-            text = getattr(reason, "verify_message", "") or getattr(reason, "reason", "") or "TLS failed"
+            cause = next((part for part in error.args if isinstance(part, ssl.SSLError)), error)
+            reason = getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or "TLS failed"
             raise ClusterError(
-                f"the connection to the API server {server} is not secure: {text}",
+                f"the connection to the API server {server} is not secure: {reason}",
                 hint="check certificate-authority and tls-server-name of the cluster in the kubeconfig",
             ) from None
-        timed_out = isinstance(error, urllib3.exceptions.TimeoutError) and not isinstance(
-            error, urllib3.exceptions.NewConnectionError
-        )
-        cause = error.__cause__
-        text = (
-            "it does not answer in time" if timed_out else str(getattr(cause, "strerror", None) or type(error).__name__)
-        )
+        if isinstance(error, urllib3.exceptions.ProtocolError):
+            reason = "it closed the connection"
+        elif isinstance(error, urllib3.exceptions.NewConnectionError):
+            reason = str(getattr(error.__cause__, "strerror", None) or "no connection").lower()
+        elif isinstance(error, urllib3.exceptions.TimeoutError):
+            reason = "it does not answer in time"
+        else:
+            reason = type(error).__name__
         raise ClusterError(
-            f"the API server {server} cannot be reached: {text}",
+            f"the API server {server} cannot be reached: {reason}",
             hint=f"check the network and {self.title}",
         ) from None
 
@@ -223,10 +224,8 @@ def connect(kubeconfig: Path | None, context: str | None, environ: Mapping[str, 
     try:
         config = select_context(documents, context or "")
     except KubeconfigError as error:
-        names = ", ".join(context_names(documents)) or "none"
-        raise SettingError(
-            f"{title} cannot be used: {error}", hint=f"its contexts are: {names}; choose one with --context"
-        ) from None
+        hint = f"choose one of its contexts with --context: {', '.join(context_names(documents)) or 'there are none'}"
+        raise SettingError(f"{title} cannot be used: {error}", hint=hint) from None
     return Cluster(f"the context {config.context!r}", lambda: access_of(config, environ))
 
 

@@ -3,7 +3,13 @@
 import pytest
 import yaml
 
-from wisp.kubernetes.kubeconfig import KubeconfigError, parse_kubeconfig
+from wisp.kubernetes.kubeconfig import (
+    KubeconfigError,
+    context_names,
+    parse_kubeconfig,
+    read_kubeconfig,
+    select_context,
+)
 
 KUBECONFIG = """
 apiVersion: v1
@@ -65,3 +71,50 @@ def test_inline_data_that_is_not_base64_is_rejected() -> None:
         config.data("client-key")
     assert "cret" not in str(raised.value)
     assert "cret" not in repr(config)
+
+
+OTHER = """
+contexts:
+- {name: lab, context: {cluster: gone, user: gone}}
+- {name: far, context: {cluster: far, user: u}}
+clusters:
+- {name: far, cluster: {server: "https://far.test"}}
+- {name: c, cluster: {server: "https://hidden.test"}}
+current-context: far
+"""
+
+
+def test_first_document_with_an_entry_wins() -> None:
+    """As in kubectl, for the files of KUBECONFIG."""
+    documents = [read_kubeconfig(""), read_kubeconfig(KUBECONFIG), read_kubeconfig(OTHER)]
+    assert select_context(documents) == parse_kubeconfig(KUBECONFIG)
+    assert context_names(documents) == ["other", "lab", "far"]
+
+
+def test_context_may_be_chosen_and_refer_to_entries_of_other_documents() -> None:
+    config = select_context([read_kubeconfig(KUBECONFIG), read_kubeconfig(OTHER)], "far")
+    assert (config.context, config.cluster["server"]) == ("far", "https://far.test")
+    assert config.data("client-key") == b"key"
+
+
+def test_unknown_context_is_named() -> None:
+    with pytest.raises(KubeconfigError, match="contexts has no 'prod'"):
+        select_context([read_kubeconfig(KUBECONFIG)], "prod")
+
+
+@pytest.mark.parametrize(
+    "user, path",
+    [
+        ({"tokenFile": "t"}, "/home/jane/.kube/t"),
+        ({"tokenFile": "/run/t"}, "/run/t"),
+        ({"client-certificate": "../t"}, "/home/jane/.kube/../t"),
+        ({"exec": {"command": "./kubelogin"}}, "/home/jane/.kube/./kubelogin"),
+        ({"exec": {"command": "kubelogin"}}, "kubelogin"),
+        ({"exec": {"command": "/bin/kubelogin"}}, "/bin/kubelogin"),
+    ],
+    ids=["relative", "absolute", "parent", "command with a slash", "command", "absolute command"],
+)
+def test_relative_paths_are_those_of_the_file(user: dict[str, object], path: str) -> None:
+    document = read_kubeconfig(yaml.safe_dump({"users": [{"name": "u", "user": user}]}), "/home/jane/.kube")
+    [value] = document["users"][0]["user"].values()
+    assert path in (value, value["command"] if isinstance(value, dict) else "")
