@@ -12,8 +12,6 @@ import msgspec
 
 from wisp.base.jsontext import to_json
 from wisp.base.masking import masked
-from wisp.base.secret import Secret
-from wisp.entra.exchange.interpret import claims_of
 from wisp.entra.freshness import Token
 from wisp.entra.messages import Refused
 from wisp.gateway.grants import grant_command
@@ -35,7 +33,6 @@ _FEDERATION_CODES = (70025, 700211, 700213)
 """AADSTS codes of a federated credential that is missing or names another issuer or subject."""
 _ENTRA_OUTCOMES: dict[str, Outcome] = {"refused": "refused", "throttled": "throttled"}
 
-
 _encode = msgspec.json.Encoder().encode
 
 
@@ -44,13 +41,6 @@ class Federation(NamedTuple):
 
     issuer: str
     subject: str
-
-
-def federation_of(token: Secret) -> Federation | None:
-    """Return what the gateway's own token says of itself, or None if it is not a service account token."""
-    claims = claims_of(token.reveal())
-    issuer, subject = claims.get("iss"), claims.get("sub")
-    return Federation(issuer, subject) if isinstance(issuer, str) and isinstance(subject, str) else None
 
 
 def grant(token: Token, correlation_id: str, *, now: float) -> Response:

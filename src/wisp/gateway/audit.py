@@ -17,13 +17,13 @@ from wisp.gateway.types import Caller, TokenForm, TokenRefusal
 
 _WRITE_LIMIT = select.PIPE_BUF
 """Bytes of one write: a pipe that has any room takes so many whole (pipe(7)), so writing neither blocks nor is cut."""
-_WAITING_LIMIT = 256 * 1024
-"""Bytes of lines that wait for the reader. Usual lines have 600."""
+_WAITING_LIMIT = 1024 * 1024
+"""Bytes of lines that wait for their turn or for the reader. Usual lines have 500; a turn may have one a connection."""
 _FIELD_LIMIT = 256
 """Characters of a field. Names of Kubernetes objects have 253 at most."""
 _REASON_LIMIT = 1024
-_PAUSE = 0.05
-"""Seconds until a reader without room is looked at again."""
+_PAUSE = 0.005
+"""Seconds until a full pipe is looked at again: it holds 64 KiB, so 13 MB pass in a second if the reader is quick."""
 _NOBODY = Caller("", "", (), ())
 
 
@@ -51,6 +51,7 @@ class AuditLog:
         self.lost = 0
         """Lines that could not be written since the process started."""
         self._unreported = 0
+        self._second, self._second_text = -1, ""
         self._later = later
         self._descriptor = descriptor
         self._unix = unix
@@ -81,10 +82,8 @@ class AuditLog:
 
     def _fields(self, event: str, result: str, request: AuditedRequest) -> dict[str, object]:
         caller, form = request.caller or _NOBODY, request.form
-        unix = self._unix()
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix))
         fields = {
-            "time": f"{moment}.{int(unix % 1 * 1000):03}Z",
+            "time": self._moment(),
             "event": event,
             "result": result,
             "namespace": caller.namespace,
@@ -101,10 +100,21 @@ class AuditLog:
         }
         return {name: value[:_FIELD_LIMIT] for name, value in fields.items()}
 
+    def _moment(self) -> str:
+        unix = self._unix()
+        second = int(unix)
+        if second != self._second:
+            self._second, self._second_text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._second_text}.{int((unix - second) * 1000):03}Z"
+
     def _add(self, fields: dict[str, object]) -> None:
         if self._unreported:
             fields["lost"] = self._unreported
         line = to_json(fields) + b"\n"
+        if (excess := len(line) - _WRITE_LIMIT) > 0:  # a reason of 1,024 characters may have 6,144 bytes in JSON
+            reason = str(fields.get("reason", ""))
+            fields["reason"] = reason[: max(0, len(reason) - excess)]
+            line = to_json(fields) + b"\n"
         if self._waiting + len(line) > _WAITING_LIMIT or len(line) > _WRITE_LIMIT:
             self._lose(1)
             return
@@ -134,12 +144,18 @@ class AuditLog:
             piece = self._next_piece()
             try:
                 written = os.write(self._descriptor, piece)
+            except BlockingIOError:  # others have made the descriptor non-blocking, and have filled the pipe
+                self._put_back(piece)
+                return
             except OSError:  # the reader may be gone; the process serves on
                 self._lose(piece.count(b"\n"))
                 continue
             if written < len(piece):
-                self._lines.appendleft(piece[written:])
-                self._waiting += len(piece) - written
+                self._put_back(piece[written:])
+
+    def _put_back(self, piece: bytes) -> None:
+        self._lines.appendleft(piece)
+        self._waiting += len(piece)
 
     def _next_piece(self) -> bytes:
         piece = self._lines.popleft()

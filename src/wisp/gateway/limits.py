@@ -4,7 +4,7 @@ from wisp.gateway.types import TokenRefusal
 
 _MOST_CALLERS = 16_384
 _BURST_SECONDS = 2.0
-"""How long a caller that was quiet may save up its requests."""
+"""For how long a caller that is quiet saves up requests; for a rate below 0.5, until it has one."""
 
 
 class CallerLimits:
@@ -17,6 +17,7 @@ class CallerLimits:
 
     def __init__(self, *, rate: float, in_flight: int, total: int) -> None:
         self._interval = 1 / rate if rate else 0.0
+        self._burst = max(_BURST_SECONDS, self._interval)
         self._in_flight = in_flight
         self._total = total
         self._full_at: dict[str, float] = {}
@@ -43,7 +44,7 @@ class CallerLimits:
         if not self._interval:
             return None
         full_at = max(self._full_at.pop(caller, now), now) + self._interval
-        late = full_at - now - _BURST_SECONDS
+        late = full_at - now - self._burst
         if late > 1e-9:  # the sum of 40 intervals of 0.05 s may exceed 2 s by rounding
             self._full_at[caller] = full_at - self._interval
             text = f"more than {1 / self._interval:g} token requests per second; cache tokens until they expire"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.wisp.gateway.token_requests import ASSERTION, CLIENT_ID, CORRELATION_ID
+from tests.unit.wisp.gateway.token_requests import CLIENT_ID, CORRELATION_ID
 from wisp.base.secret import Secret
 from wisp.entra.exchange.interpret import interpret
 from wisp.entra.freshness import Token, token_of
@@ -259,15 +259,6 @@ def test_entra_that_is_busy_or_away_is_passed_on_with_its_wait() -> None:
         "wisp gateway: Entra is unavailable: it did not answer in time",
     )
     assert away.retry_after == 1.0
-
-
-def test_federation_is_read_from_the_gateways_own_token() -> None:
-    """Anything else is not one."""
-    assert answers.federation_of(Secret(ASSERTION)) is None  # it has no issuer
-    own = "e30.eyJpc3MiOiAiaHR0cHM6Ly9pIiwgInN1YiI6ICJzIn0.c2ln"
-    assert answers.federation_of(Secret(own)) == Federation("https://i", "s")
-    for text in ("", "a.b", "a.b.c", "e30.WzFd.c2ln"):
-        assert answers.federation_of(Secret(text)) is None
 
 
 def test_bytes_that_are_not_a_request_are_refused_in_the_same_format() -> None:
