@@ -34,12 +34,8 @@ _QUOTED_ASSERTION_TYPE = _ASSERTION_TYPE.replace(b":", b"%3A")
 _DEFAULT = "/.default"
 _OPENID = frozenset({"openid", "profile", "offline_access", "email"})
 """Scopes that name no resource. MSAL for Go and for Java add them to every request."""
-_CORRELATION_HEADERS = (b"client-request-id", b"x-ms-client-request-id")
-"""The first is MSAL's; azure-identity for Python has only the second one."""
-_CORRELATION_FIELD = b"client-request-id="
-"""MSAL for JavaScript has it in the form."""
-
-_Form: TypeAlias = Mapping[bytes, bytes]
+_Fields: TypeAlias = Mapping[bytes, bytes]
+"""Of a form or a head, by name."""
 _claims_decoder = msgspec.json.Decoder(dict)
 
 
@@ -61,21 +57,27 @@ def read_request(request: Request, rules: Rules) -> TokenForm | TokenRefusal:
     """Return the form of a token request, or why it is refused: where Entra would, with its code and text."""
     try:
         tenant = _tenant(request, rules)
-        form = _form(request)
-        return _token_form(form, tenant, correlation_of(request))
+        headers = dict(request.headers)
+        form = _form(headers, request.body)
+        token_form = _token_form(form, tenant, _correlation(headers, request.body))
     except _RefusedError as error:
         return error.refusal
+    # wisp's sidecar sends it (RFC 9111 §5.2.1.4) when its client reports a token that a resource has rejected.
+    return token_form._replace(renew=True) if headers.get(b"cache-control") == b"no-cache" else token_form
 
 
 def correlation_of(request: Request) -> str:
     """Return the client's own id of the request if it is a UUID, otherwise a new one."""
-    for header in _CORRELATION_HEADERS:
-        if (known := _uuid(request.header(header))) is not None:
-            return known
-        _, found, rest = request.body.partition(_CORRELATION_FIELD)
-        if found and rest[36:37] in (b"", b"&") and (known := _uuid(rest[:36])) is not None:
-            return known
-    return str(uuid.uuid4())
+    return _correlation(dict(request.headers), request.body)
+
+
+def _correlation(headers: _Fields, body: bytes) -> str:
+    """Return the id in MSAL's header, in the form (MSAL for JavaScript), or in azure-core's header (Python)."""
+    known = _uuid(headers.get(b"client-request-id"))
+    if known is None:
+        _, _, rest = body.partition(b"client-request-id=")
+        known = _uuid(rest.partition(b"&")[0]) or _uuid(headers.get(b"x-ms-client-request-id"))
+    return known or str(uuid.uuid4())
 
 
 def _uuid(value: bytes | None) -> str | None:
@@ -107,17 +109,17 @@ def _tenant(request: Request, rules: Rules) -> str:
     )
 
 
-def _form(request: Request) -> _Form:
+def _form(headers: _Fields, body: bytes) -> _Fields:
     """Return the fields, both names and values as they were sent: no parameter of OAuth has a name to be escaped.
 
     Entra ignores a body of another type, so that its first complaint is grant_type.
     """
-    content_type = request.header(b"content-type") or b""
+    content_type = headers.get(b"content-type", b"")
     if content_type != _FORM_TYPE and content_type.partition(b";")[0].strip().lower() != _FORM_TYPE:
         raise _missing("grant_type", f" wisp gateway: only a body of the type {_FORM_TYPE.decode()} is read.")
-    if len(request.body) > FORM_LIMIT:
+    if len(body) > FORM_LIMIT:
         raise _own(f"the body is larger than {FORM_LIMIT} bytes", status=413)
-    fields = request.body.split(b"&", _FIELDS_LIMIT)
+    fields = body.split(b"&", _FIELDS_LIMIT)
     if len(fields) > _FIELDS_LIMIT:
         raise _malformed(f"the form has more than {_FIELDS_LIMIT} fields")
     pairs = [field.partition(b"=") for field in fields]
@@ -127,20 +129,20 @@ def _form(request: Request) -> _Form:
     return form
 
 
-def _value(form: _Form, name: bytes) -> bytes:
+def _value(form: _Fields, name: bytes) -> bytes:
     """Return the value of a field, or nothing. An empty one counts as absent (RFC 6749 §3.1)."""
     value = form.get(name, b"")
     return unquote_to_bytes(value.replace(b"+", b" ")) if b"%" in value or b"+" in value else value
 
 
-def _required(form: _Form, name: bytes) -> bytes:
+def _required(form: _Fields, name: bytes) -> bytes:
     value = _value(form, name)
     if not value:
         raise _missing(name.decode())
     return value
 
 
-def _token_form(form: _Form, tenant: str, correlation_id: str) -> TokenForm:
+def _token_form(form: _Fields, tenant: str, correlation_id: str) -> TokenForm:
     grant_type, client_id = _required(form, b"grant_type"), _required(form, b"client_id")
     scope = _required(form, b"scope")
     if grant_type != b"client_credentials":
@@ -157,7 +159,7 @@ def _token_form(form: _Form, tenant: str, correlation_id: str) -> TokenForm:
     return TokenForm(tenant, client, _resource_scope(scope), _claims(form), _assertion(form), correlation_id)
 
 
-def _assertion(form: _Form) -> Secret:
+def _assertion(form: _Fields) -> Secret:
     assertion, kind = _value(form, b"client_assertion"), form.get(b"client_assertion_type", b"")
     if not assertion and not kind:
         raise _refused(
@@ -204,7 +206,7 @@ def _is_scope(text: str) -> bool:
     return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
-def _claims(form: _Form) -> str:
+def _claims(form: _Fields) -> str:
     """Return the claims request (OpenID Connect Core §5.5) as it was sent, or nothing."""
     claims = _value(form, b"claims")
     if not claims:

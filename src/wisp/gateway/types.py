@@ -34,6 +34,8 @@ class TokenForm(NamedTuple):
     """The caller's service account token."""
     correlation_id: str
     """The client's own request id, or a new one. It is in the answer, the audit line and the request to Entra."""
+    renew: bool = False
+    """Whether the client needs a newer token than it may have got before, which a resource has rejected."""
 
 
 class Caller(NamedTuple):

@@ -87,6 +87,14 @@ def test_scope_is_not_changed(scope: str) -> None:
     assert accepted(token_request({**FORM, "scope": scope})).scope == scope
 
 
+@pytest.mark.parametrize(
+    "value, renew", [("no-cache", True), ("max-age=0", False), ("no-store", False), ("", False), ("No-Cache, x", False)]
+)
+def test_client_can_ask_for_a_newer_token(value: str, *, renew: bool) -> None:
+    """As wisp's sidecar does when a resource has rejected the token."""
+    assert accepted(token_request(headers={"cache-control": value})).renew == renew
+
+
 def without(*names: str) -> dict[str, str]:
     """Return the form without some fields."""
     return {name: value for name, value in FORM.items() if name not in names}
