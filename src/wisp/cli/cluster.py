@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 import click
 import urllib3
@@ -40,11 +40,14 @@ class ClusterError(WispError):
 
 
 class Cluster:
-    """Send requests to an API server. `access` is called again if it does not accept the credentials."""
+    """Send requests to an API server, with the right credentials, and report refusals as errors of a command.
+
+    `title` is what its credentials are called in messages. `access` is called again if the server does not accept them:
+    a token may have expired.
+    """
 
     def __init__(self, title: str, access: Callable[[], Access]) -> None:
-        self.title = title
-        """What the cluster is called in messages."""
+        self._title = title
         self._new_access = access
         self._access, self._pool = self._connect()
 
@@ -106,7 +109,7 @@ class Cluster:
             return access, urllib3.PoolManager(**options)
         proxy = urlsplit(access.proxy)
         if proxy.username:
-            basic = f"{proxy.username}:{proxy.password or ''}"
+            basic = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
             options["proxy_headers"] = urllib3.make_headers(proxy_basic_auth=basic)
         try:
             return access, urllib3.ProxyManager(access.proxy, **options)
@@ -159,7 +162,7 @@ class Cluster:
             reason = type(error).__name__
         raise ClusterError(
             f"the API server {server} cannot be reached: {reason}",
-            hint=f"check the network and {self.title}",
+            hint=f"check the network and {self._title}",
         ) from None
 
     def _content(self, response: ApiResponse) -> Object:
@@ -177,7 +180,7 @@ class Cluster:
         status = parse_status(response.status, response.body)
         hint = "try again"
         if response.status == 401:
-            problem, hint = f"the API server does not accept the credentials of {self.title}", "log in again"
+            problem, hint = f"the API server does not accept the credentials of {self._title}", "log in again"
         elif response.status == 403:
             problem = f"the API server forbids it: {status.message}"
             hint = "ask an administrator for this right, or use another --context"
@@ -208,33 +211,36 @@ def connect(kubeconfig: Path | None, context: str | None, environ: Mapping[str, 
     Without a kubeconfig in a pod, that is the pod's own cluster. Raise SettingError, or ToolError if the credential
     plugin fails.
     """
-    paths = _paths(kubeconfig, environ)
-    if not paths:
+    found = _read_kubeconfigs(kubeconfig, environ)
+    if not found:
         if context is None and (SERVICE_ACCOUNT_DIR / "token").exists():
             return Cluster("the pod's service account", access_of_pod)
         raise SettingError("there is no kubeconfig", hint="give --kubeconfig or set KUBECONFIG")
-    documents = []
-    for path in paths:
-        try:
-            documents.append(read_kubeconfig(path.read_text(encoding="utf-8"), str(path.absolute().parent)))
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise SettingError(f"the kubeconfig {str(path)!r} cannot be read: {reason}", hint=_HINT) from None
-    title = f"the kubeconfig {':'.join(map(str, paths))}"
+    documents = list(found.values())
     try:
         config = select_context(documents, context or "")
     except KubeconfigError as error:
-        hint = f"choose one of its contexts with --context: {', '.join(context_names(documents)) or 'there are none'}"
-        raise SettingError(f"{title} cannot be used: {error}", hint=hint) from None
+        problem = f"the kubeconfig {':'.join(map(str, found))} cannot be used: {error}"
+        names = ", ".join(context_names(documents)) or "there are none"
+        raise SettingError(problem, hint=f"choose one of its contexts with --context: {names}") from None
     return Cluster(f"the context {config.context!r}", lambda: access_of(config, environ))
 
 
-def _paths(kubeconfig: Path | None, environ: Mapping[str, str]) -> list[Path]:
-    """Return the kubeconfigs that exist; one that was named explicitly is returned even if it does not."""
+def _read_kubeconfigs(kubeconfig: Path | None, environ: Mapping[str, str]) -> dict[Path, Mapping[str, Any]]:
+    """Return the documents by path. Files that are only in KUBECONFIG, or the default, need not exist."""
     if kubeconfig is not None:
-        return [kubeconfig]
-    if environ.get("KUBECONFIG"):
-        names = [Path(name) for name in environ["KUBECONFIG"].split(":") if name]
+        paths = [kubeconfig]
+    elif environ.get("KUBECONFIG"):
+        paths = [Path(name) for name in environ["KUBECONFIG"].split(":") if name]
     else:
-        names = [Path(environ.get("HOME", "/")) / ".kube" / "config"]
-    return [name for name in names if name.exists()]
+        paths = [Path(environ.get("HOME", "/")) / ".kube" / "config"]
+    found = {}
+    for path in paths:
+        try:
+            found[path] = read_kubeconfig(path.read_text(encoding="utf-8"), str(path.absolute().parent))
+        except (OSError, ValueError) as error:
+            if isinstance(error, FileNotFoundError) and kubeconfig is None:
+                continue
+            reason = getattr(error, "strerror", None) or error
+            raise SettingError(f"the kubeconfig {str(path)!r} cannot be read: {reason}", hint=_HINT) from None
+    return found

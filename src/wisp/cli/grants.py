@@ -29,10 +29,10 @@ _ESCALATION = "not currently held"
 """Part of the API server's message to users who may not grant what they do not have."""
 _HELP_FLAGS = {"help_option_names": ["-h", "--help"]}
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
 _ANY_ID = "00000000-0000-0000-0000-000000000000"
+"""A client id, to check the names of a grant alone."""
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def _parse_client_ids(_: click.Context, __: click.Parameter, values: Sequence[str]) -> list[str]:
@@ -126,27 +126,26 @@ class _Held(NamedTuple):
     found: Manifest | None
 
     @property
-    def path(self) -> str:
-        return f"{_PATHS[self.wanted['kind']]}/{self.wanted['metadata']['name']}"
-
-    @property
     def title(self) -> str:
         """The object's name as kubectl prints it."""
         return f"{self.wanted['kind'].lower()}.{RBAC_GROUP}/{self.wanted['metadata']['name']}"
 
 
+def _path(manifest: Manifest) -> str:
+    return f"{_PATHS[manifest['kind']]}/{manifest['metadata']['name']}"
+
+
 def _read(cluster: Cluster, wanted: Manifest) -> _Held:
     """Return the object as it is in the cluster. Raise ClusterError if it is another one of the same name."""
-    held = _Held(wanted, None)
-    held = _Held(wanted, cluster.get(held.path))
-    if held.found is not None and not is_equivalent(held.found, wanted):
+    found = cluster.get(_path(wanted))
+    if found is not None and not is_equivalent(found, wanted):
         kind, name = wanted["kind"], wanted["metadata"]["name"]
         raise ClusterError(
-            f"the {kind} {name} is not what its name says: somebody has changed it",
+            f"the {kind} {name} grants something else than its name says: it has been changed",
             hint=f"look at it with `kubectl get {kind.lower()} {name} -o yaml`, and delete it with kubectl",
             status=_EXISTS,
         )
-    return held
+    return _Held(wanted, found)
 
 
 @click.command(context_settings=_HELP_FLAGS)
@@ -236,7 +235,7 @@ def _revoke(cluster: Cluster, grants: Sequence[Grant], output: str, *, dry_run: 
         for held in objects:
             if held.wanted["kind"] == "ClusterRole" and revoked.name in users:
                 _warn(f"{held.title} is not deleted: ClusterRoleBinding {users[revoked.name]} uses it")
-            elif held.found is not None and (dry_run or cluster.delete(held.path, held.found)):
+            elif held.found is not None and (dry_run or cluster.delete(_path(held.wanted), held.found)):
                 _say(held, "deleted", output, dry_run=dry_run)
     for permission in permissions.granted:
         concerned = [revoked for revoked in grants if permission.concerns(revoked)]
@@ -250,12 +249,13 @@ def _revoke(cluster: Cluster, grants: Sequence[Grant], output: str, *, dry_run: 
 
 
 def _others(cluster: Cluster, revoked: set[str]) -> tuple[dict[str, str], Permissions]:
-    """Return the bindings besides those revoked: the name of one by its role, and what they all grant."""
+    """Return the bindings besides those revoked: the name of one by its role, and what they all grant.
+
+    A grant can be revoked without the right to list others.
+    """
     try:
         roles, bindings = cluster.objects(_ROLES), cluster.objects(_BINDINGS)
     except ClusterError as error:
-        if error.status != _FORBIDDEN:
-            raise
         _warn(f"other grants cannot be listed: {error.problem}")
         return {}, Permissions([], [])
     others = [binding for binding in bindings if binding["metadata"]["name"] not in revoked]

@@ -46,7 +46,7 @@ def access_of(config: Kubeconfig, environ: Mapping[str, str]) -> Access:
     """Return the API server of a kubeconfig whose paths are absolute. Raise SettingError or ToolError."""
     cluster, user = config.cluster, config.user
     url = str(cluster["server"]).rstrip("/")
-    if urlsplit(url).scheme != "https" or not urlsplit(url).hostname:
+    if not _is_https(url):
         raise SettingError(f"the server of the context {config.context!r} is not an https URL", hint=_HINT)
     for name in ("auth-provider", "username"):
         if user.get(name):
@@ -84,6 +84,13 @@ def access_of(config: Kubeconfig, environ: Mapping[str, str]) -> Access:
         server_name=str(cluster.get("tls-server-name") or ""),
         proxy=str(cluster.get("proxy-url") or "") or _proxy(url),
     )
+
+
+def _is_https(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme == "https" and bool(urlsplit(url).hostname) and urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _content(config: Kubeconfig, name: str) -> bytes | None:
@@ -130,4 +137,5 @@ def _proxy(url: str) -> str:
             with contextlib.suppress(ValueError):
                 if address in ipaddress.ip_network(network.strip(), strict=False):
                     return ""
-    return proxies["https"]
+    proxy = proxies["https"]
+    return proxy if "://" in proxy else f"http://{proxy}"

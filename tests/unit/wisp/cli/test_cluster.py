@@ -77,6 +77,8 @@ def test_missing_kubeconfig_is_an_error(tmp_path: Path) -> None:
         connect(None, None, {"HOME": str(tmp_path)})
     with pytest.raises(SettingError, match="cannot be read: No such file"):
         connect(tmp_path / "no", None, {})
+    with pytest.raises(SettingError, match="cannot be read: Is a directory"):
+        connect(None, None, {"KUBECONFIG": str(tmp_path)})
 
 
 def test_unknown_context_is_reported_with_those_that_exist(server: apiserver.ApiServer, tmp_path: Path) -> None:
@@ -168,6 +170,7 @@ def test_credentials_that_are_not_accepted_are_reported(write: Callable[[Edit], 
     "edit, problem",
     [
         (lambda cluster, _: cluster.update(server="http://localhost:1"), "is not an https URL"),
+        (lambda cluster, _: cluster.update(server="https://[::1"), "is not an https URL"),
         (lambda _, user: user.update({"auth-provider": {"name": "gcp"}}), "has auth-provider, which is not supported"),
         (lambda _, user: user.update(username="jane"), "has username, which is not supported"),
         (lambda _, user: user.update({"client-certificate-data": "?"}), "cannot be used: KubeconfigError"),
@@ -175,7 +178,7 @@ def test_credentials_that_are_not_accepted_are_reported(write: Callable[[Edit], 
         (lambda _, user: user.update({"client-certificate": "/no.crt"}), "No such file or directory .*/no.crt"),
         (lambda _, user: user.update(tokenFile="/no.token"), "No such file or directory .*/no.token"),
     ],
-    ids=["http", "auth provider", "password", "base64", "certificate", "certificate file", "token file"],
+    ids=["http", "URL", "auth provider", "password", "base64", "certificate", "certificate file", "token file"],
 )
 def test_unusable_kubeconfig_is_an_error_of_the_settings(
     write: Callable[[Edit], Path], edit: Edit, problem: str
@@ -236,7 +239,7 @@ def running_proxy() -> Iterator[tuple[int, list[bytes]]]:
 
 def test_proxy_of_the_kubeconfig_is_used(server: apiserver.ApiServer, write: Callable[[Edit], Path]) -> None:
     with running_proxy() as (port, requests):
-        proxy = f"http://user:word@127.0.0.1:{port}"
+        proxy = f"http://user:wo%72d@127.0.0.1:{port}"
         assert names(connect(write(lambda cluster, _: cluster.update({"proxy-url": proxy})), None, {})) == ["view"]
     assert requests[0].startswith(f"CONNECT localhost:{server.port} ".encode())
     assert b"Basic dXNlcjp3b3Jk" in requests[0]
