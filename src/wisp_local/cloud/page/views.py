@@ -155,7 +155,8 @@ class Views:
         assertion = entry.analysis.assertion
         if assertion is None or not entry.correlation_id or not gateway_namespace(assertion.presented.subject):
             return ""
-        attached = self.site.store.clusters.attachment_of_issuer(assertion.presented.issuer)
+        issuer, site = assertion.presented.issuer, self.site
+        attached = site.store.clusters.attachment_of_issuer(issuer, site.base_urls)
         if attached is None:
             return ""
         is_real = isinstance(entry.outcome, Token)

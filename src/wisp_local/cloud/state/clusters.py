@@ -6,7 +6,7 @@ credentials for that issuer that identity bindings created.
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import astuple
 
 from wisp_local.cloud.cluster import ANY, Activity, Attachment, ManagedCluster
@@ -146,14 +146,19 @@ class Clusters:
                 return Attachment(*row)
         return None
 
-    def attachment_of_issuer(self, issuer_url: str) -> Attachment | None:
-        """Return the attached API server whose service account tokens have this issuer."""
-        _, _, identifier = issuer_url.partition("/oidc/")
-        issuer = self._issuers.get(identifier.removesuffix("/"))
+    def attachment_of_issuer(self, issuer_url: str, base_urls: Collection[str]) -> Attachment | None:
+        """Return the attached API server whose service account tokens have this issuer.
+
+        `base_urls` are this cloud's: the issuer may be one that it runs for the cluster.
+        """
+        base, _, path = issuer_url.partition("/oidc/")
+        own = self._issuers.get(path.removesuffix("/")) if base in base_urls else None
         for row in self._database.rows("SELECT * FROM attachment"):
             attached = Attachment(*row)
-            own = issuer is not None and attached.cluster.lower() == issuer.name.lower()
-            if attached.issuer_url == issuer_url or (own and not attached.issuer_url):
+            if attached.issuer_url:
+                if attached.issuer_url == issuer_url:
+                    return attached
+            elif own is not None and attached.cluster.lower() == own.name.lower():
                 return attached
         return None
 
