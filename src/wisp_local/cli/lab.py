@@ -10,10 +10,11 @@ from pathlib import Path
 import click
 
 from wisp.base.errors import WispError
+from wisp_local.cloud.cluster import GATEWAY_SUBJECT
 from wisp_local.lab import lifecycle
 from wisp_local.lab.azure_cli import MARK, MISSING, Shell, enter_lab, leave_lab
 from wisp_local.lab.cloud_process import local_url
-from wisp_local.lab.cluster import GATEWAY_SUBJECT, Lab
+from wisp_local.lab.cluster import Lab
 from wisp_local.lab.login import has_azure_cli
 from wisp_local.lab.own_cluster import OwnCluster
 from wisp_local.lab.paths import LabPaths, default_folder

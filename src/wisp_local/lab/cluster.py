@@ -40,8 +40,6 @@ _PROBE = (
 """Asks for the admission of a labelled pod, without creating it."""
 _GATEWAY_PROBE = (*_PROBE, "--annotations=azure.workload.identity/use-identity-binding=true")
 """The same for a pod that uses the gateway."""
-GATEWAY_SUBJECT = f"system:serviceaccount:{_NAMESPACE}:wisp-gateway"
-"""The subject of the federated credentials with which the gateway gets identities' tokens."""
 GATEWAY_KINDS = (
     "deployment,poddisruptionbudget,service,secret,serviceaccount,role,rolebinding,clusterrole,clusterrolebinding"
 )

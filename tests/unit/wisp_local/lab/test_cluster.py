@@ -18,11 +18,11 @@ from tests.unit.wisp_local.lab.conftest import NewLab
 from tests.unit.wisp_local.lab.fake_kubernetes import FakeCluster, FakeKubernetes, make_kubectl
 from tests.unit.wisp_local.lab.lab_command import LabCommand
 from wisp.base.errors import ToolError, WispError
-from wisp_local.cloud.cluster import ANY
+from wisp_local.cloud.cluster import ANY, GATEWAY_SUBJECT
 from wisp_local.cloud.kubeconfig import read_kubeconfig
 from wisp_local.cloud.state.store import Store
 from wisp_local.lab.cloud_process import local_url
-from wisp_local.lab.cluster import GATEWAY_KINDS, GATEWAY_SUBJECT, ISSUER, ApiServer, Lab, plain_manifest
+from wisp_local.lab.cluster import GATEWAY_KINDS, ISSUER, ApiServer, Lab, plain_manifest
 from wisp_local.lab.lifecycle import down, inspect, load_images, up
 from wisp_local.lab.paths import LabPaths
 from wisp_local.lab.record import NO_CLUSTER, AttachedCluster, UpOptions, problems

@@ -11,10 +11,8 @@ def test_attached_api_server_is_found_by_its_issuer(store: Store) -> None:
     store.clusters.attach(elsewhere)
     store.clusters.attach(own)
     url = BASE_URL + store.issuers.put("WILAB").path
-    found = {
-        issuer: store.clusters.attachment_of_issuer(issuer, [BASE_URL]) for issuer in ("https://issuer.test/", url)
-    }
-    assert list(found.values()) == [elsewhere, own]
+    issuers = ("https://issuer.test/", url)
+    assert [store.clusters.attachment_of_issuer(issuer, [BASE_URL]) for issuer in issuers] == [elsewhere, own]
     for unknown in ("", "https://issuer.test", f"{BASE_URL}/oidc/absent/", url.replace("cloud", "other")):
         assert store.clusters.attachment_of_issuer(unknown, [BASE_URL]) is None
 
