@@ -11,6 +11,7 @@ from wisp.base.errors import SettingError, WispError
 from wisp.base.version import FORMS, version_text
 
 _COMMANDS = {  # name -> module with a click command called `command`, help
+    "gateway": ("wisp.cli.gateway", "Exchange tokens for the workloads of a cluster, with one federated credential."),
     "inject": ("wisp.cli.inject", "Inject identities into manifests, as the webhook does."),
     "proxy": ("", "Run the sidecar (see `wisp proxy --help`)."),
     "redirect": ("wisp.cli.redirect", "Redirect the pod's metadata traffic to the sidecar."),

@@ -33,7 +33,7 @@ class ServeByDefault(click.Group):
     helps: ClassVar[Mapping[str, str]]
     """The subcommands and a line of help for each."""
     modules: ClassVar[Mapping[str, str]]
-    """Modules of the subcommands other than `serve`, in which the command has the subcommand's name."""
+    """Modules of the subcommands other than `serve`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Insert the default subcommand."""
@@ -48,8 +48,8 @@ class ServeByDefault(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load a subcommand only when it is asked for."""
         if cmd_name in self.modules:
-            command: click.Command = getattr(importlib.import_module(self.modules[cmd_name]), cmd_name)
-            return command
+            commands = vars(importlib.import_module(self.modules[cmd_name])).values()
+            return next(found for found in commands if isinstance(found, click.Command) and found.name == cmd_name)
         return super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,6 +1,7 @@
 """A small API server over real TLS: paged lists, watches, version conflicts, and faults on request.
 
-It supports the requests of wisp: for service accounts, Secrets, webhook configurations, and roles with their bindings.
+It supports the requests of wisp: for service accounts, Secrets, webhook configurations, roles with their bindings, and
+the reviews of callers.
 """
 
 import base64
@@ -9,6 +10,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +22,7 @@ import yaml
 
 from tests.support.certificates import server_certificate
 from tests.support.waiting import PATIENCE
+from tests.unit.wisp.kubernetes.callers import Callers
 from wisp.base.secret import Secret
 from wisp.http.tls import load_pem
 
@@ -27,6 +30,10 @@ Object = dict[str, Any]
 TOKEN = "the-webhook's-own"
 _GROUPS = r"(?:api|apis/admissionregistration\.k8s\.io|apis/rbac\.authorization\.k8s\.io)/v1"
 _PATH = re.compile(rf"/{_GROUPS}(?:/namespaces/([^/]+))?/([a-z]+)(?:/([^/]+))?")
+_REVIEWS = {
+    "/apis/authentication.k8s.io/v1/tokenreviews": "TokenReview",
+    "/apis/authorization.k8s.io/v1/subjectaccessreviews": "SubjectAccessReview",
+}
 
 
 class Change(NamedTuple):
@@ -58,6 +65,7 @@ class World:
         self.oldest = 0
         self.generation = 0
         self.requests: list[str] = []
+        self.callers = Callers()
         self.fault: Callable[[str, str], int | None] = lambda _method, _path: None
         """Returns the HTTP status to answer instead, 0 to close the connection, or None for no fault.
 
@@ -205,6 +213,12 @@ class _Handler(BaseHTTPRequestHandler):
         if url.path == "/version":
             self._send(200, json.dumps({"gitVersion": self.server.git_version}).encode())
             return
+        if url.path == "/readyz":
+            self._send(200 if world.callers.ready else 500, b"ok")
+            return
+        if self.command == "POST" and url.path in _REVIEWS:
+            self._review(url.path, json.loads(body))
+            return
         match = _PATH.fullmatch(url.path)
         if match is None:
             raise RefusalError(404, "the server could not find the requested resource")
@@ -216,6 +230,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._list(resource, namespace, query)
         else:
             self._send(200, json.dumps(self._one(world, resource, (namespace, name), body)).encode())
+
+    def _review(self, path: str, review: Object) -> None:
+        callers = self.server.world.callers
+        time.sleep(callers.latency)
+        assert review["kind"] == _REVIEWS[path]
+        answers = {"TokenReview": callers.review_token, "SubjectAccessReview": callers.review_access}
+        self._send(201, json.dumps({**review, "status": answers[review["kind"]](review["spec"])}).encode())
 
     def _one(self, world: World, resource: str, place: tuple[str | None, str | None], body: bytes) -> Object:
         namespace, name = place

@@ -1,0 +1,184 @@
+"""Answer token requests: the steps in order, at once if nothing has to be waited for."""
+
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol, assert_never
+
+from wisp.base.log import Log
+from wisp.base.secret import Secret
+from wisp.entra.freshness import Token
+from wisp.entra.messages import Refused, TokenKey
+from wisp.gateway import answers
+from wisp.gateway.audit import AuditedRequest, AuditLog
+from wisp.gateway.discovery import discovery
+from wisp.gateway.limits import CallerLimits
+from wisp.gateway.metrics import GatewayMetrics
+from wisp.gateway.request import Rules, correlation_of, read_request
+from wisp.gateway.types import (
+    Authorization,
+    Authorized,
+    Caller,
+    Forbidden,
+    TokenForm,
+    TokenRefusal,
+    Unauthenticated,
+    Undecided,
+)
+from wisp.http.messages import Reject, Request, Response
+
+
+class CallerAuthorizer(Protocol):
+    """What decides who may use an identity: `wisp.gateway.authorizer.Authorizer`."""
+
+    def cached(self, assertion: Secret, client_id: str) -> Authorization | None:
+        """Return what is known without asking."""
+
+    async def authorize(self, assertion: Secret, client_id: str, source: str) -> Authorization:
+        """Ask."""
+
+
+class TokenSource(Protocol):
+    """Where tokens of identities come from: `wisp.gateway.tokens.IdentityTokens`."""
+
+    def fresh(self, key: TokenKey) -> Token | None:
+        """Return the token if it needs no work at all."""
+
+    async def get(self, key: TokenKey, request_id: str = "", *, renew: bool = False) -> Token | Refused:
+        """Return the token, a newer one if that is requested, or why there is none."""
+
+
+class Steps(NamedTuple):
+    """What takes part in answering a token request."""
+
+    rules: Rules
+    authorizer: CallerAuthorizer
+    tokens: TokenSource
+    limits: CallerLimits
+    federation: Callable[[], answers.Federation | None]
+    """Reads what the gateway's own token says."""
+    authority: str
+    """The URL of Entra without a slash at its end, for discovery."""
+
+
+class Records(NamedTuple):
+    """Where it is recorded how requests ended."""
+
+    metrics: GatewayMetrics
+    audit: AuditLog
+    log: Log
+
+
+class TokenRequests:
+    """The application of the TLS listener."""
+
+    def __init__(self, steps: Steps, records: Records) -> None:
+        self._steps = steps
+        self._metrics, self._audit, self._log = records
+
+    def answer(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer at once if authorization and token are cached."""
+        started = time.perf_counter()
+        try:
+            return self._answer(request, started)
+        except Exception as error:  # noqa: BLE001 -- for any bug the client gets an answer, and the process goes on
+            return self._fail(error)
+
+    def rejected(self, reject: Reject) -> Response:
+        """Answer bytes that are not a request."""
+        self._metrics.requests["rejected"] += 1
+        self._log.info("request rejected", status=reject.status, reason=reject.reason)
+        return answers.refusal(answers.rejected(reject), str(uuid.uuid4()), unix=time.time())
+
+    def _answer(self, request: Request, started: float) -> Response | Awaitable[Response]:
+        steps = self._steps
+        page = None if request.method == b"POST" else discovery(request, steps.authority)
+        if page is not None:
+            return page
+        form = read_request(request, steps.rules)
+        if isinstance(form, TokenRefusal):
+            return self._refuse(form, AuditedRequest(request.source, correlation_of(request)), started)
+        audited = AuditedRequest(request.source, form.correlation_id, form)
+        authorization = steps.authorizer.cached(form.assertion, form.client_id)
+        if authorization is None:
+            return self._wait(audited, form, None, started)
+        self._metrics.authorization_hits += 1
+        if not isinstance(authorization, Authorized):
+            return self._refuse_caller(authorization, audited, form, started)
+        token = None if form.renew else steps.tokens.fresh(_key(form))
+        if token is None:
+            return self._wait(audited, form, authorization, started)
+        self._metrics.token_hits += 1
+        refusal = steps.limits.spend(authorization.caller.key, time.monotonic())
+        audited = audited._replace(caller=authorization.caller)
+        return self._grant(token, audited, started) if refusal is None else self._refuse(refusal, audited, started)
+
+    async def _wait(
+        self, audited: AuditedRequest, form: TokenForm, authorization: Authorized | None, started: float
+    ) -> Response:
+        """Answer after reviews, an exchange, or both."""
+        steps = self._steps
+        refusal = steps.limits.begin()
+        if refusal is not None:
+            return self._refuse(refusal, audited, started)
+        try:
+            decided = authorization or await steps.authorizer.authorize(form.assertion, form.client_id, audited.source)
+            if not isinstance(decided, Authorized):
+                return self._refuse_caller(decided, audited, form, started)
+            return await self._exchange(decided.caller, audited._replace(caller=decided.caller), form, started)
+        except Exception as error:  # noqa: BLE001 -- as in `answer`
+            return self._fail(error)
+        finally:
+            steps.limits.end()
+
+    async def _exchange(self, caller: Caller, audited: AuditedRequest, form: TokenForm, started: float) -> Response:
+        """Answer with the identity's token, within the caller's limits."""
+        steps = self._steps
+        refusal = steps.limits.admit(caller.key, time.monotonic())
+        if refusal is not None:
+            return self._refuse(refusal, audited, started)
+        try:
+            outcome = await steps.tokens.get(_key(form), form.correlation_id, renew=form.renew)
+        finally:
+            steps.limits.leave(caller.key)
+        if isinstance(outcome, Refused):
+            return self._refuse(answers.not_exchanged(outcome, steps.federation()), audited, started)
+        return self._grant(outcome, audited, started)
+
+    def _grant(self, token: Token, audited: AuditedRequest, started: float) -> Response:
+        self._metrics.answered("granted", time.perf_counter() - started)
+        self._audit.granted(audited)
+        return answers.grant(token, audited.correlation_id, now=time.monotonic())
+
+    def _refuse_caller(
+        self, decided: Unauthenticated | Forbidden | Undecided, audited: AuditedRequest, form: TokenForm, started: float
+    ) -> Response:
+        match decided:
+            case Unauthenticated():
+                refusal = answers.unauthenticated(decided)
+            case Forbidden(caller):
+                refusal = answers.forbidden(decided, form.client_id)
+                audited = audited._replace(caller=caller)
+            case Undecided():
+                refusal = answers.undecided(decided)
+            case _:
+                assert_never(decided)
+        return self._refuse(refusal, audited, started)
+
+    def _refuse(self, refusal: TokenRefusal, audited: AuditedRequest, started: float) -> Response:
+        self._metrics.answered(refusal.outcome, time.perf_counter() - started)
+        self._audit.refused(audited, refusal)
+        return answers.refusal(refusal, audited.correlation_id, unix=time.time())
+
+    def _fail(self, error: Exception) -> Response:
+        self._metrics.requests["failed"] += 1
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        self._log.warning("request failed", error=type(error).__name__, where=where)
+        return answers.refusal(answers.internal_error(), str(uuid.uuid4()), unix=time.time())
+
+
+def _key(form: TokenForm) -> TokenKey:
+    return TokenKey(form.client_id, form.scope, "", form.tenant, form.claims)
