@@ -4,18 +4,20 @@ The processes of wisp that run in a cluster have a client of their own (`wisp.ku
 """
 
 import contextlib
+import functools
 import json
 import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeAlias
 from urllib.parse import unquote, urlencode, urlsplit
 
 import click
 import urllib3
 
 from wisp.base.errors import SettingError, WispError
+from wisp.cli.options import option_group
 from wisp.kubernetes.access import Access, access_of, access_of_pod
 from wisp.kubernetes.config import SERVICE_ACCOUNT_DIR
 from wisp.kubernetes.kubeconfig import KubeconfigError, context_names, read_kubeconfig, select_context
@@ -28,7 +30,6 @@ _TIMEOUT = urllib3.Timeout(connect=10, read=60)
 _HINT = "check the kubeconfig with `kubectl config view`"
 
 Object = dict[str, Any]
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class ClusterError(WispError):
@@ -193,18 +194,6 @@ class _ExpiredError(Exception):
     """A list cannot be continued (410 Gone)."""
 
 
-def cluster_options(command: _Function) -> _Function:
-    """Add --kubeconfig and --context to a command."""
-    context = click.option("--context", metavar="NAME", help="Context of the kubeconfig; by default the current one.")
-    kubeconfig = click.option(
-        "--kubeconfig",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Kubeconfig of the cluster; by default the files in KUBECONFIG, or ~/.kube/config.",
-    )
-    return kubeconfig(context(command))
-
-
 def connect(kubeconfig: Path | None, context: str | None, environ: Mapping[str, str] = os.environ) -> Cluster:
     """Return the cluster that kubectl would use with these options. Nothing is sent yet.
 
@@ -244,3 +233,21 @@ def _read_kubeconfigs(kubeconfig: Path | None, environ: Mapping[str, str]) -> di
             reason = getattr(error, "strerror", None) or error
             raise SettingError(f"the kubeconfig {str(path)!r} cannot be read: {reason}", hint=_HINT) from None
     return found
+
+
+Connection: TypeAlias = Callable[[], Cluster]
+"""Returns the cluster of a command's options. A command that may need no cluster calls it only if it does."""
+
+
+def connection_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --kubeconfig and --context; the command is called with a function `connection` that returns the cluster."""
+    options = (
+        click.option(
+            "--kubeconfig",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Kubeconfig of the cluster; by default the files in KUBECONFIG, or ~/.kube/config.",
+        ),
+        click.option("--context", metavar="NAME", help="Context of the kubeconfig; by default the current one."),
+    )
+    return option_group("connection", lambda **values: functools.partial(connect, **values), options)(command)

@@ -6,16 +6,19 @@ refuses or nothing was there to revoke, 2 if the command line or the kubeconfig 
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import click
 
+from wisp.azure import is_guid
 from wisp.base.errors import WispError
-from wisp.cli.cluster import Cluster, ClusterError, cluster_options, connect
+from wisp.cli.cluster import Cluster, ClusterError, Connection, connection_options
 from wisp.cli.manifests import as_json, as_yaml
-from wisp.gateway.grants import RBAC_GROUP, Grant, Manifest, is_equivalent, parse_grant
+from wisp.cli.options import option_group
+from wisp.cli.server import HELP_FLAGS
+from wisp.gateway.grants import RBAC_GROUP, Grant, Manifest, is_equivalent
 from wisp.gateway.permissions import ANY, Permission, Permissions, find_permissions
+from wisp.kubernetes.names import is_namespace, is_service_account
 
 _API = f"/apis/{RBAC_GROUP}/v1"
 _ROLES = f"{_API}/clusterroles"
@@ -27,24 +30,19 @@ _PAUSE = 0.1
 """Seconds between attempts to bind a role that the API server has created and does not know yet."""
 _ESCALATION = "not currently held"
 """Part of the API server's message to users who may not grant what they do not have."""
-_HELP_FLAGS = {"help_option_names": ["-h", "--help"]}
-
-_ANY_ID = "00000000-0000-0000-0000-000000000000"
-"""A client id, to check the names of a grant alone."""
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+_SETTINGS = {"help_option_names": HELP_FLAGS}
 
 
 def _parse_client_ids(_: click.Context, __: click.Parameter, values: Sequence[str]) -> list[str]:
     for value in values:
-        if parse_grant(value) is None:
+        if not is_guid(value):
             raise click.BadParameter(f"{value!r} is not a GUID; give the identity's client id.")
     return [value.lower() for value in values]
 
 
 def _parse_namespaces(_: click.Context, __: click.Parameter, values: Sequence[str]) -> list[tuple[str]]:
     for value in values:
-        if not value or parse_grant(_ANY_ID, value) is None:
+        if not is_namespace(value):
             raise click.BadParameter(f"{value!r} is not the name of a namespace.")
     return [(value,) for value in values]
 
@@ -53,55 +51,10 @@ def _parse_accounts(_: click.Context, __: click.Parameter, values: Sequence[str]
     accounts = []
     for value in values:
         namespace, _slash, name = value.partition("/")
-        if not name or parse_grant(_ANY_ID, namespace, name) is None:
+        if not is_namespace(namespace) or not is_service_account(name):
             raise click.BadParameter(f"{value!r} is not NAMESPACE/NAME.")
         accounts.append((namespace, name))
     return accounts
-
-
-def _grant_options(command: _Function) -> _Function:
-    for option in reversed(
-        (
-            click.option(
-                "--client-id",
-                "client_ids",
-                callback=_parse_client_ids,
-                multiple=True,
-                required=True,
-                metavar="GUID",
-                help="Client id of the identity; may be given several times.",
-            ),
-            click.option(
-                "--service-account",
-                "accounts",
-                callback=_parse_accounts,
-                multiple=True,
-                metavar="NAMESPACE/NAME",
-                help="Service account; may be given several times.",
-            ),
-            click.option(
-                "--namespace",
-                "namespaces",
-                callback=_parse_namespaces,
-                multiple=True,
-                metavar="NAMESPACE",
-                help="Namespace, for all of its service accounts; may be given several times.",
-            ),
-            click.option("--all", "everything", is_flag=True, help="All service accounts of the cluster."),
-            click.option("--dry-run", is_flag=True, help="Change nothing. With -o yaml or json, no cluster is needed."),
-            click.option(
-                "-o",
-                "--output",
-                type=click.Choice(["text", "yaml", "json"]),
-                default="text",
-                show_default=True,
-                help="Print one line for each object, or the objects themselves.",
-            ),
-            cluster_options,
-        )
-    ):
-        command = option(command)
-    return command
 
 
 def _grants(
@@ -117,6 +70,48 @@ def _grants(
         raise click.UsageError("--all includes every service account.", click.get_current_context())
     subjects: list[tuple[str, ...]] = [*accounts, *namespaces, *([()] if everything else [])]
     return list(dict.fromkeys(Grant(client_id, *subject) for client_id in client_ids for subject in subjects))
+
+
+def _grant_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of `grant` and `revoke`."""
+    options = (
+        click.option(
+            "--client-id",
+            "client_ids",
+            callback=_parse_client_ids,
+            multiple=True,
+            required=True,
+            metavar="GUID",
+            help="Client id of the identity; may be given several times.",
+        ),
+        click.option(
+            "--service-account",
+            "accounts",
+            callback=_parse_accounts,
+            multiple=True,
+            metavar="NAMESPACE/NAME",
+            help="Service account; may be given several times.",
+        ),
+        click.option(
+            "--namespace",
+            "namespaces",
+            callback=_parse_namespaces,
+            multiple=True,
+            metavar="NAMESPACE",
+            help="Namespace, for all of its service accounts; may be given several times.",
+        ),
+        click.option("--all", "everything", is_flag=True, help="All service accounts of the cluster."),
+    )
+    dry_run = click.option(
+        "--dry-run", is_flag=True, help="Change nothing. With -o yaml or json, no cluster is needed."
+    )
+    output = _output_option("Print one line for each object, or the objects as manifests.")
+    return option_group("grants", _grants, options)(dry_run(output(connection_options(command))))
+
+
+def _output_option(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    choice = click.Choice(["text", "yaml", "json"])
+    return click.option("-o", "--output", type=choice, default="text", show_default=True, help=text)
 
 
 class _Held(NamedTuple):
@@ -148,18 +143,14 @@ def _read(cluster: Cluster, wanted: Manifest) -> _Held:
     return _Held(wanted, found)
 
 
-@click.command(context_settings=_HELP_FLAGS)
+@click.command(context_settings=_SETTINGS)
 @_grant_options
 def grant(
     *,
-    client_ids: list[str],
-    accounts: list[tuple[str, str]],
-    namespaces: list[tuple[str]],
-    everything: bool,
+    grants: list[Grant],
     dry_run: bool,
     output: str,
-    kubeconfig: Path | None,
-    context: str | None,
+    connection: Connection,
 ) -> None:
     """Let service accounts use identities through the token gateway.
 
@@ -169,10 +160,9 @@ def grant(
     The exit status is 0 if the identities are granted, 1 if the cluster refuses or an object of the same name grants
     something else, and 2 if the options or the kubeconfig are invalid.
     """
-    grants = _grants(client_ids, accounts, namespaces, everything=everything)
     manifests = [manifest for found in grants for manifest in (found.role, found.binding)]
     if not (dry_run and output != "text"):
-        cluster = connect(kubeconfig, context)
+        cluster = connection()
         for held in [_read(cluster, manifest) for manifest in manifests]:  # all of them, before anything is changed
             created = held.found is None and (dry_run or _create(cluster, held))
             _say(held, "created" if created else "unchanged", output, dry_run=dry_run)
@@ -200,18 +190,14 @@ def _create(cluster: Cluster, held: _Held) -> bool:
     return True
 
 
-@click.command(context_settings=_HELP_FLAGS)
+@click.command(context_settings=_SETTINGS)
 @_grant_options
 def revoke(
     *,
-    client_ids: list[str],
-    accounts: list[tuple[str, str]],
-    namespaces: list[tuple[str]],
-    everything: bool,
+    grants: list[Grant],
     dry_run: bool,
     output: str,
-    kubeconfig: Path | None,
-    context: str | None,
+    connection: Connection,
 ) -> None:
     """Remove grants that `wisp gateway grant` or the command in a refusal has made.
 
@@ -221,9 +207,8 @@ def revoke(
     The exit status is 0 if all grants were removed, 1 if one did not exist or the cluster refuses, and 2 if the options
     or the kubeconfig are invalid.
     """
-    grants = _grants(client_ids, accounts, namespaces, everything=everything)
     if not (dry_run and output != "text"):
-        _revoke(connect(kubeconfig, context), grants, output, dry_run=dry_run)
+        _revoke(connection(), grants, output, dry_run=dry_run)
     _print_manifests([manifest for found in grants for manifest in (found.binding, found.role)], output)
 
 
@@ -263,7 +248,7 @@ def _others(cluster: Cluster, revoked: set[str]) -> tuple[dict[str, str], Permis
     return users, find_permissions(roles, others)
 
 
-@click.command(name="list", context_settings=_HELP_FLAGS)
+@click.command(name="list", context_settings=_SETTINGS)
 @click.option(
     "--client-id",
     "client_ids",
@@ -280,22 +265,14 @@ def _others(cluster: Cluster, revoked: set[str]) -> tuple[dict[str, str], Permis
     metavar="NAMESPACE/NAME",
     help="Show only what this service account may use, through groups as well; may be given several times.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "yaml", "json"]),
-    default="text",
-    show_default=True,
-    help="Output format.",
-)
-@cluster_options
+@_output_option("Output format.")
+@connection_options
 def list_command(
     *,
     client_ids: list[str],
     accounts: list[tuple[str, str]],
     output: str,
-    kubeconfig: Path | None,
-    context: str | None,
+    connection: Connection,
 ) -> None:
     """Show which service accounts may use which identities through the token gateway.
 
@@ -305,7 +282,7 @@ def list_command(
     The exit status is 0, with or without grants; 1 if the cluster refuses; and 2 if the options or the kubeconfig are
     invalid.
     """
-    cluster = connect(kubeconfig, context)
+    cluster = connection()
     found = find_permissions(cluster.objects(_ROLES), cluster.objects(_BINDINGS))
     for warning in found.warnings:
         _warn(warning)
