@@ -1,5 +1,6 @@
 """The walk-through, word for word: `wisp lab up --cluster`, then docs/how-to/lab.md by the real az and kubectl."""
 
+import contextlib
 import json
 import os
 import re
@@ -18,10 +19,11 @@ from tests.unit.wisp_local.cloud.page.browser import chromium, open_window
 from tests.unit.wisp_local.lab.lab_command import LabCommand
 from tests.unit.wisp_local.lab.node.image_archives import REFERENCE, docker_archive, oci_archive
 from wisp.base.secret import Secret
+from wisp.gateway.grants import grant_command
 from wisp_local.cloud.state.store import Store
 from wisp_local.demo.azure import Verifier
 from wisp_local.demo.steps import RESOURCE, Expected, claim_problem
-from wisp_local.lab.cluster import ApiServer
+from wisp_local.lab.cluster import GATEWAY_SUBJECT, ApiServer
 from wisp_local.lab.node.binaries import cached_binaries
 from wisp_local.lab.node.images import write_layer
 from wisp_local.lab.node.node import ARCHITECTURE
@@ -33,9 +35,9 @@ _TEXT = (ROOT / "docs/how-to/lab.md").read_text(encoding="utf-8")
 _TIMEOUT = 600  # seconds for all of it
 
 
-@pytest.fixture(name="lab")
-def _lab(tmp_path: Path, images: list[Path]) -> Iterator[LabCommand]:
-    """Give a running lab with a cluster of its own."""
+@contextlib.contextmanager
+def running_lab(tmp_path: Path, *options: str) -> Iterator[LabCommand]:
+    """Run a lab with options of `wisp lab up`, in the environment of a user with an az of their own."""
     new_home(tmp_path / "az")
     home = tmp_path / "home"
     home.mkdir()
@@ -43,16 +45,35 @@ def _lab(tmp_path: Path, images: list[Path]) -> Iterator[LabCommand]:
     cache = os.environ.get("XDG_CACHE_HOME", f"{os.environ['HOME']}/.cache")
     lab = LabCommand(tmp_path / "lab", home, {"PATH": path, "XDG_CACHE_HOME": cache})
     try:
-        lab.up("--cluster", f"--image-archive={images[0]}")
+        lab.up(*options)
         yield lab
     finally:
         lab.run("down")
 
 
+@pytest.fixture(name="lab")
+def _lab(tmp_path: Path, images: list[Path]) -> Iterator[LabCommand]:
+    """Give a running lab with a cluster of its own."""
+    with running_lab(tmp_path, "--cluster", f"--image-archive={images[0]}") as lab:
+        yield lab
+
+
+@pytest.fixture(name="gateway_lab")
+def _gateway_lab(tmp_path: Path, images: list[Path]) -> Iterator[LabCommand]:
+    """Give a running lab whose cluster has the token gateway."""
+    with running_lab(tmp_path, "--cluster", "--gateway", f"--image-archive={images[0]}") as lab:
+        yield lab
+
+
+def documented_commands(heading: str) -> list[str]:
+    """Return the blocks of commands in a section of docs/how-to/lab.md."""
+    section = _TEXT.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
+
+
 def walkthrough() -> str:
     """Return the text of docs/how-to/lab.md's walk-through."""
-    section = _TEXT.partition("## Follow the walk-through")[2].partition("\n## ")[0]
-    text = "".join(re.findall(r"```bash\n(.*?)```", section, re.DOTALL))
+    text = "".join(documented_commands("Follow the walk-through"))
     assert text.count("\nkubectl exec ") == 1
     return text
 
@@ -79,10 +100,12 @@ def _answer(printed: str) -> dict[str, str]:
     return answer
 
 
-def _verified(lab: LabCommand, answer: Mapping[str, str]) -> Mapping[str, object]:
-    """Return the token's claims; it is the walk-through's identity's, signed by the lab's Entra."""
+def _verified(
+    lab: LabCommand, answer: Mapping[str, str], group: str = "WorkloadIdentityRG", name: str = "wi-demo-identity"
+) -> Mapping[str, object]:
+    """Return the token's claims; it is the token of that identity, signed by the lab's Entra."""
     with Store(lab.folder / "cloud.db") as store:
-        identity = store.identity("WorkloadIdentityRG", "wi-demo-identity")
+        identity = store.identity(group, name)
     authority = f"{lab.url}/{identity.tenant_id}/"
     verifier = Verifier.published(authority, lab.folder / "cloud.db.ca.pem")
     claims = verifier.verify(Secret(answer["access_token"]), float(answer["not_before"]) + 1).claims
@@ -117,9 +140,48 @@ def test_page_shows_a_misspelt_subject_and_the_command_that_corrects_it(lab: Lab
         expect(window.page.locator(".compared mark.presented")).to_have_text("sa")
         expect(window.page.locator(".compared mark.expected")).to_have_text("SA")
         hint = window.page.locator("pre").first.inner_text()
-    asking = walkthrough().rpartition("\nkubectl exec ")[2].strip()
-    again = f'until answer=$(kubectl exec {asking}); [ "${{answer#*access_token}}" != "$answer" ]; do sleep 1; done'
-    _verified(lab, _answer(_typed(lab, f'NAMESPACE=kube-system\n{hint} >/dev/null\n{again}\necho "$answer"')))
+    again = _exec_until_token(walkthrough())
+    _verified(lab, _answer(_typed(lab, f"NAMESPACE=kube-system\n{hint} >/dev/null\n{again}")))
+
+
+def _exec_until_token(pod_commands: str) -> str:
+    """Return commands that repeat the request for a token in `pod_commands`, their last command, until it succeeds."""
+    request = pod_commands.rpartition("\nkubectl exec ")[2].strip()
+    return (
+        f'until answer=$(kubectl exec {request}); [ "${{answer#*access_token}}" != "$answer" ]; do sleep 1; done\n'
+        'echo "$answer"'
+    )
+
+
+def test_gateway_serves_two_namespaces_with_one_federated_credential(
+    gateway_lab: LabCommand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """docs/how-to/lab.md, word for word: a refusal with the command that grants, and the token after it.
+
+    In the second namespace, `wisp gateway grant` does the same.
+    """
+    identity, pod, grant = documented_commands("Use the token gateway")
+    refused = _answer(_typed(gateway_lab, identity + pod))
+    with Store(gateway_lab.folder / "cloud.db") as store:
+        client_id = store.identity("GatewayRG", "shop").client_id
+    command = grant_command(client_id, "team-a", "shop")
+    assert refused["error"] == "invalid_client"
+    assert command in refused["error_description"]
+    granted = _answer(_typed(gateway_lab, f"{command} >/dev/null\n{_exec_until_token(pod)}"))
+    claims = _verified(gateway_lab, granted, "GatewayRG", "shop")
+    with capsys.disabled():
+        sys.stdout.write(f"\nby the gateway: {json.dumps(claims, indent=2)}\n")
+    other_pod, other_grant = (text.replace("team-a", "team-b") for text in (pod, grant))
+    export = f"export CLIENT_ID={client_id}\n"
+    assert "error" in _answer(_typed(gateway_lab, export + other_pod))
+    other = _answer(_typed(gateway_lab, f"{export}{other_grant}{_exec_until_token(other_pod)}"))
+    _verified(gateway_lab, other, "GatewayRG", "shop")
+    credentials = _typed(gateway_lab, "az identity federated-credential list -g GatewayRG --identity-name shop")
+    assert [credential["subject"] for credential in json.loads(credentials)] == [GATEWAY_SUBJECT]
+    assert gateway_lab.status()["problems"] == []
+    assert "The lab runs already" in gateway_lab.up("--no-gateway")
+    deployments = "kubectl get deployments -n wisp-system -o name"
+    assert _typed(gateway_lab, deployments).split() == ["deployment.apps/wisp"]
 
 
 _PODS = """
