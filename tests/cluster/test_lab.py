@@ -20,10 +20,11 @@ from tests.unit.wisp_local.lab.lab_command import LabCommand
 from tests.unit.wisp_local.lab.node.image_archives import REFERENCE, docker_archive, oci_archive
 from wisp.base.secret import Secret
 from wisp.gateway.grants import grant_command
+from wisp_local.cloud.cluster import GATEWAY_SUBJECT
 from wisp_local.cloud.state.store import Store
 from wisp_local.demo.azure import Verifier
 from wisp_local.demo.steps import RESOURCE, Expected, claim_problem
-from wisp_local.lab.cluster import GATEWAY_SUBJECT, ApiServer
+from wisp_local.lab.cluster import ApiServer
 from wisp_local.lab.node.binaries import cached_binaries
 from wisp_local.lab.node.images import write_layer
 from wisp_local.lab.node.node import ARCHITECTURE
