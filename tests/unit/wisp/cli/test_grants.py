@@ -8,8 +8,11 @@ from typing import Any
 import click
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.unit.wisp.cli.command import CommandResult, run
+from tests.unit.wisp.gateway.test_grants import GRANTS
 from tests.unit.wisp.kubernetes import apiserver
 from wisp.cli.grants import grant, list_command, revoke
 from wisp.gateway.grants import Grant
@@ -163,6 +166,21 @@ def test_revoke_removes_what_was_granted_and_nothing_else(world: apiserver.World
     assert (ran.status, ran.stderr) == (0, "")
     assert [line.rpartition(" ")[2] for line in ran.stdout.splitlines()] == ["deleted", "deleted"]
     assert names(world) == both(*others)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sets(GRANTS, min_size=1, max_size=4))
+def test_grant_then_revoke_leaves_nothing(world: apiserver.World, wisp: Any, grants: set[Grant]) -> None:
+    """Also of names that look like other names."""
+    for command in (grant, revoke):
+        for granted in grants:
+            subject: tuple[str, ...] = ("--all",)
+            if granted.service_account:
+                subject = ("--service-account", f"{granted.namespace}/{granted.service_account}")
+            elif granted.namespace:
+                subject = ("--namespace", granted.namespace)
+            assert wisp(command, "--client-id", granted.client_id, *subject).status == 0
+        assert names(world) == (both(*grants) if command is grant else set())
 
 
 def test_revoke_of_what_is_not_there_fails(wisp: Any) -> None:

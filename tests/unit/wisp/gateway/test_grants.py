@@ -1,8 +1,12 @@
 """Grants: names, objects and the command."""
 
+import json
 import shlex
+import subprocess
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,6 +77,37 @@ def test_command_has_one_line_and_survives_being_printed_in_json(grant: Grant) -
 def test_command_binds_the_role_to_the_subject(grant: Grant, option: str) -> None:
     words = shlex.split(grant_command(*grant))
     assert words[-5:] == ["create", "clusterrolebinding", grant.name, f"--clusterrole={grant.name}", option]
+
+
+AWKWARD = "1e3." + "a" * 249
+"""The longest name that a service account can have, which begins like a number."""
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    "grant",
+    [
+        Grant(CLIENT_ID, "0", "1"),
+        Grant("1" * 8 + CLIENT_ID[8:], "null", AWKWARD),
+        Grant(CLIENT_ID, "1e3"),
+        Grant(CLIENT_ID),
+    ],
+    ids=["digits", "like other types", "namespace", "all"],
+)
+def test_shell_passes_the_objects_of_the_grant_to_kubectl(grant: Grant, tmp_path: Path) -> None:
+    """A script in place of kubectl writes down its arguments and its input."""
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text('#!/bin/sh\necho "$@" >> arguments\n[ "$1" = create ] || cat > input\n')
+    kubectl.chmod(0o755)
+    command = json.loads(json.dumps(grant_command(*grant)))
+    subprocess.run(["sh", "-ec", command], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, cwd=tmp_path, check=True)
+    role = yaml.safe_load((tmp_path / "input").read_text())
+    assert role["metadata"]["name"] == grant.name
+    assert role["kind"] == "ClusterRole"
+    assert is_equivalent(role, grant.role)
+    applied, bound = (tmp_path / "arguments").read_text().splitlines()
+    assert applied == "apply -f -"
+    assert bound.startswith(f"create clusterrolebinding {grant.name} --clusterrole={grant.name} --")
 
 
 @given(GRANTS)
