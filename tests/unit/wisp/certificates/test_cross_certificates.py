@@ -1,5 +1,6 @@
 """Clients that keep an old bundle, as pods do in a variable, trust the server until the bundle's newest CA expires."""
 
+import pytest
 from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,10 +39,11 @@ class Clients:
                 assert all(map(replica.is_trusted_with, self._bundles))
 
 
-def test_clients_trust_the_server_for_thirty_years() -> None:
-    """Two replicas that look every five days, and a new client each time."""
+@pytest.mark.parametrize("publishes", [False, True], ids=["gateway", "webhook"])
+def test_clients_trust_the_server_for_thirty_years(*, publishes: bool) -> None:
+    """Two replicas that look every ten days, and a new client each time."""
     shared, lifetimes = Shared(), Lifetimes()
-    replicas = [Replica(shared, lifetimes, publishes=False) for _ in range(2)]
+    replicas = [Replica(shared, lifetimes, publishes=publishes) for _ in range(2)]
     clients = Clients(shared)
     end = shared.now + 30 * YEAR
     while shared.now < end:
@@ -49,7 +51,7 @@ def test_clients_trust_the_server_for_thirty_years() -> None:
             replica.settle()
             clients.take()
             clients.assert_trust(replicas)
-        shared.now += 5 * DAY
+        shared.now += 10 * DAY
     assert clients.bundles == 8, "one more for every new CA, and one more when the old one has expired"
     assert len(pem_blocks(replicas[0].in_use.chain)) <= 2, "only what a client may still need"
 

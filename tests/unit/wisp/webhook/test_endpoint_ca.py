@@ -124,6 +124,28 @@ def patch_in(response: dict[str, Any]) -> str:
     return base64.b64decode(response["patch"]).decode()
 
 
+def variable(ca: str) -> str:
+    """Return the variable with the CA, as it is in a patch."""
+    return f'"AZURE_KUBERNETES_CA_DATA","value":"{ca}"'.replace("\n", "\\n")
+
+
+def flags(ca: Path) -> tuple[str, ...]:
+    """Return the options of a custom token endpoint."""
+    return (
+        *("--custom-token-endpoint", "https://wisp-gateway.wisp.svc"),
+        *("--custom-token-endpoint-annotation-suffix", "identity-binding"),
+        *("--custom-token-endpoint-audience", "api://AKSIdentityBinding"),
+        *("--custom-token-endpoint-ca", str(ca)),
+    )
+
+
+def asking_review() -> bytes:
+    """Return a review of a pod that asks for the endpoint."""
+    labels = {"azure.workload.identity/use": "true"}
+    annotations = {"azure.workload.identity/use-identity-binding": "true"}
+    return review(metadata={"name": "p", "namespace": "default", "labels": labels, "annotations": annotations})
+
+
 def await_events(hook: Webhook, name: str, number: int) -> None:
     """Wait until the log has so many events of a name."""
     wait_until(lambda: len(hook.events(name)) == number, f"{name}: {number} times")
@@ -134,18 +156,10 @@ def test_webhook_follows_the_ca_of_the_gateway(tmp_path: Path) -> None:
     """Pods that ask for the endpoint wait for the CA; others do not, and neither does readiness."""
     volume = SecretVolume(tmp_path / "endpoint-ca")
     volume.write(None)
-    binding = {"azure.workload.identity/use-identity-binding": "true"}
-    flags = (
-        *("--custom-token-endpoint", "https://wisp-gateway.wisp.svc"),
-        *("--custom-token-endpoint-annotation-suffix", "identity-binding"),
-        *("--custom-token-endpoint-audience", "api://AKSIdentityBinding"),
-        *("--custom-token-endpoint-ca", str(volume.path)),
-    )
-    labels = {"azure.workload.identity/use": "true"}
-    asks = review(metadata={"name": "p", "namespace": "default", "labels": labels, "annotations": binding})
+    asks = asking_review()
     with running() as api:
         api.world.put("serviceaccounts", service_account("web", client_id=CLIENT_ID))
-        with webhook(api, tmp_path, *flags) as hook:
+        with webhook(api, tmp_path, *flags(volume.path)) as hook:
             hook.await_ready()
             assert len(hook.events("custom token endpoint's CA not usable")) == 1
             assert hook.review(review())["allowed"]
@@ -158,8 +172,20 @@ def test_webhook_follows_the_ca_of_the_gateway(tmp_path: Path) -> None:
             for number, content in enumerate((FIRST, SECOND + FIRST), start=1):
                 volume.write(content)
                 await_events(hook, "custom token endpoint's CA in use", number)
-                patch = patch_in(hook.review(asks))
-                assert f'"AZURE_KUBERNETES_CA_DATA","value":"{content}"'.replace("\n", "\\n") in patch
+                assert variable(content) in patch_in(hook.review(asks))
             volume.write(None)
             await_events(hook, "custom token endpoint's CA not usable", 2)
             assert hook.review(asks)["allowed"], "the last CA stays in use"
+
+
+@pytest.mark.system
+def test_ca_that_is_there_at_the_start_is_used_by_a_ready_webhook(tmp_path: Path) -> None:
+    """It is read before the API server's version, which changes the policy, too."""
+    file = tmp_path / "ca.crt"
+    file.write_text(FIRST)
+    with running() as api:
+        api.world.put("serviceaccounts", service_account("web", client_id=CLIENT_ID))
+        with webhook(api, tmp_path, *flags(file)) as hook:
+            hook.await_ready()
+            assert hook.events("API server's version")
+            assert variable(FIRST) in patch_in(hook.review(asking_review()))
