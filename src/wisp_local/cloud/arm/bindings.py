@@ -154,7 +154,7 @@ def _federate(call: Call, identity: ManagedIdentity, issuer: str) -> None:
     """Let the gateway in the cluster of `issuer` act as the identity, unless a federated credential does so already."""
     if _trusts_gateway(call.store.federated_credentials(identity), issuer):
         return
-    # Within a transaction, so that the name remains free; nothing in it waits for another writer.
+    # One transaction: what another process writes meanwhile could take the name.
     with call.locks.hold(identity.resource_id), call.store.transaction():
         credentials = call.store.federated_credentials(identity)
         if not _trusts_gateway(credentials, issuer):
