@@ -4,12 +4,15 @@ import json
 import re
 from collections.abc import Callable
 
-from tests.fuzz import assertion, connection, node, routing, sidecar, token_response
+from tests.fuzz import assertion, connection, node, routing, sidecar, token_request, token_response
 from tests.fuzz.target import Target
 from tests.support.fakes import token_target
 from wisp.base.secret import Secret
 from wisp.entra.exchange.interpret import interpret
 from wisp.entra.messages import Refused, Result
+from wisp.gateway.assertion import Examined, examine
+from wisp.gateway.request import Rules, read_request
+from wisp.gateway.types import TokenForm, TokenRefusal, Unauthenticated
 from wisp.http.connection import Application, Source
 from wisp.http.messages import Reject, Request, Response
 from wisp.http.parser import Event, RequestReader
@@ -130,6 +133,24 @@ class _Trimming(ResponseReader):
         return super().feed(data.lstrip(b" "))
 
 
+def _strips(request: Request, rules: Rules) -> TokenForm | TokenRefusal:
+    """Remove the braces that some programs write around a GUID."""
+    return read_request(request._replace(body=request.body.replace(b"%7B", b"").replace(b"%7D", b"")), rules)
+
+
+def _quotes(request: Request, rules: Rules) -> TokenForm | TokenRefusal:
+    """Repeat what was sent in a refusal."""
+    read = read_request(request, rules)
+    if isinstance(read, TokenRefusal) and "***" in read.description:
+        return read._replace(description=f"AADSTS70011: {request.body.decode('latin-1')[:900]}")
+    return read
+
+
+def _welcomes(assertion: Secret, _audience: str, now: float) -> Examined | Unauthenticated:
+    """Accept tokens for the API server, too."""
+    return examine(assertion, "https://kubernetes.default.svc", now)
+
+
 BROKEN = {
     "routing-without-metadata": Target(
         lambda data: routing.check(data, routing.Decisions(decide=_decides_for_anybody)), 100_000, ("paths",)
@@ -147,5 +168,14 @@ BROKEN = {
     "sidecar-without-method": Target(lambda data: sidecar.check(data, _Confused), 50_000, ("http", "paths")),
     "authority-without-mask": Target(lambda data: token_response.check(data, _repeats), 100_000, ("entra",)),
     "assertion-without-doubt": Target(lambda data: assertion.check(data, _believes), 100_000, ("assertions",)),
+    "gateway-without-guids": Target(
+        lambda data: token_request.check(data, token_request.Reading(read=_strips)), 100_000, ("assertions", "gateway")
+    ),
+    "gateway-without-mask": Target(
+        lambda data: token_request.check(data, token_request.Reading(read=_quotes)), 100_000, ("assertions", "gateway")
+    ),
+    "gateway-without-audience": Target(
+        lambda data: token_request.check(data, token_request.Reading(examine=_welcomes)), 100_000, ("gateway",)
+    ),
     "node-without-blanks": Target(lambda data: node.check(data, _Trimming), 100_000, ("answers",)),
 }

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.fuzz import assertion, connection, node, routing, sidecar, token_response
+from tests.fuzz import assertion, connection, node, routing, sidecar, token_request, token_response
 from tests.fuzz.broken import BROKEN
 from tests.fuzz.target import Target
 
@@ -15,6 +15,7 @@ TARGETS = {
     "node": Target(node.check, runs=10_000, words=("answers",)),
     "authority": Target(token_response.check, runs=20_000, words=("entra",)),
     "assertion": Target(assertion.check, runs=20_000, words=("assertions",)),
+    "gateway": Target(token_request.check, runs=20_000, words=("assertions", "gateway")),
 }
 
 EVERY = {**TARGETS, **BROKEN}

@@ -9,6 +9,7 @@ import msgspec
 from tests.fuzz.assertion import CREDENTIAL
 from tests.fuzz.growth import Parser
 from tests.unit.wisp.admission.pods import POLICY, account
+from tests.unit.wisp.gateway.token_requests import CORRELATION_ID, FORM, PATH, RULES, encoded
 from wisp.admission import annotations, patch, policy, warnings
 from wisp.admission import review as reviews
 from wisp.base.errors import WispError
@@ -19,6 +20,10 @@ from wisp.certificates.decision import CertificateSet
 from wisp.certificates.issuer import Adopt, IssueAll, Subject
 from wisp.cli import manifests
 from wisp.entra.exchange import interpret
+from wisp.gateway.answers import refusal
+from wisp.gateway.assertion import examine
+from wisp.gateway.request import read_request
+from wisp.gateway.types import AUDIENCE, TokenRefusal
 from wisp.http.messages import Reject, Request
 from wisp.http.parser import ChunkedBody, RequestReader, parse_head
 from wisp.http.response_parser import Malformed, ResponseReader
@@ -95,6 +100,22 @@ def _retry_after(data: bytes) -> None:
 def _form(data: bytes) -> None:
     pairs = parse_qsl(data.decode("latin-1"), keep_blank_values=True)
     read_token_request([*pairs, ("client_assertion", "x"), ("claims", data.decode("latin-1"))])
+
+
+def _gateway(data: bytes) -> None:
+    """Read a token request with `data` as its body, in its target and in every header."""
+    headers = ((b"content-type", b"application/x-www-form-urlencoded"), (b"client-request-id", data))
+    request = Request(b"POST", PATH.encode(), headers, data, http_1_0=False, keep_alive=True)
+    claims = encoded({**FORM, "claims": data.decode("latin-1"), "scope": data.decode("latin-1")})
+    for form in (
+        request,
+        request._replace(body=claims),
+        request._replace(target=b"/" + data + b"/oauth2/v2.0/token"),
+        request._replace(headers=((b"content-type", data),)),
+    ):
+        found = read_request(form, RULES)
+        if isinstance(found, TokenRefusal):
+            refusal(found, CORRELATION_ID, unix=1e9)
 
 
 def _page(data: bytes) -> None:
@@ -290,6 +311,22 @@ PARSERS: dict[str, Parser] = {
         ),
         (b"https://a/.default ", b"&a=b", b"%2F"),
         corpora=("assertion",),
+    ),
+    "gateway's token request": Parser(
+        _gateway,
+        (
+            b"<<*%b>>",
+            b"client_id=a&scope=<<*%b>>",
+            b"client_assertion_type=t&client_assertion=<<*%b>>",
+            b'{"access_token":<<*%b>>}',
+        ),
+        (b"a&", b"a=b&a=b", b"%2F", b"client-request-id=", b"https://a/.default ", b"openid "),
+        corpora=("gateway",),
+    ),
+    "gateway's assertion": Parser(
+        lambda data: examine(Secret(data.decode("utf-8", "surrogateescape")), AUDIENCE, 1e9),
+        (b"<<*%b>>", b"a.<<*%b>>.c2ln", b"e30.eyJh<<*%b>>.c2ln"),
+        (b"eyJh", b"W10", b"W1tb", b"."),
     ),
     "page": Parser(_page, units=(b"https://", b"system:serviceaccount:", b"x/", b"a.")),
     "edit distance": Parser(lambda data: explanation.distance(data.decode("latin-1"), CREDENTIAL.issuer)),

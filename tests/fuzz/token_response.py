@@ -48,14 +48,19 @@ def _check_granted(status: int, granted: Granted) -> None:
 
 def _check_refused(refused: Refused) -> None:
     assert refused.status in _STATUSES
-    firsts = _THREE_PARTS.findall(f"{refused.error} {refused.description}")
-    assert not any(is_header(part[at:]) for part in firsts for at in range(len(part))), "a refusal holds a token"
+    assert not holds_token(f"{refused.error} {refused.description}"), "a refusal holds a token"
     assert refused.retry_after is None or math.isfinite(refused.retry_after)
     assert 0 < hold_off(refused, failures=1, spread=0.5) <= 3600
     assert json.loads(error_body(refused.error, refused.description))["error"] == refused.error
 
 
-def is_header(text: str) -> bool:
+def holds_token(text: str) -> bool:
+    """Return whether `text` holds something in the form of a token."""
+    firsts = _THREE_PARTS.findall(text)
+    return any(_is_header(part[at:]) for part in firsts for at in range(len(part)))
+
+
+def _is_header(text: str) -> bool:
     """Return whether `text` is base64url of a JSON object with `alg`, as at the start of every token."""
     if not text.startswith("e"):  # as `{` does
         return False

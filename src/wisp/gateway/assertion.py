@@ -10,12 +10,11 @@ from typing import NamedTuple
 import msgspec
 
 from wisp.base.secret import Secret
+from wisp.gateway.quoting import quotable
 from wisp.gateway.types import Unauthenticated
 
 _EARLY = 60.0
 """Seconds by which a token may be used before it is valid, because clocks differ. API servers allow the same."""
-_QUOTED = 100
-"""Characters of the token's audience that a refusal repeats."""
 
 
 class Examined(NamedTuple):
@@ -50,7 +49,7 @@ def examine(assertion: Secret, audience: str, now: float) -> Examined | Unauthen
         return Unauthenticated("it is not a JSON Web Token with an expiry")
     audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
     if audience not in audiences:
-        found = ", ".join(_printable(name) for name in audiences[:2]) or "missing"
+        found = ", ".join(quotable(name) or "empty" for name in audiences[:2]) or "missing"
         return Unauthenticated(f"its audience is {found}, but must be {audience}")
     if now >= claims.exp:
         return Unauthenticated(f"it expired {_ago(now - claims.exp)} ago")
@@ -81,7 +80,3 @@ _STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
 
 def _ago(seconds: float) -> str:
     return f"{seconds:.0f} s"
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "\ufffd" for character in text[:_QUOTED]) or "empty"

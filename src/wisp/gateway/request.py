@@ -12,8 +12,8 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from wisp.azure import is_guid, is_tenant
-from wisp.base.masking import masked
 from wisp.base.secret import Secret
+from wisp.gateway.quoting import quotable
 from wisp.gateway.types import Outcome, TokenForm, TokenRefusal
 from wisp.http.messages import Request
 
@@ -23,8 +23,6 @@ _FIELDS_LIMIT = 32
 _ASSERTION_LIMIT = 16 * 1024
 _SCOPE_LIMIT = 1024
 _CLAIMS_LIMIT = 4 * 1024
-_QUOTED_LIMIT = 100
-"""Characters of a client's text that a refusal repeats."""
 
 _FORM_TYPE = b"application/x-www-form-urlencoded"
 _PATH_END = b"/oauth2/v2.0/token"
@@ -92,13 +90,13 @@ def _tenant(request: Request, rules: Rules) -> str:
     if not path.endswith(_PATH_END) or path.count(b"/") != 4:
         raise _own("only POST /TENANT/oauth2/v2.0/token is served here", status=404)
     if request.method != b"POST":
-        method = _quotable(request.method)
+        method = quotable(request.method)
         raise _refused(900561, f"The endpoint only accepts POST requests. Received a {method} request.", status=405)
     name = path[1 : -len(_PATH_END)].decode("latin-1")
     tenant = name.lower()
     if tenant in rules.tenants:
         return tenant
-    quoted = _quotable(name)
+    quoted = quotable(name)
     if not is_tenant(name):
         text = f"Specified tenant identifier '{quoted}' is neither a valid DNS name, nor a valid external domain."
         raise _refused(900023, text)
@@ -146,13 +144,13 @@ def _token_form(form: _Fields, tenant: str, correlation_id: str) -> TokenForm:
     grant_type, client_id = _required(form, b"grant_type"), _required(form, b"client_id")
     scope = _required(form, b"scope")
     if grant_type != b"client_credentials":
-        text = f"The app requested an unsupported grant type '{_quotable(grant_type)}'."
+        text = f"The app requested an unsupported grant type '{quotable(grant_type)}'."
         raise _refused(70003, text, error="unsupported_grant_type")
     client = client_id.decode("latin-1").lower()
     if not is_guid(client):
         raise _refused(
             700016,
-            f"Application with identifier '{_quotable(client_id)}' was not found in the directory '{tenant}'. "
+            f"Application with identifier '{quotable(client_id)}' was not found in the directory '{tenant}'. "
             "wisp gateway: a client id is a GUID.",
             error="unauthorized_client",
         )
@@ -187,7 +185,7 @@ def _resource_scope(scope: bytes) -> str:
     if not scopes or not all(name.endswith(_DEFAULT) for name in scopes):
         raise _refused(
             1002012,
-            f"The provided value for scope {_quotable(scope)} is not valid. Client credential flows must have a scope "
+            f"The provided value for scope {quotable(scope)} is not valid. Client credential flows must have a scope "
             "value with /.default suffixed to the resource identifier (application ID URI).",
             error="invalid_scope",
         )
@@ -195,7 +193,7 @@ def _resource_scope(scope: bytes) -> str:
         raise _refused(
             70011,
             "The provided request must include a 'scope' input parameter. The provided value for the input parameter "
-            f"'scope' is not valid. The scope {_quotable(scope)} is not valid.",
+            f"'scope' is not valid. The scope {quotable(scope)} is not valid.",
             error="invalid_scope",
         )
     return scopes[0]
@@ -239,11 +237,3 @@ def _missing(name: str, hint: str = "") -> _RefusedError:
 
 def _malformed(reason: str) -> _RefusedError:
     return _refused(9002313, f"Invalid request. Request is malformed or invalid. wisp gateway: {reason}.")
-
-
-def _quotable(text: str | bytes) -> str:
-    """Return the beginning of a client's text for a refusal, without tokens and characters that are not printable."""
-    if isinstance(text, bytes):
-        text = text[: 2 * _QUOTED_LIMIT].decode("latin-1")
-    text = masked(text[:_QUOTED_LIMIT], cut=len(text) > _QUOTED_LIMIT)
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -143,7 +143,7 @@ REFUSED_FORMS: dict[str, tuple[dict[str, str] | bytes, int, int, str]] = {
     "empty fields twice": (b"&&" + encoded(FORM), 9002313, 400, "twice"),
     "two resources": ({**FORM, "scope": f"{SCOPE} https://b.example/.default"}, 70011, 400, "b.example"),
     "no resource": ({**FORM, "scope": "/.default"}, 70011, 400, "/.default"),
-    "scope with NUL": ({**FORM, "scope": "https://a\0b/.default"}, 70011, 400, "https://a?b"),
+    "scope with NUL": ({**FORM, "scope": "https://a\0b/.default"}, 70011, 400, "https://a\ufffdb"),
     "scope that is not ASCII": ({**FORM, "scope": "https://ü/.default"}, 70011, 400, "scope"),
     "scope with a quotation mark": ({**FORM, "scope": 'https://a"/.default'}, 70011, 400, "scope"),
     "scope with a backslash": ({**FORM, "scope": "https://a\\/.default"}, 70011, 400, "scope"),
