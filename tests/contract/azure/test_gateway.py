@@ -1,19 +1,22 @@
-"""The token gateway's own exchanges with the local cloud: an identity binding, a token, and the page about it."""
+"""The token gateway and the local cloud: an identity binding, a workload's token, and the page about the exchange."""
 
-import asyncio
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import urllib3
 
+from tests.support.waiting import wait_until
+from tests.unit.wisp.gateway.process import GatewayAnswer, RunningGateway, form, gateway, surroundings
 from tests.unit.wisp_local.cloud.process import Running, exchange_secret, running
 from tests.unit.wisp_local.cloud.small_azure import claims_of
-from wisp.entra.freshness import Token
-from wisp.entra.messages import Refused, TokenKey
-from wisp.gateway.tokens import IdentityTokens, gateway_settings
+from wisp_local.cloud.entra.directory import ManagedIdentity
 from wisp_local.cloud.issuer import Projection, service_account_token
+from wisp_local.cloud.page.audit import AuditedCaller, GatewayExchange, callers
 from wisp_local.cloud.roles import OWNER
 from wisp_local.cloud.state.store import Store
 
@@ -39,8 +42,38 @@ def _page(cloud: Running, identifier: str) -> str:
     return answer.data.decode()
 
 
-def _bind(cloud: Running) -> TokenKey:
-    """Create a cluster, an identity and a binding; return the key of the identity's token."""
+class BoundCloud(NamedTuple):
+    """A cloud in which an identity is bound to a cluster, and the gateway of that cluster."""
+
+    cloud: Running
+    running: RunningGateway
+    identity: ManagedIdentity
+
+    def ask(self, client_id: str) -> GatewayAnswer:
+        """Ask the gateway for an identity's token, as a pod that may use it."""
+        pod = self.running.callers.pod(granted=client_id)
+        body = form(self.running.callers.token(pod), client_id, claims=CLAIMS)
+        path = f"/{self.identity.tenant_id}/oauth2/v2.0/token"
+        return self.running.post(body, path, client_request_id=REQUEST_ID)
+
+    def audited(self) -> list[AuditedCaller]:
+        """Return the callers that the page would find in the gateway's log."""
+        wait_until(lambda: self.running.audit, "there is an audit line")
+        log = b"".join(json.dumps(line).encode() + b"\n" for line in self.running.audit)
+        client_id = self.running.audit[0]["clientId"]
+        return callers(log, GatewayExchange("wisp-system", REQUEST_ID, client_id, time.time()))
+
+
+@pytest.fixture(name="bound")
+def _bound(tmp_path: Path) -> Iterator[BoundCloud]:
+    """Bind an identity to a cluster, and run a gateway with the service account token of that cluster."""
+    with running(tmp_path / "cloud.db", "--operation-seconds", "0") as cloud:
+        identity = _bind(cloud)
+        with _gateway(cloud, identity, tmp_path) as process:
+            yield BoundCloud(cloud, process, identity)
+
+
+def _bind(cloud: Running) -> ManagedIdentity:
     with Store(cloud.state) as store:
         application = store.principals.put("me")
         store.assignments.give(application.principal_id, OWNER, store.subscription().id)
@@ -51,59 +84,47 @@ def _bind(cloud: Running) -> TokenKey:
     _put(cloud, token, cluster, {"location": "eastus", "properties": {"oidcIssuerProfile": {"enabled": True}}})
     properties = {"managedIdentity": {"resourceId": identity.resource_id}}
     _put(cloud, token, f"{cluster}/identityBindings/ib", {"properties": properties})
-    return TokenKey(identity.client_id, "https://vault.azure.net/.default", "", identity.tenant_id, CLAIMS)
+    return identity
 
 
-def _environment(cloud: Running, tenant: str, folder: Path) -> dict[str, str]:
-    """Return the variables of the gateway's pod in the cluster."""
+@contextmanager
+def _gateway(cloud: Running, identity: ManagedIdentity, folder: Path) -> Iterator[RunningGateway]:
     with Store(cloud.state) as store:
         issuer = store.issuers.named("wilab")
         projection = Projection("wisp-system", "wisp-gateway")
         token = service_account_token(issuer, cloud.url + issuer.path, projection, now=store.clock())
     (folder / "token").write_text(token.reveal(), encoding="utf-8")
-    return {
-        "AZURE_TENANT_ID": tenant,
+    variables = {
+        "AZURE_TENANT_ID": identity.tenant_id,
         "AZURE_FEDERATED_TOKEN_FILE": str(folder / "token"),
         "AZURE_AUTHORITY_HOST": f"{cloud.url}/",
     }
+    with (
+        surroundings(folder) as (api, entra),
+        gateway(api, entra, folder, "--authority-ca", cloud.ca_file, **variables) as process,
+    ):
+        process.await_ready()
+        yield process
 
 
-def _get(environment: Mapping[str, str], ca_file: str, key: TokenKey) -> Token | Refused:
-    """Get a token as the gateway does for the request with `REQUEST_ID`."""
-
-    async def whole() -> Token | Refused:
-        tokens = IdentityTokens.over_process(gateway_settings(ca_file, environment), lambda *_: None)
-        try:
-            return await tokens.get(key, REQUEST_ID)
-        finally:
-            tokens.close()
-
-    return asyncio.run(whole())
+def test_workload_of_a_bound_cluster_gets_the_identitys_token(bound: BoundCloud) -> None:
+    """The claims request reaches Entra as it is; the audit line has the correlation id that the page shows."""
+    answer = bound.ask(bound.identity.client_id)
+    assert answer.status == 200, answer
+    claims = claims_of(answer.document["access_token"])
+    assert (claims["appid"], claims["xms_cc"]) == (bound.identity.client_id, ["cp1"])
+    assert f"grep {REQUEST_ID}" in _page(bound.cloud, REQUEST_ID)
+    (caller,) = bound.audited()
+    assert caller.result == "granted"
 
 
-def test_gateway_of_a_bound_cluster_gets_the_identitys_token_and_the_page_has_its_correlation_id(
-    tmp_path: Path,
-) -> None:
-    """The claims request reaches Entra as it is, and the page says how to find the workload."""
-    with running(tmp_path / "cloud.db", "--operation-seconds", "0") as cloud:
-        key = _bind(cloud)
-        environment = _environment(cloud, key.tenant, tmp_path)
-        token = _get(environment, cloud.ca_file, key)
-        assert isinstance(token, Token), token
-        claims = claims_of(token.access_token.reveal())
-        assert (claims["appid"], claims["xms_cc"]) == (key.client_id, ["cp1"])
-        assert f"grep {REQUEST_ID}" in _page(cloud, REQUEST_ID)
-
-
-def test_refusal_of_an_unbound_identity_has_the_callers_correlation_id(tmp_path: Path) -> None:
-    """So that the client's error, the gateway's audit line and the page are about the same request."""
-    with running(tmp_path / "cloud.db", "--operation-seconds", "0") as cloud:
-        key = _bind(cloud)
-        environment = _environment(cloud, key.tenant, tmp_path)
-        with Store(cloud.state) as store:
-            unbound = store.put_identity("RG", "unbound", "eastus")
-        refused = _get(environment, cloud.ca_file, key._replace(client_id=unbound.client_id))
-        assert isinstance(refused, Refused)
-        assert refused.aadsts == 70025
-        assert f"Correlation ID: {REQUEST_ID}" in refused.description
-        assert "az identity federated-credential create" in _page(cloud, REQUEST_ID)
+def test_identity_that_is_not_bound_is_refused_with_the_callers_correlation_id(bound: BoundCloud) -> None:
+    """The client's error, the gateway's audit line and the page are about the same request."""
+    with Store(bound.cloud.state) as store:
+        unbound = store.put_identity("RG", "unbound", "eastus")
+    answer = bound.ask(unbound.client_id)
+    assert (answer.status, answer.document["error_codes"]) == (401, [70025])
+    assert answer.document["correlation_id"] == REQUEST_ID
+    assert "az identity federated-credential create" in _page(bound.cloud, REQUEST_ID)
+    (caller,) = bound.audited()
+    assert caller.result == "refused"
