@@ -1,5 +1,6 @@
 """The chart with the token gateway: its objects, what it has in common with the webhook, and its permissions."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import yaml
 from tests.chart.cases import CHART, NAMESPACE, TENANT, rendered, run, template
 from tests.chart.objects import PEM, component, container, objects, one, pod_spec
 from wisp.azure import CLOUD_ALIASES, CLOUDS, cloud_named
+from wisp.cli.gateway import command, serve
+from wisp.gateway.tokens import gateway_settings
 from wisp.gateway.types import AUDIENCE
 
 pytestmark = pytest.mark.chart
@@ -266,7 +269,44 @@ def test_value_becomes_an_option_of_the_gateway(setting: str, expected: str) -> 
     assert expected in container(with_gateway(setting), OWN)["args"]
 
 
-@pytest.mark.parametrize("name", ["grantSeconds", "denialSeconds", "callerRate", "callerRequests", "requests"])
+LIMITS = ("grantSeconds", "denialSeconds", "callerRate", "callerRequests", "requests")
+"""Values that are options of the gateway with the same names."""
+
+
+@pytest.mark.parametrize("case", GATEWAY_CASES)
+def test_gateway_accepts_the_arguments_of_the_chart(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its variables, which are those of a workload."""
+    monkeypatch.setenv("AZURE_TENANT_ID", variables(rendered(case))["AZURE_TENANT_ID"])
+    first, *arguments = container(rendered(case), OWN)["args"]
+    assert first == command.name
+    context = command.make_context("wisp", list(arguments))
+    assert command.resolve_command(context, ["serve"])[0] == "serve"
+    parsed = serve.make_context("serve", list(arguments)).params
+    assert parsed["service_name"] == one(rendered(case), "Service", OWN)["metadata"]["name"]
+    settings = gateway_settings(None, variables(rendered(case)))
+    assert settings.authority == variables(rendered(case))["AZURE_AUTHORITY_HOST"]
+
+
+def test_defaults_of_the_limits_are_those_of_the_command() -> None:
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())["gateway"]
+    options_by_name = {parameter.name: parameter for parameter in serve.params}
+    for name in LIMITS:
+        assert options_by_name[re.sub("([A-Z])", r"_\1", name).lower()].default == defaults[name]
+
+
+def test_variables_that_the_chart_passes_are_options_without_a_value() -> None:
+    """A misspelled name is refused by the chart."""
+    prefix = "WISP_TOKENS_"
+    options_of_serve = {f"{prefix}{(parameter.name or '').upper()}" for parameter in serve.params}
+    done = template(f"--set=azureTenantID={TENANT},gateway.enabled=true,extraEnv[0].name={prefix}X,extraEnv[0].value=1")
+    passed = {name for name in re.findall(r"WISP_TOKENS_[A-Z_]+", done.stderr) if name != f"{prefix}X"}
+    assert passed
+    assert passed <= options_of_serve
+    set_by_chart = {f"{prefix}{name.replace('-', '_').upper()}" for name in options(rendered("gateway-defaults"), OWN)}
+    assert not passed & set_by_chart
+
+
+@pytest.mark.parametrize("name", LIMITS)
 def test_limit_without_a_value_is_left_to_the_gateway(name: str) -> None:
     """Null removes it."""
     complete, without = (set(options(with_gateway(*more), OWN)) for more in ((), (f"gateway.{name}=null",)))
