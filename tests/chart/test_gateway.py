@@ -243,6 +243,14 @@ def test_variable_takes_precedence_for_the_gateway_too(name: str, value: str) ->
     ]
 
 
+def test_empty_variable_does_not_replace_a_value() -> None:
+    """As for the webhook, where the value is an argument."""
+    text = with_gateway("extraEnv[0].name=AZURE_TENANT_ID", "extraEnv[0].value=")
+    assert [variable for variable in container(text, OWN)["env"] if variable["name"] == "AZURE_TENANT_ID"] == [
+        {"name": "AZURE_TENANT_ID", "value": TENANT}
+    ]
+
+
 def test_webhook_and_gateway_have_their_own_variables() -> None:
     """Those of the other one's options would have no effect."""
     text = rendered("gateway")

@@ -89,11 +89,12 @@ securityContext:
 {{- dig $level $level (dict "" "warning" "trace" "debug" "all" "debug") }}
 {{- end }}
 
-{{- /* The variables in extraEnv that the component reads: those of options have its prefix. */}}
+{{- /* The variables in extraEnv that the component reads: those of options have its prefix. The gateway's own variables are those of values, which an empty one must not replace. */}}
 {{- define "wisp.extraEnv" -}}
 {{- $other := empty .Component | ternary "WISP_TOKENS_" "WISP_ADMISSION_" }}
+{{- $component := .Component }}
 {{- range .Values.extraEnv }}
-{{- if not (hasPrefix $other .name) }}
+{{- if not (or (hasPrefix $other .name) (and $component (not (or .value .valueFrom)))) }}
 {{ list . | toYaml }}
 {{- end }}
 {{- end }}
