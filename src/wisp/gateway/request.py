@@ -32,6 +32,9 @@ _QUOTED_ASSERTION_TYPE = _ASSERTION_TYPE.replace(b":", b"%3A")
 _DEFAULT = "/.default"
 _OPENID = frozenset({"openid", "profile", "offline_access", "email"})
 """Scopes that name no resource. MSAL for Go and for Java add them to every request."""
+_ANY_TENANT = ("common", "organizations", "consumers")
+"""Names in place of a tenant's, for users that sign in."""
+
 _Fields: TypeAlias = Mapping[bytes, bytes]
 """Of a form or a head, by name."""
 _claims_decoder = msgspec.json.Decoder(dict)
@@ -97,13 +100,15 @@ def _tenant(request: Request, rules: Rules) -> str:
     if tenant in rules.tenants:
         return tenant
     quoted = quotable(name)
-    if not is_tenant(name):
+    is_domain = is_tenant(name) and "." in name.rstrip(".")
+    if not is_domain and not is_guid(name) and tenant not in _ANY_TENANT:
         text = f"Specified tenant identifier '{quoted}' is neither a valid DNS name, nor a valid external domain."
         raise _refused(900023, text)
     raise _refused(
         90002,
-        f"Tenant '{quoted}' not found. Check to make sure you have the correct tenant ID and are signing into "
-        "the correct cloud. wisp gateway: it serves the tenants that its option --tenant names.",
+        f"Tenant '{quoted}' not found. Check to make sure you have the correct tenant ID and are signing into the "
+        "correct cloud. Check with your subscription administrator, this may happen if there are no active "
+        "subscriptions for the tenant. wisp gateway: it serves the tenants that its option --tenant names.",
     )
 
 
@@ -159,13 +164,11 @@ def _token_form(form: _Fields, tenant: str, correlation_id: str) -> TokenForm:
 
 def _assertion(form: _Fields) -> Secret:
     assertion, kind = _value(form, b"client_assertion"), form.get(b"client_assertion_type", b"")
+    if not assertion and form.get(b"client_secret"):
+        raise _own("service account tokens are accepted here, and no secrets", error="invalid_client", status=401)
     if not assertion and not kind:
-        raise _refused(
-            7000218,
-            "The request body must contain the following parameter: 'client_assertion' or 'client_secret'. "
-            "wisp gateway: it takes service account tokens, and no secrets.",
-            error="invalid_client",
-        )
+        text = "The request body must contain the following parameter: 'client_assertion' or 'client_secret'."
+        raise _refused(7000218, text, error="invalid_client")
     if not assertion:
         raise _missing("client_assertion")
     if kind != _QUOTED_ASSERTION_TYPE and _required(form, b"client_assertion_type") != _ASSERTION_TYPE:
@@ -189,19 +192,23 @@ def _resource_scope(scope: bytes) -> str:
             "value with /.default suffixed to the resource identifier (application ID URI).",
             error="invalid_scope",
         )
-    if len(scopes) > 1 or scopes[0] == _DEFAULT or not _is_scope(scopes[0]):
-        raise _refused(
-            70011,
+    if len(scopes) > 1 or not _is_scope(scopes[0]):
+        text = (
             "The provided request must include a 'scope' input parameter. The provided value for the input parameter "
-            f"'scope' is not valid. The scope {quotable(scope)} is not valid.",
-            error="invalid_scope",
+            f"'scope' is not valid. The scope {quotable(scope)} is not valid."
         )
+        if len(scopes) == 1:
+            text += (
+                " The scope format is invalid. Scope must be in a valid URI form <https://example/scope> or a valid "
+                "Guid <guid/scope>."
+            )
+        raise _refused(70011, text, error="invalid_scope")
     return scopes[0]
 
 
 def _is_scope(text: str) -> bool:
-    r"""Return whether `text` has the characters of a scope: printable ASCII without " and \ (RFC 6749 §3.3)."""
-    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+    r"""Return whether a scope names a resource, in printable ASCII without " and \ (RFC 6749 §3.3)."""
+    return text != _DEFAULT and text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
 def _claims(form: _Fields) -> str:
@@ -222,13 +229,16 @@ def _refused(code: int, text: str, *, error: str = "invalid_request", status: in
     """Return a refusal that Entra would give for the same reason. Entra answers invalid_client with 401."""
     if status is None:
         status = 401 if error == "invalid_client" else 400
-    outcome: Outcome = "unauthenticated" if status == 401 else "invalid_request"
-    return _RefusedError(TokenRefusal(outcome, status, error, f"AADSTS{code}: {text}", code))
+    return _RefusedError(TokenRefusal(_outcome(status), status, error, f"AADSTS{code}: {text}", code))
 
 
 def _own(text: str, *, error: str = "invalid_request", status: int = 400) -> _RefusedError:
     """Return a refusal that only the gateway gives."""
-    return _RefusedError(TokenRefusal("invalid_request", status, error, f"wisp gateway: {text}"))
+    return _RefusedError(TokenRefusal(_outcome(status), status, error, f"wisp gateway: {text}"))
+
+
+def _outcome(status: int) -> Outcome:
+    return "unauthenticated" if status == 401 else "invalid_request"
 
 
 def _missing(name: str, hint: str = "") -> _RefusedError:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import example, given
@@ -27,6 +28,9 @@ from wisp.gateway.answers import refusal
 from wisp.gateway.request import FORM_LIMIT, correlation_of, read_request
 from wisp.gateway.types import TokenForm, TokenRefusal
 from wisp.http.messages import Request
+from wisp_local.cloud.entra.exchange import unknown_tenant
+from wisp_local.cloud.entra.refusals import Refused as LocalRefused
+from wisp_local.cloud.entra.request import read_token_request
 
 
 def refused(request: Request) -> TokenRefusal:
@@ -109,12 +113,6 @@ REFUSED_FORMS: dict[str, tuple[dict[str, str] | bytes, int, int, str]] = {
     "no assertion": (without("client_assertion"), 900144, 400, "'client_assertion'"),
     "no assertion type": (without("client_assertion_type"), 900144, 400, "'client_assertion_type'"),
     "no credential": (without("client_assertion", "client_assertion_type"), 7000218, 401, "client_assertion"),
-    "secret": (
-        {**without("client_assertion", "client_assertion_type"), "client_secret": "s3cret"},
-        7000218,
-        401,
-        "no secrets",
-    ),
     "another grant": ({**FORM, "grant_type": "password"}, 70003, 400, "'password'"),
     "grant in upper case": ({**FORM, "grant_type": "CLIENT_CREDENTIALS"}, 70003, 400, "grant type"),
     "another assertion type": (
@@ -161,6 +159,40 @@ def test_form_that_entra_refuses_is_refused_with_its_code(
     assert found.outcome == ("unauthenticated" if status == 401 else "invalid_request")
 
 
+STRICTER = {
+    "33 fields",
+    "assertion that is not ASCII",
+    "field twice, first empty",
+    "empty fields twice",
+    "claims: a list",
+    "claims: a string",
+    "claims: not UTF-8",
+    "scope with NUL",
+    "scope that is not ASCII",
+    "scope with a quotation mark",
+    "scope with a backslash",
+}
+"""Forms that the local Entra does not refuse, or only when it looks for the resource or at the assertion."""
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED_FORMS if name not in STRICTER])
+def test_form_is_refused_in_the_words_of_the_local_entra(name: str) -> None:
+    """A hint of the gateway's own may follow."""
+    request = token_request(REFUSED_FORMS[name][0])
+    expected = read_token_request(parse_qsl(request.body.decode(), keep_blank_values=True))
+    assert isinstance(expected, LocalRefused)
+    found = refused(request)
+    assert (found.status, found.error, found.code) == (expected.status, expected.error, expected.code)
+    assert re.fullmatch(rf"AADSTS\d+: {re.escape(expected.text)}( wisp gateway: .+)?", found.description)
+
+
+def test_secret_is_not_accepted() -> None:
+    """Entra accepts those of applications, so the refusal has no code of Entra's."""
+    found = refused(token_request({**without("client_assertion", "client_assertion_type"), "client_secret": "s3cret"}))
+    assert (found.outcome, found.status, found.error, found.code) == ("unauthenticated", 401, "invalid_client", None)
+    assert "s3cret" not in found.description
+
+
 @pytest.mark.parametrize(
     "client_id",
     [
@@ -197,7 +229,8 @@ def test_client_id_that_is_not_a_guid_is_refused(client_id: str) -> None:
         ("common", 90002),
         ("organizations", 90002),
         ("contoso.onmicrosoft.com", 90002),
-        (f"{TENANT}.", 90002),
+        (f"{TENANT}.", 900023),
+        ("contoso", 900023),
         ("..", 900023),
         (".", 900023),
         ("", 900023),
@@ -213,6 +246,9 @@ def test_client_id_that_is_not_a_guid_is_refused(client_id: str) -> None:
 def test_tenant_that_is_not_allowed_is_refused(tenant: str, code: int) -> None:
     found = refused(token_request(target=f"/{tenant}/oauth2/v2.0/token"))
     assert (found.code, found.status, found.error) == (code, 400, "invalid_request")
+    expected = unknown_tenant(tenant)
+    assert expected.code == code
+    assert found.description.replace("\ufffd", "").startswith(f"AADSTS{code}: {expected.text}")
 
 
 @pytest.mark.parametrize(
