@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.fakes import token_request as metadata_request
 from tests.unit.wisp.gateway.token_requests import CLIENT_ID, CORRELATION_ID
 from wisp.base.secret import Secret
 from wisp.entra.exchange.interpret import interpret
@@ -19,6 +20,7 @@ from wisp.gateway.answers import Federation
 from wisp.gateway.grants import grant_command
 from wisp.gateway.types import Caller, Forbidden, TokenRefusal, Unauthenticated, Undecided
 from wisp.http.messages import Reject, Response, encode
+from wisp.proxy.renderer import Renderer
 
 NOW = 1_000.0
 UNIX = 1_700_000_000.0
@@ -325,6 +327,15 @@ def test_sidecar_retries_after_an_error_in_the_gateway() -> None:
     found = through_the_sidecar(refusal(answers.internal_error()))
     assert isinstance(found, Refused)
     assert found.passing
+
+
+def test_application_gets_the_command_from_the_sidecar() -> None:
+    """In the error of the metadata service that the sidecar stands for, with its status."""
+    found = through_the_sidecar(refusal(answers.forbidden(Forbidden(CALLER), CLIENT_ID)))
+    assert isinstance(found, Refused)
+    response = Renderer().failure(found, metadata_request())
+    assert response.status == 401
+    assert grant_command(CLIENT_ID, "shop", "api") in json.loads(response.body)["error_description"].split("\n")
 
 
 REFUSALS = st.builds(
