@@ -22,7 +22,7 @@ _POST = """
 local file = io.open("%s", "rb")
 wrk.method = "POST"
 wrk.body = file:read("*a")
-wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Content-Type"] = "%s"
 file:close()
 """
 _DIFFERENT = """
@@ -42,6 +42,8 @@ class Row(NamedTuple):
     connections: int
     body: bytes
     """With NUMBER in it, no two reviews are of the same pod."""
+    path: str = PATH
+    content_type: str = "application/json"
 
 
 ROWS = (
@@ -96,12 +98,12 @@ def measure(servers: Mapping[str, Server], *, rounds: int, seconds: int, rows: S
 def run(server: Server, row: Row, seconds: int) -> Measured:
     """Run wrk once. An answer other than 200 makes the figure worthless, and is an error."""
     with tempfile.TemporaryDirectory() as folder:
-        body, script = Path(folder, "review.json"), Path(folder, "post.lua")
+        body, script = Path(folder, "body"), Path(folder, "post.lua")
         body.write_bytes(row.body)
-        script.write_text(_POST % body + (_DIFFERENT if b"NUMBER" in row.body else ""))
+        script.write_text(_POST % (body, row.content_type) + (_DIFFERENT if b"NUMBER" in row.body else ""))
         command = [wrk(), "-t1", f"-c{row.connections}", f"-d{seconds}s", PATIENT, "--latency", "-s", str(script)]
         said = subprocess.run(
-            [*command, f"https://127.0.0.1:{server.port}{PATH}"], check=True, capture_output=True, text=True
+            [*command, f"https://127.0.0.1:{server.port}{row.path}"], check=True, capture_output=True, text=True
         ).stdout
     rate, p99, count = _RATE.search(said), _P99.search(said), _COUNT.search(said)
     if _WRONG.search(said) or rate is None or p99 is None or count is None:
