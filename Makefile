@@ -127,6 +127,10 @@ manifest: ready ## make the manifests in deploy/ of the chart, and the chart's g
 bench-webhook: ready ## measure the webhook against a bare TLS server
 	@$(BIN)/python -m bench.webhook
 
+.PHONY: bench-gateway
+bench-gateway: ready ## measure the gateway against a bare TLS server
+	@$(BIN)/python -m bench.gateway
+
 .PHONY: bench-cluster
 bench-cluster: ready ## measure how long pods take to start in a real cluster, with the sidecar and without (as root)
 	@$(BIN)/python -m bench.cluster

@@ -25,11 +25,11 @@ _UNCACHED = ("--grant-seconds=0", "--denial-seconds=0")
 _CALLERS = 1000
 _AT_ONCE = 100
 _METHOD = (
-    "wrk with one thread over TLS 1.3, kept connections, token requests of {size:,} bytes as SDKs send them, without the "
-    "limits for each caller; {rounds} rounds of {seconds} s for each server in turn; medians of the rounds and of their "
-    "ratios. Audit lines are written to a pipe. Without the cache, each request causes a TokenReview and a "
-    "SubjectAccessReview by a small API server in Python, which limits the rate. Memory from /proc (VmRSS / RssAnon, 1 MB "
-    "= 1,000,000 bytes). Load average at the end, wrk and the server included: {busy:.0f}."
+    "wrk with one thread over TLS 1.3, kept connections, token requests of {size:,} bytes as SDKs send them, without "
+    "limits for each caller; {rounds} rounds of {seconds} s for each server in turn; medians of the rounds and of "
+    "their ratios. Audit lines go to a pipe. Without the cache, each request causes a TokenReview and a "
+    "SubjectAccessReview by a small API server in Python, which limits the rate. Memory from /proc (VmRSS / RssAnon, "
+    "1 MB = 1,000,000 bytes). Load average at the end, wrk and the server included: {busy:.0f}."
 )
 
 
@@ -133,9 +133,7 @@ def _method(arguments: argparse.Namespace, size: int) -> str:
     return _METHOD.format(size=size, busy=os.getloadavg()[0], **vars(arguments))
 
 
-def _section(
-    found: Findings, asked: Findings, memory: list[tuple[str, Memory]], exchanges: int, method: str
-) -> str:
+def _section(found: Findings, asked: Findings, memory: list[tuple[str, Memory]], exchanges: int, method: str) -> str:
     rows = [
         [
             row.name,

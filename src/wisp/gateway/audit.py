@@ -9,7 +9,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from wisp.base.jsontext import to_json
 from wisp.base.masking import masked
@@ -25,6 +25,10 @@ _REASON_LIMIT = 1024
 _PAUSE = 0.005
 """Seconds until a full pipe is looked at again: it holds 64 KiB, so 13 MB pass in a second if the reader is quick."""
 _NOBODY = Caller("", "", (), ())
+
+
+GrantLine: TypeAlias = tuple[bytes, bytes]
+"""The line of a grant without its time and correlation id: what is between them, and what follows."""
 
 
 class AuditedRequest(NamedTuple):
@@ -63,7 +67,20 @@ class AuditLog:
 
     def granted(self, request: AuditedRequest) -> None:
         """Record that the caller got a token."""
-        self._add(self._fields("token granted", "granted", request))
+        self.granted_again(self.grant_line(request), request.correlation_id)
+
+    def granted_again(self, line: GrantLine, correlation_id: str) -> None:
+        """Record that the caller got a token, with the `line` that `grant_line` returned for the same request."""
+        before, after = line
+        if self._unreported:
+            after = b'%b,"lost":%d}' % (after[:-1], self._unreported)
+        self._append(b'{"time":"%b%b%b%b\n' % (self._moment().encode(), before, correlation_id.encode(), after))
+
+    def grant_line(self, request: AuditedRequest) -> GrantLine:
+        """Return the line for a grant: what is between the time and the correlation id, and what follows that."""
+        fields = self._fields("token granted", "granted", request._replace(correlation_id=""))
+        before, middle, after = to_json({**fields, "time": ""}).partition(b'"correlationId":"')
+        return before.removeprefix(b'{"time":"') + middle, after
 
     def refused(self, request: AuditedRequest, refusal: TokenRefusal) -> None:
         """Record that there was no token, and why."""
@@ -115,6 +132,9 @@ class AuditLog:
             reason = str(fields.get("reason", ""))
             fields["reason"] = reason[: max(0, len(reason) - excess)]
             line = to_json(fields) + b"\n"
+        self._append(line)
+
+    def _append(self, line: bytes) -> None:
         if self._waiting + len(line) > _WAITING_LIMIT or len(line) > _WRITE_LIMIT:
             self._lose(1)
             return

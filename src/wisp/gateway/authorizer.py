@@ -131,6 +131,10 @@ class Authorizer:
         key = (digest, client_id)
         return self._granted.get(key, now) or self._denied.get(key, now) or self._strangers.get(digest, now)
 
+    def is_granted(self, digest: bytes, client_id: str) -> bool:
+        """Tell whether it is remembered that the caller with the token of this SHA-256 may use the identity."""
+        return self._granted.get((digest, client_id), self._now()) is not None
+
     async def authorize(self, assertion: Secret, client_id: str, source: str) -> Authorization:
         """Ask the API server, once for all who wait for the same. `source` is the address that asks.
 

@@ -4,6 +4,7 @@ RFC 6749 §4.4.2 (client credentials) with the client authentication of RFC 7523
 Other parameters, such as MSAL's `client_info` and `x-client-SKU`, are ignored (RFC 6749 §3.2).
 """
 
+import re
 import uuid
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
@@ -35,8 +36,9 @@ _OPENID = frozenset({"openid", "profile", "offline_access", "email"})
 _ANY_TENANT = ("common", "organizations", "consumers")
 """Names in place of a tenant's, for users that sign in."""
 
-_Fields: TypeAlias = Mapping[bytes, bytes]
-"""Of a form or a head, by name."""
+Fields: TypeAlias = Mapping[bytes, bytes]
+"""The fields of a form or a head, by name."""
+_UUID = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _claims_decoder = msgspec.json.Decoder(dict)
 
 
@@ -60,20 +62,30 @@ def read_request(request: Request, rules: Rules) -> TokenForm | TokenRefusal:
         tenant = _tenant(request, rules)
         headers = dict(request.headers)
         form = _form(headers, request.body)
-        token_form = _token_form(form, tenant, _correlation(headers, request.body))
+        token_form = _token_form(form, tenant, correlation_in(headers, request.body))
     except _RefusedError as error:
         return error.refusal
-    # wisp's sidecar sends it (RFC 9111 §5.2.1.4) when its client reports a token that a resource has rejected.
-    return token_form._replace(renew=True) if headers.get(b"cache-control") == b"no-cache" else token_form
+    return token_form._replace(renew=True) if asks_for_new_token(headers) else token_form
+
+
+def asks_for_new_token(headers: Fields) -> bool:
+    """Tell whether a token newer than the cached one is requested (Cache-Control, RFC 9111 §5.2.1.4).
+
+    wisp's sidecar does so when its client reports a token that a resource has rejected.
+    """
+    return headers.get(b"cache-control") == b"no-cache"
 
 
 def correlation_of(request: Request) -> str:
     """Return the client's own id of the request if it is a UUID, otherwise a new one."""
-    return _correlation(dict(request.headers), request.body)
+    return correlation_in(dict(request.headers), request.body)
 
 
-def _correlation(headers: _Fields, body: bytes) -> str:
-    """Return the id in MSAL's header, in the form (MSAL for JavaScript), or in azure-core's header (Python)."""
+def correlation_in(headers: Fields, body: bytes) -> str:
+    """Return the client's own id of the request if it is a UUID, otherwise a new one.
+
+    It is in MSAL's header, in the form (MSAL for JavaScript), or in azure-core's header (Python).
+    """
     known = _uuid(headers.get(b"client-request-id"))
     if known is None:
         _, _, rest = body.partition(b"client-request-id=")
@@ -82,10 +94,7 @@ def _correlation(headers: _Fields, body: bytes) -> str:
 
 
 def _uuid(value: bytes | None) -> str | None:
-    if value is None or len(value) != 36:
-        return None
-    text = value.decode("latin-1").lower()
-    return text if is_guid(text) else None
+    return None if value is None or _UUID.fullmatch(value) is None else value.decode("ascii").lower()
 
 
 def _tenant(request: Request, rules: Rules) -> str:
@@ -112,7 +121,7 @@ def _tenant(request: Request, rules: Rules) -> str:
     )
 
 
-def _form(headers: _Fields, body: bytes) -> _Fields:
+def _form(headers: Fields, body: bytes) -> Fields:
     """Return the fields, both names and values as they were sent: no parameter of OAuth has a name to be escaped.
 
     Entra ignores a body of another type, so that its first complaint is grant_type.
@@ -132,20 +141,20 @@ def _form(headers: _Fields, body: bytes) -> _Fields:
     return form
 
 
-def _value(form: _Fields, name: bytes) -> bytes:
+def _value(form: Fields, name: bytes) -> bytes:
     """Return the value of a field, or nothing. An empty one counts as absent (RFC 6749 §3.1)."""
     value = form.get(name, b"")
     return unquote_to_bytes(value.replace(b"+", b" ")) if b"%" in value or b"+" in value else value
 
 
-def _required(form: _Fields, name: bytes) -> bytes:
+def _required(form: Fields, name: bytes) -> bytes:
     value = _value(form, name)
     if not value:
         raise _missing(name.decode())
     return value
 
 
-def _token_form(form: _Fields, tenant: str, correlation_id: str) -> TokenForm:
+def _token_form(form: Fields, tenant: str, correlation_id: str) -> TokenForm:
     grant_type, client_id = _required(form, b"grant_type"), _required(form, b"client_id")
     scope = _required(form, b"scope")
     if grant_type != b"client_credentials":
@@ -162,7 +171,7 @@ def _token_form(form: _Fields, tenant: str, correlation_id: str) -> TokenForm:
     return TokenForm(tenant, client, _resource_scope(scope), _claims(form), _assertion(form), correlation_id)
 
 
-def _assertion(form: _Fields) -> Secret:
+def _assertion(form: Fields) -> Secret:
     assertion, kind = _value(form, b"client_assertion"), form.get(b"client_assertion_type", b"")
     if not assertion and form.get(b"client_secret"):
         raise _own("service account tokens are accepted here, and no secrets", error="invalid_client", status=401)
@@ -211,7 +220,7 @@ def _is_scope(text: str) -> bool:
     return text != _DEFAULT and text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
-def _claims(form: _Fields) -> str:
+def _claims(form: Fields) -> str:
     """Return the claims request (OpenID Connect Core §5.5) as it was sent, or nothing."""
     claims = _value(form, b"claims")
     if not claims:

@@ -10,11 +10,12 @@ from wisp.base.secret import Secret
 from wisp.entra.freshness import Token
 from wisp.entra.messages import Refused, TokenKey
 from wisp.gateway import answers
-from wisp.gateway.audit import AuditedRequest, AuditLog
+from wisp.gateway.audit import AuditedRequest, AuditLog, GrantLine
 from wisp.gateway.discovery import discovery
 from wisp.gateway.limits import CallerLimits
 from wisp.gateway.metrics import GatewayMetrics
-from wisp.gateway.request import Rules, correlation_of, read_request
+from wisp.gateway.repeated import KnownRequest, RepeatedRequests, token_key
+from wisp.gateway.request import Rules, asks_for_new_token, correlation_in, correlation_of, read_request
 from wisp.gateway.types import (
     Authorization,
     Authorized,
@@ -33,6 +34,9 @@ class CallerAuthorizer(Protocol):
 
     def cached(self, assertion: Secret, client_id: str) -> Authorization | None:
         """Return what is known without asking."""
+
+    def is_granted(self, digest: bytes, client_id: str) -> bool:
+        """Tell whether it is known that the caller with the token of this SHA-256 may use the identity."""
 
     async def authorize(self, assertion: Secret, client_id: str, source: str) -> Authorization:
         """Ask."""
@@ -75,6 +79,7 @@ class TokenRequests:
     def __init__(self, steps: Steps, records: Records) -> None:
         self._steps = steps
         self._metrics, self._audit, self._log = records
+        self._repeated = RepeatedRequests()
 
     def answer(self, request: Request) -> Response | Awaitable[Response]:
         """Answer at once if authorization and token are cached."""
@@ -92,12 +97,20 @@ class TokenRequests:
 
     def _answer(self, request: Request, started: float) -> Response | Awaitable[Response]:
         steps = self._steps
+        known = self._repeated.find(request)
+        if known is not None and (response := self._grant_again(known, request, started)) is not None:
+            return response
         page = None if request.method == b"POST" else discovery(request, steps.authority)
         if page is not None:
             return page
         form = read_request(request, steps.rules)
         if isinstance(form, TokenRefusal):
             return self._refuse(form, AuditedRequest(request.source, correlation_of(request)), started)
+        return self._answer_form(request, form, started)
+
+    def _answer_form(self, request: Request, form: TokenForm, started: float) -> Response | Awaitable[Response]:
+        """Answer at once if nothing has to be waited for, and remember a request that is granted at once."""
+        steps = self._steps
         audited = AuditedRequest(request.source, form.correlation_id, form)
         authorization = steps.authorizer.cached(form.assertion, form.client_id)
         if authorization is None:
@@ -105,13 +118,18 @@ class TokenRequests:
         self._metrics.authorization_hits += 1
         if not isinstance(authorization, Authorized):
             return self._refuse_caller(authorization, audited, form, started)
-        token = None if form.renew else steps.tokens.fresh(_key(form))
+        token = None if form.renew else steps.tokens.fresh(token_key(form))
         if token is None:
             return self._wait(audited, form, authorization, started)
         self._metrics.token_hits += 1
-        refusal = steps.limits.spend(authorization.caller.key, time.monotonic())
-        audited = audited._replace(caller=authorization.caller)
-        return self._grant(token, audited, started) if refusal is None else self._refuse(refusal, audited, started)
+        caller = authorization.caller
+        audited = audited._replace(caller=caller)
+        refusal = steps.limits.spend(caller.key, time.monotonic())
+        if refusal is not None:
+            return self._refuse(refusal, audited, started)
+        line = self._audit.grant_line(audited)
+        self._repeated.remember(request, form, caller, line)
+        return self._grant(token, line, form.correlation_id, started)
 
     async def _wait(
         self, audited: AuditedRequest, form: TokenForm, authorization: Authorized | None, started: float
@@ -138,17 +156,30 @@ class TokenRequests:
         if refusal is not None:
             return self._refuse(refusal, audited, started)
         try:
-            outcome = await steps.tokens.get(_key(form), form.correlation_id, renew=form.renew)
+            outcome = await steps.tokens.get(token_key(form), form.correlation_id, renew=form.renew)
         finally:
             steps.limits.leave(caller.key)
         if isinstance(outcome, Refused):
             return self._refuse(answers.not_exchanged(outcome, steps.federation()), audited, started)
-        return self._grant(outcome, audited, started)
+        return self._grant(outcome, self._audit.grant_line(audited), form.correlation_id, started)
 
-    def _grant(self, token: Token, audited: AuditedRequest, started: float) -> Response:
+    def _grant_again(self, known: KnownRequest, request: Request, started: float) -> Response | None:
+        """Answer a request that was granted before, if nothing has to be waited for and nothing stands against it."""
+        steps = self._steps
+        headers = dict(request.headers)
+        if asks_for_new_token(headers) or not steps.authorizer.is_granted(known.assertion_digest, known.key.client_id):
+            return None
+        token, now = steps.tokens.fresh(known.key), time.monotonic()
+        if token is None or steps.limits.spend(known.caller.key, now) is not None:
+            return None
+        self._metrics.authorization_hits += 1
+        self._metrics.token_hits += 1
+        return self._grant(token, known.line, correlation_in(headers, request.body), started)
+
+    def _grant(self, token: Token, line: GrantLine, correlation_id: str, started: float) -> Response:
         self._metrics.answered("granted", time.perf_counter() - started)
-        self._audit.granted(audited)
-        return answers.grant(token, audited.correlation_id, now=time.monotonic())
+        self._audit.granted_again(line, correlation_id)
+        return answers.grant(token, correlation_id, now=time.monotonic())
 
     def _refuse_caller(
         self, decided: Unauthenticated | Forbidden | Undecided, audited: AuditedRequest, form: TokenForm, started: float
@@ -178,7 +209,3 @@ class TokenRequests:
         where = "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
         self._log.warning("request failed", error=type(error).__name__, where=where)
         return answers.refusal(answers.internal_error(), str(uuid.uuid4()), unix=time.time())
-
-
-def _key(form: TokenForm) -> TokenKey:
-    return TokenKey(form.client_id, form.scope, "", form.tenant, form.claims)
