@@ -5,6 +5,7 @@ from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from wisp.base.errors import SettingError
 from wisp.base.log import Log
 from wisp.base.secret import Secret
 from wisp.certificates.server import CertificateOptions, ServerCertificate
@@ -81,13 +82,15 @@ class Gateway:
             self._own_token.federation,
             options.exchange.authority.rstrip("/"),
         )
-        self._process = AsyncioProcess(
-            options.listen,
-            TokenRequests(steps, Records(self.metrics, self._audit, log)),
-            Health(self.not_ready, self._render_metrics),
-            self._presented,
-            largest_body=FORM_LIMIT,
-        )
+        application = TokenRequests(steps, Records(self.metrics, self._audit, log))
+        health = Health(self.not_ready, self._render_metrics)
+        try:
+            self._process = AsyncioProcess(
+                options.listen, application, health, self._presented, largest_body=FORM_LIMIT
+            )
+        except SettingError:
+            self._tokens.close()
+            raise
 
     async def run(self) -> None:
         """Serve until a signal arrives."""

@@ -234,6 +234,7 @@ class AsyncioServer(Server):
                 if error.errno in EXHAUSTED and not self._displace(None, "descriptors", victims):
                     self._pause()
                 return
+            address = address.removeprefix("::ffff:")  # an IPv4 client of a socket that takes both
             if self._has_room(address, victims):
                 self._serve(accepted, address)
             else:
