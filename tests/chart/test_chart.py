@@ -95,9 +95,10 @@ REFUSED = {
 }
 
 
-def test_helm_lint_reports_nothing() -> None:
+@pytest.mark.parametrize("gateway", ["false", "true"])
+def test_helm_lint_reports_nothing(gateway: str) -> None:
     """Warnings count."""
-    done = run("lint", "--strict", str(CHART), "--set", f"azureTenantID={TENANT}")
+    done = run("lint", "--strict", str(CHART), "--set", f"azureTenantID={TENANT},gateway.enabled={gateway}")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

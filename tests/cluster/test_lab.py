@@ -21,6 +21,7 @@ from tests.unit.wisp_local.lab.node.image_archives import REFERENCE, docker_arch
 from wisp.base.secret import Secret
 from wisp.gateway.grants import grant_command
 from wisp_local.cloud.cluster import GATEWAY_SUBJECT
+from wisp_local.cloud.entra.directory import ManagedIdentity
 from wisp_local.cloud.state.store import Store
 from wisp_local.demo.azure import Verifier
 from wisp_local.demo.steps import RESOURCE, Expected, claim_problem
@@ -101,18 +102,21 @@ def _answer(printed: str) -> dict[str, str]:
     return answer
 
 
-def _verified(
-    lab: LabCommand, answer: Mapping[str, str], group: str = "WorkloadIdentityRG", name: str = "wi-demo-identity"
-) -> Mapping[str, object]:
-    """Return the token's claims; it is the token of that identity, signed by the lab's Entra."""
-    with Store(lab.folder / "cloud.db") as store:
-        identity = store.identity(group, name)
-    authority = f"{lab.url}/{identity.tenant_id}/"
-    verifier = Verifier.published(authority, lab.folder / "cloud.db.ca.pem")
+def _claims(lab: LabCommand, answer: Mapping[str, str], identity: ManagedIdentity) -> Mapping[str, object]:
+    """Return the token's claims; it is the token of `identity`, signed by the lab's Entra."""
+    verifier = Verifier.published(f"{lab.url}/{identity.tenant_id}/", lab.folder / "cloud.db.ca.pem")
     claims = verifier.verify(Secret(answer["access_token"]), float(answer["not_before"]) + 1).claims
+    assert (claims["appid"], claims["xms_mirid"]) == (identity.client_id, identity.resource_id)
+    return claims
+
+
+def _verified(lab: LabCommand, answer: Mapping[str, str]) -> Mapping[str, object]:
+    """Return the claims of the walk-through's token."""
+    with Store(lab.folder / "cloud.db") as store:
+        identity = store.identity("WorkloadIdentityRG", "wi-demo-identity")
+    claims = _claims(lab, answer, identity)
     expected = Expected(RESOURCE, identity.client_id, identity.principal_id, identity.tenant_id)
     assert claim_problem(claims, expected) is None
-    assert claims["xms_mirid"] == identity.resource_id
     return claims
 
 
@@ -164,19 +168,19 @@ def test_gateway_serves_two_namespaces_with_one_federated_credential(
     identity, pod, grant = documented_commands("Use the token gateway")
     refused = _answer(_typed(gateway_lab, identity + pod))
     with Store(gateway_lab.folder / "cloud.db") as store:
-        client_id = store.identity("GatewayRG", "shop").client_id
-    command = grant_command(client_id, "team-a", "shop")
+        shop = store.identity("GatewayRG", "shop")
+    command = grant_command(shop.client_id, "team-a", "shop")
     assert refused["error"] == "invalid_client"
     assert command in refused["error_description"]
     granted = _answer(_typed(gateway_lab, f"{command} >/dev/null\n{_exec_until_token(pod)}"))
-    claims = _verified(gateway_lab, granted, "GatewayRG", "shop")
+    claims = _claims(gateway_lab, granted, shop)
     with capsys.disabled():
         sys.stdout.write(f"\nby the gateway: {json.dumps(claims, indent=2)}\n")
     other_pod, other_grant = (text.replace("team-a", "team-b") for text in (pod, grant))
-    export = f"export CLIENT_ID={client_id}\n"
+    export = f"export CLIENT_ID={shop.client_id}\n"
     assert "error" in _answer(_typed(gateway_lab, export + other_pod))
     other = _answer(_typed(gateway_lab, f"{export}{other_grant}{_exec_until_token(other_pod)}"))
-    _verified(gateway_lab, other, "GatewayRG", "shop")
+    assert _claims(gateway_lab, other, shop)["aud"] == RESOURCE
     credentials = _typed(gateway_lab, "az identity federated-credential list -g GatewayRG --identity-name shop")
     assert [credential["subject"] for credential in json.loads(credentials)] == [GATEWAY_SUBJECT]
     assert gateway_lab.status()["problems"] == []
