@@ -1,7 +1,7 @@
 """Remember what granted token requests ask for: clients without a cache repeat them to the byte, but for their id.
 
 A request is known by its SHA-256, and its assertion is not kept: whether the caller may use the identity is looked up
-anew each time.
+each time.
 """
 
 from hashlib import sha256
