@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import Protocol, Self, TypeAlias
+from typing import NamedTuple, Protocol, Self, TypeAlias
 
 from wisp.azure import is_guid
 from wisp.base.errors import SettingError
@@ -33,7 +33,7 @@ _MOST_WAITING = 4096
 _AT_ONCE_FOR_ONE = 2
 _MOST_QUEUED = 1000
 _LONGEST_QUEUED = 6.0
-"""Seconds that an exchange may wait for its turn: the clients of the sidecar, and others, do not wait longer."""
+"""Seconds that an exchange may wait for its turn. Clients wait longer, except the sidecar, which asks again."""
 _MOST_RENEWALS = 4
 """Identities whose tokens are renewed in the background at the same time. Clients find the other half free."""
 
@@ -73,14 +73,18 @@ def gateway_settings(authority_ca: str | None = None, environ: Mapping[str, str]
 
 
 class _Identity:
-    """An identity's store, and what its exchanges need. Timed: its renewals and retries are due at times of its own."""
+    """An identity's store, and what its exchanges need. Timed: its renewals and retries are due at times of its own.
 
-    __slots__ = ("_is_asked", "_tokens", "is_postponed", "name", "queued", "request_ids", "store", "under_way")
+    `begin` begins an exchange; `renew` is called when the store has something to do.
+    """
 
-    def __init__(self, name: _Name, tokens: "IdentityTokens", clocks: Clocks) -> None:
-        self._tokens = tokens
+    __slots__ = ("_begin", "_is_asked", "_renew", "is_postponed", "name", "queued", "request_ids", "store", "under_way")
+
+    def __init__(self, name: _Name, clocks: Clocks, begin: "_Begin", renew: "Callable[[_Identity], None]") -> None:
         self.name = name
         self.store = TokenStore(self._exchange, clocks, most=MOST_KEYS, most_waiting=_MOST_WAITING)
+        self._begin = begin
+        self._renew = renew
         self.under_way = 0
         """Exchanges that have begun or wait for their turn."""
         self.queued: dict[TokenKey, asyncio.Timeout] = {}
@@ -98,7 +102,7 @@ class _Identity:
 
     def tick(self) -> None:
         """Start the renewals and retries that are due."""
-        self._tokens.renew(self)
+        self._renew(self)
 
     def is_idle(self) -> bool:
         """Return whether nothing is under way, and nobody waits."""
@@ -131,7 +135,18 @@ class _Identity:
     def _exchange(self, key: TokenKey, done: Callable[[Result], None]) -> None:
         key = key._replace(newer=False)  # Entra has no cache
         is_renewal = not self._is_asked and not self.store.is_awaited(key)
-        self._tokens.exchange(self, key, done, is_renewal=is_renewal)
+        self._begin(_Order(self, key, is_renewal), done)
+
+
+class _Order(NamedTuple):
+    """An exchange for an identity's store. A renewal is one that nobody waits for."""
+
+    identity: _Identity
+    key: TokenKey
+    is_renewal: bool
+
+
+_Begin: TypeAlias = Callable[[_Order, Callable[[Result], None]], None]
 
 
 class IdentityTokens:
@@ -226,7 +241,7 @@ class IdentityTokens:
             self._timers.remove_timed(identity)
         self._exchanger.close()
 
-    def renew(self, identity: _Identity) -> None:
+    def _renew(self, identity: _Identity) -> None:
         """Start the renewals and retries of an identity that are due, unless too many of others are under way.
 
         Those that clients wait for are started at once.
@@ -237,11 +252,11 @@ class IdentityTokens:
             return
         self._resume(identity)
 
-    def exchange(self, identity: _Identity, key: TokenKey, done: Callable[[Result], None], *, is_renewal: bool) -> None:
-        """Begin an exchange for an identity's store; a renewal is one that nobody waits for."""
-        identity.under_way += 1
-        self._renewals += is_renewal
-        task = asyncio.create_task(self._run(identity, key, done, is_renewal=is_renewal))
+    def _begin(self, order: _Order, done: Callable[[Result], None]) -> None:
+        """Begin an exchange; it is counted now, though its task begins later."""
+        order.identity.under_way += 1
+        self._renewals += order.is_renewal
+        task = asyncio.create_task(self._run(order, done))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -252,9 +267,8 @@ class IdentityTokens:
         identity.store.tick()
         self._timers.add_timed(identity)
 
-    async def _run(
-        self, identity: _Identity, key: TokenKey, done: Callable[[Result], None], *, is_renewal: bool
-    ) -> None:
+    async def _run(self, order: _Order, done: Callable[[Result], None]) -> None:
+        identity, key, is_renewal = order
         result = await self._result(identity, key)
         identity.under_way -= 1
         self._renewals -= is_renewal
@@ -293,7 +307,7 @@ class IdentityTokens:
         if not has_room and self._entries >= self._most and not self._drop_other(name):
             return None
         if identity is None:
-            identity = self._identities[name] = _Identity(name, self, self._clocks)
+            identity = self._identities[name] = _Identity(name, self._clocks, self._begin, self._renew)
             self._without_token[name] = None
         self._identities.move_to_end(name)
         if name in self._without_token:

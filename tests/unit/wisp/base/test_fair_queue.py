@@ -207,6 +207,36 @@ def test_turn_of_an_operation_cancelled_when_it_gets_it_goes_to_the_next() -> No
     run(scenario())
 
 
+def test_turn_does_not_go_to_an_operation_that_is_being_cancelled() -> None:
+    async def scenario() -> None:
+        operations = Operations(1, 1, 3)
+        first, second, third = operations.add(*"abc")
+        await settle()
+        first.end()
+        second.task.cancel()  # it does not know yet when the first ends
+        await settle()
+        assert first.task.exception() is None
+        assert third.runs
+        third.end()
+
+    run(scenario())
+
+
+def test_operation_that_is_being_cancelled_gives_way_in_a_full_queue() -> None:
+    async def scenario() -> None:
+        operations = Operations(1, 1, 2)
+        operations.add(*"aaa")
+        await settle()
+        (other,) = operations.add("b")
+        operations.all[2].task.cancel()
+        await settle()
+        assert other.waits
+        await operations.end_one_by_one()
+        assert operations.order == "aab"
+
+    run(scenario())
+
+
 steps = st.tuples(st.sampled_from(["add", "add", "end", "cancel", "settle", "turn"]), st.integers(0, 30))
 
 

@@ -2,140 +2,28 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from tests.support.fakes import Clock, UnixClock, granted
+from tests.support.fakes import granted
 from tests.support.waiting import wait_until_async
+from tests.unit.wisp.gateway.identities import (
+    DAY,
+    EVENTUAL,
+    OTHER_ID,
+    REFUSED,
+    REQUEST_ID,
+    TENANT,
+    World,
+    key_of,
+    outcomes,
+    settle,
+)
 from wisp.base.errors import SettingError
 from wisp.entra.freshness import Token
-from wisp.entra.messages import MOST_AT_ONCE, Refused, Result, TokenKey, unavailable
-from wisp.entra.tokens import Clocks
-from wisp.gateway.tokens import MOST_KEYS, IdentityTokens, gateway_settings
-from wisp.http.epoll_server import Timed
-
-TENANT = "11111111-2222-3333-4444-555555555555"
-REQUEST_ID = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
-OTHER_ID = "1f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
-DAY = 86400
-REFUSED = Refused(401, "invalid_client", "AADSTS700016: ...", "refused", 700016)
-EVENTUAL = Refused(401, "invalid_client", "AADSTS700213: ...", "refused", 700213)
-
-
-def key_of(identity: int, scope: int = 0, *, claims: str = "") -> TokenKey:
-    """Return the key of a token of an identity."""
-    client_id = f"00000000-0000-0000-0000-{identity:012}"
-    return TokenKey(client_id, f"https://{scope}.example/.default", "", TENANT, claims)
-
-
-class Call(NamedTuple):
-    """An exchange under way."""
-
-    key: TokenKey
-    done: Callable[[Result], None]
-    request_id: str
-
-
-class Entra:
-    """Exchanges that answer when the test says so, or at once with `result`."""
-
-    def __init__(self) -> None:
-        self.calls: list[Call] = []
-        self.begun: list[Call] = []
-        self.result: Result | None = None
-        self.is_closed = False
-
-    def begin(self, key: TokenKey, done: Callable[[Result], None], request_id: str) -> None:
-        """Record a call."""
-        call = Call(key, done, request_id)
-        self.begun.append(call)
-        if self.result is None:
-            self.calls.append(call)
-        else:
-            asyncio.get_running_loop().call_soon(done, self.result)
-
-    def close(self) -> None:
-        """Record the end."""
-        self.is_closed = True
-
-    def answer(self, result: Result | None = None) -> None:
-        """Answer the oldest call."""
-        self.calls.pop(0).done(result or granted(expires_in=DAY))
-
-
-class Timers:
-    """Timed work that the test does when it moves the clock."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._timed: dict[Timed, float | None] = {}
-
-    def add_timed(self, timed: Timed) -> None:
-        """Plan work."""
-        self._timed[timed] = timed.due()
-
-    def remove_timed(self, timed: Timed) -> None:
-        """Forget work."""
-        self._timed.pop(timed, None)
-
-    def __len__(self) -> int:
-        return len(self._timed)
-
-    def move_to(self, moment: float) -> None:
-        """Do what is planned until then."""
-        while due := [(due, timed) for timed, due in self._timed.items() if due is not None and due <= moment]:
-            planned, timed = min(due, key=lambda each: each[0])
-            self._clock.now = max(self._clock.now, planned)
-            timed.tick()
-            self.add_timed(timed)
-        self._clock.now = moment
-
-
-class World:
-    """Tokens of identities, with a clock and an Entra that the test controls."""
-
-    def __init__(self, *, most: int = 100, longest_queued: float = 60.0) -> None:
-        self.clock = Clock()
-        self.timers = Timers(self.clock)
-        self.entra = Entra()
-        clocks = Clocks(self.clock, UnixClock(self.clock), lambda: 0.0)
-        self.tokens = IdentityTokens(self.entra, clocks, self.timers, most=most, longest_queued=longest_queued)
-
-    async def ask(self, *keys: TokenKey, request_id: str = "") -> list[asyncio.Task[Token | Refused]]:
-        """Begin a request for each key, and let everything run that can."""
-        tasks = [asyncio.create_task(self.tokens.get(key, request_id)) for key in keys]
-        await settle()
-        return tasks
-
-    async def hold(self, *keys: TokenKey, expires_in: int = DAY) -> None:
-        """Put tokens into the stores."""
-        self.entra.result = granted(expires_in=expires_in)
-        assert all(isinstance(outcome, Token) for outcome in await outcomes(*await self.ask(*keys)))
-        self.entra.result = None
-        self.entra.begun.clear()
-
-    async def pass_time(self, seconds: float) -> None:
-        """Do what is due, and let everything run that can."""
-        self.timers.move_to(self.clock.now + seconds)
-        await settle()
-
-    async def answer_all(self, result: Result | None = None) -> None:
-        """Answer the calls under way, and those that follow."""
-        while self.entra.calls:
-            self.entra.answer(result)
-            await settle()
-
-
-async def settle() -> None:
-    """Let every task run until it waits."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-async def outcomes(*tasks: asyncio.Task[Token | Refused]) -> list[Token | Refused]:
-    """Return what the requests got."""
-    return list(await asyncio.gather(*tasks))
+from wisp.entra.messages import MOST_AT_ONCE, Refused, TokenKey, unavailable
+from wisp.gateway.tokens import MOST_KEYS, gateway_settings
 
 
 def run(scenario: Callable[[World], Coroutine[Any, Any, None]], world: Callable[[], World] = World) -> None:
@@ -249,12 +137,11 @@ def test_caller_that_has_gone_does_not_affect_the_others() -> None:
         first, second, third = await world.ask(*[key_of(1)] * 3)
         first.cancel()
         await settle()
-        third.cancel()  # in the same turn as the answer
         world.entra.answer()
-        assert isinstance(await second, Token)
+        second.cancel()  # in the same turn as the answer
+        assert isinstance(await third, Token)
         assert first.cancelled()
-        await settle()
-        assert third.cancelled()
+        assert second.cancelled()
 
     run(scenario)
 
@@ -290,6 +177,20 @@ def test_exchange_in_the_queue_is_given_up_when_all_callers_have_gone() -> None:
         assert isinstance(await task, Token)
 
     run(scenario)
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_caller_can_go_while_its_exchange_runs_out_of_time_in_the_queue(turns: int) -> None:
+    async def scenario(world: World) -> None:
+        *_, last = (asyncio.create_task(world.tokens.get(key_of(1, scope))) for scope in range(3))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        last.cancel()
+        await settle()
+        assert last.cancelled() or isinstance(last.result(), Refused)
+        await world.answer_all()
+
+    run(scenario, lambda: World(longest_queued=0.0))
 
 
 def test_identity_has_two_exchanges_at_once() -> None:
@@ -358,6 +259,25 @@ def test_identity_has_a_limited_number_of_keys() -> None:
     run(scenario)
 
 
+def test_identity_with_all_its_keys_replaces_its_own_when_there_are_too_many_entries() -> None:
+    async def scenario(world: World) -> None:
+        await world.hold(*(key_of(1, scope) for scope in range(MOST_KEYS)))
+        await world.hold(key_of(1, MOST_KEYS))
+        assert len(world.tokens) == MOST_KEYS
+
+    run(scenario, lambda: World(most=MOST_KEYS))
+
+
+def test_identity_does_not_go_for_a_key_of_its_own() -> None:
+    async def scenario(world: World) -> None:
+        await world.hold(key_of(1), key_of(2))
+        await world.hold(key_of(1, 1))
+        assert isinstance(world.tokens.fresh(key_of(1)), Token)
+        assert world.tokens.fresh(key_of(2)) is None
+
+    run(scenario, lambda: World(most=2))
+
+
 def test_least_recently_used_identity_goes_when_there_are_too_many_entries() -> None:
     async def scenario(world: World) -> None:
         await world.hold(*(key_of(identity) for identity in range(10)))
@@ -382,6 +302,16 @@ def test_identities_without_a_token_go_before_those_with_one() -> None:
         assert all(world.tokens.fresh(key_of(identity)) for identity in range(9))
 
     run(scenario, lambda: World(most=10))
+
+
+def test_of_identities_without_a_token_the_least_recently_used_goes() -> None:
+    async def scenario(world: World) -> None:
+        world.entra.result = REFUSED
+        for identity in (1, 2, 1, 3, 1):
+            await outcomes(*await world.ask(key_of(identity)))
+        assert [call.key for call in world.entra.begun] == [key_of(1), key_of(2), key_of(3)]
+
+    run(scenario, lambda: World(most=2))
 
 
 def test_key_is_refused_when_every_identity_is_waited_for() -> None:
@@ -415,6 +345,29 @@ def test_renewals_of_many_identities_leave_room_for_callers() -> None:
     run(scenario)
 
 
+def test_exchanges_that_callers_wait_for_do_not_postpone_renewals() -> None:
+    async def scenario(world: World) -> None:
+        await world.hold(key_of(1))
+        await world.ask(*(key_of(identity) for identity in range(2, 7)))
+        await world.pass_time(DAY / 2)
+        assert world.entra.begun[-1].key == key_of(1)
+
+    run(scenario)
+
+
+def test_identity_that_goes_is_not_renewed() -> None:
+    """Its renewal was postponed."""
+
+    async def scenario(world: World) -> None:
+        await world.hold(*(key_of(identity) for identity in range(10)))
+        await world.pass_time(DAY / 2)
+        await world.ask(key_of(99))
+        await world.answer_all()
+        assert len(world.entra.begun) == len(world.timers) == 10
+
+    run(scenario, lambda: World(most=10))
+
+
 def test_caller_that_needs_a_postponed_renewal_does_not_wait_for_others() -> None:
     async def scenario(world: World) -> None:
         await world.hold(*(key_of(identity) for identity in range(20)))
@@ -431,15 +384,40 @@ def test_caller_that_needs_a_postponed_renewal_does_not_wait_for_others() -> Non
     run(scenario)
 
 
-def test_retry_of_a_refusal_that_time_may_heal_is_not_postponed() -> None:
-    """A caller waits for it."""
+async def let_renewals_hang(world: World) -> None:
+    """Begin as many renewals as there may be."""
+    await world.hold(*(key_of(identity) for identity in range(100, 110)))
+    await world.pass_time(DAY / 2)
+    world.entra.calls.clear()
+    world.entra.begun.clear()
 
+
+def test_retry_that_a_caller_waits_for_is_not_postponed() -> None:
     async def scenario(world: World) -> None:
+        await let_renewals_hang(world)
         (task,) = await world.ask(key_of(1), request_id=REQUEST_ID)
+        await world.ask(key_of(1), request_id=OTHER_ID)
         world.entra.answer(EVENTUAL)
         await settle()
         await world.pass_time(0.2)
         assert [call.request_id for call in world.entra.begun] == [REQUEST_ID] * 2
+        world.entra.answer()
+        assert isinstance(await task, Token)
+
+    run(scenario)
+
+
+def test_retry_is_made_for_a_caller_that_comes_when_it_was_postponed() -> None:
+    async def scenario(world: World) -> None:
+        await let_renewals_hang(world)
+        (task,) = await world.ask(key_of(1))
+        world.entra.answer(EVENTUAL)
+        await settle()
+        task.cancel()
+        await settle()
+        await world.pass_time(0.2)
+        assert len(world.entra.begun) == 1
+        (task,) = await world.ask(key_of(1))
         world.entra.answer()
         assert isinstance(await task, Token)
 
@@ -451,6 +429,7 @@ def test_entra_gets_the_id_of_the_first_request_that_waits() -> None:
         await world.ask(key_of(1), request_id=REQUEST_ID)
         await world.ask(key_of(1), request_id=OTHER_ID)
         await world.answer_all()
+        await world.ask(key_of(1), request_id=OTHER_ID)
         await world.pass_time(DAY / 2)
         assert [call.request_id for call in world.entra.begun] == [REQUEST_ID, ""], "nobody waits for the renewal"
 
@@ -473,6 +452,7 @@ def test_renewed_token_is_requested_from_entra() -> None:
         await world.pass_time(10)
         task = asyncio.create_task(world.tokens.get(key_of(1), renew=True))
         await settle()
+        assert [call.key for call in world.entra.begun] == [key_of(1)]
         world.entra.answer(granted("new"))
         token = await task
         assert isinstance(token, Token)
