@@ -1,4 +1,4 @@
-"""Limit what one caller can ask for: requests per second, and requests at once; and requests at once in total. Pure."""
+"""Limit requests for tokens: those of a caller per second, and at once those of a caller, an address and all. Pure."""
 
 from wisp.gateway.types import TokenRefusal
 
@@ -23,21 +23,29 @@ class CallerLimits:
         self._full_at: dict[str, float] = {}
         """By caller; the one that asked longest ago comes first."""
         self._present: dict[str, int] = {}
+        self._sources: dict[str, int] = {}
         self._all = 0
 
     def __len__(self) -> int:
         return len(self._full_at)
 
-    def begin(self) -> TokenRefusal | None:
-        """Count a request, or return why it is refused."""
-        if self._total and self._all >= self._total:
-            return _throttled(f"{self._total} token requests are being answered already; ask again in a second", 1.0)
+    def begin(self, source: str) -> TokenRefusal | None:
+        """Count a request from an address, or return why it is refused.
+
+        An address may have no more than there is room left. So the requests of one address leave half of the room to
+        others, those of two addresses a third, and so on, and there is always room for a newcomer.
+        """
+        count = self._sources.get(source, 0)
+        if self._total and count >= self._total - self._all:
+            return _throttled("too many token requests are being answered already; ask again in a second", 1.0)
+        self._sources[source] = count + 1
         self._all += 1
         return None
 
-    def end(self) -> None:
+    def end(self, source: str) -> None:
         """Forget a request that `begin` counted."""
         self._all -= 1
+        _decrement(self._sources, source)
 
     def spend(self, caller: str, now: float) -> TokenRefusal | None:
         """Take a request out of the caller's bucket, or return why it is refused. `now`: steady seconds."""
@@ -65,11 +73,7 @@ class CallerLimits:
 
     def leave(self, caller: str) -> None:
         """Forget a request in flight that `admit` counted."""
-        present = self._present[caller] - 1
-        if present:
-            self._present[caller] = present
-        else:
-            del self._present[caller]
+        _decrement(self._present, caller)
 
     def _forget(self, now: float) -> None:
         """Forget full buckets, two for each one that is added at most, and the oldest if there are too many."""
@@ -78,6 +82,15 @@ class CallerLimits:
             if self._full_at[oldest] > now and len(self._full_at) <= _MOST_CALLERS:
                 return
             del self._full_at[oldest]
+
+
+def _decrement(counts: dict[str, int], key: str) -> None:
+    """Count one less; remember no zeros."""
+    count = counts[key] - 1
+    if count:
+        counts[key] = count
+    else:
+        del counts[key]
 
 
 def _throttled(text: str, retry_after: float) -> TokenRefusal:

@@ -136,7 +136,7 @@ class TokenRequests:
     ) -> Response:
         """Answer after reviews, an exchange, or both."""
         steps = self._steps
-        refusal = steps.limits.begin()
+        refusal = steps.limits.begin(audited.source)
         if refusal is not None:
             return self._refuse(refusal, audited, started)
         try:
@@ -147,7 +147,7 @@ class TokenRequests:
         except Exception as error:  # noqa: BLE001 -- as in `answer`
             return self._fail(error)
         finally:
-            steps.limits.end()
+            steps.limits.end(audited.source)
 
     async def _exchange(self, caller: Caller, audited: AuditedRequest, form: TokenForm, started: float) -> Response:
         """Answer with the identity's token, within the caller's limits."""

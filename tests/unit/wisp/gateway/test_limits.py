@@ -55,7 +55,7 @@ def test_refused_requests_cost_nothing() -> None:
 
 def test_zero_turns_a_limit_off() -> None:
     limits = CallerLimits(rate=0, in_flight=0, total=0)
-    assert [limits.begin() for _ in range(2_000)] == [None] * 2_000
+    assert [limits.begin("10.0.0.1") for _ in range(2_000)] == [None] * 2_000
     assert [limits.admit("a", 0.0) for _ in range(2_000)] == [None] * 2_000
     assert len(limits) == 0
 
@@ -88,15 +88,46 @@ def test_request_that_is_too_fast_is_not_in_flight() -> None:
     assert [limits.admit("a", 1_000.0) is None for _ in range(2)] == [True, True]
 
 
+def begun(limits: CallerLimits, source: str, times: int) -> int:
+    """Return how many of so many requests from an address are let through."""
+    return sum(limits.begin(source) is None for _ in range(times))
+
+
 def test_requests_at_once_are_limited_in_total() -> None:
-    limits = CallerLimits(rate=0, in_flight=0, total=2)
-    assert [limits.begin(), limits.begin()] == [None, None]
-    refusal = limits.begin()
+    """Room that becomes free can be taken."""
+    limits = CallerLimits(rate=0, in_flight=0, total=100)
+    assert sum(begun(limits, f"10.0.0.{number}", 1) for number in range(150)) == 100
+    refusal = limits.begin("10.0.1.1")
     assert refusal is not None
-    assert (refusal.status, refusal.retry_after) == (429, 1.0)
-    limits.end()
-    assert limits.begin() is None
-    assert limits.begin() is not None
+    assert (refusal.outcome, refusal.status, refusal.retry_after) == ("throttled", 429, 1.0)
+    limits.end("10.0.0.1")
+    assert begun(limits, "10.0.1.1", 2) == 1
+
+
+def test_addresses_leave_room_to_others() -> None:
+    """Even if several send more than can be answered, a newcomer finds room."""
+    limits = CallerLimits(rate=0, in_flight=0, total=120)
+    assert begun(limits, "a", 1_000) == 60
+    assert begun(limits, "b", 1_000) == 30
+    assert begun(limits, "c", 1_000) == 15
+    assert begun(limits, "newcomer", 8) == 8
+    for _ in range(60):
+        limits.end("a")
+    assert begun(limits, "newcomer", 1_000) == 30
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), max_size=300))
+def test_greedy_addresses_never_take_all_the_room(steps: list[tuple[str, bool]]) -> None:
+    """Whatever order they begin and end in."""
+    limits, counts = CallerLimits(rate=0, in_flight=0, total=30), dict.fromkeys("abcde", 0)
+    for source, ends in steps:
+        if ends and counts[source]:
+            limits.end(source)
+            counts[source] -= 1
+        else:
+            counts[source] += begun(limits, source, 1)
+        assert sum(counts.values()) < 30
+    assert begun(limits, "newcomer", 1) == 1
 
 
 def test_callers_with_a_full_bucket_are_forgotten() -> None:
