@@ -20,6 +20,8 @@ UNIX = 1_700_000_000.25
 FORM = TokenForm(TENANT, CLIENT_ID, SCOPE, "", Secret(ASSERTION), CORRELATION_ID)
 CALLER = Caller("system:serviceaccount:shop:api", "u-1", ("g",), (), "shop", "api", "api-7d9f", "p-1", "node-1")
 REQUEST = AuditedRequest("10.0.0.7", CORRELATION_ID, FORM, CALLER)
+_LONG = "\0" * 1_000
+TOO_LONG = Caller(_LONG, _LONG, (), (), _LONG, _LONG, _LONG)
 REFUSAL = TokenRefusal("invalid_request", 400, "invalid_scope", "AADSTS70011: No.", 70011)
 GRANTED = {
     "time": "2023-11-14T22:13:20.250Z",
@@ -231,8 +233,7 @@ def test_long_reason_of_wide_characters_is_cut(reader: Reader) -> None:
 
 def test_line_that_cannot_be_short_enough_is_lost(reader: Reader) -> None:
     """No API server has such names."""
-    long = "\0" * 1_000
-    reader.log.granted(REQUEST._replace(caller=Caller(long, long, (), (), long, long, long)))
+    reader.log.granted(REQUEST._replace(caller=TOO_LONG))
     assert reader.turns.turn() == 0
     assert reader.log.lost == 1
 
@@ -259,3 +260,23 @@ def test_any_text_is_one_line(caller: Caller, scope: str, description: str) -> N
         line = json.loads(text)
         assert line["scope"] == scope[:256]
         assert line["pod"] == caller.pod[:256]
+
+
+@given(CALLERS, TEXTS, st.integers(0, 2))
+def test_line_of_a_grant_is_the_same_when_it_is_repeated(caller: Caller, scope: str, lost: int) -> None:
+    """It is put together from parts, whatever the names in it, also when it says how many lines were lost."""
+    reader = Reader()
+    for _ in range(lost):
+        reader.log.granted(REQUEST._replace(caller=TOO_LONG))
+    line = reader.log.grant_line(REQUEST._replace(form=FORM._replace(scope=scope), caller=caller))
+    reader.log.granted_again(line, CLIENT_ID)
+    reader.turns.turn()
+    lines = reader.lines()
+    reader.close()
+    if reader.log.lost == lost:
+        (found,) = lines
+        assert list(found)[:14] == list(GRANTED)
+        assert found["correlationId"] == CLIENT_ID
+        assert found["scope"] == scope[:256]
+        assert found["user"] == caller.username[:256]
+        assert found.get("lost", 0) == lost
