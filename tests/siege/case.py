@@ -13,6 +13,8 @@ POD_AUTHOR = "a pod's author"
 """Someone who may create pods: an API server sends what they wrote."""
 WORKLOAD = "a workload"
 """Any process of the pod."""
+CALLER = "a caller"
+"""A workload with a valid service account token for the gateway."""
 CUT = frozenset({"closed", "408", "503", "429"})
 """How a connection ends that is not given what it waits for."""
 

@@ -3,10 +3,14 @@
 import sys
 from collections.abc import Mapping
 
-from tests.siege import sidecar_cases, webhook_cases
+from tests.siege import gateway_cases, sidecar_cases, webhook_cases
 from tests.siege.case import Case
 
-GROUPS: Mapping[str, Mapping[str, Case]] = {"webhook": webhook_cases.CASES, "sidecar": sidecar_cases.CASES}
+GROUPS: Mapping[str, Mapping[str, Case]] = {
+    "webhook": webhook_cases.CASES,
+    "gateway": gateway_cases.CASES,
+    "sidecar": sidecar_cases.CASES,
+}
 
 
 def table(group: str) -> str:

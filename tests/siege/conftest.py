@@ -8,7 +8,15 @@ from typing import Generic, TypeVar
 import pytest
 
 from tests.siege.runner import Outcome
-from tests.siege.targets import SidecarTarget, Target, WebhookTarget, sidecar_target, webhook_target
+from tests.siege.targets import (
+    GatewayTarget,
+    SidecarTarget,
+    Target,
+    WebhookTarget,
+    gateway_target,
+    sidecar_target,
+    webhook_target,
+)
 
 _PROPERTY = "siege"
 T = TypeVar("T", bound=Target)
@@ -39,6 +47,14 @@ class SharedTarget(Generic[T]):
 def webhook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedTarget[WebhookTarget]]:
     """Give the webhook under siege."""
     shared = SharedTarget(webhook_target, tmp_path_factory)
+    yield shared
+    shared.discard()
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedTarget[GatewayTarget]]:
+    """Give the gateway under siege."""
+    shared = SharedTarget(gateway_target, tmp_path_factory)
     yield shared
     shared.discard()
 

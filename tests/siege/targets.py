@@ -16,9 +16,13 @@ from typing import Any, Protocol
 
 from tests.siege.attacker import Ports
 from tests.siege.cgroup import MemoryGroup, memory_hierarchy
+from tests.siege.gateway_cases import ATTACKED_CLIENT_ID, WORKLOADS, granted_token, workload_token
 from tests.siege.witness import Act
 from tests.support.authority import Authority
 from tests.support.fakes import ARM, token_target
+from tests.unit.wisp.gateway.process import CLIENT_ID as GATEWAY_CLIENT_ID
+from tests.unit.wisp.gateway.process import GatewayConnection, RunningGateway, form, surroundings
+from tests.unit.wisp.gateway.process import gateway as running_gateway
 from tests.unit.wisp.kubernetes.apiserver import ApiServer, service_account
 from tests.unit.wisp.kubernetes.apiserver import running as running_api_server
 from tests.unit.wisp.proxy.node import Node
@@ -227,6 +231,94 @@ class SidecarTarget:
         document = json.loads(body)
         assert document["resource"] == ARM
         assert document["access_token"].startswith("eyJ")
+
+
+class GatewayTarget:
+    """The gateway, the API server that reviews its callers, Entra, and genuine callers."""
+
+    def __init__(self, gateway: RunningGateway, group: MemoryGroup) -> None:
+        self.gateway = gateway
+        self.group = group
+        self._known = self._new_form()
+        self._persistent_connection: GatewayConnection | None = None
+
+    @property
+    def process(self) -> "subprocess.Popen[bytes]":
+        """The process itself."""
+        return self.gateway.process
+
+    @property
+    def ports(self) -> Ports:
+        """Where it listens."""
+        return Ports(self.gateway.port, self.gateway.health_port)
+
+    def acts(self) -> list[Act]:
+        """Return what callers, the kubelet and Prometheus do."""
+        paths = itertools.cycle(("/healthz", "/readyz", "/metrics"))
+        return [
+            Act("new caller", lambda: self._token_on_new(self._new_form())),
+            Act("known caller, new connection", lambda: self._token_on_new(self._known)),
+            Act("known caller, persistent connection", self._token_on_persistent),
+            Act("probe", lambda: _probe(self.gateway.health_port, next(paths))),
+        ]
+
+    def last_words(self) -> str:
+        """Return the end of its log."""
+        return "\n".join(map(str, self.gateway.log[-_LAST_LINES:]))
+
+    def close(self) -> None:
+        """Close the persistent connection."""
+        if self._persistent_connection is not None:
+            self._persistent_connection.close()
+            self._persistent_connection = None
+
+    def _new_form(self) -> bytes:
+        """Return the request of a pod that was not there before."""
+        callers = self.gateway.callers
+        return form(callers.token(callers.pod("genuine", granted=GATEWAY_CLIENT_ID)), GATEWAY_CLIENT_ID)
+
+    def _connect(self) -> GatewayConnection:
+        return GatewayConnection(self.gateway.port, self.gateway.trusting(), REVIEW_PATIENCE)
+
+    def _token_on_new(self, body: bytes) -> None:
+        with self._connect() as connection:
+            _token(connection, body)
+
+    def _token_on_persistent(self) -> None:
+        """Request a token on the persistent connection."""
+        if self._persistent_connection is not None and is_closed(self._persistent_connection.socket):
+            self.close()
+        self._persistent_connection = self._persistent_connection or self._connect()
+        try:
+            _token(self._persistent_connection, self._known)
+        except BaseException:
+            self.close()
+            raise
+
+
+def _token(connection: GatewayConnection, body: bytes) -> None:
+    answer = connection.post(body)
+    assert answer.status == 200, answer
+    assert answer.document["access_token"].startswith("eyJ")
+
+
+@contextmanager
+def gateway_target(folder: Path) -> Iterator[GatewayTarget]:
+    """Run a gateway that is ready, in a group of its own. Attackers' workloads may use `ATTACKED_CLIENT_ID`."""
+    with _memory_group("gateway") as group, surroundings(folder) as (api, entra):
+        callers = api.world.callers
+        granted, other = callers.pod("attacker", "granted", granted=ATTACKED_CLIENT_ID), callers.pod("attacker")
+        for number in range(WORKLOADS):
+            callers.accept(workload_token(number), other._replace(name=f"other-{number}", uid=f"other-{number}"))
+        callers.accept(granted_token(), granted)
+        # The genuine callers of this suite are fewer than in a cluster, and one of them asks without a pause.
+        with running_gateway(api, entra, folder, "--caller-rate", "100", wrapper=group.wrapper) as running:
+            running.await_ready()
+            target = GatewayTarget(running, group)
+            try:
+                yield target
+            finally:
+                target.close()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Webhook and sidecar, in 128 MiB each, serve genuine clients while attacked (docs/reference/siege.md)."""
+"""Webhook, gateway and sidecar, in 128 MiB each, serve genuine clients while attacked (docs/reference/siege.md)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +20,14 @@ def test_webhook_withstands(
 ) -> None:
     """Every genuine review and probe succeeds, the process survives within its memory, and it recovers."""
     _withstand("webhook", name, webhook, record_property)
+
+
+@pytest.mark.parametrize("name", GROUPS["gateway"])
+def test_gateway_withstands(
+    name: str, gateway: SharedTarget[Any], record_property: Callable[[str, object], None]
+) -> None:
+    """Every genuine caller, new ones included, gets its token; the process survives and recovers."""
+    _withstand("gateway", name, gateway, record_property)
 
 
 @pytest.mark.parametrize("name", GROUPS["sidecar"])

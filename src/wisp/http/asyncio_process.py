@@ -25,6 +25,7 @@ CONNECTIONS = 512
 BYTES = 16 * 1024 * 1024
 HEALTH_CONNECTIONS = 256
 HEALTH_BYTES = 1024 * 1024
+_BUFFER = 64 * 1024
 _HEALTH_BUFFER = 8 * 1024
 
 
@@ -59,8 +60,9 @@ class AsyncioProcess:
         per_source = options.connections_per_source
         self._shutdown_delay = options.shutdown_delay
         self._stopping = asyncio.Event()
+        buffer = min(_BUFFER, largest_body // 4)  # clients that send more than is read would fill it
         self.main = AsyncioServer(
-            bind(options.address, options.port),
+            bind(options.address, options.port, buffer=buffer),
             application,
             limits=Limits(CONNECTIONS, per_source, BYTES, largest_body, TIMES),
             tls=presented.context,

@@ -94,14 +94,17 @@ def _gateway(cloud: Running, identity: ManagedIdentity, folder: Path) -> Iterato
         projection = Projection("wisp-system", "wisp-gateway")
         token = service_account_token(issuer, cloud.url + issuer.path, projection, now=store.clock())
     (folder / "token").write_text(token.reveal(), encoding="utf-8")
-    variables = {
-        "AZURE_TENANT_ID": identity.tenant_id,
-        "AZURE_FEDERATED_TOKEN_FILE": str(folder / "token"),
-        "AZURE_AUTHORITY_HOST": f"{cloud.url}/",
-    }
     with (
         surroundings(folder) as (api, entra),
-        gateway(api, entra, folder, "--authority-ca", cloud.ca_file, **variables) as process,
+        gateway(
+            api,
+            entra,
+            folder,
+            *("--authority-ca", cloud.ca_file),
+            AZURE_TENANT_ID=identity.tenant_id,
+            AZURE_FEDERATED_TOKEN_FILE=str(folder / "token"),
+            AZURE_AUTHORITY_HOST=f"{cloud.url}/",
+        ) as process,
     ):
         process.await_ready()
         yield process

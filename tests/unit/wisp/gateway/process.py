@@ -201,11 +201,13 @@ def own_token() -> str:
 
 
 @contextlib.contextmanager
-def gateway(api: ApiServer, entra: Authority, folder: Path, *flags: str, **environ: str) -> Iterator[RunningGateway]:
+def gateway(
+    api: ApiServer, entra: Authority, folder: Path, *flags: str, wrapper: tuple[str, ...] = (), **environ: str
+) -> Iterator[RunningGateway]:
     """Run a gateway; it need not be ready yet. Without the flag --certificate-secret, its certificate is in files."""
     kubeconfig = api.write_kubeconfig(folder / "kubeconfig")
     (folder / "azure-identity-token").write_text(own_token())
-    command = [*COMMAND, "--kubeconfig", str(kubeconfig), "--authority-ca", str(entra.ca_file), *flags]
+    command = [*wrapper, *COMMAND, "--kubeconfig", str(kubeconfig), "--authority-ca", str(entra.ca_file), *flags]
     if "--certificate-secret" not in flags:
         write_certificate(folder)
         command += ["--certificate-dir", str(folder)]

@@ -71,8 +71,12 @@ class Callers:
             jti=str(next(_numbers)),
             **{"kubernetes.io": bound},
         )
-        self._tokens[token] = (pod, audience, now + seconds)
+        self.accept(token, pod, audience=audience, seconds=seconds)
         return token
+
+    def accept(self, token: str, pod: Pod, *, audience: str = AUDIENCE, seconds: float = 3600.0) -> None:
+        """Accept a token as that of a pod."""
+        self._tokens[token] = (pod, audience, self._clock() + seconds)
 
     def review_token(self, spec: dict[str, Any]) -> dict[str, Any]:
         """Return the status of a TokenReview."""
