@@ -22,8 +22,10 @@ from wisp.cli import manifests
 from wisp.entra.exchange import interpret
 from wisp.gateway.answers import refusal
 from wisp.gateway.assertion import examine
+from wisp.gateway.discovery import INSTANCE_PATH, discovery
 from wisp.gateway.request import read_request
-from wisp.gateway.types import AUDIENCE, TokenRefusal
+from wisp.gateway.reviews import read_access_review, read_token_review
+from wisp.gateway.types import AUDIENCE, Caller, TokenRefusal
 from wisp.http.messages import Reject, Request
 from wisp.http.parser import ChunkedBody, RequestReader, parse_head
 from wisp.http.response_parser import Malformed, ResponseReader
@@ -31,6 +33,7 @@ from wisp.imds.passthrough import SEGMENTS, judge
 from wisp.imds.request import decide, parse_target
 from wisp.kubernetes import client as api
 from wisp.kubernetes import types as objects
+from wisp.kubernetes.types import ApiResponse
 from wisp_local.cloud.arm import reading, roles
 from wisp_local.cloud.arm.problem import ResourceError
 from wisp_local.cloud.entra.request import read_assertion, read_token_request
@@ -116,6 +119,15 @@ def _gateway(data: bytes) -> None:
         found = read_request(form, RULES)
         if isinstance(found, TokenRefusal):
             refusal(found, CORRELATION_ID, unix=1e9)
+    for target in (data, INSTANCE_PATH.encode() + b"?authorization_endpoint=" + data):
+        discovery(request._replace(method=b"GET", target=target), "https://login.microsoftonline.com")
+
+
+def _gateway_reviews(data: bytes) -> None:
+    for status in (201, 500):
+        response = ApiResponse(status, data)
+        caller = read_token_review(response, AUDIENCE)
+        read_access_review(response, caller if isinstance(caller, Caller) else Caller("", "", (), ()))
 
 
 def _page(data: bytes) -> None:
@@ -327,6 +339,16 @@ PARSERS: dict[str, Parser] = {
         lambda data: examine(Secret(data.decode("utf-8", "surrogateescape")), AUDIENCE, 1e9),
         (b"<<*%b>>", b"a.<<*%b>>.c2ln", b"e30.eyJh<<*%b>>.c2ln"),
         (b"eyJh", b"W10", b"W1tb", b"."),
+    ),
+    "gateway's reviews": Parser(
+        _gateway_reviews,
+        (
+            b"<<*%b>>",
+            b'{"status":{"audiences":["api://AKSIdentityBinding"],"user":{"username":"system:serviceaccount:a:<<*%b>>"}}}',
+            b'{"status":{"authenticated":true,"audiences":["api://AKSIdentityBinding"<<*,"a">>],"user":{"username":""}}}',
+            b'{"status":{"authenticated":true,"error":"<<*%b>>"}}',
+            b'{"message":"<<*%b>>"}',
+        ),
     ),
     "page": Parser(_page, units=(b"https://", b"system:serviceaccount:", b"x/", b"a.")),
     "edit distance": Parser(lambda data: explanation.distance(data.decode("latin-1"), CREDENTIAL.issuer)),
