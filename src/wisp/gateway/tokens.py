@@ -33,7 +33,7 @@ _MOST_WAITING = 4096
 _AT_ONCE_FOR_ONE = 2
 _MOST_QUEUED = 1000
 _LONGEST_QUEUED = 6.0
-"""Seconds that an exchange may wait for its turn. Clients wait longer, except the sidecar, which asks again."""
+"""Seconds that an exchange may wait for its turn: less than the sidecar waits for an answer."""
 _MOST_RENEWALS = 4
 """Identities whose tokens are renewed in the background at the same time. Clients find the other half free."""
 

@@ -19,7 +19,10 @@ from wisp.entra.messages import MOST_AT_ONCE, Refused, Result, TokenKey, unavail
 from wisp.entra.route import ForwardProxy
 from wisp.entra.settings import ExchangeSettings
 
-_CONNECT, _READ = 3.0, 5.0
+DIRECT = (3.0, 5.0)
+"""Seconds that Entra has to connect, and to answer; together less than an exchange may take."""
+VIA_TOKEN_PROXY = (2.0, 6.5)
+"""A custom token endpoint has longer to answer: if it is wisp's gateway, it waits for Entra itself, and says so."""
 _RESPONSE_LIMIT = 128 * 1024
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -99,13 +102,14 @@ class TokenEndpoint:
     def _post_once(
         self, pool: urllib3.PoolManager, url: str, *, form: dict[str, str], headers: dict[str, str]
     ) -> Result:
+        connect, read = DIRECT if self._settings.token_proxy is None else VIA_TOKEN_PROXY
         response = pool.request(
             "POST",
             url,
             fields=form,
             encode_multipart=False,
             headers=headers,
-            timeout=urllib3.Timeout(connect=_CONNECT, read=_READ),
+            timeout=urllib3.Timeout(connect=connect, read=read),
             redirect=False,
             preload_content=False,
         )

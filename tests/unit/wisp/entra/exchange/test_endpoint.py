@@ -11,8 +11,9 @@ import pytest
 
 from tests.support.authority import Authority, Last, answer, grants, in_turn
 from tests.support.fakes import ASK, jwt
-from wisp.entra.exchange.endpoint import TokenEndpoint
+from wisp.entra.exchange.endpoint import DIRECT, VIA_TOKEN_PROXY, TokenEndpoint
 from wisp.entra.messages import Granted, Refused, TokenKey
+from wisp.entra.process import DEADLINE
 from wisp.entra.settings import ExchangeSettings
 from wisp_local.cloud.state.authority import new_authority
 
@@ -57,6 +58,16 @@ def test_idle_connection_is_reused_and_replaced_after_its_end(endpoint: TokenEnd
     authority.hang_up()
     assert isinstance(endpoint.exchange(ASK), Granted)
     assert authority.connections == 2
+
+
+@pytest.mark.parametrize("limits", [DIRECT, VIA_TOKEN_PROXY], ids=["Entra", "custom token endpoint"])
+def test_endpoint_has_less_time_than_the_exchange(limits: tuple[float, float]) -> None:
+    """A token endpoint that does not answer is reported, instead of an exchange process that hangs."""
+    assert sum(limits) < DEADLINE
+
+
+def test_custom_token_endpoint_has_time_to_report_that_entra_does_not_answer() -> None:
+    assert VIA_TOKEN_PROXY[1] > DIRECT[1]
 
 
 CLAIMS = '{"access_token": {"nbf":{"essential":true, "value":"1604106651"}}, "é":1}'
