@@ -207,15 +207,15 @@ def test_identity_binding_is_created_shown_listed_and_deleted(az: Az, local: Loc
 def test_az_shows_why_an_identity_binding_is_refused(az: Az) -> None:
     """The identity and the cluster must exist, and a binding keeps its identity."""
     az("group create -g unbound -l eastus")
-    az("aks create -g unbound -n bound --no-ssh-key --enable-oidc-issuer")
+    az("aks create -g unbound -n other --no-ssh-key --enable-oidc-issuer")
     ids = [az(f"identity create -g unbound -n {name} --query id -o tsv") for name in ("app1", "app2")]
     create = "aks identity-binding create -g unbound -n ib --managed-identity-resource-id"
-    absent = az.fails(f"{create} {ids[0]}x --cluster-name bound")
+    absent = az.fails(f"{create} {ids[0]}x --cluster-name other")
     assert "(ResourceNotFound) The Resource 'Microsoft.ManagedIdentity/userAssignedIdentities/app1x'" in absent.text
-    assert "(LinkedInvalidPropertyId)" in az.fails(f"{create} app1 --cluster-name bound").text
+    assert "(LinkedInvalidPropertyId)" in az.fails(f"{create} app1 --cluster-name other").text
     assert "(ParentResourceNotFound)" in az.fails(f"{create} {ids[0]} --cluster-name absent").text
-    az(f"{create} {ids[0]} --cluster-name bound")
-    changed = az.fails(f"{create} {ids[1]} --cluster-name bound")
+    az(f"{create} {ids[0]} --cluster-name other")
+    changed = az.fails(f"{create} {ids[1]} --cluster-name other")
     assert "(PropertyChangeNotAllowed)" in changed.text
 
 
