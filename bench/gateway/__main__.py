@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from bench.compiled import compile_sidecar
 from bench.load import wrk
@@ -33,14 +32,6 @@ _METHOD = (
 )
 
 
-class Setting(NamedTuple):
-    """What a gateway needs, and where its files are."""
-
-    api: ApiServer
-    entra: Authority
-    folder: Path
-
-
 def main() -> None:
     """Measure, print, and write if asked to."""
     arguments = _arguments()
@@ -48,36 +39,35 @@ def main() -> None:
     compile_sidecar()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         api, entra = stack.enter_context(surroundings(Path(folder)))
-        setting = Setting(api, entra, Path(folder))
-        ours = stack.enter_context(_running(setting, *_UNLIMITED))
-        uncached = stack.enter_context(_running(setting, *_UNLIMITED, *_UNCACHED))
+        ours = stack.enter_context(without_limits(api, entra, Path(folder)))
+        uncached = stack.enter_context(without_limits(api, entra, Path(folder), *_UNCACHED))
         body = form(api.world.callers.token(api.world.callers.pod(granted=CLIENT_ID)))
-        rows = _rows(body)
+        rows = load_rows(body)
         size = _answer_size(ours, body)
         memory = [("idle", Memory.of(ours.process.pid))]
-        servers = {"bare": stack.enter_context(bare(size, Path(folder))), "wisp": _server(ours)}
-        memory.append(after_grants(_server(ours), rows[1], arguments.grants))
+        servers = {"bare": stack.enter_context(bare(size, Path(folder))), "wisp": server_of(ours)}
+        memory.append(after_grants(server_of(ours), rows[1], arguments.grants))
         found = measure(servers, rounds=arguments.rounds, seconds=arguments.seconds, rows=rows)
         memory.append(("after the load above", Memory.of(ours.process.pid)))
-        asked = measure({"wisp": _server(uncached)}, rounds=arguments.rounds, seconds=arguments.seconds, rows=rows)
-        exchanges = exchanges_of_many_callers(setting)
+        asked = measure({"wisp": server_of(uncached)}, rounds=arguments.rounds, seconds=arguments.seconds, rows=rows)
+        exchanges = exchanges_of_many_callers(api, entra, Path(folder))
     section = _section(found, asked, memory, exchanges, _method(arguments, len(body)))
     print(section)
     if arguments.write:
         write(section, "bench.gateway")
 
 
-def exchanges_of_many_callers(setting: Setting) -> int:
+def exchanges_of_many_callers(api: ApiServer, entra: Authority, folder: Path) -> int:
     """Return how many exchanges a thousand callers of one identity cause that all come before its first token."""
-    callers = setting.api.world.callers
+    callers = api.world.callers
     bodies = [form(callers.token(callers.pod(granted=CLIENT_ID))) for _ in range(_CALLERS)]
-    with _running(setting, *_UNLIMITED, "--connections-per-source=0") as running:
-        before = len(setting.entra.posts)
+    with without_limits(api, entra, folder, "--connections-per-source=0") as running:
+        before = len(entra.posts)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             statuses = {answer.status for answer in pool.map(running.post, bodies)}
         if statuses != {200}:
             raise SystemExit(f"bench: callers were refused: HTTP {statuses}")
-        return len(setting.entra.posts) - before
+        return len(entra.posts) - before
 
 
 def after_grants(server: Server, row: Row, grants: int) -> tuple[str, Memory]:
@@ -89,18 +79,21 @@ def after_grants(server: Server, row: Row, grants: int) -> tuple[str, Memory]:
 
 
 @contextmanager
-def _running(setting: Setting, *flags: str) -> Iterator[RunningGateway]:
-    folder = Path(tempfile.mkdtemp(dir=setting.folder))  # each has a certificate of its own
-    with gateway(setting.api, setting.entra, folder, *flags) as running:
+def without_limits(api: ApiServer, entra: Authority, folder: Path, *flags: str) -> Iterator[RunningGateway]:
+    """Run a gateway without limits for its callers; yield it as soon as it is ready."""
+    own = Path(tempfile.mkdtemp(dir=folder))  # each gateway has a certificate of its own
+    with gateway(api, entra, own, *_UNLIMITED, *flags) as running:
         running.await_ready()
         yield running
 
 
-def _server(running: RunningGateway) -> Server:
+def server_of(running: RunningGateway) -> Server:
+    """Return the gateway as a server under load."""
     return Server(running.process.pid, running.port, running.health_port)
 
 
-def _rows(body: bytes) -> list[Row]:
+def load_rows(body: bytes) -> list[Row]:
+    """Return the kinds of load: a request of one caller, again and again."""
     return [
         Row(f"{count} connection{'s' * (count > 1)}", count, body, path=PATH, content_type=_FORM)
         for count in (1, 16, 64)
@@ -144,7 +137,7 @@ def _section(found: Findings, asked: Findings, memory: list[tuple[str, Memory]],
             f"{found.p99(row, 'bare') * 1e3:.1f} ms",
             f"{found.p99(row, 'wisp') * 1e3:.1f} ms",
         ]
-        for row in _rows(b"")
+        for row in load_rows(b"")
     ]
     head = ["grants a second", "bare", "wisp", "wisp ÷ bare", "without the cache", "p99, bare", "p99, wisp"]
     occupied = table(["memory, MB", "resident / anonymous"], [[name, str(each)] for name, each in memory])
