@@ -20,7 +20,8 @@ from wisp.certificates.decision import CertificateSet
 from wisp.certificates.issuer import Adopt, IssueAll, Subject
 from wisp.cli import manifests
 from wisp.entra.exchange import interpret
-from wisp.gateway.answers import refusal
+from wisp.entra.messages import Refused
+from wisp.gateway.answers import Federation, not_exchanged, refusal
 from wisp.gateway.assertion import examine
 from wisp.gateway.discovery import INSTANCE_PATH, discovery
 from wisp.gateway.request import read_request
@@ -92,8 +93,11 @@ def _request(data: bytes) -> None:
 
 
 def _interpret(data: bytes) -> None:
+    """Interpret an answer of Entra's, and pass its refusal on as the gateway does."""
     for status in (200, 400, 429, 500):
-        interpret.interpret(status, None, data, 1e9)
+        result = interpret.interpret(status, None, data, 1e9)
+        if isinstance(result, Refused):
+            refusal(not_exchanged(result, Federation("https://i", "s")), CORRELATION_ID, unix=1e9)
 
 
 def _retry_after(data: bytes) -> None:
@@ -270,6 +274,7 @@ _ENTRA = (
     b'{"access_token":"<<*%b>>","expires_in":"86399"}',
     b'{"error":"e","error_codes":[1<<*,1>>]}',
     b'{"error":"e"<<*,"error_description":"d">>}',
+    b'{"error":"e","error_codes":[700213],"error_description":"AADSTS700213: <<*%b>>"}',
 )
 
 PARSERS: dict[str, Parser] = {
@@ -307,7 +312,9 @@ PARSERS: dict[str, Parser] = {
     "target": Parser(parse_target, (b"/<<*%b>>", b"http://<<*%b>>", b"/?<<*%b>>")),
     "masking": Parser(lambda data: masked(data.decode("latin-1")), (b"<<*%b>>", b"eyJhbGci<<*%b>>.a.b", b"<<*x%b.>>")),
     "masking, cut": Parser(lambda data: masked(data.decode("latin-1"), cut=True)),
-    "Entra's answer": Parser(_interpret, _ENTRA, (b'{"error":"e"},', b"\\ud800", b"1,"), corpora=("authority",)),
+    "Entra's answer": Parser(
+        _interpret, _ENTRA, (b'{"error":"e"},', b"\\ud800", b"1,", b"Trace ID: "), corpora=("authority",)
+    ),
     "Retry-After": Parser(_retry_after, (b"<<*%b>>", b"Mon, 01 Jan 2024 00:00:00 <<*%b>>", b"<<*%b>> 00:00:00 GMT")),
     "claims": Parser(lambda data: interpret.claims_of(data.decode("latin-1")), (b"a.<<*%b>>.c",), (b"eyJhIjox",)),
     "assertion": Parser(

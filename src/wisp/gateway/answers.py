@@ -26,8 +26,8 @@ _REFRESHED = 2 * 60 * 60
 """Seconds: Entra gives refresh_in to tokens that live this long or longer."""
 _RENEWAL = 60
 """Seconds that the gateway's own renewal of a token may take until clients ask for it."""
-_TRAILER = re.compile(r"\s*\bTrace ID: ([0-9a-f-]{36}) Correlation ID: [0-9a-f-]{36} Timestamp: ([0-9:Z -]{20})\s*\Z")
-"""What ends Entra's texts."""
+_TRAILER = re.compile(r"Trace ID: ([0-9a-f-]{36})\s+Correlation ID: [0-9a-f-]{36}\s+Timestamp: ([0-9: -]{19}Z)\s*\Z")
+"""What ends Entra's texts. It does not begin with white space, which would be tried from every space of a text."""
 _ERROR_URI = "https://login.microsoftonline.com/error"
 _FEDERATION_CODES = (70025, 700211, 700213)
 """AADSTS codes of a federated credential that is missing or names another issuer or subject."""
@@ -152,7 +152,7 @@ def _hinted(description: str, federation: Federation) -> str:
     )
     trailer = _TRAILER.search(description)
     end = len(description) if trailer is None else trailer.start()
-    return description[:end] + hint + description[end:].lstrip()
+    return description[:end].rstrip() + hint + description[end:]
 
 
 def rejected(reject: Reject) -> TokenRefusal:

@@ -87,7 +87,7 @@ class AuditLog:
         fields = self._fields("token refused", refusal.outcome, request)
         fields["status"] = refusal.status
         fields["code"] = refusal.code
-        fields["reason"] = masked(refusal.description)[:_REASON_LIMIT]
+        fields["reason"] = masked(refusal.description).strip()[:_REASON_LIMIT]
         self._add(fields)
 
     def flush(self, seconds: float = 0.0) -> None:

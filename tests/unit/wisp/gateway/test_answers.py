@@ -194,6 +194,14 @@ def test_undecided_caller_is_told_to_come_back() -> None:
     assert headers(refusal(refused))["retry-after"] == "1"
 
 
+@pytest.mark.parametrize("separator", [" ", "\r\n", "\n"], ids=["spaces", "CRLF", "LF"])
+def test_ids_of_entra_are_found_however_they_are_separated(separator: str) -> None:
+    """Entra has separated them in each of these ways."""
+    text = MISMATCH + ENTRA_TRAILER.replace(" Trace", f"{separator}Trace").replace(" Corr", f"{separator}Corr")
+    found = document(refusal(TokenRefusal("refused", 401, "invalid_client", text, 700213)))
+    assert (found["error_description"], found["trace_id"]) == (text, ENTRA_TRACE)
+
+
 @pytest.mark.parametrize("code", [70025, 700211, 700213])
 def test_missing_federated_credential_is_refused_with_the_command_that_makes_it(code: int) -> None:
     """Before Entra's ids, which stay as they are: Azure's support asks for them."""
