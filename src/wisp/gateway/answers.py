@@ -46,11 +46,16 @@ class Federation(NamedTuple):
 def grant(token: Token, correlation_id: str, *, now: float) -> Response:
     """Return the answer with a token; `now` is on the clock of `token.expires_at`."""
     remaining = max(0, int(token.expires_at - now))
-    document: dict[str, object] = {"token_type": "Bearer", "expires_in": remaining, "ext_expires_in": remaining}
+    refresh = b""
     if token.lifetime >= _REFRESHED:
-        document["refresh_in"] = min(remaining, _refresh_in(token.renew_at - now, correlation_id))
-    document["access_token"] = token.access_token.reveal()
-    return Response(200, _encode(document), JSON, _headers(correlation_id))
+        refresh = b'"refresh_in":%d,' % min(remaining, _refresh_in(token.renew_at - now, correlation_id))
+    body = b'{"token_type":"Bearer","expires_in":%d,"ext_expires_in":%d,%b"access_token":%b}' % (
+        remaining,
+        remaining,
+        refresh,
+        _encode(token.access_token.reveal()),
+    )
+    return Response(200, body, JSON, _headers(correlation_id))
 
 
 def _refresh_in(renewal: float, correlation_id: str) -> int:

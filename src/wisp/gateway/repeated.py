@@ -11,6 +11,7 @@ from wisp.base.secret import Secret
 from wisp.entra.messages import TokenKey
 from wisp.gateway.assertion import digest_of
 from wisp.gateway.audit import GrantLine
+from wisp.gateway.request import Fields
 from wisp.gateway.types import Caller, TokenForm
 from wisp.http.messages import Request
 
@@ -37,16 +38,18 @@ class RepeatedRequests:
     def __len__(self) -> int:
         return len(self._known)
 
-    def find(self, request: Request) -> KnownRequest | None:
-        """Return what is known of a request."""
-        return self._known.get(_digest(request))
+    def find(self, request: Request, headers: Fields) -> KnownRequest | None:
+        """Return what is known of a request with these `headers`."""
+        return self._known.get(_digest(request, headers))
 
     def remember(self, request: Request, form: TokenForm, caller: Caller, line: GrantLine) -> None:
         """Remember a request that was granted."""
         digest, key = digest_of(form.assertion), token_key(form)
         if len(self._known) >= REMEMBERED:
             del self._known[next(iter(self._known))]
-        self._known[_digest(request)] = KnownRequest(form._replace(assertion=_EMPTY), key, digest, caller, line)
+        self._known[_digest(request, dict(request.headers))] = KnownRequest(
+            form._replace(assertion=_EMPTY), key, digest, caller, line
+        )
 
 
 _EMPTY = Secret("")
@@ -57,8 +60,8 @@ def token_key(form: TokenForm) -> TokenKey:
     return TokenKey(form.client_id, form.scope, "", form.tenant, form.claims)
 
 
-def _digest(request: Request) -> bytes:
+def _digest(request: Request, headers: Fields) -> bytes:
     """Return the SHA-256 of everything that decides about a grant, except for Cache-Control."""
-    content_type = request.header(b"content-type") or b""
-    parts = (request.method, request.target, content_type, request.source.encode(), request.body)
+    method, target, _, body, _, _, source = request
+    parts = (method, target, headers.get(b"content-type", b""), source.encode(), body)
     return sha256(b"\n".join(parts)).digest()

@@ -15,7 +15,7 @@ from wisp.gateway.discovery import discovery
 from wisp.gateway.limits import CallerLimits
 from wisp.gateway.metrics import GatewayMetrics
 from wisp.gateway.repeated import KnownRequest, RepeatedRequests, token_key
-from wisp.gateway.request import Rules, asks_for_new_token, correlation_in, correlation_of, read_request
+from wisp.gateway.request import Fields, Rules, asks_for_new_token, correlation_in, correlation_of, read_request
 from wisp.gateway.types import (
     Authorization,
     Authorized,
@@ -97,8 +97,9 @@ class TokenRequests:
 
     def _answer(self, request: Request, started: float) -> Response | Awaitable[Response]:
         steps = self._steps
-        known = self._repeated.find(request)
-        if known is not None and (response := self._grant_again(known, request, started)) is not None:
+        headers = dict(request.headers)
+        known = self._repeated.find(request, headers)
+        if known is not None and (response := self._grant_again(known, request, headers, started)) is not None:
             return response
         page = None if request.method == b"POST" else discovery(request, steps.authority)
         if page is not None:
@@ -163,10 +164,9 @@ class TokenRequests:
             return self._refuse(answers.not_exchanged(outcome, steps.federation()), audited, started)
         return self._grant(outcome, self._audit.grant_line(audited), form.correlation_id, started)
 
-    def _grant_again(self, known: KnownRequest, request: Request, started: float) -> Response | None:
+    def _grant_again(self, known: KnownRequest, request: Request, headers: Fields, started: float) -> Response | None:
         """Answer a request that was granted before, if nothing has to be waited for and nothing stands against it."""
         steps = self._steps
-        headers = dict(request.headers)
         if asks_for_new_token(headers) or not steps.authorizer.is_granted(known.assertion_digest, known.key.client_id):
             return None
         token, now = steps.tokens.fresh(known.key), time.monotonic()
