@@ -59,7 +59,7 @@ def command() -> None:
     "--tenant",
     "tenants",
     multiple=True,
-    envvar="AZURE_TENANT_ID",
+    envvar=[f"{_PREFIX}_TENANT", "AZURE_TENANT_ID"],
     metavar="TENANT",
     required=True,
     help="Tenant whose identities may be used, as clients name it; may be given several times.",

@@ -152,23 +152,19 @@ def certificate_options(*, name: str, clients: str) -> Callable[[Callable[..., N
 
 def cluster_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options for log and API server; the command is called with `log: Log` and `server: ApiServer`."""
-    options = (
-        click.option(
-            "--log-level",
-            "log",
-            type=click.Choice(LOG_LEVELS),
-            default="info",
-            show_default=True,
-            callback=lambda _context, _parameter, level: Log(level),
-            help="Lowest level that is logged.",
-        ),
-        click.option(
-            "--kubeconfig",
-            type=click.Path(path_type=Path),
-            help="Kubeconfig for the API server; by default the pod's service account is used.",
-        ),
+    log_level = click.option(
+        "--log-level",
+        type=click.Choice(LOG_LEVELS),
+        default="info",
+        show_default=True,
+        help="Lowest level that is logged.",
     )
-    return options[0](option_group("server", _api_server, options[1:])(function))
+    kubeconfig = click.option(
+        "--kubeconfig",
+        type=click.Path(path_type=Path),
+        help="Kubeconfig for the API server; by default the pod's service account is used.",
+    )
+    return option_group("log", _log, [log_level])(option_group("server", _api_server, [kubeconfig])(function))
 
 
 def _certificate(
@@ -192,6 +188,10 @@ def _certificate(
         certificate_dir,
         Lifetimes(authority=authority_days * _DAY, certificate=certificate_days * _DAY),
     )
+
+
+def _log(log_level: str) -> Log:
+    return Log(log_level)
 
 
 def _api_server(kubeconfig: Path | None) -> ApiServer:

@@ -60,7 +60,9 @@ def test_unusable_options_end_with_status_2_and_a_hint(
         ("AZURE_AUTHORITY_HOST", "ftp://x", "AZURE_AUTHORITY_HOST"),
         ("AZURE_KUBERNETES_TOKEN_PROXY", "https://x", "AZURE_KUBERNETES_TOKEN_PROXY"),
         ("AZURE_TENANT_ID", "a/b", "--tenant is not a tenant"),
+        ("WISP_TOKENS_TENANT", "a/b", "--tenant is not a tenant"),
         ("WISP_TOKENS_GRANT_SECONDS", "soon", "--grant-seconds"),
+        ("WISP_TOKENS_LOG_LEVEL", "loud", "--log-level"),
     ],
 )
 def test_unusable_variables_end_with_status_2_and_a_hint(  # noqa: PLR0917 -- fixtures are arguments
