@@ -5,6 +5,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/subj
 """
 
 from collections.abc import Mapping
+from sys import intern
 from typing import NamedTuple
 
 import msgspec
@@ -86,8 +87,8 @@ def read_token_review(response: ApiResponse, audience: str) -> Caller | Unauthen
     return Caller(
         user.username,
         user.uid,
-        tuple(user.groups or ()),
-        tuple((key, tuple(values)) for key, values in extra.items()),
+        tuple(map(intern, user.groups or ())),  # of ten thousand callers that are remembered, most have the same ones
+        tuple((intern(key), tuple(values)) for key, values in extra.items()),
         namespace,
         name,
         pod,

@@ -366,3 +366,33 @@ class TestProcess:
         assert running.stop() == 0
         assert running.events("stopped")
         assert len(running.audit) == 1
+
+    def test_no_request_fails_when_the_gateway_stops(self, tmp_path: Path) -> None:
+        """New connections come until the Service knows, and each is used until an answer says that it is the last."""
+        known = threading.Event()
+
+        def request(_: int) -> list[int]:
+            statuses: list[int] = []
+            while not known.is_set():
+                with GatewayConnection(running.port, context) as connection:
+                    answer = None
+                    while answer is None or answer.headers.get("connection") != "close":
+                        answer = connection.post(body)
+                        statuses.append(answer.status)
+            return statuses
+
+        flags = ("--shutdown-delay", "3", "--caller-rate", "0")
+        with surroundings(tmp_path) as (api, entra), gateway(api, entra, tmp_path, *flags) as running:
+            running.await_ready()
+            body, context = form(granted_token(running)), running.trusting()
+            with ThreadPoolExecutor(8) as pool:
+                clients = [pool.submit(request, number) for number in range(8)]
+                wait_until(lambda: len(running.audit) > 100, "clients are served")
+                running.process.send_signal(signal.SIGTERM)
+                wait_until(lambda: running.health("/readyz")[0] == 503, "it says so")
+                known.set()
+                statuses = [client.result() for client in clients]
+            assert running.stop() == 0
+        assert {status for found in statuses for status in found} == {200}
+        assert all(statuses)
+        assert len(running.audit) == sum(map(len, statuses))

@@ -317,12 +317,14 @@ class _Server(ThreadingHTTPServer):
         self.git_version = git_version
         self.stopping = False
         self.open: set[socket.socket] = set()
+        self.accepted = 0
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         with suppress(OSError):  # the other side hung up
             request.settimeout(PATIENCE)
             with self.context.wrap_socket(request, server_side=True) as wrapped:
                 self.open.add(wrapped)
+                self.accepted += 1
                 try:
                     _Handler(wrapped, client_address, self)
                 finally:
@@ -361,6 +363,11 @@ class ApiServer:
             for connection in list(server.open):
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def accepted(self) -> int:
+        """How many connections there have been since it started."""
+        return 0 if self._server is None else self._server.accepted
 
     @property
     def ca(self) -> bytes:
