@@ -29,10 +29,10 @@ _FORM_TYPE = b"application/x-www-form-urlencoded"
 _PATH_END = b"/oauth2/v2.0/token"
 _ASSERTION_TYPE = b"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _QUOTED_ASSERTION_TYPE = _ASSERTION_TYPE.replace(b":", b"%3A")
-"""As all SDKs send it. Decoding it takes a sixth of the time for a whole request."""
+"""As all SDKs send it: decoding it would take a sixth of the time for a whole request."""
 _DEFAULT = "/.default"
-_OPENID = frozenset({"openid", "profile", "offline_access", "email"})
-"""Scopes that name no resource. MSAL for Go and for Java add them to every request."""
+_OPENID = ("openid", "profile", "offline_access", "email")
+"""Scopes that name no resource. MSAL for Go and for Java add the first three to every request."""
 _ANY_TENANT = ("common", "organizations", "consumers")
 """Names in place of a tenant's, for users that sign in."""
 
