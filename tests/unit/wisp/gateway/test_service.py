@@ -208,10 +208,12 @@ def test_error_of_the_gateway_is_answered_without_its_text(*, remembers: bool) -
 
 
 def test_requests_beyond_the_limit_are_refused_and_leave_nothing() -> None:
+    """One address gets half of the room."""
+
     async def scenario() -> None:
         authorizer = Authorizer(Authorized(CALLER), remembers=False)
         authorizer.held.clear()
-        application = Application(authorizer, Tokens(None, TOKEN), CallerLimits(rate=0, in_flight=0, total=2))
+        application = Application(authorizer, Tokens(None, TOKEN), CallerLimits(rate=0, in_flight=0, total=4))
         waiting = [asyncio.create_task(application.answer(request())) for _ in range(2)]
         await asyncio.sleep(0)
         assert (await application.answer(request())).status == 429
