@@ -3,6 +3,7 @@
 import argparse
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -14,15 +15,20 @@ from bench.processes import Memory
 from bench.report import machine, table, write
 from bench.webhook.load import Findings, Row, measure, run
 from bench.webhook.processes import Server, bare
-from tests.support.authority import Authority
+from tests.support.authority import Authority, Post, answer
+from tests.support.fakes import jwt
 from tests.unit.wisp.gateway.process import CLIENT_ID, PATH, RunningGateway, form, gateway, surroundings
 from tests.unit.wisp.kubernetes.apiserver import ApiServer
+from tests.unit.wisp.kubernetes.callers import AUDIENCE, ISSUER
 
 _FORM = "application/x-www-form-urlencoded"
 _UNLIMITED = ("--caller-rate=0", "--caller-requests=0", "--requests=0")
 _UNCACHED = ("--grant-seconds=0", "--denial-seconds=0")
 _QUICK_READER = ("bash", "-c", 'exec "$@" > >(exec cat >/dev/null)', "bash")
 """Reads the audit lines through a pipe, as a container runtime does; a reader in Python would compete with wrk."""
+_ID = "client-request-id: 6a9d0fb8-1f0a-4f2a-9c53-2b7c0e6b1a55"
+_ASSERTION, _TOKEN = 1200, 1600
+"""Characters of a projected service account token, and of an access token of a managed identity."""
 _CALLERS = 1000
 _AT_ONCE = 100
 _METHOD = (
@@ -40,10 +46,10 @@ def main() -> None:
     wrk()
     compile_sidecar()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        api, entra = stack.enter_context(surroundings(Path(folder)))
+        api, entra = stack.enter_context(surroundings(Path(folder), grants_usual_tokens))
         ours = stack.enter_context(without_limits(api, entra, Path(folder)))
         uncached = stack.enter_context(without_limits(api, entra, Path(folder), *_UNCACHED))
-        body = form(api.world.callers.token(api.world.callers.pod(granted=CLIENT_ID)))
+        body = usual_request(api)
         rows = load_rows(body)
         size = _answer_size(ours, body)
         memory = [("idle", Memory.of(ours.process.pid))]
@@ -59,6 +65,22 @@ def main() -> None:
         write(section, "bench.gateway")
 
 
+def usual_request(api: ApiServer) -> bytes:
+    """Return the request of a new pod that may use the identity, with a token of the usual length."""
+    pod = api.world.callers.pod(granted=CLIENT_ID)
+    token = jwt(iss=ISSUER, sub=pod.username, aud=[AUDIENCE], exp=int(time.time()) + 3600, padding="x" * 500)
+    token += "x" * max(0, _ASSERTION - len(token))
+    api.world.callers.accept(token, pod)
+    return form(token)
+
+
+def grants_usual_tokens(_: Post) -> bytes:
+    """Answer as Entra does, with a token of the usual length."""
+    token = jwt(aud="https://management.azure.com", oid="object", tid="tenant", nbf=int(time.time()))
+    token += "x" * (_TOKEN - len(token))
+    return answer(200, {"token_type": "Bearer", "expires_in": 86399, "ext_expires_in": 86399, "access_token": token})
+
+
 def exchanges_of_many_callers(api: ApiServer, entra: Authority, folder: Path) -> int:
     """Return how many exchanges a thousand callers of one identity cause that all come before its first token."""
     callers = api.world.callers
@@ -66,7 +88,7 @@ def exchanges_of_many_callers(api: ApiServer, entra: Authority, folder: Path) ->
     with without_limits(api, entra, folder, "--connections-per-source=0") as running:
         before = len(entra.posts)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            statuses = {answer.status for answer in pool.map(running.post, bodies)}
+            statuses = {granted.status for granted in pool.map(running.post, bodies)}
         if statuses != {200}:
             raise SystemExit(f"bench: callers were refused: HTTP {statuses}")
         return len(entra.posts) - before
@@ -97,7 +119,7 @@ def server_of(running: RunningGateway) -> Server:
 def load_rows(body: bytes) -> list[Row]:
     """Return the kinds of load: a request of one caller, again and again."""
     return [
-        Row(f"{count} connection{'s' * (count > 1)}", count, body, path=PATH, content_type=_FORM)
+        Row(f"{count} connection{'s' * (count > 1)}", count, body, path=PATH, content_type=_FORM, headers=(_ID,))
         for count in (1, 16, 64)
     ]
 

@@ -44,6 +44,7 @@ class Row(NamedTuple):
     """With NUMBER in it, no two reviews are of the same pod."""
     path: str = PATH
     content_type: str = "application/json"
+    headers: tuple[str, ...] = ()
 
 
 ROWS = (
@@ -101,7 +102,18 @@ def run(server: Server, row: Row, seconds: int) -> Measured:
         body, script = Path(folder, "body"), Path(folder, "post.lua")
         body.write_bytes(row.body)
         script.write_text(_POST % (body, row.content_type) + (_DIFFERENT if b"NUMBER" in row.body else ""))
-        command = [wrk(), "-t1", f"-c{row.connections}", f"-d{seconds}s", PATIENT, "--latency", "-s", str(script)]
+        options = [word for header in row.headers for word in ("-H", header)]
+        command = [
+            wrk(),
+            *options,
+            "-t1",
+            f"-c{row.connections}",
+            f"-d{seconds}s",
+            PATIENT,
+            "--latency",
+            "-s",
+            str(script),
+        ]
         said = subprocess.run(
             [*command, f"https://127.0.0.1:{server.port}{row.path}"], check=True, capture_output=True, text=True
         ).stdout

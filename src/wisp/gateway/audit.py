@@ -56,6 +56,8 @@ class AuditLog:
         """Lines that could not be written since the process started."""
         self._unreported = 0
         self._second, self._second_text = -1, ""
+        self._moment = b""
+        """The time of the lines that are written in the same turn of the loop."""
         self._later = later
         self._descriptor = descriptor
         self._unix = unix
@@ -74,7 +76,7 @@ class AuditLog:
         before, after = line
         if self._unreported:
             after = b'%b,"lost":%d}' % (after[:-1], self._unreported)
-        self._append(b'{"time":"%b%b%b%b\n' % (self._moment().encode(), before, correlation_id.encode(), after))
+        self._append(b'{"time":"%b%b%b%b\n' % (self._time(), before, correlation_id.encode(), after))
 
     def grant_line(self, request: AuditedRequest) -> GrantLine:
         """Return the line for a grant: what is between the time and the correlation id, and what follows that."""
@@ -100,7 +102,7 @@ class AuditLog:
     def _fields(self, event: str, result: str, request: AuditedRequest) -> dict[str, object]:
         caller, form = request.caller or _NOBODY, request.form
         fields = {
-            "time": self._moment(),
+            "time": self._time().decode(),
             "event": event,
             "result": result,
             "namespace": caller.namespace,
@@ -117,12 +119,14 @@ class AuditLog:
         }
         return {name: value[:_FIELD_LIMIT] for name, value in fields.items()}
 
-    def _moment(self) -> str:
-        unix = self._unix()
-        second = int(unix)
-        if second != self._second:
-            self._second, self._second_text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._second_text}.{int((unix - second) * 1000):03}Z"
+    def _time(self) -> bytes:
+        if not self._lines or not self._moment:
+            unix = self._unix()
+            second = int(unix)
+            if second != self._second:
+                self._second, self._second_text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._moment = f"{self._second_text}.{int((unix - second) * 1000):03}Z".encode()
+        return self._moment
 
     def _add(self, fields: dict[str, object]) -> None:
         if self._unreported:
