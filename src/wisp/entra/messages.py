@@ -54,6 +54,8 @@ class Refused(NamedTuple):
     cause: str
     aadsts: int | None = None
     retry_after: float | None = None
+    claims: str | None = None
+    """The claims that Entra asks the client to request (a claims challenge), if it does."""
 
     @property
     def passing(self) -> bool:

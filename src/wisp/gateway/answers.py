@@ -89,6 +89,8 @@ def refusal(refused: TokenRefusal, correlation_id: str, *, unix: float) -> Respo
         "correlation_id": correlation_id,
         "error_uri": _ERROR_URI if refused.code is None else f"{_ERROR_URI}?code={refused.code}",
     }
+    if refused.claims is not None:
+        document["claims"] = refused.claims
     headers = _headers(correlation_id) + b"x-ms-request-id: %b\r\n" % request_id.encode()
     if refused.status in (429, 503):
         wait = round(refused.retry_after or 1, 3)  # the difference of two times can be 30.0000000000005 for 30
@@ -140,7 +142,9 @@ def not_exchanged(refused: Refused, federation: Federation | None) -> TokenRefus
         description = _hinted(description, federation)
     outcome = _ENTRA_OUTCOMES.get(refused.cause, "unavailable")
     retry_after = (refused.retry_after or 1.0) if refused.passing else None
-    return TokenRefusal(outcome, refused.status, refused.error, description, refused.aadsts, retry_after)
+    return TokenRefusal(
+        outcome, refused.status, refused.error, description, refused.aadsts, retry_after, refused.claims
+    )
 
 
 def _hinted(description: str, federation: Federation) -> str:

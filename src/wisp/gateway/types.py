@@ -95,3 +95,5 @@ class TokenRefusal(NamedTuple):
     code: int | None = None
     retry_after: float | None = None
     """Seconds. Required for the statuses 429 and 503."""
+    claims: str | None = None
+    """The claims that Entra demands, for the client to request (a claims challenge)."""

@@ -37,9 +37,8 @@ def interpret(status: int, retry_after: str | None, body: bytes, now: float) -> 
         return Refused(429, "too_many_requests", text, "throttled", _code(document), wait)
     if 400 <= status < 500 and (error := _text(document.get("error"))) and error not in _TEMPORARY_ERRORS:
         text = _description(document) or f"Entra refused with HTTP {status} and no description"
-        return Refused(
-            _client_status(status, text), _masked_and_cut(error, _ERROR_LIMIT), text, "refused", _code(document)
-        )
+        error, claims = _masked_and_cut(error, _ERROR_LIMIT), _challenge(document)
+        return Refused(_client_status(status, text), error, text, "refused", _code(document), claims=claims)
     detail = _description(document)
     description = f"Entra answered HTTP {status}" + (f": {detail}" if detail else "")
     if status < 500 and not detail:
@@ -125,6 +124,12 @@ def _text(value: object) -> str | None:
 
 def _name(value: object) -> str | None:
     return value if isinstance(value, str) and len(value) <= _NAME_LIMIT else None
+
+
+def _challenge(document: dict[str, Any]) -> str | None:
+    """Return the claims that Entra demands of the client, unless they are too long to be passed on."""
+    claims = _text(document.get("claims"))
+    return masked(claims) if claims and len(claims) <= _TEXT_LIMIT else None
 
 
 def _description(document: dict[str, Any]) -> str:

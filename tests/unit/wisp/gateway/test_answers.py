@@ -354,6 +354,7 @@ REFUSALS = st.builds(
     st.text(st.characters(), max_size=200) | st.just(MISMATCH + ENTRA_TRAILER),
     st.none() | st.integers(1, 10**9),
     st.none() | st.floats(0, 10**6),
+    st.none() | st.text(max_size=20),
 )
 
 
@@ -362,8 +363,17 @@ def test_any_refusal_has_all_fields(refused: TokenRefusal) -> None:
     """Texts of Entra's may hold half a surrogate pair, which UTF-8 cannot encode."""
     response = refusal(refused)
     found = document(response)
-    assert len(found) == 7
+    assert len(found) == 7 + (refused.claims is not None)
+    assert found.get("claims") == refused.claims
     assert found["error"] == refused.error
     assert found["error_description"].startswith(refused.description.rstrip())
     assert found["correlation_id"] == CORRELATION_ID
     assert ("retry-after" in headers(response)) == (refused.status in (429, 503))
+
+
+def test_claims_challenge_of_entra_reaches_the_client() -> None:
+    """A conditional access policy demands claims; the client adds them to its next request."""
+    claims = '{"access_token":{"capolids":{"essential":true,"values":["policy"]}}}'
+    refused = Refused(400, "access_denied", "AADSTS53003: Access has been blocked.", "refused", 53003, claims=claims)
+    found = document(answers.refusal(answers.not_exchanged(refused, None), CORRELATION_ID, unix=NOW))
+    assert (found["claims"], found["error_codes"]) == (claims, [53003])

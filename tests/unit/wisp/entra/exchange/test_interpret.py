@@ -291,3 +291,17 @@ def test_words_that_only_resemble_a_token_are_not_masked() -> None:
     result = answer(400, {"error": "invalid_resource", "error_description": text})
     assert isinstance(result, Refused)
     assert result.description == text
+
+
+def test_claims_that_entra_demands_are_kept() -> None:
+    claims = json.dumps({"access_token": {"capolids": {"essential": True, "values": ["policy"]}}})
+    refused = answer(400, {**refusal(53003, "access_denied"), "claims": claims})
+    assert isinstance(refused, Refused)
+    assert refused.claims == claims
+
+
+@pytest.mark.parametrize("claims", [None, 5, "", {"a": 1}, "x" * 5000])
+def test_claims_that_are_no_text_or_too_long_are_dropped(claims: object) -> None:
+    refused = answer(400, {**refusal(53003, "access_denied"), "claims": claims})
+    assert isinstance(refused, Refused)
+    assert refused.claims is None
