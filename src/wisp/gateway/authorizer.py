@@ -135,6 +135,11 @@ class Authorizer:
         """Tell whether it is remembered that the caller with the token of this SHA-256 may use the identity."""
         return self._granted.get((digest, client_id), self._now()) is not None
 
+    def known_caller(self, assertion: Secret) -> Caller | None:
+        """Return who the holder of a token is, if that is remembered."""
+        found = self._callers.get(digest_of(assertion), self._now())
+        return None if found is None else found.caller
+
     async def authorize(self, assertion: Secret, client_id: str, source: str) -> Authorization:
         """Ask the API server, once for all who wait for the same. `source` is the address that asks.
 

@@ -33,7 +33,7 @@ class CallerLimits:
         """Count a request from an address, or return why it is refused.
 
         An address may have no more than there is room left. So the requests of one address leave half of the room to
-        others, those of two addresses a third, and so on, and there is always room for a newcomer.
+        others, those of two addresses a third, and so on: newcomers find room.
         """
         count = self._sources.get(source, 0)
         if self._total and count >= self._total - self._all:
@@ -47,19 +47,21 @@ class CallerLimits:
         self._all -= 1
         _decrement(self._sources, source)
 
-    def spend(self, caller: str, now: float) -> TokenRefusal | None:
-        """Take a request out of the caller's bucket, or return why it is refused. `now`: steady seconds."""
-        if not self._interval:
+    def check(self, caller: str, now: float) -> TokenRefusal | None:
+        """Return why a request of the caller would be refused. `now`: steady seconds."""
+        late = max(self._full_at.get(caller, now), now) + self._interval - now - self._burst
+        if not self._interval or late < 1e-9:  # the sum of 40 intervals of 0.05 s may exceed 2 s by rounding
             return None
-        full_at = max(self._full_at.pop(caller, now), now) + self._interval
-        late = full_at - now - self._burst
-        if late > 1e-9:  # the sum of 40 intervals of 0.05 s may exceed 2 s by rounding
-            self._full_at[caller] = full_at - self._interval
-            text = f"more than {1 / self._interval:g} token requests per second; cache tokens until they expire"
-            return _throttled(text, late)
-        self._full_at[caller] = full_at
-        self._forget(now)
-        return None
+        text = f"more than {1 / self._interval:g} token requests per second; cache tokens until they expire"
+        return _throttled(text, late)
+
+    def spend(self, caller: str, now: float) -> TokenRefusal | None:
+        """Take a request out of the caller's bucket, or return why it is refused."""
+        refusal = self.check(caller, now)
+        if refusal is None and self._interval:
+            self._full_at[caller] = max(self._full_at.pop(caller, now), now) + self._interval
+            self._forget(now)
+        return refusal
 
     def admit(self, caller: str, now: float) -> TokenRefusal | None:
         """Count a request of the caller in its bucket and in flight, or return why it is refused."""

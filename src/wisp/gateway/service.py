@@ -38,6 +38,9 @@ class CallerAuthorizer(Protocol):
     def is_granted(self, digest: bytes, client_id: str) -> bool:
         """Tell whether it is known that the caller with the token of this SHA-256 may use the identity."""
 
+    def known_caller(self, assertion: Secret) -> Caller | None:
+        """Return the caller, if that is known without asking."""
+
     async def authorize(self, assertion: Secret, client_id: str, source: str) -> Authorization:
         """Ask."""
 
@@ -137,6 +140,9 @@ class TokenRequests:
     ) -> Response:
         """Answer after reviews, an exchange, or both."""
         steps = self._steps
+        caller = steps.authorizer.known_caller(form.assertion) if authorization is None else None
+        if caller is not None and (refusal := steps.limits.check(caller.key, time.monotonic())) is not None:
+            return self._refuse(refusal, audited._replace(caller=caller), started)  # before it causes a review
         refusal = steps.limits.begin(audited.source)
         if refusal is not None:
             return self._refuse(refusal, audited, started)
@@ -188,7 +194,8 @@ class TokenRequests:
             case Unauthenticated():
                 refusal = answers.unauthenticated(decided)
             case Forbidden(caller):
-                refusal = answers.forbidden(decided, form.client_id)
+                throttled = self._steps.limits.spend(caller.key, time.monotonic())
+                refusal = throttled or answers.forbidden(decided, form.client_id)
                 audited = audited._replace(caller=caller)
             case Undecided():
                 refusal = answers.undecided(decided)

@@ -239,6 +239,22 @@ def test_identities_that_are_requested_at_once_share_the_review() -> None:
     run(scenario)
 
 
+def test_caller_is_known_for_as_long_as_its_review_counts() -> None:
+    """Whatever it may use: its limits are looked at before the next review."""
+
+    async def scenario(bench: Bench) -> None:
+        pod, token = bench.granted()
+        assert bench.authorizer.known_caller(Secret(token)) is None
+        assert isinstance(await bench.ask(token, OTHER_ID), Forbidden)
+        caller = bench.authorizer.known_caller(Secret(token))
+        assert caller is not None
+        assert caller.pod_uid == pod.uid
+        bench.clock.now += 10
+        assert bench.authorizer.known_caller(Secret(token)) is None
+
+    run(scenario)
+
+
 def test_all_who_wait_for_the_same_share_its_reviews() -> None:
     async def scenario(bench: Bench) -> None:
         _, token = bench.granted()

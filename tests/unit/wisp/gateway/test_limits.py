@@ -53,6 +53,15 @@ def test_refused_requests_cost_nothing() -> None:
     assert allowed == 20 + 99
 
 
+def test_check_costs_nothing() -> None:
+    """It says what `spend` would."""
+    limits = CallerLimits(rate=1, in_flight=0, total=0)
+    assert [limits.check("a", 0.0) for _ in range(5)] == [None] * 5
+    assert len(limits) == 0
+    assert spent(limits, "a", 3, now=0.0) == [True, True, False]
+    assert limits.check("a", 0.5) == limits.spend("a", 0.5) is not None
+
+
 def test_zero_turns_a_limit_off() -> None:
     limits = CallerLimits(rate=0, in_flight=0, total=0)
     assert [limits.begin("10.0.0.1") for _ in range(2_000)] == [None] * 2_000

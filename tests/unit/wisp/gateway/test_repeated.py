@@ -94,6 +94,9 @@ class _Authorizer:
     def is_granted(self, digest: bytes, client_id: str) -> bool:
         return self.granted and digest == digest_of(Secret(ASSERTION)) and client_id == CLIENT_ID
 
+    def known_caller(self, assertion: Secret) -> Caller | None:
+        raise NotImplementedError
+
     async def authorize(self, assertion: Secret, client_id: str, source: str) -> Authorization:
         raise NotImplementedError
 

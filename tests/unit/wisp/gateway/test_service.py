@@ -45,6 +45,10 @@ class Authorizer:
         """Return whether it is a grant that is remembered."""
         return self.remembers and isinstance(self.decision, Authorized)
 
+    def known_caller(self, _assertion: Secret) -> Caller | None:
+        """Return the caller after the first request."""
+        return CALLER if self.asked else None
+
     async def authorize(self, _assertion: Secret, _client_id: str, _source: str) -> Authorization:
         """Return the decision when `held` is set."""
         self.asked += 1
@@ -220,6 +224,21 @@ def test_requests_beyond_the_limit_are_refused_and_leave_nothing() -> None:
         authorizer.held.set()
         assert [answer.status for answer in await asyncio.gather(*waiting)] == [200, 200]
         assert (await application.answer(request())).status == 200
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("remembers", [True, False], ids=["remembered", "reviewed"])
+def test_caller_that_may_not_use_identities_has_the_same_limits(*, remembers: bool) -> None:
+    """It could ask for one identity after another, and have the API server review each."""
+
+    async def scenario() -> None:
+        authorizer = Authorizer(Forbidden(CALLER), remembers=remembers)
+        application = Application(authorizer, Tokens(None, TOKEN), CallerLimits(rate=0.001, in_flight=0, total=0))
+        answers = [await application.answer(request()) for _ in range(3)]
+        assert [answer.status for answer in answers] == [401, 429, 429]
+        assert authorizer.asked == (0 if remembers else 1)
+        assert application.metrics.requests["throttled"] == 2
 
     run(scenario)
 
