@@ -23,13 +23,17 @@ from wisp.kubernetes.types import ApiRequest, ApiResponse, ApiUnavailableError, 
 REVIEW_SECONDS = 5.0
 """Time limit of one review."""
 AUTHORIZE_SECONDS = 8.0
-"""How long a caller waits for its turn and both reviews. The sidecar's clients wait for 9 seconds."""
+"""How long a caller waits for its turn and both reviews: less than the 9 seconds that a sidecar's exchange may take."""
 CONCURRENT_REVIEWS = 32
-"""Callers whose reviews are under way at the same time, and the connections to the API server that are kept for them.
+"""Callers whose reviews are under way at the same time, and connections to the API server that are kept for them.
 
-A quarter of what API servers allow to all that is not of their system, by default (priority level workload-low)."""
+API servers handle a limited number of requests of all service accounts at the same time, and leave others waiting
+(priority level workload-low). This is a small part of it.
+"""
 _PER_SOURCE = 8
+"""Those of one address."""
 _WAITING = 512
+"""Callers that may wait for their turn."""
 REMEMBERED = 10_000
 """Answers that are remembered, positive and negative ones each."""
 _SHORTEST_RETRY, _LONGEST_RETRY = 2.0, 15.0
@@ -44,11 +48,10 @@ ReviewObserver: TypeAlias = Callable[[ReviewKind, ReviewResult, float], None]
 _Key: TypeAlias = tuple[bytes, str]
 """A token's digest and a client id."""
 
+_STARTING = Unanswered("it is starting or stopping")
+
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-_STARTING = Unanswered("it is starting or stopping")
 
 
 class AuthorizerOptions(NamedTuple):
@@ -267,8 +270,8 @@ class Authorizer:
     async def _is_ready(self) -> bool:
         """Return whether the API server is ready, so that a denial of its counts.
 
-        While it starts, it does not know all objects yet, and denies what RBAC allows. An API server that does not let
-        the gateway read whether it is ready is believed.
+        While it starts, it does not know all pods, roles and bindings yet, and denies what RBAC allows. If the gateway
+        may not read whether it is ready, a denial counts.
         """
         if self._now() < self._ready_until:
             return True

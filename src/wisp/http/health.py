@@ -7,7 +7,7 @@ from wisp.http.messages import TEXT, Reject, Request, Response
 
 
 class Health:
-    """The application of the plain listener. `not_ready` gives the reasons why the webhook is not ready."""
+    """The application of the plain listener. `not_ready` gives the reasons why the server is not ready."""
 
     def __init__(self, not_ready: Callable[[], list[str]], metrics: Callable[[], bytes]) -> None:
         self._not_ready = not_ready

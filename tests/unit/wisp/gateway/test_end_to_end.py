@@ -283,6 +283,14 @@ class TestFaults:
         running.api.start()
         assert running.post(body).status == 200
 
+    def test_api_server_that_hangs_gives_503_and_no_token(self, running: RunningGateway) -> None:
+        body = form(granted_token(running))
+        running.callers.latency = 60.0
+        text = refused(running.post(body), 503, "temporarily_unavailable")
+        assert "it did not answer in time" in text
+        running.callers.latency = 0.0
+        assert running.post(body).status == 200
+
     def test_request_is_sent_again_if_a_kept_connection_is_gone(self, running: RunningGateway) -> None:
         assert running.post(form(granted_token(running))).status == 200
         running.api.stop()
