@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster import gateway
 from tests.cluster.cluster import EXEMPT, NAMESPACE, Cluster, running_cluster, ubuntu_image, wisp_image
 from tests.cluster.stream import NAMESPACE as STREAM
 
@@ -43,6 +44,13 @@ def _spare(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iter
 def _installed(spare: Cluster) -> Cluster:
     """Give the spare cluster with the chart's defaults, whatever the last test has changed."""
     spare.install()
+    return spare
+
+
+@pytest.fixture(name="gateway", scope="module")
+def _gateway(spare: Cluster) -> Cluster:
+    """Give the spare cluster with the token gateway."""
+    gateway.install(spare)
     return spare
 
 

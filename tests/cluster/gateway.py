@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from tests.cluster.api import Api
 from tests.cluster.cluster import NAMESPACE, Cluster, eventually
 from tests.cluster.manifests import PREFIX, SIDECAR
+from wisp.base.pem import pem_blocks
 from wisp.gateway.types import AUDIENCE
 from wisp_local.cloud.entra.directory import ManagedIdentity
 from wisp_local.lab.node.node import Node
@@ -29,6 +30,7 @@ BOUND = {**SIDECAR, **BINDING}
 HERE = ("-n", NAMESPACE)
 _PROGRAM = Path(__file__).with_name("callers.py")
 _PATIENCE = 120  # seconds
+_PAUSE = 0.4  # seconds between two requests of a caller
 _PROBE = {
     "apiVersion": "v1",
     "kind": "Pod",
@@ -63,14 +65,6 @@ class Calls:
 
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def wait_for(self, status: int, caller: str) -> None:
-        """Wait until a request of the caller that is answered from now on has the status."""
-        seen = len(self.outcomes)
-        eventually(
-            lambda: any(each.caller == caller and each.status == status for each in self.outcomes[seen:]),
-            f"status {status} for {caller}",
-        )
-
 
 def install(cluster: Cluster, *settings: str) -> None:
     """Install the chart with the gateway, and wait until pods that ask for it are admitted."""
@@ -101,6 +95,11 @@ def secret(cluster: Cluster) -> dict[str, bytes]:
     return {name: base64.b64decode(value) for name, value in data.items()}
 
 
+def newest_ca(cluster: Cluster) -> str:
+    """Return the CA that issues the gateway's certificates, as PEM."""
+    return pem_blocks(secret(cluster)["ca.crt"])[0].decode()
+
+
 def ask(cluster: Cluster, *callers: Caller, tenant: str = "") -> list[Outcome]:
     """Send a request of every caller at the same time; return the outcomes in the order of the callers."""
     with calls(cluster, callers, requests=1, tenant=tenant) as made:
@@ -111,17 +110,20 @@ def ask(cluster: Cluster, *callers: Caller, tenant: str = "") -> list[Outcome]:
 
 @contextmanager
 def calls(
-    cluster: Cluster, callers: Sequence[Caller], *, requests: int, pause: float = 0.0, tenant: str = ""
+    cluster: Cluster, callers: Sequence[Caller], *, requests: int, tenant: str = "", ca: str = ""
 ) -> Iterator[Calls]:
-    """Send requests from the node until the block ends, and `requests` of every caller at least."""
+    """Send requests from the node until the block ends, and `requests` of every caller at least.
+
+    Without `ca`, the callers trust all CAs in the gateway's Secret.
+    """
     settings = {
         "address": cluster.get("service", NAME, *HERE)["spec"]["clusterIP"],
         "server_name": SERVER_NAME,
-        "ca": secret(cluster)["ca.crt"].decode(),
+        "ca": ca or secret(cluster)["ca.crt"].decode(),
         "tenant": tenant or cluster.tenant_id,
         "callers": [caller._asdict() for caller in callers],
         "requests": requests,
-        "pause": pause,
+        "pause": _PAUSE if requests > 1 else 0,
     }
     command = [*inside(cluster.node), sys.executable, str(_PROGRAM)]
     made = Calls()
@@ -175,6 +177,13 @@ def shell(cluster: Cluster, command: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def remove_grants(cluster: Cluster, client_id: str) -> None:
+    """Delete the roles and bindings for an identity."""
+    names = cluster.kubectl("get", "clusterrole,clusterrolebinding", "-o", "name").split()
+    found = [name for name in names if f"wisp-gateway:{client_id}" in name]
+    cluster.kubectl("delete", *found)
 
 
 def wisp_gateway(cluster: Cluster, *arguments: str) -> str:

@@ -3,12 +3,12 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from tests.cluster.cluster import Cluster, eventually
+from tests.cluster.gateway import shell
 from wisp.gateway.grants import Grant, grant_command
 from wisp.gateway.types import API_GROUP, VERB
 
@@ -44,13 +44,6 @@ def wisp(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def run_command(cluster: Cluster, command: str) -> None:
-    """Run a command that was printed, in a shell, as a person would."""
-    path = f"{Path(cluster.node.binaries.kubectl).parent}:/usr/bin:/bin"
-    environment = {"PATH": path, "KUBECONFIG": str(cluster.node.kubeconfig), "HOME": str(cluster.node.folder)}
-    subprocess.run(["sh", "-ec", command], env=environment, check=True, timeout=120)
-
-
 def wait_until_allowed(cluster: Cluster, client_id: str, account: str = "app", namespace: str = NAMESPACE) -> None:
     """Wait until the API server's authorizer knows a grant."""
     eventually(lambda: is_allowed(cluster, client_id, account, namespace), "the grant")
@@ -69,7 +62,7 @@ def _client_id() -> str:
 def test_printed_command_grants_one_identity_to_one_service_account(cluster: Cluster, client_id: str) -> None:
     """`wisp gateway list` shows it, and `revoke` removes it."""
     assert not is_allowed(cluster, client_id)
-    run_command(cluster, grant_command(client_id, NAMESPACE, "app"))
+    shell(cluster, grant_command(client_id, NAMESPACE, "app"))
     wait_until_allowed(cluster, client_id)
     assert not any(is_allowed(cluster, client_id, *other) for other in OTHERS)
     assert not is_allowed(cluster, str(uuid4()))
@@ -106,7 +99,7 @@ def test_grant_to_a_group_is_for_each_of_its_service_accounts(
     is_printed: bool,
 ) -> None:
     if is_printed:
-        run_command(cluster, grant_command(client_id, *subject))
+        shell(cluster, grant_command(client_id, *subject))
     else:
         done = wisp(cluster, "grant", "--client-id", client_id, *options)
         assert done.returncode == 0, done
