@@ -40,6 +40,7 @@ class Clients:
 
 
 @pytest.mark.parametrize("publishes", [False, True], ids=["gateway", "webhook"])
+@pytest.mark.system
 def test_clients_trust_the_server_for_thirty_years(*, publishes: bool) -> None:
     """Two replicas that look every ten days, and a new client each time."""
     shared, lifetimes = Shared(), Lifetimes()
