@@ -69,8 +69,8 @@ class Bench:
 
     def __init__(self, **options: float) -> None:
         self.clock = Clock()
-        unix = UnixClock(self.clock)
-        self.callers = Callers(unix)
+        self.unix = UnixClock(self.clock)
+        self.callers = Callers(self.unix)
         self.api = ReviewingApi(self.callers)
         self.observed: list[tuple[str, str]] = []
         self.authorizer = Authorizer(
@@ -78,7 +78,7 @@ class Bench:
             AuthorizerOptions(AUDIENCE, **options),
             lambda kind, result, _: self.observed.append((kind, result)),
             Log("error"),
-            ReviewClocks(self.clock, unix),
+            ReviewClocks(self.clock, self.unix),
         )
 
     async def ask(self, token: str, client_id: str = CLIENT_ID, source: str = "10.0.0.1") -> Authorization:
