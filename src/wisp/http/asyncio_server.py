@@ -6,6 +6,7 @@ which are freed only with the connection.
 """
 
 import asyncio
+import inspect
 import socket
 import ssl
 import time
@@ -69,6 +70,8 @@ class _Pending:
         if self._task is not None:
             self._task.cancel()
             self._task = None  # it would keep the connection alive until the garbage collector runs
+            if inspect.iscoroutine(self._answer) and inspect.getcoroutinestate(self._answer) == inspect.CORO_CREATED:
+                self._answer.close()  # the task ends without having begun it, of which Python would warn
 
 
 class _Adapter:

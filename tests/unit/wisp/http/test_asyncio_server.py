@@ -9,13 +9,15 @@ import ssl
 import struct
 import threading
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
 from tests.support.waiting import PATIENCE, wait_until_async
 from tests.unit.wisp.webhook.line import GET, LARGE, Client, Line, listening, presented
 from tests.unit.wisp.webhook.process import SERVICE
-from wisp.http.connection import ACCEPTED, HANDSHAKE, IDLE, RECEIVING, ServerConnection
+from wisp.http.asyncio_server import _Pending
+from wisp.http.connection import ACCEPTED, HANDSHAKE, IDLE, RECEIVING, Responder, ServerConnection
 from wisp.http.messages import TEXT, Response
 from wisp.http.peer import Peer
 
@@ -509,3 +511,29 @@ def few_descriptors(spare: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::"], ids=["IPv4", "both families"])
+async def test_request_says_where_it_comes_from(address: str) -> None:
+    async with listening(address=address) as line:
+        client = await line.connect("127.0.0.2")
+        for data in (GET % 1, b"POST /2 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"):
+            client.send(data)
+            await client.response()
+        assert line.application.sources == ["127.0.0.2"] * 2
+
+
+async def test_answer_to_a_client_that_leaves_at_once_is_not_begun() -> None:
+    """And Python does not warn of it."""
+    begun = []
+
+    async def answer() -> Response:
+        begun.append(True)
+        return Response(200, b"", TEXT)
+
+    pending = _Pending(answer(), 0)
+    pending.attach(cast("Responder", None))
+    pending.cancel()
+    await asyncio.sleep(0)
+    assert not begun
+    gc.collect()

@@ -25,10 +25,12 @@ class Echo:
     def __init__(self) -> None:
         self.later: asyncio.Future[Response] | None = None
         self.answered: list[bytes] = []
+        self.sources: list[str] = []
 
     def answer(self, request: Request) -> Response | Awaitable[Response]:
         """Answer."""
         self.answered.append(request.target)
+        self.sources.append(request.source)
         body = bytes(LARGE) if request.target == b"/large" else request.target
         return Response(200, body, TEXT) if self.later is None else asyncio.shield(self.later)
 
@@ -71,11 +73,11 @@ class Client:
 class Line:
     """A listener with a fixed clock, and its clients."""
 
-    def __init__(self, limits: Limits, tls: Presented | None) -> None:
+    def __init__(self, limits: Limits, tls: Presented | None, address: str) -> None:
         self.now = 0.0
         self.application = Echo()
         self.server = AsyncioServer(
-            bind("127.0.0.1", 0),
+            bind(address, 0),
             self.application,
             limits=limits._replace(body=300_000, times=TIMES),
             clock=lambda: self.now,
@@ -118,10 +120,14 @@ class Line:
 
 @contextlib.asynccontextmanager
 async def listening(
-    connections: int = 3, per_source: int = 0, held: int = 2**20, tls: Presented | None = None
+    connections: int = 3,
+    per_source: int = 0,
+    held: int = 2**20,
+    tls: Presented | None = None,
+    address: str = "127.0.0.1",
 ) -> AsyncIterator[Line]:
     """Run a listener."""
-    line = Line(Limits(connections, per_source, held), tls)
+    line = Line(Limits(connections, per_source, held), tls, address)
     try:
         yield line
     finally:
