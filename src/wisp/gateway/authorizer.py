@@ -127,6 +127,7 @@ class Authorizer:
         self._token_reviews: dict[bytes, asyncio.Task[_Reviewed | Unauthenticated | Unanswered]] = {}
         self._failing_since: float | None = None
         self._ready_until = 0.0
+        self._readiness: asyncio.Task[bool] | None = None
 
     def cached(self, assertion: Secret, client_id: str) -> Authorization | None:
         """Return what is remembered of the caller and the identity."""
@@ -172,6 +173,8 @@ class Authorizer:
         """End the reviews under way."""
         for task in (*self._under_way.values(), *self._token_reviews.values()):
             task.cancel()
+        if self._readiness is not None:
+            self._readiness.cancel()
 
     async def _in_turn(self, examined: Examined, assertion: Secret, client_id: str, source: str) -> Authorization:
         try:
@@ -268,13 +271,18 @@ class Authorizer:
         self._observe(kind, result, self._now() - sent)
 
     async def _is_ready(self) -> bool:
-        """Return whether the API server is ready, so that a denial of its counts.
+        """Return whether the API server is ready, so that a denial of its counts. Ask it once for all who wait.
 
         While it starts, it does not know all pods, roles and bindings yet, and denies what RBAC allows. If the gateway
         may not read whether it is ready, a denial counts.
         """
         if self._now() < self._ready_until:
             return True
+        if self._readiness is None or self._readiness.done():
+            self._readiness = asyncio.create_task(self._ask_readiness())
+        return await asyncio.shield(self._readiness)
+
+    async def _ask_readiness(self) -> bool:
         asked = self._now()
         response = await self._send(ApiRequest("/readyz"))
         if isinstance(response, Unanswered) or response.status >= 500 or response.status == 429:
