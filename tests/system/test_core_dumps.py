@@ -13,6 +13,7 @@ import pytest
 from tests.support.authority import Authority
 from tests.support.needs import Missing, MissingSkip
 from tests.support.waiting import PATIENCE, wait_until
+from tests.unit.wisp.gateway.process import gateway, surroundings
 from tests.unit.wisp.kubernetes.apiserver import running as running_api
 from tests.unit.wisp.proxy.sidecar import pod
 from tests.unit.wisp.proxy.sidecar import running as running_sidecar
@@ -97,6 +98,16 @@ def test_webhook_is_closed(tmp_path: Path) -> None:
     with running_api() as api, webhook(api, tmp_path, wrapper=unprivileged()) as hook:
         hook.await_ready()
         check_closed(hook.process.pid)
+
+
+@pytest.mark.needs("setpriv")
+def test_gateway_and_its_exchange_process_are_closed(tmp_path: Path) -> None:
+    """They have the tokens of every identity, and the gateway's own."""
+    with surroundings(tmp_path) as (api, entra), gateway(api, entra, tmp_path, wrapper=unprivileged()) as running:
+        running.await_ready()
+        check_closed(running.process.pid)
+        for child in Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text().split():
+            check_closed(int(child))
 
 
 @pytest.mark.needs("setpriv")
