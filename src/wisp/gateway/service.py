@@ -139,6 +139,14 @@ class TokenRequests:
         self, audited: AuditedRequest, form: TokenForm, authorization: Authorized | None, started: float
     ) -> Response:
         """Answer after reviews, an exchange, or both."""
+        try:
+            return await self._answer_later(audited, form, authorization, started)
+        except Exception as error:  # noqa: BLE001 -- as in `answer`
+            return self._fail(error)
+
+    async def _answer_later(
+        self, audited: AuditedRequest, form: TokenForm, authorization: Authorized | None, started: float
+    ) -> Response:
         steps = self._steps
         caller = steps.authorizer.known_caller(form.assertion) if authorization is None else None
         if caller is not None and (refusal := steps.limits.check(caller.key, time.monotonic())) is not None:
@@ -151,8 +159,6 @@ class TokenRequests:
             if not isinstance(decided, Authorized):
                 return self._refuse_caller(decided, audited, form, started)
             return await self._exchange(decided.caller, audited._replace(caller=decided.caller), form, started)
-        except Exception as error:  # noqa: BLE001 -- as in `answer`
-            return self._fail(error)
         finally:
             steps.limits.end(audited.source)
 
