@@ -70,7 +70,7 @@ interop: ready ## run the SDKs of six languages, az and programs that use them a
 	@$(PYTEST) -m interop
 
 .PHONY: cluster
-cluster: ready ## run the tests in a real cluster on this machine, as root; builds Kubernetes once (needs go, npm, containerd, crun, etcd, buildah)
+cluster: ready ## run the tests in a real cluster on this machine, as root; builds Kubernetes once (needs go, npm, java, mvn, containerd, crun, etcd, buildah)
 	@$(BIN)/python -m tests.cluster.build
 	@$(PYTEST) -m cluster
 

@@ -1,7 +1,7 @@
 """Builds what the tests in a cluster need, and caches it: `python -m tests.cluster.build`.
 
-That is Kubernetes, Helm, the base of wisp's image, the replacement of `ubuntu:20.04` and the Azure SDK. The tests build
-what is missing themselves, but pytest hides progress.
+That is Kubernetes, Helm, the base of wisp's image, the replacement of `ubuntu:20.04`, the Azure SDK, and the programs
+of the SDK matrix that use the token proxy. The tests build what is missing themselves, but pytest hides progress.
 """
 
 import sys
@@ -10,6 +10,8 @@ from image.base import debian_base
 from tests.cluster import sdk
 from tests.cluster.cluster import ubuntu_image
 from tests.helm.build import helm
+from tests.interop import build as programs
+from tests.interop.cells import token_proxy_rows
 from wisp_local.lab.node.binaries import binaries
 from wisp_local.sandbox.signals import run_program
 
@@ -18,7 +20,7 @@ def main() -> int:
     """Build what is not cached and print the paths; return the exit status. Raise ToolError."""
     for build in (binaries, helm, ubuntu_image, debian_base, sdk.packages):
         sys.stdout.write(f"{build()}\n")
-    return 0
+    return programs.main([row.client for row in token_proxy_rows()])
 
 
 if __name__ == "__main__":

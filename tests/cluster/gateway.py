@@ -183,7 +183,7 @@ def remove_grants(cluster: Cluster, client_id: str) -> None:
     """Delete the roles and bindings for an identity."""
     names = cluster.kubectl("get", "clusterrole,clusterrolebinding", "-o", "name").split()
     found = [name for name in names if f"wisp-gateway:{client_id}" in name]
-    cluster.kubectl("delete", *found)
+    cluster.kubectl("delete", "--wait=false", *found)
 
 
 def wisp_gateway(cluster: Cluster, *arguments: str) -> str:
