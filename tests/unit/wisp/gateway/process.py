@@ -8,7 +8,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +17,8 @@ from urllib.parse import urlencode
 from tests.support.authority import Authority, Behaviour, grants
 from tests.support.certificates import server_certificate
 from tests.support.fakes import jwt
-from tests.support.waiting import PATIENCE, wait_until
+from tests.support.server_process import ServerProcess
+from tests.support.waiting import PATIENCE
 from tests.unit.wisp.kubernetes.apiserver import ApiServer
 from tests.unit.wisp.kubernetes.callers import ISSUER, Callers
 
@@ -88,30 +88,19 @@ class GatewayConnection:
         self.close()
 
 
-class RunningGateway:
-    """A running process. Its certificate is in files of `folder`, unless it has its own CA in a Secret."""
+class RunningGateway(ServerProcess):
+    """A running gateway. Its certificate is in files of `folder`, unless it has its own CA in a Secret.
+
+    `audit` holds the lines of its standard output.
+    """
 
     def __init__(self, process: "subprocess.Popen[bytes]", api: ApiServer, entra: Authority, folder: Path) -> None:
-        self.process = process
+        super().__init__(process)
         self.api = api
         self.entra = entra
         self.folder = folder
-        self.log: list[dict[str, Any]] = []
         self.audit: list[dict[str, Any]] = []
-        self._readers = [
-            threading.Thread(target=_read_lines, args=(stream, lines), daemon=True)
-            for stream, lines in ((process.stderr, self.log), (process.stdout, self.audit))
-        ]
-        for reader in self._readers:
-            reader.start()
-        try:
-            wait_until(lambda: self.events("listening") or process.poll() is not None, "it listens")
-            (event,) = self.events("listening")
-        except BaseException:
-            self.kill()
-            raise
-        self.port: int = event["port"]
-        self.health_port: int = event["health_port"]
+        self._read(process.stdout, self.audit)
 
     @property
     def callers(self) -> Callers:
@@ -122,28 +111,6 @@ class RunningGateway:
     def ca(self) -> bytes:
         """The CA that clients must trust."""
         return (self.folder / "ca.crt").read_bytes()
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """Return what the log says of an event."""
-        return [line for line in list(self.log) if line["event"] == name]
-
-    def health(self, path: str) -> tuple[int, str]:
-        """Ask the plain listener."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.health_port, timeout=PATIENCE)
-        with contextlib.closing(connection):
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-
-    def await_ready(self) -> None:
-        """Wait until /readyz says so."""
-        wait_until(lambda: self.health("/readyz")[0] == 200, "it is ready")
-
-    def metric(self, line: str) -> float:
-        """Return the value of one sample."""
-        page = self.health("/metrics")[1]
-        (value,) = (text.rsplit(" ", 1)[1] for text in page.splitlines() if text.startswith(line + " "))
-        return float(value)
 
     def connect(self, context: ssl.SSLContext | None = None) -> GatewayConnection:
         """Connect as a client that trusts the gateway's CA."""
@@ -159,30 +126,6 @@ class RunningGateway:
         """Send one request on a connection of its own."""
         with self.connect() as connection:
             return connection.post(body, path, method, **headers)
-
-    def kill(self) -> None:
-        """End it, whatever it does."""
-        self.process.kill()
-        self._join()
-
-    def stop(self) -> int:
-        """Ask it to end; return its status."""
-        self.process.terminate()
-        return self._join()
-
-    def _join(self) -> int:
-        status = self.process.wait(PATIENCE)
-        for reader in self._readers:
-            reader.join(PATIENCE)
-        return status
-
-
-def _read_lines(stream: Any, lines: list[dict[str, Any]]) -> None:
-    for line in stream:
-        try:
-            lines.append(json.loads(line))
-        except ValueError:  # a traceback, or the half of a line that a killed process leaves
-            lines.append({"event": line.decode(errors="replace")})
 
 
 def write_certificate(folder: Path) -> None:

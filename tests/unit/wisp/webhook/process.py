@@ -8,12 +8,12 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from tests.support.waiting import PATIENCE, wait_until
+from tests.support.server_process import ServerProcess
+from tests.support.waiting import PATIENCE
 from tests.unit.wisp.kubernetes.apiserver import ApiServer
 
 TENANT = "22222222-2222-4222-8222-222222222222"
@@ -78,57 +78,12 @@ class Connection:
         self.close()
 
 
-class Webhook:
-    """A running process."""
+class Webhook(ServerProcess):
+    """A running webhook."""
 
     def __init__(self, api: ApiServer, process: "subprocess.Popen[bytes]") -> None:
+        super().__init__(process)
         self.api = api
-        self.process = process
-        self.log: list[dict[str, Any]] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        try:
-            self._listen()
-        except BaseException:
-            self.kill()
-            raise
-
-    def _listen(self) -> None:
-        process = self.process
-        wait_until(lambda: self.events("listening") or process.poll() is not None, "it listens")
-        (event,) = self.events("listening")
-        self.port: int = event["port"]
-        self.health_port: int = event["health_port"]
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            try:
-                self.log.append(json.loads(line))
-            except ValueError:  # a traceback, or the half of a line that a killed process leaves
-                self.log.append({"event": line.decode(errors="replace")})
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """Return what the log says of an event."""
-        return [line for line in list(self.log) if line["event"] == name]
-
-    def health(self, path: str) -> tuple[int, str]:
-        """Ask the plain listener."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.health_port, timeout=PATIENCE)
-        with contextlib.closing(connection):
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-
-    def await_ready(self) -> None:
-        """Wait until /readyz says so."""
-        wait_until(lambda: self.health("/readyz")[0] == 200, "it is ready")
-
-    def metric(self, line: str) -> float:
-        """Return the value of one sample."""
-        page = self.health("/metrics")[1]
-        (value,) = (line_text.rsplit(" ", 1)[1] for line_text in page.splitlines() if line_text.startswith(line + " "))
-        return float(value)
 
     def connect(self, context: ssl.SSLContext | None = None) -> Connection:
         """Connect as an API server does at this moment."""
@@ -138,19 +93,6 @@ class Webhook:
         """Put one review on a connection of its own."""
         with self.connect(context) as connection:
             return connection.review(body)
-
-    def kill(self) -> None:
-        """End it, whatever it does."""
-        self.process.kill()
-        self.process.wait(PATIENCE)
-        self._reader.join(PATIENCE)
-
-    def stop(self) -> int:
-        """Ask it to end; return its status."""
-        self.process.terminate()
-        status = self.process.wait(PATIENCE)
-        self._reader.join(PATIENCE)
-        return status
 
 
 def bundle(api: ApiServer) -> bytes:
