@@ -35,6 +35,22 @@ CLIENT_ID = "11111111-1111-4111-8111-111111111111"
 ONLY_WITH_A_CONFIGURATION = {"CA bundle written", "the configuration has just changed"}
 """Log events of certificates that are published in an object besides their Secret."""
 
+GUIDES = ("docs/how-to/gateway.md", "docs/how-to/gateway-migration.md", "docs/how-to/lab.md", "docs/troubleshooting.md")
+
+
+def _commands() -> list[list[str]]:
+    """Return the words of each `wisp gateway` command of the guides, with values for variables."""
+    values = {'"$CLIENT_ID"': CLIENT_ID, "CLIENT_ID": CLIENT_ID, "NAMESPACE/NAME": "team-a/shop"}
+    found = set()
+    for guide in GUIDES:
+        text = (ROOT / guide).read_text(encoding="utf-8")
+        for words in re.findall(r"wisp gateway ((?:grant|revoke|list) -[^`\n|]+)", text):
+            found.add(tuple(values.get(word, word) for word in words.split()))
+    return sorted(map(list, found))
+
+
+COMMANDS = _commands()
+
 
 def section(heading: str) -> str:
     """Return the text under a heading."""
@@ -131,9 +147,9 @@ class TestRequestsAndAnswers:
         assert json.loads(example)["error_description"].startswith("wisp gateway: system:serviceaccount:")
 
     def test_discovery_documents_are_those_of_the_program(self) -> None:
-        assert f"`GET {discovery.INSTANCE_PATH}`" in DOCUMENT
-        documented = re.findall(r"`GET (/\{tenant\}[^`]+)`", DOCUMENT)
-        assert [discovery._CONFIGURATION.fullmatch(path.replace("{tenant}", TENANT)) for path in documented] != [None]
+        assert f"`{discovery.INSTANCE_PATH}`" in DOCUMENT
+        (path,) = re.findall(r"`(/\{tenant\}/v2.0/[^`]+)`", DOCUMENT)
+        assert discovery._CONFIGURATION.fullmatch(path.replace("{tenant}", TENANT))
 
     @pytest.mark.parametrize("form, code, status, _", REFUSED_FORMS.values(), ids=REFUSED_FORMS)
     def test_refused_form_is_documented(self, form: dict[str, str] | bytes, code: int, status: int, _: str) -> None:
@@ -262,6 +278,18 @@ class TestGrants:
             assert subcommand is not None
             assert flags_ == {option.opts[-1] for option in subcommand.params}
 
+    @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+    def test_documented_command_is_accepted(self, words: list[str]) -> None:
+        """By the parser of its options; nothing is sent."""
+        name, *arguments = words
+        subcommand = command.get_command(click.Context(command), name)
+        assert subcommand is not None
+        with subcommand.make_context(name, arguments):
+            pass
+
+    def test_commands_of_the_guides_are_found(self) -> None:
+        assert {words[0] for words in COMMANDS} == {"grant", "revoke", "list"}
+
     def test_documented_manifests_are_those_of_a_dry_run(self, capsys: pytest.CaptureFixture[str]) -> None:
         (example,) = re.findall(r"```yaml\n(.+?)```", section("Grants"), re.DOTALL)
         flags_ = ["--client-id", CLIENT_ID, "--service-account", "team-a/shop", "--dry-run", "-o", "yaml"]
@@ -274,6 +302,16 @@ class TestGrants:
         source = (SOURCES / "cli/grants.py").read_text().partition("def _record")[2].partition("\ndef ")[0]
         assert [name for name in re.findall(r'"(\w+)": ', source) if name not in ("kind", "name")] == list(found)
         assert list(found["subject"]) == ["kind", "name", "namespace"]
+
+
+def test_sdks_of_the_guide_are_those_that_are_tested() -> None:
+    """With their versions and options."""
+    guide = (ROOT / "docs/how-to/gateway.md").read_text(encoding="utf-8")
+    compatibility = (ROOT / "docs/reference/compatibility.md").read_text(encoding="utf-8")
+    tested = re.findall(r"^\| (?:\w+), (\S+) (\d+\.\d+)\.\d+, `(enable_?azure_?proxy)\b", compatibility, re.I | re.M)
+    documented = re.findall(r"^\| (?:\w+), (\S+) (\d+\.\d+) \| `.*?(enable_?azure_?proxy)\b", guide, re.I | re.M)
+    assert len(documented) == 4
+    assert sorted(documented) == sorted(tested)
 
 
 @pytest.mark.parametrize(
