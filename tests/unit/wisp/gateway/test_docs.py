@@ -308,8 +308,8 @@ def test_sdks_of_the_guide_are_those_that_are_tested() -> None:
     """With their versions and options."""
     guide = (ROOT / "docs/how-to/gateway.md").read_text(encoding="utf-8")
     compatibility = (ROOT / "docs/reference/compatibility.md").read_text(encoding="utf-8")
-    tested = re.findall(r"^\| (?:\w+), (\S+) (\d+\.\d+)\.\d+, `(enable_?azure_?proxy)\b", compatibility, re.I | re.M)
-    documented = re.findall(r"^\| (?:\w+), (\S+) (\d+\.\d+) \| `.*?(enable_?azure_?proxy)\b", guide, re.I | re.M)
+    tested = re.findall(r"(?im)^\| (?:\w+), (\S+) (\d+\.\d+)\.\d+, `(enable_?azure_?proxy)\b", compatibility)
+    documented = re.findall(r"(?im)^\| (?:\w+), (\S+) (\d+\.\d+) \| `.*?(enable_?azure_?proxy)\b", guide)
     assert len(documented) == 4
     assert sorted(documented) == sorted(tested)
 
