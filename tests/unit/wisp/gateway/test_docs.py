@@ -332,7 +332,7 @@ def test_sdks_of_the_guide_are_those_that_are_tested() -> None:
         f"A review has {authorizer.REVIEW_SECONDS:g} seconds",
         f"waits at most {authorizer.AUTHORIZE_SECONDS:g} seconds in all",
         f"`Retry-After` grows from {authorizer._SHORTEST_RETRY:g} to {authorizer._LONGEST_RETRY:g} seconds",
-        "at most once per second. While that is not 200" if authorizer._READY_SECONDS == 1 else "",
+        "at most once per second. While that is an error" if authorizer._READY_SECONDS == 1 else "",
         f"at most {tokens.MOST_KEYS} tokens, and all identities together at most {tokens.MOST_ENTRIES:,}",
         f"{MOST_AT_ONCE} at a time, at most {tokens._AT_ONCE_FOR_ONE} of them for one identity",
         f"has not had its turn after {tokens._LONGEST_QUEUED:g} seconds",
