@@ -172,4 +172,4 @@ def rejected(reject: Reject) -> TokenRefusal:
 def internal_error() -> TokenRefusal:
     """Return the refusal for an error in the gateway itself, which clients may retry."""
     text = "wisp gateway: an error in the gateway itself; its log says where"
-    return TokenRefusal("unavailable", 500, "server_error", text)
+    return TokenRefusal("failed", 500, "server_error", text)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from wisp.base.errors import SettingError
 from wisp.base.log import Log
+from wisp.base.masking import masked
 from wisp.base.secret import Secret
 from wisp.certificates.server import CertificateOptions, ServerCertificate
 from wisp.entra.messages import Granted, Result, TokenKey
@@ -128,7 +129,8 @@ class Gateway:
 
     def _observe(self, key: TokenKey, result: Result, seconds: float) -> None:
         """Count and log one exchange."""
-        fields = {"client_id": key.client_id, "tenant": key.tenant, "scope": key.resource, "seconds": round(seconds, 3)}
+        scope = masked(key.resource)  # a client may have mixed up its parameters
+        fields = {"client_id": key.client_id, "tenant": key.tenant, "scope": scope, "seconds": round(seconds, 3)}
         if isinstance(result, Granted):
             self.metrics.exchanges.add("granted", None)
             self._log.info("token exchanged", expires_in=result.expires_in, **fields)

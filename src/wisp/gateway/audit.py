@@ -19,6 +19,8 @@ _WRITE_LIMIT = select.PIPE_BUF
 """Bytes of one write: a pipe that has any room takes so many whole (pipe(7)), so writing neither blocks nor is cut."""
 _WAITING_LIMIT = 1024 * 1024
 """Bytes of lines that wait for their turn or for the reader. Usual lines have 500; a turn may have one a connection."""
+_REFUSALS_LIMIT = _WAITING_LIMIT // 2
+"""Bytes from which on refusals are lost: anybody can cause them, and none may cost a grant its line."""
 _FIELD_LIMIT = 256
 """Characters of a field. Names of Kubernetes objects have 253 at most."""
 _REASON_LIMIT = 1024
@@ -92,6 +94,10 @@ class AuditLog:
         fields["reason"] = masked(refusal.description).strip()[:_REASON_LIMIT]
         self._add(fields)
 
+    def abandoned(self, request: AuditedRequest) -> None:
+        """Record that the connection ended before the request was decided."""
+        self._add(self._fields("token request abandoned", "abandoned", request))
+
     def flush(self, seconds: float = 0.0) -> None:
         """Write the lines that wait, at the end of the process, for at most `seconds` while the reader is slow."""
         until = time.monotonic() + seconds
@@ -113,7 +119,7 @@ class AuditLog:
             "user": caller.username,
             "clientId": form.client_id if form else "",
             "tenant": form.tenant if form else "",
-            "scope": form.scope if form else "",
+            "scope": masked(form.scope) if form else "",
             "correlationId": request.correlation_id,
             "source": request.source,
         }
@@ -136,10 +142,10 @@ class AuditLog:
             reason = str(fields.get("reason", ""))
             fields["reason"] = reason[: max(0, len(reason) - excess)]
             line = to_json(fields) + b"\n"
-        self._append(line)
+        self._append(line, _REFUSALS_LIMIT)
 
-    def _append(self, line: bytes) -> None:
-        if self._waiting + len(line) > _WAITING_LIMIT or len(line) > _WRITE_LIMIT:
+    def _append(self, line: bytes, limit: int = _WAITING_LIMIT) -> None:
+        if self._waiting + len(line) > limit or len(line) > _WRITE_LIMIT:
             self._lose(1)
             return
         self._unreported = 0
@@ -158,6 +164,7 @@ class AuditLog:
 
     def _write_later(self) -> None:
         self._scheduled = False
+        self._moment = b""  # lines may wait for longer than a turn, and later ones have a time of their own
         self._write()
         if self._lines:
             self._schedule(_PAUSE)

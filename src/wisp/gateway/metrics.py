@@ -36,8 +36,7 @@ class GatewayMetrics:
     """Counters of one process. They are plain numbers, because everything happens in one thread."""
 
     def __init__(self) -> None:
-        self.requests: dict[str, int] = dict.fromkeys((*get_args(Outcome), "failed"), 0)
-        """By outcome; failed: because of a bug."""
+        self.requests: dict[str, int] = dict.fromkeys(get_args(Outcome), 0)
         self._request_seconds = Histogram(REQUEST_BOUNDS)
         self.authorization_hits = 0
         """Requests whose caller needed no review."""

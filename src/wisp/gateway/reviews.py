@@ -6,7 +6,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/subj
 
 from collections.abc import Mapping
 from sys import intern
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -45,16 +45,21 @@ class _TokenStatus(msgspec.Struct):
 
 class _TokenReview(msgspec.Struct):
     status: _TokenStatus
+    kind: Literal["TokenReview"] = "TokenReview"
 
 
 class _AccessStatus(msgspec.Struct):
     allowed: bool = False
+    denied: bool = False
 
 
 class _AccessReview(msgspec.Struct):
     status: _AccessStatus
+    kind: Literal["SubjectAccessReview"] = "SubjectAccessReview"
 
 
+_UNREADABLE = (ValueError, RecursionError)
+"""What decoding raises: msgspec's and Unicode's errors are ValueErrors, and a document may be nested too deeply."""
 _encode = msgspec.json.Encoder().encode
 _decode_token_review = msgspec.json.Decoder(_TokenReview).decode
 _decode_access_review = msgspec.json.Decoder(_AccessReview).decode
@@ -68,14 +73,11 @@ def token_review(assertion: Secret, audience: str) -> ApiRequest:
 
 def read_token_review(response: ApiResponse, audience: str) -> Caller | Unauthenticated | Unanswered:
     """Return the caller. Only service accounts are callers."""
-    if response.status not in (200, 201):
-        return _unanswered(response)
-    try:
-        status = _decode_token_review(response.body).status
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return Unanswered("its answer is not a TokenReview")
+    status = _token_status(response)
+    if isinstance(status, Unanswered):
+        return status
     if not status.authenticated:
-        return Unauthenticated(masked(status.error[:_REASON_LIMIT]) or "the API server does not accept it")
+        return Unauthenticated(_reason(status.error) or "the API server does not accept it")
     if audience not in (status.audiences or ()):  # an API server that ignores audiences accepts any of its tokens
         return Unauthenticated(f"the API server does not say that it is for the audience {audience}")
     user = status.user
@@ -97,6 +99,18 @@ def read_token_review(response: ApiResponse, audience: str) -> Caller | Unauthen
     )
 
 
+def _token_status(response: ApiResponse) -> _TokenStatus | Unanswered:
+    if response.status not in (200, 201):
+        return _unanswered(response)
+    try:
+        status = _decode_token_review(response.body).status
+    except _UNREADABLE:
+        return Unanswered("its answer is not a TokenReview")
+    if status.authenticated and status.error:  # which says that the token could not be checked
+        return Unanswered("its TokenReview contradicts itself", _reason(status.error))
+    return status
+
+
 def access_review(caller: Caller, client_id: str) -> ApiRequest:
     """Return the request for whether RBAC, or another authorizer, lets the caller use the identity."""
     spec = {
@@ -114,10 +128,10 @@ def read_access_review(response: ApiResponse, caller: Caller) -> Authorized | Fo
     if response.status not in (200, 201):
         return _unanswered(response)
     try:
-        allowed = _decode_access_review(response.body).status.allowed
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        status = _decode_access_review(response.body).status
+    except _UNREADABLE:
         return Unanswered("its answer is not a SubjectAccessReview")
-    return Authorized(caller) if allowed else Forbidden(caller)
+    return Authorized(caller) if status.allowed and not status.denied else Forbidden(caller)
 
 
 def _review(group: str, kind: str, resource: str, spec: Mapping[str, object]) -> ApiRequest:
@@ -128,4 +142,9 @@ def _review(group: str, kind: str, resource: str, spec: Mapping[str, object]) ->
 
 def _unanswered(response: ApiResponse) -> Unanswered:
     message = parse_status(response.status, response.body).message
-    return Unanswered(f"it answers with HTTP {response.status}", masked(message[:_REASON_LIMIT]))
+    return Unanswered(f"it answers with HTTP {response.status}", _reason(message))
+
+
+def _reason(text: str) -> str:
+    """Return the beginning of what the API server says, without tokens."""
+    return masked(text[:_REASON_LIMIT], cut=len(text) > _REASON_LIMIT)

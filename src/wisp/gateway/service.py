@@ -1,5 +1,6 @@
 """Answer token requests: the steps in order, at once if nothing has to be waited for."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -10,6 +11,7 @@ from wisp.base.secret import Secret
 from wisp.entra.freshness import Token
 from wisp.entra.messages import Refused, TokenKey
 from wisp.gateway import answers
+from wisp.gateway.assertion import digest_of
 from wisp.gateway.audit import AuditedRequest, AuditLog, GrantLine
 from wisp.gateway.discovery import discovery
 from wisp.gateway.limits import CallerLimits
@@ -90,7 +92,7 @@ class TokenRequests:
         try:
             return self._answer(request, started)
         except Exception as error:  # noqa: BLE001 -- for any bug the client gets an answer, and the process goes on
-            return self._fail(error)
+            return self._fail(error, AuditedRequest(request.source, correlation_of(request)), started)
 
     def rejected(self, reject: Reject) -> Response:
         """Answer bytes that are not a request."""
@@ -132,7 +134,8 @@ class TokenRequests:
         if refusal is not None:
             return self._refuse(refusal, audited, started)
         line = self._audit.grant_line(audited)
-        self._repeated.remember(request, form, caller, line)
+        if not form.claims:  # they are rare, and take up to 16 KiB in memory
+            self._repeated.remember(request, form, caller, line)
         return self._grant(token, line, form.correlation_id, started)
 
     async def _wait(
@@ -142,7 +145,7 @@ class TokenRequests:
         try:
             return await self._answer_later(audited, form, authorization, started)
         except Exception as error:  # noqa: BLE001 -- as in `answer`
-            return self._fail(error)
+            return self._fail(error, audited, started)
 
     async def _answer_later(
         self, audited: AuditedRequest, form: TokenForm, authorization: Authorized | None, started: float
@@ -158,22 +161,40 @@ class TokenRequests:
             decided = authorization or await steps.authorizer.authorize(form.assertion, form.client_id, audited.source)
             if not isinstance(decided, Authorized):
                 return self._refuse_caller(decided, audited, form, started)
-            return await self._exchange(decided.caller, audited._replace(caller=decided.caller), form, started)
+            audited = audited._replace(caller=decided.caller)
+            return await self._exchange(decided.caller, audited, form, started)
+        except asyncio.CancelledError:  # the connection has ended
+            self._metrics.requests["abandoned"] += 1
+            self._audit.abandoned(audited)
+            raise
         finally:
             steps.limits.end(audited.source)
 
     async def _exchange(self, caller: Caller, audited: AuditedRequest, form: TokenForm, started: float) -> Response:
-        """Answer with the identity's token, within the caller's limits."""
-        steps = self._steps
+        """Answer with the identity's token, within the caller's limits.
+
+        An exchange can take longer than a permission may be remembered, or than the caller's token is valid. Then the
+        caller is reviewed again.
+        """
+        steps, key = self._steps, token_key(form)
         refusal = steps.limits.admit(caller.key, time.monotonic())
         if refusal is not None:
             return self._refuse(refusal, audited, started)
+        decided: Authorization = Authorized(caller)
         try:
-            outcome = await steps.tokens.get(token_key(form), form.correlation_id, renew=form.renew)
+            outcome: Token | Refused | None = None if form.renew else steps.tokens.fresh(key)
+            if outcome is None:
+                outcome = await steps.tokens.get(key, form.correlation_id, renew=form.renew)
+                if isinstance(outcome, Token) and not steps.authorizer.is_granted(
+                    digest_of(form.assertion), form.client_id
+                ):
+                    decided = await steps.authorizer.authorize(form.assertion, form.client_id, audited.source)
         finally:
             steps.limits.leave(caller.key)
         if isinstance(outcome, Refused):
             return self._refuse(answers.not_exchanged(outcome, steps.federation()), audited, started)
+        if not isinstance(decided, Authorized):
+            return self._refuse_caller(decided, audited, form, started)
         return self._grant(outcome, self._audit.grant_line(audited), form.correlation_id, started)
 
     def _grant_again(self, known: KnownRequest, request: Request, headers: Fields, started: float) -> Response | None:
@@ -189,9 +210,10 @@ class TokenRequests:
         return self._grant(token, known.line, correlation_in(headers, request.body), started)
 
     def _grant(self, token: Token, line: GrantLine, correlation_id: str, started: float) -> Response:
+        response = answers.grant(token, correlation_id, now=time.monotonic())
         self._metrics.answered("granted", time.perf_counter() - started)
         self._audit.granted_again(line, correlation_id)
-        return answers.grant(token, correlation_id, now=time.monotonic())
+        return response
 
     def _refuse_caller(
         self, decided: Unauthenticated | Forbidden | Undecided, audited: AuditedRequest, form: TokenForm, started: float
@@ -214,11 +236,10 @@ class TokenRequests:
         self._audit.refused(audited, refusal)
         return answers.refusal(refusal, audited.correlation_id, unix=time.time())
 
-    def _fail(self, error: Exception) -> Response:
-        self._metrics.requests["failed"] += 1
+    def _fail(self, error: Exception, audited: AuditedRequest, started: float) -> Response:
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
         where = "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
         self._log.warning("request failed", error=type(error).__name__, where=where)
-        return answers.refusal(answers.internal_error(), str(uuid.uuid4()), unix=time.time())
+        return self._refuse(answers.internal_error(), audited, started)

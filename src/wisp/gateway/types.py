@@ -19,6 +19,8 @@ Outcome: TypeAlias = Literal[
     "refused",  # 4xx by Entra
     "unavailable",  # 503: the API server or Entra does not answer, or there is too much to do
     "rejected",  # bytes that are not a request
+    "abandoned",  # the connection ended before the answer
+    "failed",  # 500: an error in the gateway itself
 ]
 """How a request ended: the label `result` of metrics and audit lines."""
 

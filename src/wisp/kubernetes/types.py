@@ -163,6 +163,8 @@ class _Bookmarked(msgspec.Struct, frozen=True):
     metadata: _ListMetadata
 
 
+_UNREADABLE = (ValueError, RecursionError)
+"""What decoding raises: msgspec's and Unicode's errors are ValueErrors, and a document may be nested too deeply."""
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_bookmark = msgspec.json.Decoder(_Bookmarked).decode
 _decode_item = msgspec.json.Decoder(Item).decode
@@ -174,7 +176,7 @@ def parse_page(body: bytes) -> ListPage | Failed:
     """Parse one page of a list."""
     try:
         return _decode_page(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         return Failed(f"not a list: {error}")
 
 
@@ -182,7 +184,7 @@ def parse_object(body: bytes) -> Metadata | Failed:
     """Parse one object."""
     try:
         return _decode_item(body).metadata
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         return Failed(f"not an object: {error}")
 
 
@@ -190,7 +192,7 @@ def parse_status(code: int, body: bytes) -> Status:
     """Parse the body of an error response; the message of any other body is its HTTP status."""
     try:
         status = _decode_status(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return Status(f"HTTP {code}", code=code)
     return Status(status.message[:_MESSAGE_LIMIT] or f"HTTP {code}", status.reason[:_MESSAGE_LIMIT], code)
 
@@ -210,6 +212,6 @@ def parse_event(line: bytes) -> Event:
                 status = _decode_status(envelope.object)
                 message = (status.message or status.reason)[:_MESSAGE_LIMIT]
                 return Expired() if status.code == 410 else Failed(message or "an error without a message")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         return Failed(f"not an event: {error}")
     return Failed(f"not an event: type {envelope.type[:64]!r}")

@@ -68,7 +68,8 @@ class Reader:
         self.end, self.descriptor = os.pipe()
         os.set_blocking(self.end, False)
         self.turns = Turns()
-        self.log = AuditLog(self.turns.later, self.descriptor, lambda: UNIX)
+        self.unix = UNIX
+        self.log = AuditLog(self.turns.later, self.descriptor, lambda: self.unix)
 
     def text(self) -> bytes:
         """Take what has arrived."""
@@ -143,9 +144,11 @@ def test_no_token_is_written(reader: Reader) -> None:
     refusal = REFUSAL._replace(description=f"Entra says: {ASSERTION} and {ASSERTION}")
     reader.log.refused(REQUEST, refusal)
     reader.log.granted(REQUEST)
+    reader.log.granted(REQUEST._replace(form=FORM._replace(scope=f"{ASSERTION}/.default")))
     reader.turns.turn()
     text = reader.text()
     assert b"Entra says: *** and ***" in text
+    assert b'"scope":"***/.default"' in text
     assert ASSERTION[:30].encode() not in text
 
 
@@ -166,6 +169,33 @@ def test_slow_reader_costs_lines_that_are_counted(reader: Reader) -> None:
     after = reader.lines()
     assert after == [{**GRANTED, "lost": reader.log.lost}, GRANTED]
     assert all(line == GRANTED for line in read)
+
+
+def test_lines_behind_a_slow_reader_have_their_own_time(reader: Reader) -> None:
+    for _ in range(1_000):
+        reader.log.granted(REQUEST)
+    reader.turns.turn()
+    reader.unix += 60
+    reader.log.granted(REQUEST)
+    read = []
+    while reader.turns.turn():
+        read += reader.lines()
+    assert {line["time"] for line in read[:1_000]} == {"2023-11-14T22:13:20.250Z"}
+    assert [line["time"] for line in read[1_000:]] == ["2023-11-14T22:14:20.250Z"]
+
+
+def test_refusals_cost_no_grant_its_line(reader: Reader) -> None:
+    """Anybody can cause more of them than the reader takes."""
+    for _ in range(4_000):
+        reader.log.refused(AuditedRequest("10.0.0.7", CORRELATION_ID), REFUSAL)
+    lost = reader.log.lost
+    for _ in range(100):
+        reader.log.granted(REQUEST)
+    assert reader.log.lost == lost > 0
+    read = []
+    while reader.turns.turn():
+        read += reader.lines()
+    assert [line["result"] for line in read[-100:]] == ["granted"] * 100
 
 
 def test_quick_reader_gets_every_line(reader: Reader) -> None:

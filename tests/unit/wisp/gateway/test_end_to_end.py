@@ -261,6 +261,7 @@ class TestRefusals:
     def test_no_token_is_in_log_audit_or_metrics(self, shared: RunningGateway) -> None:
         token = granted_token(shared)
         access_token = shared.post(form(token)).document["access_token"]
+        shared.post(form(token, scope=f"{token}/.default", client_request_id=token))  # it has mixed up parameters
         strangers = [prepare(shared.callers) for prepare in STRANGERS.values()]
         for stranger in strangers:
             shared.post(form(stranger))
@@ -325,6 +326,7 @@ class TestFaults:
             )  # one: the probe
         assert running.post(body).status == 200
         assert running.api.world.count_requests("tokenreviews") == 2
+        wait_until(lambda: len(running.audit) == 2, "both are audited")
 
 
 class TestProcess:

@@ -33,7 +33,7 @@ def status(**changes: object) -> dict[str, Any]:
 
 
 def answer(status: object, code: int = 201) -> ApiResponse:
-    return ApiResponse(code, json.dumps({"kind": "TokenReview", "status": status}).encode())
+    return ApiResponse(code, json.dumps({"status": status}).encode())
 
 
 def test_token_review_asks_for_the_gateways_audience() -> None:
@@ -85,6 +85,7 @@ def test_token_without_a_pod_has_its_service_account_alone() -> None:
         ({}, "the API server does not accept it"),
         ({"authenticated": False, "error": "[invalid bearer token]"}, "[invalid bearer token]"),
         ({"authenticated": False, "error": f"bad {jwt(exp=1)}"}, "bad ***"),
+        ({"authenticated": False, "error": f"{' ' * 250}{jwt(exp=1, sub='a' * 300)}"}, f"{' ' * 250}***"),
         ({**status(), "authenticated": False}, "the API server does not accept it"),
         (status(audiences=None), "the API server does not say that it is for the audience"),
         (status(audiences=["https://kubernetes.default.svc"]), "the API server does not say that it is for"),
@@ -118,13 +119,31 @@ BROKEN = [
     ApiResponse(201, b'{"status":{"authenticated":"true","allowed":"true"}}'),
     ApiResponse(201, b'{"status":{"authenticated":1,"allowed":1}}'),
     ApiResponse(201, b"\xff"),
+    ApiResponse(201, b'{"kind":"Status","status":{"authenticated":true,"allowed":true}}'),
+    ApiResponse(201, b'{"spec":%b,"status":{}}' % (b"[" * 10_000 + b"]" * 10_000)),
+    ApiResponse(403, b'{"details":%b}' % (b"[" * 10_000 + b"]" * 10_000)),
 ]
 
 
-@pytest.mark.parametrize("response", BROKEN, ids=lambda response: f"{response.status} {response.body!r}")
+@pytest.mark.parametrize("response", BROKEN, ids=lambda response: f"{response.status} {response.body[:70]!r}")
 def test_any_other_answer_decides_nothing(response: ApiResponse) -> None:
     assert isinstance(read_token_review(response, AUDIENCE), Unanswered)
     assert isinstance(read_access_review(response, CALLER), Unanswered)
+
+
+def test_answer_to_another_review_decides_nothing() -> None:
+    """As if the answers on a connection were out of step."""
+    token = ApiResponse(201, json.dumps({"kind": "TokenReview", "status": status()}).encode())
+    access = ApiResponse(201, b'{"kind":"SubjectAccessReview","status":{"allowed":true}}')
+    assert read_token_review(token, AUDIENCE) == CALLER
+    assert read_access_review(access, CALLER) == Authorized(CALLER)
+    assert isinstance(read_token_review(access, AUDIENCE), Unanswered)
+    assert isinstance(read_access_review(token, CALLER), Unanswered)
+
+
+def test_token_that_could_not_be_checked_is_not_authenticated() -> None:
+    found = read_token_review(answer(status(error="the webhook did not answer")), AUDIENCE)
+    assert found == Unanswered("its TokenReview contradicts itself", "the webhook did not answer")
 
 
 def test_what_the_api_server_says_of_the_gateway_is_not_for_clients() -> None:
@@ -139,6 +158,7 @@ def test_what_the_api_server_says_of_the_gateway_is_not_for_clients() -> None:
         ({"allowed": True, "reason": "RBAC: allowed", "evaluationError": "a role is missing"}, Authorized(CALLER)),
         ({"allowed": False}, Forbidden(CALLER)),
         ({"allowed": False, "denied": True}, Forbidden(CALLER)),
+        ({"allowed": True, "denied": True}, Forbidden(CALLER)),
         ({}, Forbidden(CALLER)),
     ],
 )

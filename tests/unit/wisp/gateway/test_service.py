@@ -2,7 +2,10 @@
 
 import asyncio
 import inspect
+import json
+import os
 import time
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -21,6 +24,7 @@ from wisp.gateway.service import Records, Steps, TokenRequests
 from wisp.gateway.types import Authorization, Authorized, Caller, Forbidden, Unauthenticated, Undecided
 from wisp.http.messages import Reject, Request, Response
 
+ID = "aaaaaaaa-0000-4000-8000-000000000001"
 CALLER = Caller("system:serviceaccount:shop:web", "u", (), (), "shop", "web", "web-1", "u-1", "node-1")
 TOKEN = token_of(granted(), now=time.monotonic(), unix=time.time(), spread=0.5)
 REFUSED = Refused(400, "unauthorized_client", "AADSTS700016: No.", "refused", 700016)
@@ -36,6 +40,8 @@ class Authorizer:
         self.held = asyncio.Event()
         self.held.set()
         self.error: Exception | None = None
+        self.forgets = False
+        """Whether a grant is no longer remembered."""
 
     def cached(self, _assertion: Secret, _client_id: str) -> Authorization | None:
         """Return the decision if it is remembered."""
@@ -43,7 +49,7 @@ class Authorizer:
 
     def is_granted(self, _digest: bytes, _client_id: str) -> bool:
         """Return whether it is a grant that is remembered."""
-        return self.remembers and isinstance(self.decision, Authorized)
+        return not self.forgets and isinstance(self.decision, Authorized)
 
     def known_caller(self, _assertion: Secret) -> Caller | None:
         """Return the caller after the first request."""
@@ -65,6 +71,7 @@ class Tokens:
         self.token = token
         self.outcome = outcome
         self.keys: list[tuple[TokenKey, str, bool]] = []
+        self.on_get: Callable[[], None] = lambda: None
 
     def fresh(self, _key: TokenKey) -> Token | None:
         """Return the token that it has."""
@@ -74,6 +81,7 @@ class Tokens:
         """Return the outcome."""
         self.keys.append((key, request_id, renew))
         await asyncio.sleep(0)
+        self.on_get()
         return self.outcome
 
 
@@ -86,13 +94,21 @@ class Application:
         steps = Steps(
             Rules(frozenset({TENANT})), authorizer, tokens, self.limits, lambda: None, "https://entra.example"
         )
-        audit = AuditLog(lambda _seconds, _write: None)
-        self.requests = TokenRequests(steps, Records(self.metrics, audit, Log("error")))
+        self._lines = os.memfd_create("audit")
+        weakref.finalize(self, os.close, self._lines)
+        self._audit = AuditLog(lambda _seconds, _write: None, self._lines)
+        self.requests = TokenRequests(steps, Records(self.metrics, self._audit, Log("error")))
 
     async def answer(self, request: Request) -> Response:
         """Return the answer, at once or later."""
         answer = self.requests.answer(request)
         return answer if isinstance(answer, Response) else await answer
+
+    def audited(self) -> list[tuple[str, str, str]]:
+        """Return result, pod and correlation id of each audit line."""
+        self._audit.flush()
+        lines = map(json.loads, os.pread(self._lines, 1 << 16, 0).splitlines())
+        return [(line["result"], line["pod"], line["correlationId"]) for line in lines]
 
 
 def request(body: bytes | None = None, **headers: str) -> Request:
@@ -128,7 +144,7 @@ def test_authorized_caller_gets_a_token(*, remembers: bool, has_token: bool) -> 
         for _ in range(3):  # the second one is remembered, and the third one known
             assert (await application.answer(request())).status == 200
         assert authorizer.asked == (0 if remembers else 3)
-        assert len(tokens.keys) == (0 if remembers and has_token else 3)
+        assert len(tokens.keys) == (0 if has_token else 3)
         assert application.metrics.requests["granted"] == 3
 
     run(scenario)
@@ -200,8 +216,10 @@ def test_error_of_the_gateway_is_answered_without_its_text(*, remembers: bool) -
         authorizer.error = RuntimeError("a.b.c")
         if remembers:
             tokens.token = "not a token"  # type: ignore[assignment]  # the bug
-        answer = await application.answer(request())
+        answer = await application.answer(request(client_request_id=ID))
         assert answer.status == 500
+        assert ID.encode() in answer.body
+        assert application.audited() == [("failed", "", ID)]
         assert b"an error in the gateway itself" in answer.body
         assert b"a.b.c" not in answer.body
         assert application.metrics.requests["failed"] == 1
@@ -284,5 +302,80 @@ def test_bytes_that_are_not_a_request_are_answered_in_entras_format() -> None:
         answer = application.requests.rejected(Reject(413, "The body is too large"))
         assert answer.status == 413
         assert b'"error":"invalid_request"' in answer.body
+
+    run(scenario)
+
+
+def test_grant_ends_while_the_token_is_exchanged() -> None:
+    """Its role binding, or the caller's token: a request that waited for Entra gets nothing more."""
+
+    async def scenario() -> None:
+        authorizer, tokens = Authorizer(Authorized(CALLER), remembers=True), Tokens(None, TOKEN)
+        application = Application(authorizer, tokens)
+
+        def end() -> None:
+            authorizer.forgets, authorizer.decision = True, Forbidden(CALLER)
+
+        tokens.on_get = end
+        answer = await application.answer(request())
+        assert answer.status == 401
+        assert b"access_token" not in answer.body
+        assert authorizer.asked == 1
+        assert [result for result, *_ in application.audited()] == ["forbidden"]
+
+    run(scenario)
+
+
+def test_grant_that_is_no_longer_remembered_after_the_exchange_is_reviewed_again() -> None:
+    async def scenario() -> None:
+        authorizer, tokens = Authorizer(Authorized(CALLER), remembers=True), Tokens(None, TOKEN)
+        application = Application(authorizer, tokens)
+        authorizer.forgets = True
+        assert (await application.answer(request())).status == 200
+        assert authorizer.asked == 1
+        assert [result for result, *_ in application.audited()] == ["granted"]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("remembers", [True, False], ids=["exchange", "review"])
+def test_request_whose_connection_ends_is_recorded(*, remembers: bool) -> None:
+    """It may have caused reviews and an exchange."""
+
+    async def scenario() -> None:
+        authorizer = Authorizer(Authorized(CALLER), remembers=remembers)
+        authorizer.held.clear()
+        application = Application(authorizer, Tokens(None, TOKEN))
+        leaving = asyncio.create_task(application.answer(request(client_request_id=ID)))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        assert application.audited() == [("abandoned", "web-1" if remembers else "", ID)]
+        assert application.metrics.requests["abandoned"] == 1
+
+    run(scenario)
+
+
+def test_token_that_cannot_be_answered_is_not_recorded_as_granted() -> None:
+    async def scenario() -> None:
+        broken = TOKEN._replace(expires_at=float("inf"))
+        application = Application(Authorizer(Authorized(CALLER), remembers=True), Tokens(broken, broken))
+        assert (await application.answer(request())).status == 500
+        assert [result for result, *_ in application.audited()] == ["failed"]
+
+    run(scenario)
+
+
+def test_requests_with_claims_are_not_remembered() -> None:
+    """A caller could fill the memory with them: 4 KiB of claims are 16 KiB as text."""
+
+    async def scenario() -> None:
+        application = Application(Authorizer(Authorized(CALLER), remembers=True), Tokens(TOKEN, TOKEN))
+        for number in range(3):
+            body = form("a.b.c", claims=json.dumps({"access_token": {"xms_cc": {"values": [f"cp{number}"]}}}))
+            assert (await application.answer(request(body))).status == 200
+        assert len(application.requests._repeated) == 0
+        assert (await application.answer(request())).status == 200
+        assert len(application.requests._repeated) == 1
 
     run(scenario)
