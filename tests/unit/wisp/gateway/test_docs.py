@@ -347,6 +347,7 @@ def test_sdks_of_the_guide_are_those_that_are_tested() -> None:
         f"at most {audit._REASON_LIMIT:,} characters",
         f"Fields have at most {audit._FIELD_LIMIT} characters",
         f"Up to {audit._WAITING_LIMIT >> 20} MiB of lines",
+        "half of that is for grants only" if audit._REFUSALS_LIMIT * 2 == audit._WAITING_LIMIT else "",
         "remaining lines have one second" if app._FLUSH_SECONDS == 1 else "",
         "tokens that live two hours or longer" if answers._REFRESHED == 7200 else "",
         "3.3 years by default" if round(Lifetimes().authority / 3 / 86400 / 365, 1) == 3.3 else "",
