@@ -15,6 +15,7 @@ from wisp.cli.server import HELP_FLAGS, ServeByDefault, certificate_options, clu
 from wisp.gateway.app import GatewayOptions, run
 from wisp.gateway.authorizer import AuthorizerOptions
 from wisp.gateway.limits import CallerLimits
+from wisp.gateway.request import ANY_TENANT
 from wisp.gateway.tokens import gateway_settings
 from wisp.gateway.types import AUDIENCE
 from wisp.http.asyncio_process import ListenOptions
@@ -62,7 +63,8 @@ def command() -> None:
     envvar=[f"{_PREFIX}_TENANT", "AZURE_TENANT_ID"],
     metavar="TENANT",
     required=True,
-    help="Tenant whose identities may be used, as clients name it; may be given several times.",
+    help="Tenant whose identities may be used, as clients name it; may be given several times. By default the tenant "
+    "in AZURE_TENANT_ID.",
 )
 @click.option(
     "--audience",
@@ -138,7 +140,9 @@ def serve(
             f"--audience is {_EXCHANGE_AUDIENCE}, the audience of tokens for Entra",
             hint=f"use {AUDIENCE}, or an audience of your own",
         )
-    wrong = next((tenant for tenant in tenants if not is_tenant(tenant)), None)
+    if not audience.strip():
+        raise SettingError("--audience is empty", hint=f"use {AUDIENCE}, or an audience of your own")
+    wrong = next((name for name in tenants if not is_tenant(name) or name.lower() in ANY_TENANT), None)
     if wrong is not None:
         raise SettingError(f"--tenant is not a tenant: {wrong!r}", hint="give its GUID or its domain name")
     options = GatewayOptions(

@@ -24,7 +24,7 @@ _DAYS = click.FloatRange(min=0, min_open=True)
 
 
 class ServeByDefault(click.Group):
-    """Run `serve` unless the first argument is the name of a subcommand or asks for help.
+    """Run `serve` if the first argument is an option of its, or there is none.
 
     `serve` is added as usual; modules of other subcommands are imported when they run, since the server has no memory
     to spare for them.
@@ -37,7 +37,7 @@ class ServeByDefault(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Insert the default subcommand."""
-        if not args or args[0] not in (*self.helps, *HELP_FLAGS):
+        if not args or (args[0].startswith("-") and args[0] not in HELP_FLAGS):
             args = ["serve", *args]
         return super().parse_args(ctx, args)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from wisp.base.errors import SettingError
@@ -10,6 +9,7 @@ from wisp.base.log import Log
 from wisp.base.masking import masked
 from wisp.base.secret import Secret
 from wisp.certificates.server import CertificateOptions, ServerCertificate
+from wisp.entra.exchange.files import read_assertion
 from wisp.entra.messages import Granted, Result, TokenKey
 from wisp.entra.settings import ExchangeSettings
 from wisp.gateway.answers import Federation
@@ -48,14 +48,12 @@ class OwnToken:
     """The gateway's own service account token, which the exchange process exchanges for those of identities."""
 
     def __init__(self, path: str) -> None:
-        self._path = Path(path)
+        self._path = path
 
     def federation(self) -> Federation | None:
         """Return what federated credentials must say, or None if the token cannot be read at the moment."""
-        try:
-            found = issuer_and_subject(Secret(self._path.read_text(encoding="ascii").strip()))
-        except (OSError, ValueError):
-            return None
+        token = read_assertion(self._path)
+        found = issuer_and_subject(token) if isinstance(token, Secret) else None
         return None if found is None else Federation(*found)
 
 

@@ -69,6 +69,7 @@ class GatewayMetrics:
         }
         expiry: dict[str, object] = {} if gauges.certificate_expiry is None else {"": int(gauges.certificate_expiry)}
         hits = labelled("cache", {"authorization": self.authorization_hits, "token": self.token_hits})
+        renewed = "Failures to renew the certificate."
         exchanged = "Token exchanges with Entra by result and AADSTS code."
         families: tuple[tuple[str, str, str, dict[str, object]], ...] = (
             ("requests_total", "counter", "Token requests by result.", labelled("result", self.requests)),
@@ -78,7 +79,7 @@ class GatewayMetrics:
             ("exchanges_total", "counter", exchanged, self.exchanges.samples()),
             ("cache_hits_total", "counter", "Token requests that found their answer in a cache.", hits),
             ("audit_lines_lost_total", "counter", "Audit lines not written.", {"": gauges.audit_lines_lost}),
-            ("certificate_failures_total", "counter", "Failures to issue or store.", {"": gauges.certificate_failures}),
+            ("certificate_failures_total", "counter", renewed, {"": gauges.certificate_failures}),
             ("connections_closed_total", "counter", "Connections closed or refused because of a limit.", closed),
             ("tokens", "gauge", "Entries in the token stores.", {"": gauges.tokens}),
             ("callers", "gauge", "Callers whose limits are being counted.", {"": gauges.callers}),

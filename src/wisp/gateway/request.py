@@ -33,7 +33,7 @@ _QUOTED_ASSERTION_TYPE = _ASSERTION_TYPE.replace(b":", b"%3A")
 _DEFAULT = "/.default"
 _OPENID = ("openid", "profile", "offline_access", "email")
 """Scopes that name no resource. MSAL for Go and for Java add the first three to every request."""
-_ANY_TENANT = ("common", "organizations", "consumers")
+ANY_TENANT = ("common", "organizations", "consumers")
 """Names in place of a tenant's, for users that sign in."""
 
 Fields: TypeAlias = Mapping[bytes, bytes]
@@ -110,7 +110,7 @@ def _tenant(request: Request, rules: Rules) -> str:
         return tenant
     quoted = quotable(name)
     is_domain = is_tenant(name) and "." in name.rstrip(".")
-    if not is_domain and not is_guid(name) and tenant not in _ANY_TENANT:
+    if not is_domain and not is_guid(name) and tenant not in ANY_TENANT:
         text = f"Specified tenant identifier '{quoted}' is neither a valid DNS name, nor a valid external domain."
         raise _refused(900023, text)
     raise _refused(

@@ -37,6 +37,8 @@ def test_help_lists_the_subcommands_and_the_options_of_serve(capsys: pytest.Capt
     [
         pytest.param([], "--tenant", id="no tenant"),
         pytest.param(["--tenant", "a b"], "--tenant is not a tenant", id="not a tenant"),
+        pytest.param(["--tenant", "Common"], "--tenant is not a tenant", id="any tenant"),
+        pytest.param([*TENANT_FLAGS, "--audience", " "], "--audience is empty", id="no audience"),
         pytest.param(
             [*TENANT_FLAGS, "--audience", "api://AzureADTokenExchange"], "--audience is", id="Entra's audience"
         ),
@@ -51,6 +53,11 @@ def test_unusable_options_end_with_status_2_and_a_hint(
 ) -> None:
     assert main(["gateway", "--kubeconfig", str(kubeconfig), *flags]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_misspelled_subcommand_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gateway", "grantt", "--all"]) == 2
+    assert "No such command 'grantt'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import signal
 import ssl
 import threading
@@ -339,6 +340,7 @@ class TestProcess:
                 wait_until(lambda: running.events("no reviews"), "it has asked")
                 wait_until(lambda: running.events("certificate in use"), "it has a certificate")
                 (tmp_path / "azure-identity-token").unlink()
+                os.mkfifo(tmp_path / "azure-identity-token")  # reading it would take forever
                 status, text = running.health("/readyz")
                 assert (status, text.splitlines()) == (
                     503,
