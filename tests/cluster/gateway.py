@@ -100,6 +100,27 @@ def newest_ca(cluster: Cluster) -> str:
     return pem_blocks(secret(cluster)["ca.crt"])[0].decode()
 
 
+def replace_certificates(cluster: Cluster) -> None:
+    """Empty the Secret: a replica makes a CA and a certificate, and the old CA signs the new one."""
+    before = secret(cluster)["tls.crt"]
+    removal = '-p=[{"op": "remove", "path": "/data"}]'
+    cluster.kubectl("patch", "secret", SECRET, *HERE, "--type=json", removal)
+    eventually(lambda: secret(cluster).get("tls.crt", before) != before, "another certificate")
+
+
+def wait_for_newest_ca(cluster: Cluster, caller: Caller) -> None:
+    """Wait until all replicas present a certificate of the newest CA; `caller` may have a token."""
+    newest = newest_ca(cluster)
+
+    def presented() -> bool:
+        several = [caller._replace(name=str(number)) for number in range(8)]
+        with calls(cluster, several, requests=1, ca=newest) as made:
+            pass
+        return {outcome.status for outcome in made.outcomes} == {200}
+
+    eventually(presented, "certificates of the newest CA")
+
+
 def ask(cluster: Cluster, *callers: Caller, tenant: str = "") -> list[Outcome]:
     """Send a request of every caller at the same time; return the outcomes in the order of the callers."""
     with calls(cluster, callers, requests=1, tenant=tenant) as made:

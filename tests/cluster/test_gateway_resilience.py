@@ -15,7 +15,7 @@ from tests.cluster import gateway as gate
 from tests.cluster import kernel, processes, sdk
 from tests.cluster.api import api
 from tests.cluster.cluster import Cluster, eventually
-from tests.cluster.gateway import BINDING, BOUND, HERE, SECRET, Caller, Calls, Outcome
+from tests.cluster.gateway import BINDING, BOUND, HERE, Caller, Calls, Outcome
 from tests.cluster.manifests import account, namespace, pod
 from tests.cluster.team import TOKEN, Team
 
@@ -113,14 +113,6 @@ def _delete_replica(cluster: Cluster) -> None:
     eventually(lambda: len(_ready(cluster)) == 2, "another replica")
 
 
-def _replace_certificates(cluster: Cluster) -> None:
-    """Empty the Secret: a replica makes a CA and a certificate, and the old CA signs the new one."""
-    before = gate.secret(cluster)["tls.crt"]
-    removal = '-p=[{"op": "remove", "path": "/data"}]'
-    cluster.kubectl("patch", "secret", SECRET, *HERE, "--type=json", removal)
-    eventually(lambda: gate.secret(cluster).get("tls.crt", before) != before, "another certificate")
-
-
 def _kill_api_server(cluster: Cluster) -> None:
     (api_server,) = processes.process_ids(cluster.node, "kube-apiserver")
     os.kill(api_server, signal.SIGKILL)
@@ -150,7 +142,7 @@ def test_failures_give_no_token_and_lose_none(team: Team) -> None:
     with gate.calls(cluster, callers, requests=REQUESTS // CALLERS) as made:
         _wait_for_all(made, callers)
         _wait_for_sdk(team)
-        for disturb in (_kill_replica, _delete_replica, _replace_certificates, _kill_api_server):
+        for disturb in (_kill_replica, _delete_replica, gate.replace_certificates, _kill_api_server):
             disturb(cluster)
             _wait_for_all(made, callers)
             _wait_for_sdk(team)
@@ -175,24 +167,12 @@ def test_pod_trusts_the_gateway_after_its_ca_was_replaced(team: Team) -> None:
     team.wait_until_ready("old")
     team.claims(team.ask("old"))
     known = _ca_of_pod(team, "old")
+    caller = _callers(team)[-1]
     for _ in range(2):
-        _replace_certificates(cluster)
-        _wait_for_newest_ca(team)
+        gate.replace_certificates(cluster)
+        gate.wait_for_newest_ca(cluster, caller)
         assert gate.newest_ca(cluster) not in known
         team.claims(team.ask("old", url=FRESH))
-
-
-def _wait_for_newest_ca(team: Team) -> None:
-    """Wait until both replicas present a certificate of the newest CA: one that older CAs have not issued."""
-    newest = gate.newest_ca(team.cluster)
-    caller = _callers(team)[-1]
-
-    def presented() -> bool:
-        with gate.calls(team.cluster, [caller._replace(name=f"{n}") for n in range(8)], requests=1, ca=newest) as made:
-            pass
-        return {outcome.status for outcome in made.outcomes} == {200}
-
-    eventually(presented, "certificates of the newest CA")
 
 
 def _ca_of_pod(team: Team, name: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import gateway as gate
+from tests.cluster.api import api
 from tests.cluster.cluster import Cluster, eventually
 from tests.cluster.gateway import BINDING
 from tests.cluster.kernel import processes
@@ -103,6 +104,23 @@ def test_sdk_gets_the_token_from_the_gateway(row: Row, team: Team) -> None:
     identity = team.identity
     assert answer.claims == {"appid": identity.client_id, "oid": identity.principal_id, "aud": MANAGEMENT}
     assert team.exchanges() == before
+
+
+@pytest.fixture(name="replaced", scope="module")
+def _replaced(team: Team) -> Team:
+    """Give the pods of before, when the gateway has another CA."""
+    with api(team.cluster) as administrator:
+        caller = gate.Caller("caller", gate.token(administrator, PLACE, ACCOUNT), team.identity.client_id)
+    gate.replace_certificates(team.cluster)
+    gate.wait_for_newest_ca(team.cluster, caller)
+    return team
+
+
+@pytest.mark.parametrize("row", token_proxy_rows(), ids=lambda row: row.client)
+def test_sdk_trusts_the_gateway_after_its_ca_was_replaced(row: Row, replaced: Team) -> None:
+    """Its variables have the old CA, which has signed the new one."""
+    answer = parse_answer(json.dumps(_run(replaced, "app", row)))
+    assert answer.ok, answer.error
 
 
 @pytest.mark.parametrize("row", token_proxy_rows(), ids=lambda row: row.client)
