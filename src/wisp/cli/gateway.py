@@ -142,6 +142,11 @@ def serve(
         )
     if not audience.strip():
         raise SettingError("--audience is empty", hint=f"use {AUDIENCE}, or an audience of your own")
+    if not _is_open(1):
+        raise SettingError(
+            "standard output is closed, and audit lines are written there",
+            hint="collect it with the container's log, or redirect it to /dev/null",
+        )
     wrong = next((name for name in tenants if not is_tenant(name) or name.lower() in ANY_TENANT), None)
     if wrong is not None:
         raise SettingError(f"--tenant is not a tenant: {wrong!r}", hint="give its GUID or its domain name")
@@ -154,3 +159,12 @@ def serve(
         CallerLimits(rate=caller_rate, in_flight=caller_requests, total=requests),
     )
     run(options, server, log)
+
+
+def _is_open(descriptor: int) -> bool:
+    """Tell whether a descriptor is open: otherwise a connection would get its number, and what is written there."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True

@@ -1,10 +1,13 @@
 """The command line of `wisp gateway`, whose default subcommand is serve."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.fakes import jwt
+from tests.support.waiting import PATIENCE
 from tests.unit.wisp.gateway.process import TENANT
 from tests.unit.wisp.kubernetes.apiserver import ApiServer
 from wisp.cli import main
@@ -94,3 +97,13 @@ def test_variable_of_a_service_is_not_an_option(
     flags = ["--kubeconfig", str(kubeconfig), *TENANT_FLAGS, "--address", "192.0.2.1"]
     assert main(["gateway", *flags]) == 2
     assert "cannot listen on port 8443" in capsys.readouterr().err
+
+
+@pytest.mark.system
+def test_closed_standard_output_is_refused(kubeconfig: Path) -> None:
+    """A connection would get its number, and the audit lines."""
+    command = [sys.executable, "-m", "wisp", "gateway", "--kubeconfig", str(kubeconfig), *TENANT_FLAGS]
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    ended = subprocess.run(closed, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False)
+    assert ended.returncode == 2
+    assert "standard output is closed" in ended.stderr
