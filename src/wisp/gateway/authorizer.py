@@ -185,13 +185,16 @@ class Authorizer:
 
     async def _decide(self, examined: Examined, assertion: Secret, client_id: str) -> Authorization:
         """Review who the caller is, unless that is known, and then what it may do."""
-        who = self._callers.get(examined.digest, self._now()) or await self._shared_token_review(examined, assertion)
-        if isinstance(who, Unanswered):
-            return self._undecided(who.reason)
-        if isinstance(who, Unauthenticated):
-            return who
-        caller, sent = who.caller, self._now()
-        answer = await self._ask_access(caller, client_id)
+        remembered = self._callers.get(examined.digest, self._now())
+        who = remembered or await self._shared_token_review(examined, assertion)
+        if not isinstance(who, _Reviewed):
+            return self._not_reviewed(who)
+        sent = self._now()
+        answer = await self._ask_access(who.caller, client_id)
+        if remembered is not None and self._now() >= who.sent + self._grant_seconds:  # it took so long
+            who = await self._shared_token_review(examined, assertion)
+            if not isinstance(who, _Reviewed):
+                return self._not_reviewed(who)
         now, key = self._now(), (examined.digest, client_id)
         if now >= who.expires:
             return Unauthenticated("it has just expired")
@@ -202,6 +205,9 @@ class Authorizer:
             return answer
         self._granted.put(key, answer, until=min(who.sent + self._grant_seconds, who.expires), now=now)
         return answer
+
+    def _not_reviewed(self, answer: Unauthenticated | Unanswered) -> Authorization:
+        return self._undecided(answer.reason) if isinstance(answer, Unanswered) else answer
 
     async def _shared_token_review(
         self, examined: Examined, assertion: Secret

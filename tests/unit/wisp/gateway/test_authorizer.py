@@ -148,6 +148,21 @@ def test_permission_that_is_taken_away_ends_within_ten_seconds() -> None:
     run(scenario)
 
 
+def test_caller_is_not_remembered_for_longer_by_a_slow_access_review() -> None:
+    """Its pod is deleted meanwhile."""
+
+    async def scenario(bench: Bench) -> None:
+        pod, token = bench.granted()
+        assert isinstance(await bench.ask(token, OTHER_ID), Forbidden)
+        bench.clock.now += 9
+        bench.callers.deleted[pod.uid] = 0.0
+        bench.api.on_request = lambda kind: setattr(bench.clock, "now", bench.clock.now + 4 * (kind == ACCESS_REVIEW))
+        assert isinstance(await bench.ask(token), Unauthenticated)
+        assert bench.api.count(TOKEN_REVIEW) == 2
+
+    run(scenario)
+
+
 def test_denial_is_remembered_for_two_seconds() -> None:
     async def scenario(bench: Bench) -> None:
         pod = bench.callers.pod()
