@@ -11,6 +11,7 @@ from wisp.base.isolation import forbid_core_dumps
 from wisp.base.log import Log
 from wisp.certificates.server import CertificateOptions
 from wisp.cli import version_options
+from wisp.cli.options import FiniteRange
 from wisp.cli.server import HELP_FLAGS, ServeByDefault, certificate_options, cluster_options, listen_options
 from wisp.gateway.app import GatewayOptions, run
 from wisp.gateway.authorizer import AuthorizerOptions
@@ -23,7 +24,7 @@ from wisp.kubernetes.config import ApiServer
 
 # Not WISP_GATEWAY: for a Service called wisp-gateway, pods get a variable WISP_GATEWAY_PORT that is not a port number.
 _PREFIX = "WISP_TOKENS"
-_SECONDS = click.FloatRange(min=0)
+_SECONDS = FiniteRange(min=0)
 _COUNT = click.IntRange(0)
 _EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 

@@ -1,10 +1,22 @@
-"""Groups of options that several commands share: a command gets one record instead of their values."""
+"""Options that several commands share: groups, of which a command gets one record, and a type for numbers."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
+
+
+class FiniteRange(click.FloatRange):
+    """Numbers in a range. Not a number and infinity, which Python reads too, are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 def option_group(

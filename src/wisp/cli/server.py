@@ -13,14 +13,14 @@ from wisp.base.errors import SettingError
 from wisp.base.log import Log
 from wisp.certificates.decision import Lifetimes
 from wisp.certificates.server import CertificateOptions
-from wisp.cli.options import option_group
+from wisp.cli.options import FiniteRange, option_group
 from wisp.http.asyncio_process import ListenOptions
 from wisp.kubernetes.config import SERVICE_ACCOUNT_DIR, ApiServer, from_kubeconfig, in_cluster
 
 HELP_FLAGS = ["-h", "--help"]
 _DAY = 86400.0
 _PORT = click.IntRange(0, 65535)
-_DAYS = click.FloatRange(min=0, min_open=True)
+_DAYS = FiniteRange(min=0, min_open=True)
 
 
 class ServeByDefault(click.Group):
@@ -97,7 +97,7 @@ def listen_options(*, port: int, requests: str) -> Callable[[Callable[..., None]
         ),
         click.option(
             "--shutdown-delay",
-            type=click.FloatRange(min=0),
+            type=FiniteRange(min=0),
             default=5,
             show_default=True,
             help="Seconds to serve after SIGTERM, until the Service no longer sends requests to this pod.",

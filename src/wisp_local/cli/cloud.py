@@ -13,6 +13,7 @@ from wisp.base.errors import SettingError
 from wisp.base.files import write_atomically
 from wisp.base.isolation import forbid_core_dumps
 from wisp.base.secret import Secret
+from wisp.cli.options import FiniteRange
 from wisp_local.cloud.arm.handler import OPERATION_SECONDS, WRITE_SECONDS
 from wisp_local.cloud.cluster import ANY, Attachment
 from wisp_local.cloud.entra.audiences import AzureCloud
@@ -103,21 +104,21 @@ def command() -> None:
     "--operation-seconds",
     default=OPERATION_SECONDS,
     show_default=True,
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     help="Seconds that creating, updating or deleting a cluster takes.",
 )
 @click.option(
     "--write-seconds",
     default=WRITE_SECONDS,
     show_default=True,
-    type=click.FloatRange(0, 10),
+    type=FiniteRange(0, 10),
     help="Seconds that writing a federated credential takes; another write to the same identity meanwhile gets a 409.",
 )
 @click.option(
     "--propagation",
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     help="Seconds until a new federated credential works; until then the answer is AADSTS70021, and AADSTS70025 for "
     "the first credential of an identity.",
 )

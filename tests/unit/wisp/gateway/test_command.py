@@ -47,6 +47,8 @@ def test_help_lists_the_subcommands_and_the_options_of_serve(capsys: pytest.Capt
         ),
         pytest.param([*TENANT_FLAGS, "--authority-ca", "/nowhere"], "/nowhere", id="no CA"),
         pytest.param([*TENANT_FLAGS, "--grant-seconds", "-1"], "--grant-seconds", id="a negative number"),
+        pytest.param([*TENANT_FLAGS, "--caller-rate", "nan"], "not a finite number", id="not a number"),
+        pytest.param([*TENANT_FLAGS, "--shutdown-delay", "inf"], "not a finite number", id="an infinite delay"),
         pytest.param([*TENANT_FLAGS, "--certificate-days", "9999"], "let the CA live", id="a CA that ends first"),
         pytest.param([*TENANT_FLAGS, "--address", "192.0.2.1"], "cannot listen on port", id="another's address"),
     ],
