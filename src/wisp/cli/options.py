@@ -9,7 +9,7 @@ import click
 
 
 class FiniteRange(click.FloatRange):
-    """Numbers in a range. Not a number and infinity, which Python reads too, are none."""
+    """Finite numbers in a range: Python also reads `nan` and `inf`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the number."""
