@@ -1,5 +1,6 @@
 """Replicas share one Secret and one configuration without a leader, and API servers trust every ready replica."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,6 +83,7 @@ def _attack(shared: Shared, event: tuple[str, int, int]) -> None:
         shared.set_secret(_TAMPERINGS[how](shared.certificates), shared.record)
 
 
+@pytest.mark.system
 @given(st.integers(2, 3), st.lists(_HOSTILE_EVENTS, max_size=60))
 def test_foreign_authorities_never_stay(count: int, events: list[tuple[str, int, int]]) -> None:
     """However often they are put into configuration and Secret; every ready replica is trusted all the time."""
@@ -112,6 +114,7 @@ def _settle(replicas: list[Replica]) -> None:
             _all_trusted(replicas)
 
 
+@pytest.mark.system
 @given(st.integers(2, 3), st.lists(_EVENTS, max_size=60))
 def test_ready_replica_is_trusted(count: int, events: list[tuple[str, int, int]]) -> None:
     """At every point, however requests interleave, replicas die, time passes and the Secret is broken by others.

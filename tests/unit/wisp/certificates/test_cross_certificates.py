@@ -39,8 +39,8 @@ class Clients:
                 assert all(map(replica.is_trusted_with, self._bundles))
 
 
-@pytest.mark.parametrize("publishes", [False, True], ids=["gateway", "webhook"])
 @pytest.mark.system
+@pytest.mark.parametrize("publishes", [False, True], ids=["gateway", "webhook"])
 def test_clients_trust_the_server_for_thirty_years(*, publishes: bool) -> None:
     """Two replicas that look every ten days, and a new client each time."""
     shared, lifetimes = Shared(), Lifetimes()

@@ -150,6 +150,7 @@ async def _all_questions() -> None:
         await issuer.expiry(b"")
 
 
+@pytest.mark.system
 def test_process_answers_every_question() -> None:
     """The child process does what the module does."""
     asyncio.run(_all_questions())

@@ -168,6 +168,7 @@ def test_revoke_removes_what_was_granted_and_nothing_else(world: apiserver.World
     assert names(world) == both(*others)
 
 
+@pytest.mark.system
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sets(GRANTS, min_size=1, max_size=4))
 def test_grant_then_revoke_leaves_nothing(world: apiserver.World, wisp: Any, grants: set[Grant]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from typing import NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -98,6 +99,7 @@ class History:
                 self.bench.api.faults[kind] = None if step.pod else 500
 
 
+@pytest.mark.system
 @given(steps)
 @settings(deadline=None, max_examples=settings().max_examples * 10)
 def test_answer_was_right_seconds_ago(steps: list[Step]) -> None:
