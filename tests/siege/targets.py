@@ -30,6 +30,7 @@ from tests.unit.wisp.proxy.sidecar import Sidecar, pod
 from tests.unit.wisp.proxy.sidecar import running as running_sidecar
 from tests.unit.wisp.webhook.process import CLIENT_ID, Connection, Webhook, review, trusted
 from tests.unit.wisp.webhook.process import webhook as running_webhook
+from wisp.gateway.authorizer import CONCURRENT_REVIEWS
 
 LIMIT = 128 * 1024 * 1024
 """Bytes: the memory limit of both containers in the chart."""
@@ -46,6 +47,8 @@ class Target(Protocol):
     """A process under siege."""
 
     group: MemoryGroup
+    kept_connections: int
+    """Connections of its own that it may keep for later, once it has needed them."""
 
     @property
     def process(self) -> "subprocess.Popen[bytes]":
@@ -69,6 +72,8 @@ def descriptors(target: Target) -> int:
 
 class WebhookTarget:
     """The webhook, its API server, and that server as a client."""
+
+    kept_connections = 0
 
     def __init__(self, hook: Webhook, api: ApiServer, group: MemoryGroup) -> None:
         self.hook = hook
@@ -166,6 +171,8 @@ def _probe(port: int, path: str) -> None:
 class SidecarTarget:
     """The sidecar, the authority behind it, the node's metadata service, and the pod's own clients."""
 
+    kept_connections = 0
+
     def __init__(self, sidecar: Sidecar, authority: Authority, node: Node, group: MemoryGroup) -> None:
         self.sidecar = sidecar
         self.authority = authority
@@ -235,6 +242,8 @@ class SidecarTarget:
 
 class GatewayTarget:
     """The gateway, the API server that reviews its callers, Entra, and genuine callers."""
+
+    kept_connections = CONCURRENT_REVIEWS
 
     def __init__(self, gateway: RunningGateway, group: MemoryGroup) -> None:
         self.gateway = gateway
