@@ -36,6 +36,8 @@ TELLS_ENVIRONMENT = ECHO.format(answer="channel.send(' '.join(os.environ).encode
 ENDS = ECHO.format(answer="os._exit(1)")
 SOME_HANG = """
 import json, socket
+
+pytestmark = pytest.mark.system
 channel = socket.socket(fileno=0)
 channel.recv(65536)
 held = []

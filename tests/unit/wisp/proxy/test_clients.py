@@ -22,6 +22,8 @@ except Exception as error:
 """
 MSAL = """
 import msal, requests
+
+pytestmark = pytest.mark.system
 identity = msal.{identity}
 with requests.Session() as session:
     client = msal.ManagedIdentityClient(identity, http_client=session)

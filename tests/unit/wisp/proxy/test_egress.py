@@ -11,6 +11,8 @@ from tests.contract.faults.forwarding import FakeForwardProxy, says, wants
 from tests.support.fakes import ARM, CLIENT_ID
 from tests.unit.wisp.proxy.sidecar import Pod, pod, run, running
 
+pytestmark = pytest.mark.system
+
 SNI = "1f2e.sni.test"
 PASSWORD = "hunter2"
 
