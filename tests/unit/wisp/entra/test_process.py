@@ -20,6 +20,8 @@ from wisp.entra.process import DEADLINE, ExchangeChild, ExchangeProcess
 from wisp.entra.settings import ExchangeSettings
 from wisp.http.epoll_server import Loop
 
+pytestmark = pytest.mark.system
+
 ECHO = """
 import json, os, socket, sys
 channel = socket.socket(fileno=0)
@@ -36,8 +38,6 @@ TELLS_ENVIRONMENT = ECHO.format(answer="channel.send(' '.join(os.environ).encode
 ENDS = ECHO.format(answer="os._exit(1)")
 SOME_HANG = """
 import json, socket
-
-pytestmark = pytest.mark.system
 channel = socket.socket(fileno=0)
 channel.recv(65536)
 held = []

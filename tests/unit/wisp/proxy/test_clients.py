@@ -12,6 +12,8 @@ from tests.support.authority import Authority, refuses
 from tests.support.fakes import ARM, CLIENT_ID
 from tests.unit.wisp.proxy.sidecar import Sidecar
 
+pytestmark = pytest.mark.system
+
 AZURE_IDENTITY = """
 from azure.identity import ManagedIdentityCredential
 try:
@@ -22,8 +24,6 @@ except Exception as error:
 """
 MSAL = """
 import msal, requests
-
-pytestmark = pytest.mark.system
 identity = msal.{identity}
 with requests.Session() as session:
     client = msal.ManagedIdentityClient(identity, http_client=session)
