@@ -46,3 +46,11 @@ class PrivilegeError(WispError):
 
 class ToolError(WispError):
     """A system tool is missing or reported a failure."""
+
+
+def origin_of(error: Exception) -> str:
+    """Return the file and the line that raised `error`, for logs: its text may hold what a client sent."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

@@ -16,7 +16,7 @@ from wisp.entra.freshness import Token
 from wisp.entra.messages import Refused
 from wisp.gateway.grants import grant_command
 from wisp.gateway.types import Forbidden, Outcome, TokenRefusal, Unauthenticated, Undecided
-from wisp.http.messages import JSON, Reject, Response
+from wisp.http.messages import JSON, Reject, Response, retry_after
 
 AUDIENCE = "api://AzureADTokenExchange"
 """The audience of the gateway's own token, and so of its federated credentials."""
@@ -93,8 +93,7 @@ def refusal(refused: TokenRefusal, correlation_id: str, *, unix: float) -> Respo
         document["claims"] = refused.claims
     headers = _headers(correlation_id) + b"x-ms-request-id: %b\r\n" % request_id.encode()
     if refused.status in (429, 503):
-        wait = round(refused.retry_after or 1, 3)  # the difference of two times can be 30.0000000000005 for 30
-        headers += b"Retry-After: %d\r\n" % max(1, -int(-wait // 1))  # rounded up
+        headers += retry_after(refused.retry_after)
     elif refused.status == 405:
         headers += b"Allow: POST\r\n"
     return Response(refused.status, to_json(document), JSON, headers)
@@ -141,9 +140,9 @@ def not_exchanged(refused: Refused, federation: Federation | None) -> TokenRefus
     if refused.aadsts in _FEDERATION_CODES and federation is not None:
         description = _hinted(description, federation)
     outcome = _ENTRA_OUTCOMES.get(refused.cause, "unavailable")
-    retry_after = (refused.retry_after or 1.0) if refused.passing else None
+    wait = (refused.retry_after or 1.0) if refused.passing else None
     return TokenRefusal(
-        outcome, refused.status, refused.error, description, refused.aadsts, retry_after, refused.claims
+        outcome, refused.status, refused.error, description, refused.aadsts, wait, refused.claims
     )
 
 

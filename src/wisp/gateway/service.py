@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol, assert_never
 
+from wisp.base.errors import origin_of
 from wisp.base.log import Log
 from wisp.base.secret import Secret
 from wisp.entra.freshness import Token
@@ -237,9 +238,5 @@ class TokenRequests:
         return answers.refusal(refusal, audited.correlation_id, unix=time.time())
 
     def _fail(self, error: Exception, audited: AuditedRequest, started: float) -> Response:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        where = "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-        self._log.warning("request failed", error=type(error).__name__, where=where)
+        self._log.warning("request failed", error=type(error).__name__, where=origin_of(error))
         return self._refuse(answers.internal_error(), audited, started)

@@ -73,6 +73,12 @@ class Response(NamedTuple):
     headers: bytes = b""
 
 
+def retry_after(seconds: float | None) -> bytes:
+    """Return the line of the header Retry-After (RFC 9110 §10.2.3): whole seconds, rounded up, at least one."""
+    wait = round(seconds or 1, 3)  # the difference of two times can be 30.0000000000005 for 30
+    return b"Retry-After: %d\r\n" % max(1, -int(-wait // 1))
+
+
 def encode(
     response: Response, date: bytes, *, keep_alive: bool = True, http_1_0: bool = False, head: bool = False
 ) -> bytes:

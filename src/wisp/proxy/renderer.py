@@ -2,7 +2,7 @@
 
 from wisp.entra.freshness import Token
 from wisp.entra.messages import Refused, TokenKey
-from wisp.http.messages import Request, Response
+from wisp.http.messages import Request, Response, retry_after
 from wisp.imds.answer import Refusal, TokenDetails, error_body, token_body
 from wisp.imds.dialects import IDENTITY_HEADERS
 from wisp.proxy.router import REQUEST_ID, remember
@@ -49,10 +49,7 @@ class Renderer:
 
     def failure(self, refused: Refused, request: Request) -> Response:
         """Return the response to a request whose exchange failed, with the time to wait if a retry may succeed."""
-        headers = b""
-        if refused.passing:
-            wait = round(refused.retry_after or 1, 3)  # the difference of two times can be 30.0000000000005 for 30
-            headers = b"Retry-After: %d\r\n" % max(1, -int(-wait // 1))  # rounded up
+        headers = retry_after(refused.retry_after) if refused.passing else b""
         return with_request_id(_error(refused, headers, request), request)
 
 

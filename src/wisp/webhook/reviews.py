@@ -19,6 +19,7 @@ from wisp.admission.review import (
     read_review,
     required_account,
 )
+from wisp.base.errors import origin_of
 from wisp.base.log import Log
 from wisp.http.messages import JSON, TEXT, Reject, Request, Response
 from wisp.webhook.accounts import AccountMissing, AccountUnknown, ServiceAccount, ServiceAccounts
@@ -147,9 +148,5 @@ class Reviews:
     def _fail(self, error: Exception, started: float) -> Response:
         self._metrics.reviews["failed"] += 1
         self._metrics.durations.observe(self._clock() - started)
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        where = "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-        self._log.warning("review failed", error=type(error).__name__, where=where)
+        self._log.warning("review failed", error=type(error).__name__, where=origin_of(error))
         return Response(500, b"wisp: an error in the webhook itself; its log says where\n", TEXT)
