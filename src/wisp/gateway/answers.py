@@ -141,9 +141,7 @@ def not_exchanged(refused: Refused, federation: Federation | None) -> TokenRefus
         description = _hinted(description, federation)
     outcome = _ENTRA_OUTCOMES.get(refused.cause, "unavailable")
     wait = (refused.retry_after or 1.0) if refused.passing else None
-    return TokenRefusal(
-        outcome, refused.status, refused.error, description, refused.aadsts, wait, refused.claims
-    )
+    return TokenRefusal(outcome, refused.status, refused.error, description, refused.aadsts, wait, refused.claims)
 
 
 def _hinted(description: str, federation: Federation) -> str:
